@@ -1,0 +1,118 @@
+//! What API Gateway is told: always the IAM form, for exactly the invoked ARN.
+//!
+//! A *simple* answer carries no resource, so under a cache one allow would open
+//! every route to that credential. This form fails closed there.
+
+use lambda_runtime::Diagnostic;
+use serde::Serialize;
+use shared::http::context;
+use shared::policy::Allowed;
+
+use crate::event::MethodArn;
+
+/// An answer in the IAM form.
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html>)
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    principal_id: String,
+    policy_document: PolicyDocument,
+    /// Left out where there is nothing to say: API Gateway takes no `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<Context>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct PolicyDocument {
+    version: &'static str,
+    statement: [Statement; 1],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statement {
+    action: &'static str,
+    effect: Effect,
+    resource: String,
+}
+
+/// It has no default: each statement says which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+enum Effect {
+    Allow,
+    Deny,
+}
+
+/// Who is let in: texts only, under the names of [`context`].
+#[derive(Debug, Default)]
+pub(crate) struct Context(Vec<(&'static str, String)>);
+
+impl Context {
+    pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.0.push((name, value.to_string()));
+        self
+    }
+
+    /// A member's value.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Serialize for Context {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl Answer {
+    /// The request may pass. It takes the proof that the policy said so.
+    pub(crate) fn allow(_: &Allowed<'_>, arn: &MethodArn<'_>, context: Context) -> Self {
+        let principal_id = context.get(context::PRINCIPAL_ID).unwrap_or_default().to_owned();
+        Self::new(principal_id, Effect::Allow, arn, Some(context))
+    }
+
+    /// The request may not pass. The answer says nothing about why.
+    pub(crate) fn deny(arn: &MethodArn<'_>) -> Self {
+        Self::new("anonymous".to_owned(), Effect::Deny, arn, None)
+    }
+
+    fn new(principal_id: String, effect: Effect, arn: &MethodArn<'_>, context: Option<Context>) -> Self {
+        let statement = Statement { action: "execute-api:Invoke", effect, resource: arn.as_str().to_owned() };
+        Self {
+            principal_id,
+            policy_document: PolicyDocument { version: "2012-10-17", statement: [statement] },
+            context,
+        }
+    }
+
+    /// Whether it lets the request pass.
+    #[must_use]
+    pub fn is_allow(&self) -> bool {
+        let [statement] = &self.policy_document.statement;
+        statement.effect == Effect::Allow
+    }
+}
+
+/// An answer that is a function error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    /// The credential is not good. API Gateway's REST APIs and payload format
+    /// 1.0 turn exactly this message into 401.
+    #[error("Unauthorized")]
+    Unauthorized,
+    /// We could not find out. Any other message is a 500 for the client.
+    #[error("Unavailable")]
+    Unavailable,
+    /// The event is none that an API makes. A 500 for the client.
+    #[error("MalformedEvent")]
+    MalformedEvent,
+}
+
+impl From<Failed> for Diagnostic {
+    fn from(failed: Failed) -> Self {
+        let message = failed.to_string();
+        Self { error_type: message.clone(), error_message: message }
+    }
+}

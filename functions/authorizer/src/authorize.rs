@@ -1,0 +1,253 @@
+//! The decision: who is it, and may they?
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::config::{ConfigError, Setup};
+use shared::domain::{ApiKey, Clock, Environment, PrincipalType, RoleName, Verifier};
+use shared::http::context;
+use shared::keyring::{Keyring, KeyringError};
+use shared::policy::{Allowed, BasePaths, BuiltInRoles, Grant, Refusal, Role, Target, decide};
+use shared::store::{Found, RetiredReason, Store, StoreError};
+
+use crate::admin_token::{AdminTokens, TokenError, Use};
+use crate::answer::{Answer, Context, Failed};
+use crate::credential::{self, Credential};
+use crate::event::{self, Event, Shape};
+use crate::reason::{Face, Reason};
+
+/// A decision takes no longer than this, whatever hangs. API Gateway itself
+/// would wait for 10 s.
+const TIME_LIMIT: Duration = Duration::from_millis(2800);
+
+/// The authorizer.
+pub struct Authorizer {
+    store: Store,
+    keyring: Keyring,
+    admin_tokens: AdminTokens,
+    clock: Arc<dyn Clock>,
+    environment: Environment,
+    built_in_roles: BuiltInRoles,
+    base_paths: BasePaths,
+}
+
+/// Why a request may not pass.
+#[derive(Debug)]
+enum Denial {
+    /// For this reason.
+    Refused(Reason),
+    /// We could not find out. The cause, for the log.
+    Outage(String),
+}
+
+impl From<Reason> for Denial {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl From<Refusal> for Denial {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(match refusal {
+            Refusal::Reserved => Reason::Reserved,
+            Refusal::Role => Reason::Role,
+        })
+    }
+}
+
+impl From<StoreError> for Denial {
+    fn from(error: StoreError) -> Self {
+        Self::Outage(error.to_string())
+    }
+}
+
+impl From<KeyringError> for Denial {
+    fn from(error: KeyringError) -> Self {
+        Self::Outage(error.to_string())
+    }
+}
+
+/// Whom a decision was about, as far as it became known. For the log.
+#[derive(Default)]
+struct Subject {
+    principal: Option<String>,
+    key: Option<String>,
+}
+
+impl Authorizer {
+    /// Makes it from its setup. Nothing is called yet.
+    ///
+    /// # Errors
+    /// When a variable is missing or not acceptable.
+    pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
+        Ok(Self {
+            store: setup.store()?,
+            keyring: setup.keyring()?,
+            admin_tokens: AdminTokens::new(setup)?,
+            clock: Arc::clone(&setup.clock),
+            environment: setup.environment()?,
+            built_in_roles: setup.built_in_roles()?,
+            base_paths: setup.base_paths()?,
+        })
+    }
+
+    /// Opens the connections and reads the keyring, so that the first event
+    /// does not wait for them.
+    pub async fn warm(&self) {
+        tokio::join!(self.store.warm(), self.keyring.warm());
+    }
+
+    /// Answers an event, and logs one line about it. `invocation` names it where
+    /// the event has no request id.
+    ///
+    /// # Errors
+    /// [`Failed`]: those answers that are function errors.
+    pub async fn answer(&self, event: &str, invocation: &str) -> Result<Answer, Failed> {
+        let event = event::read(event).map_err(|error| {
+            let reason = Reason::Outage.name();
+            tracing::error!(request_id = invocation, reason, cause = %error, "decision");
+            Failed::MalformedEvent
+        })?;
+        let request_id = event.request_id.as_deref().unwrap_or(invocation);
+        let mut subject = Subject::default();
+        let decided = tokio::time::timeout(TIME_LIMIT, self.authorize(&event, &mut subject)).await;
+        let decided = decided.unwrap_or_else(|_| Err(Denial::Outage("it took too long".to_owned())));
+        let (principal, key_id) = (subject.principal.as_deref(), subject.key.as_deref());
+        let (reason, answer) = match decided {
+            Ok(answer) => (Reason::Allowed, Some(answer)),
+            Err(Denial::Refused(reason)) => (reason, None),
+            Err(Denial::Outage(cause)) => {
+                let reason = Reason::Outage.name();
+                tracing::error!(request_id, reason, principal, key_id, cause, "decision");
+                return Err(Failed::Unavailable);
+            }
+        };
+        tracing::info!(request_id, reason = reason.name(), principal, key_id, "decision");
+        match (answer, reason.face()) {
+            (Some(answer), Face::Allowed) => Ok(answer),
+            // Whether an HTTP API with payload format 2.0 turns this message
+            // into 401 is not documented: there a bad key is denied.
+            (_, Face::Unauthorized) if event.shape != Shape::HttpV2 => Err(Failed::Unauthorized),
+            (_, Face::Failed) => Err(Failed::Unavailable),
+            (_, Face::Allowed | Face::Unauthorized | Face::Forbidden) => Ok(Answer::deny(&event.arn)),
+        }
+    }
+
+    async fn authorize(&self, event: &Event<'_>, subject: &mut Subject) -> Result<Answer, Denial> {
+        let target =
+            Target::parse(&event.method, &event.path, &self.base_paths).map_err(|_| Reason::AmbiguousPath)?;
+        if !event.arn.is_exact() {
+            return Err(Reason::AmbiguousPath.into());
+        }
+        match credential::read(&event.authorization, &self.environment)? {
+            Credential::Key(key) => {
+                subject.principal = Some(key.account.to_string());
+                subject.key = Some(key.id.to_string());
+                let (context, role, key_role) = self.check_key(&key, event.source).await?;
+                let grant = Grant::Key { role: &role, key_role: key_role.as_deref() };
+                Ok(allow(&decide(grant, &target)?, event, context))
+            }
+            Credential::Token(token) => {
+                let (actor, token_use) =
+                    self.admin_tokens.check(token).await.map_err(|error| match error {
+                        TokenError::Refused(reason) => Denial::Refused(reason),
+                        TokenError::Unavailable(error) => Denial::Outage(error.to_string()),
+                    })?;
+                subject.principal = Some(actor.id.clone());
+                let grant = match token_use {
+                    Use::Iam => Grant::IamAdmin,
+                    Use::Api => Grant::ApiAdmin,
+                };
+                let context = Context::default()
+                    .with(context::PRINCIPAL_TYPE, PrincipalType::Admin.name())
+                    .with(context::PRINCIPAL_ID, &actor.id)
+                    .with(context::PRINCIPAL_NAME, &actor.name);
+                Ok(allow(&decide(grant, &target)?, event, context))
+            }
+        }
+    }
+
+    /// Who presents `key`, if it is good here and now, and the role or roles
+    /// that must permit.
+    async fn check_key(
+        &self,
+        key: &ApiKey,
+        source: Option<IpAddr>,
+    ) -> Result<(Context, Arc<Role>, Option<Arc<Role>>), Denial> {
+        let Some(Found { account_name, role, enabled, credential }) = self.store.find_credential(key).await?
+        else {
+            return Err(self.why_unknown(key).await.into());
+        };
+        let Some(credential) = credential else {
+            return Err(self.why_unknown(key).await.into());
+        };
+        let pepper = self.keyring.get(&credential.verifier.pepper).await?;
+        let spec = credential.spec;
+        // The secret first: who does not know it learns nothing, not even from
+        // our log, about the key's state.
+        if !Verifier::compute(&pepper, key, &spec).matches(&credential.verifier.verifier) {
+            return Err(Reason::WrongSecret.into());
+        }
+        if spec.is_expired(self.clock.now()) {
+            return Err(Reason::Expired.into());
+        }
+        if !enabled {
+            return Err(Reason::Disabled.into());
+        }
+        if !spec.cidrs.permit(source) {
+            return Err(Reason::Network.into());
+        }
+        let account_role = self.role(&role).await?;
+        let key_role = match &spec.role {
+            Some(role) => Some(self.role(role).await?),
+            None => None,
+        };
+        let mut context = Context::default()
+            .with(context::PRINCIPAL_TYPE, PrincipalType::ServiceAccount.name())
+            .with(context::PRINCIPAL_ID, key.account)
+            .with(context::PRINCIPAL_NAME, account_name)
+            .with(context::KEY_ID, key.id)
+            .with(context::ROLE, role);
+        if let Some(role) = spec.role {
+            context = context.with(context::KEY_ROLE, role);
+        }
+        Ok((context.with(context::ENVIRONMENT, self.environment.as_str()), account_role, key_role))
+    }
+
+    /// What the role `name` permits. A missing one permits nothing.
+    async fn role(&self, name: &RoleName) -> Result<Arc<Role>, StoreError> {
+        match name.built_in() {
+            Some(role) => Ok(Arc::clone(self.built_in_roles.get(role))),
+            None => {
+                let role = self.store.find_role(name).await?;
+                Ok(Arc::new(role.unwrap_or_else(|| Role { name: name.clone(), permissions: Vec::new() })))
+            }
+        }
+    }
+
+    /// Why a key is not among its account's, for the log. A record counts only
+    /// if the presented key matches it, and a failure here changes nothing: the
+    /// key is refused all the same.
+    async fn why_unknown(&self, key: &ApiKey) -> Reason {
+        let Ok(Some(retired)) = self.store.find_retired(key).await else {
+            return Reason::Unknown;
+        };
+        let Ok(pepper) = self.keyring.get(&retired.credential.verifier.pepper).await else {
+            return Reason::Unknown;
+        };
+        let verifier = Verifier::compute(&pepper, key, &retired.credential.spec);
+        if !verifier.matches(&retired.credential.verifier.verifier) {
+            return Reason::WrongSecret;
+        }
+        match retired.reason {
+            RetiredReason::Revoked => Reason::Revoked,
+            RetiredReason::Expired => Reason::Expired,
+            RetiredReason::AccountDeleted => Reason::Retired,
+        }
+    }
+}
+
+fn allow(allowed: &Allowed<'_>, event: &Event<'_>, context: Context) -> Answer {
+    Answer::allow(allowed, &event.arn, context)
+}

@@ -1,0 +1,46 @@
+//! The one Bearer credential of a request (RFC 6750, section 2.1).
+
+use shared::domain::{ApiKey, Environment, KEY_PREFIX, KeyError};
+
+use crate::Reason;
+use crate::event::Authorization;
+
+/// The longest credential worth reading, in bytes. API Gateway takes headers of
+/// 10,240 bytes in all.
+const MAX_LENGTH: usize = 10_240;
+
+/// A credential, as far as its form tells.
+pub(crate) enum Credential<'a> {
+    /// A service account's key.
+    Key(ApiKey),
+    /// What may be an admin user's token.
+    Token(&'a str),
+}
+
+/// Reads the credential. No I/O: what is refused here costs nothing.
+pub(crate) fn read<'a>(
+    authorization: &'a Authorization<'_>,
+    environment: &Environment,
+) -> Result<Credential<'a>, Reason> {
+    let header = match authorization {
+        Authorization::Absent => return Err(Reason::Missing),
+        Authorization::One(header) if header.len() <= MAX_LENGTH => header,
+        Authorization::One(_) | Authorization::Repeated => return Err(Reason::Malformed),
+    };
+    let (scheme, credential) = header.split_once(' ').ok_or(Reason::Malformed)?;
+    let credential = credential.trim_start_matches(' ');
+    if !scheme.eq_ignore_ascii_case("bearer") || credential.is_empty() {
+        return Err(Reason::Malformed);
+    }
+    if credential.starts_with(KEY_PREFIX) {
+        return ApiKey::parse(credential, environment).map(Credential::Key).map_err(|error| match error {
+            KeyError::Malformed => Reason::Malformed,
+            KeyError::ForeignEnvironment => Reason::ForeignEnvironment,
+        });
+    }
+    // The compact form of a JWS (RFC 7515, section 7.1). A comma, and with it a
+    // header that was joined from two, is none of its characters.
+    let is_compact = credential.split('.').count() == 3
+        && credential.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if is_compact { Ok(Credential::Token(credential)) } else { Err(Reason::Malformed) }
+}

@@ -1,0 +1,114 @@
+//! The issuer's public keys, cached.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::client::http::HttpConnector;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::byte_stream::ByteStream;
+use jiff::Timestamp;
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use shared::domain::Clock;
+use tokio::sync::Mutex;
+
+/// The keys are fetched at most once in this time, whatever tokens arrive.
+const FETCH_INTERVAL: Duration = Duration::from_secs(10);
+/// Keys that were fetched longer ago are fetched anew before they count again,
+/// so that one that the issuer has withdrawn is not trusted for ever.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+/// How long one fetch may take.
+const FETCH_TIMEOUT: Duration = Duration::from_millis(2000);
+/// The longest document, in bytes.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// The keys at one URI.
+pub(crate) struct Jwks {
+    uri: String,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    keys: HashMap<String, DecodingKey>,
+    fetched_at: Option<Timestamp>,
+    tried_at: Option<Timestamp>,
+}
+
+/// The keys could not be fetched, or not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the issuer's keys cannot be had: {0}")]
+pub(crate) struct JwksUnavailable(String);
+
+impl Jwks {
+    pub(crate) fn new(uri: String, clock: Arc<dyn Clock>) -> Self {
+        Self { uri, clock, state: Mutex::default() }
+    }
+
+    /// The key `id`, if the issuer has it. Callers that miss together wait for
+    /// one fetch.
+    pub(crate) async fn find(&self, id: &str) -> Result<Option<DecodingKey>, JwksUnavailable> {
+        let mut state = self.state.lock().await;
+        let now = self.clock.now();
+        let within = |at: Option<Timestamp>, limit: Duration| {
+            at.is_some_and(|at| now.duration_since(at).unsigned_abs() < limit)
+        };
+        let is_fresh = within(state.fetched_at, MAX_AGE);
+        if is_fresh && let Some(key) = state.keys.get(id) {
+            return Ok(Some(key.clone()));
+        }
+        if within(state.tried_at, FETCH_INTERVAL) {
+            return if is_fresh {
+                Ok(None)
+            } else {
+                Err(JwksUnavailable("the last attempt has just failed".to_owned()))
+            };
+        }
+        state.tried_at = Some(now);
+        state.keys = fetch(&self.uri).await?;
+        state.fetched_at = Some(now);
+        Ok(state.keys.get(id).cloned())
+    }
+}
+
+async fn fetch(uri: &str) -> Result<HashMap<String, DecodingKey>, JwksUnavailable> {
+    let body = tokio::time::timeout(FETCH_TIMEOUT, get(uri));
+    let body = body.await.map_err(|_| JwksUnavailable("it took too long".to_owned()))??;
+    let set: JwkSet = serde_json::from_slice(&body).map_err(|error| JwksUnavailable(error.to_string()))?;
+    Ok(set.keys.iter().filter(|key| is_usable(key)).filter_map(usable).collect())
+}
+
+/// One GET. The connection is not kept: the next fetch is hours away.
+async fn get(uri: &str) -> Result<Vec<u8>, JwksUnavailable> {
+    let unavailable = |error: &dyn std::error::Error| JwksUnavailable(error.to_string());
+    let connector = Connector::builder().tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build();
+    let request = HttpRequest::get(uri).map_err(|error| unavailable(&error))?;
+    let response = connector.call(request).await.map_err(|error| unavailable(&error))?;
+    if !response.status().is_success() {
+        return Err(JwksUnavailable(format!("it answered {}", response.status())));
+    }
+    let mut body = ByteStream::new(response.into_body());
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next().await {
+        bytes.extend_from_slice(&chunk.map_err(|error| unavailable(&error))?);
+        if bytes.len() > MAX_BYTES {
+            return Err(JwksUnavailable("it is too long".to_owned()));
+        }
+    }
+    Ok(bytes)
+}
+
+/// Whether a key is one for RS256 signatures.
+fn is_usable(key: &Jwk) -> bool {
+    matches!(key.algorithm, AlgorithmParameters::RSA(_))
+        && matches!(key.common.key_algorithm, None | Some(KeyAlgorithm::RS256))
+        && matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature))
+}
+
+fn usable(key: &Jwk) -> Option<(String, DecodingKey)> {
+    Some((key.common.key_id.clone()?, DecodingKey::from_jwk(key).ok()?))
+}

@@ -1,0 +1,108 @@
+//! `POST /iam/v1/service-accounts`: creates a service account.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use shared::config::{ConfigError, Setup};
+use shared::domain::{AccountName, Clock, Description, Fingerprint, NewAccount, Owner, RoleName};
+use shared::http::representation::ServiceAccount;
+use shared::http::{Admin, Failure, Fields, Operation, Problem, Reply, Request};
+use shared::store::Store;
+use utoipa::ToSchema;
+
+/// The function.
+pub struct CreateServiceAccount {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a new service account is made of.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CreateServiceAccountRequest {
+    /// Unique, whatever its case.
+    #[schema(min_length = 1, max_length = 64, example = "nightly-batch")]
+    name: String,
+    /// What its keys may do at most.
+    #[schema(max_length = 64, example = "ServiceAccountReader")]
+    role: String,
+    /// What it is for.
+    #[serde(default)]
+    #[schema(max_length = 256)]
+    description: String,
+    /// Who answers for it.
+    #[serde(default)]
+    #[schema(max_length = 128, example = "data-team@example.com")]
+    owner: String,
+    /// At most 10 labels of your own.
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+impl Operation for CreateServiceAccount {
+    type Caller = Admin;
+
+    fn new(setup: &Setup) -> Result<Self, ConfigError> {
+        Ok(Self { store: setup.store()?, clock: Arc::clone(&setup.clock) })
+    }
+
+    async fn warm(&self) {
+        self.store.warm().await;
+    }
+
+    async fn handle(&self, admin: Admin, request: &Request) -> Result<Reply, Failure> {
+        create_service_account(self, admin, request).await
+    }
+}
+
+/// Create a service account
+///
+/// A retry under the same `Idempotency-Key` answers with the same account.
+///
+/// # Errors
+/// As its responses say.
+#[utoipa::path(
+    post,
+    path = "/iam/v1/service-accounts",
+    operation_id = "createServiceAccount",
+    tag = "Service accounts",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Your name for this attempt: 1–255 visible characters")),
+    request_body = CreateServiceAccountRequest,
+    responses(
+        (status = 201, description = "Created", body = ServiceAccount,
+            headers(("Location" = String, description = "Where it is"), ("ETag" = String, description = "Its version"))),
+        (status = 400, body = Problem), (status = 409, body = Problem),
+        (status = 413, body = Problem), (status = 415, body = Problem),
+        (status = 422, body = Problem),
+    )
+)]
+pub async fn create_service_account(
+    function: &CreateServiceAccount,
+    Admin(actor): Admin,
+    request: &Request,
+) -> Result<Reply, Failure> {
+    let origin = request.origin(actor)?;
+    let (new, fingerprint) = new_account(request.json()?)?;
+    let created = function.store.create_account(&new, fingerprint, &origin).await?;
+    let account = created.account;
+    let location = format!("/iam/v1/service-accounts/{}", account.id);
+    let body = ServiceAccount::of(&account, function.clock.now());
+    Ok(Reply::created(&location, &body).with_version(account.version))
+}
+
+fn new_account(body: CreateServiceAccountRequest) -> Result<(NewAccount, Fingerprint), Failure> {
+    let mut fields = Fields::default();
+    let name = fields.check("/name", AccountName::parse(&body.name));
+    let role = fields.check("/role", RoleName::parse(&body.role));
+    let description = fields.check("/description", Description::parse(&body.description));
+    let owner = fields.check("/owner", Owner::parse(&body.owner));
+    let tags = fields.tags(&body.tags);
+    let new = match (name, role, description, owner, tags) {
+        (Some(name), Some(role), Some(description), Some(owner), Some(tags)) => {
+            Some(NewAccount { name, role, description, owner, tags })
+        }
+        _ => None,
+    };
+    Ok((fields.finish(new)?, Fingerprint::of(&body)))
+}

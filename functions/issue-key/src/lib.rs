@@ -1,0 +1,188 @@
+//! `POST /iam/v1/service-accounts/{id}/keys`: issues a key. Its answer is the
+//! one place where a key's secret ever leaves the system.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use shared::config::{ConfigError, Setup};
+use shared::domain::{
+    AccountId, Actor, AllowedCidrs, ApiKey, Clock, DisplayedKey, Entropy, Environment, Fingerprint,
+    InvalidCidrs, KeyName, KeySpec, LiveKey, RoleName, Verifier, VerifierEntry,
+};
+use shared::http::representation::Key;
+use shared::http::{Admin, Failure, Fields, Operation, Problem, Reply, Request, parameter};
+use shared::keyring::Keyring;
+use shared::store::{NewKey, Store};
+use utoipa::ToSchema;
+
+/// The lifetime of a key, in days, if the caller does not say (and the
+/// deployment does not cap it below).
+const DEFAULT_LIFETIME_DAYS: u32 = 90;
+
+/// The function.
+pub struct IssueKey {
+    store: Store,
+    keyring: Keyring,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    environment: Environment,
+    max_lifetime_days: u32,
+    max_keys: usize,
+}
+
+impl Operation for IssueKey {
+    type Caller = Admin;
+
+    fn new(setup: &Setup) -> Result<Self, ConfigError> {
+        Ok(Self {
+            store: setup.store()?,
+            keyring: setup.keyring()?,
+            clock: Arc::clone(&setup.clock),
+            entropy: Arc::clone(&setup.entropy),
+            environment: setup.environment()?,
+            max_lifetime_days: setup.max_key_lifetime_days()?,
+            max_keys: setup.max_keys_per_account()?,
+        })
+    }
+
+    async fn warm(&self) {
+        tokio::join!(self.store.warm(), self.keyring.warm());
+    }
+
+    async fn handle(&self, admin: Admin, request: &Request) -> Result<Reply, Failure> {
+        issue_key(self, admin, request).await
+    }
+}
+
+/// What a new key is to be.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct IssueKeyRequest {
+    /// What people call it.
+    #[schema(min_length = 1, max_length = 64, example = "batch server 1")]
+    name: String,
+    /// After so many days it expires: 90 if not said, and at most what the
+    /// deployment allows.
+    #[schema(minimum = 1, maximum = 3650, required = false, value_type = u32, default = 90)]
+    expires_in_days: Option<u32>,
+    /// A role of the key's own: then both it and the account's must permit, so
+    /// that a key is never wider than its account.
+    #[schema(max_length = 64, required = false, value_type = String)]
+    role: Option<String>,
+    /// The networks that it may be used from (at most 10, in CIDR notation).
+    /// None: from anywhere.
+    #[serde(default)]
+    #[schema(max_items = 10, example = json!(["203.0.113.0/24"]))]
+    allowed_cidrs: Vec<String>,
+}
+
+/// A key just issued: the only answer that holds its secret.
+#[derive(Serialize, ToSchema)]
+pub struct IssuedKey<'a> {
+    /// The key, as it will always be shown.
+    #[serde(flatten)]
+    key: Key,
+    /// The whole key, to be sent as `Authorization: Bearer <secret>`. It is
+    /// shown here and never again.
+    #[schema(example = "kwsa_prod_…")]
+    secret: &'a str,
+}
+
+/// What was made of a request.
+struct Wanted {
+    name: KeyName,
+    lifetime_days: u32,
+    role: Option<RoleName>,
+    cidrs: AllowedCidrs,
+    fingerprint: Fingerprint,
+}
+
+/// Issue a key
+///
+/// The answer shows the secret once. A retry under the same `Idempotency-Key`
+/// never issues a second key and never shows the secret again: it answers 409
+/// with the key's id.
+///
+/// # Errors
+/// As its responses say.
+#[utoipa::path(
+    post,
+    path = "/iam/v1/service-accounts/{id}/keys",
+    operation_id = "issueKey",
+    tag = "Keys",
+    params(
+        ("id" = String, Path, description = "The account's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Your name for this attempt: 1–255 visible characters"),
+    ),
+    request_body = IssueKeyRequest,
+    responses(
+        (status = 201, description = "Issued", body = IssuedKey),
+        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem),
+    )
+)]
+pub async fn issue_key(
+    function: &IssueKey,
+    Admin(actor): Admin,
+    request: &Request,
+) -> Result<Reply, Failure> {
+    let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    let origin = request.origin(actor)?;
+    let wanted = wanted(request.json()?, function.max_lifetime_days)?;
+    let id = origin.new_key_id(account, &*function.entropy)?;
+    let key = ApiKey::generate(account, id, &*function.entropy)?;
+    let displayed = key.display(&function.environment);
+    let new = new_key(function, &key, &displayed, wanted, origin.actor.clone()).await?;
+    function.store.issue_key(account, &new, function.max_keys, &origin).await?;
+    let body = IssuedKey { key: Key::of(&new.key, function.clock.now()), secret: displayed.expose() };
+    Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))
+}
+
+async fn new_key(
+    function: &IssueKey,
+    key: &ApiKey,
+    displayed: &DisplayedKey,
+    wanted: Wanted,
+    created_by: Actor,
+) -> Result<NewKey, Failure> {
+    let created_at = function.clock.now();
+    let lifetime = jiff::SignedDuration::from_hours(24 * i64::from(wanted.lifetime_days));
+    let too_far = |error: jiff::Error| Failure::Internal(error.to_string());
+    let spec = KeySpec {
+        expires_at: created_at.checked_add(lifetime).map_err(too_far)?,
+        role: wanted.role,
+        cidrs: wanted.cidrs,
+    };
+    let (pepper, secret) = function.keyring.current().await?;
+    let verifier = Verifier::compute(&secret, key, &spec);
+    let live = LiveKey {
+        id: key.id,
+        name: wanted.name,
+        hint: displayed.hint(),
+        spec,
+        created_at,
+        created_by,
+        fingerprint: wanted.fingerprint,
+    };
+    Ok(NewKey { key: live, verifier: VerifierEntry { verifier, pepper } })
+}
+
+fn wanted(body: IssueKeyRequest, max_lifetime_days: u32) -> Result<Wanted, Failure> {
+    let fingerprint = Fingerprint::of(&body);
+    let mut fields = Fields::default();
+    let name = fields.check("/name", KeyName::parse(&body.name));
+    let lifetime_days = body.expires_in_days.unwrap_or(DEFAULT_LIFETIME_DAYS.min(max_lifetime_days));
+    if !(1..=max_lifetime_days).contains(&lifetime_days) {
+        fields.refuse("/expiresInDays", format!("must be from 1 to {max_lifetime_days} days"));
+    }
+    let role = body.role.and_then(|role| fields.check("/role", RoleName::parse(&role)));
+    let cidrs = AllowedCidrs::parse(&body.allowed_cidrs)
+        .map_err(|error| match error {
+            InvalidCidrs::TooMany => fields.refuse("/allowedCidrs", error),
+            InvalidCidrs::NotANetwork(at) => fields.refuse(&format!("/allowedCidrs/{at}"), error),
+        })
+        .ok();
+    let wanted =
+        name.zip(cidrs).map(|(name, cidrs)| Wanted { name, lifetime_days, role, cidrs, fingerprint });
+    fields.finish(wanted)
+}

@@ -1,0 +1,165 @@
+//! Reads service accounts:
+//!
+//! - `GET /iam/v1/service-accounts`: those of a prefix, role or state;
+//! - `GET /iam/v1/service-accounts/{id}`: one with its keys;
+//! - `GET /iam/v1/service-accounts/{id}/events`: its audit events.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use shared::config::{ConfigError, Setup};
+use shared::domain::{AccountId, Clock, FoldedName, RoleName};
+use shared::http::representation::{AuditEvent, List, ServiceAccount, ServiceAccountWithKeys};
+use shared::http::{Admin, Failure, Operation, Problem, Reply, Request, parameter};
+use shared::store::{AccountFilter, Cursor, Store};
+
+/// The function.
+pub struct ListServiceAccounts {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl Operation for ListServiceAccounts {
+    type Caller = Admin;
+
+    fn new(setup: &Setup) -> Result<Self, ConfigError> {
+        Ok(Self { store: setup.store()?, clock: Arc::clone(&setup.clock) })
+    }
+
+    async fn warm(&self) {
+        self.store.warm().await;
+    }
+
+    async fn handle(&self, _: Admin, request: &Request) -> Result<Reply, Failure> {
+        match request.route() {
+            "GET /iam/v1/service-accounts" => list_service_accounts(self, request).await,
+            "GET /iam/v1/service-accounts/{id}" => get_service_account(self, request).await,
+            "GET /iam/v1/service-accounts/{id}/events" => list_events(self, request).await,
+            _ => Err(Failure::RouteNotFound),
+        }
+    }
+}
+
+/// The query of the list of accounts. `cursor` and `limit` are read by
+/// [`Request::page`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountsQuery {
+    prefix: Option<String>,
+    role: Option<String>,
+    enabled: Option<bool>,
+    #[serde(rename = "cursor")]
+    _cursor: Option<String>,
+    #[serde(rename = "limit")]
+    _limit: Option<String>,
+}
+
+/// The query of a list without filters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainQuery {
+    #[serde(rename = "cursor")]
+    _cursor: Option<String>,
+    #[serde(rename = "limit")]
+    _limit: Option<String>,
+}
+
+/// List service accounts
+///
+/// In the order of their names. The list may be a moment behind; an account
+/// itself and every authorization never are.
+///
+/// # Errors
+/// As its responses say.
+#[utoipa::path(
+    get,
+    path = "/iam/v1/service-accounts",
+    operation_id = "listServiceAccounts",
+    tag = "Service accounts",
+    params(
+        ("prefix" = Option<String>, Query, description = "Only names that begin so, whatever their case"),
+        ("role" = Option<String>, Query, description = "Only accounts with this role"),
+        ("enabled" = Option<bool>, Query, description = "Only enabled or only disabled accounts"),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+        ("limit" = Option<u8>, Query, minimum = 1, maximum = 100, description = "At most so many items; 25 if not said"),
+    ),
+    responses((status = 200, description = "A page", body = List<ServiceAccount>), (status = 400, body = Problem))
+)]
+pub async fn list_service_accounts(
+    function: &ListServiceAccounts,
+    request: &Request,
+) -> Result<Reply, Failure> {
+    let query: AccountsQuery = request.query()?;
+    let role = query.role.as_deref().map(RoleName::parse).transpose();
+    let filter = AccountFilter {
+        prefix: query.prefix.as_deref().map(FoldedName::of),
+        role: role.map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?,
+        enabled: query.enabled,
+    };
+    let page = request.page(Cursor::decode_account)?;
+    let accounts = function.store.list_accounts(&filter, &page).await?;
+    let now = function.clock.now();
+    Ok(Reply::ok(&List::of(accounts, |account| ServiceAccount::of(&account, now))))
+}
+
+/// Get a service account
+///
+/// With its keys.
+///
+/// # Errors
+/// As its responses say.
+#[utoipa::path(
+    get,
+    path = "/iam/v1/service-accounts/{id}",
+    operation_id = "getServiceAccount",
+    tag = "Service accounts",
+    params(("id" = String, Path, description = "The account's id")),
+    responses(
+        (status = 200, description = "The account", body = ServiceAccountWithKeys,
+            headers(("ETag" = String, description = "Its version"))),
+        (status = 400, body = Problem), (status = 404, body = Problem),
+    )
+)]
+pub async fn get_service_account(
+    function: &ListServiceAccounts,
+    request: &Request,
+) -> Result<Reply, Failure> {
+    let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    let account = function.store.get_account(id).await?;
+    let body = ServiceAccountWithKeys::of(&account, function.clock.now());
+    Ok(Reply::ok(&body).with_version(account.version))
+}
+
+/// List a service account's events
+///
+/// The newest first. Those of a deleted account stay.
+///
+/// # Errors
+/// As its responses say.
+#[utoipa::path(
+    get,
+    path = "/iam/v1/service-accounts/{id}/events",
+    operation_id = "listEvents",
+    tag = "Service accounts",
+    params(
+        ("id" = String, Path, description = "The account's id"),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+        ("limit" = Option<u8>, Query, minimum = 1, maximum = 100, description = "At most so many items; 25 if not said"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = List<AuditEvent>),
+        (status = 400, body = Problem), (status = 404, body = Problem),
+    )
+)]
+pub async fn list_events(function: &ListServiceAccounts, request: &Request) -> Result<Reply, Failure> {
+    let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    let PlainQuery { .. } = request.query()?;
+    let page = request.page(Cursor::decode_event)?;
+    let is_first = page.cursor.is_none();
+    let events = function.store.list_events(id, &page).await?;
+    // Every account has the event of its creation.
+    if is_first && events.items.is_empty() {
+        return Err(Failure::AccountNotFound(id));
+    }
+    Ok(Reply::ok(&List::of(events, AuditEvent::from)))
+}

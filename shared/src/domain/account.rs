@@ -1,0 +1,144 @@
+//! Service accounts.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    AccountId, AccountName, Actor, Description, Fingerprint, InvalidText, LiveKey, Owner, RoleName, TagKey,
+    TagValue,
+};
+
+/// The most tags an account can have.
+pub const MAX_TAGS: usize = 10;
+
+/// An account's tags, sorted by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Tags(BTreeMap<TagKey, TagValue>);
+
+impl Tags {
+    /// Checks each key and value.
+    ///
+    /// # Errors
+    /// When there are more than [`MAX_TAGS`] (under an empty key), or a key or
+    /// value is not acceptable (under that key).
+    pub fn parse<'a>(
+        tags: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, (String, InvalidText)> {
+        let mut parsed = BTreeMap::new();
+        for (key, value) in tags {
+            let checked = TagKey::parse(key).and_then(|key| Ok((key, TagValue::parse(value)?)));
+            let (tag, value) = checked.map_err(|invalid| (key.to_owned(), invalid))?;
+            parsed.insert(tag, value);
+        }
+        if parsed.len() > MAX_TAGS {
+            return Err((String::new(), InvalidText::TooMany(MAX_TAGS)));
+        }
+        Ok(Self(parsed))
+    }
+
+    /// Each tag.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+/// A service account and its live keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Its unique name.
+    pub name: AccountName,
+    /// What it is for.
+    pub description: Description,
+    /// What its keys may do at most.
+    pub role: RoleName,
+    /// Whether its keys work at all.
+    pub enabled: bool,
+    /// Who answers for it.
+    pub owner: Owner,
+    /// Labels of the admin's own.
+    pub tags: Tags,
+    /// Grows with every change of the account or its keys.
+    pub version: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Who created it.
+    pub created_by: Actor,
+    /// When it was last changed, its keys included.
+    pub updated_at: Timestamp,
+    /// Who last changed it.
+    pub updated_by: Actor,
+    /// The fingerprint of the request that created it.
+    pub fingerprint: Fingerprint,
+    /// Its keys, oldest first, expired ones among them until they are pruned.
+    pub keys: Vec<LiveKey>,
+}
+
+/// What a new account is made of.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// Its unique name.
+    pub name: AccountName,
+    /// What it is for.
+    pub description: Description,
+    /// What its keys may do at most.
+    pub role: RoleName,
+    /// Who answers for it.
+    pub owner: Owner,
+    /// Labels of the admin's own.
+    pub tags: Tags,
+}
+
+/// What to change of an account. Absent: leave it.
+#[derive(Clone, Debug, Default)]
+pub struct AccountChanges {
+    /// A new name.
+    pub name: Option<AccountName>,
+    /// A new description.
+    pub description: Option<Description>,
+    /// Another role.
+    pub role: Option<RoleName>,
+    /// Enable or disable.
+    pub enabled: Option<bool>,
+    /// Another owner.
+    pub owner: Option<Owner>,
+    /// Other tags: the whole set.
+    pub tags: Option<Tags>,
+}
+
+/// One effective change: what a field was and becomes.
+pub type Change = super::FieldChange;
+
+impl AccountChanges {
+    /// Those changes that would change `account`, in a fixed order.
+    #[must_use]
+    pub fn effective(&self, account: &Account) -> Vec<Change> {
+        let enabled = |enabled: bool| enabled.to_string();
+        let candidates = [
+            Change::between("name", account.name.as_str(), self.name.as_ref().map(AccountName::as_str)),
+            Change::between(
+                "description",
+                account.description.as_str(),
+                self.description.as_ref().map(Description::as_str),
+            ),
+            Change::between("role", account.role.as_str(), self.role.as_ref().map(RoleName::as_str)),
+            Change::between("enabled", &enabled(account.enabled), self.enabled.map(enabled).as_deref()),
+            Change::between("owner", account.owner.as_str(), self.owner.as_ref().map(Owner::as_str)),
+            Change::between(
+                "tags",
+                &account.tags.summary(),
+                self.tags.as_ref().map(Tags::summary).as_deref(),
+            ),
+        ];
+        candidates.into_iter().flatten().collect()
+    }
+}
+
+impl Tags {
+    /// All of them on one line, for audit events.
+    fn summary(&self) -> String {
+        self.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,58 @@
+//! Who calls, as the authorizer found out.
+
+use super::{AccountId, Environment, KeyId, RoleName};
+
+/// The two kinds of principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrincipalType {
+    /// A program with a key.
+    ServiceAccount,
+    /// A person of the admin group.
+    Admin,
+}
+
+impl PrincipalType {
+    /// Its name in the authorizer's context.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "serviceAccount",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// A person who changes something, as audit events name them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Actor {
+    /// The token's `sub`.
+    pub id: String,
+    /// The token's `email`, else its `username`, else its `sub`.
+    pub name: String,
+}
+
+/// A program that called with a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyCaller {
+    /// The account.
+    pub account: AccountId,
+    /// The account's name.
+    pub account_name: String,
+    /// The key.
+    pub key: KeyId,
+    /// The account's role.
+    pub role: RoleName,
+    /// The key's own role, if it has one.
+    pub key_role: Option<RoleName>,
+    /// The environment that it belongs to.
+    pub environment: Environment,
+}
+
+/// Whoever called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A person of the admin group.
+    Admin(Actor),
+    /// A program with a key.
+    Key(KeyCaller),
+}

@@ -1,0 +1,94 @@
+//! Audit events: who did what to which account, and when.
+
+use jiff::Timestamp;
+
+use super::{AccountId, Actor, EventId, KeyId};
+
+macro_rules! event_types {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum EventType {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl EventType {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Its name in the API and in the table.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// The type of this name.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|event| event.name() == name)
+            }
+        }
+    };
+}
+
+event_types! {
+    /// An account was created.
+    ServiceAccountCreated = "serviceAccount.created",
+    /// An account was changed: see the event's changes.
+    ServiceAccountUpdated = "serviceAccount.updated",
+    /// An account was deleted.
+    ServiceAccountDeleted = "serviceAccount.deleted",
+    /// A key was issued.
+    KeyIssued = "key.issued",
+    /// A key was revoked.
+    KeyRevoked = "key.revoked",
+}
+
+/// What one field was, and what it became.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct FieldChange {
+    /// The field's name in the API.
+    pub field: String,
+    /// What it was.
+    pub from: String,
+    /// What it became.
+    pub to: String,
+}
+
+impl FieldChange {
+    /// The change of `field` from `from` to `to`, if there is one.
+    #[must_use]
+    pub fn between(field: &str, from: &str, to: Option<&str>) -> Option<Self> {
+        to.filter(|to| *to != from).map(|to| Self {
+            field: field.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+        })
+    }
+}
+
+/// An audit event. It is written in the transaction of the change that it
+/// tells of, and never changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its id, which sorts by time.
+    pub id: EventId,
+    /// What happened.
+    pub event_type: EventType,
+    /// When, to the millisecond.
+    pub at: Timestamp,
+    /// Who did it.
+    pub actor: Actor,
+    /// To which account.
+    pub account: AccountId,
+    /// The account's name at that time.
+    pub account_name: String,
+    /// To which key, if to one.
+    pub key: Option<KeyId>,
+    /// What changed, for an update.
+    pub changes: Vec<FieldChange>,
+    /// The request that did it.
+    pub request_id: String,
+}

@@ -1,0 +1,75 @@
+//! The `Idempotency-Key` of a POST, and the ids derived from it.
+
+use super::random::{DerivedEntropy, Entropy, EntropyError};
+use super::{AccountId, Actor, KeyId};
+
+/// The most characters of an `Idempotency-Key`.
+const MAX_LENGTH: usize = 255;
+
+/// A client's name for one attempt to make one thing.
+/// (<https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+/// Text that is no `Idempotency-Key`.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "an Idempotency-Key is 1 to {MAX_LENGTH} visible ASCII characters, with or without quotes around them"
+)]
+pub struct InvalidIdempotencyKey;
+
+impl IdempotencyKey {
+    /// Reads the header's value, with quotes (a structured field's string) or
+    /// without.
+    ///
+    /// # Errors
+    /// When it is not 1–255 visible ASCII characters.
+    pub fn parse(text: &str) -> Result<Self, InvalidIdempotencyKey> {
+        let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+        let form = (1..=MAX_LENGTH).contains(&bare.len())
+            && bare.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        if form { Ok(Self(bare.to_owned())) } else { Err(InvalidIdempotencyKey) }
+    }
+}
+
+/// Who asks for a change, in which request, and under which
+/// [`IdempotencyKey`].
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The admin.
+    pub actor: Actor,
+    /// The request's id.
+    pub request_id: String,
+    /// The client's name for the attempt, if it gave one.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+impl Origin {
+    /// The id of the account that this request makes: the same one again for
+    /// the same admin and `Idempotency-Key`, and a new one without.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn new_account_id(&self, entropy: &dyn Entropy) -> Result<AccountId, EntropyError> {
+        match self.derived("createServiceAccount", b"") {
+            Some(derived) => AccountId::generate(&derived),
+            None => AccountId::generate(entropy),
+        }
+    }
+
+    /// The id of the key that this request makes for `account`, likewise.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn new_key_id(&self, account: AccountId, entropy: &dyn Entropy) -> Result<KeyId, EntropyError> {
+        match self.derived("issueKey", account.bare().as_bytes()) {
+            Some(derived) => KeyId::generate(&derived),
+            None => KeyId::generate(entropy),
+        }
+    }
+
+    fn derived(&self, operation: &str, scope: &[u8]) -> Option<DerivedEntropy> {
+        let key = self.idempotency_key.as_ref()?;
+        Some(DerivedEntropy::new(&[operation.as_bytes(), self.actor.id.as_bytes(), scope, key.0.as_bytes()]))
+    }
+}

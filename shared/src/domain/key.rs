@@ -1,0 +1,239 @@
+//! A key's one spelling:
+//! `kwsa_<environment>_<account>_<key>_<secret><checksum>`.
+//!
+//! Account and key are the bare parts (16 base62 characters) of their ids, the
+//! secret is 43 base62 characters (256 bits), and the checksum is the CRC-32 of
+//! all that stands before it, as 6 base62 characters. The checksum spares a
+//! database read for a mistyped key and lets scanners find keys without false
+//! alarms; it is no defence.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::random::{Entropy, EntropyError, base62, character};
+use super::{AccountId, Actor, AllowedCidrs, Fingerprint, KeyId, KeyName, RoleName};
+
+/// What every key begins with.
+pub const KEY_PREFIX: &str = "kwsa_";
+
+const SECRET_LENGTH: usize = 43;
+const CHECKSUM_LENGTH: usize = 6;
+/// Characters of a key's end that the console shows.
+const HINT_LENGTH: usize = 4;
+
+/// The label of one deployment: 1–12 of `a-z0-9`. A key carries it, so that a
+/// key of another environment is refused by name, before any I/O.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Environment(String);
+
+/// Text that is no environment's label.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("an environment's label is 1 to 12 lower-case letters and digits")]
+pub struct InvalidEnvironment;
+
+impl Environment {
+    /// Checks `label`.
+    ///
+    /// # Errors
+    /// When it is not 1–12 of `a-z0-9`.
+    pub fn parse(label: &str) -> Result<Self, InvalidEnvironment> {
+        if Self::is_label(label) { Ok(Self(label.to_owned())) } else { Err(InvalidEnvironment) }
+    }
+
+    fn is_label(text: &str) -> bool {
+        (1..=12).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    }
+
+    /// The label.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The secret part of a key: 43 base62 characters, 256 bits.
+///
+/// It has no `Display` and no `Serialize`, its `Debug` shows nothing, and its
+/// memory is cleared when it is dropped.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Secret([u8; SECRET_LENGTH]);
+
+impl Secret {
+    /// The bytes, for the hash frame alone.
+    pub(super) fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(…)")
+    }
+}
+
+/// A key that somebody presented, well-formed and of this environment. Nothing
+/// more is known of it yet.
+#[derive(Debug)]
+pub struct ApiKey {
+    /// The account that it says it belongs to.
+    pub account: AccountId,
+    /// The key that it says it is.
+    pub id: KeyId,
+    /// What proves it.
+    pub secret: Secret,
+}
+
+/// Why a text is no key of this environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// It has not the form, or its checksum is wrong.
+    #[error("this is not a well-formed key")]
+    Malformed,
+    /// It is well-formed and names another environment.
+    #[error("this key is of another environment")]
+    ForeignEnvironment,
+}
+
+impl ApiKey {
+    /// A new key of `account`.
+    ///
+    /// # Errors
+    /// When the random source fails: then no key is made.
+    pub fn generate(account: AccountId, id: KeyId, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        Ok(Self { account, id, secret: Secret(base62(entropy)?) })
+    }
+
+    /// Reads `text`. Total and strict: any text is either exactly one key or an
+    /// error, and a key has one spelling.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn parse(text: &str, environment: &Environment) -> Result<Self, KeyError> {
+        let malformed = KeyError::Malformed;
+        let mut parts = text.strip_prefix(KEY_PREFIX).ok_or(malformed)?.split('_');
+        let (Some(label), Some(account), Some(id), Some(tail), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(malformed);
+        };
+        if !Environment::is_label(label) {
+            return Err(malformed);
+        }
+        let (secret, check) = tail.split_at_checked(SECRET_LENGTH).ok_or(malformed)?;
+        let secret: [u8; SECRET_LENGTH] = secret.as_bytes().try_into().map_err(|_| malformed)?;
+        if !secret.iter().all(u8::is_ascii_alphanumeric) {
+            return Err(malformed);
+        }
+        let covered = text.len().checked_sub(check.len()).and_then(|end| text.get(..end)).ok_or(malformed)?;
+        if check.as_bytes() != checksum(covered.as_bytes()) {
+            return Err(malformed);
+        }
+        let key = Self {
+            account: AccountId::from_bare(account).map_err(|_| malformed)?,
+            id: KeyId::from_bare(id).map_err(|_| malformed)?,
+            secret: Secret(secret),
+        };
+        if label == environment.as_str() { Ok(key) } else { Err(KeyError::ForeignEnvironment) }
+    }
+
+    /// The key as its holder gets it, once.
+    #[must_use]
+    pub fn display(&self, environment: &Environment) -> DisplayedKey {
+        let secret = std::str::from_utf8(self.secret.expose()).unwrap_or_default();
+        let mut text = Zeroizing::new(String::with_capacity(128));
+        for part in
+            [KEY_PREFIX, environment.as_str(), "_", self.account.bare(), "_", self.id.bare(), "_", secret]
+        {
+            text.push_str(part);
+        }
+        let checksum = checksum(text.as_bytes());
+        text.extend(checksum.map(char::from));
+        DisplayedKey(text)
+    }
+}
+
+/// The CRC-32 (ISO-HDLC) of `bytes` as base62, most significant first.
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
+    let mut rest = crc32fast::hash(bytes);
+    let mut text = [b'0'; CHECKSUM_LENGTH];
+    for to in text.iter_mut().rev() {
+        *to = character(rest);
+        rest /= 62;
+    }
+    text
+}
+
+/// A whole key in its one spelling. It leaves the program in exactly one
+/// response, through [`DisplayedKey::expose`].
+pub struct DisplayedKey(Zeroizing<String>);
+
+impl DisplayedKey {
+    /// The text. Only the answer to an issue may hold it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Its last four characters, by which people tell keys apart.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let start = self.0.len().saturating_sub(HINT_LENGTH);
+        self.0.get(start..).unwrap_or_default().to_owned()
+    }
+}
+
+impl fmt::Debug for DisplayedKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("DisplayedKey(…)")
+    }
+}
+
+/// What a key may do and until when: bound into its verifier, so that nobody
+/// who can write the table can change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// From this instant on, to the second, the key is refused.
+    pub expires_at: Timestamp,
+    /// A role of the key's own: then both it and the account's must permit.
+    pub role: Option<RoleName>,
+    /// The networks that it may be used from.
+    pub cidrs: AllowedCidrs,
+}
+
+/// A key of an account that has not been revoked. It may have expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveKey {
+    /// Its id.
+    pub id: KeyId,
+    /// What people call it.
+    pub name: KeyName,
+    /// Its last four characters.
+    pub hint: String,
+    /// What it may do and until when.
+    pub spec: KeySpec,
+    /// When it was issued.
+    pub created_at: Timestamp,
+    /// Who issued it.
+    pub created_by: Actor,
+    /// The fingerprint of the request that issued it.
+    pub fingerprint: Fingerprint,
+}
+
+impl LiveKey {
+    /// Whether it has expired at `now`.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.spec.is_expired(now)
+    }
+}
+
+impl KeySpec {
+    /// Whether it has expired at `now`: the second of `expires_at` is the first
+    /// in which the key is refused.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        now.as_second() >= self.expires_at.as_second()
+    }
+}

@@ -1,0 +1,30 @@
+//! Accounts, keys, roles, callers and time. Nothing here does I/O, and every
+//! type here is valid by construction: text is parsed once, at the edge.
+
+mod account;
+mod caller;
+mod event;
+mod idempotency;
+mod ids;
+mod key;
+mod network;
+mod random;
+mod role;
+mod text;
+mod time;
+mod verifier;
+
+pub use account::{Account, AccountChanges, Change, MAX_TAGS, NewAccount, Tags};
+pub use caller::{Actor, Caller, KeyCaller, PrincipalType};
+pub use event::{Event, EventType, FieldChange};
+pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey, Origin};
+pub use ids::{AccountId, EventId, InvalidId, KeyId};
+pub use key::{
+    ApiKey, DisplayedKey, Environment, InvalidEnvironment, KEY_PREFIX, KeyError, KeySpec, LiveKey, Secret,
+};
+pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
+pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
+pub use role::{BuiltInRole, InvalidRoleName, RoleName};
+pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};
+pub use time::{Clock, SystemClock};
+pub use verifier::{Fingerprint, MIN_PEPPER_LENGTH, Pepper, PepperVersion, Verifier, VerifierEntry};

@@ -1,0 +1,164 @@
+//! Text that people write: names, descriptions, owners, tags.
+//!
+//! Lengths are capped so that an account with ten keys stays within one read
+//! unit (4 KB) of DynamoDB for ordinary names.
+
+use std::fmt;
+
+use unicode_normalization::UnicodeNormalization;
+
+/// Why a text was not taken. The message is for the person who wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidText {
+    /// Nothing is left once white space around it is gone.
+    #[error("must not be empty")]
+    Empty,
+    /// It is longer than its limit.
+    #[error("must be at most {0} characters")]
+    TooLong(usize),
+    /// There are more of them than its limit.
+    #[error("must be at most {0} entries")]
+    TooMany(usize),
+    /// It holds a control character, a line break or a tab among them.
+    #[error("must not contain control characters")]
+    ControlCharacter,
+    /// It holds something else than its alphabet.
+    #[error("must consist of {0}")]
+    Alphabet(&'static str),
+}
+
+/// Trims, normalizes to NFC, and checks length (in characters) and characters.
+fn clean(text: &str, most: usize) -> Result<String, InvalidText> {
+    // Four bytes a character at most: nothing longer is worth normalizing.
+    if text.len() > most.saturating_mul(16) {
+        return Err(InvalidText::TooLong(most));
+    }
+    let text: String = text.trim().nfc().collect();
+    if text.chars().count() > most {
+        return Err(InvalidText::TooLong(most));
+    }
+    if text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+        return Err(InvalidText::ControlCharacter);
+    }
+    Ok(text)
+}
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $most:literal, $may_be_empty:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The most characters it can have.
+            pub const MAX_CHARS: usize = $most;
+
+            /// Trims and normalizes `text` (NFC).
+            ///
+            /// # Errors
+            /// When it is empty though it must not be, too long, or holds a
+            /// control character.
+            pub fn parse(text: &str) -> Result<Self, InvalidText> {
+                let text = clean(text, Self::MAX_CHARS)?;
+                if text.is_empty() && !$may_be_empty {
+                    return Err(InvalidText::Empty);
+                }
+                Ok(Self(text))
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text!(
+    /// A service account's name: 1–64 characters.
+    AccountName, 64, false
+);
+text!(
+    /// A key's name: 1–64 characters.
+    KeyName, 64, false
+);
+text!(
+    /// What an account is for: at most 256 characters.
+    #[derive(Default)]
+    Description, 256, true
+);
+text!(
+    /// Who answers for an account, a team or a person: at most 128 characters.
+    #[derive(Default)]
+    Owner, 128, true
+);
+text!(
+    /// A tag's value: at most 64 characters.
+    TagValue, 64, true
+);
+
+impl AccountName {
+    /// The form under which the name is unique.
+    #[must_use]
+    pub fn folded(&self) -> FoldedName {
+        FoldedName::of(&self.0)
+    }
+}
+
+/// A name, or the beginning of one, as names are compared and sorted: NFC and
+/// lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoldedName(String);
+
+impl FoldedName {
+    /// Folds `text`.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self(text.nfc().flat_map(char::to_lowercase).nfc().collect())
+    }
+
+    /// The folded text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A tag's key: 1–32 letters, digits, `.`, `_`, `:`, `/` and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct TagKey(String);
+
+impl TagKey {
+    /// The most characters it can have.
+    pub const MAX_CHARS: usize = 32;
+
+    /// Checks `text`.
+    ///
+    /// # Errors
+    /// When it is empty, too long, or holds another character.
+    pub fn parse(text: &str) -> Result<Self, InvalidText> {
+        if text.is_empty() {
+            return Err(InvalidText::Empty);
+        }
+        if text.len() > Self::MAX_CHARS {
+            return Err(InvalidText::TooLong(Self::MAX_CHARS));
+        }
+        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/-".contains(&b)) {
+            return Err(InvalidText::Alphabet("letters, digits and . _ : / -"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

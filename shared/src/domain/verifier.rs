@@ -1,0 +1,160 @@
+//! What the table holds in place of a secret.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{ApiKey, KeySpec};
+
+/// What the hash frame begins with, so that no other use of the pepper can
+/// collide with this one.
+const DOMAIN: &[u8] = b"keyward-key-v1";
+
+/// A version of the pepper, such as `v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PepperVersion(String);
+
+impl PepperVersion {
+    /// Checks `text`: `v` and a number without leading zeros.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.strip_prefix('v')?;
+        let form = (1..=9).contains(&number.len())
+            && number.bytes().all(|b| b.is_ascii_digit())
+            && !number.starts_with('0');
+        form.then(|| Self(text.to_owned()))
+    }
+
+    /// The version's name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A pepper, as an HMAC-SHA-256 that is ready to be fed (its key schedule is
+/// done once). `Debug` shows nothing.
+#[derive(Clone)]
+pub struct Pepper(Hmac<Sha256>);
+
+/// The fewest characters of a pepper. CloudFormation generates 64 letters and
+/// digits, more than 256 bits.
+pub const MIN_PEPPER_LENGTH: usize = 43;
+
+impl Pepper {
+    /// The pepper of these bytes, or nothing if they are fewer than
+    /// [`MIN_PEPPER_LENGTH`].
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() < MIN_PEPPER_LENGTH {
+            return None;
+        }
+        Hmac::new_from_slice(bytes).ok().map(Self)
+    }
+}
+
+impl fmt::Debug for Pepper {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Pepper(…)")
+    }
+}
+
+/// `HMAC-SHA-256(pepper, frame(domain, account id, key id, secret, expiry, key
+/// role, allowed networks))`.
+///
+/// There is no `==` on it: [`Verifier::matches`] compares in constant time.
+#[derive(Clone)]
+pub struct Verifier([u8; 32]);
+
+impl Verifier {
+    /// The verifier of `key` with `spec` under `pepper`.
+    ///
+    /// Each field of the frame is its length in bytes (4, big-endian) and its
+    /// bytes: ids with their prefixes, the expiry as decimal epoch seconds, an
+    /// absent role and an empty list of networks as length 0.
+    #[must_use]
+    pub fn compute(pepper: &Pepper, key: &ApiKey, spec: &KeySpec) -> Self {
+        let mut mac = pepper.0.clone();
+        let mut field = |parts: &[&[u8]]| {
+            let length: usize = parts.iter().map(|part| part.len()).sum();
+            mac.update(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+            for part in parts {
+                mac.update(part);
+            }
+        };
+        field(&[DOMAIN]);
+        field(&[super::AccountId::PREFIX.as_bytes(), key.account.bare().as_bytes()]);
+        field(&[super::KeyId::PREFIX.as_bytes(), key.id.bare().as_bytes()]);
+        field(&[key.secret.expose()]);
+        field(&[spec.expires_at.as_second().to_string().as_bytes()]);
+        field(&[spec.role.as_ref().map_or("", super::RoleName::as_str).as_bytes()]);
+        field(&[spec.cidrs.canonical().as_bytes()]);
+        Self(mac.finalize().into_bytes().into())
+    }
+
+    /// The verifier that these bytes are, if they are 32.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The bytes, for the table alone.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Whether both are the same, in constant time.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Verifier(…)")
+    }
+}
+
+/// A verifier and the version of the pepper that made it.
+#[derive(Clone, Debug)]
+pub struct VerifierEntry {
+    /// The verifier.
+    pub verifier: Verifier,
+    /// Which pepper made it.
+    pub pepper: PepperVersion,
+}
+
+/// What tells two requests under one `Idempotency-Key` apart: the first 16
+/// bytes of the SHA-256 of the request's body, in one spelling of its JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// The fingerprint of a request's body.
+    #[must_use]
+    pub fn of(request: &impl serde::Serialize) -> Self {
+        // Our own request types serialize, each in one way.
+        let hash = Sha256::digest(serde_json::to_vec(request).unwrap_or_default());
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().zip(hash) {
+            *to = from;
+        }
+        Self(bytes)
+    }
+
+    /// The fingerprint that these bytes are, if they are 16.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}

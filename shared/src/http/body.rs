@@ -1,0 +1,62 @@
+//! JSON bodies.
+
+use http::{HeaderMap, header};
+use lambda_http::Body;
+use serde::de::DeserializeOwned;
+
+use super::fields::escape;
+use super::{Failure, FieldError};
+
+/// The longest body, in bytes. The largest acceptable one (an account with all
+/// its tags, every character escaped) is well below.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// Reads a body.
+pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Result<T, Failure> {
+    let media_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if !["application/json", "application/merge-patch+json"]
+        .iter()
+        .any(|json| essence.eq_ignore_ascii_case(json))
+    {
+        return Err(Failure::UnsupportedMediaType);
+    }
+    let bytes: &[u8] = body.as_ref();
+    if bytes.len() > MAX_BODY_BYTES {
+        return Err(Failure::BodyTooLarge(MAX_BODY_BYTES));
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let pointer = pointer(error.path());
+        failure(error.inner(), pointer)
+    })?;
+    json.end().map_err(|error| failure(&error, String::new()))?;
+    Ok(value)
+}
+
+/// A message of `serde_json` may quote a value of the body. That goes back to
+/// whoever sent it and nowhere else: no log gets it.
+fn failure(error: &serde_json::Error, pointer: String) -> Failure {
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            let message = error.to_string();
+            let detail = message.split(" at line ").next().unwrap_or_default().to_owned();
+            Failure::InvalidFields(vec![FieldError { pointer, detail }])
+        }
+        serde_json::error::Category::Syntax
+        | serde_json::error::Category::Eof
+        | serde_json::error::Category::Io => Failure::MalformedJson(format!("{error}.")),
+    }
+}
+
+/// A path within a document as a JSON pointer (RFC 6901).
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let segment = |segment: &Segment| match segment {
+        Segment::Map { key } => format!("/{}", escape(key)),
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    };
+    path.iter().map(segment).collect()
+}

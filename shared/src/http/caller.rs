@@ -1,0 +1,72 @@
+//! The caller, from the authorizer's context.
+
+use std::collections::HashMap;
+
+use super::Failure;
+use crate::domain::{Actor, Caller, Environment, KeyCaller, PrincipalType, RoleName};
+
+/// The names in the authorizer's context. The authorizer writes them, the
+/// functions read them, and business backends may.
+#[allow(missing_docs, reason = "they are their names")]
+pub mod context {
+    pub const PRINCIPAL_TYPE: &str = "principalType";
+    pub const PRINCIPAL_ID: &str = "principalId";
+    pub const PRINCIPAL_NAME: &str = "principalName";
+    pub const KEY_ID: &str = "keyId";
+    pub const ROLE: &str = "role";
+    pub const KEY_ROLE: &str = "keyRole";
+    pub const ENVIRONMENT: &str = "environment";
+}
+
+/// An admin user. A function that asks for one is for admin users alone.
+#[derive(Clone, Debug)]
+pub struct Admin(pub Actor);
+
+/// Who may call a function.
+pub trait FromCaller: Sized + Send {
+    /// This kind of caller, if `caller` is one.
+    ///
+    /// # Errors
+    /// [`Failure::NotPermitted`] if it is not.
+    fn from_caller(caller: Caller) -> Result<Self, Failure>;
+}
+
+impl FromCaller for Admin {
+    fn from_caller(caller: Caller) -> Result<Self, Failure> {
+        match caller {
+            Caller::Admin(actor) => Ok(Self(actor)),
+            Caller::Key(_) => Err(Failure::NotPermitted),
+        }
+    }
+}
+
+impl FromCaller for Caller {
+    fn from_caller(caller: Caller) -> Result<Self, Failure> {
+        Ok(caller)
+    }
+}
+
+/// Reads the caller from the authorizer's context. Anything but the one
+/// well-formed shape is nobody.
+pub(super) fn read(fields: &HashMap<String, serde_json::Value>) -> Option<Caller> {
+    let get = |name: &str| fields.get(name)?.as_str().filter(|text| !text.is_empty());
+    let kind = get(context::PRINCIPAL_TYPE)?;
+    let (id, name) = (get(context::PRINCIPAL_ID)?, get(context::PRINCIPAL_NAME)?);
+    if kind == PrincipalType::Admin.name() {
+        return Some(Caller::Admin(Actor { id: id.to_owned(), name: name.to_owned() }));
+    }
+    if kind != PrincipalType::ServiceAccount.name() {
+        return None;
+    }
+    Some(Caller::Key(KeyCaller {
+        account: id.parse().ok()?,
+        account_name: name.to_owned(),
+        key: get(context::KEY_ID)?.parse().ok()?,
+        role: RoleName::parse(get(context::ROLE)?).ok()?,
+        key_role: match get(context::KEY_ROLE) {
+            Some(role) => Some(RoleName::parse(role).ok()?),
+            None => None,
+        },
+        environment: Environment::parse(get(context::ENVIRONMENT)?).ok()?,
+    }))
+}

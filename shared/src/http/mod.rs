@@ -1,0 +1,109 @@
+//! Requests to the IAM API and answers to them. This is the only place that
+//! names `lambda_http`.
+//!
+//! API Gateway → [`serve`] → [`Operation::handle`] → one `Store` method, and
+//! back. A handler gets a [`Request`] whose caller has been checked already, by
+//! the type it asks for: [`Admin`] or any [`Caller`].
+
+mod body;
+mod caller;
+mod failure;
+mod fields;
+mod reply;
+pub mod representation;
+mod request;
+
+use std::future::Future;
+
+use crate::config::{ConfigError, Setup, variable};
+use crate::domain::Caller;
+use crate::telemetry;
+
+pub use caller::{Admin, FromCaller, context};
+pub use failure::{Failure, FieldError, Problem};
+pub use fields::Fields;
+pub use lambda_http::Error;
+pub use reply::Reply;
+pub use request::{Request, parameter};
+
+/// One function of the IAM API.
+pub trait Operation: Sized + Send + Sync + 'static {
+    /// Who may call it.
+    type Caller: FromCaller;
+
+    /// Makes it from its setup. Nothing is called yet.
+    ///
+    /// # Errors
+    /// When a variable that it needs is missing or not acceptable.
+    fn new(setup: &Setup) -> Result<Self, ConfigError>;
+
+    /// Opens its connection, so that the first request does not wait for it.
+    fn warm(&self) -> impl Future<Output = ()> + Send;
+
+    /// Answers a request.
+    fn handle(
+        &self,
+        caller: Self::Caller,
+        request: &Request,
+    ) -> impl Future<Output = Result<Reply, Failure>> + Send;
+}
+
+/// Runs the operation `O` as this Lambda function: makes it from the
+/// environment, warms it, and answers one event after the other.
+///
+/// # Errors
+/// When a variable is missing, or the runtime API cannot be reached.
+pub async fn serve<O: Operation>() -> Result<(), Error> {
+    let setup = Setup::from_process();
+    telemetry::init(setup.variables.get(variable::LOG_LEVEL));
+    let operation = O::new(&setup)?;
+    operation.warm().await;
+    let operation = &operation;
+    lambda_http::run(lambda_http::service_fn(|event| async move {
+        Ok::<_, std::convert::Infallible>(answer(operation, event).await)
+    }))
+    .await
+}
+
+/// Answers one event, and logs one line about it.
+pub async fn answer<O: Operation>(
+    operation: &O,
+    event: lambda_http::Request,
+) -> lambda_http::Response<lambda_http::Body> {
+    let request = match Request::read(event) {
+        Ok(request) => request,
+        Err(failure) => return failure.into_response("-"),
+    };
+    let caller = request.caller();
+    let outcome = match &caller {
+        Ok(caller) => match O::Caller::from_caller(caller.clone()) {
+            Ok(caller) => operation.handle(caller, &request).await,
+            Err(failure) => Err(failure),
+        },
+        Err(failure) => Err(failure.clone()),
+    };
+    let principal = caller.as_ref().map_or("-", |caller| match caller {
+        Caller::Admin(actor) => actor.id.as_str(),
+        Caller::Key(_) => "key",
+    });
+    match outcome {
+        Ok(reply) => {
+            let status = reply.status();
+            tracing::info!(request_id = request.id(), route = request.route(), principal, status, "answered");
+            reply.into_response()
+        }
+        Err(failure) => {
+            log(&request, principal, &failure);
+            failure.into_response(request.id())
+        }
+    }
+}
+
+fn log(request: &Request, principal: &str, failure: &Failure) {
+    let (status, code) = (failure.status().as_u16(), failure.code());
+    let (request_id, route) = (request.id(), request.route());
+    match failure.cause() {
+        Some(cause) => tracing::error!(request_id, route, principal, status, code, cause, "failed"),
+        None => tracing::info!(request_id, route, principal, status, code, "refused"),
+    }
+}

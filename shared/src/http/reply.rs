@@ -1,0 +1,68 @@
+//! Answers.
+
+use http::{HeaderValue, StatusCode, header};
+use lambda_http::{Body, Response};
+use serde::Serialize;
+
+/// The answer to a request that was done.
+#[derive(Debug)]
+pub struct Reply(Response<Body>);
+
+impl Reply {
+    /// 200 with a body.
+    #[must_use]
+    pub fn ok(body: &impl Serialize) -> Self {
+        Self(json(StatusCode::OK, "application/json", body))
+    }
+
+    /// 201 with a body and where the new thing is.
+    #[must_use]
+    pub fn created(location: &str, body: &impl Serialize) -> Self {
+        let mut response = json(StatusCode::CREATED, "application/json", body);
+        if let Ok(location) = HeaderValue::from_str(location) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        Self(response)
+    }
+
+    /// 204.
+    #[must_use]
+    pub fn no_content() -> Self {
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Self(response)
+    }
+
+    /// The same with the version of what it shows.
+    #[must_use]
+    pub fn with_version(mut self, version: u64) -> Self {
+        if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
+            self.0.headers_mut().insert(header::ETAG, tag);
+        }
+        self
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.0.status().as_u16()
+    }
+
+    pub(super) fn into_response(self) -> Response<Body> {
+        self.0
+    }
+}
+
+/// A response with a JSON body, never to be stored by anybody in between.
+pub(super) fn json(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response<Body> {
+    // Our own types serialize: a failure would be a bug, and answers with an
+    // empty body rather than with a part of one.
+    let text = serde_json::to_string(body).unwrap_or_default();
+    let mut response = Response::new(Body::Text(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,172 @@
+//! A request, read once.
+
+use std::str::FromStr;
+
+use http::{HeaderMap, header};
+use lambda_http::RequestExt;
+use lambda_http::request::RequestContext;
+use serde::de::DeserializeOwned;
+
+use super::{Failure, body, caller};
+use crate::domain::{Actor, Caller, IdempotencyKey, Origin};
+use crate::store::{Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest};
+
+/// The names of path parameters, as the template has them.
+#[allow(missing_docs, reason = "they are their names")]
+pub mod parameter {
+    pub const ACCOUNT_ID: &str = "id";
+    pub const KEY_ID: &str = "keyId";
+}
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// A request to the IAM API.
+#[derive(Debug)]
+pub struct Request {
+    id: String,
+    route: String,
+    caller: Option<Caller>,
+    parameters: lambda_http::aws_lambda_events::query_map::QueryMap,
+    query: String,
+    headers: HeaderMap,
+    body: lambda_http::Body,
+}
+
+/// The paging parameters of a list.
+#[derive(serde::Deserialize)]
+struct Paging {
+    cursor: Option<String>,
+    limit: Option<String>,
+}
+
+impl Request {
+    /// Reads an event of an HTTP API.
+    pub(super) fn read(event: lambda_http::Request) -> Result<Self, Failure> {
+        let RequestContext::ApiGatewayV2(context) = event.request_context() else {
+            return Err(Failure::Internal(
+                "the event is not one of an HTTP API (payload format 2.0)".to_owned(),
+            ));
+        };
+        let parameters = event.path_parameters();
+        let (parts, body) = event.into_parts();
+        Ok(Self {
+            id: context.request_id.unwrap_or_default(),
+            route: context.route_key.unwrap_or_default(),
+            caller: context.authorizer.and_then(|authorizer| caller::read(&authorizer.fields)),
+            parameters,
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            headers: parts.headers,
+            body,
+        })
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The route's key, such as `GET /iam/v1/service-accounts/{id}`.
+    #[must_use]
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// Who calls.
+    pub(super) fn caller(&self) -> Result<Caller, Failure> {
+        self.caller.clone().ok_or(Failure::Unauthenticated)
+    }
+
+    /// A path parameter.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedId`] when it is not of its form.
+    pub fn parameter<T: FromStr<Err: ToString>>(&self, name: &str) -> Result<T, Failure> {
+        let text = self.parameters.first(name).unwrap_or_default();
+        text.parse()
+            .map_err(|error: T::Err| Failure::MalformedId(format!("In the path, {}.", error.to_string())))
+    }
+
+    /// The query parameters as `T`, which should not take unknown ones.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedRequest`] when one is unknown or not of its form.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_html_form::from_str(&self.query)
+            .map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))
+    }
+
+    /// Which page of a list is asked for.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedRequest`] when `limit` or `cursor` is not of its form.
+    pub fn page(&self, decode: fn(&str) -> Result<Cursor, InvalidCursor>) -> Result<PageRequest, Failure> {
+        let Paging { cursor, limit } = self.query()?;
+        let limit = limit.map_or(Ok(DEFAULT_LIMIT), |limit| {
+            limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+                Failure::MalformedRequest(format!(
+                    "In the query, `limit` must be a whole number from 1 to {MAX_LIMIT}."
+                ))
+            })
+        })?;
+        let cursor = cursor.map(|cursor| decode(&cursor)).transpose();
+        Ok(PageRequest {
+            limit: i32::from(limit),
+            cursor: cursor.map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?,
+        })
+    }
+
+    /// The body as `T`, which should not take unknown fields.
+    ///
+    /// # Errors
+    /// [`Failure::UnsupportedMediaType`], [`Failure::BodyTooLarge`],
+    /// [`Failure::MalformedJson`], or [`Failure::InvalidFields`].
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        body::read(&self.headers, &self.body)
+    }
+
+    /// Who asks for a change, in which request, under which `Idempotency-Key`.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedRequest`] when that header is not of its form.
+    pub fn origin(&self, actor: Actor) -> Result<Origin, Failure> {
+        let key = self.header(IDEMPOTENCY_KEY)?.map(IdempotencyKey::parse).transpose();
+        let idempotency_key = key.map_err(|error| Failure::MalformedRequest(format!("{error}.")))?;
+        Ok(Origin { actor, request_id: self.id.clone(), idempotency_key })
+    }
+
+    /// The version in `If-Match`, if there is one.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedRequest`] when it is not one `ETag` of this API, and
+    /// [`Failure::Stale`] when it is a well-formed one that no version has.
+    pub fn if_match(&self) -> Result<Option<u64>, Failure> {
+        let Some(text) = self.header(header::IF_MATCH.as_str())? else {
+            return Ok(None);
+        };
+        if text == "*" {
+            return Ok(None);
+        }
+        let tag =
+            text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|tag| !tag.contains('"'));
+        let tag = tag.ok_or_else(|| {
+            Failure::MalformedRequest(
+                "If-Match must be one ETag as this API answered it, in its quotes.".to_owned(),
+            )
+        })?;
+        tag.parse().map(Some).map_err(|_| Failure::Stale)
+    }
+
+    /// A header that may stand once.
+    fn header(&self, name: &str) -> Result<Option<&str>, Failure> {
+        let mut values = self.headers.get_all(name).iter();
+        let first = values.next();
+        let text = first.map(|value| value.to_str()).transpose();
+        match (text, values.next()) {
+            (Ok(text), None) => Ok(text),
+            _ => Err(Failure::MalformedRequest(format!(
+                "The header `{name}` must stand once, in visible ASCII."
+            ))),
+        }
+    }
+}

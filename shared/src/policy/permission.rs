@@ -1,0 +1,136 @@
+//! One permission: `METHODS PATH`, the path in API Gateway's route syntax.
+
+use std::fmt;
+
+use super::{Method, Target};
+
+/// The most permissions a role can have.
+pub const MAX_PERMISSIONS: usize = 100;
+
+/// The most characters of a permission.
+const MAX_LENGTH: usize = 256;
+
+/// `GET /organizations/{id}`, `POST,PUT /teams`, `ANY /teams/{proxy+}`:
+/// methods separated by commas or `ANY`, one space, and a path in API
+/// Gateway's route syntax, where `{name}` is exactly one segment and `{name+}`
+/// one or more at the end.
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html>)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    text: String,
+    methods: u8,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    /// This text exactly. The last one is empty where the path ends in `/`.
+    Literal(String),
+    /// Any one segment.
+    One,
+    /// One or more segments, to the end.
+    Rest,
+}
+
+/// Why a text is no permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPermission {
+    /// It has not the form `METHODS PATH`.
+    #[error("must be methods, one space and a path, such as `GET,POST /teams/{{id}}`")]
+    Form,
+    /// A method is unknown, written twice, or stands beside `ANY`.
+    #[error(
+        "must name methods among GET, HEAD, OPTIONS, POST, PUT, PATCH and DELETE, each once, or ANY alone"
+    )]
+    Methods,
+    /// The path is not in the route syntax.
+    #[error(
+        "must have a path that begins with `/`, with plain segments or `{{name}}`, and `{{name+}}` at most as the last"
+    )]
+    Path,
+    /// It is too long.
+    #[error("must be at most {MAX_LENGTH} characters")]
+    TooLong,
+}
+
+impl Permission {
+    /// Reads `text`.
+    ///
+    /// # Errors
+    /// See [`InvalidPermission`].
+    pub fn parse(text: &str) -> Result<Self, InvalidPermission> {
+        if text.len() > MAX_LENGTH {
+            return Err(InvalidPermission::TooLong);
+        }
+        let (methods, path) = text.split_once(' ').ok_or(InvalidPermission::Form)?;
+        Ok(Self { text: text.to_owned(), methods: parse_methods(methods)?, segments: parse_path(path)? })
+    }
+
+    /// Whether it covers `target`.
+    #[must_use]
+    pub fn covers(&self, target: &Target<'_>) -> bool {
+        self.methods & target.method() as u8 != 0 && self.matches(target.path())
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let mut rest = path.strip_prefix('/').map(|path| path.split('/'));
+        for segment in &self.segments {
+            let Some(actual) = rest.as_mut().and_then(Iterator::next) else {
+                return false;
+            };
+            match segment {
+                Segment::Literal(expected) if expected == actual => {}
+                Segment::One if !actual.is_empty() => {}
+                Segment::Rest => return !actual.is_empty(),
+                Segment::Literal(_) | Segment::One => return false,
+            }
+        }
+        rest.is_some_and(|mut rest| rest.next().is_none())
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+fn parse_methods(text: &str) -> Result<u8, InvalidPermission> {
+    if text == "ANY" {
+        return Ok(Method::ALL.into_iter().fold(0, |all, method| all | method as u8));
+    }
+    text.split(',').try_fold(0, |methods, name| {
+        let method = Method::parse(name).ok_or(InvalidPermission::Methods)? as u8;
+        if methods & method == 0 { Ok(methods | method) } else { Err(InvalidPermission::Methods) }
+    })
+}
+
+fn parse_path(text: &str) -> Result<Vec<Segment>, InvalidPermission> {
+    let path = text.strip_prefix('/').ok_or(InvalidPermission::Path)?;
+    let count = path.split('/').count();
+    path.split('/')
+        .enumerate()
+        .map(|(at, segment)| {
+            let is_last = at + 1 == count;
+            parse_segment(segment, is_last).ok_or(InvalidPermission::Path)
+        })
+        .collect()
+}
+
+fn parse_segment(text: &str, is_last: bool) -> Option<Segment> {
+    if let Some(name) = text.strip_prefix('{') {
+        let name = name.strip_suffix('}')?;
+        let (name, segment) = match name.strip_suffix('+') {
+            Some(name) if is_last => (name, Segment::Rest),
+            Some(_) => return None,
+            None => (name, Segment::One),
+        };
+        let form = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        return form.then_some(segment);
+    }
+    // Unreserved characters and sub-delimiters of RFC 3986 that no policy or
+    // decoding reads as anything else.
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!&'(),;=:@".contains(&b);
+    let form = text.bytes().all(plain) && !matches!(text, "." | "..") && (is_last || !text.is_empty());
+    form.then(|| Segment::Literal(text.to_owned()))
+}

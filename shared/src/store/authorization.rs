@@ -1,0 +1,188 @@
+//! What an authorization reads: one consistent read of the base table.
+
+use std::collections::HashMap;
+
+use super::codec::{self, Map, Problem, Reader};
+use super::schema::{self, attribute};
+use super::{Store, StoreError};
+use crate::domain::{AccountId, ApiKey, KeyId, KeySpec, RoleName, VerifierEntry};
+use crate::policy::{MAX_PERMISSIONS, Permission, Role};
+
+/// What the table says of a presented key's account.
+#[derive(Debug)]
+pub struct Found {
+    /// The account's name.
+    pub account_name: String,
+    /// The account's role.
+    pub role: RoleName,
+    /// Whether the account's keys work at all.
+    pub enabled: bool,
+    /// The key, if it is one of the account's live ones.
+    pub credential: Option<Credential>,
+}
+
+/// What the table says of a live key.
+#[derive(Debug)]
+pub struct Credential {
+    /// What it may do and until when.
+    pub spec: KeySpec,
+    /// What the presented key must match.
+    pub verifier: VerifierEntry,
+}
+
+/// Why a key no longer is one of its account's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetiredReason {
+    /// An admin revoked it.
+    Revoked,
+    /// It had expired.
+    Expired,
+    /// Its account was deleted.
+    AccountDeleted,
+}
+
+impl RetiredReason {
+    const ALL: [Self; 3] = [Self::Revoked, Self::Expired, Self::AccountDeleted];
+
+    /// Its name in the table.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::AccountDeleted => "accountDeleted",
+        }
+    }
+}
+
+/// The record of a key that no longer is one of its account's.
+#[derive(Debug)]
+pub struct RetiredKey {
+    /// Why.
+    pub reason: RetiredReason,
+    /// What a presented key must match for the record to be believed.
+    pub credential: Credential,
+}
+
+impl Store {
+    /// The account and key that `key` says it is: one consistent read, of one
+    /// unit for an ordinary account of up to ten keys.
+    ///
+    /// # Errors
+    /// When the table cannot be reached, or the item has not the one
+    /// well-formed shape.
+    pub async fn find_credential(&self, key: &ApiKey) -> Result<Option<Found>, StoreError> {
+        let id = key.id.to_string();
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .set_key(Some(schema::account_key(key.account)))
+            // Every earlier successful revocation is seen. An index or an
+            // eventually consistent read would not see it.
+            .consistent_read(true)
+            .projection_expression("#name,#role,#enabled,#keys.#id,#verifiers.#id")
+            .set_expression_attribute_names(Some(HashMap::from([
+                ("#name".to_owned(), attribute::NAME.to_owned()),
+                ("#role".to_owned(), attribute::ROLE.to_owned()),
+                ("#enabled".to_owned(), attribute::ENABLED.to_owned()),
+                ("#keys".to_owned(), attribute::KEYS.to_owned()),
+                ("#verifiers".to_owned(), attribute::VERIFIERS.to_owned()),
+                ("#id".to_owned(), id.clone()),
+            ])))
+            .send()
+            .await
+            .map_err(StoreError::from_sdk)?;
+        answer.item.map(|item| found(&item, &id).map_err(|problem| problem.in_item(key.account))).transpose()
+    }
+
+    /// The record of `key`, if it is retired and its verifier was kept. Read
+    /// only to name the reason of a refusal in the log.
+    ///
+    /// # Errors
+    /// When the table cannot be reached, or the record is not well-formed.
+    pub async fn find_retired(&self, key: &ApiKey) -> Result<Option<RetiredKey>, StoreError> {
+        let record = self.read_retired(key.account, key.id).await?;
+        let record = record.filter(|record| record.contains_key(attribute::VERIFIER));
+        record.map(|record| retired(&record).map_err(|problem| problem.in_item(key.id))).transpose()
+    }
+
+    /// A retired key's record.
+    pub(super) async fn read_retired(
+        &self,
+        account: AccountId,
+        key: KeyId,
+    ) -> Result<Option<Map>, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .set_key(Some(schema::retired_key(account, key)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(StoreError::from_sdk)?;
+        Ok(answer.item)
+    }
+
+    /// The custom role of this name, read consistently.
+    ///
+    /// # Errors
+    /// When the table cannot be reached, or the role is not well-formed.
+    pub async fn find_role(&self, name: &RoleName) -> Result<Option<Role>, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .set_key(Some(schema::role_key(name)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(StoreError::from_sdk)?;
+        answer.item.map(|item| role(name, &item).map_err(|problem| problem.in_item(name))).transpose()
+    }
+}
+
+fn found(item: &Map, id: &str) -> Result<Found, Problem> {
+    let reader = Reader(item);
+    let entry = |attribute| -> Result<Option<Reader<'_>>, Problem> {
+        let entries = reader.get_optional(attribute, |value| value.as_m().ok().map(Reader))?;
+        let entry = entries
+            .map(|entries| entries.get_optional(id, |value| value.as_m().ok().map(Reader)))
+            .transpose()?;
+        Ok(entry.flatten())
+    };
+    let credential = match (entry(attribute::KEYS)?, entry(attribute::VERIFIERS)?) {
+        (Some(key), Some(verifier)) => {
+            Some(Credential { spec: key.key_spec()?, verifier: verifier.verifier()? })
+        }
+        (None, None) => None,
+        // Half a key is no key, and somebody should look at it.
+        (Some(_), None) => return Err(Problem::missing(attribute::VERIFIERS)),
+        (None, Some(_)) => return Err(Problem::missing(attribute::KEYS)),
+    };
+    Ok(Found {
+        account_name: reader.text(attribute::NAME)?.to_owned(),
+        role: reader.parse(attribute::ROLE, RoleName::parse)?,
+        enabled: reader.boolean(attribute::ENABLED)?,
+        credential,
+    })
+}
+
+fn retired(record: &Map) -> Result<RetiredKey, Problem> {
+    let reader = Reader(record);
+    Ok(RetiredKey {
+        reason: reader.get(attribute::REASON, |value| {
+            let name = codec::text(value)?;
+            RetiredReason::ALL.into_iter().find(|reason| reason.name() == name)
+        })?,
+        credential: Credential { spec: reader.key_spec()?, verifier: reader.verifier()? },
+    })
+}
+
+fn role(name: &RoleName, item: &Map) -> Result<Role, Problem> {
+    let permissions = Reader(item).get(attribute::PERMISSIONS, |value| {
+        let texts = value.as_l().ok().filter(|texts| texts.len() <= MAX_PERMISSIONS)?;
+        texts.iter().map(|text| Permission::parse(codec::text(text)?).ok()).collect()
+    })?;
+    Ok(Role { name: name.clone(), permissions })
+}

@@ -1,0 +1,266 @@
+//! Items to values and back. Reading is strict: an item either has the one
+//! well-formed shape or is an error that names what is wrong.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+
+use super::StoreError;
+use super::schema::attribute;
+use crate::domain::{
+    Account, AccountId, AccountName, Actor, AllowedCidrs, Description, Fingerprint, KeyId, KeyName, KeySpec,
+    LiveKey, Owner, PepperVersion, RoleName, Tags, Verifier, VerifierEntry,
+};
+
+/// An item, or a map within one.
+pub(super) type Map = HashMap<String, AttributeValue>;
+
+/// The problem with an item: an attribute's name and what is wrong with it.
+#[derive(Debug)]
+pub(super) struct Problem(String);
+
+impl Problem {
+    fn of(attribute: &str, what: &str) -> Self {
+        Self(format!("`{attribute}` {what}"))
+    }
+
+    /// The attribute is missing.
+    pub(super) fn missing(attribute: &str) -> Self {
+        Self::of(attribute, "is missing")
+    }
+
+    /// The error of the item `item`.
+    pub(super) fn in_item(self, item: impl ToString) -> StoreError {
+        StoreError::Corrupt { item: item.to_string(), problem: self.0 }
+    }
+}
+
+/// A strict reader of a map's attributes.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a>(pub(super) &'a Map);
+
+impl<'a> Reader<'a> {
+    /// The attribute, if it is there.
+    pub(super) fn find(self, name: &str) -> Option<&'a AttributeValue> {
+        self.0.get(name)
+    }
+
+    /// The attribute, read by `read`.
+    pub(super) fn get<T>(
+        self,
+        name: &str,
+        read: impl FnOnce(&'a AttributeValue) -> Option<T>,
+    ) -> Result<T, Problem> {
+        let value = self.find(name).ok_or_else(|| Problem::missing(name))?;
+        read(value).ok_or_else(|| Problem::of(name, "is not of its form"))
+    }
+
+    /// The attribute, read by `read`, if it is there.
+    pub(super) fn get_optional<T>(
+        self,
+        name: &str,
+        read: impl FnOnce(&'a AttributeValue) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        self.find(name)
+            .map(|value| read(value).ok_or_else(|| Problem::of(name, "is not of its form")))
+            .transpose()
+    }
+
+    pub(super) fn text(self, name: &str) -> Result<&'a str, Problem> {
+        self.get(name, text)
+    }
+
+    pub(super) fn parse<T, E>(
+        self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, Problem> {
+        self.get(name, |value| parse(text(value)?).ok())
+    }
+
+    pub(super) fn boolean(self, name: &str) -> Result<bool, Problem> {
+        self.get(name, |value| value.as_bool().ok().copied())
+    }
+
+    pub(super) fn seconds(self, name: &str) -> Result<Timestamp, Problem> {
+        self.get(name, |value| Timestamp::from_second(number(value)?).ok())
+    }
+
+    pub(super) fn milliseconds(self, name: &str) -> Result<Timestamp, Problem> {
+        self.get(name, |value| Timestamp::from_millisecond(number(value)?).ok())
+    }
+
+    pub(super) fn map(self, name: &str) -> Result<Reader<'a>, Problem> {
+        self.get(name, |value| value.as_m().ok().map(Reader))
+    }
+
+    pub(super) fn actor(self, name: &str) -> Result<Actor, Problem> {
+        let actor = self.map(name)?;
+        Ok(Actor { id: actor.text(attribute::ID)?.to_owned(), name: actor.text(attribute::NAME)?.to_owned() })
+    }
+
+    pub(super) fn fingerprint(self) -> Result<Fingerprint, Problem> {
+        self.get(attribute::FINGERPRINT, |value| Fingerprint::from_bytes(value.as_b().ok()?.as_ref()))
+    }
+
+    /// What a key may do and until when. The key's verifier is bound to it.
+    pub(super) fn key_spec(self) -> Result<KeySpec, Problem> {
+        Ok(KeySpec {
+            expires_at: self.seconds(attribute::EXPIRES_AT)?,
+            role: self.get_optional(attribute::ROLE, |value| RoleName::parse(text(value)?).ok())?,
+            cidrs: self
+                .get_optional(attribute::CIDRS, |value| {
+                    let texts = value.as_l().ok()?.iter().map(text).collect::<Option<Vec<_>>>()?;
+                    AllowedCidrs::parse(&texts).ok()
+                })?
+                .unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn verifier(self) -> Result<VerifierEntry, Problem> {
+        Ok(VerifierEntry {
+            verifier: self
+                .get(attribute::VERIFIER, |value| Verifier::from_bytes(value.as_b().ok()?.as_ref()))?,
+            pepper: self.get(attribute::PEPPER, |value| PepperVersion::parse(text(value)?))?,
+        })
+    }
+
+    fn live_key(self, id: KeyId) -> Result<LiveKey, Problem> {
+        Ok(LiveKey {
+            id,
+            name: self.parse(attribute::NAME, KeyName::parse)?,
+            hint: self.text(attribute::HINT)?.to_owned(),
+            spec: self.key_spec()?,
+            created_at: self.seconds(attribute::CREATED_AT)?,
+            created_by: self.actor(attribute::CREATED_BY)?,
+            fingerprint: self.fingerprint()?,
+        })
+    }
+
+    fn keys(self) -> Result<Vec<LiveKey>, Problem> {
+        let entries = self.map(attribute::KEYS)?;
+        let mut keys = entries
+            .0
+            .iter()
+            .map(|(id, entry)| {
+                let id =
+                    id.parse().map_err(|_| Problem::of(attribute::KEYS, "has a member that is no key id"))?;
+                let entry =
+                    entry.as_m().map_err(|_| Problem::of(attribute::KEYS, "has a member that is no map"))?;
+                Reader(entry).live_key(id)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        keys.sort_by_key(|key: &LiveKey| (key.created_at, key.id));
+        Ok(keys)
+    }
+
+    /// The verifiers of an account's keys.
+    pub(super) fn verifiers(self) -> Result<HashMap<KeyId, VerifierEntry>, Problem> {
+        let entries = self.map(attribute::VERIFIERS)?;
+        entries
+            .0
+            .iter()
+            .map(|(id, entry)| {
+                let wrong = || Problem::of(attribute::VERIFIERS, "has a member that is not of its form");
+                let entry = entry.as_m().map_err(|_| wrong())?;
+                Ok((id.parse().map_err(|_| wrong())?, Reader(entry).verifier()?))
+            })
+            .collect()
+    }
+
+    /// The account of this item.
+    pub(super) fn account(self, id: AccountId) -> Result<Account, Problem> {
+        Ok(Account {
+            id,
+            name: self.parse(attribute::NAME, AccountName::parse)?,
+            description: self.parse(attribute::DESCRIPTION, Description::parse)?,
+            role: self.parse(attribute::ROLE, RoleName::parse)?,
+            enabled: self.boolean(attribute::ENABLED)?,
+            owner: self.parse(attribute::OWNER, Owner::parse)?,
+            tags: self.get(attribute::TAGS, |value| {
+                let tags = value.as_m().ok()?;
+                let tags = tags.iter().map(|(key, value)| Some((key.as_str(), text(value)?)));
+                Tags::parse(tags.collect::<Option<Vec<_>>>()?).ok()
+            })?,
+            version: self.get(attribute::VERSION, |value| value.as_n().ok()?.parse().ok())?,
+            created_at: self.seconds(attribute::CREATED_AT)?,
+            created_by: self.actor(attribute::CREATED_BY)?,
+            updated_at: self.seconds(attribute::UPDATED_AT)?,
+            updated_by: self.actor(attribute::UPDATED_BY)?,
+            fingerprint: self.fingerprint()?,
+            keys: self.keys()?,
+        })
+    }
+}
+
+pub(super) fn text(value: &AttributeValue) -> Option<&str> {
+    value.as_s().ok().map(String::as_str)
+}
+
+fn number(value: &AttributeValue) -> Option<i64> {
+    value.as_n().ok()?.parse().ok()
+}
+
+/// A text attribute.
+pub(super) fn s(value: impl ToString) -> AttributeValue {
+    AttributeValue::S(value.to_string())
+}
+
+/// A number attribute.
+pub(super) fn n(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// A binary attribute.
+pub(super) fn b(value: &[u8]) -> AttributeValue {
+    AttributeValue::B(Blob::new(value))
+}
+
+/// An instant, in epoch seconds.
+pub(super) fn seconds(at: Timestamp) -> AttributeValue {
+    n(at.as_second())
+}
+
+/// A map attribute.
+pub(super) fn m<const N: usize>(members: [(&str, AttributeValue); N]) -> AttributeValue {
+    AttributeValue::M(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// A person.
+pub(super) fn actor(actor: &Actor) -> AttributeValue {
+    m([(attribute::ID, s(&actor.id)), (attribute::NAME, s(&actor.name))])
+}
+
+/// An account's tags.
+pub(super) fn tags(tags: &Tags) -> AttributeValue {
+    AttributeValue::M(tags.iter().map(|(key, value)| (key.to_owned(), s(value))).collect())
+}
+
+/// A live key's entry in its account, without its verifier.
+pub(super) fn live_key(key: &LiveKey) -> Map {
+    let mut entry = Map::from([
+        (attribute::NAME.to_owned(), s(&key.name)),
+        (attribute::HINT.to_owned(), s(&key.hint)),
+        (attribute::CREATED_AT.to_owned(), seconds(key.created_at)),
+        (attribute::CREATED_BY.to_owned(), actor(&key.created_by)),
+        (attribute::EXPIRES_AT.to_owned(), seconds(key.spec.expires_at)),
+        (attribute::FINGERPRINT.to_owned(), b(key.fingerprint.as_bytes())),
+    ]);
+    if let Some(role) = &key.spec.role {
+        entry.insert(attribute::ROLE.to_owned(), s(role));
+    }
+    if !key.spec.cidrs.is_empty() {
+        entry.insert(attribute::CIDRS.to_owned(), AttributeValue::L(key.spec.cidrs.iter().map(s).collect()));
+    }
+    entry
+}
+
+/// A verifier, as an entry in its account or within a record.
+pub(super) fn verifier(entry: &VerifierEntry) -> Map {
+    Map::from([
+        (attribute::VERIFIER.to_owned(), b(entry.verifier.as_bytes())),
+        (attribute::PEPPER.to_owned(), s(entry.pepper.as_str())),
+    ])
+}

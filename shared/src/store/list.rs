@@ -1,0 +1,114 @@
+//! Pages of lists.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::domain::{AccountId, EventId, FoldedName, RoleName};
+
+/// Items of a page, if the caller does not say.
+pub const DEFAULT_LIMIT: u8 = 25;
+/// The most items of a page.
+pub const MAX_LIMIT: u8 = 100;
+
+/// Which page.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// At most so many items.
+    pub limit: i32,
+    /// Where the page before ended.
+    pub cursor: Option<Cursor>,
+}
+
+/// Which accounts.
+#[derive(Clone, Debug, Default)]
+pub struct AccountFilter {
+    /// Those whose name begins so.
+    pub prefix: Option<FoldedName>,
+    /// Those with this role.
+    pub role: Option<RoleName>,
+    /// The enabled or the disabled ones.
+    pub enabled: Option<bool>,
+}
+
+/// A page.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// Its items.
+    pub items: Vec<T>,
+    /// Where it ended, if there is more.
+    pub next: Option<Cursor>,
+}
+
+impl<T> Page<T> {
+    /// The page of the first `limit` of `items`. If there are more, it ends
+    /// where `cursor` says of its last item.
+    pub(super) fn cut(mut items: Vec<T>, limit: i32, cursor: impl FnOnce(&T) -> Cursor) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(0);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = if more { items.last().map(cursor) } else { None };
+        Self { items, next }
+    }
+}
+
+/// Where a page ended. Callers see it as opaque, URL-safe text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    /// At this account, in the order of names.
+    Account {
+        /// The account.
+        id: AccountId,
+        /// Its folded name.
+        name: FoldedName,
+    },
+    /// At this event.
+    Event(EventId),
+}
+
+/// Text that is no cursor of this list.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("this is no cursor of this list: pass a `nextCursor` as it was answered")]
+pub struct InvalidCursor;
+
+impl Cursor {
+    /// Its text. It says only where to go on, so a forged one reaches nothing
+    /// that the list itself would not show.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let text = match self {
+            Self::Account { id, name } => format!("a{}{}", id.bare(), name.as_str()),
+            Self::Event(id) => format!("e{id}"),
+        };
+        URL_SAFE_NO_PAD.encode(text)
+    }
+
+    /// Reads a cursor of a list of accounts.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn decode_account(text: &str) -> Result<Self, InvalidCursor> {
+        let text = decode(text)?;
+        let (id, name) =
+            text.strip_prefix('a').and_then(|rest| rest.split_at_checked(16)).ok_or(InvalidCursor)?;
+        let id = AccountId::from_bare(id).map_err(|_| InvalidCursor)?;
+        if name.is_empty() {
+            return Err(InvalidCursor);
+        }
+        Ok(Self::Account { id, name: FoldedName::of(name) })
+    }
+
+    /// Reads a cursor of a list of events.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn decode_event(text: &str) -> Result<Self, InvalidCursor> {
+        let text = decode(text)?;
+        let id = text.strip_prefix('e').ok_or(InvalidCursor)?;
+        id.parse().map(Self::Event).map_err(|_| InvalidCursor)
+    }
+}
+
+fn decode(text: &str) -> Result<String, InvalidCursor> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
+    String::from_utf8(bytes).map_err(|_| InvalidCursor)
+}

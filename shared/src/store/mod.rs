@@ -1,0 +1,70 @@
+//! Accounts, keys, events and roles in one DynamoDB table.
+//!
+//! This is the only place that names `aws_sdk_dynamodb`. The store is concrete:
+//! its rules are condition expressions, so it is tested on a real engine and
+//! has no fake. An account and its keys are one item, so every rule about them
+//! is one condition on one write, and an authorization is one read. A change
+//! and its audit event are one transaction.
+
+mod accounts;
+mod authorization;
+mod codec;
+mod commit;
+mod error;
+mod events;
+mod keys;
+mod list;
+pub mod schema;
+
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client;
+
+use crate::domain::{Clock, Entropy};
+
+pub use accounts::Created;
+pub use authorization::{Credential, Found, RetiredKey, RetiredReason};
+pub use error::StoreError;
+pub use keys::{NewKey, RevokedKeys};
+pub use list::{AccountFilter, Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, Page, PageRequest};
+
+/// The table. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    client: Client,
+    table: Arc<str>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Store {
+    /// The store in `table`, reached as `config` says. No connection is opened.
+    #[must_use]
+    pub fn connect(
+        config: &SdkConfig,
+        table: String,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self { client: Client::new(config), table: table.into(), clock, entropy }
+    }
+
+    /// Opens the connection with a real signed read of an item that cannot
+    /// exist, so that the first event does not wait for it. A failure is logged
+    /// and changes nothing: the next read tries again.
+    pub async fn warm(&self) {
+        let read = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .set_key(Some(schema::warm_key()))
+            .consistent_read(true)
+            .projection_expression(schema::PK)
+            .send()
+            .await;
+        if let Err(error) = read.map_err(StoreError::from_sdk) {
+            tracing::warn!(cause = %error, "the table could not be reached at start-up");
+        }
+    }
+}

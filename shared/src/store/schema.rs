@@ -1,0 +1,164 @@
+//! The names in the table: each stands here and nowhere else. A test reads
+//! them against the template.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::domain::{AccountId, EventId, FoldedName, KeyId, RoleName};
+
+/// The partition key.
+pub const PK: &str = "pk";
+/// The sort key.
+pub const SK: &str = "sk";
+/// The index for people: accounts by name, events by month and time.
+pub const INDEX: &str = "gsi1";
+/// The index's partition key.
+pub const INDEX_PK: &str = "gsi1pk";
+/// The index's sort key.
+pub const INDEX_SK: &str = "gsi1sk";
+/// When DynamoDB may delete an item: epoch seconds.
+pub const TTL: &str = "ttl";
+
+/// The index's partition of all accounts.
+pub(super) const INDEX_ACCOUNTS: &str = "ACCOUNTS";
+
+/// Days for which a retired key's record is kept.
+pub(super) const RETIRED_KEPT_DAYS: i64 = 400;
+
+const ACCOUNT: &str = "ACCOUNT";
+const NAME: &str = "NAME";
+const ROLE: &str = "ROLE";
+
+/// The prefixes of partitions: one a kind of item, so that IAM's leading-key
+/// conditions can tell them apart.
+pub mod partition {
+    /// An account and its keys.
+    pub const ACCOUNT: &str = "ACCOUNT#";
+    /// An account's audit events.
+    pub const EVENTS: &str = "EVENTS#";
+    /// An account's revoked and expired keys, and the account itself once it is
+    /// deleted.
+    pub const RETIRED: &str = "RETIRED#";
+    /// The reservation of an account's name.
+    pub const NAME: &str = "NAME#";
+    /// A custom role.
+    pub const ROLE: &str = "ROLE#";
+}
+
+/// An item's primary key.
+pub(super) type Key = HashMap<String, AttributeValue>;
+
+fn key(prefix: &str, rest: impl Display, sort: impl Display) -> Key {
+    HashMap::from([
+        (PK.to_owned(), AttributeValue::S(format!("{prefix}{rest}"))),
+        (SK.to_owned(), AttributeValue::S(sort.to_string())),
+    ])
+}
+
+/// An account and its keys.
+pub(super) fn account_key(id: AccountId) -> Key {
+    key(partition::ACCOUNT, id, ACCOUNT)
+}
+
+/// An item that cannot exist: no id is that short.
+pub(super) fn warm_key() -> Key {
+    key(partition::ACCOUNT, "-", ACCOUNT)
+}
+
+/// An audit event.
+pub(super) fn event_key(account: AccountId, event: EventId) -> Key {
+    key(partition::EVENTS, account, event)
+}
+
+/// The partition of an account's events.
+pub(super) fn events_partition(account: AccountId) -> AttributeValue {
+    AttributeValue::S(format!("{}{account}", partition::EVENTS))
+}
+
+/// A retired key's record.
+pub(super) fn retired_key(account: AccountId, id: KeyId) -> Key {
+    key(partition::RETIRED, account, id)
+}
+
+/// What remains of a deleted account.
+pub(super) fn retired_account_key(account: AccountId) -> Key {
+    key(partition::RETIRED, account, ACCOUNT)
+}
+
+/// The reservation of a name.
+pub(super) fn name_key(name: &FoldedName) -> Key {
+    key(partition::NAME, name.as_str(), NAME)
+}
+
+/// A custom role.
+pub(super) fn role_key(name: &RoleName) -> Key {
+    key(partition::ROLE, name.as_str(), ROLE)
+}
+
+/// The names of attributes.
+#[allow(missing_docs, reason = "they are their names")]
+pub mod attribute {
+    pub const ACCOUNT: &str = "account";
+    pub const ACCOUNT_NAME: &str = "accountName";
+    pub const ACTOR: &str = "actor";
+    pub const AT: &str = "at";
+    pub const CHANGES: &str = "changes";
+    pub const CIDRS: &str = "cidrs";
+    pub const CREATED_AT: &str = "createdAt";
+    pub const CREATED_BY: &str = "createdBy";
+    pub const DESCRIPTION: &str = "description";
+    pub const ENABLED: &str = "enabled";
+    pub const EXPIRES_AT: &str = "expiresAt";
+    pub const FIELD: &str = "field";
+    pub const FINGERPRINT: &str = "fingerprint";
+    pub const FROM: &str = "from";
+    pub const HINT: &str = "hint";
+    pub const ID: &str = "id";
+    pub const KEY: &str = "key";
+    pub const KEYS: &str = "keys";
+    pub const NAME: &str = "name";
+    pub const OWNER: &str = "owner";
+    pub const PEPPER: &str = "pepper";
+    pub const PERMISSIONS: &str = "permissions";
+    pub const REASON: &str = "reason";
+    pub const REQUEST_ID: &str = "requestId";
+    pub const RETIRED_AT: &str = "retiredAt";
+    pub const RETIRED_BY: &str = "retiredBy";
+    pub const ROLE: &str = "role";
+    pub const TAGS: &str = "tags";
+    pub const TO: &str = "to";
+    pub const TYPE: &str = "type";
+    pub const UPDATED_AT: &str = "updatedAt";
+    pub const UPDATED_BY: &str = "updatedBy";
+    pub const VERIFIER: &str = "verifier";
+    pub const VERIFIERS: &str = "verifiers";
+    pub const VERSION: &str = "version";
+}
+
+/// The attributes that the index carries beside its keys: what the lists show,
+/// and at most 20 of them (DynamoDB's limit).
+/// [`attribute::VERIFIERS`] is never among them.
+pub const INDEX_PROJECTION: &[&str] = &[
+    attribute::ACCOUNT_NAME,
+    attribute::ACTOR,
+    attribute::AT,
+    attribute::CHANGES,
+    attribute::CREATED_AT,
+    attribute::CREATED_BY,
+    attribute::DESCRIPTION,
+    attribute::ENABLED,
+    attribute::FINGERPRINT,
+    attribute::KEY,
+    attribute::KEYS,
+    attribute::NAME,
+    attribute::OWNER,
+    attribute::REQUEST_ID,
+    attribute::ROLE,
+    attribute::TAGS,
+    attribute::TYPE,
+    attribute::UPDATED_AT,
+    attribute::UPDATED_BY,
+    attribute::VERSION,
+];
