@@ -1,0 +1,175 @@
+//! The business API behind the authorizer: an echo, or the user's own.
+//!
+//! Either way it gets who called in `x-keyward-*` headers, and neither the
+//! credential nor any such header that the client sent.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::{Map, Value, json};
+use shared::http::context;
+
+use crate::StartError;
+
+/// What begins the names of the headers that say who called.
+const PREFIX: &str = "x-keyward-";
+
+/// The authorizer's context, and the headers that carry it.
+const PRINCIPAL: [(&str, &str); 6] = [
+    (context::PRINCIPAL_TYPE, "x-keyward-principal-type"),
+    (context::PRINCIPAL_ID, "x-keyward-principal-id"),
+    (context::PRINCIPAL_NAME, "x-keyward-principal-name"),
+    (context::KEY_ID, "x-keyward-key-id"),
+    (context::ROLE, "x-keyward-role"),
+    (context::KEY_ROLE, "x-keyward-key-role"),
+];
+
+/// Headers of one hop (RFC 9110, section 7.6.1), and those that the client
+/// library sets by itself.
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What cannot stand in a path as it is (RFC 3986, section 3.3).
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}')
+    .add(b'|')
+    .add(b'\\')
+    .add(b'^');
+
+/// The business API.
+pub(crate) enum Backend {
+    /// Answers with what it saw.
+    Echo,
+    /// The user's own.
+    Upstream { base: String, client: reqwest::Client },
+}
+
+impl Backend {
+    /// The user's API at `url`, or the echo.
+    pub(crate) fn new(url: Option<&str>) -> Result<Self, StartError> {
+        let Some(url) = url else {
+            return Ok(Self::Echo);
+        };
+        let parsed = reqwest::Url::parse(url).map_err(|error| StartError::Upstream(error.to_string()))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(StartError::Upstream(format!("`{url}` is neither")));
+        }
+        let client =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
+        let client = client.map_err(|error| StartError::Upstream(error.to_string()))?;
+        Ok(Self::Upstream { base: url.trim_end_matches('/').to_owned(), client })
+    }
+
+    /// Passes a request on. The path is the one that was decided on.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: HeaderMap,
+        body: Bytes,
+        context: Option<Map<String, Value>>,
+    ) -> Response {
+        let headers = with_principal(headers, context.as_ref());
+        match self {
+            Self::Echo => echo(method, path, query, &headers),
+            Self::Upstream { base, client } => {
+                let mut url = format!("{base}{}", utf8_percent_encode(path, PATH));
+                if !query.is_empty() {
+                    url = format!("{url}?{query}");
+                }
+                let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap_or_default();
+                match client.request(method, url).headers(headers).body(body).send().await {
+                    Ok(response) => back(response),
+                    Err(error) => {
+                        tracing::warn!(cause = %error.without_url(), "the upstream does not answer");
+                        let body = json!({ "message": "Service Unavailable" }).to_string();
+                        (StatusCode::SERVICE_UNAVAILABLE, [(header::CONTENT_TYPE, "application/json")], body)
+                            .into_response()
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The client's headers without credential, hop-by-hop headers and forged
+/// principals, and with the true principal.
+fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) -> HeaderMap {
+    let is_dropped = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with(PREFIX) || name == "authorization" || HOP_BY_HOP.contains(&name)
+    };
+    let dropped: Vec<HeaderName> = headers.keys().filter(|name| is_dropped(name)).cloned().collect();
+    for name in dropped {
+        headers.remove(name);
+    }
+    for (member, name) in PRINCIPAL {
+        let value = context.and_then(|context| context.get(member)?.as_str());
+        // A name may hold letters that a header cannot: they are escaped.
+        let value = value.map(|value| utf8_percent_encode(value, CONTROLS).to_string());
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
+fn echo(method: &str, path: &str, query: &str, headers: &HeaderMap) -> Response {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let mut principal = Map::new();
+    for (_, name) in PRINCIPAL {
+        if let Some(value) = headers.get(name) {
+            let member = name.trim_start_matches(PREFIX);
+            principal
+                .insert(camel_case(member.strip_prefix("principal-").unwrap_or(member)), text(value).into());
+        }
+    }
+    let headers: Map<String, Value> =
+        headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value).into())).collect();
+    let body =
+        json!({ "method": method, "path": path, "query": query, "principal": principal, "headers": headers });
+    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+fn camel_case(name: &str) -> String {
+    let mut parts = name.split('-');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |mut name, part| {
+        let mut letters = part.chars();
+        name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        name.push_str(letters.as_str());
+        name
+    })
+}
+
+fn back(response: reqwest::Response) -> Response {
+    let status = response.status();
+    let mut headers = response.headers().clone();
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    let mut answer = Response::new(Body::from_stream(response.bytes_stream()));
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    answer
+}

@@ -1,0 +1,156 @@
+//! `DynamoDB`, embedded: dynoxide over HTTP on a loopback port, in memory or in
+//! an `SQLite` file, with the table as the template describes it.
+
+use std::fs::{self, File, TryLockError};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{BuildError, DisplayErrorContext};
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
+};
+use dynoxide::Database;
+use serde_norway::Value;
+use shared::config::default_http_client;
+use tokio::task::JoinHandle;
+
+use crate::StartError;
+use crate::server::{self, Stop};
+use crate::template::Template;
+
+const FILE: &str = "keyward.sqlite";
+const LOCK_FILE: &str = "lock";
+
+/// Holds the data folder for this process, until it is dropped.
+pub(crate) struct DataFolder {
+    pub(crate) path: PathBuf,
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Makes the folder if need be, and takes it.
+    pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
+        let unusable = |cause| StartError::Data { path: path.to_owned(), cause };
+        fs::create_dir_all(path).map_err(unusable)?;
+        let lock = File::create(path.join(LOCK_FILE)).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StartError::AlreadyRunning(path.to_owned())),
+            Err(TryLockError::Error(cause)) => Err(unusable(cause)),
+        }
+    }
+}
+
+/// Opens the database: in `data`, or in memory.
+pub(crate) fn open(data: Option<&DataFolder>) -> Result<Database, StartError> {
+    match data {
+        Some(data) => {
+            let path = data.path.join(FILE);
+            Database::new(&path.to_string_lossy())
+                .map_err(|error| StartError::BrokenFile { path, cause: error.to_string() })
+        }
+        None => Database::memory().map_err(|error| StartError::Table(error.to_string())),
+    }
+}
+
+/// Serves `database` on a free port. Its endpoint, and the task.
+pub(crate) async fn serve(
+    database: Database,
+    host: IpAddr,
+    stop: Stop,
+) -> Result<(String, JoinHandle<()>), StartError> {
+    let (listener, address) = server::bind(host, 0, "the database", "--host").await?;
+    let task = tokio::spawn(async move {
+        if let Err(error) = dynoxide::server::serve_with_shutdown(listener, database, stop.told()).await {
+            tracing::error!(cause = %error, "the local database ended");
+        }
+    });
+    Ok((format!("http://{address}"), task))
+}
+
+/// Creates the template's table as `name`, unless it is there.
+pub(crate) async fn create_table(endpoint: &str, template: &Template, name: &str) -> Result<(), StartError> {
+    let client = client(endpoint);
+    let properties = template.resources("AWS::DynamoDB::Table").map(|(_, properties)| properties).next();
+    let properties = properties.ok_or_else(|| StartError::Template("it has no table".to_owned()))?;
+    let request = describe(client.create_table(), properties)?;
+    match request.table_name(name).send().await {
+        Ok(_) => Ok(()),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => {
+            Ok(())
+        }
+        Err(error) => Err(StartError::Table(DisplayErrorContext(&error).to_string())),
+    }
+}
+
+fn client(endpoint: &str) -> Client {
+    let credentials = aws_credential_types::Credentials::new("local", "local", None, None, "local");
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version_latest()
+        .region(aws_sdk_dynamodb::config::Region::from_static("local"))
+        .credentials_provider(credentials)
+        .endpoint_url(endpoint)
+        .http_client(default_http_client());
+    Client::from_conf(config.build())
+}
+
+/// The table of these `properties` of the template, as a request.
+fn describe(
+    mut request: CreateTableFluentBuilder,
+    properties: &Value,
+) -> Result<CreateTableFluentBuilder, StartError> {
+    request = request.billing_mode(BillingMode::PayPerRequest);
+    for attribute in list(properties, "AttributeDefinitions") {
+        let definition = AttributeDefinition::builder()
+            .attribute_name(text(attribute, "AttributeName"))
+            .attribute_type(ScalarAttributeType::from(text(attribute, "AttributeType")));
+        request = request.attribute_definitions(definition.build().map_err(incomplete)?);
+    }
+    for element in key_schema(properties)? {
+        request = request.key_schema(element);
+    }
+    for index in list(properties, "GlobalSecondaryIndexes") {
+        let projection = index.get("Projection");
+        let carried = projection.map(|projection| list(projection, "NonKeyAttributes")).unwrap_or_default();
+        let carried = carried.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
+        let projection = Projection::builder()
+            .projection_type(ProjectionType::from(
+                projection.map(|p| text(p, "ProjectionType")).unwrap_or_default(),
+            ))
+            .set_non_key_attributes(Some(carried));
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(text(index, "IndexName"))
+            .set_key_schema(Some(key_schema(index)?))
+            .projection(projection.build());
+        request = request.global_secondary_indexes(index.build().map_err(incomplete)?);
+    }
+    Ok(request)
+}
+
+fn key_schema(of: &Value) -> Result<Vec<KeySchemaElement>, StartError> {
+    list(of, "KeySchema")
+        .iter()
+        .map(|element| {
+            KeySchemaElement::builder()
+                .attribute_name(text(element, "AttributeName"))
+                .key_type(KeyType::from(text(element, "KeyType")))
+                .build()
+                .map_err(incomplete)
+        })
+        .collect()
+}
+
+fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
+    of.get(name).and_then(Value::as_sequence).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn text<'a>(of: &'a Value, name: &str) -> &'a str {
+    of.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn incomplete(error: BuildError) -> StartError {
+    StartError::Template(error.to_string())
+}

@@ -1,0 +1,95 @@
+//! The functions that are deployed, by the logical ids of the template.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use authorizer::Authorizer;
+use futures::future::BoxFuture;
+use lambda_http::{Body, Request, Response};
+use shared::config::{ConfigError, Setup, Variables};
+use shared::http::{Operation, answer};
+
+use crate::StartError;
+use crate::template::Template;
+
+/// A function behind a route.
+pub(crate) type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
+
+/// All of them.
+pub(crate) struct Functions {
+    pub(crate) authorizer: Arc<Authorizer>,
+    handlers: HashMap<String, Handler>,
+}
+
+impl Functions {
+    /// Makes each with just the variables that the template gives it, out of
+    /// `values`: a function that reads another one does not start here either.
+    pub(crate) fn new(template: &Template, setup: &Setup, values: &Variables) -> Result<Self, StartError> {
+        let mut authorizer = None;
+        let mut handlers = HashMap::new();
+        for function in template.functions() {
+            let setup = Setup { variables: variables(&function.variables, setup, values)?, ..setup.clone() };
+            let handler = match function.name.as_str() {
+                "Authorizer" => {
+                    authorizer = Some(Arc::new(Authorizer::new(&setup)?));
+                    continue;
+                }
+                "CreateServiceAccount" => handler::<create_service_account::CreateServiceAccount>(&setup)?,
+                "ListServiceAccounts" => handler::<list_service_accounts::ListServiceAccounts>(&setup)?,
+                "UpdateServiceAccount" => handler::<update_service_account::UpdateServiceAccount>(&setup)?,
+                "IssueKey" => handler::<issue_key::IssueKey>(&setup)?,
+                "RevokeKey" => handler::<revoke_key::RevokeKey>(&setup)?,
+                "Whoami" => handler::<whoami::Whoami>(&setup)?,
+                other => {
+                    return Err(StartError::Template(format!(
+                        "local mode does not know the function {other}"
+                    )));
+                }
+            };
+            handlers.insert(function.name, handler);
+        }
+        let authorizer = authorizer.ok_or_else(|| StartError::Template("it has no Authorizer".to_owned()))?;
+        Ok(Self { authorizer, handlers })
+    }
+
+    /// What the function `name` is made from.
+    pub(crate) fn setup_of(
+        template: &Template,
+        setup: &Setup,
+        values: &Variables,
+        name: &str,
+    ) -> Result<Setup, StartError> {
+        let function = template.functions().into_iter().find(|function| function.name == name);
+        let function = function.ok_or_else(|| StartError::Template(format!("it has no function {name}")))?;
+        Ok(Setup { variables: variables(&function.variables, setup, values)?, ..setup.clone() })
+    }
+
+    /// The function of this logical id.
+    pub(crate) fn get(&self, name: &str) -> Option<&Handler> {
+        self.handlers.get(name)
+    }
+}
+
+/// What the template gives a function, beside what Lambda gives every one.
+fn variables(
+    names: &std::collections::BTreeSet<String>,
+    setup: &Setup,
+    values: &Variables,
+) -> Result<Variables, StartError> {
+    let own = names.iter().map(|name| {
+        let value = values.get(name);
+        let value = value
+            .ok_or_else(|| StartError::Template(format!("local mode does not know the variable {name}")))?;
+        Ok((name.clone(), value.to_owned()))
+    });
+    let lambda = setup.variables.iter().map(|(name, value)| Ok((name.to_owned(), value.to_owned())));
+    own.chain(lambda).collect::<Result<Vec<_>, StartError>>().map(Variables::from_iter)
+}
+
+fn handler<O: Operation>(setup: &Setup) -> Result<Handler, ConfigError> {
+    let operation = Arc::new(O::new(setup)?);
+    Ok(Arc::new(move |request| {
+        let operation = Arc::clone(&operation);
+        Box::pin(async move { answer(&*operation, request).await })
+    }))
+}

@@ -1,0 +1,322 @@
+//! API Gateway, as far as an HTTP API with a Lambda authorizer goes: it decodes
+//! paths, finds the route, asks the authorizer, evaluates its IAM answer, and
+//! hands the event to the function (payload format 2.0).
+//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>)
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, StatusCode, header, request::Parts};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt as _;
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
+use shared::domain::{Clock, Entropy, OsEntropy};
+
+use crate::backend::Backend;
+use crate::functions::Functions;
+use crate::template::Route;
+
+/// API Gateway's limit of a request's body, in bytes.
+const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
+
+/// The part of every ARN before the method.
+const ARN: &str = "arn:aws:execute-api:local-1:000000000000:keyward/$default";
+
+/// The gateway.
+pub(crate) struct Gateway {
+    pub(crate) routes: Vec<Route>,
+    pub(crate) functions: Functions,
+    pub(crate) backend: Backend,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// A request on its way.
+struct Call {
+    id: String,
+    /// The path as API Gateway decodes it.
+    path: String,
+    query: String,
+    method: String,
+    headers: HeaderMap,
+    source: SocketAddr,
+    body: Bytes,
+}
+
+/// A route that fits a path, with the values of its parameters.
+struct Matched<'a> {
+    route: &'a Route,
+    parameters: BTreeMap<String, String>,
+}
+
+impl Gateway {
+    pub(crate) fn router(self) -> Router {
+        Router::new().fallback(receive).with_state(Arc::new(self))
+    }
+
+    async fn handle(&self, call: Call) -> Response {
+        let matched = self.find(&call.method, &call.path);
+        // Every other path is a route that exists in local mode alone: a
+        // business API behind the same authorizer.
+        if matched.is_none() && (call.path == "/iam" || call.path.starts_with("/iam/")) {
+            return message(StatusCode::NOT_FOUND, "Not Found");
+        }
+        let route_key = matched.as_ref().map_or_else(|| "$default".to_owned(), |matched| matched.route.key());
+        let authorizer = matched.as_ref().is_none_or(|matched| matched.route.authorizer.is_some());
+        let context = if authorizer {
+            match self.authorize(&call, &route_key).await {
+                Ok(context) => Some(context),
+                Err(refusal) => return refusal,
+            }
+        } else {
+            None
+        };
+        match matched {
+            Some(matched) => self.invoke(&matched, &call, context).await,
+            None => {
+                self.backend
+                    .call(&call.method, &call.path, &call.query, call.headers, call.body, context)
+                    .await
+            }
+        }
+    }
+
+    /// Asks the authorizer. Its context, or what the client is answered.
+    async fn authorize(&self, call: &Call, route_key: &str) -> Result<Map<String, Value>, Response> {
+        // A missing identity source: API Gateway does not even ask.
+        let identity = joined(&call.headers, header::AUTHORIZATION.as_str());
+        let identity = identity.ok_or_else(|| message(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
+        let arn = format!("{ARN}/{}{}", call.method, call.path);
+        let mut event = self.event(call, route_key, &BTreeMap::new());
+        event.insert("type".to_owned(), "REQUEST".into());
+        event.insert("routeArn".to_owned(), arn.clone().into());
+        event.insert("identitySource".to_owned(), json!([identity]));
+        let answer = self.functions.authorizer.answer(&Value::Object(event).to_string(), &call.id).await;
+        let answer =
+            answer.map_err(|_| message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"))?;
+        let mut answer = serde_json::to_value(answer).unwrap_or_default();
+        if is_allowed(&answer, &arn) {
+            Ok(answer
+                .get_mut("context")
+                .and_then(Value::as_object_mut)
+                .map(std::mem::take)
+                .unwrap_or_default())
+        } else {
+            Err(message(StatusCode::FORBIDDEN, "Forbidden"))
+        }
+    }
+
+    /// Invokes a function with a real event. A panic is what it would be on
+    /// Lambda: a function error.
+    async fn invoke(
+        &self,
+        matched: &Matched<'_>,
+        call: &Call,
+        context: Option<Map<String, Value>>,
+    ) -> Response {
+        let failed = || message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
+        let Some(handler) = self.functions.get(&matched.route.function) else {
+            return failed();
+        };
+        let mut event = self.event(call, &matched.route.key(), &matched.parameters);
+        if let (Some(context), Some(request_context)) =
+            (context, event.get_mut("requestContext").and_then(Value::as_object_mut))
+        {
+            request_context.insert("authorizer".to_owned(), json!({ "lambda": context }));
+        }
+        let (body, is_base64) = match std::str::from_utf8(&call.body) {
+            Ok(text) => (text.to_owned(), false),
+            Err(_) => (STANDARD.encode(&call.body), true),
+        };
+        event.insert("isBase64Encoded".to_owned(), is_base64.into());
+        if !body.is_empty() {
+            event.insert("body".to_owned(), body.into());
+        }
+        let event = Value::Object(event).to_string();
+        let handled = AssertUnwindSafe(async {
+            let request = lambda_http::request::from_str(&event).ok()?;
+            Some(handler(request).await)
+        });
+        match handled.catch_unwind().await {
+            Ok(Some(response)) => {
+                let (parts, body) = response.into_parts();
+                Response::from_parts(parts, Body::from(body.to_vec()))
+            }
+            Ok(None) | Err(_) => failed(),
+        }
+    }
+
+    /// What events to authorizers and to functions have in common.
+    fn event(
+        &self,
+        call: &Call,
+        route_key: &str,
+        parameters: &BTreeMap<String, String>,
+    ) -> Map<String, Value> {
+        let mut headers = Map::new();
+        for name in call.headers.keys() {
+            if let Some(value) = joined(&call.headers, name.as_str()) {
+                headers.insert(name.as_str().to_owned(), value.into());
+            }
+        }
+        let now = self.clock.now();
+        let host = joined(&call.headers, "host").unwrap_or_default();
+        let user_agent = joined(&call.headers, "user-agent").unwrap_or_default();
+        let event = json!({
+            "version": "2.0",
+            "routeKey": route_key,
+            "rawPath": call.path,
+            "rawQueryString": call.query,
+            "headers": headers,
+            "pathParameters": parameters,
+            "requestContext": {
+                "accountId": "000000000000",
+                "apiId": "keyward",
+                "domainName": host,
+                "domainPrefix": "keyward",
+                "http": {
+                    "method": call.method,
+                    "path": call.path,
+                    "protocol": "HTTP/1.1",
+                    "sourceIp": call.source.ip().to_string(),
+                    "userAgent": user_agent,
+                },
+                "requestId": call.id,
+                "routeKey": route_key,
+                "stage": "$default",
+                "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string(),
+                "timeEpoch": now.as_millisecond(),
+            },
+        });
+        match event {
+            Value::Object(event) => event,
+            _ => Map::new(),
+        }
+    }
+
+    /// The route with the most literal segments that fits.
+    fn find(&self, method: &str, path: &str) -> Option<Matched<'_>> {
+        let fitting = self.routes.iter().filter(|route| route.method == method || route.method == "ANY");
+        fitting
+            .filter_map(|route| fit(&route.path, path).map(|parameters| Matched { route, parameters }))
+            .min_by_key(|matched| matched.parameters.len())
+    }
+}
+
+/// The values of the parameters in `pattern`, if `path` fits it.
+fn fit(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
+    let mut parameters = BTreeMap::new();
+    let (mut expected, mut actual) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (expected.next(), actual.next()) {
+            (None, None) => return Some(parameters),
+            (Some(expected), Some(actual)) => {
+                let parameter = expected.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+                match parameter {
+                    Some(name) if !actual.is_empty() => {
+                        parameters.insert(name.to_owned(), actual.to_owned());
+                    }
+                    None if expected == actual => {}
+                    Some(_) | None => return None,
+                }
+            }
+            (Some(_), None) | (None, Some(_)) => return None,
+        }
+    }
+}
+
+async fn receive(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+    let Some(path) = decode(uri.path()) else {
+        return message(StatusCode::BAD_REQUEST, "Bad Request");
+    };
+    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+        return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+    };
+    let Some(id) = request_id() else {
+        return message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
+    };
+    let query = uri.query().unwrap_or_default().to_owned();
+    let mut response = gateway
+        .handle(Call { id: id.clone(), path, query, method: method.to_string(), headers, source, body })
+        .await;
+    if let Ok(id) = id.parse() {
+        response.headers_mut().insert("apigw-requestid", id);
+    }
+    response
+}
+
+/// An HTTP API's path arrives percent-decoded, all but `%25`.
+fn decode(path: &str) -> Option<String> {
+    let parts: Option<Vec<String>> =
+        path.split("%25").map(|part| percent_decode_str(part).decode_utf8().ok().map(Into::into)).collect();
+    parts.map(|parts| parts.join("%25"))
+}
+
+/// Several headers of one name become one, joined by commas.
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+    let values: Vec<_> =
+        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    if values.is_empty() { None } else { Some(values.join(",")) }
+}
+
+/// Evaluates an answer in the IAM form: a Deny that fits refuses, then an Allow
+/// that fits permits, then nothing does.
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>)
+fn is_allowed(answer: &Value, arn: &str) -> bool {
+    let statements = answer.pointer("/policyDocument/Statement").and_then(Value::as_array);
+    let fitting = |effect: &str| {
+        statements.into_iter().flatten().any(|statement| {
+            statement.get("Effect").and_then(Value::as_str) == Some(effect)
+                && one_fits(statement.get("Action"), "execute-api:Invoke")
+                && one_fits(statement.get("Resource"), arn)
+        })
+    };
+    !fitting("Deny") && fitting("Allow")
+}
+
+fn one_fits(patterns: Option<&Value>, text: &str) -> bool {
+    match patterns {
+        Some(Value::String(pattern)) => wildcard_fits(pattern.as_bytes(), text.as_bytes()),
+        Some(Value::Array(patterns)) => patterns.iter().any(|pattern| one_fits(Some(pattern), text)),
+        _ => false,
+    }
+}
+
+/// IAM's wildcards: `*` is any text, `?` any one character, across slashes.
+fn wildcard_fits(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => {
+            wildcard_fits(rest, text)
+                || text.split_first().is_some_and(|(_, text)| wildcard_fits(pattern, text))
+        }
+        (Some((expected, pattern)), Some((actual, text))) if *expected == b'?' || expected == actual => {
+            wildcard_fits(pattern, text)
+        }
+        _ => false,
+    }
+}
+
+/// What API Gateway itself answers.
+fn message(status: StatusCode, message: &str) -> Response {
+    let body = json!({ "message": message }).to_string();
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn request_id() -> Option<String> {
+    let mut bytes = [0; 12];
+    OsEntropy.fill(&mut bytes).ok()?;
+    Some(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+}

@@ -1,0 +1,27 @@
+//! The whole system in one process, on a laptop, without AWS.
+//!
+//! The functions are the very ones that are deployed. Around them stand the
+//! parts that AWS provides: a [`gateway`] that reads routes, authorizers and
+//! variables from `infra/template.yaml`, `DynamoDB` by dynoxide ([`database`]),
+//! the part of Secrets Manager that the keyring calls ([`secrets`]), and an
+//! OpenID Connect [`issuer`] with one admin.
+
+mod account;
+mod backend;
+mod database;
+mod error;
+mod functions;
+mod gateway;
+pub mod issuer;
+pub mod openapi;
+pub mod options;
+mod secrets;
+mod server;
+mod start_page;
+mod system;
+pub mod template;
+
+pub use account::LocalAccount;
+pub use error::StartError;
+pub use options::Options;
+pub use system::{Parts, System, refuse_inside_lambda};

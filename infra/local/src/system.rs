@@ -1,0 +1,292 @@
+//! The running system.
+
+use std::sync::{Arc, Mutex};
+
+use authorizer::Authorizer;
+use serde::Serialize;
+use shared::config::{Setup, Variables, default_http_client, variable};
+use shared::domain::{Clock, Entropy, OsEntropy, SystemClock};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::account::{ADMIN_EMAIL, LocalAccount, write_private};
+use crate::backend::Backend;
+use crate::database::{self, DataFolder};
+use crate::functions::Functions;
+use crate::gateway::Gateway;
+use crate::issuer::{ADMIN_GROUP, API_CLIENT, GROUPS_CLAIM, IAM_CLIENT, Issuer, SigningKey};
+use crate::options::Options;
+use crate::server::{self, Stop};
+use crate::start_page::{self, Places};
+use crate::template::Template;
+use crate::{StartError, secrets};
+
+/// The file's name in the data folder.
+const LOCAL_JSON: &str = "local.json";
+
+/// What a test may put in place of the usual parts.
+pub struct Parts {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The random source.
+    pub entropy: Arc<dyn Entropy>,
+    /// The HTTP client of the functions' SDK clients.
+    pub http_client: aws_sdk_dynamodb::config::SharedHttpClient,
+    /// A `DynamoDB` to use in place of the embedded one, and the table's name.
+    pub dynamodb: Option<(String, String)>,
+    /// The issuer's key.
+    pub signing_key: Option<Arc<SigningKey>>,
+    /// Values of variables other than the usual ones.
+    pub variables: Vec<(&'static str, String)>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+            http_client: default_http_client(),
+            dynamodb: None,
+            signing_key: None,
+            variables: Vec::new(),
+        }
+    }
+}
+
+/// The facts for scripts.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalJson {
+    /// The API's URL.
+    pub api: String,
+    /// The start page's URL.
+    pub console: String,
+    /// The issuer's URL.
+    pub issuer: String,
+    /// A token of the admin for the IAM API.
+    pub admin_token: String,
+    /// A token of the admin for every other API.
+    pub admin_api_token: String,
+    /// The admin's e-mail address.
+    pub admin_email: String,
+    /// The admin's password.
+    pub admin_password: String,
+}
+
+/// The running system. Dropping it stops it.
+pub struct System {
+    facts: LocalJson,
+    welcome: String,
+    kept_in: String,
+    setup: Setup,
+    values: Variables,
+    template: Template,
+    authorizer: Arc<Authorizer>,
+    issuer: Issuer,
+    secret: secrets::Secret,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    _data: DataFolder,
+}
+
+/// Refuses to run where Lambda's variables are set.
+///
+/// # Errors
+/// [`StartError::InsideLambda`].
+pub fn refuse_inside_lambda(variables: &Variables) -> Result<(), StartError> {
+    let lambda = ["AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT"];
+    match lambda.into_iter().find(|name| variables.get(name).is_some()) {
+        Some(name) => Err(StartError::InsideLambda(name)),
+        None => Ok(()),
+    }
+}
+
+impl System {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(options: &Options, parts: Parts) -> Result<Self, StartError> {
+        if !options.host.is_loopback() {
+            return Err(StartError::NotLoopback(options.host));
+        }
+        let backend = Backend::new(options.upstream.as_deref())?;
+        let template = Template::read()?;
+        let data = DataFolder::open(&options.data)?;
+        // The ports first: a port in use must not leave a database behind.
+        let (api_listener, api) = server::bind(options.host, options.port, "the API", "--port").await?;
+        let (console_listener, console) =
+            server::bind(options.host, options.console_port, "the start page", "--console-port").await?;
+        let (issuer_listener, issuer_address) =
+            server::bind(options.host, options.issuer_port, "the issuer", "--issuer-port").await?;
+        let account = if options.memory {
+            LocalAccount::generate(&OsEntropy)?
+        } else {
+            LocalAccount::load(&data.path, &OsEntropy)?
+        };
+        let (stop, told) = Stop::channel();
+        let mut tasks = Vec::new();
+
+        let (dynamodb, table) = if let Some(elsewhere) = parts.dynamodb {
+            elsewhere
+        } else {
+            let database = database::open((!options.memory).then_some(&data))?;
+            let (endpoint, task) = database::serve(database, options.host, told.clone()).await?;
+            tasks.push(task);
+            (endpoint, "keyward".to_owned())
+        };
+        let secret = Arc::new(Mutex::new(account.keyring()));
+        let (secrets_listener, secrets_address) =
+            server::bind(options.host, 0, "the secrets", "--host").await?;
+        tasks.push(server::serve(secrets_listener, secrets::router(Arc::clone(&secret)), told.clone()));
+
+        let signing_key = parts.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?;
+        let issuer_url = format!("http://{issuer_address}");
+        let issuer =
+            Issuer::new(issuer_url, signing_key, Arc::clone(&parts.clock), account.admin_password.clone());
+        tasks.push(server::serve(issuer_listener, issuer.clone().router(), told.clone()));
+
+        let setup = Setup {
+            variables: lambda_variables(&dynamodb, &format!("http://{secrets_address}")),
+            clock: Arc::clone(&parts.clock),
+            entropy: parts.entropy,
+            http_client: parts.http_client,
+        };
+        database::create_table(&dynamodb, &template, &table).await?;
+        let values = values(options, &table, &issuer, parts.variables);
+        let functions = Functions::new(&template, &setup, &values)?;
+        let authorizer = Arc::clone(&functions.authorizer);
+        let gateway = Gateway { routes: template.routes()?, functions, backend, clock: parts.clock };
+        tasks.push(server::serve(api_listener, gateway.router(), told.clone()));
+
+        let facts = LocalJson {
+            api: format!("http://{api}"),
+            console: format!("http://{console}"),
+            issuer: issuer.url().to_owned(),
+            admin_token: issuer.token(IAM_CLIENT)?,
+            admin_api_token: issuer.token(API_CLIENT)?,
+            admin_email: ADMIN_EMAIL.to_owned(),
+            admin_password: account.admin_password,
+        };
+        let local_json = data.path.join(LOCAL_JSON);
+        write_private(&local_json, &facts)?;
+        let kept_in = if options.memory { "memory".to_owned() } else { data.path.display().to_string() };
+        let places = Places {
+            api: &facts.api,
+            console: &facts.console,
+            issuer: &facts.issuer,
+            local_json: &local_json.display().to_string(),
+            kept_in: &kept_in,
+            backend: options.upstream.as_deref().unwrap_or("an echo"),
+        };
+        let page = start_page::places(&places);
+        let steps = start_page::first_steps(
+            &places,
+            &facts.admin_email,
+            &facts.admin_password,
+            &facts.admin_token,
+            &facts.admin_api_token,
+        );
+        let welcome = format!("{page}{steps}");
+        tasks.push(server::serve(console_listener, start_page::router(page), told));
+        Ok(Self {
+            facts,
+            welcome,
+            kept_in,
+            setup,
+            values,
+            template,
+            authorizer,
+            issuer,
+            secret,
+            stop,
+            tasks,
+            _data: data,
+        })
+    }
+
+    /// The facts that are in `local.json`.
+    #[must_use]
+    pub fn facts(&self) -> &LocalJson {
+        &self.facts
+    }
+
+    /// What to tell whoever started it.
+    #[must_use]
+    pub fn welcome(&self) -> &str {
+        &self.welcome
+    }
+
+    /// Where its data is.
+    #[must_use]
+    pub fn kept_in(&self) -> &str {
+        &self.kept_in
+    }
+
+    /// The authorizer that the gateway asks.
+    #[must_use]
+    pub fn authorizer(&self) -> &Arc<Authorizer> {
+        &self.authorizer
+    }
+
+    /// What the function of this logical id is made from, as it is deployed.
+    ///
+    /// # Errors
+    /// When the template has no such function.
+    pub fn setup_of(&self, function: &str) -> Result<Setup, StartError> {
+        Functions::setup_of(&self.template, &self.setup, &self.values, function)
+    }
+
+    /// The issuer.
+    #[must_use]
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// Exchanges the pepper secret's value.
+    pub fn set_secret(&self, value: String) {
+        if let Ok(mut secret) = self.secret.lock() {
+            *secret = value;
+        }
+    }
+
+    /// Stops it, once requests under way are done.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        let all = futures::future::join_all(self.tasks);
+        // An idle keep-alive connection must not hold it up.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), all).await;
+    }
+}
+
+/// What Lambda sets on every function.
+fn lambda_variables(dynamodb: &str, secrets: &str) -> Variables {
+    Variables::from_iter([
+        ("AWS_REGION", "local"),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", secrets),
+    ])
+}
+
+/// What the template's parameters and resources come to here.
+fn values(options: &Options, table: &str, issuer: &Issuer, others: Vec<(&'static str, String)>) -> Variables {
+    let mut values = vec![
+        (variable::TABLE, table.to_owned()),
+        (variable::ENVIRONMENT, options.environment.as_str().to_owned()),
+        (variable::PEPPER_SECRET, secrets::SECRET_ID.to_owned()),
+        (variable::DATA_PREFIXES, "/organizations,/teams".to_owned()),
+        (variable::BASE_PATHS, String::new()),
+        (variable::MAX_KEY_LIFETIME_DAYS, "365".to_owned()),
+        (variable::MAX_KEYS_PER_ACCOUNT, "20".to_owned()),
+        (variable::OIDC_ISSUER, issuer.url().to_owned()),
+        (variable::OIDC_JWKS_URI, issuer.jwks_uri()),
+        (variable::OIDC_GROUPS_CLAIM, GROUPS_CLAIM.to_owned()),
+        (variable::ADMIN_GROUP, ADMIN_GROUP.to_owned()),
+        (variable::IAM_CLIENT_IDS, IAM_CLIENT.to_owned()),
+        (variable::API_CLIENT_IDS, API_CLIENT.to_owned()),
+    ];
+    values.extend(others);
+    Variables::from_iter(values)
+}

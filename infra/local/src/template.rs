@@ -1,0 +1,147 @@
+//! What `infra/template.yaml` says: the truth about routes, authorizers,
+//! variables and the table, which local mode and the tests read.
+
+use std::collections::BTreeSet;
+
+use serde_norway::Value;
+
+use crate::StartError;
+
+/// The template's text, as it is deployed.
+pub const TEXT: &str = include_str!("../../template.yaml");
+
+/// A route of the API.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// The method, or `ANY`.
+    pub method: String,
+    /// The path, with `{name}` for parameters.
+    pub path: String,
+    /// The function's logical id.
+    pub function: String,
+    /// The authorizer function's logical id, if the route has one.
+    pub authorizer: Option<String>,
+}
+
+impl Route {
+    /// The route's key, such as `GET /iam/v1/whoami`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+/// A parsed template.
+#[derive(Clone, Debug)]
+pub struct Template(Value);
+
+/// A function of the template.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Its logical id.
+    pub name: String,
+    /// The names of its variables.
+    pub variables: BTreeSet<String>,
+}
+
+impl Template {
+    /// The template that is deployed.
+    ///
+    /// # Errors
+    /// When it is no YAML.
+    pub fn read() -> Result<Self, StartError> {
+        Self::parse(TEXT)
+    }
+
+    /// The template in `text`.
+    ///
+    /// # Errors
+    /// When it is no YAML.
+    pub fn parse(text: &str) -> Result<Self, StartError> {
+        serde_norway::from_str(text).map(Self).map_err(|error| StartError::Template(error.to_string()))
+    }
+
+    /// The resource `name`'s properties.
+    #[must_use]
+    pub fn properties(&self, name: &str) -> Option<&Value> {
+        self.0.get("Resources")?.get(name)?.get("Properties")
+    }
+
+    /// The resources of this type: each one's logical id and properties.
+    pub fn resources(&self, kind: &str) -> impl Iterator<Item = (&str, &Value)> {
+        let resources = self.0.get("Resources").and_then(Value::as_mapping);
+        resources.into_iter().flatten().filter_map(move |(name, resource)| {
+            let is_of_kind = resource.get("Type").and_then(Value::as_str) == Some(kind);
+            is_of_kind.then(|| Some((name.as_str()?, resource.get("Properties")?))).flatten()
+        })
+    }
+
+    /// The functions, each with the names of its variables.
+    #[must_use]
+    pub fn functions(&self) -> Vec<Function> {
+        let variables = |value: Option<&Value>| -> BTreeSet<String> {
+            let variables = value.and_then(|value| value.get("Environment")?.get("Variables")?.as_mapping());
+            variables.into_iter().flatten().filter_map(|(name, _)| Some(name.as_str()?.to_owned())).collect()
+        };
+        let global = variables(self.0.get("Globals").and_then(|globals| globals.get("Function")));
+        self.resources("AWS::Serverless::Function")
+            .map(|(name, properties)| Function {
+                name: name.to_owned(),
+                variables: global.union(&variables(Some(properties))).cloned().collect(),
+            })
+            .collect()
+    }
+
+    /// The routes of the HTTP API, sorted.
+    ///
+    /// # Errors
+    /// When an event of a function is not a route.
+    pub fn routes(&self) -> Result<Vec<Route>, StartError> {
+        let mut routes = Vec::new();
+        for (function, properties) in self.resources("AWS::Serverless::Function") {
+            let events = properties.get("Events").and_then(Value::as_mapping);
+            for (name, event) in events.into_iter().flatten() {
+                if event.get("Type").and_then(Value::as_str) != Some("HttpApi") {
+                    continue;
+                }
+                let route = self.route(function, event.get("Properties"));
+                let name = name.as_str().unwrap_or_default();
+                routes.push(
+                    route.ok_or_else(|| {
+                        StartError::Template(format!("{function}'s event {name} is no route"))
+                    })?,
+                );
+            }
+        }
+        routes.sort();
+        Ok(routes)
+    }
+
+    fn route(&self, function: &str, event: Option<&Value>) -> Option<Route> {
+        let event = event?;
+        let api = reference(event.get("ApiId")?)?;
+        let auth = self.properties(api)?.get("Auth");
+        // The event's own authorizer, else the API's default one.
+        let own = event.get("Auth").and_then(|auth| auth.get("Authorizer"));
+        let default = auth.and_then(|auth| auth.get("DefaultAuthorizer"));
+        let authorizer = own.or(default).and_then(Value::as_str).filter(|name| *name != "NONE");
+        let authorizer = authorizer.and_then(|name| {
+            let function = auth?.get("Authorizers")?.get(name)?.get("FunctionArn")?;
+            Some(reference(function)?.trim_end_matches(".Arn").to_owned())
+        });
+        Some(Route {
+            method: event.get("Method")?.as_str()?.to_uppercase(),
+            path: event.get("Path")?.as_str()?.to_owned(),
+            function: function.to_owned(),
+            authorizer,
+        })
+    }
+}
+
+/// The target of a `!Ref` or `!GetAtt`.
+fn reference(value: &Value) -> Option<&str> {
+    match value {
+        Value::Tagged(tagged) if tagged.tag == "Ref" || tagged.tag == "GetAtt" => tagged.value.as_str(),
+        _ => None,
+    }
+}
