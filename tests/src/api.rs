@@ -1,0 +1,214 @@
+//! The API as a client sees it.
+
+use std::collections::BTreeMap;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use crate::Harness;
+
+/// A request under construction.
+pub struct RequestBuilder<'a> {
+    harness: &'a Harness,
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Option<String>,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub text: String,
+}
+
+/// An account that a test made.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its id.
+    pub id: String,
+}
+
+/// A key that a test issued.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its account's id.
+    pub account: String,
+    /// Its id.
+    pub id: String,
+    /// The whole key.
+    pub secret: String,
+}
+
+impl Key {
+    /// The path under which it can be revoked.
+    pub fn path(&self) -> String {
+        format!("/iam/v1/service-accounts/{}/keys/{}", self.account, self.id)
+    }
+}
+
+impl Account {
+    /// Its path.
+    pub fn path(&self) -> String {
+        format!("/iam/v1/service-accounts/{}", self.id)
+    }
+}
+
+impl<'a> RequestBuilder<'a> {
+    pub(crate) fn new(harness: &'a Harness, method: &str, path: &str) -> Self {
+        Self { harness, method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: None }
+    }
+
+    /// With the admin's token for the IAM API.
+    #[must_use]
+    pub fn admin(self) -> Self {
+        let token = self.harness.system.facts().admin_token.clone();
+        self.bearer(&token)
+    }
+
+    /// With the admin's token for every other API.
+    #[must_use]
+    pub fn api_admin(self) -> Self {
+        let token = self.harness.system.facts().admin_api_token.clone();
+        self.bearer(&token)
+    }
+
+    /// With this credential.
+    #[must_use]
+    pub fn bearer(self, credential: &str) -> Self {
+        self.header(AUTHORIZATION.as_str(), &format!("Bearer {credential}"))
+    }
+
+    /// With this header, beside others of the same name.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With this JSON body.
+    #[must_use]
+    pub fn json(self, body: &Value) -> Self {
+        self.text("application/json", &body.to_string())
+    }
+
+    /// With this body.
+    #[must_use]
+    pub fn text(mut self, media_type: &str, body: &str) -> Self {
+        self.body = Some(body.to_owned());
+        self.header(CONTENT_TYPE.as_str(), media_type)
+    }
+
+    /// Sends it.
+    pub async fn send(self) -> Reply {
+        let url = format!("{}{}", self.harness.system.facts().api, self.path);
+        let method = reqwest::Method::from_bytes(self.method.as_bytes()).unwrap();
+        let mut request = self.harness.client.request(method, url);
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        if let Some(body) = self.body {
+            request = request.body(body);
+        }
+        let response = request.send().await.unwrap();
+        let headers = response.headers().iter();
+        let headers =
+            headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        Reply { status: response.status().as_u16(), headers, text: response.text().await.unwrap() }
+    }
+}
+
+impl Reply {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// The `code` of problem details.
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_else(|| panic!("no problem details: {self:?}")).to_owned()
+    }
+
+    /// Fails unless the status is this one.
+    #[must_use]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    /// Fails unless these are problem details with this status and code.
+    #[must_use]
+    pub fn expect_problem(self, status: u16, code: &str) -> Self {
+        assert_eq!(
+            self.headers.get("content-type").map(String::as_str),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
+        assert_eq!((self.status, self.code().as_str()), (status, code), "{self:?}");
+        assert_eq!(
+            self.json()["requestId"].as_str(),
+            self.headers.get("apigw-requestid").map(String::as_str)
+        );
+        self
+    }
+
+    /// The whole answer for a snapshot: status, headers but for those of the
+    /// connection, and body. The request's id, which differs in each run, is
+    /// checked and left out.
+    pub fn snapshot(&self) -> Value {
+        let mut headers = self.headers.clone();
+        let request_id = headers.remove("apigw-requestid").expect("every answer has a request id");
+        for name in ["content-length", "date"] {
+            headers.remove(name);
+        }
+        let mut body = serde_json::from_str(&self.text).unwrap_or_else(|_| Value::from(self.text.clone()));
+        if let Some(id) = body.get_mut("requestId") {
+            assert_eq!(*id, request_id, "the body names the request");
+            *id = "[request id]".into();
+        }
+        json!({ "status": self.status, "headers": headers, "body": body })
+    }
+}
+
+impl Harness {
+    /// Creates an account.
+    pub async fn create_account(&self, name: &str, role: &str) -> Account {
+        let request = self.request("POST", "/iam/v1/service-accounts").admin();
+        let reply = request.json(&json!({ "name": name, "role": role })).send().await.expect(201);
+        Account { id: reply.json()["id"].as_str().unwrap().to_owned() }
+    }
+
+    /// Issues a key of an account.
+    pub async fn issue_key(&self, account: &Account) -> Key {
+        self.issue_key_with(account, &json!({ "name": "test key" })).await
+    }
+
+    /// Issues a key as `body` says.
+    pub async fn issue_key_with(&self, account: &Account, body: &Value) -> Key {
+        let request = self.request("POST", &format!("{}/keys", account.path())).admin();
+        let reply = request.json(body).send().await.expect(201).json();
+        let text = |name: &str| reply[name].as_str().unwrap().to_owned();
+        Key { account: account.id.clone(), id: text("id"), secret: text("secret") }
+    }
+
+    /// A Reader account and a key of it.
+    pub async fn reader_key(&self) -> Key {
+        let account = self.create_account("reader", "ServiceAccountReader").await;
+        self.issue_key(&account).await
+    }
+
+    /// The status of `GET /organizations/42` with this credential.
+    pub async fn check(&self, credential: &str) -> u16 {
+        self.request("GET", "/organizations/42").bearer(credential).send().await.status
+    }
+
+    /// Revokes a key.
+    pub async fn revoke(&self, key: &Key) -> Reply {
+        self.request("DELETE", &key.path()).admin().send().await
+    }
+}

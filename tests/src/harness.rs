@@ -1,0 +1,135 @@
+//! A fresh system for a test.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use authorizer::{Answer, Authorizer, Failed};
+use clap::Parser as _;
+use local::issuer::SigningKey;
+use local::{Options, Parts, System};
+use serde_json::Value;
+use shared::config::{Variables, default_http_client, variable};
+use shared::domain::Entropy;
+
+use crate::{RequestBuilder, SeededEntropy, Table, TestClock, Wire};
+
+/// The variable that names a `DynamoDB` endpoint to test against, in place of
+/// the embedded engine.
+const DYNAMODB: &str = "KEYWARD_TEST_DYNAMODB";
+
+/// A running system, in memory, on free ports.
+pub struct Harness {
+    /// Its clock.
+    pub clock: Arc<TestClock>,
+    /// Its wire to AWS.
+    pub wire: Wire,
+    /// The system.
+    pub system: System,
+    /// The table itself.
+    pub table: Table,
+    /// A client for requests.
+    pub client: reqwest::Client,
+    folder: PathBuf,
+}
+
+/// What a test wants other than usual.
+pub struct Builder {
+    arguments: Vec<String>,
+    entropy: Arc<dyn Entropy>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Harness {
+    /// The usual one.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// One that differs.
+    pub fn builder() -> Builder {
+        Builder { arguments: Vec::new(), entropy: Arc::new(SeededEntropy::new(1)), variables: Vec::new() }
+    }
+
+    /// A request to the API.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder<'_> {
+        RequestBuilder::new(self, method, path)
+    }
+
+    /// Hands an event to the authorizer itself.
+    ///
+    /// # Errors
+    /// As the authorizer answers.
+    pub async fn authorize(&self, event: &Value) -> Result<Answer, Failed> {
+        self.system.authorizer().answer(&event.to_string(), "invocation-1").await
+    }
+
+    /// One more instance of the authorizer, with a cache of its own, as Lambda
+    /// starts them.
+    pub fn another_authorizer(&self) -> Authorizer {
+        Authorizer::new(&self.system.setup_of("Authorizer").unwrap()).unwrap()
+    }
+}
+
+impl Drop for Harness {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Builder {
+    /// With this argument of the command line.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// With this random source.
+    #[must_use]
+    pub fn entropy(mut self, entropy: impl Entropy + 'static) -> Self {
+        self.entropy = Arc::new(entropy);
+        self
+    }
+
+    /// With this variable for every function that the template gives it to.
+    #[must_use]
+    pub fn variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> Harness {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("keyward-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(&unique);
+        let usual = ["cargo dev", "--memory", "--port=0", "--console-port=0", "--issuer-port=0", "--data"]
+            .map(str::to_owned);
+        let arguments = usual.into_iter().chain([folder.display().to_string()]).chain(self.arguments);
+        let (clock, wire) = (Arc::new(TestClock::default()), Wire::default());
+        let elsewhere = Variables::from_process().get(DYNAMODB).map(|endpoint| (endpoint.to_owned(), unique));
+        let parts = Parts {
+            clock: Arc::<TestClock>::clone(&clock),
+            entropy: self.entropy,
+            http_client: wire.around(default_http_client()),
+            dynamodb: elsewhere,
+            signing_key: Some(signing_key()),
+            variables: self.variables,
+        };
+        let system = System::start(&Options::parse_from(arguments), parts).await.unwrap();
+        let variables = system.setup_of("Authorizer").unwrap().variables;
+        let endpoint = variables.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap();
+        let table = Table::new(endpoint, variables.get(variable::TABLE).unwrap().to_owned());
+        let client =
+            reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+        Harness { clock, wire, table, system, client: client.unwrap(), folder }
+    }
+}
+
+/// One for all tests of a process: making one takes a while.
+pub(crate) fn signing_key() -> Arc<SigningKey> {
+    static KEY: OnceLock<Arc<SigningKey>> = OnceLock::new();
+    Arc::clone(KEY.get_or_init(|| Arc::new(SigningKey::generate().unwrap())))
+}

@@ -1,0 +1,27 @@
+//! The harness of the integration tests: a fresh system a test, reached through
+//! its public face, with a clock and a random source that the test controls,
+//! and a wire on which it can watch and disturb every call to AWS.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a harness fails its test by panicking"
+)]
+
+mod api;
+mod clock;
+mod entropy;
+mod harness;
+mod table;
+mod wire;
+
+pub use api::{Account, Key, Reply, RequestBuilder};
+pub use clock::TestClock;
+pub use entropy::{FailingEntropy, SeededEntropy};
+pub use harness::{Builder, Harness};
+pub use table::Table;
+pub use wire::{Action, Call, Wire};

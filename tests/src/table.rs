@@ -1,0 +1,91 @@
+//! The table itself, for what no public face can do: reading what is stored,
+//! and writing what must never be there.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+
+/// An item.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// The table of one test.
+#[derive(Clone)]
+pub struct Table {
+    /// A client that no wire disturbs.
+    pub client: Client,
+    /// The table's name.
+    pub name: String,
+}
+
+impl Table {
+    pub(crate) fn new(endpoint: &str, name: String) -> Self {
+        let credentials = aws_credential_types::Credentials::new("local", "local", None, None, "local");
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version_latest()
+            .region(aws_sdk_dynamodb::config::Region::from_static("local"))
+            .credentials_provider(credentials)
+            .endpoint_url(endpoint)
+            .http_client(shared::config::default_http_client());
+        Self { client: Client::from_conf(config.build()), name }
+    }
+
+    /// Every item.
+    pub async fn dump(&self) -> Vec<Item> {
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.name)
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .unwrap();
+            items.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return items;
+            }
+        }
+    }
+
+    /// The items whose partition key begins with `prefix`.
+    pub async fn items(&self, prefix: &str) -> Vec<Item> {
+        let mut items = self.dump().await;
+        items.retain(|item| item["pk"].as_s().unwrap().starts_with(prefix));
+        items
+    }
+
+    /// The item at these keys.
+    pub async fn get(&self, pk: &str, sk: &str) -> Option<Item> {
+        let get = self.client.get_item().table_name(&self.name).consistent_read(true);
+        let get = get.key("pk", AttributeValue::S(pk.to_owned())).key("sk", AttributeValue::S(sk.to_owned()));
+        get.send().await.unwrap().item
+    }
+
+    /// Writes an item, whatever is there.
+    pub async fn put(&self, item: Item) {
+        self.client.put_item().table_name(&self.name).set_item(Some(item)).send().await.unwrap();
+    }
+
+    /// Changes an account's item by `change`.
+    pub async fn tamper(&self, account: &str, change: impl FnOnce(&mut Item)) {
+        let mut item = self.get(&format!("ACCOUNT#{account}"), "ACCOUNT").await.unwrap();
+        change(&mut item);
+        self.put(item).await;
+    }
+
+    /// Registers a custom role. (The API for that comes later.)
+    pub async fn put_role(&self, name: &str, permissions: &[&str]) {
+        let permissions = permissions.iter().map(|text| AttributeValue::S((*text).to_owned())).collect();
+        self.put(HashMap::from([
+            ("pk".to_owned(), AttributeValue::S(format!("ROLE#{name}"))),
+            ("sk".to_owned(), AttributeValue::S("ROLE".to_owned())),
+            ("permissions".to_owned(), AttributeValue::L(permissions)),
+        ]))
+        .await;
+    }
+}
