@@ -23,5 +23,5 @@ pub use api::{Account, Key, Reply, RequestBuilder};
 pub use clock::TestClock;
 pub use entropy::{FailingEntropy, SeededEntropy};
 pub use harness::{Builder, Harness};
-pub use table::Table;
+pub use table::{Item, Table};
 pub use wire::{Action, Call, Wire};

@@ -74,9 +74,9 @@ impl AdminTokens {
         let key_id = header.kid.ok_or(Reason::Malformed)?;
         let key = self.jwks.find(&key_id).await.map_err(TokenError::Unavailable)?.ok_or(Reason::Unknown)?;
         let claims = decode::<Map<String, Value>>(token, &key, &signature_alone());
-        let claims = claims.map_err(|error| match error.kind() {
-            ErrorKind::InvalidSignature => Reason::WrongSecret,
-            _ => Reason::Malformed,
+        let claims = claims.map_err(|error| {
+            let is_forged = matches!(error.kind(), ErrorKind::InvalidSignature);
+            if is_forged { Reason::WrongSecret } else { Reason::Malformed }
         })?;
         Ok(self.judge(&claims.claims, header.typ.as_deref())?)
     }

@@ -68,7 +68,7 @@ impl Serialize for Context {
 
 impl Answer {
     /// The request may pass. It takes the proof that the policy said so.
-    pub(crate) fn allow(_: &Allowed<'_>, arn: &MethodArn<'_>, context: Context) -> Self {
+    pub(crate) fn allow(_: Allowed<'_>, arn: &MethodArn<'_>, context: Context) -> Self {
         let principal_id = context.get(context::PRINCIPAL_ID).unwrap_or_default().to_owned();
         Self::new(principal_id, Effect::Allow, arn, Some(context))
     }

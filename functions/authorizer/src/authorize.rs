@@ -8,7 +8,7 @@ use shared::config::{ConfigError, Setup};
 use shared::domain::{ApiKey, Clock, Environment, PrincipalType, RoleName, Verifier};
 use shared::http::context;
 use shared::keyring::{Keyring, KeyringError};
-use shared::policy::{Allowed, BasePaths, BuiltInRoles, Grant, Refusal, Role, Target, decide};
+use shared::policy::{BasePaths, BuiltInRoles, Grant, Refusal, Role, Target, decide};
 use shared::store::{Found, RetiredReason, Store, StoreError};
 
 use crate::admin_token::{AdminTokens, TokenError, Use};
@@ -146,7 +146,7 @@ impl Authorizer {
                 subject.key = Some(key.id.to_string());
                 let (context, role, key_role) = self.check_key(&key, event.source).await?;
                 let grant = Grant::Key { role: &role, key_role: key_role.as_deref() };
-                Ok(allow(&decide(grant, &target)?, event, context))
+                Ok(Answer::allow(decide(grant, &target)?, &event.arn, context))
             }
             Credential::Token(token) => {
                 let (actor, token_use) =
@@ -163,7 +163,7 @@ impl Authorizer {
                     .with(context::PRINCIPAL_TYPE, PrincipalType::Admin.name())
                     .with(context::PRINCIPAL_ID, &actor.id)
                     .with(context::PRINCIPAL_NAME, &actor.name);
-                Ok(allow(&decide(grant, &target)?, event, context))
+                Ok(Answer::allow(decide(grant, &target)?, &event.arn, context))
             }
         }
     }
@@ -217,13 +217,11 @@ impl Authorizer {
 
     /// What the role `name` permits. A missing one permits nothing.
     async fn role(&self, name: &RoleName) -> Result<Arc<Role>, StoreError> {
-        match name.built_in() {
-            Some(role) => Ok(Arc::clone(self.built_in_roles.get(role))),
-            None => {
-                let role = self.store.find_role(name).await?;
-                Ok(Arc::new(role.unwrap_or_else(|| Role { name: name.clone(), permissions: Vec::new() })))
-            }
+        if let Some(role) = name.built_in() {
+            return Ok(Arc::clone(self.built_in_roles.get(role)));
         }
+        let role = self.store.find_role(name).await?;
+        Ok(Arc::new(role.unwrap_or_else(|| Role { name: name.clone(), permissions: Vec::new() })))
     }
 
     /// Why a key is not among its account's, for the log. A record counts only
@@ -246,8 +244,4 @@ impl Authorizer {
             RetiredReason::AccountDeleted => Reason::Retired,
         }
     }
-}
-
-fn allow(allowed: &Allowed<'_>, event: &Event<'_>, context: Context) -> Answer {
-    Answer::allow(allowed, &event.arn, context)
 }

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// A request, as an authorizer sees it.
 #[derive(Debug)]
@@ -88,21 +88,21 @@ impl<'a> Authorization<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawEvent<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     version: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "type")]
+    #[serde(borrow, default, deserialize_with = "text", rename = "type")]
     kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     authorization_token: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    method_arn: Option<Text<'a>>,
-    #[serde(borrow)]
-    route_arn: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
+    method_arn: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    route_arn: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "text")]
     http_method: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     path: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     raw_path: Option<Cow<'a, str>>,
     #[serde(borrow)]
     headers: Option<AuthorizationHeader<'a>>,
@@ -115,10 +115,10 @@ struct RawEvent<'a> {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawContext<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     request_id: Option<Cow<'a, str>>,
     event_type: Option<IgnoredAny>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     stage: Option<Cow<'a, str>>,
     #[serde(borrow)]
     http: Option<RawHttp<'a>>,
@@ -129,21 +129,27 @@ struct RawContext<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawHttp<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     method: Option<Cow<'a, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     source_ip: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawIdentity<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     source_ip: Option<Cow<'a, str>>,
 }
 
-/// Text that is borrowed from the event where it holds no escape.
-type Text<'a> = Cow<'a, str>;
+/// Text that is borrowed from the event where it holds no escape. (An
+/// `Option<Cow<str>>` would always be copied.)
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
+    Ok(Option::<Text<'a>>::deserialize(deserializer)?.map(|text| text.0))
+}
 
 /// Reads an event.
 pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
@@ -291,7 +297,7 @@ impl<'a> MethodArn<'a> {
 struct AuthorizationHeader<'a>(Authorization<'a>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for AuthorizationHeader<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(HeadersVisitor)
     }
 }
@@ -307,7 +313,7 @@ impl<'de> Visitor<'de> for HeadersVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut headers: A) -> Result<Self::Value, A::Error> {
         let mut found = Authorization::Absent;
-        while let Some(name) = headers.next_key::<Name<'de>>()? {
+        while let Some(name) = headers.next_key::<Text<'de>>()? {
             if name.0.eq_ignore_ascii_case("authorization") {
                 for value in headers.next_value::<Values<'de>>()?.0 {
                     found.add(value);
@@ -320,14 +326,11 @@ impl<'de> Visitor<'de> for HeadersVisitor {
     }
 }
 
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
 /// A header's value: one text, or a list of them.
 struct Values<'a>(Vec<Cow<'a, str>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValuesVisitor)
     }
 }
@@ -355,7 +358,7 @@ impl<'de> Visitor<'de> for ValuesVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(Name(value)) = list.next_element()? {
+        while let Some(Text(value)) = list.next_element()? {
             values.push(value);
         }
         Ok(Values(values))

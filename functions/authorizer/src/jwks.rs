@@ -19,9 +19,9 @@ use tokio::sync::Mutex;
 const FETCH_INTERVAL: Duration = Duration::from_secs(10);
 /// Keys that were fetched longer ago are fetched anew before they count again,
 /// so that one that the issuer has withdrawn is not trusted for ever.
-const MAX_AGE: Duration = Duration::from_secs(3600);
+const MAX_AGE: Duration = Duration::from_hours(1);
 /// How long one fetch may take.
-const FETCH_TIMEOUT: Duration = Duration::from_millis(2000);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest document, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 

@@ -42,6 +42,7 @@ impl Operation for UpdateServiceAccount {
 
 /// What to change (a JSON merge patch, RFC 7396). A field that is left out
 /// stays; `null` empties those that may be empty.
+#[allow(clippy::option_option, reason = "a merge patch tells a field that is left out from one that is null")]
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct UpdateServiceAccountRequest {

@@ -35,7 +35,7 @@ impl Operation for Whoami {
 /// A caller, as it is to itself.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Principal {
+pub struct WhoamiResponse {
     /// `serviceAccount` or `admin`.
     principal_type: &'static str,
     /// The account's id, or the person's.
@@ -84,17 +84,17 @@ pub struct KeyDetails {
     path = "/iam/v1/whoami",
     operation_id = "whoami",
     tag = "Caller",
-    responses((status = 200, description = "The caller", body = Principal), (status = 404, body = Problem))
+    responses((status = 200, description = "The caller", body = WhoamiResponse), (status = 404, body = Problem))
 )]
 pub async fn whoami(function: &Whoami, caller: Caller) -> Result<Reply, Failure> {
     let principal = match caller {
-        Caller::Admin(actor) => Principal {
+        Caller::Admin(actor) => WhoamiResponse {
             principal_type: PrincipalType::Admin.name(),
             principal_id: actor.id,
             principal_name: actor.name,
             key: None,
         },
-        Caller::Key(caller) => Principal {
+        Caller::Key(caller) => WhoamiResponse {
             principal_type: PrincipalType::ServiceAccount.name(),
             principal_id: caller.account.to_string(),
             principal_name: caller.account_name.clone(),

@@ -140,11 +140,11 @@ impl Gateway {
             event.insert("body".to_owned(), body.into());
         }
         let event = Value::Object(event).to_string();
-        let handled = AssertUnwindSafe(async {
+        let answered = AssertUnwindSafe(async {
             let request = lambda_http::request::from_str(&event).ok()?;
             Some(handler(request).await)
         });
-        match handled.catch_unwind().await {
+        match answered.catch_unwind().await {
             Ok(Some(response)) => {
                 let (parts, body) = response.into_parts();
                 Response::from_parts(parts, Body::from(body.to_vec()))
@@ -195,10 +195,7 @@ impl Gateway {
                 "timeEpoch": now.as_millisecond(),
             },
         });
-        match event {
-            Value::Object(event) => event,
-            _ => Map::new(),
-        }
+        if let Value::Object(event) = event { event } else { Map::new() }
     }
 
     /// The route with the most literal segments that fits.

@@ -140,8 +140,9 @@ impl Template {
 
 /// The target of a `!Ref` or `!GetAtt`.
 fn reference(value: &Value) -> Option<&str> {
-    match value {
-        Value::Tagged(tagged) if tagged.tag == "Ref" || tagged.tag == "GetAtt" => tagged.value.as_str(),
-        _ => None,
-    }
+    let Value::Tagged(tagged) = value else {
+        return None;
+    };
+    let is_reference = tagged.tag == "Ref" || tagged.tag == "GetAtt";
+    tagged.value.as_str().filter(|_| is_reference)
 }

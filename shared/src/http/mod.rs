@@ -102,8 +102,9 @@ pub async fn answer<O: Operation>(
 fn log(request: &Request, principal: &str, failure: &Failure) {
     let (status, code) = (failure.status().as_u16(), failure.code());
     let (request_id, route) = (request.id(), request.route());
-    match failure.cause() {
-        Some(cause) => tracing::error!(request_id, route, principal, status, code, cause, "failed"),
-        None => tracing::info!(request_id, route, principal, status, code, "refused"),
+    if let Some(cause) = failure.cause() {
+        tracing::error!(request_id, route, principal, status, code, cause, "failed");
+    } else {
+        tracing::info!(request_id, route, principal, status, code, "refused");
     }
 }

@@ -163,7 +163,7 @@ impl ServiceAccount {
             owner: account.owner.to_string(),
             tags: account.tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             live_key_count: live().count(),
-            next_key_expires_at: live().map(|key| key.spec.expires_at).min().map(|at| seconds(at)),
+            next_key_expires_at: live().map(|key| key.spec.expires_at).min().map(seconds),
             created_at: seconds(account.created_at),
             created_by: account.created_by.clone(),
             updated_at: seconds(account.updated_at),

@@ -21,10 +21,16 @@ pub enum Grant<'a> {
 /// That a principal may do what it asked for. [`decide`] alone makes one.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'a> {
+    permission: Option<&'a Permission>,
+}
+
+impl<'a> Allowed<'a> {
     /// The account role's permission that decided, for a key's request to
     /// anything but `whoami`.
-    pub permission: Option<&'a Permission>,
-    _made_here: (),
+    #[must_use]
+    pub fn permission(&self) -> Option<&'a Permission> {
+        self.permission
+    }
 }
 
 /// Why a principal may not.
@@ -41,7 +47,7 @@ pub enum Refusal {
 /// # Errors
 /// Why not.
 pub fn decide<'a>(grant: Grant<'a>, target: &Target<'_>) -> Result<Allowed<'a>, Refusal> {
-    let allowed = |permission| Ok(Allowed { permission, _made_here: () });
+    let allowed = |permission| Ok(Allowed { permission });
     match grant {
         Grant::IamAdmin if target.is_iam_api() => allowed(None),
         Grant::ApiAdmin if !target.is_reserved() => allowed(None),
