@@ -1,4 +1,13 @@
 //! The integration tests: one module an operation or promise, through the
 //! public face.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod create_service_account;
+mod rie;

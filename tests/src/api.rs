@@ -198,7 +198,12 @@ impl Harness {
 
     /// A Reader account and a key of it.
     pub async fn reader_key(&self) -> Key {
-        let account = self.create_account("reader", "ServiceAccountReader").await;
+        self.reader_key_of("reader").await
+    }
+
+    /// A Reader account of this name and a key of it.
+    pub async fn reader_key_of(&self, name: &str) -> Key {
+        let account = self.create_account(name, "ServiceAccountReader").await;
         self.issue_key(&account).await
     }
 

@@ -1,0 +1,144 @@
+//! What a decision costs: `cargo bench -p tests --bench decision`.
+//!
+//! Beside each stands how many calls of the SDK one iteration makes. A bare
+//! `GetItem` through the same SDK is the floor that the whole is measured
+//! against.
+
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "criterion's macros make an undocumented function, and a benchmark fails by panicking"
+)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use authorizer::Authorizer;
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use serde_json::json;
+use shared::config::{Setup, default_http_client};
+use shared::domain::{
+    AccountId, ApiKey, BuiltInRole, Environment, KeyId, KeySpec, OsEntropy, Pepper, Verifier,
+};
+use shared::policy::{BasePaths, BuiltInRoles, Grant, PathPrefix, Target, decide};
+use tests::{Harness, Key};
+use tokio::runtime::Runtime;
+
+/// An event of an HTTP API (payload format 2.0) with this credential.
+fn event(credential: &str) -> String {
+    json!({
+        "version": "2.0",
+        "type": "REQUEST",
+        "routeArn": "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/$default/GET/organizations/42",
+        "identitySource": [format!("Bearer {credential}")],
+        "routeKey": "GET /organizations/{id}",
+        "rawPath": "/organizations/42",
+        "rawQueryString": "",
+        "headers": {
+            "accept": "*/*", "authorization": format!("Bearer {credential}"), "host": "api.example.com",
+            "user-agent": "curl/8.5.0", "x-forwarded-for": "203.0.113.7", "x-forwarded-port": "443",
+            "x-forwarded-proto": "https",
+        },
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "abcdef1234", "domainName": "api.example.com",
+            "http": {
+                "method": "GET", "path": "/organizations/42", "protocol": "HTTP/1.1",
+                "sourceIp": "203.0.113.7", "userAgent": "curl/8.5.0",
+            },
+            "requestId": "JKJaXmPLvHcESHA=", "routeKey": "GET /organizations/{id}", "stage": "$default",
+        },
+        "pathParameters": { "id": "42" },
+    })
+    .to_string()
+}
+
+fn key_parts() -> (Environment, ApiKey, Pepper, KeySpec) {
+    let environment = Environment::parse("prod").unwrap();
+    let (account, id) = (AccountId::generate(&OsEntropy).unwrap(), KeyId::generate(&OsEntropy).unwrap());
+    let key = ApiKey::generate(account, id, &OsEntropy).unwrap();
+    let pepper = Pepper::new(&[b'p'; 64]).unwrap();
+    let spec = KeySpec {
+        expires_at: "2027-01-01T00:00:00Z".parse().unwrap(),
+        role: None,
+        cidrs: shared::domain::AllowedCidrs::default(),
+    };
+    (environment, key, pepper, spec)
+}
+
+/// What needs no I/O.
+fn pure(criterion: &mut Criterion) {
+    let (environment, key, pepper, spec) = key_parts();
+    let text = key.display(&environment).expose().to_owned();
+    criterion.bench_function("parse a key (0 calls)", |bencher| {
+        bencher.iter(|| ApiKey::parse(black_box(&text), &environment).is_ok());
+    });
+    let stored = Verifier::compute(&pepper, &key, &spec);
+    criterion.bench_function("verify a key (0 calls)", |bencher| {
+        bencher.iter(|| Verifier::compute(&pepper, black_box(&key), &spec).matches(&stored));
+    });
+    let roles = BuiltInRoles::new(&PathPrefix::parse_list("/organizations,/teams").unwrap());
+    let role: &Arc<_> = roles.get(BuiltInRole::Reader);
+    let base_paths = BasePaths::default();
+    criterion.bench_function("decide a route (0 calls)", |bencher| {
+        bencher.iter(|| {
+            let target = Target::parse("GET", black_box("/teams/7/members"), &base_paths).unwrap();
+            decide(Grant::Key { role, key_role: None }, &target).is_ok()
+        });
+    });
+}
+
+/// A system, and a key of an account with ten.
+async fn system() -> (Harness, Key) {
+    let harness = Harness::start().await;
+    let account = harness.create_account("benchmark", "ServiceAccountReader").await;
+    let mut key = None;
+    for _ in 0..10 {
+        key = Some(harness.issue_key(&account).await);
+    }
+    (harness, key.unwrap())
+}
+
+/// An authorizer without the harness's wire around its HTTP client.
+fn plain_authorizer(harness: &Harness) -> Authorizer {
+    let setup = harness.system.setup_of("Authorizer").unwrap();
+    Authorizer::new(&Setup { http_client: default_http_client(), ..setup }).unwrap()
+}
+
+/// The whole authorizer against the embedded database.
+fn whole(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let (harness, key) = runtime.block_on(system());
+    let authorizer = runtime.block_on(async {
+        let authorizer = plain_authorizer(&harness);
+        authorizer.warm().await;
+        authorizer
+    });
+    let mistyped = format!("{}0", key.secret.get(..key.secret.len() - 1).unwrap());
+    let mut group = criterion.benchmark_group("authorizer");
+    for (name, credential) in [("refuse a mistyped key", mistyped), ("allow a key", key.secret.clone())] {
+        let event = event(&credential);
+        let calls = runtime.block_on(async {
+            harness.wire.take_calls();
+            let _ = harness.system.authorizer().answer(&event, "benchmark").await;
+            harness.wire.take_calls().len()
+        });
+        let id = BenchmarkId::new(name, format!("{calls} calls"));
+        group.bench_function(id, |bencher| {
+            bencher.to_async(&runtime).iter(|| authorizer.answer(&event, "benchmark"));
+        });
+    }
+    group.bench_function(BenchmarkId::new("a bare GetItem", "1 calls"), |bencher| {
+        let pk = aws_sdk_dynamodb::types::AttributeValue::S(format!("ACCOUNT#{}", key.account));
+        let sk = aws_sdk_dynamodb::types::AttributeValue::S("ACCOUNT".to_owned());
+        bencher.to_async(&runtime).iter(|| {
+            let get = harness.table.client.get_item().table_name(&harness.table.name).consistent_read(true);
+            let get = get.projection_expression("enabled").key("pk", pk.clone()).key("sk", sk.clone());
+            async { get.send().await.is_ok() }
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, pure, whole);
+criterion_main!(benches);

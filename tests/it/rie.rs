@@ -1,0 +1,146 @@
+//! The deployable binary under Lambda's own runtime interface emulator: built
+//! for release, as it is deployed, it answers each shape of event, survives a
+//! malformed one, and says no credential in its most verbose log.
+//!
+//! It needs more than cargo, so `.ci/run` runs it.
+
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shared::config::Variables;
+use shared::domain::{Clock as _, SystemClock};
+use tests::Harness;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+
+const ARN: &str = "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/prod/GET/organizations/42";
+
+/// A free loopback address. (The emulator cannot pick one by itself.)
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// The emulator and, in it, the function.
+struct Emulator {
+    child: Child,
+    url: String,
+}
+
+impl Emulator {
+    fn start(harness: &Harness, variables: &Variables) -> Self {
+        let path = |name| variables.get(name).unwrap_or_else(|| panic!("{name} must be set")).to_owned();
+        let address = free_address();
+        let setup = harness.system.setup_of("Authorizer").unwrap();
+        let child = Command::new(path("KEYWARD_TEST_RIE"))
+            .args(["--runtime-interface-emulator-address", &address])
+            .args(["--runtime-api-address", &free_address()])
+            .arg(path("KEYWARD_TEST_BOOTSTRAP"))
+            .env_clear()
+            .envs(setup.variables.iter())
+            .env("KEYWARD_LOG_LEVEL", "TRACE")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { child, url: format!("http://{address}/2015-03-31/functions/function/invocations") }
+    }
+
+    async fn invoke(&self, harness: &Harness, event: &str) -> Value {
+        for _ in 0..100 {
+            if let Ok(response) = harness.client.post(&self.url).body(event.to_owned()).send().await {
+                return serde_json::from_str(&response.text().await.unwrap()).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the emulator does not answer");
+    }
+
+    /// Stops it. What it and the function have logged.
+    async fn stop(mut self) -> String {
+        self.child.kill().await.unwrap();
+        let mut log = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut log).await.unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
+        log
+    }
+}
+
+/// Each shape of event, with this credential.
+fn events(credential: &str) -> [(&'static str, Value); 4] {
+    let bearer = format!("Bearer {credential}");
+    let v1 = json!({
+        "version": "1.0", "type": "REQUEST", "methodArn": ARN, "identitySource": bearer,
+        "authorizationToken": bearer, "resource": "/organizations/{id}", "path": "/organizations/42",
+        "httpMethod": "GET", "headers": { "Authorization": bearer },
+        "requestContext": { "requestId": "request-1", "identity": { "sourceIp": "203.0.113.7" } },
+    });
+    let mut rest = v1.clone();
+    let members = rest.as_object_mut().unwrap();
+    for name in ["version", "identitySource", "authorizationToken"] {
+        members.remove(name);
+    }
+    members.insert("multiValueHeaders".to_owned(), json!({ "Authorization": [bearer] }));
+    let v2 = json!({
+        "version": "2.0", "type": "REQUEST", "routeArn": ARN, "identitySource": [bearer],
+        "routeKey": "GET /organizations/{id}", "rawPath": "/prod/organizations/42",
+        "headers": { "authorization": bearer },
+        "requestContext": {
+            "requestId": "request-1", "stage": "prod",
+            "http": { "method": "GET", "path": "/prod/organizations/42", "sourceIp": "203.0.113.7" },
+        },
+    });
+    let token = json!({ "type": "TOKEN", "methodArn": ARN, "authorizationToken": bearer });
+    [("TOKEN", token), ("REST", rest), ("HTTP 1.0", v1), ("HTTP 2.0", v2)]
+}
+
+#[tokio::test]
+#[ignore = "needs the built function and Lambda's emulator: see .ci/run"]
+async fn the_built_authorizer_answers_every_shape_of_event() {
+    let harness = Harness::start().await;
+    // The built function has the machine's clock, so the harness takes it too.
+    harness.clock.advance(SystemClock.now().duration_since(harness.clock.now()));
+    let key = harness.reader_key().await;
+    let revoked = harness.reader_key_of("revoked").await;
+    let _ = harness.revoke(&revoked).await.expect(204);
+    let emulator = Emulator::start(&harness, &Variables::from_process());
+
+    for (shape, event) in events(&key.secret) {
+        let answer = emulator.invoke(&harness, &event.to_string()).await;
+        let statement = &answer["policyDocument"]["Statement"][0];
+        assert_eq!(
+            *statement,
+            json!({ "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": ARN }),
+            "{shape}: {answer}"
+        );
+        assert_eq!(answer["context"]["keyId"], *key.id, "{shape}: {answer}");
+        assert_eq!(answer["principalId"], *key.account, "{shape}: {answer}");
+    }
+    for (shape, event) in events(&revoked.secret) {
+        let answer = emulator.invoke(&harness, &event.to_string()).await;
+        if shape == "HTTP 2.0" {
+            assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny", "{answer}");
+        } else {
+            assert_eq!(answer["errorMessage"], "Unauthorized", "{shape}: {answer}");
+        }
+    }
+    for malformed in [r#"{"type":"REQUEST","headers":"Bearer "}"#, "{}", "[]", "null"] {
+        let answer = emulator.invoke(&harness, malformed).await;
+        assert_eq!(answer["errorMessage"], "MalformedEvent", "{malformed}: {answer}");
+    }
+    let [_, _, _, (_, next)] = events(&key.secret);
+    let answer = emulator.invoke(&harness, &next.to_string()).await;
+    assert_eq!(
+        answer["policyDocument"]["Statement"][0]["Effect"], "Allow",
+        "after the malformed ones: {answer}"
+    );
+
+    let log = emulator.stop().await;
+    assert!(log.contains(r#""reason":"allowed""#) && log.contains(r#""reason":"revoked""#), "{log}");
+    for secret in [&key.secret, &revoked.secret] {
+        let (_, tail) = secret.rsplit_once('_').unwrap();
+        assert!(!log.contains(tail), "the log holds a credential");
+    }
+}
