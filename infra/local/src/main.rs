@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use local::{Options, Parts, StartError, System};
 use shared::config::Variables;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -23,11 +24,23 @@ async fn run(options: &Options) -> Result<(), StartError> {
     shared::telemetry::init(variables.get(shared::config::variable::LOG_LEVEL).or(Some("WARN")));
     let system = System::start(options, Parts::default()).await?;
     eprint!("{}", system.welcome());
-    // Without a terminal or a signal to come, wait for ever.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
+    asked_to_stop().await;
     eprintln!("\nStopping. What was created is kept in {}.", system.kept_in());
     system.stop().await;
     Ok(())
+}
+
+/// Waits for Ctrl-C or a polite kill. Where no signal can come, for ever.
+async fn asked_to_stop() {
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => terminate.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        Some(()) = terminate => {}
+        else => std::future::pending().await,
+    }
 }
