@@ -25,7 +25,7 @@ async fn run(options: &Options) -> Result<(), StartError> {
     let system = System::start(options, Parts::default()).await?;
     eprint!("{}", system.welcome());
     asked_to_stop().await;
-    eprintln!("\nStopping. What was created is kept in {}.", system.kept_in());
+    eprintln!("\nStopping. {}", system.kept());
     system.stop().await;
     Ok(())
 }

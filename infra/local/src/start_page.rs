@@ -10,15 +10,15 @@ pub(crate) struct Places<'a> {
     pub(crate) console: &'a str,
     pub(crate) issuer: &'a str,
     pub(crate) local_json: &'a str,
-    pub(crate) kept_in: &'a str,
+    pub(crate) kept: &'a str,
     pub(crate) backend: &'a str,
 }
 
 /// The first lines: where everything is. They hold no secret.
 pub(crate) fn places(places: &Places<'_>) -> String {
-    let Places { api, console, issuer, local_json, kept_in, backend } = places;
+    let Places { api, console, issuer, local_json, kept, backend } = places;
     format!(
-        "Keyward is running. Everything is kept in {kept_in}.
+        "Keyward is running. {kept}
 
   API         {api}   (/iam/v1/… manages accounts and keys)
   Protected   {api}   (every other path: {backend})

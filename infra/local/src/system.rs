@@ -77,7 +77,7 @@ pub struct LocalJson {
 pub struct System {
     facts: LocalJson,
     welcome: String,
-    kept_in: String,
+    kept: String,
     setup: Setup,
     values: Variables,
     template: Template,
@@ -170,13 +170,17 @@ impl System {
         };
         let local_json = data.path.join(LOCAL_JSON);
         write_private(&local_json, &facts)?;
-        let kept_in = if options.memory { "memory".to_owned() } else { data.path.display().to_string() };
+        let kept = if options.memory {
+            "Nothing is kept: all of it is in memory.".to_owned()
+        } else {
+            format!("What is created is kept in {}.", data.path.display())
+        };
         let places = Places {
             api: &facts.api,
             console: &facts.console,
             issuer: &facts.issuer,
             local_json: &local_json.display().to_string(),
-            kept_in: &kept_in,
+            kept: &kept,
             backend: options.upstream.as_deref().unwrap_or("an echo"),
         };
         let page = start_page::places(&places);
@@ -192,7 +196,7 @@ impl System {
         Ok(Self {
             facts,
             welcome,
-            kept_in,
+            kept,
             setup,
             values,
             template,
@@ -217,10 +221,10 @@ impl System {
         &self.welcome
     }
 
-    /// Where its data is.
+    /// Whether and where what is created is kept: a sentence.
     #[must_use]
-    pub fn kept_in(&self) -> &str {
-        &self.kept_in
+    pub fn kept(&self) -> &str {
+        &self.kept
     }
 
     /// The authorizer that the gateway asks.
