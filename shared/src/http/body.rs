@@ -1,8 +1,13 @@
 //! JSON bodies.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use http::{HeaderMap, header};
 use lambda_http::Body;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::fields::escape;
 use super::{Failure, FieldError};
@@ -27,12 +32,36 @@ pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Res
         return Err(Failure::BodyTooLarge(MAX_BODY_BYTES));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer(error.path());
         failure(error.inner(), pointer)
     })?;
     json.end().map_err(|error| failure(&error, String::new()))?;
     Ok(value)
+}
+
+/// What a JSON object says. serde by itself would also read a structure from an
+/// array of its values.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+    }
 }
 
 /// A message of `serde_json` may quote a value of the body. That goes back to
