@@ -154,7 +154,9 @@ impl Request {
                 "If-Match must be one ETag as this API answered it, in its quotes.".to_owned(),
             )
         })?;
-        tag.parse().map(Some).map_err(|_| Failure::Stale)
+        // `01` and `+1` are other tags than `1`.
+        let version = tag.parse().ok().filter(|version: &u64| version.to_string() == tag);
+        version.map(Some).ok_or(Failure::Stale)
     }
 
     /// A header that may stand once.
