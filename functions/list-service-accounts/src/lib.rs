@@ -8,10 +8,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use shared::config::{ConfigError, Setup};
-use shared::domain::{AccountId, Clock, FoldedName, RoleName};
+use shared::domain::{AccountId, AccountName, Clock, FoldedName, RoleName};
 use shared::http::representation::{AuditEvent, List, ServiceAccount, ServiceAccountWithKeys};
 use shared::http::{Admin, Failure, Operation, Problem, Reply, Request, parameter};
 use shared::store::{AccountFilter, Cursor, Store};
+
+/// The most characters of a prefix: no folded name is longer, and DynamoDB
+/// takes no condition on a key of more than 1,024 bytes.
+const MAX_PREFIX_CHARS: usize = 2 * AccountName::MAX_CHARS;
 
 /// The function.
 pub struct ListServiceAccounts {
@@ -91,12 +95,17 @@ pub async fn list_service_accounts(
 ) -> Result<Reply, Failure> {
     let query: AccountsQuery = request.query()?;
     let role = query.role.as_deref().map(RoleName::parse).transpose();
+    let prefix = query.prefix.as_deref().map(FoldedName::of);
+    if prefix.as_ref().is_some_and(|prefix| prefix.as_str().chars().count() > MAX_PREFIX_CHARS) {
+        let problem = format!("In the query, `prefix` must be at most {MAX_PREFIX_CHARS} characters.");
+        return Err(Failure::MalformedRequest(problem));
+    }
     let filter = AccountFilter {
-        prefix: query.prefix.as_deref().map(FoldedName::of),
+        prefix,
         role: role.map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?,
         enabled: query.enabled,
     };
-    let page = request.page(Cursor::decode_account)?;
+    let page = request.page(|cursor| Cursor::decode_account(cursor, filter.prefix.as_ref()))?;
     let accounts = function.store.list_accounts(&filter, &page).await?;
     let now = function.clock.now();
     Ok(Reply::ok(&List::of(accounts, |account| ServiceAccount::of(&account, now))))

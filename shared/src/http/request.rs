@@ -100,7 +100,10 @@ impl Request {
     ///
     /// # Errors
     /// [`Failure::MalformedRequest`] when `limit` or `cursor` is not of its form.
-    pub fn page(&self, decode: fn(&str) -> Result<Cursor, InvalidCursor>) -> Result<PageRequest, Failure> {
+    pub fn page(
+        &self,
+        decode: impl FnOnce(&str) -> Result<Cursor, InvalidCursor>,
+    ) -> Result<PageRequest, Failure> {
         let Paging { cursor, limit } = self.query()?;
         let limit = limit.map_or(Ok(DEFAULT_LIMIT), |limit| {
             limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {

@@ -10,6 +10,9 @@ pub const DEFAULT_LIMIT: u8 = 25;
 /// The most items of a page.
 pub const MAX_LIMIT: u8 = 100;
 
+/// DynamoDB's limit of a sort key, in bytes.
+const MAX_SORT_KEY_BYTES: usize = 1024;
+
 /// Which page.
 #[derive(Clone, Debug)]
 pub struct PageRequest {
@@ -82,19 +85,23 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(text)
     }
 
-    /// Reads a cursor of a list of accounts.
+    /// Reads a cursor of the list of those accounts whose names begin with
+    /// `prefix`.
     ///
     /// # Errors
-    /// When it is none.
-    pub fn decode_account(text: &str) -> Result<Self, InvalidCursor> {
+    /// When it is none. (DynamoDB would refuse to go on from a place outside of
+    /// the list.)
+    pub fn decode_account(text: &str, prefix: Option<&FoldedName>) -> Result<Self, InvalidCursor> {
         let text = decode(text)?;
         let (id, name) =
             text.strip_prefix('a').and_then(|rest| rest.split_at_checked(16)).ok_or(InvalidCursor)?;
         let id = AccountId::from_bare(id).map_err(|_| InvalidCursor)?;
-        if name.is_empty() {
+        let name = FoldedName::of(name);
+        let is_of_list = prefix.is_none_or(|prefix| name.as_str().starts_with(prefix.as_str()));
+        if name.as_str().is_empty() || name.as_str().len() > MAX_SORT_KEY_BYTES || !is_of_list {
             return Err(InvalidCursor);
         }
-        Ok(Self::Account { id, name: FoldedName::of(name) })
+        Ok(Self::Account { id, name })
     }
 
     /// Reads a cursor of a list of events.
