@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::codec::{self, Map, Problem, Reader};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{AccountId, ApiKey, KeyId, KeySpec, RoleName, VerifierEntry};
+use crate::domain::{ApiKey, KeySpec, RoleName, VerifierEntry};
 use crate::policy::{MAX_PERMISSIONS, Permission, Role};
 
 /// What the table says of a presented key's account.
@@ -101,22 +101,18 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached, or the record is not well-formed.
     pub async fn find_retired(&self, key: &ApiKey) -> Result<Option<RetiredKey>, StoreError> {
-        let record = self.read_retired(key.account, key.id).await?;
+        let record = self.read_retired(schema::retired_key(key.account, key.id)).await?;
         let record = record.filter(|record| record.contains_key(attribute::VERIFIER));
         record.map(|record| retired(&record).map_err(|problem| problem.in_item(key.id))).transpose()
     }
 
-    /// A retired key's record.
-    pub(super) async fn read_retired(
-        &self,
-        account: AccountId,
-        key: KeyId,
-    ) -> Result<Option<Map>, StoreError> {
+    /// The record of a retired key or a deleted account.
+    pub(super) async fn read_retired(&self, key: schema::Key) -> Result<Option<Map>, StoreError> {
         let answer = self
             .client
             .get_item()
             .table_name(&*self.table)
-            .set_key(Some(schema::retired_key(account, key)))
+            .set_key(Some(key))
             .consistent_read(true)
             .send()
             .await

@@ -50,11 +50,17 @@ impl Store {
             }
             let now = self.clock.now();
             let (expired, live): (Vec<_>, Vec<_>) = account.keys.iter().partition(|key| key.is_expired(now));
-            if !account.enabled {
-                return Err(StoreError::Disabled);
-            }
-            if live.len() >= most {
-                return Err(StoreError::KeyLimit(most));
+            let refusal = if !account.enabled {
+                Some(StoreError::Disabled)
+            } else if live.len() >= most {
+                Some(StoreError::KeyLimit(most))
+            } else {
+                None
+            };
+            if let Some(refusal) = refusal {
+                // A retry is told what became of the first attempt, whatever
+                // would be said to a new one.
+                return Err(self.issued_and_retired(id, new).await?.unwrap_or(refusal));
             }
             let mut actions = vec![
                 self.update(schema::account_key(id), issue_expression(new, &expired, most))?,
@@ -73,9 +79,10 @@ impl Store {
             match self.commit(actions).await? {
                 Outcome::Committed => return Ok(()),
                 Outcome::Refused(failed) if failed.contains(&1) => {
-                    let record = self.read_retired(id, new.key.id).await?;
-                    let fingerprint = record.and_then(|record| Reader(&record).fingerprint().ok());
-                    return Err(issued_before(new, fingerprint == Some(new.key.fingerprint)));
+                    match self.issued_and_retired(id, new).await? {
+                        Some(issued) => return Err(issued),
+                        None => backoff.pause().await?,
+                    }
                 }
                 Outcome::Refused(failed) if failed.contains(&role_check_at) => {
                     return Err(new
@@ -92,6 +99,19 @@ impl Store {
         }
     }
 
+    /// What a retry is told whose key has been revoked or has expired since.
+    async fn issued_and_retired(
+        &self,
+        id: AccountId,
+        new: &NewKey,
+    ) -> Result<Option<StoreError>, StoreError> {
+        let record = self.read_retired(schema::retired_key(id, new.key.id)).await?;
+        Ok(record.map(|record| {
+            let fingerprint = Reader(&record).fingerprint().ok();
+            issued_before(new, fingerprint == Some(new.key.fingerprint))
+        }))
+    }
+
     /// Revokes a key: moves it from its account to its record. The next
     /// consistent read of the account cannot find it.
     ///
@@ -105,7 +125,7 @@ impl Store {
         loop {
             let (account, verifiers) = self.get_account_with_verifiers(id).await?;
             let Some(revoked) = account.keys.iter().find(|live| live.id == key) else {
-                let record = self.read_retired(id, key).await?;
+                let record = self.read_retired(schema::retired_key(id, key)).await?;
                 return record.map(|_| ()).ok_or(StoreError::KeyNotFound(id, key));
             };
             let retirement = self.revocation(RetiredReason::Revoked, origin);
