@@ -97,7 +97,15 @@ impl Store {
                         // Deleted since: the next attempt finds its record.
                         None => backoff.pause().await?,
                     },
-                    Some(1) => return Err(StoreError::CreatedAndDeleted(account.id)),
+                    Some(1) => {
+                        let record = self.read_retired(schema::retired_account_key(account.id)).await?;
+                        let first = record.and_then(|record| Reader(&record).fingerprint().ok());
+                        return Err(if first.is_none_or(|first| first == fingerprint) {
+                            StoreError::CreatedAndDeleted(account.id)
+                        } else {
+                            StoreError::IdempotencyKeyReused
+                        });
+                    }
                     Some(2) => return Err(StoreError::NameTaken),
                     _ => return Err(StoreError::UnknownRole(account.role)),
                 },
