@@ -9,5 +9,15 @@
     reason = "a test fails by panicking"
 )]
 
+mod bad_input;
 mod create_service_account;
+mod delete_service_account;
+mod get_service_account;
+mod issue_key;
+mod list_events;
+mod list_service_accounts;
+mod revoke_all_keys;
+mod revoke_key;
 mod rie;
+mod update_service_account;
+mod whoami;

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use local::issuer::{API_CLIENT, IAM_CLIENT};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
 use serde_json::{Value, json};
 
 use crate::Harness;
+use crate::harness::signing_key;
 
 /// A request under construction.
 pub struct RequestBuilder<'a> {
@@ -64,17 +66,17 @@ impl<'a> RequestBuilder<'a> {
         Self { harness, method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: None }
     }
 
-    /// With the admin's token for the IAM API.
+    /// With a fresh token of the admin for the IAM API.
     #[must_use]
     pub fn admin(self) -> Self {
-        let token = self.harness.system.facts().admin_token.clone();
+        let token = self.harness.system.issuer().token(IAM_CLIENT).unwrap();
         self.bearer(&token)
     }
 
-    /// With the admin's token for every other API.
+    /// With a fresh token of the admin for every other API.
     #[must_use]
     pub fn api_admin(self) -> Self {
-        let token = self.harness.system.facts().admin_api_token.clone();
+        let token = self.harness.system.issuer().token(API_CLIENT).unwrap();
         self.bearer(&token)
     }
 
@@ -89,6 +91,18 @@ impl<'a> RequestBuilder<'a> {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// With this `Idempotency-Key`.
+    #[must_use]
+    pub fn idempotency_key(self, value: &str) -> Self {
+        self.header("idempotency-key", value)
+    }
+
+    /// With this `If-Match`.
+    #[must_use]
+    pub fn if_match(self, tag: &str) -> Self {
+        self.header(IF_MATCH.as_str(), tag)
     }
 
     /// With this JSON body.
@@ -127,6 +141,16 @@ impl Reply {
     /// The body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// The request's id.
+    pub fn request_id(&self) -> &str {
+        &self.headers["apigw-requestid"]
+    }
+
+    /// The `errors` of problem details.
+    pub fn errors(&self) -> Value {
+        self.json()["errors"].clone()
     }
 
     /// The `code` of problem details.
@@ -176,6 +200,42 @@ impl Reply {
 }
 
 impl Harness {
+    /// What an admin is answered to this GET.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.request("GET", path).admin().send().await.expect(200)
+    }
+
+    /// Sends a request that must be refused so, and must change nothing.
+    pub async fn refuse(&self, request: RequestBuilder<'_>, status: u16, code: &str) -> Reply {
+        let before = self.table.dump().await;
+        let reply = request.send().await.expect_problem(status, code);
+        assert_eq!(before, self.table.dump().await, "it was refused, and changed something");
+        reply
+    }
+
+    /// An account's events, the newest first.
+    pub async fn events(&self, account: &Account) -> Vec<Value> {
+        let list = self.get(&format!("{}/events?limit=100", account.path())).await.json();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// The one event that an account has beside those of `before`.
+    pub async fn new_event(&self, account: &Account, before: &[Value]) -> Value {
+        let mut events = self.events(account).await;
+        events.retain(|event| !before.contains(event));
+        assert_eq!(events.len(), 1, "{events:?}");
+        events.remove(0)
+    }
+
+    /// The token of another admin for the IAM API.
+    pub fn token_of(&self, id: &str, email: &str) -> String {
+        let issuer = self.system.issuer();
+        let mut claims = issuer.claims(IAM_CLIENT);
+        claims["sub"] = id.into();
+        claims["email"] = email.into();
+        signing_key().sign(&issuer.header(), &claims).unwrap()
+    }
+
     /// Creates an account.
     pub async fn create_account(&self, name: &str, role: &str) -> Account {
         let request = self.request("POST", "/iam/v1/service-accounts").admin();

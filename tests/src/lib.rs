@@ -16,6 +16,7 @@ mod api;
 mod clock;
 mod entropy;
 mod harness;
+mod invoke;
 mod table;
 mod wire;
 
@@ -23,5 +24,6 @@ pub use api::{Account, Key, Reply, RequestBuilder};
 pub use clock::TestClock;
 pub use entropy::{FailingEntropy, SeededEntropy};
 pub use harness::{Builder, Harness};
+pub use invoke::Event;
 pub use table::{Item, Table};
 pub use wire::{Action, Call, Wire};

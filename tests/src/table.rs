@@ -30,7 +30,7 @@ impl Table {
         Self { client: Client::from_conf(config.build()), name }
     }
 
-    /// Every item.
+    /// Every item, in the order of the keys.
     pub async fn dump(&self) -> Vec<Item> {
         let mut items = Vec::new();
         let mut start = None;
@@ -47,6 +47,7 @@ impl Table {
             items.extend(page.items.unwrap_or_default());
             start = page.last_evaluated_key;
             if start.is_none() {
+                items.sort_by_key(|item: &Item| ["pk", "sk"].map(|name| item[name].as_s().unwrap().clone()));
                 return items;
             }
         }

@@ -1,0 +1,82 @@
+//! A function of the IAM API by itself, with an event that says what no gateway
+//! would.
+
+use serde_json::{Value, json};
+use shared::http::{Operation, answer};
+
+use crate::{Harness, Reply};
+
+/// An event of an HTTP API (payload format 2.0).
+pub struct Event {
+    /// The route's key, such as `GET /iam/v1/service-accounts/{id}`.
+    pub route: String,
+    /// The values of the path's parameters.
+    pub parameters: Value,
+    /// The body, if there is one.
+    pub body: Option<Value>,
+    /// The authorizer's context, if it was asked.
+    pub context: Option<Value>,
+}
+
+impl Event {
+    fn to_json(&self) -> Value {
+        let (method, path) = self.route.split_once(' ').unwrap();
+        let path =
+            self.parameters.as_object().unwrap().iter().fold(path.to_owned(), |path, (name, value)| {
+                path.replace(&format!("{{{name}}}"), value.as_str().unwrap())
+            });
+        let mut event = json!({
+            "version": "2.0",
+            "routeKey": self.route,
+            "rawPath": path,
+            "rawQueryString": "",
+            "headers": { "content-type": "application/json" },
+            "pathParameters": self.parameters,
+            "requestContext": {
+                "http": { "method": method, "path": path, "sourceIp": "127.0.0.1" },
+                "requestId": "request-1",
+                "routeKey": self.route,
+                "stage": "$default",
+            },
+            "isBase64Encoded": false,
+        });
+        if let Some(context) = &self.context {
+            event["requestContext"]["authorizer"] = json!({ "lambda": context });
+        }
+        if let Some(body) = &self.body {
+            event["body"] = body.to_string().into();
+        }
+        event
+    }
+}
+
+impl Harness {
+    /// Hands `event` to the function of this logical id.
+    pub async fn invoke(&self, function: &str, event: &Event) -> Reply {
+        match function {
+            "CreateServiceAccount" => {
+                self.run::<create_service_account::CreateServiceAccount>(function, event).await
+            }
+            "ListServiceAccounts" => {
+                self.run::<list_service_accounts::ListServiceAccounts>(function, event).await
+            }
+            "UpdateServiceAccount" => {
+                self.run::<update_service_account::UpdateServiceAccount>(function, event).await
+            }
+            "IssueKey" => self.run::<issue_key::IssueKey>(function, event).await,
+            "RevokeKey" => self.run::<revoke_key::RevokeKey>(function, event).await,
+            "Whoami" => self.run::<whoami::Whoami>(function, event).await,
+            other => panic!("name the function {other} here"),
+        }
+    }
+
+    async fn run<O: Operation>(&self, function: &str, event: &Event) -> Reply {
+        let operation = O::new(&self.system.setup_of(function).unwrap()).unwrap();
+        let request = lambda_http::request::from_str(&event.to_json().to_string()).unwrap();
+        let (parts, body) = answer(&operation, request).await.into_parts();
+        let headers = parts.headers.iter();
+        let headers =
+            headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        Reply { status: parts.status.as_u16(), headers, text: String::from_utf8(body.to_vec()).unwrap() }
+    }
+}
