@@ -92,8 +92,11 @@ impl Request {
     /// # Errors
     /// [`Failure::MalformedRequest`] when one is unknown or not of its form.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_html_form::from_str(&self.query)
-            .map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))
+        let query = serde_html_form::Deserializer::from_bytes(self.query.as_bytes());
+        serde_path_to_error::deserialize(query).map_err(|error| {
+            let (parameter, problem) = (error.path(), error.inner());
+            Failure::MalformedRequest(format!("In the query, `{parameter}` is not acceptable: {problem}."))
+        })
     }
 
     /// Which page of a list is asked for.
