@@ -20,19 +20,19 @@ impl Tags {
     /// Checks each key and value.
     ///
     /// # Errors
-    /// When there are more than [`MAX_TAGS`] (under an empty key), or a key or
-    /// value is not acceptable (under that key).
+    /// When there are more than [`MAX_TAGS`], or a key or value is not acceptable
+    /// (then with that key).
     pub fn parse<'a>(
         tags: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, (String, InvalidText)> {
+    ) -> Result<Self, (Option<String>, InvalidText)> {
         let mut parsed = BTreeMap::new();
         for (key, value) in tags {
             let checked = TagKey::parse(key).and_then(|key| Ok((key, TagValue::parse(value)?)));
-            let (tag, value) = checked.map_err(|invalid| (key.to_owned(), invalid))?;
+            let (tag, value) = checked.map_err(|invalid| (Some(key.to_owned()), invalid))?;
             parsed.insert(tag, value);
         }
         if parsed.len() > MAX_TAGS {
-            return Err((String::new(), InvalidText::TooMany(MAX_TAGS)));
+            return Err((None, InvalidText::TooMany(MAX_TAGS)));
         }
         Ok(Self(parsed))
     }

@@ -20,8 +20,7 @@ impl Fields {
         let parsed = Tags::parse(tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         parsed
             .map_err(|(key, error)| {
-                let pointer =
-                    if key.is_empty() { "/tags".to_owned() } else { format!("/tags/{}", escape(&key)) };
+                let pointer = key.map_or("/tags".to_owned(), |key| format!("/tags/{}", escape(&key)));
                 self.refuse(&pointer, error);
             })
             .ok()
