@@ -1,7 +1,9 @@
 //! A function of the IAM API by itself, with an event that says what no gateway
 //! would.
 
+use authorizer::Authorizer;
 use serde_json::{Value, json};
+use shared::config::{ConfigError, Setup};
 use shared::http::{Operation, answer};
 
 use crate::{Harness, Reply};
@@ -50,24 +52,44 @@ impl Event {
     }
 }
 
+/// Does `$then` with the type `$operation` of the function of this logical id.
+macro_rules! with_operation {
+    ($function:expr, $operation:ident => $then:expr) => {
+        with_operation!($function, $operation => $then,
+            "CreateServiceAccount" => create_service_account::CreateServiceAccount,
+            "ListServiceAccounts" => list_service_accounts::ListServiceAccounts,
+            "UpdateServiceAccount" => update_service_account::UpdateServiceAccount,
+            "IssueKey" => issue_key::IssueKey,
+            "RevokeKey" => revoke_key::RevokeKey,
+            "Whoami" => whoami::Whoami,
+        )
+    };
+    ($function:expr, $operation:ident => $then:expr, $($name:literal => $type:ty,)*) => {
+        match $function {
+            $($name => {
+                type $operation = $type;
+                $then
+            })*
+            other => panic!("name the function {other} here"),
+        }
+    };
+}
+
+/// Makes the function of this logical id, and throws it away.
+///
+/// # Errors
+/// When a variable that it needs is missing or not acceptable.
+pub fn make(function: &str, setup: &Setup) -> Result<(), ConfigError> {
+    if function == "Authorizer" {
+        return Authorizer::new(setup).map(drop);
+    }
+    with_operation!(function, O => O::new(setup).map(drop))
+}
+
 impl Harness {
     /// Hands `event` to the function of this logical id.
     pub async fn invoke(&self, function: &str, event: &Event) -> Reply {
-        match function {
-            "CreateServiceAccount" => {
-                self.run::<create_service_account::CreateServiceAccount>(function, event).await
-            }
-            "ListServiceAccounts" => {
-                self.run::<list_service_accounts::ListServiceAccounts>(function, event).await
-            }
-            "UpdateServiceAccount" => {
-                self.run::<update_service_account::UpdateServiceAccount>(function, event).await
-            }
-            "IssueKey" => self.run::<issue_key::IssueKey>(function, event).await,
-            "RevokeKey" => self.run::<revoke_key::RevokeKey>(function, event).await,
-            "Whoami" => self.run::<whoami::Whoami>(function, event).await,
-            other => panic!("name the function {other} here"),
-        }
+        with_operation!(function, O => self.run::<O>(function, event).await)
     }
 
     async fn run<O: Operation>(&self, function: &str, event: &Event) -> Reply {

@@ -24,6 +24,6 @@ pub use api::{Account, Key, Reply, RequestBuilder};
 pub use clock::TestClock;
 pub use entropy::{FailingEntropy, SeededEntropy};
 pub use harness::{Builder, Harness};
-pub use invoke::Event;
+pub use invoke::{Event, make};
 pub use table::{Item, Table};
 pub use wire::{Action, Call, Wire};

@@ -1,0 +1,107 @@
+//! `infra/openapi.json`: it is what the code says, it names the template's
+//! routes, and it is well-formed.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use shared::http::Failure;
+
+use crate::golden;
+
+fn document() -> Value {
+    local::openapi::document()
+}
+
+/// Each operation: its path, its method and itself.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, item): (&String, &Value)| {
+        let operations = item.as_object().unwrap().iter();
+        let operations =
+            operations.map(|(method, operation)| (path.clone(), method.clone(), operation.clone()));
+        operations.collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+/// The targets of all references within `value`.
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::String(target)) = members.get("$ref") {
+                found.insert(target.clone());
+            }
+            members.values().for_each(|member| references(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_file_is_what_the_code_says() {
+    let text = serde_json::to_string_pretty(&document()).unwrap();
+    golden::check("../infra/openapi.json", &format!("{text}\n"));
+}
+
+#[test]
+fn its_operations_are_the_routes_of_the_template() {
+    let routes = local::template::Template::read().unwrap().routes().unwrap();
+    let deployed: BTreeSet<String> = routes.iter().map(local::template::Route::key).collect();
+    let described = operations(&document()).into_iter();
+    let described: BTreeSet<String> =
+        described.map(|(path, method, _)| format!("{} {path}", method.to_uppercase())).collect();
+    assert_eq!(deployed, described);
+}
+
+#[test]
+fn it_lists_every_code_of_a_problem() {
+    let document = document();
+    let listed =
+        document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"].as_array().unwrap();
+    assert_eq!(listed, Failure::CODES);
+}
+
+#[test]
+fn every_reference_resolves() {
+    let document = document();
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    for target in &found {
+        let pointer = target.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{target} is not there");
+    }
+}
+
+#[test]
+fn every_operation_says_what_clients_need() {
+    let document = document();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
+    let mut ids = BTreeSet::new();
+    for (path, method, operation) in operations(&document) {
+        let id = operation["operationId"].as_str().unwrap().to_owned();
+        assert!(ids.insert(id.clone()), "{id} stands twice");
+        assert!(!operation["summary"].as_str().unwrap().is_empty(), "{id} has no summary");
+        // Each parameter of the path is described, and no other one.
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let in_path = parameters.iter().filter(|parameter| parameter["in"] == "path");
+        let in_path: BTreeSet<_> = in_path.map(|parameter| parameter["name"].as_str().unwrap()).collect();
+        let segments = path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+        assert_eq!(in_path, segments.collect(), "{id}");
+        for status in ["401", "403", "429", "500", "503"] {
+            assert!(operation["responses"][status].is_object(), "{id} does not mention {status}");
+        }
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            assert!(!response["description"].as_str().unwrap().is_empty(), "{id} says nothing of {status}");
+            let content = response["content"].as_object();
+            let media_types: Vec<_> =
+                content.into_iter().flatten().map(|(media_type, _)| media_type).collect();
+            match status.as_str() {
+                "204" => assert!(media_types.is_empty(), "{id}"),
+                "200" | "201" => assert_eq!(media_types, ["application/json"], "{id}"),
+                _ => assert_eq!(media_types, ["application/problem+json"], "{id}"),
+            }
+        }
+        assert_eq!(operation.get("requestBody").is_some(), ["post", "patch"].contains(&&*method), "{id}");
+    }
+}

@@ -1,0 +1,261 @@
+//! What `infra/template.yaml` must say. Each rule is a function that reports
+//! what breaks it; a planted violation of each shows that it does.
+
+use std::collections::BTreeSet;
+
+use local::template::{TEXT, Template};
+use serde_norway::Value;
+use shared::config::Setup;
+use shared::store::schema;
+use tests::Harness;
+
+/// The one block that can never change: see the template's comment.
+const PEPPER: &str = r#"      GenerateSecretString:
+        SecretStringTemplate: '{"current":"v1"}'
+        GenerateStringKey: v1
+        PasswordLength: 64
+        ExcludePunctuation: true
+"#;
+
+/// What breaks a rule in the template `text`.
+type Rule = fn(text: &str) -> Vec<String>;
+
+const RULES: [Rule; 6] = [names, kept, pepper, authorizer, routes, doors];
+
+fn parse(text: &str) -> (Template, Value) {
+    (Template::parse(text).unwrap(), serde_norway::from_str(text).unwrap())
+}
+
+/// The value at the path `at`.
+fn get<'a>(value: &'a Value, at: &str) -> &'a Value {
+    static NULL: Value = Value::Null;
+    at.split('.')
+        .try_fold(value, |value, name| match name.parse::<usize>() {
+            Ok(index) => value.get(index),
+            Err(_) => value.get(name),
+        })
+        .unwrap_or(&NULL)
+}
+
+/// Reports where the value at `at` is not `expected`.
+fn expect(value: &Value, at: &str, expected: &str) -> Option<String> {
+    let actual = get(value, at);
+    let expected: Value = serde_norway::from_str(expected).unwrap();
+    (*actual != expected).then(|| format!("{at} is {actual:?} and must be {expected:?}"))
+}
+
+fn expect_all(value: &Value, expected: &[(&str, &str)]) -> Vec<String> {
+    expected.iter().filter_map(|(at, expected)| expect(value, at, expected)).collect()
+}
+
+/// The table has the names of the schema.
+fn names(text: &str) -> Vec<String> {
+    let (template, _) = parse(text);
+    let table = template.properties("Table").unwrap();
+    let key = |partition: &str, sort: &str| {
+        format!(
+            "[{{ AttributeName: {partition}, KeyType: HASH }}, {{ AttributeName: {sort}, KeyType: RANGE }}]"
+        )
+    };
+    let texts = [schema::PK, schema::SK, schema::INDEX_PK, schema::INDEX_SK];
+    let definitions = texts.map(|name| format!("{{ AttributeName: {name}, AttributeType: S }}")).join(", ");
+    let mut problems = expect_all(
+        table,
+        &[
+            ("AttributeDefinitions", &format!("[{definitions}]")),
+            ("KeySchema", &key(schema::PK, schema::SK)),
+            ("TimeToLiveSpecification", &format!("{{ AttributeName: {}, Enabled: true }}", schema::TTL)),
+            ("GlobalSecondaryIndexes.0.IndexName", schema::INDEX),
+            ("GlobalSecondaryIndexes.0.KeySchema", &key(schema::INDEX_PK, schema::INDEX_SK)),
+            ("GlobalSecondaryIndexes.0.Projection.ProjectionType", "INCLUDE"),
+            ("GlobalSecondaryIndexes.1", "null"),
+            ("LocalSecondaryIndexes", "null"),
+        ],
+    );
+    let carried = get(table, "GlobalSecondaryIndexes.0.Projection.NonKeyAttributes").as_sequence().unwrap();
+    let carried: Vec<&str> = carried.iter().map(|name| name.as_str().unwrap()).collect();
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    if set(&carried) != set(schema::INDEX_PROJECTION) {
+        problems.push("the index carries other attributes than INDEX_PROJECTION names".to_owned());
+    }
+    if carried.len() > 20 {
+        problems.push(format!("the index carries {} attributes, and DynamoDB takes 20", carried.len()));
+    }
+    if carried.contains(&schema::attribute::VERIFIERS) {
+        problems.push("the index carries verifiers".to_owned());
+    }
+    problems
+}
+
+/// What cannot be made again outlives the stack, and cannot be lost by mistake.
+fn kept(text: &str) -> Vec<String> {
+    let (_, template) = parse(text);
+    let mut problems = expect_all(
+        &template,
+        &[
+            ("Resources.Table.Properties.DeletionProtectionEnabled", "true"),
+            (
+                "Resources.Table.Properties.PointInTimeRecoverySpecification",
+                "{ PointInTimeRecoveryEnabled: true }",
+            ),
+            ("Resources.Table.Properties.SSESpecification", "{ SSEEnabled: true }"),
+            ("Resources.Table.Properties.BillingMode", "PAY_PER_REQUEST"),
+        ],
+    );
+    for resource in ["Table", "Pepper"] {
+        for policy in ["DeletionPolicy", "UpdateReplacePolicy"] {
+            problems.extend(expect(&template, &format!("Resources.{resource}.{policy}"), "Retain"));
+        }
+    }
+    problems
+}
+
+/// CloudFormation generates the secret anew when the block changes in any way.
+fn pepper(text: &str) -> Vec<String> {
+    let is_frozen = text.matches(PEPPER).count() == 1 && text.matches("GenerateSecretString:").count() == 1;
+    if is_frozen {
+        Vec::new()
+    } else {
+        vec!["the pepper's block has changed: every key would die".to_owned()]
+    }
+}
+
+/// The authorizer answers in the IAM form, and nobody caches its answers.
+fn authorizer(text: &str) -> Vec<String> {
+    let (template, _) = parse(text);
+    let api = template.properties("Api").unwrap();
+    let mut problems = expect_all(
+        api,
+        &[
+            ("Auth.DefaultAuthorizer", "Keyward"),
+            ("Auth.Authorizers.Keyward.AuthorizerPayloadFormatVersion", "\"2.0\""),
+            ("Auth.Authorizers.Keyward.EnableSimpleResponses", "false"),
+            ("Auth.Authorizers.Keyward.Identity", "{ Headers: [Authorization], ReauthorizeEvery: 0 }"),
+        ],
+    );
+    if get(api, "Auth.Authorizers").as_mapping().unwrap().len() != 1 {
+        problems.push("there is more than the one authorizer".to_owned());
+    }
+    problems
+}
+
+/// Every route is one of the IAM API, exact, and has the authorizer.
+fn routes(text: &str) -> Vec<String> {
+    let (template, _) = parse(text);
+    let mut problems = Vec::new();
+    for route in template.routes().unwrap() {
+        if route.authorizer.as_deref() != Some("Authorizer") {
+            problems.push(format!("{} has no authorizer", route.key()));
+        }
+        let is_exact = route.method != "ANY" && !route.path.contains("+}");
+        if !is_exact || !route.path.starts_with("/iam/v1/") {
+            problems.push(format!("{} is wider than it must be", route.key()));
+        }
+    }
+    problems
+}
+
+/// There is no way to a function beside the API's routes.
+fn doors(text: &str) -> Vec<String> {
+    let (template, whole) = parse(text);
+    let mut problems = Vec::new();
+    for (name, function) in template.resources("AWS::Serverless::Function") {
+        if !get(function, "FunctionUrlConfig").is_null() {
+            problems.push(format!("{name} has a URL"));
+        }
+        for (event, value) in get(function, "Events").as_mapping().into_iter().flatten() {
+            if get(value, "Type").as_str() != Some("HttpApi") {
+                problems.push(format!("{name} has the event {} that is no route", event.as_str().unwrap()));
+            }
+        }
+    }
+    for (name, resource) in get(&whole, "Resources").as_mapping().unwrap() {
+        let kind = get(resource, "Type").as_str().unwrap();
+        if ["AWS::Lambda::Url", "AWS::Lambda::Permission", "AWS::Serverless::Api", "AWS::ApiGatewayV2::Route"]
+            .contains(&kind)
+        {
+            problems.push(format!("{} is a {kind}", name.as_str().unwrap()));
+        }
+    }
+    problems
+}
+
+#[test]
+fn the_template_keeps_every_rule() {
+    let problems: Vec<String> = RULES.iter().flat_map(|rule| rule(TEXT)).collect();
+    assert_eq!(problems, [""; 0]);
+}
+
+#[test]
+fn a_violation_of_any_rule_is_reported() {
+    let whoami = "Properties: { ApiId: !Ref Api, Method: GET, Path: /iam/v1/whoami }";
+    let violations = [
+        ("AttributeName: ttl", "AttributeName: expires", "TimeToLiveSpecification is"),
+        ("IndexName: gsi1", "IndexName: other", "IndexName is"),
+        ("{ AttributeName: gsi1pk, KeyType: HASH }", "{ AttributeName: pk, KeyType: HASH }", "KeySchema is"),
+        ("ProjectionType: INCLUDE", "ProjectionType: ALL", "ProjectionType is"),
+        ("              - version\n", "", "other attributes than INDEX_PROJECTION"),
+        ("              - version\n", "              - verifiers\n", "the index carries verifiers"),
+        (
+            "              - version\n",
+            "              - version\n              - more\n",
+            "carries 21 attributes",
+        ),
+        ("DeletionPolicy: Retain", "DeletionPolicy: Delete", "Resources.Table.DeletionPolicy is"),
+        (
+            "DeletionProtectionEnabled: true",
+            "DeletionProtectionEnabled: false",
+            "DeletionProtectionEnabled is",
+        ),
+        ("UpdateReplacePolicy: Retain", "UpdateReplacePolicy: Snapshot", "UpdateReplacePolicy is"),
+        ("PasswordLength: 64", "PasswordLength: 65", "every key would die"),
+        ("GenerateStringKey: v1", "GenerateStringKey: v2", "every key would die"),
+        ("EnableSimpleResponses: false", "EnableSimpleResponses: true", "EnableSimpleResponses is"),
+        ("ReauthorizeEvery: 0", "ReauthorizeEvery: 300", "Auth.Authorizers.Keyward.Identity is"),
+        ("DefaultAuthorizer: Keyward", "FailOnWarnings: true", "GET /iam/v1/whoami has no authorizer"),
+        (
+            whoami,
+            "Properties: { ApiId: !Ref Api, Method: GET, Path: /iam/v1/whoami, Auth: { Authorizer: NONE } }",
+            "GET /iam/v1/whoami has no authorizer",
+        ),
+        (whoami, "Properties: { ApiId: !Ref Api, Method: ANY, Path: /iam/v1/whoami }", "is wider"),
+        (whoami, "Properties: { ApiId: !Ref Api, Method: GET, Path: \"/iam/v1/{proxy+}\" }", "is wider"),
+        (whoami, "Properties: { ApiId: !Ref Api, Method: GET, Path: /whoami }", "is wider"),
+        (
+            "      CodeUri: ../functions/issue-key\n",
+            "      CodeUri: ../functions/issue-key\n      FunctionUrlConfig: { AuthType: NONE }\n",
+            "IssueKey has a URL",
+        ),
+        (
+            "Type: HttpApi\n          Properties: { ApiId: !Ref Api, Method: POST",
+            "Type: Api\n          Properties: { ApiId: !Ref Api, Method: POST",
+            "that is no route",
+        ),
+        (
+            "  WhoamiLogs:\n    Type: AWS::Logs::LogGroup",
+            "  WhoamiLogs:\n    Type: AWS::Lambda::Url",
+            "WhoamiLogs is a",
+        ),
+    ];
+    for (from, to, expected) in violations {
+        assert!(TEXT.contains(from), "the template does not say {from}");
+        let violated = TEXT.replacen(from, to, 1);
+        let problems: Vec<String> = RULES.iter().flat_map(|rule| rule(&violated)).collect();
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{from} → {to}: {problems:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_function_reads_each_variable_that_it_is_given() {
+    let harness = Harness::start().await;
+    for function in Template::read().unwrap().functions() {
+        let setup = harness.system.setup_of(&function.name).unwrap();
+        tests::make(&function.name, &setup).unwrap();
+        for removed in &function.variables {
+            let rest = setup.variables.iter().filter(|(name, _)| name != removed);
+            let setup = Setup { variables: rest.collect(), ..setup.clone() };
+            let error = tests::make(&function.name, &setup).unwrap_err().to_string();
+            assert_eq!(error, format!("the environment variable {removed} is not set"), "{}", function.name);
+        }
+    }
+}
