@@ -48,20 +48,25 @@ pub struct WhoamiResponse {
     key: Option<KeyDetails>,
 }
 
-/// What a key is and may do.
+/// What a key is and may do. An admin's answer has none of it, so nothing of it
+/// is required.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyDetails {
     /// The key.
+    #[schema(required = false)]
     key_id: String,
     /// The environment that it belongs to.
+    #[schema(required = false)]
     environment: String,
     /// From this instant on it is refused.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, required = false)]
     expires_at: String,
     /// The account's role.
+    #[schema(required = false)]
     role: String,
     /// What that role permits.
+    #[schema(required = false)]
     permissions: Vec<String>,
     /// The key's own role. Both must permit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +77,7 @@ pub struct KeyDetails {
     #[schema(required = false)]
     key_permissions: Option<Vec<String>>,
     /// The networks that it may be used from. Empty: from anywhere.
+    #[schema(required = false)]
     allowed_cidrs: Vec<String>,
 }
 
