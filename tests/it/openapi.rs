@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::http::Failure;
+use tests::Harness;
 
 use crate::golden;
+use crate::routes::{self, ROUTES};
 
 fn document() -> Value {
     local::openapi::document()
@@ -70,6 +72,84 @@ fn every_reference_resolves() {
     for target in &found {
         let pointer = target.strip_prefix('#').unwrap();
         assert!(document.pointer(pointer).is_some(), "{target} is not there");
+    }
+}
+
+/// What of `value` the schema does not describe: members that it lacks or does
+/// not name, and values of another type.
+fn mismatches(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
+    let mut problems = Vec::new();
+    let members = value.as_object().into_iter().flatten();
+    let mut undescribed: BTreeSet<&str> = members.map(|(name, _)| name.as_str()).collect();
+    let mut schemas = vec![schema];
+    while let Some(schema) = schemas.pop() {
+        if let Some(target) = schema["$ref"].as_str() {
+            schemas.push(document.pointer(&target[1..]).unwrap());
+        }
+        schemas.extend(schema["allOf"].as_array().into_iter().flatten());
+        for name in schema["required"].as_array().into_iter().flatten() {
+            if value.get(name.as_str().unwrap()).is_none() {
+                problems.push(format!("{name} is required and missing"));
+            }
+        }
+        for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+            undescribed.remove(name.as_str());
+            if let Some(value) = value.get(name) {
+                problems.extend(mismatches(document, schema, value));
+            }
+        }
+        if schema["additionalProperties"].is_object() {
+            undescribed.clear();
+        }
+        for item in value.as_array().into_iter().flatten() {
+            problems.extend(mismatches(document, &schema["items"], item));
+        }
+        let is_of_type = match schema["type"].as_str() {
+            None => true,
+            Some("object") => value.is_object(),
+            Some("array") => value.is_array(),
+            Some("string") => value.is_string(),
+            Some("boolean") => value.is_boolean(),
+            Some("integer") => value.is_u64(),
+            Some(other) => panic!("teach me the type {other}"),
+        };
+        if !is_of_type {
+            problems.push(format!("{value} is not of type {}", schema["type"]));
+        }
+    }
+    problems.extend(undescribed.into_iter().map(|name| format!("{name} is not described")));
+    problems
+}
+
+#[tokio::test]
+async fn every_answer_is_as_its_schema_says() {
+    let harness = Harness::start().await;
+    let document = document();
+    for route in &ROUTES {
+        let (account, key) = routes::victim(&harness, &route.key()).await;
+        let narrow =
+            json!({ "name": "narrow", "role": "ServiceAccountReader", "allowedCidrs": ["127.0.0.0/8"] });
+        let narrow = harness.issue_key_with(&account, &narrow).await;
+        let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "tags": { "a": "1" } }));
+        let _ = patch.send().await.expect(200);
+        let admin = harness.system.facts().admin_token.clone();
+        let keys = [key.secret.clone(), narrow.secret].into_iter().filter(|_| route.is_for_keys);
+        for credential in keys.chain([admin, "garbage".to_owned()]) {
+            let reply = route.request(&harness, &key).bearer(&credential).send().await;
+            let operation = &document["paths"][route.path][route.method.to_lowercase()];
+            let described = &operation["responses"][reply.status.to_string()];
+            assert!(described.is_object(), "{} answers {}", route.key(), reply.status);
+            let schema = &described["content"]["application/json"]["schema"];
+            match reply.status {
+                204 => assert_eq!(reply.text, ""),
+                403 => {}
+                _ => assert_eq!(mismatches(&document, schema, &reply.json()), [""; 0], "{}", route.key()),
+            }
+        }
+        // And a refusal of the function itself.
+        let refused = harness.invoke(route.function, &route.event(&key, None)).await;
+        let problem = json!({ "$ref": "#/components/schemas/Problem" });
+        assert_eq!(mismatches(&document, &problem, &refused.json()), [""; 0]);
     }
 }
 
