@@ -10,4 +10,8 @@
 )]
 
 mod create_service_account;
+mod local_mode;
+mod revocation_histories;
 mod rie;
+mod sigkill;
+mod support;

@@ -64,10 +64,11 @@ impl<'a> RequestBuilder<'a> {
         Self { harness, method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: None }
     }
 
-    /// With the admin's token for the IAM API.
+    /// With a fresh token of the admin for the IAM API: whenever the test's
+    /// clock stands, it counts.
     #[must_use]
     pub fn admin(self) -> Self {
-        let token = self.harness.system.facts().admin_token.clone();
+        let token = self.harness.admin_token(|_| ());
         self.bearer(&token)
     }
 
