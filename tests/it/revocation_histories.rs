@@ -32,7 +32,7 @@ const ANSWER: &str = "verdict ";
 const OTHER_ROLE: &str = "SomethingElse";
 
 fn histories() -> u64 {
-    Variables::from_process().get(HISTORIES).map_or(40, |count| count.parse().unwrap())
+    Variables::from_process().get(HISTORIES).map_or(30, |count| count.parse().unwrap())
 }
 
 /// Each call arrives up to 3 ms later.
