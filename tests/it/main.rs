@@ -9,8 +9,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod atomic_events;
+mod concurrent_admins;
 mod create_service_account;
 mod local_mode;
+mod lost_response;
 mod revocation_histories;
 mod rie;
 mod sigkill;
