@@ -140,15 +140,14 @@ async fn one_of_many_gets_a_name() {
         let body = json!({ "name": name, "role": "ServiceAccountReader" });
         harness.request("POST", "/iam/v1/service-accounts").admin().json(&body).send()
     };
-    let replies = join_all((0..16).map(|n| create(if n % 2 == 0 { "Batch" } else { "batch" }.to_owned()))).await;
+    let replies =
+        join_all((0..16).map(|n| create(if n % 2 == 0 { "Batch" } else { "batch" }.to_owned()))).await;
     assert_eq!(tally(&replies), tallied(&[("201", 1), ("409 name_taken", 15)]));
     assert_eq!(harness.table.items("ACCOUNT#").await.len(), 1);
 
     let others = join_all((0..8).map(|n| create(format!("other {n}")))).await;
-    let others: Vec<Account> = others
-        .iter()
-        .map(|reply| Account { id: reply.json()["id"].as_str().unwrap().to_owned() })
-        .collect();
+    let others: Vec<Account> =
+        others.iter().map(|reply| Account { id: reply.json()["id"].as_str().unwrap().to_owned() }).collect();
     let body = json!({ "name": "wanted" });
     let renamed = join_all(others.iter().map(|account| patch(&harness, account, None, &body))).await;
     assert_eq!(tally(&renamed), tallied(&[("200", 1), ("409 name_taken", 7)]));
@@ -223,21 +222,26 @@ async fn endless_conflicts_end_in_a_refusal_that_changes_nothing() {
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
     let before = harness.table.dump().await.len();
-    harness.wire.disturb(|call| {
-        if call.operation == "TransactWriteItems" { conflict() } else { Action::Pass }
-    });
+    harness.wire.disturb(
+        |call| {
+            if call.operation == "TransactWriteItems" { conflict() } else { Action::Pass }
+        },
+    );
     harness.wire.take_calls();
     let create = json!({ "name": "another", "role": "ServiceAccountReader" });
     let issue_body = json!({ "name": "batch" });
     let rename = json!({ "name": "renamed" });
-    let replies = join_all([
-        harness.request("POST", "/iam/v1/service-accounts").admin().json(&create),
-        harness.request("POST", &format!("{}/keys", account.path())).admin().json(&issue_body),
-        harness.request("PATCH", &account.path()).admin().json(&rename),
-        harness.request("DELETE", &key.path()).admin(),
-        harness.request("DELETE", &format!("{}/keys", account.path())).admin(),
-        harness.request("DELETE", &account.path()).admin(),
-    ].map(|request| request.send()))
+    let replies = join_all(
+        [
+            harness.request("POST", "/iam/v1/service-accounts").admin().json(&create),
+            harness.request("POST", &format!("{}/keys", account.path())).admin().json(&issue_body),
+            harness.request("PATCH", &account.path()).admin().json(&rename),
+            harness.request("DELETE", &key.path()).admin(),
+            harness.request("DELETE", &format!("{}/keys", account.path())).admin(),
+            harness.request("DELETE", &account.path()).admin(),
+        ]
+        .map(|request| request.send()),
+    )
     .await;
     assert_eq!(tally(&replies), tallied(&[("409 concurrent_changes", 6)]));
     let attempts = harness.wire.take_operations();

@@ -112,8 +112,8 @@ async fn a_response_lost_once_is_made_good_by_the_sdk() {
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let lost = std::sync::atomic::AtomicBool::new(false);
     harness.wire.disturb(move |call| {
-        let is_first = call.operation == "TransactWriteItems"
-            && !lost.swap(true, std::sync::atomic::Ordering::SeqCst);
+        let is_first =
+            call.operation == "TransactWriteItems" && !lost.swap(true, std::sync::atomic::Ordering::SeqCst);
         if is_first { Action::LoseResponse } else { Action::Pass }
     });
     let issued = issue(&harness, &account, "attempt-1").await.expect(201).json();

@@ -12,6 +12,9 @@
 mod atomic_events;
 mod concurrent_admins;
 mod create_service_account;
+mod fail_closed;
+mod keyring;
+mod leaks;
 mod local_mode;
 mod lost_response;
 mod revocation_histories;
