@@ -24,7 +24,7 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 /// How long the current version counts as the current one without asking again:
 /// after a rotation, a function that runs already makes keys with the pepper
 /// before for so long at most.
-const CURRENT_FOR: Duration = Duration::from_secs(300);
+const CURRENT_FOR: Duration = Duration::from_mins(5);
 
 /// Why no pepper could be had.
 #[derive(Debug, thiserror::Error)]

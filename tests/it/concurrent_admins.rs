@@ -8,14 +8,14 @@ use futures::future::{join, join_all, join3};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
-use tests::{Account, Action, Harness, Reply};
+use tests::{Account, Action, Harness, Reply, RequestBuilder};
 
 use crate::support::faults::{cancelled, conflict};
 
 /// As many keys as an account may have.
 const LIMIT: usize = 20;
 
-/// Cancels a write now and then, as real DynamoDB does to one of two that touch
+/// Cancels a write now and then, as real `DynamoDB` does to one of two that touch
 /// the same item.
 fn conflicts(harness: &Harness, probability: f64) {
     let random = Mutex::new(StdRng::seed_from_u64(7));
@@ -240,7 +240,7 @@ async fn endless_conflicts_end_in_a_refusal_that_changes_nothing() {
             harness.request("DELETE", &format!("{}/keys", account.path())).admin(),
             harness.request("DELETE", &account.path()).admin(),
         ]
-        .map(|request| request.send()),
+        .map(RequestBuilder::send),
     )
     .await;
     assert_eq!(tally(&replies), tallied(&[("409 concurrent_changes", 6)]));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use authorizer::Authorizer;
 use futures::future::join_all;
 use serde_json::{Value, json};
-use shared::config::{Setup, Variables, default_http_client, variable};
+use shared::config::{Setup, default_http_client, variable};
 use tests::{Action, Call, Harness, Key};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,8 +21,11 @@ use crate::support::{Verdict, check};
 /// promise is 3 s.
 const IN_TIME: Duration = Duration::from_millis(3600);
 
+/// Whether a call is the one in question.
+type Which = fn(&Call) -> bool;
+
 /// The calls that one check makes on a cold instance, in their order.
-const POSITIONS: [(&str, fn(&Call) -> bool); 4] = [
+const POSITIONS: [(&str, Which); 4] = [
     ("the account", |call| is_on(call, "ACCOUNT#")),
     ("the keyring", |call| call.operation == "GetSecretValue"),
     ("the account's role", |call| is_on(call, "ROLE#Wide")),
@@ -112,7 +115,7 @@ async fn the_client_sees_500_for_an_outage_and_403_for_a_bad_key() {
 
 #[tokio::test]
 async fn whatever_hangs_the_answer_comes_in_time() {
-    let hang = async |name: &str, is_there: fn(&Call) -> bool| {
+    let hang = async |name: &str, is_there: Which| {
         let harness = Harness::start().await;
         let key = key_with_roles(&harness).await;
         let authorizer = harness.another_authorizer();
@@ -171,7 +174,12 @@ async fn troubled(trouble: Trouble) -> (String, Arc<AtomicUsize>) {
     match trouble {
         Trouble::Refuses => return (url, seen),
         Trouble::HasNoName => return ("http://there-is-no-such-host.invalid".to_owned(), seen),
-        _ => {}
+        Trouble::Closes
+        | Trouble::IsSilent
+        | Trouble::BreaksOff
+        | Trouble::Babbles
+        | Trouble::Drips
+        | Trouble::Answers(..) => {}
     }
     let count = Arc::clone(&seen);
     tokio::spawn(async move {
@@ -225,7 +233,7 @@ const TROUBLES: [Trouble; 9] = [
 fn authorizer_with(harness: &Harness, name: &'static str, url: &str) -> Authorizer {
     let setup = harness.system.setup_of("Authorizer").unwrap();
     let others = setup.variables.iter().filter(|(other, _)| *other != name);
-    let variables = Variables::from_iter(others.chain([(name, url)]));
+    let variables = others.chain([(name, url)]).collect();
     Authorizer::new(&Setup { variables, http_client: default_http_client(), ..setup }).unwrap()
 }
 
@@ -277,7 +285,7 @@ async fn wrong_key_sets_of_the_issuer_let_nobody_in() {
     ] {
         let (url, _) = troubled(Trouble::Answers(200, body)).await;
         let authorizer = authorizer_with(&harness, variable::OIDC_JWKS_URI, &url);
-        assert_eq!(check(&authorizer, &token).await, expected, "{:.60}", body);
+        assert_eq!(check(&authorizer, &token).await, expected, "{body:.60}");
     }
 }
 

@@ -32,7 +32,7 @@ use crate::support::{check, event};
 const CHILD: &str = "KEYWARD_TEST_LEAKS";
 /// Begins the line that says what the process did. All others are its log.
 const REPORT: &str = "report ";
-/// 64 letters and digits, as CloudFormation generates them.
+/// 64 letters and digits, as `CloudFormation` generates them.
 const PEPPER: &str = "PepperCanary0123456789PepperCanary0123456789PepperCanary01234567";
 /// The packages whose events are judged at every level.
 const OUR_OWN: [&str; 8] = [
@@ -101,7 +101,7 @@ async fn verifiers(harness: &Harness) -> Vec<String> {
     let entries = items.iter().flat_map(|item| item["verifiers"].as_m().unwrap().values());
     let bytes = entries.map(|entry| entry.as_m().unwrap()["verifier"].as_b().unwrap().as_ref().to_vec());
     let spellings = bytes.flat_map(|bytes| {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         let upper = hex.to_uppercase();
         let list = format!("{bytes:?}");
         [STANDARD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes), hex, upper, list]

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tests::{Account, Action, Harness, Key, Reply};
 
-/// Longer than DynamoDB remembers a request's token (10 minutes).
+/// Longer than `DynamoDB` remembers a request's token (10 minutes).
 const ELEVEN_MINUTES: i64 = 11 * 60;
 
 /// Loses every response of a write. What was committed stays committed.

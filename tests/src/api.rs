@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use local::issuer::IAM_CLIENT;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
 
@@ -64,11 +65,10 @@ impl<'a> RequestBuilder<'a> {
         Self { harness, method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: None }
     }
 
-    /// With a fresh token of the admin for the IAM API: whenever the test's
-    /// clock stands, it counts.
+    /// With a fresh token of the admin for the IAM API.
     #[must_use]
     pub fn admin(self) -> Self {
-        let token = self.harness.admin_token(|_| ());
+        let token = self.harness.system.issuer().token(IAM_CLIENT).unwrap();
         self.bearer(&token)
     }
 

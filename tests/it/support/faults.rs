@@ -3,7 +3,7 @@
 use serde_json::json;
 use tests::{Action, Call};
 
-/// DynamoDB's cancellation of a transaction, with these reasons' codes.
+/// The cancellation of a transaction, with these reasons' codes.
 pub(crate) fn cancelled(codes: &[&str]) -> Action {
     let reasons: Vec<_> = codes.iter().map(|code| json!({ "Code": code, "Message": "injected" })).collect();
     let body = json!({
@@ -14,7 +14,7 @@ pub(crate) fn cancelled(codes: &[&str]) -> Action {
     Action::Answer(400, body.to_string())
 }
 
-/// The conflict of two transactions, which real DynamoDB answers and the SDK
+/// The conflict of two transactions, which real `DynamoDB` answers and the SDK
 /// does not retry.
 pub(crate) fn conflict() -> Action {
     cancelled(&["TransactionConflict", "None", "None"])

@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStderr, Command};
 /// The last line of what it says once it runs.
 const RUNS: &str = "Ctrl-C stops it.";
 /// Longer than any start takes on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A folder that is gone with the test.
 pub(crate) struct Folder(PathBuf);

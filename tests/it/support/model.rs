@@ -46,6 +46,8 @@ pub(crate) struct Check {
 /// Something that ends keys for good: a revocation, a deletion, an expiry, …
 #[derive(Clone, Debug)]
 pub(crate) struct Ending {
+    /// For the messages.
+    #[allow(dead_code, reason = "Debug shows it")]
     pub(crate) what: String,
     /// The key that it ends, or all of the account's.
     pub(crate) key: Option<usize>,
