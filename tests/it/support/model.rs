@@ -65,18 +65,22 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// What in it cannot be: a check that began after a key's end and was not
-    /// refused, or that was over before any end began and was not allowed.
+    /// What in it cannot be: a check that began after a key's end and was
+    /// allowed, or that was over before any end began and was refused.
     pub(crate) fn violations(&self) -> Vec<String> {
         let violation = |check: &Check| {
             let mut endings =
                 self.endings.iter().filter(|ending| ending.key.is_none_or(|key| key == check.key));
             let over = endings.clone().find(|ending| ending.succeeded && ending.span.is_before(check.span));
+            // One that timed out let nobody in, and tells nothing more.
+            if check.verdict == Verdict::Outage {
+                return None;
+            }
             if let Some(over) = over {
-                return (check.verdict != Verdict::Refused).then(|| format!("{check:?} after {over:?}"));
+                return (check.verdict == Verdict::Allowed).then(|| format!("{check:?} after {over:?}"));
             }
             let untouched = endings.all(|ending| check.span.is_before(ending.span));
-            (untouched && check.verdict != Verdict::Allowed).then(|| format!("{check:?} before any end"))
+            (untouched && check.verdict == Verdict::Refused).then(|| format!("{check:?} before any end"))
         };
         self.checks.iter().filter_map(violation).collect()
     }
@@ -98,6 +102,7 @@ impl SwitchHistory {
     /// one seen by a check that was over before it began.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mut checks: Vec<&Check> = self.checks.iter().collect();
+        checks.retain(|check| check.verdict != Verdict::Outage);
         checks.sort_by_key(|check| check.span.answered);
         // Each check with the earliest state (turns so far) that it can have seen.
         let mut seen: Vec<(&Check, usize)> = Vec::new();
@@ -110,8 +115,8 @@ impl SwitchHistory {
             let is_on = check.verdict == Verdict::Allowed;
             let state = (earliest..=begun).find(|turns| turns.is_multiple_of(2) == is_on);
             match state {
-                Some(state) if check.verdict != Verdict::Outage => seen.push((check, state)),
-                _ => violations.push(format!("{check:?} can have seen only {earliest}..={begun} turns")),
+                Some(state) => seen.push((check, state)),
+                None => violations.push(format!("{check:?} can have seen only {earliest}..={begun} turns")),
             }
         }
         violations
@@ -140,7 +145,7 @@ mod tests {
             history(check(invoked, answered, verdict), succeeded).violations().len()
         };
         assert_eq!(count(21, 22, Verdict::Allowed, true), 1);
-        assert_eq!(count(21, 22, Verdict::Outage, true), 1);
+        assert_eq!(count(21, 22, Verdict::Outage, true), 0);
         assert_eq!(count(21, 22, Verdict::Refused, true), 0);
         assert_eq!(count(21, 22, Verdict::Allowed, false), 0);
         assert_eq!(count(15, 30, Verdict::Allowed, true), 0);
