@@ -21,6 +21,11 @@ use crate::telemetry;
 /// asking again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
+/// How long the current version counts as the current one without asking again:
+/// after a rotation, a function that runs already makes keys with the pepper
+/// before for so long at most.
+const CURRENT_FOR: Duration = Duration::from_mins(5);
+
 /// Why no pepper could be had.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
@@ -47,6 +52,7 @@ pub struct Keyring {
 #[derive(Default)]
 struct State {
     peppers: Option<Arc<Peppers>>,
+    fetched_at: Option<Timestamp>,
     /// The last version that was found missing, and when.
     missing: Option<(PepperVersion, Timestamp)>,
 }
@@ -78,7 +84,10 @@ impl Keyring {
     /// When the secret cannot be read or is no keyring.
     pub async fn current(&self) -> Result<(PepperVersion, Pepper), KeyringError> {
         let mut state = self.state.lock().await;
-        let peppers = self.cached(&mut state).await?;
+        let now = self.clock.now();
+        let is_fresh = state.fetched_at.is_some_and(|at| now.duration_since(at).unsigned_abs() < CURRENT_FOR);
+        let peppers =
+            if is_fresh { self.cached(&mut state).await? } else { self.refresh(&mut state).await? };
         // `parse` made sure that the current version is there.
         let pepper = peppers.versions.get(&peppers.current).cloned();
         pepper
@@ -105,19 +114,23 @@ impl Keyring {
         if asked_lately {
             return Err(unknown());
         }
-        let peppers = Arc::new(self.fetch().await?);
-        state.peppers = Some(Arc::clone(&peppers));
+        let peppers = self.refresh(&mut state).await?;
         let found = peppers.versions.get(version).cloned();
         state.missing = found.is_none().then(|| (version.clone(), now));
         found.ok_or_else(unknown)
     }
 
     async fn cached(&self, state: &mut State) -> Result<Arc<Peppers>, KeyringError> {
-        if let Some(peppers) = &state.peppers {
-            return Ok(Arc::clone(peppers));
+        match &state.peppers {
+            Some(peppers) => Ok(Arc::clone(peppers)),
+            None => self.refresh(state).await,
         }
+    }
+
+    async fn refresh(&self, state: &mut State) -> Result<Arc<Peppers>, KeyringError> {
         let peppers = Arc::new(self.fetch().await?);
         state.peppers = Some(Arc::clone(&peppers));
+        state.fetched_at = Some(self.clock.now());
         Ok(peppers)
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use authorizer::{Answer, Authorizer, Failed};
 use clap::Parser as _;
-use local::issuer::SigningKey;
+use local::issuer::{IAM_CLIENT, SigningKey};
 use local::{Options, Parts, System};
 use serde_json::Value;
 use shared::config::{Variables, default_http_client, variable};
@@ -54,6 +54,15 @@ impl Harness {
     /// A request to the API.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder<'_> {
         RequestBuilder::new(self, method, path)
+    }
+
+    /// A token of an admin for the IAM API, good from now on, with its claims
+    /// changed by `change`.
+    pub fn admin_token(&self, change: impl FnOnce(&mut Value)) -> String {
+        let issuer = self.system.issuer();
+        let mut claims = issuer.claims(IAM_CLIENT);
+        change(&mut claims);
+        signing_key().sign(&issuer.header(), &claims).unwrap()
     }
 
     /// Hands an event to the authorizer itself.

@@ -21,6 +21,8 @@ use serde_json::Value;
 pub struct Call {
     /// The operation, such as `GetItem`.
     pub operation: String,
+    /// What the attempts of one call have in common.
+    pub invocation: String,
     /// The request's body.
     pub body: Value,
 }
@@ -136,10 +138,11 @@ impl std::fmt::Debug for WiredConnector {
 
 impl HttpConnector for WiredConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default();
-        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        let header = |name: &str| request.headers().get(name).unwrap_or_default();
+        let operation = header("x-amz-target").rsplit('.').next().unwrap_or_default().to_owned();
+        let invocation = header("amz-sdk-invocation-id").to_owned();
         let body = request.body().bytes().and_then(|bytes| serde_json::from_slice(bytes).ok());
-        let action = self.wire.see(Call { operation, body: body.unwrap_or_default() });
+        let action = self.wire.see(Call { operation, invocation, body: body.unwrap_or_default() });
         let inner = self.inner.clone();
         HttpConnectorFuture::new(async move {
             let lost = |why: &str| ConnectorError::io(why.to_owned().into());

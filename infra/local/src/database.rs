@@ -50,8 +50,12 @@ pub(crate) fn open(data: Option<&DataFolder>) -> Result<Database, StartError> {
     match data {
         Some(data) => {
             let path = data.path.join(FILE);
-            Database::new(&path.to_string_lossy())
-                .map_err(|error| StartError::BrokenFile { path, cause: error.to_string() })
+            Database::new(&path.to_string_lossy()).map_err(|error| {
+                // The first sentence says what is wrong. Those behind it tell a
+                // programmer about encryption, which there is none of here.
+                let cause = error.to_string().split(". ").next().unwrap_or_default().to_owned();
+                StartError::BrokenFile { path, cause }
+            })
         }
         None => Database::memory().map_err(|error| StartError::Table(error.to_string())),
     }

@@ -10,6 +10,7 @@ use super::codec::Map;
 use super::schema::{self, Key};
 use super::{Store, StoreError};
 use crate::domain::{Entropy, RoleName};
+use crate::telemetry;
 
 /// How often a change is tried when others change the same account.
 const ATTEMPTS: u32 = 12;
@@ -73,7 +74,14 @@ impl Store {
         };
         match error.as_service_error() {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                outcome(cancelled.cancellation_reasons()).ok_or_else(|| StoreError::from_sdk(error))
+                let reasons = cancelled.cancellation_reasons();
+                match outcome(reasons) {
+                    Some(outcome) => Ok(outcome),
+                    None if reasons.iter().any(is_throttle) => {
+                        Err(StoreError::Throttled(telemetry::cause(&error)))
+                    }
+                    None => Err(StoreError::from_sdk(error)),
+                }
             }
             Some(TransactWriteItemsError::TransactionInProgressException(_)) => Ok(Outcome::Conflict),
             _ => Err(StoreError::from_sdk(error)),
@@ -227,6 +235,12 @@ fn outcome(reasons: &[CancellationReason]) -> Option<Outcome> {
     let failed = codes.iter().enumerate().filter(|(_, code)| *code == "ConditionalCheckFailed");
     let failed: Vec<usize> = failed.map(|(at, _)| at).collect();
     if failed.is_empty() { None } else { Some(Outcome::Refused(failed)) }
+}
+
+/// Whether a transaction was cancelled because the table takes no more of them
+/// for now.
+fn is_throttle(reason: &CancellationReason) -> bool {
+    matches!(reason.code(), Some("ProvisionedThroughputExceeded" | "ThrottlingError"))
 }
 
 /// A request that lacks a member. It cannot happen: each builder above gets all

@@ -1,0 +1,271 @@
+//! `cargo dev` as a process: it is for one laptop alone, says in one sentence
+//! why it does not start, and keeps what was created.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::Request;
+use insta::{assert_json_snapshot, assert_snapshot};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::support::local_process::{Folder, LocalProcess, command, run};
+
+/// What it says instead of starting: one line, without this run's folder.
+async fn refusal(data: &Folder, arguments: &[&str]) -> String {
+    refusal_of(command(data, arguments), data).await
+}
+
+async fn refusal_of(command: tokio::process::Command, data: &Folder) -> String {
+    let output = run(command).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code().is_some_and(|code| code != 0), "{:?}: {said}", output.status);
+    assert_eq!(said.trim_end().lines().count(), 1, "not one line: {said}");
+    said.trim_end().replace(data.text(), "[data]")
+}
+
+#[tokio::test]
+async fn refuses_to_listen_to_others() {
+    let data = Folder::new();
+    let mut said = Vec::new();
+    for host in ["0.0.0.0", "192.0.2.1", "::"] {
+        said.push(refusal(&data, &["--host", host]).await);
+    }
+    assert_eq!(data.files(), [""; 0], "a refused start leaves nothing behind");
+    assert_snapshot!(said.join("\n"));
+}
+
+#[tokio::test]
+async fn refuses_to_run_inside_lambda() {
+    let data = Folder::new();
+    let mut said = Vec::new();
+    for name in ["AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT"] {
+        let mut command = command(&data, &[]);
+        command.env(name, "anything");
+        said.push(refusal_of(command, &data).await);
+    }
+    assert_eq!(data.files(), [""; 0]);
+    assert_snapshot!(said.join("\n"));
+}
+
+#[tokio::test]
+async fn says_which_flag_chooses_another_port() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let mut said = Vec::new();
+    for flag in ["--port", "--console-port", "--issuer-port"] {
+        said.push(refusal(&Folder::new(), &[flag, &port]).await.replace(&port, "[port]"));
+    }
+    assert_snapshot!(said.join("\n"));
+}
+
+#[tokio::test]
+async fn starts_once_on_one_folder() {
+    let data = Folder::new();
+    let first = LocalProcess::start(&data, &[]).await;
+    assert_snapshot!(refusal(&data, &[]).await);
+    let account = first.create_account("still-served").await;
+    assert_eq!(first.check(&first.issue_key(&account).await).await, 200);
+}
+
+#[tokio::test]
+async fn names_the_file_that_is_broken_and_quotes_nothing_of_it() {
+    let mut said = Vec::new();
+    for (file, content) in [
+        ("keyward.sqlite", "this is no database, and tops.3cret".repeat(100)),
+        ("secrets.json", r#"{"adminPassword": "tops.3cret", "#.to_owned()),
+        ("secrets.json", r#"{"adminPassword": "tops.3cret"}"#.to_owned()),
+    ] {
+        let data = Folder::new();
+        std::fs::write(data.path().join(file), content).unwrap();
+        let refusal = refusal(&data, &[]).await;
+        assert!(!refusal.contains("tops.3cret"), "{refusal}");
+        said.push(refusal);
+    }
+    assert_snapshot!(said.join("\n"));
+}
+
+#[tokio::test]
+async fn refuses_an_upstream_that_is_no_web_address() {
+    let data = Folder::new();
+    let mut said = Vec::new();
+    for upstream in ["localhost", "ftp://127.0.0.1", "localhost:3000", ""] {
+        said.push(refusal(&data, &["--upstream", upstream]).await);
+    }
+    assert_snapshot!(said.join("\n"));
+}
+
+#[tokio::test]
+async fn explains_a_wrong_command_line() {
+    let mut said = Vec::new();
+    for arguments in [["--prot", "1"], ["--environment", "Prod_1"], ["--port", "eighty"], ["--host", "here"]]
+    {
+        let data = Folder::new();
+        let output = run(command(&data, &arguments)).await;
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8(output.stderr).unwrap();
+        said.push(text.lines().next().unwrap_or_default().to_owned());
+    }
+    assert_snapshot!(said.join("\n"));
+}
+
+#[tokio::test]
+async fn stops_at_ctrl_c_and_goes_on_where_it_was() {
+    let data = Folder::new();
+    let first = LocalProcess::start(&data, &[]).await;
+    let (kept, revoked) = {
+        let account = first.create_account("kept").await;
+        let keys = (first.issue_key(&account).await, first.issue_key(&account).await);
+        let path = format!("/iam/v1/service-accounts/{account}/keys/key_{}", part(&keys.1, 3));
+        first.admin("DELETE", &path, None, 204).await;
+        keys
+    };
+    let password = first.facts["adminPassword"].clone();
+    let (code, said) = first.interrupt().await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.replace(data.text(), "[data]"), "\nStopping. What is created is kept in [data].\n");
+
+    let second = LocalProcess::start(&data, &[]).await;
+    assert_eq!(second.facts["adminPassword"], password);
+    assert_eq!(second.check(&kept).await, 200);
+    assert_eq!(second.check(&revoked).await, 403);
+    let accounts = second.admin("GET", "/iam/v1/service-accounts", None, 200).await;
+    assert_eq!(accounts["items"][0]["name"], "kept");
+    for secret in [&kept, &revoked].map(|key| part(key, 4)) {
+        for file in data.files() {
+            let bytes = std::fs::read(data.path().join(&file)).unwrap();
+            let is_there = bytes.windows(43).any(|window| window == &secret.as_bytes()[..43]);
+            assert!(!is_there, "{file} holds a key's secret");
+        }
+    }
+}
+
+/// A part of a key: 0 is its prefix.
+fn part(key: &str, at: usize) -> &str {
+    key.split('_').nth(at).unwrap()
+}
+
+#[tokio::test]
+async fn keeps_nothing_in_memory_but_the_facts_for_scripts() {
+    let data = Folder::new();
+    let first = LocalProcess::start(&data, &["--memory"]).await;
+    let account = first.create_account("forgotten").await;
+    let key = first.issue_key(&account).await;
+    assert_eq!(first.check(&key).await, 200);
+    let (code, _) = first.interrupt().await;
+    assert_eq!(code, Some(0));
+    let files: Vec<String> = data.files().into_iter().filter(|file| file != "lock").collect();
+    assert_eq!(files, ["local.json"]);
+
+    let second = LocalProcess::start(&data, &["--memory"]).await;
+    assert_eq!(second.check(&key).await, 403);
+    assert_eq!(second.admin("GET", "/iam/v1/service-accounts", None, 200).await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn tells_scripts_and_nobody_else() {
+    let data = Folder::new();
+    let local = LocalProcess::start(&data, &[]).await;
+    for file in ["local.json", "secrets.json"] {
+        let mode = std::fs::metadata(data.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    assert_json_snapshot!(local.facts, {
+        ".api" => "[url]",
+        ".console" => "[url]",
+        ".issuer" => "[url]",
+        ".adminToken" => "[token]",
+        ".adminApiToken" => "[token]",
+        ".adminPassword" => "[password]",
+    });
+    let token = local.facts["adminApiToken"].as_str().unwrap();
+    assert_eq!(local.check(token).await, 200);
+    assert_eq!(local.check(local.facts["adminToken"].as_str().unwrap()).await, 403);
+}
+
+#[tokio::test]
+async fn says_how_to_begin() {
+    let data = Folder::new();
+    let local = LocalProcess::start(&data, &["--environment", "dev1"]).await;
+    let mut said = local.said.replace(data.text(), "[data]");
+    for (member, value) in local.facts.as_object().unwrap() {
+        if member != "adminEmail" {
+            said = said.replace(value.as_str().unwrap(), &format!("[{member}]"));
+        }
+    }
+    assert_snapshot!(said);
+    let account = local.create_account("labelled").await;
+    assert!(local.issue_key(&account).await.starts_with("kwsa_dev1_"));
+}
+
+#[tokio::test]
+async fn puts_the_users_own_api_behind_the_authorizer() {
+    type Seen = Arc<Mutex<Vec<(String, Vec<(String, String)>)>>>;
+    let seen = Seen::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/base/", listener.local_addr().unwrap());
+    let log = Arc::clone(&seen);
+    let upstream = Router::new().fallback(move |request: Request| async move {
+        let headers = request.headers().iter();
+        let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+        let line = format!("{} {}", request.method(), request.uri());
+        log.lock().unwrap().push((line, headers.collect()));
+        (axum::http::StatusCode::IM_A_TEAPOT, [("x-from", "upstream")], "short and stout")
+    });
+    tokio::spawn(async move { axum::serve(listener, upstream).await });
+
+    let data = Folder::new();
+    let local = LocalProcess::start(&data, &["--upstream", &url]).await;
+    let account = local.create_account("Bäckerei").await;
+    let key = local.issue_key(&account).await;
+    let response = local
+        .request("GET", "/organizations/42?full=yes%20please")
+        .bearer_auth(&key)
+        .header("x-keyward-role", "ServiceAccountAdmin")
+        .header("X-Keyward-Principal-Id", "sa_forged")
+        .header("x-keyward-anything", "forged")
+        .header("x-other", "kept")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 418);
+    assert_eq!(response.headers()["x-from"], "upstream");
+    assert_eq!(response.text().await.unwrap(), "short and stout");
+    let refused = local.request("POST", "/organizations/42").bearer_auth(&key).send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+
+    let seen = seen.lock().unwrap();
+    let [(line, headers)] = seen.as_slice() else { panic!("more than one request arrived: {seen:?}") };
+    assert_eq!(line, "GET /base/organizations/42?full=yes%20please");
+    let named = |prefix: &str| -> Vec<String> {
+        let named = headers.iter().filter(|(name, _)| name.starts_with(prefix));
+        let mut lines: Vec<_> = named.map(|(name, value)| format!("{name}: {value}")).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(named("authorization"), [""; 0]);
+    assert_eq!(named("x-other"), ["x-other: kept"]);
+    assert_eq!(
+        named("x-keyward-"),
+        [
+            format!("x-keyward-key-id: key_{}", part(&key, 3)),
+            format!("x-keyward-principal-id: {account}"),
+            "x-keyward-principal-name: B%C3%A4ckerei".to_owned(),
+            "x-keyward-principal-type: serviceAccount".to_owned(),
+            "x-keyward-role: ServiceAccountReader".to_owned(),
+        ]
+    );
+    assert!(!headers.iter().any(|(_, value)| value.contains(part(&key, 4))), "the upstream sees the key");
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_is_no_permission() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let data = Folder::new();
+    let local = LocalProcess::start(&data, &["--upstream", &format!("http://{free}")]).await;
+    let account = local.create_account("waiting").await;
+    let key = local.issue_key(&account).await;
+    assert_eq!(local.check(&key).await, 503);
+    assert_eq!(local.check("nonsense").await, 403);
+}

@@ -1,0 +1,158 @@
+//! The `cargo dev` of this workspace as a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
+
+/// The last line of what it says once it runs.
+const RUNS: &str = "Ctrl-C stops it.";
+/// Longer than any start takes on a machine that does much else.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A folder that is gone with the test.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("keyward-local-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    /// The names of the files in it, sorted.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The command, on free ports, with these further arguments.
+pub(crate) fn command(data: &Folder, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_local-under-test"));
+    command.args(["--data", data.text()]);
+    for port in ["--port", "--console-port", "--issuer-port"] {
+        if !arguments.contains(&port) {
+            command.args([port, "0"]);
+        }
+    }
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.kill_on_drop(true);
+    command
+}
+
+/// What a command says that is to end by itself.
+pub(crate) async fn run(mut command: Command) -> Output {
+    tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends by itself").unwrap()
+}
+
+/// One that runs.
+pub(crate) struct LocalProcess {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    /// All that it has said.
+    pub(crate) said: String,
+    /// What is in local.json.
+    pub(crate) facts: Value,
+    client: reqwest::Client,
+}
+
+impl LocalProcess {
+    /// Starts it, and waits until it runs.
+    pub(crate) async fn start(data: &Folder, arguments: &[&str]) -> Self {
+        let mut child = command(data, arguments).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        let started = async {
+            while !said.contains(RUNS) {
+                let read = stderr.read_line(&mut said).await.unwrap();
+                assert_ne!(read, 0, "it did not start: {said}");
+            }
+        };
+        tokio::time::timeout(PATIENCE, started).await.expect("it starts");
+        let facts = std::fs::read(data.path().join("local.json")).unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { child, stderr, said, facts: serde_json::from_slice(&facts).unwrap(), client }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// A request to its API.
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        self.client.request(method, format!("{}{path}", self.facts["api"].as_str().unwrap()))
+    }
+
+    /// A request to its API by the admin, answered with this status.
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>, status: u16) -> Value {
+        let mut request = self.request(method, path).bearer_auth(self.facts["adminToken"].as_str().unwrap());
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        let (answered, text) = (response.status().as_u16(), response.text().await.unwrap());
+        assert_eq!(answered, status, "{method} {path}: {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// The id of a new Reader account.
+    pub(crate) async fn create_account(&self, name: &str) -> String {
+        let body = json!({ "name": name, "role": "ServiceAccountReader" });
+        let account = self.admin("POST", "/iam/v1/service-accounts", Some(body), 201).await;
+        account["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The whole of a new key.
+    pub(crate) async fn issue_key(&self, account: &str) -> String {
+        let path = format!("/iam/v1/service-accounts/{account}/keys");
+        let key = self.admin("POST", &path, Some(json!({ "name": "test key" })), 201).await;
+        key["secret"].as_str().unwrap().to_owned()
+    }
+
+    /// The status of `GET /organizations/42` with this credential.
+    pub(crate) async fn check(&self, credential: &str) -> u16 {
+        let request = self.request("GET", "/organizations/42").bearer_auth(credential);
+        request.send().await.unwrap().status().as_u16()
+    }
+
+    /// Interrupts it, as Ctrl-C does. Its exit code, and what it said since.
+    pub(crate) async fn interrupt(mut self) -> (Option<i32>, String) {
+        let signal = Command::new("kill").args(["-INT", &self.pid().to_string()]).status().await.unwrap();
+        assert!(signal.success());
+        let mut said = String::new();
+        self.stderr.read_to_string(&mut said).await.unwrap();
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it stops").unwrap();
+        (status.code(), said)
+    }
+
+    /// Kills it on the spot (SIGKILL).
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+}

@@ -1,0 +1,47 @@
+//! What several modules share.
+
+pub(crate) mod faults;
+pub(crate) mod local_process;
+pub(crate) mod model;
+
+use authorizer::{Authorizer, Failed};
+use serde_json::{Value, json};
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Allowed,
+    Refused,
+    /// We could not find out: the client sees 500 and tries again.
+    Outage,
+}
+
+/// The event of `GET /organizations/42` with this credential, as an HTTP API
+/// sends it (payload format 2.0).
+pub(crate) fn event(credential: &str) -> Value {
+    let authorization = format!("Bearer {credential}");
+    json!({
+        "version": "2.0",
+        "type": "REQUEST",
+        "routeArn": "arn:aws:execute-api:eu-central-1:123456789012:api/$default/GET/organizations/42",
+        "identitySource": [authorization],
+        "routeKey": "$default",
+        "rawPath": "/organizations/42",
+        "headers": { "authorization": authorization },
+        "requestContext": {
+            "http": { "method": "GET", "path": "/organizations/42", "sourceIp": "192.0.2.10" },
+            "requestId": "request-1",
+            "stage": "$default",
+        },
+    })
+}
+
+/// Asks this authorizer about `GET /organizations/42`.
+pub(crate) async fn check(authorizer: &Authorizer, credential: &str) -> Verdict {
+    match authorizer.answer(&event(credential).to_string(), "invocation-1").await {
+        Ok(answer) if answer.is_allow() => Verdict::Allowed,
+        Ok(_) | Err(Failed::Unauthorized) => Verdict::Refused,
+        Err(Failed::Unavailable) => Verdict::Outage,
+        Err(Failed::MalformedEvent) => panic!("the event of this test is malformed"),
+    }
+}
