@@ -254,7 +254,7 @@ impl<'a> MethodArn<'a> {
     fn method_at(text: &str) -> Option<usize> {
         let mut parts = text.splitn(6, ':');
         let prefix = parts.next()? == "arn";
-        let partition = parts.next()?.starts_with("aws");
+        let partition = parts.next()?;
         let service = parts.next()? == "execute-api";
         let region = parts.next()?;
         let account = parts.next()?;
@@ -268,7 +268,8 @@ impl<'a> MethodArn<'a> {
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || also.contains(&b))
         };
         let form = prefix
-            && partition
+            && partition.starts_with("aws")
+            && word(partition, b"-")
             && service
             && word(region, b"-")
             && word(account, b"")
