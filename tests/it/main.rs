@@ -1,4 +1,11 @@
 //! The integration tests: one module an operation or promise, through the
 //! public face.
 
+mod authorizer_events;
+mod consistent_read;
 mod create_service_account;
+mod expiry;
+mod junk;
+mod key_format;
+mod partial_answers;
+mod stored_hash;
