@@ -4,8 +4,11 @@
 mod authorizer_events;
 mod consistent_read;
 mod create_service_account;
+mod exact_policy;
 mod expiry;
 mod junk;
 mod key_format;
 mod partial_answers;
+mod reasons;
 mod stored_hash;
+mod uniform_refusals;
