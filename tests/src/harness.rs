@@ -79,6 +79,11 @@ impl Harness {
         (verdict, decision["reason"].as_str().unwrap().to_owned())
     }
 
+    /// A token with this header and these claims, signed by the issuer.
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
+        signing_key().sign(header, claims).unwrap()
+    }
+
     /// One more instance of the authorizer, with a cache of its own, as Lambda
     /// starts them.
     pub fn another_authorizer(&self) -> Authorizer {
