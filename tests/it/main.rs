@@ -9,16 +9,23 @@
     reason = "a test fails by panicking"
 )]
 
+mod admin_tokens;
 mod atomic_events;
+mod authorizer_events;
 mod bad_input;
 mod common_statuses;
 mod concurrent_admins;
+mod consistent_read;
 mod create_service_account;
 mod delete_service_account;
+mod exact_policy;
+mod expiry;
 mod fail_closed;
 mod get_service_account;
 mod golden;
 mod issue_key;
+mod junk;
+mod key_format;
 mod keyring;
 mod leaks;
 mod list_events;
@@ -26,6 +33,9 @@ mod list_service_accounts;
 mod local_mode;
 mod lost_response;
 mod openapi;
+mod partial_answers;
+mod path_abuse;
+mod reasons;
 mod revocation_histories;
 mod revoke_all_keys;
 mod revoke_key;
@@ -34,7 +44,9 @@ mod role_matrix;
 mod route_coverage;
 mod routes;
 mod sigkill;
+mod stored_hash;
 mod support;
 mod template;
+mod uniform_refusals;
 mod update_service_account;
 mod whoami;

@@ -1,6 +1,7 @@
 //! Random sources that a test controls.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -29,5 +30,25 @@ pub struct FailingEntropy;
 impl Entropy for FailingEntropy {
     fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
         Err(EntropyError)
+    }
+}
+
+/// A source that works until it is told to fail.
+pub struct BreakableEntropy {
+    inner: SeededEntropy,
+    broken: Arc<AtomicBool>,
+}
+
+impl BreakableEntropy {
+    /// The stream of `seed`, and what breaks it.
+    pub fn new(seed: u64) -> (Self, Arc<AtomicBool>) {
+        let broken = Arc::new(AtomicBool::new(false));
+        (Self { inner: SeededEntropy::new(seed), broken: Arc::clone(&broken) }, broken)
+    }
+}
+
+impl Entropy for BreakableEntropy {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        if self.broken.load(Ordering::Relaxed) { Err(EntropyError) } else { self.inner.fill(buffer) }
     }
 }

@@ -11,8 +11,9 @@ use local::{Options, Parts, System};
 use serde_json::Value;
 use shared::config::{Variables, default_http_client, variable};
 use shared::domain::Entropy;
+use tracing::level_filters::LevelFilter;
 
-use crate::{RequestBuilder, SeededEntropy, Table, TestClock, Wire};
+use crate::{Logs, RequestBuilder, SeededEntropy, Table, TestClock, Verdict, Wire};
 
 /// The variable that names a `DynamoDB` endpoint to test against, in place of
 /// the embedded engine.
@@ -71,6 +72,25 @@ impl Harness {
     /// As the authorizer answers.
     pub async fn authorize(&self, event: &Value) -> Result<Answer, Failed> {
         self.system.authorizer().answer(&event.to_string(), "invocation-1").await
+    }
+
+    /// What the authorizer's answer to an event comes to.
+    pub async fn verdict(&self, event: &Value) -> Verdict {
+        self.authorize(event).await.into()
+    }
+
+    /// What the authorizer's answer to an event comes to, and the reason that
+    /// it logs. Fails unless it logs exactly one decision.
+    pub async fn decide(&self, event: &Value) -> (Verdict, String) {
+        let logs = Logs::capture(LevelFilter::INFO);
+        let verdict = self.verdict(event).await;
+        let [decision] = <[Value; 1]>::try_from(logs.take_decisions()).expect("one decision, one line");
+        (verdict, decision["reason"].as_str().unwrap().to_owned())
+    }
+
+    /// A token with this header and these claims, signed by the issuer.
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
+        signing_key().sign(header, claims).unwrap()
     }
 
     /// One more instance of the authorizer, with a cache of its own, as Lambda

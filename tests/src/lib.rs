@@ -15,15 +15,19 @@
 mod api;
 mod clock;
 mod entropy;
+mod events;
 mod harness;
 mod invoke;
+mod logs;
 mod table;
 mod wire;
 
 pub use api::{Account, Key, Reply, RequestBuilder};
 pub use clock::TestClock;
-pub use entropy::{FailingEntropy, SeededEntropy};
+pub use entropy::{BreakableEntropy, FailingEntropy, SeededEntropy};
+pub use events::{Shape, Verdict};
 pub use harness::{Builder, Harness};
 pub use invoke::{Event, make};
+pub use logs::Logs;
 pub use table::{Item, Table};
 pub use wire::{Action, Call, Wire};

@@ -67,8 +67,9 @@ impl AdminTokens {
     /// Who holds `token`, and what it is for.
     pub(crate) async fn check(&self, token: &str) -> Result<(Actor, Use), TokenError> {
         let header = decode_header(token).map_err(|_| Reason::Malformed)?;
-        // Pinned: what the token says of its own algorithm does not count.
-        if header.alg != Algorithm::RS256 {
+        // Pinned: what the token says of its own algorithm does not count. Of
+        // critical extensions we understand none (RFC 7515, section 4.1.11).
+        if header.alg != Algorithm::RS256 || header.crit.is_some() {
             return Err(Reason::Malformed.into());
         }
         let key_id = header.kid.ok_or(Reason::Malformed)?;

@@ -177,8 +177,8 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
                 arn,
             })
         }
-        (Some("REQUEST"), None | Some("1.0")) => Ok(Event {
-            shape: if raw.version.is_none() { Shape::Rest } else { Shape::HttpV1 },
+        (Some("REQUEST"), None) => Ok(Event {
+            shape: Shape::Rest,
             arn: MethodArn::parse(raw.method_arn)?,
             request_id: context.request_id,
             authorization,
@@ -186,17 +186,31 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
             path: raw.path.ok_or(MalformedEvent::Form)?,
             source: address(identity),
         }),
+        (Some("REQUEST"), Some("1.0")) => {
+            let arn = MethodArn::parse(raw.method_arn)?;
+            let path = raw.path.ok_or(MalformedEvent::Form)?;
+            Ok(Event {
+                shape: Shape::HttpV1,
+                request_id: context.request_id,
+                authorization,
+                method: raw.http_method.ok_or(MalformedEvent::Form)?,
+                path: without_stage(path, context.stage.as_deref(), &arn),
+                source: address(identity),
+                arn,
+            })
+        }
         (Some("REQUEST"), Some("2.0")) => {
             let http = context.http.ok_or(MalformedEvent::Form)?;
             let raw_path = raw.raw_path.ok_or(MalformedEvent::Form)?;
+            let arn = MethodArn::parse(raw.route_arn)?;
             Ok(Event {
                 shape: Shape::HttpV2,
-                arn: MethodArn::parse(raw.route_arn)?,
                 request_id: context.request_id,
                 authorization,
                 method: http.method.ok_or(MalformedEvent::Form)?,
-                path: without_stage(raw_path, context.stage.as_deref()),
+                path: without_stage(raw_path, context.stage.as_deref(), &arn),
                 source: address(http.source_ip),
+                arn,
             })
         }
         (Some("TOKEN" | "REQUEST"), Some(_)) => Err(MalformedEvent::Version),
@@ -208,9 +222,11 @@ fn address(text: Option<Cow<'_, str>>) -> Option<IpAddr> {
     text?.parse().ok()
 }
 
-/// An HTTP API's path includes the stage unless that is `$default`.
-fn without_stage<'a>(path: Cow<'a, str>, stage: Option<&str>) -> Cow<'a, str> {
-    let Some(stage) = stage.filter(|stage| *stage != "$default") else {
+/// An HTTP API's path includes the stage unless that is `$default`, or the
+/// request came by a custom domain, or (undocumented) the payload format is
+/// 1.0. The ARN's path never does: where both are the same, it is not there.
+fn without_stage<'a>(path: Cow<'a, str>, stage: Option<&str>, arn: &MethodArn<'_>) -> Cow<'a, str> {
+    let Some(stage) = stage.filter(|stage| *stage != "$default" && path != arn.path()) else {
         return path;
     };
     let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(stage));
@@ -244,7 +260,7 @@ impl<'a> MethodArn<'a> {
     fn method_at(text: &str) -> Option<usize> {
         let mut parts = text.splitn(6, ':');
         let prefix = parts.next()? == "arn";
-        let partition = parts.next()?.starts_with("aws");
+        let partition = parts.next()?;
         let service = parts.next()? == "execute-api";
         let region = parts.next()?;
         let account = parts.next()?;
@@ -258,7 +274,8 @@ impl<'a> MethodArn<'a> {
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || also.contains(&b))
         };
         let form = prefix
-            && partition
+            && partition.starts_with("aws")
+            && word(partition, b"-")
             && service
             && word(region, b"-")
             && word(account, b"")

@@ -116,8 +116,9 @@ impl Backend {
 /// principals, and with the true principal.
 fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) -> HeaderMap {
     let is_dropped = |name: &HeaderName| {
-        let name = name.as_str();
-        name.starts_with(PREFIX) || name == "authorization" || HOP_BY_HOP.contains(&name)
+        // To a CGI-like upstream `x_keyward_role` is the same variable.
+        let forged = name.as_str().replace('_', "-").starts_with(PREFIX);
+        forged || name == header::AUTHORIZATION || HOP_BY_HOP.contains(&name.as_str())
     };
     let dropped: Vec<HeaderName> = headers.keys().filter(|name| is_dropped(name)).cloned().collect();
     for name in dropped {

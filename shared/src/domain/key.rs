@@ -57,6 +57,19 @@ impl Environment {
 ///
 /// It has no `Display` and no `Serialize`, its `Debug` shows nothing, and its
 /// memory is cleared when it is dropped.
+///
+/// ```compile_fail,E0277
+/// fn show(secret: &shared::domain::Secret) -> String { secret.to_string() }
+/// ```
+/// ```compile_fail,E0277
+/// fn write(secret: &shared::domain::Secret) { serde_json::to_string(secret); }
+/// ```
+/// ```compile_fail,E0369
+/// fn compare(a: &shared::domain::Secret, b: &shared::domain::Secret) -> bool { a == b }
+/// ```
+/// ```compile_fail,E0277
+/// fn copy(secret: &shared::domain::Secret) { fn clone<T: Clone>(_: &T) {} clone(secret) }
+/// ```
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; SECRET_LENGTH]);
 
@@ -167,6 +180,16 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
 
 /// A whole key in its one spelling. It leaves the program in exactly one
 /// response, through [`DisplayedKey::expose`].
+///
+/// ```compile_fail,E0277
+/// fn show(key: &shared::domain::DisplayedKey) -> String { format!("{key}") }
+/// ```
+/// ```compile_fail,E0277
+/// fn write(key: &shared::domain::DisplayedKey) { serde_json::to_string(key); }
+/// ```
+/// ```compile_fail,E0277
+/// fn copy(key: &shared::domain::DisplayedKey) { fn clone<T: Clone>(_: &T) {} clone(key) }
+/// ```
 pub struct DisplayedKey(Zeroizing<String>);
 
 impl DisplayedKey {

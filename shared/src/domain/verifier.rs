@@ -36,6 +36,13 @@ impl PepperVersion {
 
 /// A pepper, as an HMAC-SHA-256 that is ready to be fed (its key schedule is
 /// done once). `Debug` shows nothing.
+///
+/// ```compile_fail,E0369
+/// fn compare(a: &shared::domain::Pepper, b: &shared::domain::Pepper) -> bool { a == b }
+/// ```
+/// ```compile_fail,E0277
+/// fn show(pepper: &shared::domain::Pepper) -> String { format!("{pepper}") }
+/// ```
 #[derive(Clone)]
 pub struct Pepper(Hmac<Sha256>);
 
@@ -65,6 +72,16 @@ impl fmt::Debug for Pepper {
 /// role, allowed networks))`.
 ///
 /// There is no `==` on it: [`Verifier::matches`] compares in constant time.
+///
+/// ```compile_fail,E0369
+/// fn compare(a: &shared::domain::Verifier, b: &shared::domain::Verifier) -> bool { a == b }
+/// ```
+/// ```compile_fail,E0277
+/// fn show(verifier: &shared::domain::Verifier) -> String { verifier.to_string() }
+/// ```
+/// ```compile_fail,E0277
+/// fn write(verifier: &shared::domain::Verifier) { serde_json::to_string(verifier); }
+/// ```
 #[derive(Clone)]
 pub struct Verifier([u8; 32]);
 

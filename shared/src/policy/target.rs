@@ -1,5 +1,7 @@
 //! The method and path that the backend will see.
 
+use percent_encoding::percent_decode_str;
+
 use super::BasePaths;
 
 /// Everything below this path is for admin users.
@@ -67,10 +69,12 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     /// When the method is none that API Gateway routes, or the path does not
-    /// begin with `/`, or holds `%2F`, `%5C`, `%2E` (in any case), a `%` that is
-    /// no valid escape, a backslash, a dot segment, an empty segment (other
-    /// than a trailing slash), a control character, `*`, `?` or `$`, or, below
-    /// `/iam`, anything but letters, digits and `-._~/`.
+    /// begin with `/`, or holds `%2F`, `%5C`, `%2E` (in any case), an escaped
+    /// letter or digit, escapes that are no UTF-8, a `%` that is no valid
+    /// escape, a backslash, a dot segment, an empty segment (other than a
+    /// trailing slash), a control character, `*`, `?`, `$` or `#` (escaped or
+    /// not), or, below `/iam`, anything but letters, digits and `-._~/`. A
+    /// segment counts as dot or empty by what stands before a `;` in it.
     pub fn parse(method: &str, path: &'a str, base_paths: &BasePaths) -> Result<Self, AmbiguousPath> {
         let method = Method::parse(method).ok_or(AmbiguousPath)?;
         check(path)?;
@@ -97,12 +101,14 @@ impl<'a> Target<'a> {
         self.path
     }
 
-    /// Whether it is the reserved prefix or below it. Case does not matter
-    /// here: whatever might be routed there is kept from keys.
+    /// Whether it is the reserved prefix or below it. Neither case nor `;…`
+    /// matters here: whatever might be routed there is kept from keys.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        let (first, rest) = self.path.split_at_checked(RESERVED_PREFIX.len()).unwrap_or_default();
-        first.eq_ignore_ascii_case(RESERVED_PREFIX) && (rest.is_empty() || rest.starts_with('/'))
+        let first = self.path.split('/').nth(1).unwrap_or_default();
+        RESERVED_PREFIX
+            .strip_prefix('/')
+            .is_some_and(|reserved| without_parameters(first).eq_ignore_ascii_case(reserved))
     }
 
     /// Whether it is below the reserved prefix, exactly as written.
@@ -125,35 +131,46 @@ fn check(path: &str) -> Result<(), AmbiguousPath> {
     }
     // A trailing slash makes another path, and is no empty segment.
     let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    if rest.split('/').any(|segment| matches!(without_parameters(segment), "" | "." | "..")) {
         return Err(AmbiguousPath);
     }
     let mut bytes = rest.bytes();
     while let Some(byte) = bytes.next() {
         match byte {
-            b'\\' | b'*' | b'?' | b'$' | 0..=0x1f | 0x7f => return Err(AmbiguousPath),
+            b'\\' | b'*' | b'?' | b'$' | b'#' => return Err(AmbiguousPath),
             b'%' => {
                 let (Some(high), Some(low)) = (bytes.next(), bytes.next()) else {
                     return Err(AmbiguousPath);
                 };
                 let escape = [high.to_ascii_uppercase(), low.to_ascii_uppercase()];
                 let valid = escape.iter().all(u8::is_ascii_hexdigit);
-                // An escaped separator or dot; an escaped control character;
-                // an escaped percent sign, which a second decoding would open;
-                // and what IAM policies read as wildcard or variable.
+                // An escaped separator or dot; an escaped percent sign, which a
+                // second decoding would open; and what begins a query, a
+                // fragment, a parameter, or a wildcard or variable of IAM.
                 let harmful =
-                    matches!(&escape, b"2F" | b"5C" | b"2E" | b"25" | b"2A" | b"3F" | b"24" | b"7F")
-                        || matches!(high, b'0' | b'1');
-                if !valid || harmful {
+                    matches!(&escape, b"2F" | b"5C" | b"2E" | b"25" | b"3F" | b"23" | b"3B" | b"2A" | b"24");
+                // A letter or digit needs no escape: it hides a word.
+                let hides = matches!(&escape, [b'3', b'0'..=b'9'])
+                    || matches!(&escape, [b'4' | b'6', b'1'..=b'9' | b'A'..=b'F'])
+                    || matches!(&escape, [b'5' | b'7', b'0'..=b'9' | b'A']);
+                if !valid || harmful || hides {
                     return Err(AmbiguousPath);
                 }
             }
             _ => {}
         }
     }
-    // C1 control characters and the line separators, which are more than a byte.
-    if rest.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+    // Escapes that are no UTF-8 mean something else to each decoder (an overlong
+    // `/` among them). Control characters include those of more than a byte.
+    let decoded = percent_decode_str(rest).decode_utf8().map_err(|_| AmbiguousPath)?;
+    if decoded.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
         return Err(AmbiguousPath);
     }
     Ok(())
+}
+
+/// What some backends take a segment for: all of it up to a `;`, so that `..;`
+/// is `..` to them. (RFC 3986, section 3.3.)
+fn without_parameters(segment: &str) -> &str {
+    segment.split(';').next().unwrap_or_default()
 }

@@ -1,0 +1,473 @@
+//! An answer opens exactly the request that was asked about, and the policy
+//! means what a naive reading of it means.
+
+use proptest::prelude::*;
+use serde_json::Value;
+use shared::domain::{BuiltInRole, RoleName};
+use shared::policy::{
+    Allowed, BasePaths, BuiltInRoles, Grant, InvalidPermission, Method, PathPrefix, Permission, Refusal,
+    Role, Target, decide,
+};
+use tests::{Harness, Shape};
+
+/// IAM's evaluation of one answer for one ARN: a Deny that fits refuses, then
+/// an Allow that fits permits. `*` is any text, `?` any character.
+fn permits(answer: &Value, arn: &str) -> bool {
+    fn fits(pattern: &[char], text: &[char]) -> bool {
+        match pattern {
+            [] => text.is_empty(),
+            ['*', rest @ ..] => (0..=text.len()).any(|skip| fits(rest, &text[skip..])),
+            ['?', rest @ ..] => !text.is_empty() && fits(rest, &text[1..]),
+            [c, rest @ ..] => text.first() == Some(c) && fits(rest, &text[1..]),
+        }
+    }
+    let chars = |text: &str| text.chars().collect::<Vec<_>>();
+    let has = |effect: &str| {
+        answer["policyDocument"]["Statement"].as_array().unwrap().iter().any(|statement| {
+            statement["Effect"] == effect
+                && fits(&chars(statement["Action"].as_str().unwrap()), &chars("execute-api:Invoke"))
+                && fits(&chars(statement["Resource"].as_str().unwrap()), &chars(arn))
+        })
+    };
+    !has("Deny") && has("Allow")
+}
+
+#[tokio::test]
+async fn a_cached_answer_opens_no_other_route() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("root", "ServiceAccountAdmin").await;
+    let authorization = format!("Bearer {}", harness.issue_key(&account).await.secret);
+    let arn = |method: &str, path: &str| {
+        format!("arn:aws:execute-api:eu-central-1:123456789012:abcdef123/$default/{method}{path}")
+    };
+    let routes = [
+        ("GET", "/"),
+        ("GET", "/organizations"),
+        ("GET", "/organizations/"),
+        ("GET", "/organizations/4"),
+        ("GET", "/organizations/42"),
+        ("GET", "/organizations/42/"),
+        ("GET", "/organizations/42/members"),
+        ("GET", "/Organizations/42"),
+        ("POST", "/organizations/42"),
+        ("DELETE", "/organizations/42"),
+        ("OPTIONS", "/organizations/42"),
+        ("GET", "/teams/42"),
+        ("GET", "/organizations/42%20"),
+        ("GET", "/iam/v1/whoami"),
+        ("GET", "/iam/v1/service-accounts"),
+        ("POST", "/iam/v1/service-accounts"),
+    ];
+    // The cache of an authorizer whose identity source is the token alone: the
+    // first answer stands for every later request.
+    for (first_method, first_path) in routes {
+        let event = Shape::HttpV2.event(first_method, first_path, &authorization);
+        let cached = serde_json::to_value(harness.authorize(&event).await.unwrap()).unwrap();
+        let resource = cached["policyDocument"]["Statement"][0]["Resource"].as_str().unwrap();
+        assert_eq!(resource, arn(first_method, first_path));
+        assert!(!resource.contains(['*', '?']) && !resource.contains("${"), "{resource}");
+        let may = !first_path.starts_with("/iam") || first_path == "/iam/v1/whoami";
+        for (method, path) in routes {
+            let same = (method, path) == (first_method, first_path);
+            assert_eq!(
+                permits(&cached, &arn(method, path)),
+                may && same,
+                "{first_method} {first_path} opens {method} {path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_path_cannot_widen_the_answer() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("root", "ServiceAccountAdmin").await;
+    let authorization = format!("Bearer {}", harness.issue_key(&account).await.secret);
+    let paths = [
+        "/*",
+        "/organizations/*",
+        "/organizations/?",
+        "/organizations/${x}",
+        "/*/*",
+        "/organizations/4*",
+        "/organizations/%2A",
+        "/organizations/%2a",
+        "/organizations/%3F",
+        "/organizations/%24%7Bx%7D",
+    ];
+    for shape in Shape::ALL {
+        for path in paths {
+            let answer = harness.authorize(&shape.event("GET", path, &authorization)).await.unwrap();
+            assert!(!answer.is_allow(), "{shape:?} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_names_its_arn_alone() {
+    let harness = Harness::start().await;
+    let event = Shape::HttpV2.bearer("junk");
+    let answer = serde_json::to_value(harness.authorize(&event).await.unwrap()).unwrap();
+    assert_eq!(answer["policyDocument"]["Statement"][0]["Resource"], event["routeArn"]);
+    assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny");
+    assert_eq!(answer["policyDocument"]["Statement"].as_array().unwrap().len(), 1);
+    assert_eq!(answer.get("context"), None);
+}
+
+#[tokio::test]
+async fn routes_that_no_role_knows_are_denied() {
+    let harness = Harness::start().await;
+    let authorization = format!("Bearer {}", harness.reader_key().await.secret);
+    for path in [
+        "/",
+        "/orders",
+        "/organization",
+        "/organizationsx/1",
+        "/Organizations/1",
+        "/teams.json",
+        "/v1/teams/1",
+        "/admin",
+    ] {
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            let decided = harness.decide(&Shape::HttpV2.event(method, path, &authorization)).await;
+            assert_eq!(decided, (tests::Verdict::Deny, "role".to_owned()), "{method} {path}");
+        }
+    }
+    for method in ["TRACE", "CONNECT", "PROPFIND", "get", "Get", "", "GET ", "ANY", "*", "QUERY"] {
+        let event = Shape::HttpV2.event(method, "/organizations/1", &authorization);
+        let verdict = harness.verdict(&event).await;
+        assert_ne!(verdict, tests::Verdict::Allow, "{method}");
+    }
+}
+
+fn role(permissions: &[String]) -> Role {
+    let permissions = permissions.iter().map(|text| Permission::parse(text).unwrap()).collect();
+    Role { name: RoleName::parse("custom").unwrap(), permissions }
+}
+
+/// The naive model: methods as a list of words, paths as lists of segments,
+/// compared by recursion.
+mod naive {
+    pub(super) fn covers(permission: &str, method: &str, path: &str) -> bool {
+        let (methods, pattern) = permission.split_once(' ').unwrap();
+        let known = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
+        let method_fits =
+            known.contains(&method) && (methods == "ANY" || methods.split(',').any(|name| name == method));
+        let segments = |path: &str| path[1..].split('/').map(str::to_owned).collect::<Vec<_>>();
+        method_fits && fits(&segments(pattern), &segments(path))
+    }
+
+    fn fits(pattern: &[String], path: &[String]) -> bool {
+        let (Some(expected), Some(actual)) = (pattern.first(), path.first()) else {
+            return pattern.is_empty() && path.is_empty();
+        };
+        if expected.ends_with("+}") {
+            // One or more segments, of which the first is none of a trailing slash.
+            return !actual.is_empty();
+        }
+        let one = if expected.starts_with('{') { !actual.is_empty() } else { expected == actual };
+        one && fits(&pattern[1..], &path[1..])
+    }
+
+    /// The decision on a key's request.
+    pub(super) fn key_may(account: &[String], key: Option<&[String]>, method: &str, path: &str) -> bool {
+        if (method, path) == ("GET", "/iam/v1/whoami") {
+            return true;
+        }
+        let first = path[1..].split('/').next().unwrap().to_ascii_lowercase();
+        let any = |role: &[String]| role.iter().any(|permission| covers(permission, method, path));
+        first != "iam" && any(account) && key.is_none_or(any)
+    }
+}
+
+fn segment() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => prop::sample::select(vec!["a", "b", "teams", "organizations", "42", "iam", "IAM", "v1", "whoami", "a.b", "x-y_z~"])
+            .prop_map(str::to_owned),
+        1 => "[a-z0-9]{1,3}",
+    ]
+}
+
+fn path() -> impl Strategy<Value = String> {
+    (prop::collection::vec(segment(), 0..5), any::<bool>()).prop_map(|(segments, slash)| {
+        let path = format!("/{}", segments.join("/"));
+        if slash && !segments.is_empty() { format!("{path}/") } else { path }
+    })
+}
+
+fn permission() -> impl Strategy<Value = String> {
+    let methods = prop_oneof![
+        Just("ANY".to_owned()),
+        prop::sample::subsequence(Method::ALL.map(Method::name).to_vec(), 1..4)
+            .prop_map(|names| names.join(",")),
+    ];
+    let segments = prop::collection::vec(prop_oneof![3 => segment(), 2 => Just("{id}".to_owned())], 0..4);
+    let end = prop::sample::select(vec!["", "", "/", "{proxy+}"]);
+    (methods, segments, end).prop_map(|(methods, segments, end)| {
+        let path = segments.join("/");
+        match (path.is_empty(), end) {
+            (true, "/") => format!("{methods} /"),
+            (true, end) => format!("{methods} /{end}"),
+            (false, "{proxy+}") => format!("{methods} /{path}/{{proxy+}}"),
+            (false, end) => format!("{methods} /{path}{end}"),
+        }
+    })
+}
+
+fn method() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(Method::ALL.map(Method::name).to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn a_decision_is_the_naive_one(
+        account in prop::collection::vec(permission(), 0..4),
+        key in prop::option::of(prop::collection::vec(permission(), 0..3)),
+        method in method(),
+        path in path(),
+    ) {
+        let (account_role, key_role) = (role(&account), key.as_deref().map(role));
+        let none = BasePaths::default();
+        let target = Target::parse(method, &path, &none).unwrap();
+        let grant = Grant::Key { role: &account_role, key_role: key_role.as_ref() };
+        let expected = naive::key_may(&account, key.as_deref(), method, &path);
+        prop_assert_eq!(decide(grant, &target).is_ok(), expected, "{:?} {:?} {} {}", account, key, method, path);
+    }
+
+    #[test]
+    fn a_path_made_to_fit_is_covered(permission in permission(), fill in "[a-z0-9]{1,4}", method in method()) {
+        let (methods, pattern) = permission.split_once(' ').unwrap();
+        let path = pattern.replace("{id}", &fill).replace("{proxy+}", &format!("{fill}/{fill}"));
+        let covered = methods == "ANY" || methods.split(',').any(|name| name == method);
+        let none = BasePaths::default();
+        let target = Target::parse(method, &path, &none).unwrap();
+        prop_assert_eq!(Permission::parse(&permission).unwrap().covers(&target), covered);
+        prop_assert!(naive::covers(&permission, method, &path) == covered);
+    }
+
+    #[test]
+    fn a_role_of_a_key_only_narrows(
+        account in prop::collection::vec(permission(), 0..4),
+        key in prop::collection::vec(permission(), 0..3),
+        method in method(),
+        path in path(),
+    ) {
+        let (account, key) = (role(&account), role(&key));
+        let none = BasePaths::default();
+        let target = Target::parse(method, &path, &none).unwrap();
+        let with = |key_role| decide(Grant::Key { role: &account, key_role }, &target).is_ok();
+        prop_assert!(with(None) || !with(Some(&key)));
+        prop_assert!(!with(Some(&role(&[]))) || target.is_whoami());
+    }
+
+    #[test]
+    fn what_is_reserved_is_so_for_every_role(rest in path(), method in method(), prefix in "/[iI][aA][mM]") {
+        let path = format!("{prefix}{rest}");
+        let none = BasePaths::default();
+        let target = Target::parse(method, &path, &none).unwrap();
+        let admin = role(&["ANY /".to_owned(), "ANY /{proxy+}".to_owned()]);
+        let outcome = decide(Grant::Key { role: &admin, key_role: None }, &target);
+        if target.is_whoami() {
+            prop_assert!(outcome.is_ok());
+        } else {
+            prop_assert_eq!(outcome.unwrap_err(), Refusal::Reserved);
+        }
+        prop_assert_eq!(decide(Grant::ApiAdmin, &target).unwrap_err(), Refusal::Reserved);
+        prop_assert_eq!(decide(Grant::IamAdmin, &target).is_ok(), prefix == "/iam");
+    }
+
+    #[test]
+    fn any_text_is_a_permission_or_an_error(text in any::<String>(), near in "[A-Z,]{0,8} ?/[a-z{}+/.%*-]{0,12}") {
+        for text in [text, near] {
+            if let Ok(permission) = Permission::parse(&text) {
+                prop_assert_eq!(permission.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn any_path_is_a_target_or_an_error(path in any::<String>(), method in any::<String>()) {
+        let none = BasePaths::default();
+        for path in [path.clone(), format!("/{path}")] {
+            if let Ok(target) = Target::parse("GET", &path, &none) {
+                prop_assert_eq!(target.path(), &path);
+            }
+        }
+        prop_assert_eq!(Target::parse(&method, "/", &none).is_ok(), Method::parse(&method).is_some());
+    }
+}
+
+#[test]
+fn an_admin_user_reaches_one_side_alone() {
+    let none = BasePaths::default();
+    let may =
+        |grant, method: &str, path: &str| decide(grant, &Target::parse(method, path, &none).unwrap()).is_ok();
+    for (path, iam, api) in [
+        ("/iam/v1/service-accounts", true, false),
+        ("/iam/v1/whoami", true, false),
+        ("/iam/", true, false),
+        ("/iam", false, false),
+        ("/IAM/v1/service-accounts", false, false),
+        ("/iamx", false, true),
+        ("/", false, true),
+        ("/organizations/1", false, true),
+    ] {
+        for method in Method::ALL {
+            assert_eq!(may(Grant::IamAdmin, method.name(), path), iam, "{path}");
+            assert_eq!(may(Grant::ApiAdmin, method.name(), path), api, "{path}");
+        }
+    }
+}
+
+#[test]
+fn the_permission_that_decided_is_told() {
+    let role = role(&["GET /a".to_owned(), "GET /{x}".to_owned()]);
+    let none = BasePaths::default();
+    let target = Target::parse("GET", "/b", &none).unwrap();
+    let Allowed { permission, .. } = decide(Grant::Key { role: &role, key_role: None }, &target).unwrap();
+    assert_eq!(permission.unwrap().to_string(), "GET /{x}");
+}
+
+#[test]
+fn the_grammar_of_permissions_is_strict() {
+    use InvalidPermission::{Form, Methods, Path, TooLong};
+    let longest = format!("GET /{}", "a".repeat(251));
+    let valid = [
+        "GET /",
+        "ANY /",
+        "ANY /{proxy+}",
+        "GET,POST /teams",
+        "GET /teams/{id}",
+        "GET /teams/",
+        "PUT /a/{b}/c/{d}",
+        "GET,HEAD,OPTIONS,POST,PUT,PATCH,DELETE /x",
+        "GET /a-b._~c",
+        "GET /a:b@c;d=e,f!&'()",
+        "GET /{a.b-c_d}",
+        "GET /{x}/{y+}",
+        &longest,
+    ];
+    for text in valid {
+        assert_eq!(Permission::parse(text).unwrap().to_string(), text);
+    }
+    let too_long = format!("{longest}a");
+    let invalid = [
+        ("", Form),
+        ("GET", Form),
+        ("/", Form),
+        ("GET/teams", Form),
+        ("GET\t/teams", Form),
+        (" GET /teams", Methods),
+        (" /teams", Methods),
+        ("get /teams", Methods),
+        ("Get /teams", Methods),
+        ("ALL /teams", Methods),
+        ("* /teams", Methods),
+        ("GET, POST /teams", Methods),
+        ("GET,,POST /teams", Methods),
+        (",GET /teams", Methods),
+        ("GET,GET /teams", Methods),
+        ("ANY,GET /teams", Methods),
+        ("GET,ANY /teams", Methods),
+        ("CONNECT /teams", Methods),
+        ("GET  /teams", Path),
+        ("GET teams", Path),
+        ("GET ", Path),
+        ("GET /teams ", Path),
+        ("GET /te ams", Path),
+        ("GET //", Path),
+        ("GET //teams", Path),
+        ("GET /teams//x", Path),
+        ("GET /teams//", Path),
+        ("GET /.", Path),
+        ("GET /..", Path),
+        ("GET /a/../b", Path),
+        ("GET /a/./b", Path),
+        ("GET /../", Path),
+        ("GET /*", Path),
+        ("GET /teams/*", Path),
+        ("GET /teams?x", Path),
+        ("GET /teams#x", Path),
+        ("GET /%74eams", Path),
+        ("GET /a\\b", Path),
+        ("GET /$default", Path),
+        ("GET /a+", Path),
+        ("GET /{}", Path),
+        ("GET /{+}", Path),
+        ("GET /{id", Path),
+        ("GET /id}", Path),
+        ("GET /{id}x", Path),
+        ("GET /x{id}", Path),
+        ("GET /{a}{b}", Path),
+        ("GET /{{a}}", Path),
+        ("GET /{a/b}", Path),
+        ("GET /{proxy+}/x", Path),
+        ("GET /{proxy+}/", Path),
+        ("GET /{pro xy}", Path),
+        ("GET /{a++}", Path),
+        ("GET /té", Path),
+        ("GET /a\n", Path),
+        ("GET /a\0", Path),
+        (&too_long, TooLong),
+    ];
+    for (text, error) in invalid {
+        assert_eq!(Permission::parse(text).expect_err(text), error, "{text:?}");
+    }
+}
+
+#[test]
+fn the_built_in_roles_reach_what_they_say() {
+    let roles = BuiltInRoles::new(&PathPrefix::parse_list("/organizations,/v2/teams").unwrap());
+    let none = BasePaths::default();
+    let may = |role: BuiltInRole, method: &str, path: &str| {
+        let role = roles.get(role);
+        decide(Grant::Key { role, key_role: None }, &Target::parse(method, path, &none).unwrap()).is_ok()
+    };
+    let data = [
+        "/organizations",
+        "/organizations/1",
+        "/organizations/1/members/2",
+        "/v2/teams",
+        "/v2/teams/1",
+        "/organizations/1/",
+    ];
+    let other = [
+        "/",
+        "/orders",
+        "/organizationsx",
+        "/organizations/",
+        "/v2",
+        "/v2/teamsx/1",
+        "/teams",
+        "/v2/teams.json",
+        "/iam",
+    ];
+    for method in Method::ALL {
+        let reads = matches!(method, Method::Get | Method::Head | Method::Options);
+        for path in data {
+            assert!(may(BuiltInRole::Admin, method.name(), path));
+            assert!(may(BuiltInRole::Writer, method.name(), path));
+            assert_eq!(may(BuiltInRole::Reader, method.name(), path), reads, "{method:?} {path}");
+        }
+        for path in other {
+            assert_eq!(may(BuiltInRole::Admin, method.name(), path), path != "/iam", "{path}");
+            assert!(!may(BuiltInRole::Writer, method.name(), path), "{path}");
+            assert!(!may(BuiltInRole::Reader, method.name(), path), "{path}");
+        }
+    }
+}
+
+#[test]
+fn a_prefix_is_plain_and_not_reserved() {
+    for text in ["/organizations", "/v1/teams", "/a-b._c"] {
+        assert!(PathPrefix::parse(text).is_ok(), "{text}");
+    }
+    for text in [
+        "", "/", "teams", "/teams/", "//teams", "/a//b", "/{id}", "/*", "/a b", "/..", "/a/./b", "/iam",
+        "/IAM/v1", "/iam/v1", "/a%20b", "/té",
+    ] {
+        assert!(PathPrefix::parse(text).is_err(), "{text}");
+    }
+}

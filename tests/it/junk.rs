@@ -1,0 +1,103 @@
+//! What cannot be a credential of this environment costs nothing.
+
+use tests::{Harness, Shape, Verdict};
+
+/// A well-formed key of the environment `prod`, its checksum from Python.
+const FOREIGN: &str =
+    "kwsa_prod_AccountIdOf16Chr_KeyIdWith16Chars_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ2yUazK";
+
+/// Authorization headers that are junk beside `key`, with the reason.
+fn junk(key: &str) -> Vec<(String, &'static str)> {
+    let mistyped = key.replace(&key[40..41], if &key[40..41] == "x" { "y" } else { "x" });
+    let long = "x".repeat(1 << 20);
+    let malformed = [
+        String::new(),
+        " ".to_owned(),
+        key.to_owned(),
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        format!("Bearer\t{key}"),
+        format!(" Bearer {key}"),
+        format!("Bearer {key} "),
+        format!("Bearer {key},"),
+        format!("Bearer {key},Bearer {key}"),
+        format!("Bearer {key}, Bearer {key}"),
+        format!("Bearer Bearer {key}"),
+        format!("Bearer \"{key}\""),
+        format!("Bearer \t{key}"),
+        format!("Bearer\u{a0}{key}"),
+        format!("Basic {key}"),
+        "Basic dXNlcjpwYXNzd29yZA==".to_owned(),
+        format!("Token {key}"),
+        format!("ApiKey {key}"),
+        format!("Bearer:{key}"),
+        format!("Bearer {}", &key[..key.len() - 1]),
+        format!("Bearer {}", &key[..30]),
+        format!("Bearer {key}0"),
+        format!("Bearer {mistyped}"),
+        format!("Bearer {}", key.to_uppercase()),
+        format!("Bearer {}", key.replacen("kwsa_", "kwsb_", 1)),
+        format!("Bearer {}", key.replacen("_local_", "_prod_", 1)),
+        format!("Bearer {key}\0"),
+        format!("Bearer kwsa_{long}"),
+        format!("Bearer {long}"),
+        format!("Bearer {long}.{long}.{long}"),
+        "Bearer null".to_owned(),
+        "Bearer undefined".to_owned(),
+        "Bearer a.b".to_owned(),
+        "Bearer a.b.c.d".to_owned(),
+        "Bearer ..".to_owned(),
+        "Bearer e30.e30.e30".to_owned(),
+        "Bearer eyJhbGciOiJub25lIn0.e30.".to_owned(),
+    ];
+    let malformed = malformed.into_iter().map(|header| (header, "malformed"));
+    malformed.chain([(format!("Bearer {FOREIGN}"), "foreign_environment")]).collect()
+}
+
+#[tokio::test]
+async fn junk_makes_no_call_to_aws() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    harness.system.authorizer().warm().await;
+    for shape in Shape::ALL {
+        harness.wire.take_calls();
+        for (header, reason) in junk(&key) {
+            let decided = harness.decide(&shape.with(&header)).await;
+            let shown = &header[..header.floor_char_boundary(100)];
+            assert_eq!(decided, (shape.unauthorized(), reason.to_owned()), "{shape:?} {shown:?}");
+        }
+        let decided = harness.decide(&shape.without_authorization()).await;
+        assert_eq!(decided, (shape.unauthorized(), "missing".to_owned()), "{shape:?}");
+        assert_eq!(harness.wire.take_operations(), [""; 0], "{shape:?}");
+
+        // The control: the same harness sees the one call of a good key.
+        assert_eq!(harness.verdict(&shape.bearer(&key)).await, Verdict::Allow);
+        assert_eq!(harness.wire.take_operations(), ["GetItem"], "{shape:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_ambiguous_path_costs_nothing_either() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    harness.wire.take_calls();
+    for shape in Shape::ALL {
+        let event = shape.event("GET", "/organizations/../teams", &format!("Bearer {key}"));
+        assert_eq!(harness.decide(&event).await, (Verdict::Deny, "ambiguous_path".to_owned()));
+    }
+    assert_eq!(harness.wire.take_operations(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_cold_instance_answers_junk_without_a_call() {
+    let harness = Harness::start().await;
+    let cold = harness.another_authorizer();
+    harness.wire.take_calls();
+    for (header, _) in junk(FOREIGN) {
+        assert!(!matches!(
+            cold.answer(&Shape::HttpV2.with(&header).to_string(), "invocation").await,
+            Ok(answer) if answer.is_allow()
+        ));
+    }
+    assert_eq!(harness.wire.take_operations(), [""; 0]);
+}

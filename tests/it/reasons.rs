@@ -1,0 +1,189 @@
+//! Each decision logs one line: what was decided, about whom, and why.
+
+use authorizer::{Failed, Reason};
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Value, json};
+use shared::domain::{ApiKey, Environment};
+use tests::{Action, Harness, Key, Logs, Shape, Verdict};
+use tracing::level_filters::LevelFilter;
+
+/// One cause of a decision.
+struct Cause {
+    reason: Reason,
+    verdict: Verdict,
+    event: Value,
+    key: Option<String>,
+}
+
+/// One of every reason, in the order of their names in the code.
+async fn causes(harness: &Harness) -> Vec<Cause> {
+    let shape = Shape::HttpV2;
+    let local = Environment::parse("local").unwrap();
+    let parse = |key: &Key| ApiKey::parse(&key.secret, &local).unwrap();
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let short = harness.issue_key_with(&account, &json!({ "name": "short", "expiresInDays": 1 })).await;
+    let good = harness.issue_key(&account).await;
+    let other = harness.issue_key(&account).await;
+    let narrow = json!({ "name": "key", "allowedCidrs": ["192.0.2.0/24"] });
+    let narrow = harness.issue_key_with(&account, &narrow).await;
+    let [revoked, retired] = [harness.issue_key(&account).await, harness.issue_key(&account).await];
+    for key in [&revoked, &retired] {
+        let _ = harness.revoke(key).await.expect(204);
+    }
+    // A record whose verifier was kept: no function leaves one of a deleted account.
+    let mut record = harness.table.get(&format!("RETIRED#{}", retired.account), &retired.id).await.unwrap();
+    record.insert("reason".to_owned(), AttributeValue::S("accountDeleted".to_owned()));
+    harness.table.put(record).await;
+    let disabled_account = harness.create_account("disabled", "ServiceAccountReader").await;
+    let disabled = harness.issue_key(&disabled_account).await;
+    let patch = harness.request("PATCH", &disabled_account.path()).admin().json(&json!({ "enabled": false }));
+    let _ = patch.send().await.expect(200);
+    let broken_account = harness.create_account("broken", "ServiceAccountReader").await;
+    let broken = harness.issue_key(&broken_account).await;
+    harness
+        .table
+        .tamper(&broken_account.id, |item| {
+            item.remove("enabled");
+        })
+        .await;
+    let mut unknown = parse(&good);
+    unknown.id = "key_0000000000000000".parse().unwrap();
+    let mut wrong = parse(&good);
+    wrong.secret = parse(&other).secret;
+    let foreign = parse(&good).display(&Environment::parse("prod").unwrap()).expose().to_owned();
+    harness.clock.advance_days(1);
+
+    let key = |reason, verdict, key: &Key, event: Value| Cause {
+        reason,
+        verdict,
+        event,
+        key: Some(key.id.clone()),
+    };
+    let of = |key: &Key| shape.bearer(&key.secret);
+    let text = |key: &ApiKey| shape.bearer(key.display(&local).expose());
+    let at = |path: &str| shape.event("GET", path, &format!("Bearer {}", good.secret));
+    let none = |reason, event| Cause { reason, verdict: Verdict::Deny, event, key: None };
+    let deny = Verdict::Deny;
+    vec![
+        key(Reason::Allowed, Verdict::Allow, &good, of(&good)),
+        none(Reason::Missing, shape.without_authorization()),
+        none(Reason::Malformed, shape.bearer(&good.secret[..90])),
+        none(Reason::ForeignEnvironment, shape.bearer(&foreign)),
+        Cause {
+            reason: Reason::Unknown,
+            verdict: deny,
+            event: text(&unknown),
+            key: Some(unknown.id.to_string()),
+        },
+        key(Reason::Revoked, deny, &revoked, of(&revoked)),
+        key(Reason::Retired, deny, &retired, of(&retired)),
+        key(Reason::Expired, deny, &short, of(&short)),
+        key(Reason::Disabled, deny, &disabled, of(&disabled)),
+        key(Reason::WrongSecret, deny, &good, text(&wrong)),
+        key(Reason::Role, deny, &good, at("/orders")),
+        key(Reason::Network, deny, &narrow, of(&narrow)),
+        none(Reason::AmbiguousPath, at("/organizations//42")),
+        key(Reason::Reserved, deny, &good, at("/iam/v1/service-accounts")),
+        key(Reason::Outage, Verdict::Failed(Failed::Unavailable), &broken, of(&broken)),
+    ]
+}
+
+/// Every reason has a cause above: a new one does not compile until it is here.
+fn number(reason: Reason) -> usize {
+    match reason {
+        Reason::Allowed => 0,
+        Reason::Missing => 1,
+        Reason::Malformed => 2,
+        Reason::ForeignEnvironment => 3,
+        Reason::Unknown => 4,
+        Reason::Revoked => 5,
+        Reason::Retired => 6,
+        Reason::Expired => 7,
+        Reason::Disabled => 8,
+        Reason::WrongSecret => 9,
+        Reason::Role => 10,
+        Reason::Network => 11,
+        Reason::AmbiguousPath => 12,
+        Reason::Reserved => 13,
+        Reason::Outage => 14,
+    }
+}
+
+#[tokio::test]
+async fn each_decision_logs_one_line_with_its_reason() {
+    let harness = Harness::start().await;
+    let causes = causes(&harness).await;
+    assert_eq!(
+        causes.iter().map(|cause| number(cause.reason)).collect::<Vec<_>>(),
+        (0..15).collect::<Vec<_>>()
+    );
+    for Cause { reason, verdict, event, key } in causes {
+        let logs = Logs::capture(LevelFilter::TRACE);
+        assert_eq!(harness.verdict(&event).await, verdict, "{}", reason.name());
+        let log = logs.take();
+        let decisions: Vec<Value> = log
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|line| line["message"] == "decision")
+            .collect();
+        let [line] = &decisions[..] else { panic!("{} lines: {log}", decisions.len()) };
+        assert_eq!(line["reason"], reason.name());
+        assert_eq!(line["request_id"], "request-1");
+        assert_eq!(line["key_id"].as_str(), key.as_deref(), "{}", reason.name());
+        assert_eq!(line["level"], if reason == Reason::Outage { "ERROR" } else { "INFO" });
+        assert_eq!(line.get("cause").is_some(), reason == Reason::Outage);
+        if let Some(header) = event["headers"]["authorization"].as_str() {
+            let credential = header.trim_start_matches("Bearer ");
+            let secret = credential.rsplit('_').next().unwrap();
+            let secret = &secret[..secret.len().min(43)];
+            assert!(!log.contains(credential) && !log.contains(secret), "{}", reason.name());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_without_a_request_id_is_named_by_the_invocation() {
+    let harness = Harness::start().await;
+    let logs = Logs::capture(LevelFilter::INFO);
+    harness.verdict(&Shape::RestToken.bearer("junk")).await;
+    assert_eq!(logs.take_decisions()[0]["request_id"], "invocation-1");
+    harness.verdict(&json!({ "type": "canary" })).await;
+    let lines = logs.take_decisions();
+    assert_eq!((&lines[0]["request_id"], &lines[0]["reason"]), (&json!("invocation-1"), &json!("outage")));
+}
+
+#[tokio::test]
+async fn an_admin_user_is_named_by_the_subject() {
+    let harness = Harness::start().await;
+    let logs = Logs::capture(LevelFilter::TRACE);
+    let token = harness.system.facts().admin_api_token.clone();
+    harness.verdict(&Shape::HttpV2.bearer(&token)).await;
+    let log = logs.take();
+    assert!(!log.contains(&token) && !log.contains(token.rsplit('.').next().unwrap()));
+    let line = log.lines().find(|line| line.contains("\"decision\"")).unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["principal"], local::issuer::ADMIN_SUB);
+    assert_eq!(line.get("key_id"), None);
+}
+
+#[tokio::test]
+async fn an_outage_is_told_apart_from_a_bad_key() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await;
+    harness.wire.disturb(|_| Action::Refuse);
+    for shape in Shape::ALL {
+        let decided = harness.decide(&shape.bearer(&key.secret)).await;
+        assert_eq!(decided, (Verdict::Failed(Failed::Unavailable), "outage".to_owned()), "{shape:?}");
+    }
+    assert_eq!(harness.check(&key.secret).await, 500);
+}
+
+#[tokio::test]
+async fn a_request_id_cannot_forge_a_line() {
+    let harness = Harness::start().await;
+    let logs = Logs::capture(LevelFilter::INFO);
+    let mut event = Shape::HttpV2.bearer("junk");
+    event["requestContext"]["requestId"] = "x\"}\n{\"message\":\"decision\",\"reason\":\"allowed\"}".into();
+    harness.verdict(&event).await;
+    assert_eq!(logs.take_decisions().len(), 1);
+}
