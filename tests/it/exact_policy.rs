@@ -326,8 +326,8 @@ fn the_permission_that_decided_is_told() {
     let role = role(&["GET /a".to_owned(), "GET /{x}".to_owned()]);
     let none = BasePaths::default();
     let target = Target::parse("GET", "/b", &none).unwrap();
-    let Allowed { permission, .. } = decide(Grant::Key { role: &role, key_role: None }, &target).unwrap();
-    assert_eq!(permission.unwrap().to_string(), "GET /{x}");
+    let allowed = decide(Grant::Key { role: &role, key_role: None }, &target).unwrap();
+    assert_eq!(allowed.permission().unwrap().to_string(), "GET /{x}");
 }
 
 #[test]
