@@ -60,7 +60,17 @@ pub(crate) async fn refuses_malformed_bodies<'a>(
 
     let cut_off = &good[..good.len() - 1];
     let and_more = format!("{good}}}");
-    for no_json in ["", " ", cut_off, &and_more, "{'name': 1}", "{\"name\": NaN}", "\u{feff}{}", "nul"] {
+    for no_json in [
+        "",
+        " ",
+        cut_off,
+        &and_more,
+        "{'name': 1}",
+        "{\"name\": NaN}",
+        "\u{feff}{}",
+        "nul",
+        r#"{"name":"\ud800"}"#,
+    ] {
         harness.refuse(request().text("application/json", no_json), 400, "malformed_json").await;
     }
 
@@ -78,6 +88,10 @@ pub(crate) async fn refuses_malformed_bodies<'a>(
         assert_eq!(error["pointer"], "");
         assert!(error["detail"].as_str().unwrap().ends_with("expected an object"), "{error}");
     }
+
+    let twice = format!("{{\"name\": \"a\", {}", &good[1..]);
+    let reply = harness.refuse(request().text("application/json", &twice), 422, "invalid_fields").await;
+    assert_eq!(reply.errors()[0]["detail"], "duplicate field `name`");
 
     let mut unknown: serde_json::Value = serde_json::from_str(&good).unwrap();
     unknown["isAdmin"] = true.into();
