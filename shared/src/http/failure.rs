@@ -170,9 +170,7 @@ impl Failure {
                 "This request has created service account {id} before, and it has been deleted since. Use a new \
                  Idempotency-Key to create another one."
             ),
-            Self::Contention | Self::Throttled(_) => {
-                "Nothing was changed. Wait a moment and try again.".to_owned()
-            }
+            Self::Contention => "Nothing was changed. Wait a moment and try again.".to_owned(),
             Self::Stale => "It is not as your If-Match says. Read it again, and decide anew.".to_owned(),
             Self::BodyTooLarge(most) => format!("Send at most {most} bytes."),
             Self::UnsupportedMediaType => "Send JSON, with `Content-Type: application/json`.".to_owned(),
@@ -181,7 +179,7 @@ impl Failure {
                 "Nothing was changed. Use one Idempotency-Key for one request, and a new one for another.".to_owned()
             }
             Self::Internal(_) => "Give the requestId to whoever runs this deployment.".to_owned(),
-            Self::DependencyUnavailable(_) => {
+            Self::Throttled(_) | Self::DependencyUnavailable(_) => {
                 "Whether a change was made is not known. Try again, with the same Idempotency-Key if you sent one."
                     .to_owned()
             }
