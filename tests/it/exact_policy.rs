@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 use shared::domain::{BuiltInRole, RoleName};
 use shared::policy::{
-    Allowed, BasePaths, BuiltInRoles, Grant, InvalidPermission, Method, PathPrefix, Permission, Refusal,
-    Role, Target, decide,
+    BasePaths, BuiltInRoles, Grant, InvalidPermission, Method, PathPrefix, Permission, Refusal, Role, Target,
+    decide,
 };
 use tests::{Harness, Shape};
 
@@ -326,8 +326,8 @@ fn the_permission_that_decided_is_told() {
     let role = role(&["GET /a".to_owned(), "GET /{x}".to_owned()]);
     let none = BasePaths::default();
     let target = Target::parse("GET", "/b", &none).unwrap();
-    let Allowed { permission, .. } = decide(Grant::Key { role: &role, key_role: None }, &target).unwrap();
-    assert_eq!(permission.unwrap().to_string(), "GET /{x}");
+    let allowed = decide(Grant::Key { role: &role, key_role: None }, &target).unwrap();
+    assert_eq!(allowed.permission().unwrap().to_string(), "GET /{x}");
 }
 
 #[test]
