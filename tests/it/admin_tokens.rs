@@ -517,7 +517,7 @@ async fn keys_that_cannot_be_read_are_an_outage() {
     ];
     for (number, (status, body)) in cases.into_iter().enumerate() {
         jwks.answer(status, body);
-        assert_eq!(decide(&harness, &good).await, outage(), "{status} {:.40}", body);
+        assert_eq!(decide(&harness, &good).await, outage(), "{status} {body:.40}");
         assert_eq!(jwks.fetches(), number + 1);
         harness.clock.advance_seconds(10);
     }
@@ -563,7 +563,7 @@ async fn only_keys_for_rs256_signatures_count_and_others_do_no_harm() {
     ];
     let good = token(&harness, &RSA, "one");
     for key in odd {
-        jwks.keys(&[key.clone()]);
+        jwks.keys(std::slice::from_ref(&key));
         assert_ne!(decide(&harness, &good).await.0, Verdict::Allow, "{key}");
         harness.clock.advance_seconds(10);
         // Beside a good one it is passed over.

@@ -252,7 +252,7 @@ async fn events_that_lack_a_member_or_mistype_it_are_malformed() {
             let mut event = shape.bearer(&key);
             event.pointer_mut(parent).and_then(Value::as_object_mut).unwrap().remove(name).unwrap();
             assert_malformed(&harness, &event.to_string()).await;
-            for value in [Value::Null, json!(1), json!(true), json!(["GET"]), json!([["canary", 1]])] {
+            for value in [Value::Null, json!(1), json!(true), json!([["canary", 1]])] {
                 let mut event = shape.bearer(&key);
                 *event.pointer_mut(pointer).unwrap() = value;
                 assert_malformed(&harness, &event.to_string()).await;
@@ -302,8 +302,8 @@ async fn what_is_no_event_is_malformed() {
         good[..good.len() - 1].to_owned(),
         format!("{good}}}"),
         format!("{good} kwsa_canary"),
-        good.replacen("{", "{\"type\":\"REQUEST\",", 1),
-        good.replacen("{", "{\"rawPath\":\"/kwsa_canary\",", 1),
+        good.replacen('{', "{\"type\":\"REQUEST\",", 1),
+        good.replacen('{', "{\"rawPath\":\"/kwsa_canary\",", 1),
         good.replacen("kwsa_canary", "kwsa_canary\\ud800", 1),
         good.replacen("kwsa_canary", "kwsa_canary\n", 1),
         deep.clone(),

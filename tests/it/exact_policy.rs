@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 use shared::domain::{BuiltInRole, RoleName};
 use shared::policy::{
-    Allowed, BasePaths, BuiltInRoles, Grant, InvalidPermission, Method, PathPrefix, Permission, Refusal,
-    Role, Target, decide,
+    BasePaths, BuiltInRoles, Grant, InvalidPermission, Method, PathPrefix, Permission, Refusal, Role, Target,
+    decide,
 };
 use tests::{Harness, Shape};
 
