@@ -28,6 +28,7 @@ mod junk;
 mod key_format;
 mod keyring;
 mod leaks;
+mod least_privilege;
 mod list_events;
 mod list_service_accounts;
 mod local_mode;

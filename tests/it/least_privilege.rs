@@ -1,0 +1,362 @@
+//! Each function's rights are the calls that it makes: what it was seen to call
+//! here, in every way that it can, is compared with what the template lets it
+//! call. A lack and a surplus are reported alike.
+//!
+//! That AWS judges requests as this does is what the documentation says, and
+//! what no test on one machine can prove.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use local::template::{TEXT, Template};
+use serde_json::{Value, json};
+use serde_norway::Value as Yaml;
+use shared::store::schema;
+use tests::{Account, Call, Event, Harness, Shape};
+
+/// What one request asks for, as IAM sees it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Access {
+    action: String,
+    resource: Resource,
+    /// The partition, with `*` in place of what stands behind its prefix.
+    partition: String,
+    attributes: BTreeSet<String>,
+    /// Whether the request names the attributes that it reads.
+    is_select: bool,
+    is_transaction: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Resource {
+    Table,
+    Index,
+    Secret,
+}
+
+/// A statement of the template that allows something.
+#[derive(Debug)]
+struct Statement {
+    actions: Vec<String>,
+    resource: Resource,
+    partitions: Option<Vec<String>>,
+    attributes: Option<BTreeSet<String>>,
+    must_select: bool,
+    must_be_transaction: bool,
+}
+
+impl Statement {
+    fn permits(&self, access: &Access) -> bool {
+        self.actions.contains(&access.action)
+            && self.resource == access.resource
+            && self.partitions.as_ref().is_none_or(|partitions| partitions.contains(&access.partition))
+            && self.attributes.as_ref().is_none_or(|attributes| access.attributes.is_subset(attributes))
+            && (!self.must_select || access.is_select)
+            && (!self.must_be_transaction || access.is_transaction)
+    }
+
+    /// What it allows and nobody was seen to do.
+    fn surplus(&self, seen: &BTreeSet<Access>) -> Vec<String> {
+        let used: Vec<&Access> = seen.iter().filter(|access| self.permits(access)).collect();
+        let unused_actions =
+            self.actions.iter().filter(|action| !used.iter().any(|access| access.action == **action));
+        let partitions = self.partitions.iter().flatten();
+        let unused_partitions =
+            partitions.filter(|partition| !used.iter().any(|access| access.partition == **partition));
+        let attributes = self.attributes.iter().flatten();
+        let unused_attributes =
+            attributes.filter(|attribute| !used.iter().any(|access| access.attributes.contains(*attribute)));
+        let unused = unused_actions.chain(unused_partitions).chain(unused_attributes);
+        unused
+            .map(|unused| format!("surplus: {unused} in {:?} {:?}", self.actions, self.partitions))
+            .collect()
+    }
+}
+
+/// The statements of each function of a template.
+fn statements(template: &Template) -> BTreeMap<String, Vec<Statement>> {
+    let functions = template.resources("AWS::Serverless::Function");
+    functions
+        .map(|(name, properties)| {
+            let policies = properties["Policies"].as_sequence().expect("every function has its policies");
+            let statements = policies.iter().flat_map(|policy| policy["Statement"].as_sequence().unwrap());
+            (name.to_owned(), statements.map(statement).collect())
+        })
+        .collect()
+}
+
+fn statement(statement: &Yaml) -> Statement {
+    assert_eq!(statement["Effect"].as_str(), Some("Allow"), "nothing else is understood here");
+    let condition = |operator: &str, key: &str| statement["Condition"][operator].get(key);
+    let resource = match serde_norway::to_string(&statement["Resource"]).unwrap() {
+        text if text.contains("Pepper") => Resource::Secret,
+        text if text.contains("/index/gsi1") => Resource::Index,
+        text if text.trim() == "!GetAtt Table.Arn" => Resource::Table,
+        other => panic!("what is {other}?"),
+    };
+    Statement {
+        actions: texts(&statement["Action"]),
+        resource,
+        partitions: condition("ForAllValues:StringLike", "dynamodb:LeadingKeys").map(texts),
+        attributes: condition("ForAllValues:StringEquals", "dynamodb:Attributes")
+            .map(|attributes| texts(attributes).into_iter().collect()),
+        must_select: condition("StringEqualsIfExists", "dynamodb:Select").is_some(),
+        must_be_transaction: condition("StringEquals", "dynamodb:EnclosingOperation").is_some(),
+    }
+}
+
+fn texts(value: &Yaml) -> Vec<String> {
+    let one = |value: &Yaml| value.as_str().unwrap().to_owned();
+    value.as_sequence().map_or_else(|| vec![one(value)], |list| list.iter().map(one).collect())
+}
+
+/// What a call asks for.
+fn accesses(call: &Call) -> Vec<Access> {
+    let body = &call.body;
+    match call.operation.as_str() {
+        "GetSecretValue" => vec![Access {
+            action: "secretsmanager:GetSecretValue".to_owned(),
+            resource: Resource::Secret,
+            partition: String::new(),
+            attributes: BTreeSet::new(),
+            is_select: false,
+            is_transaction: false,
+        }],
+        "GetItem" => vec![access("GetItem", body, &body["Key"], false)],
+        "Query" => {
+            let partition = json!({ schema::PK: body["ExpressionAttributeValues"][":pk"] });
+            vec![access("Query", body, &partition, false)]
+        }
+        "TransactWriteItems" => body["TransactItems"].as_array().unwrap().iter().map(transacted).collect(),
+        other => panic!("no function may call {other}"),
+    }
+}
+
+fn transacted(item: &Value) -> Access {
+    let (kind, action) = item.as_object().unwrap().iter().next().unwrap();
+    let (name, key) = match kind.as_str() {
+        "Put" => ("PutItem", &action["Item"]),
+        "Update" => ("UpdateItem", &action["Key"]),
+        "Delete" => ("DeleteItem", &action["Key"]),
+        "ConditionCheck" => ("ConditionCheckItem", &action["Key"]),
+        other => panic!("no function may {other}"),
+    };
+    access(name, action, key, true)
+}
+
+fn access(action: &str, request: &Value, named: &Value, is_transaction: bool) -> Access {
+    let mut attributes: BTreeSet<String> = named.as_object().unwrap().keys().cloned().collect();
+    for expression in ["ProjectionExpression", "ConditionExpression", "UpdateExpression", "FilterExpression"]
+    {
+        attributes.extend(top_level_names(request, request[expression].as_str().unwrap_or_default()));
+    }
+    let partition = named[schema::PK]["S"].as_str().unwrap();
+    Access {
+        action: format!("dynamodb:{action}"),
+        resource: if request["IndexName"].is_null() { Resource::Table } else { Resource::Index },
+        partition: partition
+            .find('#')
+            .map_or_else(|| partition.to_owned(), |at| format!("{}*", &partition[..=at])),
+        attributes,
+        is_select: !request["ProjectionExpression"].is_null(),
+        is_transaction,
+    }
+}
+
+/// The attributes that an expression names: of each path the first part.
+fn top_level_names(request: &Value, expression: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "#:_.".contains(c);
+    let paths = expression.split(|c| !is_part(c)).filter(|path| path.starts_with('#'));
+    let names = paths.map(|path| {
+        let first = path.split('.').next().unwrap();
+        request["ExpressionAttributeNames"][first].as_str().unwrap().to_owned()
+    });
+    // `pk` stands for itself where the connection is warmed.
+    names.chain((expression == schema::PK).then(|| schema::PK.to_owned())).collect()
+}
+
+/// What each function was seen to ask for.
+type Seen = BTreeMap<String, BTreeSet<Access>>;
+
+/// Sends requests of an admin, for which the authorizer calls nobody: what is
+/// called is called by `function`.
+struct Watch<'a> {
+    harness: &'a Harness,
+    seen: Seen,
+}
+
+impl Watch<'_> {
+    fn note(&mut self, function: &str) {
+        let calls = self.harness.wire.take_calls();
+        self.seen.entry(function.to_owned()).or_default().extend(calls.iter().flat_map(accesses));
+    }
+
+    async fn send(
+        &mut self,
+        function: &str,
+        request: (&str, &str),
+        body: Option<Value>,
+        key: Option<&str>,
+    ) -> Value {
+        self.harness.wire.take_calls();
+        let (method, path) = request;
+        let mut request = self.harness.request(method, path).admin();
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        if let Some(key) = key {
+            request = request.idempotency_key(key);
+        }
+        let reply = request.send().await;
+        self.note(function);
+        serde_json::from_str(&reply.text).unwrap_or_default()
+    }
+
+    async fn create(&mut self, body: Value, key: Option<&str>) -> Account {
+        let reply =
+            self.send("CreateServiceAccount", ("POST", "/iam/v1/service-accounts"), Some(body), key).await;
+        Account { id: reply["id"].as_str().unwrap_or_default().to_owned() }
+    }
+}
+
+/// Calls each function in every way that makes it ask for something else.
+async fn watch(harness: &Harness) -> Seen {
+    harness.table.put_role("Custom", &["GET /organizations/{proxy+}"]).await;
+    let mut watch = Watch { harness, seen: Seen::new() };
+
+    let custom = json!({ "name": "a", "role": "Custom", "tags": { "a": "b" } });
+    let account = watch.create(custom.clone(), Some("one")).await;
+    watch.create(custom.clone(), Some("one")).await;
+    let path = account.path();
+
+    for list in ["/iam/v1/service-accounts?role=Custom&enabled=true", &path, &format!("{path}/events")] {
+        watch.send("ListServiceAccounts", ("GET", list), None, None).await;
+    }
+
+    let keys = format!("{path}/keys");
+    let restricted =
+        json!({ "name": "k", "role": "Custom", "expiresInDays": 1, "allowedCidrs": ["127.0.0.0/8"] });
+    let expiring = watch.send("IssueKey", ("POST", &keys), Some(restricted.clone()), Some("key")).await;
+    harness.clock.advance_days(2);
+    let live = watch.send("IssueKey", ("POST", &keys), Some(restricted.clone()), None).await;
+    watch.send("IssueKey", ("POST", &keys), Some(restricted.clone()), Some("key")).await;
+
+    for credential in [&live, &expiring] {
+        harness.wire.take_calls();
+        let mut event = Shape::HttpV2.bearer(credential["secret"].as_str().unwrap());
+        Shape::HttpV2.set_source(&mut event, "127.0.0.1");
+        let _ = harness.authorize(&event).await;
+        watch.note("Authorizer");
+    }
+    let whoami = Event {
+        route: "GET /iam/v1/whoami".to_owned(),
+        parameters: json!({}),
+        body: None,
+        context: Some(json!({
+            "principalType": "serviceAccount", "principalId": account.id, "principalName": "a",
+            "keyId": live["id"], "role": "Custom", "keyRole": "Custom", "environment": "local",
+        })),
+    };
+    harness.wire.take_calls();
+    let _ = harness.invoke("Whoami", &whoami).await.expect(200);
+    watch.note("Whoami");
+
+    let one = format!("{keys}/{}", live["id"].as_str().unwrap());
+    watch.send("RevokeKey", ("DELETE", &one), None, None).await;
+    watch.send("RevokeKey", ("DELETE", &one), None, None).await;
+    watch.send("IssueKey", ("POST", &keys), Some(restricted), None).await;
+    watch.send("RevokeKey", ("DELETE", &keys), None, None).await;
+
+    let everything = json!({
+        "name": "b", "description": "d", "role": "ServiceAccountReader", "enabled": true, "owner": "o",
+        "tags": { "c": "d" },
+    });
+    let disable = json!({ "enabled": false, "role": "Custom" });
+    for changes in [everything, disable, json!({ "enabled": true })] {
+        watch.send("UpdateServiceAccount", ("PATCH", &path), Some(changes), None).await;
+    }
+    watch
+        .send("IssueKey", ("POST", &keys), Some(json!({ "name": "last", "allowedCidrs": ["::/0"] })), None)
+        .await;
+    let narrower = json!({ "name": "narrower", "role": "Custom" });
+    watch.send("IssueKey", ("POST", &keys), Some(narrower), None).await;
+    watch.send("UpdateServiceAccount", ("DELETE", &path), None, None).await;
+    watch.create(custom, Some("one")).await;
+    watch.seen
+}
+
+/// Where the template and what was seen differ.
+fn differences(template: &Template, seen: &Seen) -> Vec<String> {
+    let statements = statements(template);
+    let nothing = BTreeSet::new();
+    let mut differences = Vec::new();
+    for (function, statements) in &statements {
+        let seen = seen.get(function).unwrap_or(&nothing);
+        let lacks =
+            seen.iter().filter(|access| !statements.iter().any(|statement| statement.permits(access)));
+        differences.extend(lacks.map(|access| format!("{function} lacks {access:?}")));
+        let surplus = statements.iter().flat_map(|statement| statement.surplus(seen));
+        differences.extend(surplus.map(|surplus| format!("{function} has a {surplus}")));
+    }
+    differences
+}
+
+#[tokio::test]
+async fn each_function_may_do_what_it_does_and_no_more() {
+    let harness = Harness::start().await;
+    let seen = watch(&harness).await;
+    let template = Template::read().unwrap();
+    assert_eq!(differences(&template, &seen), Vec::<String>::new());
+
+    // Without any one statement, something is lacking.
+    let marker = "            - Effect: Allow\n";
+    let starts: Vec<usize> = TEXT.match_indices(marker).map(|(at, _)| at).collect();
+    assert!(starts.len() > 20, "there are some to take away");
+    for start in starts {
+        let rest = &TEXT[start + marker.len()..];
+        let end = rest.find(marker).into_iter().chain(rest.find("\n\n")).min().unwrap();
+        let without = format!("{}{}", &TEXT[..start], &rest[end..]);
+        let taken = &TEXT[start..start + marker.len() + end];
+        let without = Template::parse(&without).unwrap_or_else(|error| panic!("{error}: {taken}"));
+        assert_ne!(differences(&without, &seen), Vec::<String>::new(), "without:\n{taken}");
+    }
+
+    // With any one thing more, something is surplus.
+    for (from, to) in [
+        ("Action: dynamodb:GetItem", "Action: [dynamodb:GetItem, dynamodb:Scan]"),
+        ("[\"ACCOUNT#*\"]", "[\"ACCOUNT#*\", \"ROLE#*\", \"NAME#*\"]"),
+        ("[pk, sk, ", "[pk, sk, anything, "),
+    ] {
+        let more = Template::parse(&TEXT.replacen(from, to, 1)).unwrap();
+        assert_ne!(differences(&more, &seen), Vec::<String>::new(), "with {to}");
+    }
+}
+
+/// The promises that a reader of the template would look for first.
+#[test]
+fn the_powers_that_matter_are_apart() {
+    let statements = statements(&Template::read().unwrap());
+    let holders = |power: &dyn Fn(&Statement) -> bool| -> Vec<&str> {
+        let holders = statements.iter().filter(|(_, statements)| statements.iter().any(power));
+        holders.map(|(name, _)| name.as_str()).collect()
+    };
+    let on = |partition: &'static str| {
+        move |statement: &Statement| statement.partitions.iter().flatten().any(|own| own == partition)
+    };
+    let reads = |statement: &Statement| statement.actions.iter().any(|action| action == "dynamodb:GetItem");
+    let names = |attribute: &'static str| {
+        move |statement: &Statement| statement.attributes.iter().flatten().any(|own| own == attribute)
+    };
+    let does =
+        |action: &'static str| move |statement: &Statement| statement.actions.iter().any(|own| own == action);
+
+    assert_eq!(holders(&|s| s.resource == Resource::Secret), ["Authorizer", "IssueKey"], "the pepper");
+    let verifiers = |s: &Statement| reads(s) && on("ACCOUNT#*")(s) && names("verifiers")(s);
+    assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey"], "verifiers");
+    let widen = |s: &Statement| does("dynamodb:UpdateItem")(s) && names("role")(s);
+    assert_eq!(holders(&widen), ["UpdateServiceAccount"], "changing a role");
+    let rewrite = |s: &Statement| {
+        on("EVENTS#*")(s) && (does("dynamodb:UpdateItem")(s) || does("dynamodb:DeleteItem")(s))
+    };
+    assert_eq!(holders(&rewrite), Vec::<&str>::new(), "changing an event");
+    assert_eq!(holders(&does("dynamodb:Scan")), Vec::<&str>::new(), "scanning");
+}
