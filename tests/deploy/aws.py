@@ -1,0 +1,268 @@
+"""An AWS to deploy to: ministack on this machine, and nothing outside of it.
+
+What the emulator cannot do, and what stands in its place, is in `deployable`
+and `import_routes`; the rest is deployed as it is shipped.
+"""
+
+import http.client
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import boto3
+from samcli.yamlhelper import yaml_dump, yaml_parse
+
+from rights import Recorder
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+REGION = "eu-central-1"
+# The emulator has an environment of its own, which .ci/tools makes.
+EMULATOR = ROOT / "target" / "ci" / "emulator" / "bin" / "ministack"
+
+
+class Aws:
+    """The emulator, running. A context manager: nothing of it is left behind."""
+
+    def __enter__(self) -> "Aws":
+        self.folder = tempfile.TemporaryDirectory()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        # Credentials of nobody, and no file of this machine's user.
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": self.folder.name,
+            "TMPDIR": self.folder.name,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SAM_CLI_TELEMETRY": "0",
+        }
+        os.environ.update({k: v for k, v in self.environment.items() if k.startswith("AWS_")})
+        # The functions reach it through this one, which notes what they do.
+        self.recorder = Recorder(self.port)
+        settings = {
+            "AWS_ENDPOINT_URL": self.recorder.endpoint,
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(self.port),
+            "MINISTACK_REGION": REGION,
+            "S3_DATA_DIR": f"{self.folder.name}/s3",
+            # Functions act in their roles, and IAM judges what they do: actions,
+            # resources, projections, transactions, and boundaries, but no
+            # leading keys. The credentials above are root's.
+            "AUTH": "true",
+            # Neither listens on loopback alone.
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+        }
+        self.log = open(f"{self.folder.name}/emulator.log", "w+")
+        # A session of its own, so that all that it starts can be found.
+        self.process = subprocess.Popen(
+            [EMULATOR], env=self.environment | settings, stdout=self.log, stderr=self.log, start_new_session=True
+        )
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        self.print_log()
+        self.__exit__()
+        sys.exit("the emulator does not start")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for process in self.children():
+            os.kill(process, signal.SIGKILL)
+        self.recorder.stop()
+        self.log.close()
+        self.folder.cleanup()
+
+    def children(self) -> list[int]:
+        """What the emulator has started and not stopped: the functions."""
+        found = []
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                state, session = (folder / "stat").read_text().rpartition(")")[2].split()[0::3][:2]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(session) == self.process.pid and int(folder.name) != self.process.pid and state != "Z":
+                found.append(int(folder.name))
+        return found
+
+    def print_log(self) -> None:
+        self.log.flush()
+        self.log.seek(0)
+        print(self.log.read()[-4000:])
+
+    def client(self, service: str):
+        return boto3.client(service)
+
+    def call(self, api: str, method: str, path: str, token: str | None = None, body: object = None, headers=None):
+        """A request to the API of this id, as a program sends it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        sent = {"Host": f"{api}.execute-api.localhost:{self.port}"} | (headers or {})
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        connection.request(method, path, None if body is None else json.dumps(body), sent)
+        response = connection.getresponse()
+        text = response.read().decode()
+        connection.close()
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, text)
+
+
+class Answer:
+    def __init__(self, status: int, headers: dict[str, str], text: str) -> None:
+        self.status, self.headers, self.text = status, headers, text
+
+    @property
+    def json(self):
+        return json.loads(self.text)
+
+
+class Stack:
+    """A stack, deployed with the SAM CLI."""
+
+    def __init__(self, aws: Aws, name: str, template: str, binaries: pathlib.Path | None = None) -> None:
+        self.aws, self.name, self.binaries = aws, name, binaries
+        self.template = ROOT / "infra" / template
+
+    def deploy(self, **parameters: str) -> "Stack":
+        copy = pathlib.Path(self.aws.folder.name) / f"{self.name}.yaml"
+        copy.write_text(yaml_dump(deployable(yaml_parse(self.template.read_text()), self.aws, self.binaries)))
+        command = ["sam", "deploy", "--template-file", copy, "--stack-name", self.name, "--resolve-s3"]
+        command += ["--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"]
+        command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
+        done = subprocess.run(command, env=self.aws.environment, cwd=self.aws.folder.name, capture_output=True, text=True)
+        if done.returncode != 0:
+            print(done.stdout, done.stderr)
+            self.aws.print_log()
+            sys.exit(f"{self.name} cannot be deployed")
+        formation = self.aws.client("cloudformation")
+        (stack,) = formation.describe_stacks(StackName=self.name)["Stacks"]
+        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        described = formation.describe_stack_resources(StackName=self.name)["StackResources"]
+        self.resources = {item["LogicalResourceId"]: item["PhysicalResourceId"] for item in described}
+        self.types = {item["ResourceType"] for item in described}
+        processed = formation.get_template(StackName=self.name, TemplateStage="Processed")["TemplateBody"]
+        processed = processed if isinstance(processed, dict) else yaml_parse(processed)
+        for logical_id, resource in processed["Resources"].items():
+            if resource["Type"] == "AWS::ApiGatewayV2::Api" and "Body" in resource["Properties"]:
+                self.import_routes(self.resources[logical_id], resource["Properties"]["Body"])
+            elif resource["Type"] == "AWS::ApiGateway::RestApi":
+                self.import_responses(self.resources[logical_id], resource["Properties"]["Body"])
+        return self
+
+    def import_responses(self, api: str, body: dict) -> None:
+        """A REST API's gateway responses, which the emulator leaves out when it
+        imports the `Body`, by the same API."""
+        gateway = self.aws.client("apigateway")
+        for kind, given in body.get("x-amazon-apigateway-gateway-responses", {}).items():
+            gateway.put_gateway_response(restApiId=api, responseType=kind, **given)
+        for stage in gateway.get_stages(restApiId=api)["item"]:
+            gateway.create_deployment(restApiId=api, stageName=stage["stageName"])
+
+    def import_routes(self, api: str, body: dict) -> None:
+        """What CloudFormation does with an HTTP API's `Body`, and the emulator
+        does not: its authorizers, integrations and routes, by the same API."""
+        gateway = self.aws.client("apigatewayv2")
+        for route in gateway.get_routes(ApiId=api)["Items"]:
+            gateway.delete_route(ApiId=api, RouteId=route["RouteId"])
+        authorizers = {}
+        for name, scheme in body["components"]["securitySchemes"].items():
+            given = scheme["x-amazon-apigateway-authorizer"]
+            authorizers[name] = gateway.create_authorizer(
+                ApiId=api,
+                Name=name,
+                AuthorizerType=given["type"].upper(),
+                AuthorizerUri=self.resolve(given["authorizerUri"]),
+                AuthorizerPayloadFormatVersion=given["authorizerPayloadFormatVersion"],
+                AuthorizerResultTtlInSeconds=given["authorizerResultTtlInSeconds"],
+                EnableSimpleResponses=given.get("enableSimpleResponses", False),
+                IdentitySource=given["identitySource"],
+            )["AuthorizerId"]
+        for path, operations in body["paths"].items():
+            for method, operation in operations.items():
+                given = operation["x-amazon-apigateway-integration"]
+                integration = gateway.create_integration(
+                    ApiId=api,
+                    IntegrationType=given["type"].upper(),
+                    IntegrationMethod=given["httpMethod"],
+                    IntegrationUri=self.resolve(given["uri"]),
+                    PayloadFormatVersion=given["payloadFormatVersion"],
+                )["IntegrationId"]
+                # An operation without `security` is an open route, here too.
+                names = [name for item in operation.get("security", []) for name in item]
+                secured = {"AuthorizationType": "CUSTOM", "AuthorizerId": authorizers[names[0]]} if names else {}
+                target = f"integrations/{integration}"
+                gateway.create_route(ApiId=api, RouteKey=f"{method.upper()} {path}", Target=target, **secured)
+
+    def resolve(self, value: object) -> str:
+        """A text of the template, with its pseudo parameters and functions' ARNs."""
+        if isinstance(value, str):
+            return value
+        text = value["Fn::Sub"]
+        variables = {}
+        if isinstance(text, list):
+            text, variables = text
+        variables = {name: self.resolve_one(item) for name, item in variables.items()}
+        for logical_id, physical_id in self.resources.items():
+            variables[f"{logical_id}.Arn"] = f"arn:aws:lambda:{REGION}:000000000000:function:{physical_id}"
+        variables |= {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::URLSuffix": "amazonaws.com"}
+        for name, item in variables.items():
+            text = text.replace("${" + name + "}", item)
+        return text
+
+    def resolve_one(self, value: object) -> str:
+        if isinstance(value, dict) and "Fn::GetAtt" in value:
+            logical_id = value["Fn::GetAtt"][0]
+            return f"arn:aws:lambda:{REGION}:000000000000:function:{self.resources[logical_id]}"
+        return self.resolve(value)
+
+
+def deployable(template: dict, aws: Aws, binaries: pathlib.Path | None) -> dict:
+    """The shipped template, less what the emulator does not know."""
+    resources = template["Resources"]
+    name_secrets(resources)
+    for name, resource in list(resources.items()):
+        kind, properties = resource["Type"], resource.get("Properties", {})
+        # The first admin is made by the API instead, and alarms on metric math
+        # are only linted.
+        unknown = ["AWS::Cognito::UserPoolUser", "AWS::Cognito::UserPoolUserToGroupAttachment"]
+        if kind in unknown or (kind == "AWS::CloudWatch::Alarm" and "Metrics" in properties):
+            del resources[name]
+        elif kind == "AWS::Serverless::Function" and "CodeUri" in properties:
+            # What `cargo lambda build --release` has made.
+            properties["CodeUri"] = str(binaries / resource["Metadata"]["BuildProperties"]["Binary"])
+            variables = properties.get("Environment", {}).get("Variables", {})
+            # Cognito's public keys are where the emulator is.
+            if "KEYWARD_OIDC_JWKS_URI" in variables:
+                keys = f"{aws.endpoint}/${{UserPool}}/.well-known/jwks.json"
+                variables["KEYWARD_OIDC_JWKS_URI"] = {"Fn::Sub": keys}
+    return template
+
+
+def name_secrets(part: object) -> None:
+    """A reference to a secret is its ARN. The emulator's is its name, which is
+    no resource of a statement."""
+    for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
+        name_secrets(item)
+    if isinstance(part, dict) and part.get("Resource") == {"Ref": "Pepper"}:
+        part["Resource"] = {"Fn::Sub": "arn:aws:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${Pepper}*"}

@@ -1,0 +1,205 @@
+"""What the functions were seen to do, and what their roles let them do: the
+one must be all of the other.
+
+A proxy before the emulator notes each call to DynamoDB and Secrets Manager.
+Every action in it is judged by the statements of the function's role, as AWS
+documents its condition keys, and each part of each statement must have been
+needed by some call.
+"""
+
+import fnmatch
+import hashlib
+import http.client
+import http.server
+import json
+import re
+import threading
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html
+WORDS = {"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "IN", "BETWEEN"}
+
+
+class Recorder:
+    """The proxy. `calls` are (access key, operation, body) of what succeeded."""
+
+    def __init__(self, port: int) -> None:
+        recorder, self.calls = self, []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def forward(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                # With the same Host, since the signature is over it.
+                emulator = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                emulator.request(self.command, self.path, body, dict(self.headers.items()))
+                answer = emulator.getresponse()
+                text = answer.read()
+                emulator.close()
+                operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+                credential = re.search(r"Credential=(\w+)/", self.headers.get("Authorization", ""))
+                # A refused condition is a call that was allowed.
+                allowed = answer.status == 200 or b"ConditionalCheckFailed" in text
+                if operation and credential and allowed:
+                    recorder.calls.append((credential[1], operation, json.loads(body)))
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in ("connection", "content-length", "date", "server", "transfer-encoding"):
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_GET = do_POST = forward
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Action:
+    """One thing that was done, with what IAM's condition keys say of it."""
+
+    def __init__(self, name: str, resource: str, key: str = "", attributes=(), select: str = "", enclosing: str = ""):
+        self.name, self.resource = name, resource
+        self.values = {
+            "dynamodb:LeadingKeys": {key} - {""},
+            "dynamodb:Attributes": set(attributes),
+            "dynamodb:Select": {select} - {""},
+            "dynamodb:EnclosingOperation": {enclosing} - {""},
+        }
+
+    def __str__(self) -> str:
+        said = " ".join(",".join(sorted(values)) for values in self.values.values() if values)
+        return f"{self.name} {self.resource.rpartition('/')[2]} {said}"
+
+
+def named(request: dict, *expressions: str) -> set[str]:
+    """The top-level attributes that these expressions of a request name."""
+    names, found = request.get("ExpressionAttributeNames", {}), set()
+    for expression in expressions:
+        text = request.get(expression) or ""
+        # A path, and not a value, a function's name or a word of the language.
+        for path in re.findall(r"(?<![\w:#.])(#?[A-Za-z_]\w*)(?:[.\[][\w.#\[\]]*)?(?!\w|\s*\()", text):
+            if path not in WORDS:
+                found.add(names.get(path, path))
+    return found
+
+
+def actions(operation: str, body: dict, arn: str) -> list[Action]:
+    """The actions of a call, as IAM judges them one by one."""
+    if operation == "GetSecretValue":
+        # The emulator's reference to a secret is its name: see `name_secrets`.
+        account = arn.rpartition(":")[0].replace(":dynamodb:", ":secretsmanager:")
+        return [Action("secretsmanager:GetSecretValue", f"{account}:secret:{body['SecretId']}")]
+    if operation == "GetItem":
+        attributes = named(body, "ProjectionExpression") | body["Key"].keys()
+        select = "SPECIFIC_ATTRIBUTES" if body.get("ProjectionExpression") else "ALL_ATTRIBUTES"
+        return [Action("dynamodb:GetItem", arn, body["Key"]["pk"]["S"], attributes, select)]
+    if operation == "Query":
+        value = re.search(r"=\s*(:\w+)", body["KeyConditionExpression"])[1]
+        resource = f"{arn}/index/{body['IndexName']}" if "IndexName" in body else arn
+        attributes = named(body, "KeyConditionExpression", "FilterExpression", "ProjectionExpression")
+        key = body["ExpressionAttributeValues"][value]["S"]
+        return [Action("dynamodb:Query", resource, key, attributes, "ALL_ATTRIBUTES")]
+    if operation == "TransactWriteItems":
+        done = []
+        for item in body["TransactItems"]:
+            ((kind, request),) = item.items()
+            name = "ConditionCheckItem" if kind == "ConditionCheck" else f"{kind}Item"
+            given = request.get("Item") or request["Key"]
+            attributes = named(request, "UpdateExpression", "ConditionExpression") | given.keys()
+            done.append(Action(f"dynamodb:{name}", arn, given["pk"]["S"], attributes, enclosing=operation))
+        return done
+    return [Action(f"?:{operation}", arn)]
+
+
+def as_list(value: object) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def permits(statement: dict, action: Action) -> bool:
+    if action.name not in as_list(statement["Action"]):
+        return False
+    if not any(fnmatch.fnmatchcase(action.resource, resource) for resource in as_list(statement["Resource"])):
+        return False
+    for operator, conditions in statement.get("Condition", {}).items():
+        for key, patterns in conditions.items():
+            values, patterns = action.values[key], as_list(patterns)
+            # An absent key satisfies these, and no other operator.
+            if not values and not operator.startswith("ForAllValues:") and not operator.endswith("IfExists"):
+                return False
+            match = fnmatch.fnmatchcase if "StringLike" in operator else str.__eq__
+            if not all(any(match(value, pattern) for pattern in patterns) for value in values):
+                return False
+    return True
+
+
+def judge(statements: list[dict], done: list[Action]) -> tuple[list[str], list[str]]:
+    """What was done without a right, and the parts of rights that nothing needed."""
+    lack = [str(action) for action in done if not any(permits(statement, action) for statement in statements)]
+    surplus = []
+    for statement in statements:
+        needing = [action for action in done if permits(statement, action)]
+        names = {action.name for action in needing}
+        surplus += [f"{name} {statement}" for name in as_list(statement["Action"]) if name not in names]
+        for operator, conditions in statement.get("Condition", {}).items():
+            for key, patterns in conditions.items():
+                match = fnmatch.fnmatchcase if "StringLike" in operator else str.__eq__
+                used = {value for action in needing for value in action.values[key]}
+                unused = [p for p in as_list(patterns) if needing and not any(match(value, p) for value in used)]
+                surplus += [f"{statement['Action']} {key} {pattern}" for pattern in unused]
+    return lack, surplus
+
+
+def by_function(aws, stack, calls: list) -> dict[str, tuple[list[dict], list[Action]]]:
+    """Each function's statements, and what it did."""
+    iam, functions = aws.client("iam"), aws.client("lambda")
+    table = aws.client("dynamodb").describe_table(TableName=stack.outputs["TableName"])["Table"]["TableArn"]
+    found = {}
+    for logical_id, physical_id in stack.resources.items():
+        role = stack.resources.get(f"{logical_id}Role")
+        if role is None:
+            continue
+        function = functions.get_function_configuration(FunctionName=physical_id)
+        # How the emulator makes the credentials of a function in its role.
+        digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
+        own = [call for call in calls if call[0] == f"ASIA{digest[:16].upper()}"]
+        done = {str(action): action for _, operation, body in own for action in actions(operation, body, table)}
+        statements = []
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            statements += iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
+        found[logical_id] = (statements, list(done.values()))
+    return found
+
+
+def compare(found: dict[str, tuple[list[dict], list[Action]]]) -> tuple[list[str], list[str]]:
+    """The lack and the surplus of all functions."""
+    lack, surplus = [], []
+    for function, (statements, done) in found.items():
+        parts = judge(statements, done)
+        lack += [f"{function}: {text}" for text in parts[0]]
+        surplus += [f"{function}: {text}" for text in parts[1]]
+    return lack, surplus
+
+
+def unnoticed(found: dict[str, tuple[list[dict], list[Action]]]) -> list[str]:
+    """The faults that `compare` would not notice, of all that can be planted:
+    each statement left out, and each function given one right more."""
+    missed = []
+    for function, (statements, done) in found.items():
+        for left_out in range(len(statements)):
+            if not judge(statements[:left_out] + statements[left_out + 1 :], done)[0]:
+                missed.append(f"{function} without {statements[left_out]}")
+        scan = {"Effect": "Allow", "Action": "dynamodb:Scan", "Resource": "*"}
+        if not judge([*statements, scan], done)[1]:
+            missed.append(f"{function} with Scan")
+    return missed

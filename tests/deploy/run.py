@@ -1,0 +1,326 @@
+"""Deploys the shipped templates with the SAM CLI to an emulated AWS, with the
+built functions, and drives the whole job through its gateways.
+
+    python3 tests/deploy/run.py [--binaries FOLDER]
+
+FOLDER has a folder a function with its `bootstrap`; `cargo lambda build
+--release` makes `target/lambda`. To add to it: a line with `check` where the
+thing belongs in the story below.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import subprocess
+import time
+
+from aws import ROOT, Aws, Stack
+from rights import by_function, compare, unnoticed
+
+ACCOUNTS = "/iam/v1/service-accounts"
+passed: list[str] = []
+failed: list[str] = []
+
+
+def check(what: str, actual: object, expected: object) -> None:
+    """One line of the story. It goes on after a failure."""
+    good = actual == expected
+    (passed if good else failed).append(what)
+    print(f"{'ok    ' if good else 'FAILED'} {what}" + ("" if good else f": {actual!r} and not {expected!r}"), flush=True)
+
+
+class Environment:
+    """A Keyward stack with its admin, who signs in through Cognito."""
+
+    def __init__(self, aws: Aws, label: str, binaries: pathlib.Path) -> None:
+        self.aws = aws
+        self.stack = Stack(aws, f"keyward-{label}", "template.yaml", binaries)
+        self.parameters = {
+            "Environment": label,
+            "AdminEmail": "ada@example.com",
+            "AlarmEmail": "ops@example.com",
+            "Architecture": "x86_64",
+        }
+        self.deploy()
+        self.sign_in()
+
+    def deploy(self, **parameters: str) -> None:
+        self.stack.deploy(**self.parameters, **parameters)
+        self.api = self.stack.resources["Api"]
+
+    def sign_in(self) -> None:
+        cognito, pool = self.aws.client("cognito-idp"), self.stack.outputs["UserPoolId"]
+        # The template makes this user and its membership: see `deployable`.
+        email = [{"Name": "email", "Value": "ada@example.com"}, {"Name": "email_verified", "Value": "true"}]
+        cognito.admin_create_user(UserPoolId=pool, Username="ada", TemporaryPassword="Temporary-12", UserAttributes=email)
+        cognito.admin_add_user_to_group(UserPoolId=pool, Username="ada", GroupName="keyward-admins")
+        client, credentials = self.stack.outputs["IamClientId"], {"USERNAME": "ada", "PASSWORD": "Temporary-12"}
+        flow = {"UserPoolId": pool, "AuthFlow": "ADMIN_USER_PASSWORD_AUTH"}
+        begun = cognito.admin_initiate_auth(ClientId=client, AuthParameters=credentials, **flow)
+        check("the first sign-in asks for a new password", begun.get("ChallengeName"), "NEW_PASSWORD_REQUIRED")
+        signed_in = cognito.admin_respond_to_auth_challenge(
+            UserPoolId=pool,
+            ClientId=client,
+            ChallengeName="NEW_PASSWORD_REQUIRED",
+            ChallengeResponses={"USERNAME": "ada", "NEW_PASSWORD": "Permanent-12"},
+            Session=begun["Session"],
+        )
+        self.token = signed_in["AuthenticationResult"]["AccessToken"]
+        credentials["PASSWORD"] = "Permanent-12"
+        client = self.stack.outputs["ApiClientId"]
+        signed_in = cognito.admin_initiate_auth(ClientId=client, AuthParameters=credentials, **flow)
+        self.api_token = signed_in["AuthenticationResult"]["AccessToken"]
+
+    def call(self, method: str, path: str, body: object = None, token: str | None = None, attempt: str | None = None):
+        headers = {"Idempotency-Key": attempt} if attempt else {}
+        return self.aws.call(self.api, method, path, token or self.token, body, headers)
+
+    def create(self, name: str, role: str) -> str:
+        answer = self.call("POST", ACCOUNTS, {"name": name, "role": role})
+        check(f"{name} is created", answer.status, 201)
+        return answer.json["id"]
+
+    def issue(self, account: str, **body: object) -> tuple[str, str]:
+        answer = self.call("POST", f"{ACCOUNTS}/{account}/keys", {"name": "a key"} | body)
+        check("a key is issued", answer.status, 201)
+        return answer.json["id"], answer.json["secret"]
+
+
+class Shop:
+    """Somebody's API in front of which the authorizer stands: an example stack."""
+
+    def __init__(self, aws: Aws, example: str, prefix: str, unauthorized: int, authorizer: str) -> None:
+        self.aws, self.name, self.prefix, self.unauthorized = aws, f"the {example}", prefix, unauthorized
+        self.api = Stack(aws, example, f"examples/{example}.yaml").deploy(AuthorizerArn=authorizer).outputs["ApiId"]
+
+    def call(self, method: str, path: str, token: str | None = None, body: object = None):
+        return self.aws.call(self.api, method, self.prefix + path, token, body)
+
+    def check(self, what: str, token: str | None, expected: int, method: str = "GET", path: str = "/organizations"):
+        answer = self.call(method, path, token)
+        check(f"{self.name}: {what}", answer.status, expected)
+        return answer
+
+
+def the_story(aws: Aws, binaries: pathlib.Path) -> None:
+    one = Environment(aws, "one", binaries)
+    arn = one.stack.outputs["AuthorizerArn"]
+    # An HTTP API answers a bad key with 403: facts about payload format 2.0.
+    shops = [Shop(aws, "http-api", "", 403, arn), Shop(aws, "rest-api", "/v1", 401, arn)]
+
+    # The admin, and that nobody else is one.
+    answer = one.call("GET", "/iam/v1/whoami")
+    check("an admin is known by name", (answer.status, answer.json.get("principalName")), (200, "ada"))
+    routes = [route["RouteKey"].split(" ") for route in aws.client("apigatewayv2").get_routes(ApiId=one.api)["Items"]]
+    open_routes = [route for route in routes if aws.call(one.api, *route).status != 401]
+    check("without a credential, every route answers 401", (len(routes) > 0, open_routes), (True, []))
+    greedy = [route for route in routes if route[0] in ("ANY", "$default") or "+" in route[1]]
+    check("no route is greedy, and no function has a URL", (greedy, "AWS::Lambda::Url" in one.stack.types), ([], False))
+    check("with a token for other APIs: 403", one.call("GET", ACCOUNTS, token=one.api_token).status, 403)
+
+    # Create, issue, call.
+    reader = one.create("nightly-batch", "ServiceAccountReader")
+    key_id, key = one.issue(reader, expiresInDays=30)
+    answer = one.call("GET", "/iam/v1/whoami", token=key)
+    check("the key knows itself", (answer.status, answer.json.get("keyId")), (200, key_id))
+    check("a key manages nothing", one.call("POST", ACCOUNTS, {}, token=key).status, 403)
+    for shop in shops:
+        answer = shop.check("the key passes", key, 200)
+        check(f"{shop.name}: the backend does not answer with the key", key in answer.text, False)
+        shop.check("it passes with a parameter", key, 200, path="/organizations/42")
+        shop.check("its role refuses a POST", key, 403, method="POST")
+        shop.check("no credential", None, 401)
+        shop.check("junk", "junk", shop.unauthorized)
+        shop.check("a key with a letter changed", key[:-1] + ("a" if key[-1] != "a" else "b"), shop.unauthorized)
+        shop.check("an admin's token for other APIs passes", one.api_token, 200)
+        shop.check("an admin's token for /iam does not", one.token, 403)
+    principal = shops[0].call("GET", "/organizations", key).json["principal"]
+    told = {name: principal.get(name) for name in ("principalType", "principalId", "keyId", "role", "environment")}
+    expected = ("serviceAccount", reader, key_id, "ServiceAccountReader", "one")
+    check("the http-api's backend is told who calls", tuple(told.values()), expected)
+    for status, token, method in [(401, None, "GET"), (403, key, "POST")]:
+        answer = shops[1].call(method, "/organizations", token)
+        face = (answer.headers.get("content-type"), answer.json.get("status"), "www-authenticate" in answer.headers)
+        check(f"the rest-api says {status} as RFC 9457 and RFC 6750 do", face, ("application/problem+json", status, True))
+    writer = one.create("loader", "ServiceAccountWriter")
+    _, writer_key = one.issue(writer)
+    for shop in shops:
+        shop.check("a Writer may POST", writer_key, 200, method="POST")
+
+    # Revoke: the very next call is refused.
+    check("the key is revoked", one.call("DELETE", f"{ACCOUNTS}/{reader}/keys/{key_id}").status, 204)
+    for shop in shops:
+        shop.check("the revoked key is refused", key, shop.unauthorized)
+
+    # Disable, and enable.
+    _, key = one.issue(reader)
+    check("the account is disabled", one.call("PATCH", f"{ACCOUNTS}/{reader}", {"enabled": False}).status, 200)
+    for shop in shops:
+        shop.check("a disabled account's key is refused", key, shop.unauthorized)
+    check("the account is enabled", one.call("PATCH", f"{ACCOUNTS}/{reader}", {"enabled": True}).status, 200)
+    for shop in shops:
+        shop.check("its key passes again", key, 200)
+
+    every_right(aws, one, shops)
+
+    # Nobody can sign in: the commands of the operating guide.
+    glass_id, glass = one.issue(reader)
+    shops[0].check("one more key passes", glass, 200)
+    break_glass(aws, table=one.stack.outputs["TableName"], account=reader, key=glass_id, who="ada")
+    for shop in shops:
+        shop.check("a key revoked by break-glass is refused", glass, shop.unauthorized)
+        shop.check("and no other one", key, 200)
+    check("Keyward knows it as revoked", one.call("DELETE", f"{ACCOUNTS}/{reader}/keys/{glass_id}").status, 204)
+    event = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"][0]
+    told = (event["type"], event.get("keyId"), event["actor"])
+    check("and tells who did it", told, ("key.revoked", glass_id, {"id": "break-glass", "name": "ada"}))
+
+    # An update of the stack in place.
+    kept = {name: one.stack.resources[name] for name in ("Table", "Pepper", "UserPool", "Api", "Authorizer")}
+    events = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"]
+    check("every change has its event", len(events), 8)
+    one.deploy(MaxKeyLifetimeDays="30")
+    check("an update replaces nothing", {name: one.stack.resources[name] for name in kept}, kept)
+    check("it keeps the events", one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"], events)
+    for shop in shops:
+        shop.check("after an update the key passes", key, 200)
+    answer = one.call("POST", f"{ACCOUNTS}/{reader}/keys", {"name": "long", "expiresInDays": 31})
+    check("the update is in force", answer.status, 422)
+
+    # No function has done what it may not, or may do what it never did.
+    found = by_function(aws, one.stack, aws.recorder.calls)
+    lack, surplus = compare(found)
+    check("every call is within its function's rights", lack, [])
+    check("every right was needed", surplus, [])
+    check("a right left out or added would be noticed", unnoticed(found), [])
+
+    # A second environment in the same account.
+    two = Environment(aws, "two", binaries)
+    other = two.create("nightly-batch", "ServiceAccountReader")
+    _, other_key = two.issue(other)
+    check("the second environment's key is good there", two.call("GET", "/iam/v1/whoami", token=other_key).status, 200)
+    for shop in shops:
+        shop.check("and not in the first", other_key, shop.unauthorized)
+    check("the first one's key is not good in the second", two.call("GET", "/iam/v1/whoami", token=key).status, 403)
+    check("nor is its admin", two.call("GET", ACCOUNTS, token=one.token).status, 403)
+    check("the first one's key is still good", shops[0].call("GET", "/organizations", key).status, 200)
+
+    the_logs(aws, one, [key, writer_key, other_key, one.token, one.api_token])
+
+
+def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
+    """What the story has not needed so far of the functions' rights: without
+    any one of them, one of these lines fails."""
+    table, database = one.stack.outputs["TableName"], aws.client("dynamodb")
+    permissions = [{"S": "GET /organizations"}, {"S": "POST /organizations"}]
+    role = {"pk": {"S": "ROLE#lister"}, "sk": {"S": "ROLE"}, "permissions": {"L": permissions}}
+    database.put_item(TableName=table, Item=role)
+
+    created = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
+    check("an account has a custom role", created.status, 201)
+    again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
+    check("a retry answers with it", (again.status, again.json["id"]), (201, created.json["id"]))
+    account = f"{ACCOUNTS}/{created.json['id']}"
+    check("an unknown role is refused", one.call("POST", ACCOUNTS, {"name": "other", "role": "nobody"}).status, 422)
+
+    # The emulator's clients come from this address.
+    issue = {"name": "narrow", "role": "lister", "allowedCidrs": ["127.0.0.0/8"]}
+    issued = one.call("POST", f"{account}/keys", issue, attempt="issue")
+    check("a key has a role of its own", issued.status, 201)
+    for shop in shops:
+        shop.check("the custom role permits", issued.json["secret"], 200)
+        shop.check("and refuses", issued.json["secret"], 403, path="/organizations/42")
+    check("the key knows its roles", one.call("GET", "/iam/v1/whoami", token=issued.json["secret"]).status, 200)
+    check("a retry issues no second key", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
+    key = f"{account}/keys/{issued.json['id']}"
+    check("it is revoked", one.call("DELETE", key).status, 204)
+    check("and once more", one.call("DELETE", key).status, 204)
+    check("no retry issues it again", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
+
+    # A key that has expired goes to its record with the next issue. So long a
+    # test waits for none: its expiry is altered in the table.
+    expired, _ = one.issue(created.json["id"], **issue)
+    database.update_item(
+        TableName=table,
+        Key={"pk": {"S": f"ACCOUNT#{created.json['id']}"}, "sk": {"S": "ACCOUNT"}},
+        UpdateExpression="SET #keys.#key.expiresAt = :past",
+        ExpressionAttributeNames={"#keys": "keys", "#key": expired},
+        ExpressionAttributeValues={":past": {"N": "1"}},
+    )
+    kept, _ = one.issue(created.json["id"])
+    answer = one.call("GET", account)
+    check("an expired key is gone", [key["id"] for key in answer.json["keys"]], [kept])
+
+    change = {"name": "renamed", "role": "ServiceAccountReader", "description": "what for", "owner": "ada", "tags": {"a": "b"}}
+    check("an account is changed", one.call("PATCH", account, change).status, 200)
+    check("to a custom role too", one.call("PATCH", account, {"role": "lister"}).status, 200)
+    names = [item["name"] for item in one.call("GET", f"{ACCOUNTS}?prefix=re").json["items"]]
+    check("it is listed", names, ["renamed"])
+    answer = one.call("DELETE", f"{account}/keys")
+    check("all its keys are revoked", (answer.status, answer.json["revokedKeyIds"]), (200, [kept]))
+    one.issue(created.json["id"], **issue)
+    check("an account is deleted with its keys", one.call("DELETE", account).status, 204)
+    check("it is gone", one.call("GET", account).status, 404)
+    check("its name is free", one.call("POST", ACCOUNTS, {"name": "renamed", "role": "lister"}).status, 201)
+
+
+def break_glass(aws: Aws, **variables: str) -> None:
+    page = (ROOT / "infra" / "README.md").read_text()
+    (block,) = re.findall(r"<!-- tests/deploy runs this block. -->\n```sh\n(.*?)```", page, re.S)
+    path = f"{ROOT}/target/ci/aws/bin:{aws.environment['PATH']}"
+    done = subprocess.run(["bash", "-ec", block], env=aws.environment | {"PATH": path} | variables, text=True, capture_output=True)
+    check("the break-glass commands succeed", (done.returncode, done.stderr), (0, ""))
+
+
+def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
+    """What was printed: enough for the metrics, and no credential."""
+    logs = aws.client("logs")
+    groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    printed = {}
+    for group in groups:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group)
+        printed[group] = [event["message"] for page in pages for event in page["events"]]
+    lines = [line for messages in printed.values() for line in messages]
+    check("no credential is in the logs", [line for line in lines if any(secret in line for secret in secrets)], [])
+    authorizer = printed[one.stack.resources["AuthorizerLogs"]]
+    decisions = [json.loads(line) for line in authorizer if '"message":"decision"' in line]
+    reasons = {decision.get("reason") for decision in decisions}
+    expected = {"allowed", "malformed", "role", "revoked", "disabled", "foreign_environment", "reserved"}
+    check("each decision's reason is in the log", expected - reasons, set())
+    refused = [decision for decision in decisions if decision["reason"] not in ("allowed", "outage")]
+    expected = {"DecisionsByReason": len(decisions), "Decisions": len(decisions), "Refusals": len(refused)}
+    filters = logs.describe_metric_filters(logGroupName=one.stack.resources["AuthorizerLogs"])["metricFilters"]
+    counted = {}
+    for metric in filters:
+        (transformation,) = metric["metricTransformations"]
+        counted[transformation["metricName"]] = sum(matches(metric["filterPattern"], line) for line in authorizer)
+    check("the metric filters count the lines", counted, expected)
+
+
+def matches(pattern: str, line: str) -> bool:
+    """CloudWatch's pattern for JSON lines, as far as the template uses it: the
+    emulator does not evaluate it."""
+    terms = re.findall(r'\$\.(\w+) (!?=) "(\w+)"', pattern)
+    if pattern != "{ " + " && ".join(f'$.{name} {operator} "{value}"' for name, operator, value in terms) + " }":
+        raise ValueError(pattern)
+    if not line.startswith("{"):
+        return False
+    fields = json.loads(line)
+    return all((fields.get(name) == value) == (operator == "=") for name, operator, value in terms)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binaries", type=pathlib.Path, default=ROOT / "target" / "lambda")
+    binaries = parser.parse_args().binaries.resolve()
+    started = time.monotonic()
+    with Aws() as aws:
+        the_story(aws, binaries)
+    check("no process is left", aws.children(), [])
+    print(f"\nIt took {time.monotonic() - started:.0f} s.\n{len(passed)} passed, {len(failed)} failed")
+    raise SystemExit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
