@@ -262,6 +262,8 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     one.issue(created.json["id"], **issue)
     check("an account is deleted with its keys", one.call("DELETE", account).status, 204)
     check("it is gone", one.call("GET", account).status, 404)
+    again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
+    check("no retry creates it again", again.status, 409)
     check("its name is free", one.call("POST", ACCOUNTS, {"name": "renamed", "role": "lister"}).status, 201)
 
 

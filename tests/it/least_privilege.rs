@@ -100,7 +100,7 @@ fn statement(statement: &Yaml) -> Statement {
         attributes: condition("ForAllValues:StringEquals", "dynamodb:Attributes")
             .map(|attributes| texts(attributes).into_iter().collect()),
         must_select: condition("StringEqualsIfExists", "dynamodb:Select").is_some(),
-        must_be_transaction: condition("StringEquals", "dynamodb:EnclosingOperation").is_some(),
+        must_be_transaction: condition("ForAnyValue:StringEquals", "dynamodb:EnclosingOperation").is_some(),
     }
 }
 

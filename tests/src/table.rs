@@ -20,14 +20,7 @@ pub struct Table {
 
 impl Table {
     pub(crate) fn new(endpoint: &str, name: String) -> Self {
-        let credentials = aws_credential_types::Credentials::new("local", "local", None, None, "local");
-        let config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version_latest()
-            .region(aws_sdk_dynamodb::config::Region::from_static("local"))
-            .credentials_provider(credentials)
-            .endpoint_url(endpoint)
-            .http_client(shared::config::default_http_client());
-        Self { client: Client::from_conf(config.build()), name }
+        Self { client: local::dynamodb_client(endpoint), name }
     }
 
     /// Every item, in the order of the keys.

@@ -19,7 +19,7 @@ pub(crate) const ADMIN_EMAIL: &str = "admin@keyward.local";
 /// What a deployment would keep in Secrets Manager and in its user pool.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LocalAccount {
+pub(crate) struct LocalAccount {
     /// The admin's password.
     pub(crate) admin_password: String,
     /// The keyring's only pepper.

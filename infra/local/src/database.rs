@@ -93,7 +93,10 @@ pub(crate) async fn create_table(endpoint: &str, template: &Template, name: &str
     }
 }
 
-fn client(endpoint: &str) -> Client {
+/// A client of the database at `endpoint`, for what no function does: making the
+/// table, and looking into it.
+#[must_use]
+pub fn client(endpoint: &str) -> Client {
     let credentials = aws_credential_types::Credentials::new("local", "local", None, None, "local");
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version_latest()

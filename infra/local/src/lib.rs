@@ -21,7 +21,7 @@ mod start_page;
 mod system;
 pub mod template;
 
-pub use account::LocalAccount;
+pub use database::client as dynamodb_client;
 pub use error::StartError;
 pub use options::Options;
 pub use system::{Parts, System, refuse_inside_lambda};
