@@ -20,7 +20,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::support::model::{Check, Ending, History, Order, Span, SwitchHistory};
-use crate::support::{Verdict, check};
+use crate::support::{Verdict, check, report};
 
 /// How many histories of each kind.
 const HISTORIES: &str = "KEYWARD_TEST_HISTORIES";
@@ -164,11 +164,11 @@ async fn no_check_after_an_end_is_allowed() {
         overlapping += history.checks.iter().filter(|check| overlaps(check)).count();
         violations.extend(history.violations().into_iter().map(|text| format!("history {seed}: {text}")));
     }
-    eprintln!(
+    report(&format!(
         "{} histories, {checks} checks ({overlapping} of them beside a change): {} violations",
         histories(),
         violations.len()
-    );
+    ));
     assert!(violations.is_empty(), "{:#?}", &violations[..violations.len().min(5)]);
     assert!(overlapping > 0, "nothing was concurrent");
     assert!(outages < checks / 2, "{outages} of {checks} checks timed out: this machine is too busy to tell");
@@ -222,7 +222,11 @@ async fn no_instance_sees_an_older_state_than_another_did() {
         checks += history.checks.len();
         violations.extend(history.violations().into_iter().map(|text| format!("history {seed}: {text}")));
     }
-    eprintln!("{} histories of a switch, {checks} checks: {} violations", histories(), violations.len());
+    report(&format!(
+        "{} histories of a switch, {checks} checks: {} violations",
+        histories(),
+        violations.len()
+    ));
     assert!(violations.is_empty(), "{:#?}", &violations[..violations.len().min(5)]);
 }
 
@@ -319,6 +323,6 @@ async fn no_other_process_allows_a_check_after_an_end() {
         checks += history.checks.len();
         violations.extend(history.violations());
     }
-    eprintln!("15 histories of 3 processes, {checks} checks: {} violations", violations.len());
+    report(&format!("15 histories of 3 processes, {checks} checks: {} violations", violations.len()));
     assert!(violations.is_empty(), "{:#?}", &violations[..violations.len().min(5)]);
 }

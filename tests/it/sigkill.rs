@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use shared::config::Variables;
 
 use crate::support::local_process::{Folder, LocalProcess};
+use crate::support::report;
 
 /// How many keys must have been answered before it is killed.
 const ANSWERED: &str = "KEYWARD_TEST_SIGKILL_KEYS";
@@ -69,10 +70,10 @@ async fn every_answered_key_and_its_event_survive() {
         assert_eq!(live, issued, "each key has its event, and each event its key");
         stored += live.len();
     }
-    eprintln!(
+    report(&format!(
         "killed with {interrupted} requests under way: {} keys answered, {stored} stored, 0 lost",
         keys.len()
-    );
+    ));
 }
 
 /// Issues keys of these accounts, as many as they may have, until no answer

@@ -4,8 +4,17 @@ pub(crate) mod faults;
 pub(crate) mod local_process;
 pub(crate) mod model;
 
+use std::io::Write as _;
+
 use authorizer::{Authorizer, Failed};
 use serde_json::{Value, json};
+
+/// Prints a figure even where the test passes: the test runner keeps what
+/// `eprintln!` says of such a one to itself.
+pub(crate) fn report(figure: &str) {
+    let mut terminal = std::io::stderr().lock();
+    let _ = writeln!(terminal, "{figure}");
+}
 
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
