@@ -89,7 +89,8 @@ async fn refuses_a_taken_name_whatever_its_unicode_form_409() {
     let harness = Harness::start().await;
     let composed = "Caf\u{e9} \u{c5}";
     harness.create_account(composed, "ServiceAccountReader").await;
-    for same in ["Cafe\u{301} A\u{30a}", "CAFE\u{301} \u{e5}", "\u{a0}caf\u{e9} \u{212b}\u{3000}"] {
+    let joined = "C\u{200d}af\u{200c}\u{e9}\u{fe0f} \u{c5}";
+    for same in [joined, "Cafe\u{301} A\u{30a}", "CAFE\u{301} \u{e5}", "\u{a0}caf\u{e9} \u{212b}\u{3000}"] {
         harness.refuse(create(&harness).json(&reader(same)), 409, "name_taken").await;
     }
 }
@@ -143,6 +144,10 @@ async fn refuses_each_unacceptable_value_422() {
         ("name", json!("line\nbreak")),
         ("name", json!("nul\0")),
         ("name", json!("line\u{2028}separator")),
+        ("name", json!("admin\u{202e}nimda")),
+        ("name", json!("zero\u{200b}width")),
+        ("name", json!("\u{200d}\u{200c}")),
+        ("description", json!("soft\u{ad}hyphen")),
         ("name", json!(null)),
         ("name", json!(7)),
         ("name", json!(["x"])),

@@ -93,6 +93,13 @@ impl<'a> RequestBuilder<'a> {
         self
     }
 
+    /// With this query.
+    #[must_use]
+    pub fn query(mut self, query: &str) -> Self {
+        self.path = format!("{}?{query}", self.path);
+        self
+    }
+
     /// With this `Idempotency-Key`.
     #[must_use]
     pub fn idempotency_key(self, value: &str) -> Self {

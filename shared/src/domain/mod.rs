@@ -14,7 +14,7 @@ mod text;
 mod time;
 mod verifier;
 
-pub use account::{Account, AccountChanges, Change, MAX_TAGS, NewAccount, Tags};
+pub use account::{Account, AccountChanges, MAX_TAGS, NewAccount, Tags};
 pub use caller::{Actor, Caller, KeyCaller, PrincipalType};
 pub use event::{Event, EventType, FieldChange};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey, Origin};

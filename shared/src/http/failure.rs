@@ -19,7 +19,7 @@ pub struct FieldError {
     pub detail: String,
 }
 
-/// Problem details (RFC 9457): the body of every refusal.
+/// Problem details (RFC 9457): the body of every refusal of a function.
 #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
@@ -154,7 +154,9 @@ impl Failure {
             }
             Self::RouteNotFound => "See the API's description for its routes.".to_owned(),
             Self::AccountNotFound(id) => format!("There is no service account {id} here. It may have been deleted."),
-            Self::KeyNotFound(id) => format!("This service account never had a key {id}."),
+            Self::KeyNotFound(id) => {
+                format!("This service account has no key {id}. It never had, or the key's record is too old to be kept.")
+            }
             Self::NameTaken => {
                 "Another service account has this name (case does not count). Choose another one.".to_owned()
             }

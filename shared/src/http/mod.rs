@@ -12,6 +12,7 @@ mod fields;
 mod reply;
 pub mod representation;
 mod request;
+mod wording;
 
 use std::future::Future;
 

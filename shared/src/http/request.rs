@@ -7,6 +7,7 @@ use lambda_http::RequestExt;
 use lambda_http::request::RequestContext;
 use serde::de::DeserializeOwned;
 
+use super::wording::wording;
 use super::{Failure, body, caller};
 use crate::domain::{Actor, Caller, IdempotencyKey, Origin};
 use crate::store::{Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest};
@@ -94,8 +95,8 @@ impl Request {
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let query = serde_html_form::Deserializer::from_bytes(self.query.as_bytes());
         serde_path_to_error::deserialize(query).map_err(|error| {
-            let (parameter, problem) = (error.path(), error.inner());
-            Failure::MalformedRequest(format!("In the query, `{parameter}` is not acceptable: {problem}."))
+            let (parameter, problem) = (error.path(), wording(&error.inner().to_string()));
+            Failure::MalformedRequest(format!("In the query, `{parameter}` {}.", problem.detail))
         })
     }
 
@@ -109,7 +110,8 @@ impl Request {
     ) -> Result<PageRequest, Failure> {
         let Paging { cursor, limit } = self.query()?;
         let limit = limit.map_or(Ok(DEFAULT_LIMIT), |limit| {
-            limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+            let number = limit.parse().ok().filter(|number: &u8| number.to_string() == limit);
+            number.filter(|number| (1..=MAX_LIMIT).contains(number)).ok_or_else(|| {
                 Failure::MalformedRequest(format!(
                     "In the query, `limit` must be a whole number from 1 to {MAX_LIMIT}."
                 ))
@@ -134,8 +136,12 @@ impl Request {
     /// Who asks for a change, in which request, under which `Idempotency-Key`.
     ///
     /// # Errors
-    /// [`Failure::MalformedRequest`] when that header is not of its form.
+    /// [`Failure::MalformedRequest`] when that header is not of its form, or
+    /// there is a query: a change takes none, and what it meant is not known.
     pub fn origin(&self, actor: Actor) -> Result<Origin, Failure> {
+        if !self.query.is_empty() {
+            return Err(Failure::MalformedRequest("A change takes no query parameters.".to_owned()));
+        }
         let key = self.header(IDEMPOTENCY_KEY)?.map(IdempotencyKey::parse).transpose();
         let idempotency_key = key.map_err(|error| Failure::MalformedRequest(format!("{error}.")))?;
         Ok(Origin { actor, request_id: self.id.clone(), idempotency_key })

@@ -11,7 +11,7 @@ pub enum StoreError {
     /// There is no such account.
     #[error("there is no service account {0}")]
     AccountNotFound(AccountId),
-    /// The account has no such key, and had none.
+    /// The account has no such key, nor a record of one.
     #[error("service account {0} has no key {1}")]
     KeyNotFound(AccountId, KeyId),
     /// Another account has the name.

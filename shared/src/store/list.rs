@@ -93,8 +93,10 @@ impl Cursor {
     /// the list.)
     pub fn decode_account(text: &str, prefix: Option<&FoldedName>) -> Result<Self, InvalidCursor> {
         let text = decode(text)?;
-        let (id, name) =
-            text.strip_prefix('a').and_then(|rest| rest.split_at_checked(16)).ok_or(InvalidCursor)?;
+        let (id, name) = text
+            .strip_prefix('a')
+            .and_then(|rest| rest.split_at_checked(AccountId::BARE_LENGTH))
+            .ok_or(InvalidCursor)?;
         let id = AccountId::from_bare(id).map_err(|_| InvalidCursor)?;
         let name = FoldedName::of(name);
         let is_of_list = prefix.is_none_or(|prefix| name.as_str().starts_with(prefix.as_str()));
