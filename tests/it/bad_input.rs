@@ -4,7 +4,7 @@ use serde_json::json;
 use tests::{Harness, RequestBuilder};
 
 /// The longest body that is taken, in bytes.
-const MAX_BODY_BYTES: usize = 16 * 1024;
+const MAX_BODY_BYTES: usize = 32 * 1024;
 
 /// Path segments that are no id, as a client writes them, and the status. The
 /// authorizer refuses (403) what does not belong into a path of the IAM API.

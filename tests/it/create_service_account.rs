@@ -63,14 +63,14 @@ async fn takes_the_longest_fields_201() {
 async fn takes_a_body_of_the_longest_length_201() {
     let harness = Harness::start().await;
     let body = reader("Batch").to_string();
-    let padded = format!("{body}{}", " ".repeat(16 * 1024 - body.len()));
+    let padded = format!("{body}{}", " ".repeat(32 * 1024 - body.len()));
     let _ = create(&harness).text("application/json; charset=utf-8", &padded).send().await.expect(201);
 }
 
 #[tokio::test]
 async fn takes_a_custom_role_that_exists_201() {
     let harness = Harness::start().await;
-    harness.table.put_role("Auditor", &["GET /reports"]).await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
     let body = json!({ "name": "audit", "role": "Auditor" });
     assert_eq!(create(&harness).json(&body).send().await.expect(201).json()["role"], "Auditor");
 }
@@ -118,7 +118,7 @@ async fn refuses_another_media_type_415() {
 #[tokio::test]
 async fn refuses_a_body_over_the_limit_413() {
     let harness = Harness::start().await;
-    let request = create(&harness).text("application/json", &" ".repeat(16 * 1024 + 1));
+    let request = create(&harness).text("application/json", &" ".repeat(32 * 1024 + 1));
     assert_json_snapshot!(harness.refuse(request, 413, "body_too_large").await.snapshot());
 }
 

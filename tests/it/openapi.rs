@@ -186,6 +186,10 @@ fn every_operation_says_what_clients_need() {
                 _ => assert_eq!(media_types, ["application/problem+json"], "{id}"),
             }
         }
-        assert_eq!(operation.get("requestBody").is_some(), ["post", "patch"].contains(&&*method), "{id}");
+        assert_eq!(
+            operation.get("requestBody").is_some(),
+            ["post", "patch", "put"].contains(&&*method),
+            "{id}"
+        );
     }
 }

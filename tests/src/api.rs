@@ -263,6 +263,13 @@ impl Harness {
         Key { account: account.id.clone(), id: text("id"), secret: text("secret") }
     }
 
+    /// Registers a custom role, or replaces it.
+    pub async fn put_role(&self, name: &str, permissions: &[&str]) {
+        let request = self.request("PUT", &format!("/iam/v1/roles/{name}")).admin();
+        let reply = request.json(&json!({ "permissions": permissions })).send().await;
+        assert!([200, 201].contains(&reply.status), "{reply:?}");
+    }
+
     /// A Reader account and a key of it.
     pub async fn reader_key(&self) -> Key {
         self.reader_key_of("reader").await

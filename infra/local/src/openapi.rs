@@ -34,6 +34,11 @@ const COMMON: [(&str, &str); 5] = [
         issue_key::issue_key,
         revoke_key::revoke_key,
         revoke_key::revoke_all_keys,
+        manage_roles::list_roles,
+        manage_roles::get_role,
+        manage_roles::put_role,
+        manage_roles::delete_role,
+        manage_roles::explain,
         whoami::whoami,
     ),
     components(schemas(GatewayMessage))

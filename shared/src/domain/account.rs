@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
-    AccountId, AccountName, Actor, Description, FieldChange, Fingerprint, InvalidText, LiveKey, Owner,
-    RoleName, TagKey, TagValue,
+    AccountId, AccountName, Actor, Description, FieldChange, InvalidText, LiveKey, Owner, RoleName, TagKey,
+    TagValue,
 };
 
 /// The most tags an account can have.
@@ -70,8 +70,6 @@ pub struct Account {
     pub updated_at: Timestamp,
     /// Who last changed it.
     pub updated_by: Actor,
-    /// The fingerprint of the request that created it.
-    pub fingerprint: Fingerprint,
     /// Its keys, oldest first, expired ones among them until they are pruned.
     pub keys: Vec<LiveKey>,
 }

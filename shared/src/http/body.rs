@@ -13,9 +13,9 @@ use super::fields::escape;
 use super::wording::{Wording, wording};
 use super::{Failure, FieldError};
 
-/// The longest body, in bytes. The largest acceptable one (an account with all
-/// its tags, every character escaped) is well below.
-const MAX_BODY_BYTES: usize = 16 * 1024;
+/// The longest body, in bytes. The largest acceptable one (a role of as many and
+/// as long permissions as it may have) is below.
+const MAX_BODY_BYTES: usize = 32 * 1024;
 
 /// Reads a body.
 pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Result<T, Failure> {

@@ -10,13 +10,14 @@ use serde::de::DeserializeOwned;
 use super::wording::wording;
 use super::{Failure, body, caller};
 use crate::domain::{Actor, Caller, IdempotencyKey, Origin};
-use crate::store::{Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest};
+use crate::store::{Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition};
 
 /// The names of path parameters, as the template has them.
 #[allow(missing_docs, reason = "they are their names")]
 pub mod parameter {
     pub const ACCOUNT_ID: &str = "id";
     pub const KEY_ID: &str = "keyId";
+    pub const ROLE_NAME: &str = "name";
 }
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -169,6 +170,26 @@ impl Request {
         // `01` and `+1` are other tags than `1`.
         let version = tag.parse().ok().filter(|version: &u64| version.to_string() == tag);
         version.map(Some).ok_or(Failure::Stale)
+    }
+
+    /// What `If-Match` or `If-None-Match` requires of a thing to be put.
+    ///
+    /// # Errors
+    /// As [`Request::if_match`], and [`Failure::MalformedRequest`] when
+    /// `If-None-Match` is not `*`, or both headers are there.
+    pub fn precondition(&self) -> Result<Precondition, Failure> {
+        match (self.header(header::IF_MATCH.as_str())?, self.header(header::IF_NONE_MATCH.as_str())?) {
+            (None, None) => Ok(Precondition::None),
+            (Some("*"), None) => Ok(Precondition::Exists),
+            (Some(_), None) => Ok(self.if_match()?.map_or(Precondition::Exists, Precondition::Version)),
+            (None, Some("*")) => Ok(Precondition::Absent),
+            (None, Some(_)) => Err(Failure::MalformedRequest(
+                "If-None-Match must be `*`: put it only if it is new.".to_owned(),
+            )),
+            (Some(_), Some(_)) => {
+                Err(Failure::MalformedRequest("Send either If-Match or If-None-Match, not both.".to_owned()))
+            }
+        }
     }
 
     /// A header that may stand once.
