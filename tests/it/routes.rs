@@ -15,7 +15,7 @@ pub(crate) struct Route {
 }
 
 /// All of them, sorted as the template's are.
-pub(crate) const ROUTES: [Route; 10] = [
+pub(crate) const ROUTES: [Route; 11] = [
     route("DELETE", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", || None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", || None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys/{keyId}", "RevokeKey", || None),
@@ -30,6 +30,7 @@ pub(crate) const ROUTES: [Route; 10] = [
         Some(json!({ "name": "another", "role": "ServiceAccountReader" }))
     }),
     route("POST", "/iam/v1/service-accounts/{id}/keys", "IssueKey", || Some(json!({ "name": "another" }))),
+    route("POST", "/iam/v1/service-accounts/{id}/keys/{keyId}/rotation", "IssueKey", || Some(json!({}))),
 ];
 
 const fn route(

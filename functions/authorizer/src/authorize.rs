@@ -9,7 +9,7 @@ use shared::domain::{ApiKey, Clock, Environment, PrincipalType, RoleName, Verifi
 use shared::http::context;
 use shared::keyring::{Keyring, KeyringError};
 use shared::policy::{BasePaths, BuiltInRoles, Grant, Refusal, Role, Target, decide};
-use shared::store::{Found, RetiredReason, Store, StoreError};
+use shared::store::{Found, Store, StoreError};
 
 use crate::admin_token::{AdminTokens, TokenError, Use};
 use crate::answer::{Answer, Context, Failed};
@@ -192,8 +192,8 @@ impl Authorizer {
         if !Verifier::compute(&pepper, key, &spec).matches(&credential.verifier.verifier) {
             return Err(Reason::WrongSecret.into());
         }
-        if spec.is_expired(self.clock.now()) {
-            return Err(Reason::Expired.into());
+        if let Some(over) = spec.over(credential.rotation.as_ref(), self.clock.now()) {
+            return Err(Reason::from(over.reason).into());
         }
         if !enabled {
             return Err(Reason::Disabled.into());
@@ -234,17 +234,12 @@ impl Authorizer {
         let Ok(Some(retired)) = self.store.find_retired(key).await else {
             return Reason::Unknown;
         };
-        let Ok(pepper) = self.keyring.get(&retired.credential.verifier.pepper).await else {
+        let Ok(pepper) = self.keyring.get(&retired.verifier.pepper).await else {
             return Reason::Unknown;
         };
-        let verifier = Verifier::compute(&pepper, key, &retired.credential.spec);
-        if !verifier.matches(&retired.credential.verifier.verifier) {
+        if !Verifier::compute(&pepper, key, &retired.spec).matches(&retired.verifier.verifier) {
             return Reason::WrongSecret;
         }
-        match retired.reason {
-            RetiredReason::Revoked => Reason::Revoked,
-            RetiredReason::Expired => Reason::Expired,
-            RetiredReason::AccountDeleted => Reason::Retired,
-        }
+        retired.reason.into()
     }
 }

@@ -1,6 +1,8 @@
 //! Why a decision came out as it did: exactly one reason a decision, in the
 //! log alone.
 
+use shared::domain::RetiredReason;
+
 /// The reason of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -12,11 +14,12 @@ pub enum Reason {
     Malformed,
     /// A key of another environment.
     ForeignEnvironment,
-    /// No such account or key; a token of an unknown key, issuer or client.
+    /// No such account or key; a token of an unknown key, issuer or client. A
+    /// deleted account's keys are unknown too: no verifier of them is kept.
     Unknown,
     /// The key was revoked.
     Revoked,
-    /// The key was retired by a deletion of its account.
+    /// The key was rotated, and its grace is over.
     Retired,
     /// The key or token has expired.
     Expired,
@@ -47,6 +50,16 @@ pub(crate) enum Face {
     Forbidden,
     /// Ask again later.
     Failed,
+}
+
+impl From<RetiredReason> for Reason {
+    fn from(reason: RetiredReason) -> Self {
+        match reason {
+            RetiredReason::Revoked => Self::Revoked,
+            RetiredReason::Expired => Self::Expired,
+            RetiredReason::Rotated => Self::Retired,
+        }
+    }
 }
 
 impl Reason {

@@ -62,6 +62,10 @@ pub struct KeyDetails {
     /// From this instant on it is refused.
     #[schema(format = DateTime, required = false)]
     expires_at: String,
+    /// Another key replaces it: from this instant on it is refused already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false)]
+    retires_at: Option<String>,
     /// The account's role.
     #[schema(required = false)]
     role: String,
@@ -122,6 +126,7 @@ async fn key_details(function: &Whoami, caller: &KeyCaller) -> Result<KeyDetails
         key_id: key.id.to_string(),
         environment: caller.environment.as_str().to_owned(),
         expires_at: seconds(key.spec.expires_at),
+        retires_at: key.rotation.map(|rotation| seconds(rotation.retires_at)),
         permissions: permissions(function, &account.role).await?,
         role: account.role.to_string(),
         key_role: key.spec.role.as_ref().map(ToString::to_string),

@@ -72,7 +72,8 @@ pub struct Account {
     pub updated_by: Actor,
     /// The fingerprint of the request that created it.
     pub fingerprint: Fingerprint,
-    /// Its keys, oldest first, expired ones among them until they are pruned.
+    /// Its keys, oldest first, those that are over among them until they are
+    /// pruned.
     pub keys: Vec<LiveKey>,
 }
 
