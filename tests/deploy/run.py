@@ -254,6 +254,21 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     check("the key knows its roles", one.call("GET", "/iam/v1/whoami", token=issued.json["secret"]).status, 200)
     check("a retry issues no second key", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
     key = f"{account}/keys/{issued.json['id']}"
+    rotated = one.call("POST", f"{key}/rotation", {"graceSeconds": 600}, attempt="rotate")
+    check("it is rotated", (rotated.status, rotated.json["replaces"]["id"]), (201, issued.json["id"]))
+    for shop in shops:
+        shop.check("its successor passes", rotated.json["secret"], 200)
+        shop.check("and it itself, in its grace", issued.json["secret"], 200)
+    successor = f"{account}/keys/{rotated.json['id']}"
+    check("a retry rotates it no second time", one.call("POST", f"{key}/rotation", {"graceSeconds": 600}, attempt="rotate").status, 409)
+    last = one.call("POST", f"{successor}/rotation", {"graceSeconds": 0})
+    check("without a grace", last.status, 201)
+    for shop in shops:
+        shop.check("the old key stops at once", rotated.json["secret"], shop.unauthorized)
+        shop.check("and the new one passes", last.json["secret"], 200)
+    again = one.call("POST", f"{successor}/rotation", {})
+    check("no key is rotated twice", (again.status, again.json["code"]), (409, "key_already_rotated"))
+    check("the last successor is revoked", one.call("DELETE", f"{account}/keys/{last.json['id']}").status, 204)
     check("it is revoked", one.call("DELETE", key).status, 204)
     check("and once more", one.call("DELETE", key).status, 204)
     answer = one.call("POST", "/iam/v1/roles/explain", explain)
@@ -284,7 +299,8 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     check("it is listed", names, ["renamed"])
     answer = one.call("DELETE", f"{account}/keys")
     check("all its keys are revoked", (answer.status, answer.json["revokedKeyIds"]), (200, [kept]))
-    one.issue(created.json["id"], **issue)
+    last_id, _ = one.issue(created.json["id"], **issue)
+    check("a key in its grace", one.call("POST", f"{account}/keys/{last_id}/rotation", {}).status, 201)
     check("an account is deleted with its keys", one.call("DELETE", account).status, 204)
     check("it is gone", one.call("GET", account).status, 404)
     again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
