@@ -12,6 +12,7 @@ thing belongs in the story below.
 import argparse
 import datetime
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -111,7 +112,8 @@ class Shop:
         return answer
 
 
-def the_story(aws: Aws, template: pathlib.Path) -> None:
+def the_story(aws: Aws, debug: bool) -> None:
+    template = with_debug_builds(aws) if debug else INFRA / ".aws-sam" / "build" / "template.yaml"
     one = Environment(aws, "one", template)
     arn = one.stack.outputs["AuthorizerArn"]
     # An HTTP API answers a bad key with 403: facts about payload format 2.0.
@@ -194,6 +196,8 @@ def the_story(aws: Aws, template: pathlib.Path) -> None:
     check("every right was needed", surplus, [])
     check("a right left out or added would be noticed", unnoticed(found), [])
 
+    if not debug:
+        one_function(aws, one)
     restored(aws, one, shops)
 
     # A second environment in the same account.
@@ -319,6 +323,23 @@ def by_hand(aws: Aws, one: Environment, shops: list[Shop], reader: str, key: str
     check("and be deleted", one.call("DELETE", path).status, 204)
 
 
+def one_function(aws: Aws, one: Environment) -> None:
+    """The code of a single function is exchanged by cargo-lambda, and nothing else
+    of it. First another function's code, to see that it is."""
+    functions, name = aws.client("lambda"), one.stack.resources["Whoami"]
+    kept = ("Environment", "Handler", "MemorySize", "Role", "Runtime", "Timeout", "TracingConfig", "Architectures", "LoggingConfig")
+    before = functions.get_function_configuration(FunctionName=name)
+    # Cargo finds itself in its user's home.
+    environment = aws.environment | {"HOME": os.environ["HOME"]}
+    for binary, expected in ("list-service-accounts", 404), ("whoami", 200):
+        command = ["cargo", "lambda", "deploy", "--binary-name", binary, name]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        check("cargo lambda deploy succeeds", (done.returncode, done.stderr if done.returncode else ""), (0, ""))
+        check(f"{binary} runs", one.call("GET", "/iam/v1/whoami").status, expected)
+    after = functions.get_function_configuration(FunctionName=name)
+    check("its configuration is what it was", {key: after.get(key) for key in kept}, {key: before.get(key) for key in kept})
+
+
 def restored(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     """The table as it was, put back. A copy stands in for the point-in-time
     restore that the emulator has not."""
@@ -413,7 +434,7 @@ def main() -> None:
     debug = parser.parse_args().debug
     started = time.monotonic()
     with Aws() as aws:
-        the_story(aws, with_debug_builds(aws) if debug else INFRA / ".aws-sam" / "build" / "template.yaml")
+        the_story(aws, debug)
     check("no process is left", aws.children(), [])
     print(f"\nIt took {time.monotonic() - started:.0f} s.\n{len(passed)} passed, {len(failed)} failed")
     raise SystemExit(1 if failed else 0)
