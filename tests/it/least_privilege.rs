@@ -353,6 +353,15 @@ async fn each_function_may_do_what_it_does_and_no_more() {
         assert_ne!(differences(&without, &seen), Vec::<String>::new(), "without:\n{taken}");
     }
 
+    // The same of the boundary.
+    assert_eq!(boundary_differences(&template, &seen), Vec::<String>::new());
+    for without in without_each_of_the_boundary() {
+        assert_ne!(boundary_differences(&without, &seen), Vec::<String>::new());
+    }
+    let more = TEXT.replacen("- dynamodb:Query\n", "- dynamodb:Query\n              - dynamodb:Scan\n", 1);
+    let more = Template::parse(&more).unwrap();
+    assert_ne!(boundary_differences(&more, &seen), Vec::<String>::new(), "with Scan");
+
     // With any one thing more, something is surplus.
     for (from, to) in [
         ("Action: dynamodb:GetItem", "Action: [dynamodb:GetItem, dynamodb:Scan]"),
@@ -362,6 +371,76 @@ async fn each_function_may_do_what_it_does_and_no_more() {
         let more = Template::parse(&TEXT.replacen(from, to, 1)).unwrap();
         assert_ne!(differences(&more, &seen), Vec::<String>::new(), "with {to}");
     }
+}
+
+/// What Lambda itself does in a function's role: see its managed policies
+/// `AWSLambdaBasicExecutionRole` and `AWSXRayDaemonWriteAccess`.
+const LAMBDA: [(&str, &str); 4] = [
+    ("logs:CreateLogStream", ":log-group:/aws/lambda/${AWS::StackName}/*"),
+    ("logs:PutLogEvents", ":log-group:/aws/lambda/${AWS::StackName}/*"),
+    ("xray:PutTelemetryRecords", "*"),
+    ("xray:PutTraceSegments", "*"),
+];
+
+/// Where the boundary and what was seen differ: all functions together need
+/// each action and each resource of each of its statements.
+fn boundary_differences(template: &Template, seen: &Seen) -> Vec<String> {
+    let resource = |access: &Access| match access.resource {
+        Resource::Table => "Table.Arn",
+        Resource::Index => "${Table.Arn}/index/gsi1",
+        Resource::Secret => "Pepper",
+    };
+    let seen = seen.values().flatten().map(|access| (access.action.as_str(), resource(access)));
+    let needed: BTreeSet<(&str, &str)> = seen.chain(LAMBDA).collect();
+    let statements = template.properties("FunctionBoundary").unwrap()["PolicyDocument"]["Statement"]
+        .as_sequence()
+        .unwrap()
+        .iter()
+        .map(|statement| {
+            assert_eq!(statement["Effect"].as_str(), Some("Allow"), "nothing else is understood here");
+            (texts(&statement["Action"]), targets(&statement["Resource"]))
+        });
+    let statements: Vec<(Vec<String>, Vec<String>)> = statements.collect();
+    let is_at =
+        |given: &String, wanted: &str| given == wanted || (wanted.len() > 1 && given.ends_with(wanted));
+    let permits = |(actions, resources): &(Vec<String>, Vec<String>), (action, resource): (&str, &str)| {
+        actions.iter().any(|own| own == action) && resources.iter().any(|own| is_at(own, resource))
+    };
+    let lacks = needed.iter().filter(|needed| !statements.iter().any(|own| permits(own, **needed)));
+    let mut differences: Vec<String> = lacks.map(|needed| format!("the boundary lacks {needed:?}")).collect();
+    for (actions, resources) in &statements {
+        let by_action = actions.iter().filter(|own| !needed.iter().any(|needed| needed.0 == **own));
+        let by_resource = resources.iter().filter(|own| {
+            !needed.iter().any(|needed| actions.iter().any(|a| a == needed.0) && is_at(own, needed.1))
+        });
+        differences
+            .extend(by_action.chain(by_resource).map(|more| format!("the boundary has a surplus: {more}")));
+    }
+    differences
+}
+
+/// A text, a tagged text, or a list of them.
+fn targets(value: &Yaml) -> Vec<String> {
+    if let Yaml::Tagged(tagged) = value {
+        texts(&tagged.value)
+    } else if let Some(list) = value.as_sequence() {
+        list.iter().flat_map(targets).collect()
+    } else {
+        texts(value)
+    }
+}
+
+/// The template without each statement of the boundary in turn.
+fn without_each_of_the_boundary() -> Vec<Template> {
+    let start = TEXT.find("  FunctionBoundary:\n").unwrap();
+    let end = start + TEXT[start..].find("\n\n").unwrap();
+    let marker = "          - Effect: Allow\n";
+    let starts: Vec<usize> = TEXT[start..end].match_indices(marker).map(|(at, _)| start + at).collect();
+    assert!(starts.len() > 3, "there are some to take away");
+    let ends = starts.iter().skip(1).copied().chain([end + 1]);
+    let without =
+        |(from, to): (&usize, usize)| Template::parse(&format!("{}{}", &TEXT[..*from], &TEXT[to..])).unwrap();
+    starts.iter().zip(ends).map(without).collect()
 }
 
 /// The promises that a reader of the template would look for first.

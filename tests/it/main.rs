@@ -21,6 +21,7 @@ mod create_service_account;
 mod delete_role;
 mod delete_service_account;
 mod exact_policy;
+mod examples;
 mod expiry;
 mod explain;
 mod fail_closed;
