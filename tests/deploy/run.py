@@ -181,6 +181,10 @@ def the_story(aws: Aws, debug: bool) -> None:
     kept = {name: one.stack.resources[name] for name in ("Table", "Pepper", "UserPool", "Api", "Authorizer")}
     events = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"]
     check("every change has its event", len(events), 8)
+    check("all accounts' events name it", one.call("GET", f"/iam/v1/events?account={reader}").json["items"], events)
+    months = one.call("GET", "/iam/v1/events?actor=ada&limit=100").json["items"]
+    own = [event for event in months if event["serviceAccountId"] == reader]
+    check("and the index has those of every account", (own, len(months) > len(own)), (events, True))
     one.deploy(MaxKeyLifetimeDays="30")
     check("an update replaces nothing", {name: one.stack.resources[name] for name in kept}, kept)
     check("it keeps the events", one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"], events)
@@ -426,6 +430,13 @@ def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
         printed[group] = [event["message"] for page in pages for event in page["events"]]
     lines = [line for messages in printed.values() for line in messages]
     check("no credential is in the logs", [line for line in lines if any(secret in line for secret in secrets)], [])
+    audit = [json.loads(line)["event_id"] for line in lines if '"message":"audit"' in line]
+    # All but the one by break-glass, which no function wrote.
+    table = aws.client("dynamodb").get_paginator("scan").paginate(TableName=one.stack.outputs["TableName"])
+    events = [item["sk"]["S"] for page in table for item in page["Items"] if item["pk"]["S"].startswith("EVENTS#")
+              and item["requestId"]["S"] != "break-glass"]
+    audit = [event for event in audit if event in events]
+    check("each event is one line of the log", sorted(audit), sorted(events))
     authorizer = printed[one.stack.resources["AuthorizerLogs"]]
     decisions = [json.loads(line) for line in authorizer if '"message":"decision"' in line]
     reasons = {decision.get("reason") for decision in decisions}

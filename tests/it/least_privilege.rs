@@ -239,7 +239,10 @@ async fn watch(harness: &Harness) -> Seen {
     watch.create(custom.clone(), Some("one")).await;
     let path = account.path();
 
-    for list in ["/iam/v1/service-accounts?role=Custom&enabled=true", &path, &format!("{path}/events")] {
+    let lists = ["/iam/v1/service-accounts?role=Custom&enabled=true", &path, &format!("{path}/events")];
+    let events =
+        ["/iam/v1/events?actor=a&type=key.issued", &format!("/iam/v1/events?account={}", account.id)];
+    for list in lists.into_iter().chain(events) {
         watch.send("ListServiceAccounts", ("GET", list), None, None).await;
     }
 

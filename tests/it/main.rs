@@ -11,6 +11,7 @@
 
 mod admin_tokens;
 mod atomic_events;
+mod audit_log;
 mod authorizer_events;
 mod bad_input;
 mod common_statuses;
@@ -34,6 +35,7 @@ mod key_format;
 mod keyring;
 mod leaks;
 mod least_privilege;
+mod list_all_events;
 mod list_events;
 mod list_roles;
 mod list_service_accounts;

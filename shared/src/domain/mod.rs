@@ -27,5 +27,5 @@ pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};
-pub use time::{Clock, SystemClock};
+pub use time::{Clock, InvalidInstant, SystemClock, parse_instant};
 pub use verifier::{Fingerprint, MIN_PEPPER_LENGTH, Pepper, PepperVersion, Verifier, VerifierEntry};

@@ -169,7 +169,7 @@ impl Store {
     ) -> Result<Page<Account>, StoreError> {
         let mut start = match &page.cursor {
             Some(Cursor::Account { id, name }) => Some(index_position(*id, name)),
-            Some(Cursor::Event(_) | Cursor::Role(_)) | None => None,
+            Some(Cursor::Event(_) | Cursor::AllEvents(_) | Cursor::Role(_)) | None => None,
         };
         let wanted = usize::try_from(page.limit).unwrap_or(0);
         let mut accounts = Vec::new();

@@ -99,6 +99,17 @@ pub(super) fn events_partition(account: AccountId) -> AttributeValue {
     AttributeValue::S(format!("{}{account}", partition::EVENTS))
 }
 
+/// Whether `item` is an audit event.
+pub(super) fn is_event(item: &Key) -> bool {
+    let partition = item.get(PK).and_then(|value| value.as_s().ok());
+    partition.is_some_and(|partition| partition.starts_with(partition::EVENTS))
+}
+
+/// The index's partition of all events of the month of `at` (UTC).
+pub(super) fn month_partition(at: Timestamp) -> AttributeValue {
+    AttributeValue::S(format!("{}{}", partition::EVENTS, at.strftime("%Y-%m")))
+}
+
 /// A retired key's record.
 pub(super) fn retired_key(account: AccountId, id: KeyId) -> Key {
     key(partition::RETIRED, account, id)
