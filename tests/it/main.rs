@@ -58,6 +58,7 @@ mod routes;
 mod sigkill;
 mod stored_hash;
 mod support;
+mod sweep_keys;
 mod template;
 mod uniform_refusals;
 mod update_service_account;

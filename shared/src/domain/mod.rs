@@ -8,6 +8,7 @@ mod idempotency;
 mod ids;
 mod key;
 mod network;
+mod notice;
 mod random;
 mod role;
 mod text;
@@ -24,6 +25,7 @@ pub use key::{
     RetiredReason, Rotation, Secret,
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
+pub use notice::{EXPIRY_NOTICE_DAYS, Notice, NoticeKind, UNUSED_NOTICE_DAYS};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};

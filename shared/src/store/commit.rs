@@ -142,6 +142,25 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
     }
 
+    /// Puts these items, whatever is there: what no rule and no event depends on.
+    ///
+    /// # Errors
+    /// When the table cannot be reached, or others write the same items again
+    /// and again.
+    pub(super) async fn put_all(&self, items: Vec<(Key, Map)>) -> Result<(), StoreError> {
+        let puts = items.into_iter().map(|(key, mut item)| {
+            item.extend(key);
+            let put = Put::builder().table_name(&*self.table).set_item(Some(item));
+            Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+        });
+        let puts = puts.collect::<Result<Vec<_>, StoreError>>()?;
+        let mut backoff = self.backoff();
+        while !matches!(self.commit(puts.clone()).await?, Outcome::Committed) {
+            backoff.pause().await?;
+        }
+        Ok(())
+    }
+
     /// An action that checks that there is no item.
     pub(super) fn check_absent(&self, key: Key) -> Result<TransactWriteItem, StoreError> {
         self.check(key, "attribute_not_exists(#pk)")

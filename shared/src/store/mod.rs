@@ -17,6 +17,7 @@ mod list;
 mod roles;
 mod rotation;
 pub mod schema;
+mod sweep;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub use list::{
 };
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, RoleUser, RoleUsers, Roles};
 pub use rotation::{NewRotation, Rotated};
+pub use sweep::SweepPage;
 
 /// The table. Cheap to clone.
 #[derive(Clone)]

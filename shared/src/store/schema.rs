@@ -42,6 +42,7 @@ pub(super) const ACCOUNT_DELETED: &str = "accountDeleted";
 const ACCOUNT: &str = "ACCOUNT";
 const NAME: &str = "NAME";
 const ROLE: &str = "ROLE";
+const SWEEP: &str = "SWEEP";
 
 /// The prefixes of partitions: one a kind of item, so that IAM's leading-key
 /// conditions can tell them apart.
@@ -59,6 +60,12 @@ pub mod partition {
     pub const NAME: &str = "NAME#";
     /// A custom role.
     pub const ROLE: &str = "ROLE#";
+    /// When an account's keys were used.
+    pub const USAGE: &str = "USAGE#";
+    /// The notices of an account's keys that were given.
+    pub const NOTICE: &str = "NOTICE#";
+    /// Where the sweep of keys stopped.
+    pub const SWEEP: &str = "SWEEP#";
 }
 
 /// An item's primary key.
@@ -130,6 +137,26 @@ pub(super) fn role_key(name: &RoleName) -> Key {
     key(partition::ROLE, name.as_str(), ROLE)
 }
 
+/// When an account's keys were used.
+pub(super) fn usage_partition(account: AccountId) -> AttributeValue {
+    AttributeValue::S(format!("{}{account}", partition::USAGE))
+}
+
+/// That the notice of this id was given.
+pub(super) fn notice_key(account: AccountId, notice: &str) -> Key {
+    key(partition::NOTICE, account, notice)
+}
+
+/// The notices of an account's keys that were given.
+pub(super) fn notices_partition(account: AccountId) -> AttributeValue {
+    AttributeValue::S(format!("{}{account}", partition::NOTICE))
+}
+
+/// Where the sweep of keys stopped.
+pub(super) fn sweep_key() -> Key {
+    key(partition::SWEEP, "keys", SWEEP)
+}
+
 /// The names of attributes.
 #[allow(missing_docs, reason = "they are their names")]
 pub mod attribute {
@@ -151,10 +178,12 @@ pub mod attribute {
     pub const ID: &str = "id";
     pub const KEY: &str = "key";
     pub const KEYS: &str = "keys";
+    pub const LAST_USED_AT: &str = "lastUsedAt";
     pub const NAME: &str = "name";
     pub const OWNER: &str = "owner";
     pub const PEPPER: &str = "pepper";
     pub const PERMISSIONS: &str = "permissions";
+    pub const POSITION: &str = "position";
     pub const REASON: &str = "reason";
     pub const REPLACED_BY: &str = "replacedBy";
     pub const REQUEST_ID: &str = "requestId";
