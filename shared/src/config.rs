@@ -16,6 +16,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::domain::{Clock, Entropy, Environment, OsEntropy, SystemClock};
 use crate::keyring::Keyring;
+use crate::notices::Notices;
 use crate::policy::{BasePaths, BuiltInRoles, PathPrefix};
 use crate::store::Store;
 
@@ -213,6 +214,15 @@ impl Setup {
         let secret = self.variables.text(variable::PEPPER_SECRET)?;
         let config = self.sdk_config("AWS_ENDPOINT_URL_SECRETS_MANAGER");
         Ok(Keyring::connect(&config, secret, Arc::clone(&self.clock)))
+    }
+
+    /// Where notices are published.
+    ///
+    /// # Errors
+    /// When a variable is missing.
+    pub fn notices(&self) -> Result<Notices, ConfigError> {
+        let config = self.sdk_config("AWS_ENDPOINT_URL_EVENTBRIDGE");
+        Ok(Notices::connect(&config, self.environment()?))
     }
 
     /// The environment's label.

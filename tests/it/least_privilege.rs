@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use local::template::{TEXT, Template};
 use serde_json::{Value, json};
 use serde_norway::Value as Yaml;
@@ -31,6 +32,7 @@ enum Resource {
     Table,
     Index,
     Secret,
+    Bus,
 }
 
 /// A statement of the template that allows something.
@@ -90,22 +92,38 @@ fn statement(statement: &Yaml) -> Statement {
     let resource = match serde_norway::to_string(&statement["Resource"]).unwrap() {
         text if text.contains("Pepper") => Resource::Secret,
         text if text.contains("/index/gsi1") => Resource::Index,
+        text if text.contains(":event-bus/default") => Resource::Bus,
         text if text.trim() == "!GetAtt Table.Arn" => Resource::Table,
         other => panic!("what is {other}?"),
+    };
+    // What stands for partitions and attributes on the bus: sources and types.
+    let (partitions, attributes) = if resource == Resource::Bus {
+        (
+            condition("ForAllValues:StringEquals", "events:source"),
+            condition("ForAllValues:StringEquals", "events:detail-type"),
+        )
+    } else {
+        (
+            condition("ForAllValues:StringLike", "dynamodb:LeadingKeys"),
+            condition("ForAllValues:StringEquals", "dynamodb:Attributes"),
+        )
     };
     Statement {
         actions: texts(&statement["Action"]),
         resource,
-        partitions: condition("ForAllValues:StringLike", "dynamodb:LeadingKeys").map(texts),
-        attributes: condition("ForAllValues:StringEquals", "dynamodb:Attributes")
-            .map(|attributes| texts(attributes).into_iter().collect()),
+        partitions: partitions.map(texts),
+        attributes: attributes.map(|attributes| texts(attributes).into_iter().collect()),
         must_select: condition("StringEqualsIfExists", "dynamodb:Select").is_some(),
         must_be_transaction: condition("ForAnyValue:StringEquals", "dynamodb:EnclosingOperation").is_some(),
     }
 }
 
 fn texts(value: &Yaml) -> Vec<String> {
-    let one = |value: &Yaml| value.as_str().unwrap().to_owned();
+    let one = |value: &Yaml| match value {
+        // A `!Sub` of the environment.
+        Yaml::Tagged(tagged) => tagged.value.as_str().unwrap().replace("${Environment}", "local"),
+        value => value.as_str().unwrap().to_owned(),
+    };
     value.as_sequence().map_or_else(|| vec![one(value)], |list| list.iter().map(one).collect())
 }
 
@@ -121,6 +139,7 @@ fn accesses(call: &Call) -> Vec<Access> {
             is_select: false,
             is_transaction: false,
         }],
+        "PutEvents" => body["Entries"].as_array().unwrap().iter().map(published).collect(),
         "GetItem" => vec![access("GetItem", body, &body["Key"], false)],
         "Query" => {
             let partition = json!({ schema::PK: body["ExpressionAttributeValues"][":pk"] });
@@ -128,6 +147,18 @@ fn accesses(call: &Call) -> Vec<Access> {
         }
         "TransactWriteItems" => body["TransactItems"].as_array().unwrap().iter().map(transacted).collect(),
         other => panic!("no function may call {other}"),
+    }
+}
+
+fn published(entry: &Value) -> Access {
+    assert!(entry["EventBusName"].is_null(), "it is the default bus");
+    Access {
+        action: "events:PutEvents".to_owned(),
+        resource: Resource::Bus,
+        partition: entry["Source"].as_str().unwrap().to_owned(),
+        attributes: BTreeSet::from([entry["DetailType"].as_str().unwrap().to_owned()]),
+        is_select: false,
+        is_transaction: false,
     }
 }
 
@@ -239,7 +270,10 @@ async fn watch(harness: &Harness) -> Seen {
     watch.create(custom.clone(), Some("one")).await;
     let path = account.path();
 
-    for list in ["/iam/v1/service-accounts?role=Custom&enabled=true", &path, &format!("{path}/events")] {
+    let lists = ["/iam/v1/service-accounts?role=Custom&enabled=true", &path, &format!("{path}/events")];
+    let events =
+        ["/iam/v1/events?actor=a&type=key.issued", &format!("/iam/v1/events?account={}", account.id)];
+    for list in lists.into_iter().chain(events) {
         watch.send("ListServiceAccounts", ("GET", list), None, None).await;
     }
 
@@ -291,6 +325,20 @@ async fn watch(harness: &Harness) -> Seen {
     for changes in [everything, disable, json!({ "enabled": true })] {
         watch.send("UpdateServiceAccount", ("PATCH", &path), Some(changes), None).await;
     }
+    // One key expires soon, and then nobody has used it for long, and then it is
+    // over.
+    let short = json!({ "name": "s", "role": "Custom", "allowedCidrs": ["::/0"], "expiresInDays": 120 });
+    watch.send("IssueKey", ("POST", &keys), Some(short), None).await;
+    let rotated = json!({ "name": "r" });
+    let rotated = watch.send("IssueKey", ("POST", &keys), Some(rotated), None).await;
+    let rotation = format!("{keys}/{}/rotation", rotated["id"].as_str().unwrap());
+    watch.send("IssueKey", ("POST", &rotation), Some(json!({ "graceSeconds": 60 })), None).await;
+    harness.wire.take_calls();
+    for (days, until) in [(100, Timestamp::MAX), (30, Timestamp::MAX), (0, Timestamp::MIN)] {
+        harness.clock.advance_days(days);
+        harness.system.sweep_keys().sweep(until).await.unwrap();
+    }
+    watch.note("SweepKeys");
     watch
         .send("IssueKey", ("POST", &keys), Some(json!({ "name": "last", "allowedCidrs": ["::/0"] })), None)
         .await;
@@ -463,7 +511,8 @@ fn the_powers_that_matter_are_apart() {
 
     assert_eq!(holders(&|s| s.resource == Resource::Secret), ["Authorizer", "IssueKey"], "the pepper");
     let verifiers = |s: &Statement| reads(s) && on("ACCOUNT#*")(s) && names("verifiers")(s);
-    assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey"], "verifiers");
+    // The last one moves those of expired keys.
+    assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey", "SweepKeys"], "verifiers");
     let widen = |s: &Statement| does("dynamodb:UpdateItem")(s) && names("role")(s);
     assert_eq!(holders(&widen), ["UpdateServiceAccount"], "changing a role");
     let roles =

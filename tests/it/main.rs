@@ -11,6 +11,7 @@
 
 mod admin_tokens;
 mod atomic_events;
+mod audit_log;
 mod authorizer_events;
 mod bad_input;
 mod common_statuses;
@@ -35,6 +36,7 @@ mod key_format;
 mod keyring;
 mod leaks;
 mod least_privilege;
+mod list_all_events;
 mod list_events;
 mod list_roles;
 mod list_service_accounts;
@@ -57,6 +59,7 @@ mod routes;
 mod sigkill;
 mod stored_hash;
 mod support;
+mod sweep_keys;
 mod template;
 mod uniform_refusals;
 mod update_service_account;
