@@ -18,6 +18,7 @@ use crate::domain::{Clock, Entropy, Environment, OsEntropy, SystemClock};
 use crate::keyring::Keyring;
 use crate::notices::Notices;
 use crate::policy::{BasePaths, BuiltInRoles, PathPrefix};
+use crate::secret::SecretReader;
 use crate::store::Store;
 
 /// The names of the variables. The template sets each on just the functions
@@ -50,6 +51,14 @@ pub mod variable {
     pub const IAM_CLIENT_IDS: &str = "KEYWARD_IAM_CLIENT_IDS";
     /// The clients whose tokens are for every other API, separated by commas.
     pub const API_CLIENT_IDS: &str = "KEYWARD_API_CLIENT_IDS";
+    /// Where the IAM API is: a URL without a path.
+    pub const API_URL: &str = "KEYWARD_API_URL";
+    /// Where the console is, as a browser sees it: a URL without a path.
+    pub const CONSOLE_URL: &str = "KEYWARD_CONSOLE_URL";
+    /// The client that the console is, for the issuer.
+    pub const CONSOLE_CLIENT_ID: &str = "KEYWARD_CONSOLE_CLIENT_ID";
+    /// The console's own secret: its name or ARN.
+    pub const CONSOLE_SECRET: &str = "KEYWARD_CONSOLE_SECRET";
     /// The log level. None makes a function say less than `INFO`: metrics and
     /// alarms are made of its lines.
     pub const LOG_LEVEL: &str = "KEYWARD_LOG_LEVEL";
@@ -223,6 +232,16 @@ impl Setup {
     pub fn notices(&self) -> Result<Notices, ConfigError> {
         let config = self.sdk_config("AWS_ENDPOINT_URL_EVENTBRIDGE");
         Ok(Notices::connect(&config, self.environment()?))
+    }
+
+    /// The reader of the secret that the variable `name` names.
+    ///
+    /// # Errors
+    /// When the variable is missing.
+    pub fn secret(&self, name: &'static str) -> Result<SecretReader, ConfigError> {
+        let secret = self.variables.text(name)?;
+        let config = self.sdk_config("AWS_ENDPOINT_URL_SECRETS_MANAGER");
+        Ok(SecretReader::connect(&config, secret))
     }
 
     /// The environment's label.

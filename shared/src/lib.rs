@@ -6,6 +6,7 @@
 //! - [`http`]: the only place that names `lambda_http`.
 //! - [`keyring`]: the peppers that turn a key into its stored verifier.
 //! - [`notices`]: what is published on `EventBridge`.
+//! - [`secret`]: a secret that one function alone reads.
 //! - [`config`]: the only reader of the environment.
 //! - [`telemetry`]: structured logs.
 
@@ -15,5 +16,6 @@ pub mod http;
 pub mod keyring;
 pub mod notices;
 pub mod policy;
+pub mod secret;
 pub mod store;
 pub mod telemetry;

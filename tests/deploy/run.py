@@ -129,6 +129,13 @@ def the_story(aws: Aws, debug: bool) -> None:
     check("no route is greedy, and no function has a URL", (greedy, "AWS::Lambda::Url" in one.stack.types), ([], False))
     check("with a token for other APIs: 403", one.call("GET", ACCOUNTS, token=one.api_token).status, 403)
 
+    # The console stands on an API of its own, and lets nobody in yet.
+    console = one.stack.resources["ConsoleApi"]
+    answer = aws.call(console, "GET", "/accounts/new")
+    told = (answer.status, answer.headers.get("location"), answer.headers.get("cache-control"))
+    check("the console sends a stranger to sign in", told, (303, "/sign-in?back=%2Faccounts%2Fnew", "no-store"))
+    check("it takes no form from elsewhere", aws.call(console, "POST", "/accounts").status, 403)
+
     # Create, issue, call.
     reader = one.create("nightly-batch", "ServiceAccountReader")
     key_id, key = one.issue(reader, expiresInDays=30)

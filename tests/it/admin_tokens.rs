@@ -183,7 +183,7 @@ async fn every_claim_is_judged() {
         ("client_id", json!("keyward-api "), refused("unknown")),
         ("client_id", json!("KEYWARD-API"), refused("unknown")),
         ("client_id", json!("another-client"), refused("unknown")),
-        ("client_id", json!("keyward-api,keyward-console"), refused("unknown")),
+        ("client_id", json!("keyward-api,keyward-iam"), refused("unknown")),
         ("client_id", json!([API_CLIENT]), refused("unknown")),
         ("client_id", json!(""), refused("unknown")),
         ("client_id", gone.clone(), refused("unknown")),

@@ -31,7 +31,8 @@ struct Access {
 enum Resource {
     Table,
     Index,
-    Secret,
+    Pepper,
+    ConsoleSecret,
     Bus,
 }
 
@@ -80,7 +81,7 @@ fn statements(template: &Template) -> BTreeMap<String, Vec<Statement>> {
     functions
         .map(|(name, properties)| {
             let policies = properties["Policies"].as_sequence().expect("every function has its policies");
-            let statements = policies.iter().flat_map(|policy| policy["Statement"].as_sequence().unwrap());
+            let statements = policies.iter().filter_map(|policy| policy["Statement"].as_sequence()).flatten();
             (name.to_owned(), statements.map(statement).collect())
         })
         .collect()
@@ -90,7 +91,8 @@ fn statement(statement: &Yaml) -> Statement {
     assert_eq!(statement["Effect"].as_str(), Some("Allow"), "nothing else is understood here");
     let condition = |operator: &str, key: &str| statement["Condition"][operator].get(key);
     let resource = match serde_norway::to_string(&statement["Resource"]).unwrap() {
-        text if text.contains("Pepper") => Resource::Secret,
+        text if text.contains("Pepper") => Resource::Pepper,
+        text if text.trim() == "!Ref ConsoleSecret" => Resource::ConsoleSecret,
         text if text.contains("/index/gsi1") => Resource::Index,
         text if text.contains(":event-bus/default") => Resource::Bus,
         text if text.trim() == "!GetAtt Table.Arn" => Resource::Table,
@@ -133,7 +135,11 @@ fn accesses(call: &Call) -> Vec<Access> {
     match call.operation.as_str() {
         "GetSecretValue" => vec![Access {
             action: "secretsmanager:GetSecretValue".to_owned(),
-            resource: Resource::Secret,
+            resource: match body["SecretId"].as_str() {
+                Some("keyward-pepper") => Resource::Pepper,
+                Some("keyward-console") => Resource::ConsoleSecret,
+                other => panic!("no function may read the secret {other:?}"),
+            },
             partition: String::new(),
             attributes: BTreeSet::new(),
             is_select: false,
@@ -256,6 +262,16 @@ impl Watch<'_> {
     }
 }
 
+/// Has somebody sign in to the console.
+async fn watch_console(harness: &Harness) -> BTreeSet<Access> {
+    harness.wire.take_calls();
+    crate::support::browser::Browser::signed_in(harness).await.get("/").await.expect(200);
+    // What the API's functions call for it is theirs.
+    let calls = harness.wire.take_calls();
+    let own = calls.iter().filter(|call| call.body["SecretId"] == "keyward-console");
+    own.flat_map(accesses).collect()
+}
+
 /// Calls each function in every way that makes it ask for something else.
 async fn watch(harness: &Harness) -> Seen {
     let mut watch = Watch { harness, seen: Seen::new() };
@@ -362,6 +378,8 @@ async fn watch(harness: &Harness) -> Seen {
     let gone = json!({ "permissions": [] });
     watch.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(gone), None).await;
     watch.create(custom, Some("one")).await;
+
+    watch.seen.insert("Console".to_owned(), watch_console(harness).await);
     watch.seen
 }
 
@@ -436,7 +454,9 @@ fn boundary_differences(template: &Template, seen: &Seen) -> Vec<String> {
     let resource = |access: &Access| match access.resource {
         Resource::Table => "Table.Arn",
         Resource::Index => "${Table.Arn}/index/gsi1",
-        Resource::Secret => "Pepper",
+        Resource::Pepper => "Pepper",
+        Resource::ConsoleSecret => "ConsoleSecret",
+        Resource::Bus => ":event-bus/default",
     };
     let seen = seen.values().flatten().map(|access| (access.action.as_str(), resource(access)));
     let needed: BTreeSet<(&str, &str)> = seen.chain(LAMBDA).collect();
@@ -509,7 +529,9 @@ fn the_powers_that_matter_are_apart() {
     let does =
         |action: &'static str| move |statement: &Statement| statement.actions.iter().any(|own| own == action);
 
-    assert_eq!(holders(&|s| s.resource == Resource::Secret), ["Authorizer", "IssueKey"], "the pepper");
+    assert_eq!(holders(&|s| s.resource == Resource::Pepper), ["Authorizer", "IssueKey"], "the pepper");
+    assert_eq!(holders(&|s| s.resource == Resource::ConsoleSecret), ["Console"], "the console's secret");
+    assert_eq!(statements["Console"].len(), 1, "the console has no other right");
     let verifiers = |s: &Statement| reads(s) && on("ACCOUNT#*")(s) && names("verifiers")(s);
     // The last one moves those of expired keys.
     assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey", "SweepKeys"], "verifiers");

@@ -18,6 +18,7 @@ mod common_statuses;
 mod concurrent_admins;
 mod concurrent_roles;
 mod consistent_read;
+mod console;
 mod create_service_account;
 mod delete_role;
 mod delete_service_account;

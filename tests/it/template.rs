@@ -20,7 +20,7 @@ const PEPPER: &str = r#"      GenerateSecretString:
 /// What breaks a rule in the template `text`.
 type Rule = fn(text: &str) -> Vec<String>;
 
-const RULES: [Rule; 8] = [names, kept, pepper, authorizer, routes, doors, admins, bounded];
+const RULES: [Rule; 9] = [names, kept, pepper, authorizer, routes, doors, admins, bounded, console];
 
 fn parse(text: &str) -> (Template, Value) {
     (Template::parse(text).unwrap(), serde_norway::from_str(text).unwrap())
@@ -112,7 +112,8 @@ fn kept(text: &str) -> Vec<String> {
 
 /// CloudFormation generates the secret anew when the block changes in any way.
 fn pepper(text: &str) -> Vec<String> {
-    let is_frozen = text.matches(PEPPER).count() == 1 && text.matches("GenerateSecretString:").count() == 1;
+    // The other one is the console's, which may be made anew at any time.
+    let is_frozen = text.matches(PEPPER).count() == 1 && text.matches("GenerateSecretString:").count() == 2;
     if is_frozen {
         Vec::new()
     } else {
@@ -157,7 +158,7 @@ fn routes(text: &str) -> Vec<String> {
     problems
 }
 
-/// There is no way to a function beside the API's routes.
+/// There is no way to a function beside the API's routes, and one to the console.
 fn doors(text: &str) -> Vec<String> {
     let (template, whole) = parse(text);
     let mut problems = Vec::new();
@@ -175,6 +176,10 @@ fn doors(text: &str) -> Vec<String> {
     }
     for (name, resource) in get(&whole, "Resources").as_mapping().unwrap() {
         let kind = get(resource, "Type").as_str().unwrap();
+        if ["ConsolePermission", "ConsoleRoute"].contains(&name.as_str().unwrap()) {
+            // What they say: `console`.
+            continue;
+        }
         if ["AWS::Lambda::Url", "AWS::Lambda::Permission", "AWS::Serverless::Api", "AWS::ApiGatewayV2::Route"]
             .contains(&kind)
         {
@@ -213,6 +218,32 @@ fn bounded(text: &str) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The console is reached on an API of its own, and is a client that nobody can
+/// pass for.
+fn console(text: &str) -> Vec<String> {
+    let (_, template) = parse(text);
+    expect_all(
+        &template,
+        &[
+            ("Resources.ConsoleRoute.Properties.ApiId", "!Ref ConsoleApi"),
+            ("Resources.ConsoleRoute.Properties.Target", "!Sub \"integrations/${ConsoleIntegration}\""),
+            ("Resources.ConsoleIntegration.Properties.ApiId", "!Ref ConsoleApi"),
+            ("Resources.ConsoleIntegration.Properties.IntegrationUri", "!GetAtt Console.Arn"),
+            ("Resources.ConsolePermission.Properties.FunctionName", "!Ref Console"),
+            ("Resources.ConsolePermission.Properties.Principal", "apigateway.amazonaws.com"),
+            (
+                "Resources.ConsolePermission.Properties.SourceArn",
+                "!Sub \"arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${ConsoleApi}/*\"",
+            ),
+            ("Resources.Console.Properties.Events", "null"),
+            ("Resources.ConsoleClient.Properties.GenerateSecret", "true"),
+            ("Resources.ConsoleClient.Properties.AllowedOAuthFlows", "[code]"),
+            ("Resources.ConsoleClient.Properties.AllowedOAuthScopes", "[openid]"),
+            ("Resources.ConsoleClient.Properties.ExplicitAuthFlows", "[ALLOW_REFRESH_TOKEN_AUTH]"),
+        ],
+    )
 }
 
 #[test]
@@ -298,6 +329,18 @@ fn a_violation_of_any_rule_is_reported() {
             "  WhoamiLogs:\n    Type: AWS::Logs::LogGroup",
             "  WhoamiLogs:\n    Type: AWS::Lambda::Url",
             "WhoamiLogs is a",
+        ),
+        ("AllowedOAuthFlows: [code]", "AllowedOAuthFlows: [implicit]", "AllowedOAuthFlows is"),
+        ("GenerateSecret: true", "GenerateSecret: false", "GenerateSecret is"),
+        (
+            "{ ApiId: !Ref ConsoleApi, RouteKey",
+            "{ ApiId: !Ref Api, RouteKey",
+            "ConsoleRoute.Properties.ApiId is",
+        ),
+        (
+            "      FunctionName: !Ref Console\n",
+            "      FunctionName: !Ref IssueKey\n",
+            "ConsolePermission.Properties.FunctionName is",
         ),
     ];
     for (from, to, expected) in violations {

@@ -2,6 +2,7 @@
 //! would.
 
 use authorizer::Authorizer;
+use console::Console;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Setup};
 use shared::http::{Operation, answer};
@@ -82,11 +83,11 @@ macro_rules! with_operation {
 /// # Errors
 /// When a variable that it needs is missing or not acceptable.
 pub fn make(function: &str, setup: &Setup) -> Result<(), ConfigError> {
-    if function == "Authorizer" {
-        return Authorizer::new(setup).map(drop);
-    }
-    if function == "SweepKeys" {
-        return SweepKeys::new(setup).map(drop);
+    match function {
+        "Authorizer" => return Authorizer::new(setup).map(drop),
+        "Console" => return Console::new(setup).map(drop),
+        "SweepKeys" => return SweepKeys::new(setup).map(drop),
+        _ => {}
     }
     with_operation!(function, O => O::new(setup).map(drop))
 }

@@ -26,7 +26,7 @@ pub use api::{Account, Key, Reply, RequestBuilder};
 pub use clock::TestClock;
 pub use entropy::{BreakableEntropy, FailingEntropy, SeededEntropy};
 pub use events::{Shape, Verdict};
-pub use harness::{Builder, Harness};
+pub use harness::{Builder, Harness, sign};
 pub use invoke::{Event, make};
 pub use logs::Logs;
 pub use table::{Item, Table};

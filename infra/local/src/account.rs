@@ -75,8 +75,26 @@ pub(crate) fn write_private(path: &Path, value: &impl Serialize) -> Result<(), S
     write().map_err(|cause| StartError::Data { path: path.to_owned(), cause })
 }
 
+/// The console's secret: who it is to the issuer, and its cookies' key. New at
+/// each start, as the issuer's key is.
+pub(crate) struct ConsoleSecret {
+    pub(crate) client_secret: String,
+    cookie_key: String,
+}
+
+impl ConsoleSecret {
+    pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        Ok(Self { client_secret: text(entropy, 40)?, cookie_key: text(entropy, 64)? })
+    }
+
+    /// The secret's value.
+    pub(crate) fn value(&self) -> String {
+        serde_json::json!({ "clientSecret": self.client_secret, "cookieKey": self.cookie_key }).to_string()
+    }
+}
+
 /// `length` letters and digits.
-fn text(entropy: &dyn Entropy, length: usize) -> Result<String, EntropyError> {
+pub(crate) fn text(entropy: &dyn Entropy, length: usize) -> Result<String, EntropyError> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnopqrstuvwxyz2345678";
     let mut bytes = vec![0; length];
     entropy.fill(&mut bytes)?;

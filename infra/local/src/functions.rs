@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use authorizer::Authorizer;
+use console::Console;
 use futures::future::BoxFuture;
 use lambda_http::{Body, Request, Response};
 use shared::config::{ConfigError, Setup, Variables};
@@ -20,6 +21,8 @@ pub(crate) type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response<Bod
 pub(crate) struct Functions {
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) sweep_keys: Arc<SweepKeys>,
+    /// It has an API of its own, and answers HTTP itself.
+    pub(crate) console: Arc<Console>,
     handlers: HashMap<String, Handler>,
 }
 
@@ -27,7 +30,7 @@ impl Functions {
     /// Makes each with just the variables that the template gives it, out of
     /// `values`: a function that reads another one does not start here either.
     pub(crate) fn new(template: &Template, setup: &Setup, values: &Variables) -> Result<Self, StartError> {
-        let (mut authorizer, mut sweep_keys) = (None, None);
+        let (mut authorizer, mut console, mut sweep_keys) = (None, None, None);
         let mut handlers = HashMap::new();
         for function in template.functions() {
             let setup = Setup { variables: variables(&function.variables, setup, values)?, ..setup.clone() };
@@ -38,6 +41,10 @@ impl Functions {
                 }
                 "SweepKeys" => {
                     sweep_keys = Some(Arc::new(SweepKeys::new(&setup)?));
+                    continue;
+                }
+                "Console" => {
+                    console = Some(Arc::new(Console::new(&setup)?));
                     continue;
                 }
                 "CreateServiceAccount" => handler::<create_service_account::CreateServiceAccount>(&setup)?,
@@ -57,8 +64,9 @@ impl Functions {
         }
         let missing = |name: &str| StartError::Template(format!("it has no {name}"));
         let authorizer = authorizer.ok_or_else(|| missing("Authorizer"))?;
+        let console = console.ok_or_else(|| missing("Console"))?;
         let sweep_keys = sweep_keys.ok_or_else(|| missing("SweepKeys"))?;
-        Ok(Self { authorizer, sweep_keys, handlers })
+        Ok(Self { authorizer, sweep_keys, console, handlers })
     }
 
     /// What the function `name` is made from.

@@ -1,8 +1,11 @@
-//! An OpenID Connect issuer with one admin.
+//! An OpenID Connect issuer with one admin, and one person who is none.
 //!
-//! It signs access tokens in the form that Cognito gives them, for two clients:
-//! one for the IAM API and one for every other API. A fresh token can be had
-//! with the admin's password (RFC 6749, section 4.3).
+//! It signs access tokens in the form that Cognito gives them, for three
+//! clients: one for the IAM API, one for every other API, and the console. For
+//! the first two a fresh token can be had with the admin's password (RFC 6749,
+//! section 4.3); the console signs people in on a page ([`sign_in`]).
+
+mod sign_in;
 
 use std::sync::Arc;
 
@@ -10,13 +13,13 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use axum::extract::{Form, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::domain::Clock;
 
@@ -24,9 +27,14 @@ use crate::StartError;
 use crate::account::ADMIN_EMAIL;
 
 /// The client whose tokens are for the IAM API alone.
-pub const IAM_CLIENT: &str = "keyward-console";
+pub const IAM_CLIENT: &str = "keyward-iam";
 /// The client whose tokens are for every other API.
 pub const API_CLIENT: &str = "keyward-api";
+/// The console, whose tokens are for the IAM API alone too.
+pub const CONSOLE_CLIENT: &str = "keyward-console";
+/// Somebody who can sign in and is no admin user, with the admin's password: to
+/// see what the console says to them.
+pub const VISITOR_EMAIL: &str = "visitor@keyward.local";
 /// The group of admin users.
 pub const ADMIN_GROUP: &str = "keyward-admins";
 /// The claim that lists groups.
@@ -37,6 +45,17 @@ pub const ADMIN_SUB: &str = "5c9d3b1e-7f42-4a86-9b0d-2e6f8a1c4d70";
 const KEY_ID: &str = "local-1";
 /// How long a token counts, in seconds.
 pub const TOKEN_LIFETIME_SECONDS: i64 = 3600;
+
+/// Somebody who can sign in.
+struct Person {
+    sub: &'static str,
+    email: &'static str,
+    groups: &'static [&'static str],
+}
+
+const ADMIN: Person = Person { sub: ADMIN_SUB, email: ADMIN_EMAIL, groups: &[ADMIN_GROUP] };
+const VISITOR: Person =
+    Person { sub: "0b7f4a52-3d1c-4e69-8a57-91c2d4e6f803", email: VISITOR_EMAIL, groups: &[] };
 
 /// The issuer's key.
 pub struct SigningKey(KeyPair);
@@ -83,13 +102,36 @@ pub struct Issuer {
     key: Arc<SigningKey>,
     clock: Arc<dyn Clock>,
     password: String,
+    console: Arc<ConsoleClient>,
+}
+
+/// What the issuer knows of the console.
+pub(crate) struct ConsoleClient {
+    /// What it shows when it exchanges a code.
+    secret: String,
+    /// The one address that people are sent back to.
+    redirect_uri: String,
+    /// Codes that were not exchanged yet.
+    codes: sign_in::Codes,
+}
+
+impl ConsoleClient {
+    /// The console at the origin `url`.
+    pub(crate) fn new(url: &str, secret: String) -> Self {
+        Self { secret, redirect_uri: format!("{url}/callback"), codes: sign_in::Codes::default() }
+    }
 }
 
 impl Issuer {
     /// The issuer at `url` whose admin has `password`.
-    #[must_use]
-    pub fn new(url: String, key: Arc<SigningKey>, clock: Arc<dyn Clock>, password: String) -> Self {
-        Self { url, key, clock, password }
+    pub(crate) fn new(
+        url: String,
+        key: Arc<SigningKey>,
+        clock: Arc<dyn Clock>,
+        password: String,
+        console: ConsoleClient,
+    ) -> Self {
+        Self { url, key, clock, password, console: Arc::new(console) }
     }
 
     /// Its URL.
@@ -113,16 +155,20 @@ impl Issuer {
     /// The claims of a token of the admin for `client`, from now on.
     #[must_use]
     pub fn claims(&self, client: &str) -> Value {
+        self.claims_of(&ADMIN, client)
+    }
+
+    fn claims_of(&self, person: &Person, client: &str) -> Value {
         let now = self.clock.now().as_second();
         json!({
             "iss": self.url,
-            "sub": ADMIN_SUB,
-            "username": ADMIN_EMAIL,
-            "email": ADMIN_EMAIL,
+            "sub": person.sub,
+            "username": person.email,
+            "email": person.email,
             "client_id": client,
             "token_use": "access",
             "scope": "openid",
-            GROUPS_CLAIM: [ADMIN_GROUP],
+            GROUPS_CLAIM: person.groups,
             "iat": now,
             "exp": now + TOKEN_LIFETIME_SECONDS,
         })
@@ -144,6 +190,7 @@ impl Issuer {
                 "/.well-known/jwks.json",
                 get(|State(issuer): State<Self>| async move { Json(issuer.key.jwks()) }),
             )
+            .route("/authorize", get(sign_in::page).post(sign_in::submit))
             .route("/token", post(token))
             .with_state(self)
     }
@@ -153,38 +200,72 @@ async fn configuration(State(issuer): State<Issuer>) -> Json<Value> {
     Json(json!({
         "issuer": issuer.url,
         "jwks_uri": issuer.jwks_uri(),
+        "authorization_endpoint": format!("{}/authorize", issuer.url),
         "token_endpoint": format!("{}/token", issuer.url),
-        "grant_types_supported": ["password"],
-        "token_endpoint_auth_methods_supported": ["none"],
+        "response_types_supported": ["code"],
+        "grant_types_supported": ["authorization_code", "password"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "none"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "subject_types_supported": ["public"],
     }))
 }
 
-#[derive(Deserialize)]
+/// A request to the token endpoint: the members of either grant.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct TokenRequest {
     grant_type: String,
     client_id: String,
     username: String,
     password: String,
+    code: String,
+    code_verifier: String,
+    redirect_uri: String,
 }
 
-async fn token(State(issuer): State<Issuer>, Form(request): Form<TokenRequest>) -> Response {
-    let refuse = |error: &str| (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response();
-    if request.grant_type != "password" {
-        return refuse("unsupported_grant_type");
+async fn token(
+    State(issuer): State<Issuer>,
+    headers: HeaderMap,
+    Form(request): Form<TokenRequest>,
+) -> Response {
+    let granted = match request.grant_type.as_str() {
+        "password" => by_password(&issuer, &request),
+        "authorization_code" => sign_in::by_code(&issuer, &headers, &request),
+        _ => Err("unsupported_grant_type"),
+    };
+    match granted {
+        Ok(Ok(tokens)) => ([(header::CACHE_CONTROL, "no-store")], Json(tokens)).into_response(),
+        Ok(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response(),
     }
+}
+
+/// What a grant gives (RFC 6749, section 5.1).
+#[derive(Serialize)]
+struct Tokens {
+    access_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
+    token_type: &'static str,
+    expires_in: i64,
+}
+
+impl Tokens {
+    fn new(access_token: String, id_token: Option<String>) -> Self {
+        Self { access_token, id_token, token_type: "Bearer", expires_in: TOKEN_LIFETIME_SECONDS }
+    }
+}
+
+/// The tokens of a grant, or the error's name (RFC 6749, section 5.2).
+type Granted = Result<Result<Tokens, StartError>, &'static str>;
+
+fn by_password(issuer: &Issuer, request: &TokenRequest) -> Granted {
     if ![IAM_CLIENT, API_CLIENT].contains(&request.client_id.as_str()) {
-        return refuse("invalid_client");
+        return Err("invalid_client");
     }
     if request.username != ADMIN_EMAIL || request.password != issuer.password {
-        return refuse("invalid_grant");
+        return Err("invalid_grant");
     }
-    match issuer.token(&request.client_id) {
-        Ok(token) => {
-            let body = json!({ "access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME_SECONDS });
-            ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    Ok(issuer.token(&request.client_id).map(|token| Tokens::new(token, None)))
 }

@@ -3,7 +3,7 @@
 //! The functions are the very ones that are deployed. Around them stand the
 //! parts that AWS provides: a [`gateway`] that reads routes, authorizers and
 //! variables from `infra/template.yaml`, `DynamoDB` by dynoxide ([`database`]),
-//! the part of Secrets Manager that the keyring calls ([`secrets`]), the part of
+//! the part of Secrets Manager that the functions call ([`secrets`]), the part of
 //! `EventBridge` that the daily sweep calls ([`notices`]), and an OpenID Connect
 //! [`issuer`] with one admin.
 
@@ -19,9 +19,9 @@ pub mod openapi;
 pub mod options;
 mod secrets;
 mod server;
-mod start_page;
 mod system;
 pub mod template;
+mod welcome;
 
 pub use database::client as dynamodb_client;
 pub use error::StartError;

@@ -21,7 +21,7 @@ pub struct Options {
     /// The API's port; 0 picks a free one.
     #[arg(long, value_name = "N", default_value_t = 8080)]
     pub port: u16,
-    /// The start page's port; 0 picks a free one.
+    /// The console's port; 0 picks a free one.
     #[arg(long, value_name = "N", default_value_t = 8081)]
     pub console_port: u16,
     /// The local OpenID Connect issuer's port; 0 picks a free one.

@@ -10,16 +10,18 @@ use sweep_keys::SweepKeys;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::account::{ADMIN_EMAIL, LocalAccount, write_private};
+use crate::account::{ADMIN_EMAIL, ConsoleSecret, LocalAccount, write_private};
 use crate::backend::Backend;
 use crate::database::{self, DataFolder};
 use crate::functions::Functions;
 use crate::gateway::Gateway;
-use crate::issuer::{ADMIN_GROUP, API_CLIENT, GROUPS_CLAIM, IAM_CLIENT, Issuer, SigningKey};
+use crate::issuer::{
+    ADMIN_GROUP, API_CLIENT, CONSOLE_CLIENT, ConsoleClient, GROUPS_CLAIM, IAM_CLIENT, Issuer, SigningKey,
+};
 use crate::options::Options;
 use crate::server::{self, Stop};
-use crate::start_page::{self, Places};
 use crate::template::Template;
+use crate::welcome::{self, Places};
 use crate::{StartError, notices, secrets};
 
 /// The file's name in the data folder.
@@ -60,7 +62,7 @@ impl Default for Parts {
 pub struct LocalJson {
     /// The API's URL.
     pub api: String,
-    /// The start page's URL.
+    /// The console's URL.
     pub console: String,
     /// The issuer's URL.
     pub issuer: String,
@@ -118,8 +120,8 @@ impl System {
         let data = DataFolder::open(&options.data)?;
         // The ports first: a port in use must not leave a database behind.
         let (api_listener, api) = server::bind(options.host, options.port, "the API", "--port").await?;
-        let (console_listener, console) =
-            server::bind(options.host, options.console_port, "the start page", "--console-port").await?;
+        let (console_listener, console_address) =
+            server::bind(options.host, options.console_port, "the console", "--console-port").await?;
         let (issuer_listener, issuer_address) =
             server::bind(options.host, options.issuer_port, "the issuer", "--issuer-port").await?;
         let account = if options.memory {
@@ -127,6 +129,7 @@ impl System {
         } else {
             LocalAccount::load(&data.path, &OsEntropy)?
         };
+        let console_secret = ConsoleSecret::generate(&OsEntropy)?;
         let (stop, told) = Stop::channel();
         let mut tasks = Vec::new();
 
@@ -141,7 +144,11 @@ impl System {
         let secret = Arc::new(Mutex::new(account.keyring()));
         let (secrets_listener, secrets_address) =
             server::bind(options.host, 0, "the secrets", "--host").await?;
-        tasks.push(server::serve(secrets_listener, secrets::router(Arc::clone(&secret)), told.clone()));
+        tasks.push(server::serve(
+            secrets_listener,
+            secrets::router(Arc::clone(&secret), console_secret.value()),
+            told.clone(),
+        ));
 
         let published = notices::Published::default();
         let (notices_listener, notices_address) =
@@ -149,9 +156,16 @@ impl System {
         tasks.push(server::serve(notices_listener, notices::router(Arc::clone(&published)), told.clone()));
 
         let signing_key = parts.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?;
-        let issuer_url = format!("http://{issuer_address}");
-        let issuer =
-            Issuer::new(issuer_url, signing_key, Arc::clone(&parts.clock), account.admin_password.clone());
+        let (api_url, console_url) = (format!("http://{api}"), format!("http://{console_address}"));
+        // A test may say that the console is elsewhere, such as behind TLS.
+        let other = parts.variables.iter().find(|(name, _)| *name == variable::CONSOLE_URL);
+        let issuer = Issuer::new(
+            format!("http://{issuer_address}"),
+            signing_key,
+            Arc::clone(&parts.clock),
+            account.admin_password.clone(),
+            ConsoleClient::new(other.map_or(&console_url, |(_, url)| url), console_secret.client_secret),
+        );
         tasks.push(server::serve(issuer_listener, issuer.clone().router(), told.clone()));
 
         let setup = Setup {
@@ -165,47 +179,28 @@ impl System {
             http_client: parts.http_client,
         };
         database::create_table(&dynamodb, &template, &table).await?;
-        let values = values(options, &table, &issuer, parts.variables);
+        let mut own =
+            vec![(variable::API_URL, api_url.clone()), (variable::CONSOLE_URL, console_url.clone())];
+        own.extend(parts.variables);
+        let values = values(options, &table, &issuer, own);
         let functions = Functions::new(&template, &setup, &values)?;
         let authorizer = Arc::clone(&functions.authorizer);
         let sweep_keys = Arc::clone(&functions.sweep_keys);
+        let console = Arc::clone(&functions.console);
         let gateway = Gateway { routes: template.routes()?, functions, backend, clock: parts.clock };
         tasks.push(server::serve(api_listener, gateway.router(), told.clone()));
 
-        let facts = LocalJson {
-            api: format!("http://{api}"),
-            console: format!("http://{console}"),
-            issuer: issuer.url().to_owned(),
-            admin_token: issuer.token(IAM_CLIENT)?,
-            admin_api_token: issuer.token(API_CLIENT)?,
-            admin_email: ADMIN_EMAIL.to_owned(),
-            admin_password: account.admin_password,
-        };
+        let facts = facts((api_url, console_url), &issuer, account.admin_password)?;
         let local_json = data.path.join(LOCAL_JSON);
         write_private(&local_json, &facts)?;
-        let kept = if options.memory {
-            "Nothing is kept: all of it is in memory.".to_owned()
-        } else {
-            format!("What is created is kept in {}.", data.path.display())
-        };
+        let kept = kept(options, &data);
         let places = Places {
-            api: &facts.api,
-            console: &facts.console,
-            issuer: &facts.issuer,
             local_json: &local_json.display().to_string(),
             kept: &kept,
             backend: options.upstream.as_deref().unwrap_or("an echo"),
         };
-        let page = start_page::places(&places);
-        let steps = start_page::first_steps(
-            &places,
-            &facts.admin_email,
-            &facts.admin_password,
-            &facts.admin_token,
-            &facts.admin_api_token,
-        );
-        let welcome = format!("{page}{steps}");
-        tasks.push(server::serve(console_listener, start_page::router(page), told));
+        let welcome = welcome::text(&places, &facts);
+        tasks.push(server::serve(console_listener, console.router(), told));
         Ok(Self {
             facts,
             welcome,
@@ -291,6 +286,32 @@ impl System {
     }
 }
 
+/// What scripts are told of the API and the console at these URLs.
+fn facts(
+    (api, console): (String, String),
+    issuer: &Issuer,
+    admin_password: String,
+) -> Result<LocalJson, StartError> {
+    Ok(LocalJson {
+        api,
+        console,
+        issuer: issuer.url().to_owned(),
+        admin_token: issuer.token(IAM_CLIENT)?,
+        admin_api_token: issuer.token(API_CLIENT)?,
+        admin_email: ADMIN_EMAIL.to_owned(),
+        admin_password,
+    })
+}
+
+/// Whether and where what is created is kept.
+fn kept(options: &Options, data: &DataFolder) -> String {
+    if options.memory {
+        "Nothing is kept: all of it is in memory.".to_owned()
+    } else {
+        format!("What is created is kept in {}.", data.path.display())
+    }
+}
+
 /// What Lambda sets on every function.
 fn lambda_variables(endpoints: [(&str, &str); 3]) -> Variables {
     let lambda =
@@ -312,7 +333,9 @@ fn values(options: &Options, table: &str, issuer: &Issuer, others: Vec<(&'static
         (variable::OIDC_JWKS_URI, issuer.jwks_uri()),
         (variable::OIDC_GROUPS_CLAIM, GROUPS_CLAIM.to_owned()),
         (variable::ADMIN_GROUP, ADMIN_GROUP.to_owned()),
-        (variable::IAM_CLIENT_IDS, IAM_CLIENT.to_owned()),
+        (variable::IAM_CLIENT_IDS, format!("{CONSOLE_CLIENT},{IAM_CLIENT}")),
+        (variable::CONSOLE_CLIENT_ID, CONSOLE_CLIENT.to_owned()),
+        (variable::CONSOLE_SECRET, secrets::CONSOLE_SECRET_ID.to_owned()),
         (variable::API_CLIENT_IDS, API_CLIENT.to_owned()),
     ];
     values.extend(others);

@@ -23,7 +23,7 @@ impl PrincipalType {
 }
 
 /// A person who changes something, as audit events name them.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
 pub struct Actor {
     /// The token's `sub`.
     pub id: String,

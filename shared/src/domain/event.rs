@@ -71,7 +71,7 @@ pub enum Subject {
 }
 
 /// What one field was, and what it became.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
 pub struct FieldChange {
     /// The field's name in the API.
     pub field: String,

@@ -11,7 +11,7 @@ use crate::keyring::KeyringError;
 use crate::store::{RoleUser, RoleUsers, StoreError};
 
 /// What is wrong with one field of a request's body.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
 pub struct FieldError {
     /// Which field: a JSON pointer (RFC 6901).
     pub pointer: String,

@@ -23,7 +23,8 @@ use crate::telemetry;
 pub use caller::{Admin, FromCaller, context};
 pub use failure::{Failure, FieldError, Problem, RoleUse};
 pub use fields::Fields;
-pub use lambda_http::Error;
+/// Runs a service of HTTP itself as this Lambda function: for the console.
+pub use lambda_http::{Error, run};
 pub use reply::Reply;
 pub use request::{Request, parameter};
 

@@ -1,9 +1,10 @@
-//! How the API shows things: camelCase, times in RFC 3339.
+//! How the API shows things: camelCase, times in RFC 3339. The console reads
+//! what the functions write.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::{Account, Actor, BuiltInRole, Event, FieldChange, LiveKey, RetiredReason, Subject};
@@ -11,7 +12,7 @@ use crate::policy;
 use crate::store::{CustomRole, ListedRole, Page};
 
 /// A service account.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccount {
     /// `sa_` and 16 letters and digits.
@@ -49,7 +50,7 @@ pub struct ServiceAccount {
 }
 
 /// A service account with its keys.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub struct ServiceAccountWithKeys {
     /// The account.
     #[serde(flatten)]
@@ -59,7 +60,7 @@ pub struct ServiceAccountWithKeys {
 }
 
 /// Whether a key works.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum KeyState {
     /// It works, if its account is enabled.
@@ -73,7 +74,7 @@ pub enum KeyState {
 }
 
 /// A key, without its secret.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Key {
     /// `key_` and 16 letters and digits. It is no secret.
@@ -111,7 +112,7 @@ pub struct Key {
 }
 
 /// An audit event.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {
     /// Sorts by time.
@@ -144,7 +145,7 @@ pub struct AuditEvent {
     /// What changed, for an update or a rotation. For a role each permission that
     /// came (from nothing) or went (to nothing), when it is created or deleted
     /// too.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub changes: Vec<FieldChange>,
     /// The request that did it.
@@ -184,7 +185,7 @@ pub struct Role {
 }
 
 /// A page of a list.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct List<T> {
     /// Its items.

@@ -1,5 +1,6 @@
 //! What several modules share.
 
+pub(crate) mod browser;
 pub(crate) mod faults;
 pub(crate) mod local_process;
 pub(crate) mod model;

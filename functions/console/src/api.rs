@@ -1,0 +1,282 @@
+//! The IAM API, called over HTTP with an admin's token.
+
+use http::{Method, header};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use shared::domain::{AccountId, KeyId};
+use shared::http::FieldError;
+use shared::http::representation::{AuditEvent, Key, List, ServiceAccount, ServiceAccountWithKeys};
+use zeroize::Zeroizing;
+
+use crate::outgoing::Outgoing;
+use crate::session::AccessToken;
+
+/// Where a gateway puts the id of a request that it answered.
+const REQUEST_ID: &str = "apigw-requestid";
+const ACCOUNTS: &str = "/iam/v1/service-accounts";
+
+/// Why the API did not do what was asked.
+#[derive(Clone, Debug)]
+pub(crate) enum ApiError {
+    /// The authorizer does not let this person in.
+    NotPermitted,
+    /// The API's own words.
+    Problem(Box<Problem>),
+    /// It did not answer, or not as the API does. Whether something was changed
+    /// is not known.
+    Unavailable {
+        /// The API's request, if it answered at all.
+        request_id: Option<String>,
+        /// Why, for the log.
+        cause: String,
+    },
+}
+
+/// Problem details (RFC 9457), as [`shared::http::Problem`] writes them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Problem {
+    pub(crate) title: String,
+    pub(crate) status: u16,
+    pub(crate) detail: String,
+    pub(crate) code: String,
+    pub(crate) request_id: String,
+    #[serde(default)]
+    pub(crate) errors: Vec<FieldError>,
+}
+
+/// Which accounts to list.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct AccountsQuery {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) prefix: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) role: String,
+    /// `true`, `false` or nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) enabled: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) cursor: String,
+}
+
+/// What a new account is made of.
+#[derive(Serialize)]
+pub(crate) struct NewAccount<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) description: &'a str,
+    pub(crate) owner: &'a str,
+    pub(crate) role: &'a str,
+}
+
+/// What to change of an account.
+#[derive(Default, Serialize)]
+pub(crate) struct AccountChanges<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) enabled: Option<bool>,
+}
+
+/// What a new key is to be.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NewKey<'a> {
+    pub(crate) name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_in_days: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<&'a str>,
+    pub(crate) allowed_cidrs: Vec<&'a str>,
+}
+
+/// A key just issued.
+#[derive(Deserialize)]
+pub(crate) struct IssuedKey {
+    #[serde(flatten)]
+    pub(crate) key: Key,
+    pub(crate) secret: Zeroizing<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RevokedKeys {
+    revoked_key_ids: Vec<String>,
+}
+
+/// An account with its keys, and the version that was read.
+pub(crate) struct Versioned {
+    pub(crate) account: ServiceAccountWithKeys,
+    pub(crate) version: String,
+}
+
+/// Where the API is.
+pub(crate) struct Api {
+    base: String,
+    outgoing: Outgoing,
+}
+
+impl Api {
+    pub(crate) fn new(base: String, outgoing: Outgoing) -> Self {
+        Self { base, outgoing }
+    }
+
+    /// Its URL.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The API, as the holder of `token` may use it.
+    pub(crate) fn by<'a>(&'a self, token: &'a AccessToken) -> Caller<'a> {
+        Caller { api: self, token }
+    }
+}
+
+/// The API, as one person may use it.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    api: &'a Api,
+    token: &'a AccessToken,
+}
+
+impl Caller<'_> {
+    /// Whether this person is let in at all.
+    pub(crate) async fn whoami(self) -> Result<(), ApiError> {
+        self.call(Method::GET, "/iam/v1/whoami", &[], None::<&()>).await.map(drop)
+    }
+
+    pub(crate) async fn accounts(self, query: &AccountsQuery) -> Result<List<ServiceAccount>, ApiError> {
+        let query = serde_html_form::to_string(query).map_err(|error| unreadable(&error))?;
+        read(&self.call(Method::GET, &format!("{ACCOUNTS}?{query}"), &[], None::<&()>).await?)
+    }
+
+    pub(crate) async fn account(self, id: AccountId) -> Result<Versioned, ApiError> {
+        let answer = self.call(Method::GET, &format!("{ACCOUNTS}/{id}"), &[], None::<&()>).await?;
+        let version = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        Ok(Versioned { version: version.unwrap_or("*").to_owned(), account: read(&answer)? })
+    }
+
+    pub(crate) async fn events(
+        self,
+        id: AccountId,
+        cursor: &str,
+        limit: u8,
+    ) -> Result<List<AuditEvent>, ApiError> {
+        let query = [("limit", limit.to_string()), ("cursor", cursor.to_owned())];
+        let query = query.into_iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>();
+        let query = serde_html_form::to_string(query).map_err(|error| unreadable(&error))?;
+        read(&self.call(Method::GET, &format!("{ACCOUNTS}/{id}/events?{query}"), &[], None::<&()>).await?)
+    }
+
+    /// Creates an account. A retry under the same `attempt` finds the same one.
+    pub(crate) async fn create_account(
+        self,
+        account: &NewAccount<'_>,
+        attempt: &str,
+    ) -> Result<ServiceAccount, ApiError> {
+        read(&self.call(Method::POST, ACCOUNTS, &[("idempotency-key", attempt)], Some(account)).await?)
+    }
+
+    /// Changes an account, if it still is of `version` (`*` is any).
+    pub(crate) async fn update_account(
+        self,
+        id: AccountId,
+        changes: &AccountChanges<'_>,
+        version: &str,
+    ) -> Result<ServiceAccount, ApiError> {
+        let path = format!("{ACCOUNTS}/{id}");
+        read(&self.call(Method::PATCH, &path, &[("if-match", version)], Some(changes)).await?)
+    }
+
+    pub(crate) async fn delete_account(self, id: AccountId) -> Result<(), ApiError> {
+        self.call(Method::DELETE, &format!("{ACCOUNTS}/{id}"), &[], None::<&()>).await.map(drop)
+    }
+
+    /// Issues a key. A retry under the same `attempt` never issues a second one.
+    pub(crate) async fn issue_key(
+        self,
+        id: AccountId,
+        key: &NewKey<'_>,
+        attempt: &str,
+    ) -> Result<IssuedKey, ApiError> {
+        let path = format!("{ACCOUNTS}/{id}/keys");
+        let answer = self.call(Method::POST, &path, &[("idempotency-key", attempt)], Some(key)).await?;
+        let (_, body) = answer.into_parts();
+        let body = Zeroizing::new(body);
+        // serde_json's messages can quote the input, which holds the secret.
+        serde_json::from_slice(&body).map_err(|_| ApiError::Unavailable {
+            request_id: None,
+            cause: "the issued key cannot be read".to_owned(),
+        })
+    }
+
+    pub(crate) async fn revoke_key(self, id: AccountId, key: KeyId) -> Result<(), ApiError> {
+        self.call(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys/{key}"), &[], None::<&()>).await.map(drop)
+    }
+
+    /// Revokes all keys, and says how many there were.
+    pub(crate) async fn revoke_all_keys(self, id: AccountId) -> Result<usize, ApiError> {
+        let answer = self.call(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys"), &[], None::<&()>).await?;
+        read(&answer).map(|revoked: RevokedKeys| revoked.revoked_key_ids.len())
+    }
+
+    async fn call(
+        self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: Option<&impl Serialize>,
+    ) -> Result<http::Response<Vec<u8>>, ApiError> {
+        let unavailable =
+            |cause: String| ApiError::Unavailable { request_id: None, cause: format!("the API: {cause}") };
+        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.api.base));
+        let mut credential = http::HeaderValue::from_str(&format!("Bearer {}", self.token.reveal()))
+            .map_err(|error| unavailable(error.to_string()))?;
+        credential.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, credential);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                serde_json::to_vec(body).map_err(|error| unavailable(error.to_string()))?
+            }
+            None => Vec::new(),
+        };
+        let request = request.body(body).map_err(|error| unavailable(error.to_string()))?;
+        let answer = self.api.outgoing.send(request).await.map_err(|error| unavailable(error.to_string()))?;
+        if answer.status().is_success() { Ok(answer) } else { Err(refusal(&answer)) }
+    }
+}
+
+/// What an answer that is no success means.
+fn refusal(answer: &http::Response<Vec<u8>>) -> ApiError {
+    let status = answer.status().as_u16();
+    let problem = serde_json::from_slice::<Problem>(answer.body()).ok();
+    match (status, problem) {
+        (401 | 403, _) => ApiError::NotPermitted,
+        (..500, Some(problem)) if status != 429 => ApiError::Problem(Box::new(problem)),
+        (_, problem) => {
+            let said = answer.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+            let code = problem.as_ref().map_or("no problem details", |problem| &problem.code);
+            ApiError::Unavailable {
+                cause: format!("the API: it answered {status} ({code})"),
+                request_id: problem.as_ref().map(|problem| problem.request_id.clone()).or(said),
+            }
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(answer: &http::Response<Vec<u8>>) -> Result<T, ApiError> {
+    serde_json::from_slice(answer.body()).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &dyn std::error::Error) -> ApiError {
+    ApiError::Unavailable { request_id: None, cause: format!("the API: {error}") }
+}

@@ -1,0 +1,42 @@
+//! Where the console is, as a browser sees it.
+
+use http::Uri;
+
+/// An origin: scheme, host and port.
+pub(crate) struct ConsoleUrl {
+    origin: String,
+    is_secure: bool,
+}
+
+impl ConsoleUrl {
+    /// The origin in `text`. Without TLS it must be on this very machine: local
+    /// mode is.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let uri: Uri = text.parse().map_err(|_| "it is no URL")?;
+        let host = uri.host().ok_or("it names no host")?;
+        if text.ends_with('/') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err("it must have neither a path nor a slash at its end");
+        }
+        let is_secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") if is_loopback(host) => false,
+            _ => return Err("it must begin with https:// (or with http:// on a loopback address)"),
+        };
+        Ok(Self { origin: text.to_owned(), is_secure })
+    }
+
+    /// The origin, as a browser sends it in `Origin`.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Whether it has TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}

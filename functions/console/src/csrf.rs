@@ -1,0 +1,25 @@
+//! The token in each form that changes something.
+//!
+//! It is an HMAC of the session under a key that only the console has, so a
+//! page of another origin can neither read nor make it, and the token of one
+//! session is none in another. [`crate::guard`] checks the request's origin
+//! besides.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+
+/// The token of the session that holds `access_token`.
+pub(crate) fn token(key: &Hmac<Sha256>, access_token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(mac(key, access_token).finalize().into_bytes())
+}
+
+/// Whether `token` is that session's, in constant time.
+pub(crate) fn is_valid(key: &Hmac<Sha256>, access_token: &str, token: &str) -> bool {
+    URL_SAFE_NO_PAD.decode(token).is_ok_and(|bytes| mac(key, access_token).verify_slice(&bytes).is_ok())
+}
+
+fn mac(key: &Hmac<Sha256>, access_token: &str) -> Hmac<Sha256> {
+    key.clone().chain_update(access_token)
+}

@@ -1,0 +1,107 @@
+//! What a form says when what was typed was not taken.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::Site;
+use crate::api::ApiError;
+use crate::trouble::Trouble;
+
+/// A new name for one attempt to make one thing: the API's `Idempotency-Key`.
+/// It is in the form, so that sending the form again is the same attempt.
+pub(crate) fn new_attempt(console: &Site) -> Result<String, Trouble> {
+    let mut random = [0; 18];
+    console.entropy.fill(&mut random).map_err(|error| Trouble::unavailable(error.to_string()))?;
+    Ok(URL_SAFE_NO_PAD.encode(random))
+}
+
+/// What is wrong with a form.
+#[derive(Default)]
+pub(crate) struct Faults {
+    status: u16,
+    /// What holds for the form as a whole: title and detail.
+    alert: Option<(String, String)>,
+    request_id: Option<String>,
+    fields: Vec<(String, String)>,
+}
+
+impl Faults {
+    /// One field is wrong.
+    pub(crate) fn field(name: &str, problem: impl Into<String>) -> Self {
+        Self { status: 422, fields: vec![(name.to_owned(), problem.into())], ..Self::default() }
+    }
+
+    /// What the API's refusal means for a form with fields of the API's own
+    /// names. What concerns no field of it concerns the form.
+    ///
+    /// # Errors
+    /// What ends the form itself: there is no such account, or this person may
+    /// not.
+    pub(crate) fn of(error: ApiError) -> Result<Self, Trouble> {
+        let problem = match error {
+            ApiError::NotPermitted => return Err(error.into()),
+            ApiError::Unavailable { request_id, cause } => {
+                tracing::error!(request_id, cause, "the API does not answer");
+                return Ok(Self {
+                    status: 503,
+                    alert: Some((
+                        "Keyward does not answer".to_owned(),
+                        "Whether it was done is not known. Send the form again: it is never done twice."
+                            .to_owned(),
+                    )),
+                    request_id,
+                    ..Self::default()
+                });
+            }
+            ApiError::Problem(problem) if problem.status == 404 => {
+                return Err(ApiError::Problem(problem).into());
+            }
+            ApiError::Problem(problem) => problem,
+        };
+        if problem.code == "name_taken" {
+            return Ok(Self { status: problem.status, ..Self::field("name", problem.detail) });
+        }
+        if problem.code == "precondition_failed" {
+            let alert = Some((
+                "Somebody has changed it meanwhile".to_owned(),
+                "Nothing was saved. Open this page anew to see what it is now.".to_owned(),
+            ));
+            return Ok(Self { status: problem.status, alert, ..Self::default() });
+        }
+        if problem.errors.is_empty() {
+            let alert = Some((problem.title, problem.detail));
+            return Ok(Self { status: problem.status, alert, ..Self::default() });
+        }
+        let fields = problem.errors.into_iter().map(|error| {
+            let name = error.pointer.split('/').nth(1).unwrap_or_default();
+            (name.to_owned(), error.detail)
+        });
+        Ok(Self { status: problem.status, fields: fields.collect(), ..Self::default() })
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        if self.status == 0 { 200 } else { self.status }
+    }
+
+    pub(crate) fn alert(&self) -> Option<&(String, String)> {
+        self.alert.as_ref()
+    }
+
+    pub(crate) fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
+    /// What is wrong with the field `name`, as a sentence.
+    pub(crate) fn on(&self, name: &str) -> Option<String> {
+        let (_, detail) = self.fields.iter().find(|(field, _)| field == name)?;
+        let mut characters = detail.chars();
+        let first = characters.next()?.to_uppercase();
+        let end = if detail.ends_with('.') { "" } else { "." };
+        Some(format!("{first}{}{end}", characters.as_str()))
+    }
+
+    /// Whether anything at all is wrong.
+    pub(crate) fn is_any(&self) -> bool {
+        self.status != 0
+    }
+}

@@ -1,0 +1,103 @@
+//! What holds for every request: where forms may come from, what a browser may
+//! do with a page, one line in the log, and a page for each trouble.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::Site;
+use crate::trouble::Trouble;
+
+const ORIGIN: &str = "origin";
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
+/// On every answer.
+///
+/// `Referrer-Policy` is `same-origin` and not `no-referrer`: under the latter a
+/// browser sends `Origin: null` with a page's own forms (Fetch, "append a
+/// request `Origin` header").
+const HEADERS: [(HeaderName, &str); 8] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
+         frame-ancestors 'none'",
+    ),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), payment=()"),
+    (header::X_DNS_PREFETCH_CONTROL, "off"),
+];
+const HSTS: &str = "max-age=63072000";
+
+/// `router`, guarded.
+pub(crate) fn around(router: Router<Site>, console: Site) -> Router {
+    let fallback = || async { Trouble::NoPage };
+    router
+        .fallback(fallback)
+        .method_not_allowed_fallback(fallback)
+        .layer(middleware::from_fn_with_state(console.clone(), guard))
+        .with_state(console)
+}
+
+async fn guard(State(console): State<Site>, request: Request, next: Next) -> Response {
+    let mut random = [0; 12];
+    let request_id = match console.entropy.fill(&mut random) {
+        Ok(()) => URL_SAFE_NO_PAD.encode(random),
+        Err(_) => "-".to_owned(),
+    };
+    // Without the query: the issuer's answer has a code in it.
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let retry = if method == Method::GET {
+        request.uri().path_and_query().map_or_else(|| path.clone(), ToString::to_string)
+    } else {
+        "/".to_owned()
+    };
+    let mut response = if is_from_here(&method, request.headers(), console.url.origin()) {
+        next.run(request).await
+    } else {
+        Trouble::Forged.into_response()
+    };
+    let (mut reason, mut cause) = ("shown", String::new());
+    if let Some(trouble) = response.extensions_mut().remove::<Trouble>() {
+        let said = trouble.reason();
+        (reason, cause) = (said.0, said.1.to_owned());
+        response = trouble.page(&console, &request_id, &retry);
+    }
+    let status = response.status().as_u16();
+    let method = method.as_str();
+    if status >= 500 {
+        tracing::error!(request_id, method, path, status, reason, cause, "answered");
+    } else {
+        tracing::info!(request_id, method, path, status, reason, cause, "answered");
+    }
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if console.url.is_secure() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
+    }
+    // An asset says for itself how long it may be kept.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Whether a request that may change something comes from a page of `origin`:
+/// by `Origin`, which every browser sends with a form, else by
+/// `Sec-Fetch-Site`. One that says neither does not.
+fn is_from_here(method: &Method, headers: &HeaderMap, origin: &str) -> bool {
+    if *method == Method::GET || *method == Method::HEAD {
+        return true;
+    }
+    match headers.get(ORIGIN) {
+        Some(value) => value == origin,
+        None => headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin"),
+    }
+}

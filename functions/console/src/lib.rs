@@ -1,0 +1,98 @@
+//! The admin console: the pages on which people manage service accounts, and
+//! the only place where a person sees a key.
+//!
+//! It is a backend for a frontend: it signs an admin in through OpenID Connect
+//! ([`provider`]), keeps the access token in an encrypted cookie ([`session`]),
+//! and calls the IAM API with it ([`api`]). It has no rights of its own: what it
+//! shows and changes is what the admin's token may. A page is one file in
+//! [`pages`] and one in `templates/`.
+
+mod api;
+mod console_url;
+mod csrf;
+mod form;
+mod guard;
+mod outgoing;
+mod page;
+mod pages;
+mod provider;
+mod secrets;
+mod session;
+mod trouble;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use shared::config::{ConfigError, Setup, variable};
+use shared::domain::{Clock, Entropy, Environment};
+use shared::policy::BuiltInRoles;
+
+use crate::api::Api;
+use crate::console_url::ConsoleUrl;
+use crate::outgoing::Outgoing;
+use crate::provider::Provider;
+use crate::secrets::OwnSecret;
+
+/// The console.
+pub struct Console(Site);
+
+/// What every page is made with.
+#[derive(Clone)]
+pub(crate) struct Site(Arc<Parts>);
+
+pub(crate) struct Parts {
+    url: ConsoleUrl,
+    environment: Environment,
+    built_in_roles: BuiltInRoles,
+    max_key_lifetime_days: u32,
+    api: Api,
+    provider: Provider,
+    secret: OwnSecret,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl std::ops::Deref for Site {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Console {
+    /// Makes it from its setup. Nothing is called yet.
+    ///
+    /// # Errors
+    /// When a variable that it needs is missing or not acceptable.
+    pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
+        let variables = &setup.variables;
+        let url = variables.read(variable::CONSOLE_URL, ConsoleUrl::parse)?;
+        let outgoing = Outgoing::new();
+        Ok(Self(Site(Arc::new(Parts {
+            environment: setup.environment()?,
+            built_in_roles: setup.built_in_roles()?,
+            max_key_lifetime_days: setup.max_key_lifetime_days()?,
+            api: Api::new(variables.text(variable::API_URL)?, outgoing.clone()),
+            provider: Provider::new(setup, &url, outgoing)?,
+            secret: OwnSecret::new(setup.secret(variable::CONSOLE_SECRET)?),
+            clock: Arc::clone(&setup.clock),
+            entropy: Arc::clone(&setup.entropy),
+            url,
+        }))))
+    }
+
+    /// Reads its secret, so that the first request does not wait for it. A
+    /// failure is logged and changes nothing: the next use tries again.
+    pub async fn warm(&self) {
+        if let Err(error) = self.0.secret.get().await {
+            tracing::warn!(cause = %error, "the console's secret could not be read at start-up");
+        }
+    }
+
+    /// All of its pages.
+    pub fn router(&self) -> Router {
+        guard::around(pages::router(), self.0.clone())
+    }
+}

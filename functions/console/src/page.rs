@@ -1,0 +1,58 @@
+//! What is around every page, and how a page becomes an answer.
+
+use std::sync::LazyLock;
+
+use askama::Template;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+
+use crate::Site;
+use crate::pages::assets;
+use crate::trouble::Trouble;
+
+/// Who is signed in.
+#[derive(Clone)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    /// The token of their forms.
+    pub(crate) csrf: String,
+}
+
+/// What is around every page.
+pub(crate) struct Page {
+    pub(crate) environment: String,
+    pub(crate) user: Option<User>,
+    pub(crate) notice: Option<String>,
+    /// Changes with the assets, so that a browser can keep them for good.
+    pub(crate) assets: &'static str,
+}
+
+impl Page {
+    pub(crate) fn new(console: &Site, user: Option<User>, notice: Option<String>) -> Self {
+        static ASSETS: LazyLock<String> = LazyLock::new(assets::version);
+        Self { environment: console.environment.as_str().to_owned(), user, notice, assets: &ASSETS }
+    }
+
+    /// The token of this person's forms.
+    pub(crate) fn csrf(&self) -> &str {
+        self.user.as_ref().map_or("", |user| &user.csrf)
+    }
+}
+
+/// A template as an answer.
+pub(crate) struct Shown<T>(pub(crate) T);
+
+impl<T: Template> IntoResponse for Shown<T> {
+    fn into_response(self) -> Response {
+        match self.0.render() {
+            Ok(html) => Html(html).into_response(),
+            Err(error) => Trouble::Unavailable { request_id: None, cause: error.to_string() }.into_response(),
+        }
+    }
+}
+
+/// A template with another status than 200.
+pub(crate) fn with_status(status: u16, template: impl Template) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    (status, [(header::CACHE_CONTROL, "no-store")], Shown(template)).into_response()
+}

@@ -1,0 +1,86 @@
+//! `GET /accounts/{id}`: an account with its keys.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::response::{Redirect, Response};
+use shared::domain::AccountId;
+use shared::http::representation::{Key, KeyState, ServiceAccount};
+
+use super::id;
+use super::roles::{self, RoleChoice};
+use crate::page::{Page, Shown};
+use crate::session::Visit;
+use crate::trouble::Trouble;
+use crate::words::{Told, When};
+
+/// So many events are shown here. All are on a page of their own.
+const RECENT: u8 = 5;
+
+/// A key, as it is shown.
+pub(super) struct KeyRow {
+    pub(super) key: Key,
+    pub(super) created: When,
+    /// When it ends: it expires, or its grace after a rotation is over.
+    pub(super) ends: When,
+    /// The class of its state, and its word.
+    pub(super) state: (&'static str, &'static str),
+}
+
+impl KeyRow {
+    pub(super) fn of(key: Key, is_enabled: bool, visit: &Visit) -> Self {
+        let ends = key.retires_at.as_ref().unwrap_or(&key.expires_at);
+        Self {
+            created: When::of(&key.created_at, visit.now()),
+            ends: When::of(ends, visit.now()),
+            state: match key.state {
+                KeyState::Expired => ("bad", "Expired"),
+                KeyState::Retired => ("bad", "Replaced"),
+                KeyState::Active | KeyState::Retiring if !is_enabled => ("bad", "Refused"),
+                KeyState::Retiring => ("warn", "Being replaced"),
+                KeyState::Active => ("good", "Active"),
+            },
+            key,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage {
+    page: Page,
+    account: ServiceAccount,
+    created: When,
+    updated: When,
+    role: Option<RoleChoice>,
+    keys: Vec<KeyRow>,
+    events: Vec<Told>,
+    has_more_events: bool,
+}
+
+pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
+    let account_id: AccountId = id(&account)?;
+    let (read, events) =
+        tokio::join!(visit.api().account(account_id), visit.api().events(account_id, "", RECENT));
+    let (read, events) = (read?, events?);
+    let now = visit.now();
+    let account = read.account.account;
+    let is_enabled = account.enabled;
+    let keys = read.account.keys.into_iter().rev().map(|key| KeyRow::of(key, is_enabled, &visit));
+    let page = AccountPage {
+        page: visit.page(),
+        created: When::of(&account.created_at, now),
+        updated: When::of(&account.updated_at, now),
+        role: roles::find(&visit.console, &account.role),
+        keys: keys.collect(),
+        events: events.items.into_iter().map(|event| Told::of(event, now)).collect(),
+        has_more_events: events.next_cursor.is_some(),
+        account,
+    };
+    Ok(visit.show(Shown(page)))
+}
+
+/// Where a form was sent to, there is a page to come back to.
+pub(super) async fn go(Path(account): Path<String>) -> Result<Redirect, Trouble> {
+    let account: AccountId = id(&account)?;
+    Ok(Redirect::to(&format!("/accounts/{account}")))
+}

@@ -1,0 +1,63 @@
+//! `GET /accounts/new`, `POST /accounts`: creates an account.
+
+use askama::Template;
+use axum::response::Response;
+use serde::Deserialize;
+use shared::domain::BuiltInRole;
+
+use super::roles::{self, RoleChoice};
+use crate::api::NewAccount;
+use crate::form::{Faults, new_attempt};
+use crate::page::{Page, Shown, with_status};
+use crate::session::{Posted, Visit};
+use crate::trouble::Trouble;
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Form {
+    attempt: String,
+    name: String,
+    description: String,
+    owner: String,
+    role: String,
+}
+
+#[derive(Template)]
+#[template(path = "create_account.html")]
+struct CreateAccount {
+    page: Page,
+    form: Form,
+    faults: Faults,
+    roles: Vec<RoleChoice>,
+}
+
+pub(super) async fn show(visit: Visit) -> Result<Response, Trouble> {
+    let attempt = new_attempt(&visit.console)?;
+    // Least privilege is what is chosen unless somebody chooses.
+    let form = Form { attempt, role: BuiltInRole::Reader.name().to_owned(), ..Form::default() };
+    let page = CreateAccount {
+        page: visit.page(),
+        form,
+        faults: Faults::default(),
+        roles: roles::choices(&visit.console),
+    };
+    Ok(visit.show(Shown(page)))
+}
+
+pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response, Trouble> {
+    let new =
+        NewAccount { name: &form.name, description: &form.description, owner: &form.owner, role: &form.role };
+    match visit.api().create_account(&new, &form.attempt).await {
+        Ok(account) => Ok(visit.go(
+            &format!("/accounts/{}", account.id),
+            &format!("{} is created. Now issue a key for it.", account.name),
+        )),
+        Err(error) => {
+            let faults = Faults::of(error)?;
+            let page = visit.page();
+            let roles = roles::choices(&visit.console);
+            Ok(with_status(faults.status(), CreateAccount { page, form, faults, roles }))
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `GET, POST /accounts/{id}/delete`: deletes an account, once its name is typed.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::response::Response;
+use serde::Deserialize;
+use shared::domain::AccountId;
+use shared::http::representation::ServiceAccount;
+
+use super::id;
+use crate::form::Faults;
+use crate::page::{Page, Shown, with_status};
+use crate::session::{Posted, Visit};
+use crate::trouble::Trouble;
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Form {
+    name: String,
+}
+
+#[derive(Template)]
+#[template(path = "delete_account.html")]
+struct DeleteAccount {
+    page: Page,
+    account: ServiceAccount,
+    form: Form,
+    faults: Faults,
+}
+
+pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
+    let account = visit.api().account(id(&account)?).await?.account.account;
+    let page =
+        DeleteAccount { page: visit.page(), account, form: Form::default(), faults: Faults::default() };
+    Ok(visit.show(Shown(page)))
+}
+
+pub(super) async fn submit(
+    Path(account): Path<String>,
+    Posted(visit, form): Posted<Form>,
+) -> Result<Response, Trouble> {
+    let account_id: AccountId = id(&account)?;
+    let account = visit.api().account(account_id).await?.account.account;
+    if form.name.trim() != account.name {
+        let faults = Faults::field("name", "is not the account's name, so nothing was deleted");
+        return Ok(with_status(422, DeleteAccount { page: visit.page(), account, form, faults }));
+    }
+    visit.api().delete_account(account_id).await?;
+    Ok(visit.go("/", &format!("{} is deleted, and its keys are refused.", account.name)))
+}

@@ -1,0 +1,52 @@
+//! `GET /accounts/{id}/history`: who did what to an account, and when.
+
+use askama::Template;
+use axum::extract::{Path, Query};
+use axum::response::Response;
+use serde::Deserialize;
+use shared::domain::AccountId;
+
+use super::id;
+use crate::page::{Page, Shown};
+use crate::session::Visit;
+use crate::trouble::Trouble;
+use crate::words::Told;
+
+const EVENTS: u8 = 50;
+
+#[derive(Deserialize)]
+pub(super) struct Paging {
+    #[serde(default)]
+    cursor: String,
+}
+
+#[derive(Template)]
+#[template(path = "history.html")]
+struct History {
+    page: Page,
+    id: AccountId,
+    /// The account's name, as its newest event here has it.
+    name: String,
+    is_first: bool,
+    events: Vec<Told>,
+    next: Option<String>,
+}
+
+pub(super) async fn show(
+    visit: Visit,
+    Path(account): Path<String>,
+    Query(Paging { cursor }): Query<Paging>,
+) -> Result<Response, Trouble> {
+    let id: AccountId = id(&account)?;
+    let list = visit.api().events(id, &cursor, EVENTS).await?;
+    let name = list.items.first().and_then(|event| event.service_account_name.clone());
+    let page = History {
+        page: visit.page(),
+        id,
+        name: name.unwrap_or_else(|| id.to_string()),
+        is_first: cursor.is_empty(),
+        events: list.items.into_iter().map(|event| Told::of(event, visit.now())).collect(),
+        next: list.next_cursor,
+    };
+    Ok(visit.show(Shown(page)))
+}

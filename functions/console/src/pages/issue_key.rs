@@ -1,0 +1,154 @@
+//! `GET /accounts/{id}/keys/new`, `POST /accounts/{id}/keys`: issues a key.
+//!
+//! The answer to the form is the one page that shows the secret. It is no
+//! redirect, since the secret is kept nowhere: sending the form again asks the
+//! API for the same attempt, which it does not issue twice and never shows
+//! again.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use shared::domain::{AccountId, BuiltInRole};
+use shared::http::representation::{Key, ServiceAccount};
+use zeroize::Zeroizing;
+
+use super::id;
+use super::roles::{self, RoleChoice};
+use crate::api::{ApiError, NewKey};
+use crate::form::{Faults, new_attempt};
+use crate::page::{Page, Shown, with_status};
+use crate::session::{Posted, Visit};
+use crate::trouble::Trouble;
+use crate::words::When;
+
+/// The lifetime that is offered, in days.
+const DEFAULT_LIFETIME_DAYS: u32 = 90;
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Form {
+    attempt: String,
+    name: String,
+    expires_in_days: String,
+    role: String,
+    allowed_cidrs: String,
+}
+
+#[derive(Template)]
+#[template(path = "issue_key.html")]
+struct IssueKey {
+    page: Page,
+    account: ServiceAccount,
+    form: Form,
+    faults: Faults,
+    /// The roles that are narrower than the account's.
+    roles: Vec<RoleChoice>,
+    max_days: u32,
+}
+
+#[derive(Template)]
+#[template(path = "issued_key.html")]
+struct Issued {
+    page: Page,
+    account: AccountId,
+    key: Key,
+    expires: When,
+    secret: Zeroizing<String>,
+    api: String,
+}
+
+#[derive(Template)]
+#[template(path = "issued_before.html")]
+struct IssuedBefore {
+    page: Page,
+    account: AccountId,
+}
+
+pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
+    let form = Form {
+        attempt: new_attempt(&visit.console)?,
+        expires_in_days: DEFAULT_LIFETIME_DAYS.min(visit.console.max_key_lifetime_days).to_string(),
+        ..Form::default()
+    };
+    let page = form_page(&visit, id(&account)?, form, Faults::default()).await?;
+    Ok(visit.show(Shown(page)))
+}
+
+async fn form_page(
+    visit: &Visit,
+    account: AccountId,
+    form: Form,
+    faults: Faults,
+) -> Result<IssueKey, Trouble> {
+    let account = visit.api().account(account).await?.account.account;
+    Ok(IssueKey {
+        page: visit.page(),
+        roles: narrower(visit, &account.role),
+        account,
+        form,
+        faults,
+        max_days: visit.console.max_key_lifetime_days,
+    })
+}
+
+pub(super) async fn submit(
+    Path(account): Path<String>,
+    Posted(visit, form): Posted<Form>,
+) -> Result<Response, Trouble> {
+    let account: AccountId = id(&account)?;
+    let days = form.expires_in_days.trim();
+    let expires_in_days = match days.parse() {
+        Ok(days) => Some(days),
+        Err(_) if days.is_empty() => None,
+        Err(_) => {
+            let faults = Faults::field("expiresInDays", "must be a whole number of days");
+            let page = form_page(&visit, account, form, faults).await?;
+            return Ok(with_status(422, page));
+        }
+    };
+    let key = NewKey {
+        name: &form.name,
+        expires_in_days,
+        role: Some(form.role.as_str()).filter(|role| !role.is_empty()),
+        allowed_cidrs: form
+            .allowed_cidrs
+            .split([',', ' ', '\n', '\r', '\t'])
+            .filter(|cidr| !cidr.is_empty())
+            .collect(),
+    };
+    match visit.api().issue_key(account, &key, &form.attempt).await {
+        Ok(issued) => {
+            let page = Issued {
+                page: visit.page(),
+                account,
+                expires: When::of(&issued.key.expires_at, visit.now()),
+                key: issued.key,
+                secret: issued.secret,
+                api: visit.console.api.base().to_owned(),
+            };
+            Ok(visit.show(Shown(page)))
+        }
+        Err(ApiError::Problem(problem)) if problem.code == "key_already_issued" => {
+            let page = IssuedBefore { page: visit.page(), account };
+            Ok((StatusCode::CONFLICT, Shown(page)).into_response())
+        }
+        Err(error) => {
+            let faults = Faults::of(error)?;
+            let status = faults.status();
+            let page = form_page(&visit, account, form, faults).await?;
+            Ok(with_status(status, page))
+        }
+    }
+}
+
+/// The roles that make a key narrower than its account. A role of an account
+/// that is none of the built-in ones may be narrowed by any.
+fn narrower(visit: &Visit, account_role: &str) -> Vec<RoleChoice> {
+    let rank = |name: &str| BuiltInRole::ALL.into_iter().rev().position(|role| role.name() == name);
+    let account_rank = rank(account_role);
+    let is_narrower = |choice: &RoleChoice| account_rank.is_none_or(|most| rank(&choice.name) < Some(most));
+    roles::choices(&visit.console).into_iter().filter(is_narrower).collect()
+}

@@ -1,0 +1,54 @@
+//! The pages, one a file.
+
+mod account;
+pub(crate) mod assets;
+mod create_account;
+mod delete_account;
+mod edit_account;
+mod history;
+mod issue_key;
+mod overview;
+mod revoke_all_keys;
+mod revoke_key;
+mod roles;
+mod session;
+mod switch_account;
+
+use std::str::FromStr;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::Site;
+use crate::provider::CALLBACK;
+use crate::trouble::Trouble;
+
+/// All of them.
+pub(crate) fn router() -> Router<Site> {
+    Router::new()
+        .route("/", get(overview::show))
+        .route("/accounts/new", get(create_account::show))
+        .route("/accounts", post(create_account::submit).get(overview::go))
+        .route("/accounts/{id}", get(account::show))
+        .route("/accounts/{id}/edit", get(edit_account::show).post(edit_account::submit))
+        .route("/accounts/{id}/switch", post(switch_account::submit).get(account::go))
+        .route("/accounts/{id}/delete", get(delete_account::show).post(delete_account::submit))
+        .route("/accounts/{id}/history", get(history::show))
+        .route("/accounts/{id}/keys/new", get(issue_key::show))
+        // A reload from the address bar must not end in an error.
+        .route("/accounts/{id}/keys", post(issue_key::submit).get(account::go))
+        .route("/accounts/{id}/keys/revoke", get(revoke_all_keys::show).post(revoke_all_keys::submit))
+        .route("/accounts/{id}/keys/{key_id}/revoke", get(revoke_key::show).post(revoke_key::submit))
+        .route("/sign-in", get(session::sign_in))
+        .route(CALLBACK, get(session::callback))
+        .route("/sign-out", post(session::sign_out).get(overview::go))
+        .route("/signed-out", get(session::signed_out))
+        .route("/assets/console.css", get(assets::css))
+        .route("/assets/console.js", get(assets::js))
+        .route("/assets/icon.svg", get(assets::icon))
+}
+
+/// The id in a path. Where there can be no such id, there is no such page.
+fn id<T: FromStr>(text: &str) -> Result<T, Trouble> {
+    text.parse().map_err(|_| Trouble::NoPage)
+}

@@ -1,0 +1,47 @@
+//! `GET, POST /accounts/{id}/keys/revoke`: revokes all keys of an account.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::response::Response;
+use serde::Deserialize;
+use shared::domain::AccountId;
+use shared::http::representation::ServiceAccount;
+
+use super::id;
+use crate::page::{Page, Shown};
+use crate::session::{Posted, Visit};
+use crate::trouble::Trouble;
+use crate::words::{When, count};
+
+#[derive(Template)]
+#[template(path = "revoke_all_keys.html")]
+struct RevokeAllKeys {
+    page: Page,
+    account: ServiceAccount,
+    keys: Vec<String>,
+}
+
+pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
+    let read = visit.api().account(id(&account)?).await?.account;
+    let page = RevokeAllKeys {
+        page: visit.page(),
+        account: read.account,
+        keys: read.keys.into_iter().map(|key| key.name).collect(),
+    };
+    Ok(visit.show(Shown(page)))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Form {}
+
+pub(super) async fn submit(
+    Path(account): Path<String>,
+    Posted(visit, Form {}): Posted<Form>,
+) -> Result<Response, Trouble> {
+    let account: AccountId = id(&account)?;
+    let revoked = visit.api().revoke_all_keys(account).await?;
+    let since = When::of(&visit.now().to_string(), visit.now()).exact;
+    let keys = count(u64::try_from(revoked).unwrap_or(u64::MAX), "key");
+    let notice = format!("{keys} revoked, dead since {since}.");
+    Ok(visit.go(&format!("/accounts/{account}"), &notice))
+}

@@ -1,0 +1,107 @@
+//! Signing in and out.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::Deserialize;
+
+use crate::Site;
+use crate::page::{Page, Shown};
+use crate::provider::{Attempt, SignInError, is_same};
+use crate::session::{CookieName, Cookies, Posted, is_own_path};
+use crate::trouble::Trouble;
+
+/// How long somebody may take to sign in, in seconds.
+const ATTEMPT_SECONDS: i64 = 600;
+
+#[derive(Deserialize)]
+pub(super) struct SignIn {
+    /// Where to go on afterwards.
+    back: Option<String>,
+}
+
+/// Sends the browser to the issuer.
+pub(super) async fn sign_in(
+    State(console): State<Site>,
+    Query(SignIn { back }): Query<SignIn>,
+    headers: HeaderMap,
+) -> Result<Response, Trouble> {
+    let back_to = back.filter(|path| is_own_path(path)).unwrap_or_else(|| "/".to_owned());
+    let (attempt, url) = console.provider.begin(back_to).await.map_err(trouble)?;
+    let attempt = serde_json::to_string(&attempt).map_err(|error| Trouble::unavailable(error.to_string()))?;
+    let cookies = Cookies::read(&console, &headers).await?;
+    Ok(cookies.set(CookieName::SignIn, &attempt, ATTEMPT_SECONDS).on(Redirect::to(&url)))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Answer {
+    #[serde(default)]
+    state: String,
+    code: Option<String>,
+    error: Option<String>,
+}
+
+/// Takes the issuer's answer.
+pub(super) async fn callback(
+    State(console): State<Site>,
+    Query(answer): Query<Answer>,
+    headers: HeaderMap,
+) -> Result<Response, Trouble> {
+    let refused = |why, cause: &str| Trouble::NotSignedIn(why, cause.to_owned());
+    let cookies = Cookies::read(&console, &headers).await?;
+    let attempt = cookies.get(CookieName::SignIn);
+    let attempt = attempt.and_then(|attempt| serde_json::from_str::<Attempt>(&attempt).ok());
+    let attempt = attempt.filter(|attempt| is_same(&attempt.state, &answer.state)).ok_or_else(|| {
+        refused("That took too long, or was begun in another window or browser.", "the state is another one")
+    })?;
+    let (Some(code), None) = (answer.code, answer.error) else {
+        return Err(refused("The identity provider did not sign you in.", "it answered an error"));
+    };
+    let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
+    let token = console.provider.finish(&attempt, code, &keys.client_secret).await.map_err(trouble)?;
+    let claims = token.claims().ok_or_else(|| {
+        refused("The identity provider's answer cannot be read.", "the access token is no JWT")
+    })?;
+    // Somebody who is let in nowhere needs no session.
+    console.api.by(&token).whoami().await?;
+    let seconds = claims.seconds_left(console.clock.now());
+    let cookies = cookies.remove(CookieName::SignIn).set(CookieName::Session, token.reveal(), seconds);
+    Ok(cookies.on(Redirect::to(&attempt.back_to)))
+}
+
+fn trouble(error: SignInError) -> Trouble {
+    match error {
+        SignInError::Refused(cause) => {
+            Trouble::NotSignedIn("The identity provider's answer was not to this attempt.", cause.to_owned())
+        }
+        SignInError::Issuer(cause) => {
+            Trouble::NotSignedIn("The identity provider does not answer as it should.", cause)
+        }
+        SignInError::Entropy(error) => Trouble::unavailable(error.to_string()),
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Nothing {}
+
+/// Ends the session.
+pub(super) async fn sign_out(Posted(visit, Nothing {}): Posted<Nothing>) -> Response {
+    visit.sign_out("/signed-out")
+}
+
+#[derive(Template)]
+#[template(path = "signed_out.html")]
+struct SignedOut {
+    page: Page,
+    provider: Option<String>,
+}
+
+/// Says that it has ended, and how to end the one at the issuer. That is a link
+/// and no redirect: a form of the console may not lead to another site.
+pub(super) async fn signed_out(State(console): State<Site>) -> Response {
+    let here = format!("{}/signed-out", console.url.origin());
+    // Without an answer there is just no such link.
+    let provider = console.provider.sign_out_url(&here).await.unwrap_or_default();
+    Shown(SignedOut { page: Page::new(&console, None, None), provider }).into_response()
+}

@@ -1,0 +1,244 @@
+//! Signing in through OpenID Connect: authorization code with PKCE, state and
+//! nonce (RFC 9700, section 2.1).
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
+};
+use oauth2::{
+    AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
+    ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, StandardRevocableToken,
+    StandardTokenResponse, TokenResponse as _, TokenUrl,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use shared::config::{ConfigError, Setup, variable};
+use shared::domain::{Clock, Entropy, EntropyError};
+use zeroize::Zeroizing;
+
+use crate::console_url::ConsoleUrl;
+use crate::outgoing::Outgoing;
+use crate::session::AccessToken;
+
+/// The path that the issuer sends a person back to.
+pub(crate) const CALLBACK: &str = "/callback";
+
+/// Why signing in did not work, for the log. Nothing of a credential is in it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SignInError {
+    /// The issuer does not answer as it should.
+    #[error("the issuer: {0}")]
+    Issuer(String),
+    /// The issuer's answer is not one to this attempt.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// The random source failed.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+/// A sign-in under way, kept in a cookie until the person comes back.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Attempt {
+    pub(crate) state: Zeroizing<String>,
+    nonce: Zeroizing<String>,
+    verifier: Zeroizing<String>,
+    /// Where to go on after it.
+    pub(crate) back_to: String,
+}
+
+/// The issuer, to this client of it.
+pub(crate) struct Provider {
+    issuer: String,
+    client_id: String,
+    redirect_uri: String,
+    outgoing: Outgoing,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// What the issuer says of itself (OpenID Connect Discovery 1.0, section 3).
+#[derive(Deserialize)]
+struct Configuration {
+    issuer: String,
+    authorization_endpoint: AuthUrl,
+    token_endpoint: TokenUrl,
+    jwks_uri: String,
+    end_session_endpoint: Option<AuthUrl>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct WithIdToken {
+    // The library wants the answer to be writable too. It is never written.
+    #[serde(skip_serializing)]
+    id_token: Option<Zeroizing<String>>,
+}
+
+impl ExtraTokenFields for WithIdToken {}
+
+impl fmt::Debug for WithIdToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("WithIdToken(…)")
+    }
+}
+
+type OidcClient = Client<
+    BasicErrorResponse,
+    StandardTokenResponse<WithIdToken, BasicTokenType>,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+/// What is checked of an ID token beside its issuer, audience and signature.
+#[derive(Deserialize)]
+struct IdClaims {
+    exp: i64,
+    nonce: Zeroizing<String>,
+}
+
+impl Provider {
+    pub(crate) fn new(setup: &Setup, url: &ConsoleUrl, outgoing: Outgoing) -> Result<Self, ConfigError> {
+        Ok(Self {
+            issuer: setup.variables.text(variable::OIDC_ISSUER)?,
+            client_id: setup.variables.text(variable::CONSOLE_CLIENT_ID)?,
+            redirect_uri: format!("{}{CALLBACK}", url.origin()),
+            outgoing,
+            clock: Arc::clone(&setup.clock),
+            entropy: Arc::clone(&setup.entropy),
+        })
+    }
+
+    /// Begins to sign somebody in: what to keep, and where to send the browser.
+    pub(crate) async fn begin(&self, back_to: String) -> Result<(Attempt, String), SignInError> {
+        let attempt =
+            Attempt { state: self.random()?, nonce: self.random()?, verifier: self.random()?, back_to };
+        let configuration = self.configuration().await?;
+        let client = self.client(&configuration)?;
+        let verifier = PkceCodeVerifier::new(attempt.verifier.to_string());
+        let (url, _) = client
+            .authorize_url(|| CsrfToken::new(attempt.state.to_string()))
+            .add_scope(Scope::new("openid".to_owned()))
+            .add_extra_param("nonce", attempt.nonce.as_str())
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
+            .url();
+        Ok((attempt, url.into()))
+    }
+
+    /// Exchanges the code that the issuer sent the person back with.
+    pub(crate) async fn finish(
+        &self,
+        attempt: &Attempt,
+        code: String,
+        secret: &ClientSecret,
+    ) -> Result<AccessToken, SignInError> {
+        let configuration = self.configuration().await?;
+        let client = self.client(&configuration)?.set_client_secret(secret.clone());
+        let answer = client
+            .exchange_code(AuthorizationCode::new(code))
+            .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.to_string()))
+            .request_async(&self.outgoing)
+            .await
+            // What it was caused by can quote the answer, which holds tokens.
+            .map_err(|error| SignInError::Issuer(format!("no token for the code: {error}")))?;
+        let id_token = answer.extra_fields().id_token.as_ref();
+        let id_token = id_token.ok_or(SignInError::Refused("the issuer gave no ID token"))?;
+        self.check(&configuration, id_token, &attempt.nonce).await?;
+        Ok(AccessToken::new(Zeroizing::new(answer.access_token().secret().clone())))
+    }
+
+    /// Where a person signs out of the issuer itself, if it says so.
+    pub(crate) async fn sign_out_url(&self, back_to: &str) -> Result<Option<String>, SignInError> {
+        let Some(endpoint) = self.configuration().await?.end_session_endpoint else {
+            return Ok(None);
+        };
+        let mut url = endpoint.url().clone();
+        // The standard's name, and Cognito's.
+        url.query_pairs_mut()
+            .append_pair("client_id", &self.client_id)
+            .append_pair("post_logout_redirect_uri", back_to)
+            .append_pair("logout_uri", back_to);
+        Ok(Some(url.into()))
+    }
+
+    /// Checks that the ID token answers this very attempt (OpenID Connect Core
+    /// 1.0, section 3.1.3.7).
+    async fn check(
+        &self,
+        configuration: &Configuration,
+        id_token: &str,
+        nonce: &str,
+    ) -> Result<(), SignInError> {
+        let refused = SignInError::Refused;
+        let header = decode_header(id_token).map_err(|_| refused("the ID token is malformed"))?;
+        let keys: JwkSet = self.get(&configuration.jwks_uri).await?;
+        let key = header.kid.and_then(|id| keys.find(&id).map(DecodingKey::from_jwk));
+        let key = key.ok_or(refused("the ID token's key is unknown"))?;
+        let key = key.map_err(|_| refused("the ID token's key is unusable"))?;
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.client_id]);
+        validation.set_required_spec_claims(&["iss", "aud", "exp"]);
+        // By our clock, below.
+        validation.validate_exp = false;
+        let claims = decode::<IdClaims>(id_token, &key, &validation);
+        let claims = claims.map_err(|_| refused("the ID token is not for us"))?.claims;
+        if claims.exp <= self.clock.now().as_second() {
+            return Err(refused("the ID token has expired"));
+        }
+        if !is_same(&claims.nonce, nonce) {
+            return Err(refused("the ID token's nonce is another one"));
+        }
+        Ok(())
+    }
+
+    fn client(&self, configuration: &Configuration) -> Result<OidcClient, SignInError> {
+        let redirect_uri = RedirectUrl::new(self.redirect_uri.clone());
+        Ok(Client::new(ClientId::new(self.client_id.clone()))
+            .set_auth_uri(configuration.authorization_endpoint.clone())
+            .set_token_uri(configuration.token_endpoint.clone())
+            .set_redirect_uri(redirect_uri.map_err(|error| SignInError::Issuer(error.to_string()))?))
+    }
+
+    async fn configuration(&self) -> Result<Configuration, SignInError> {
+        let url = format!("{}/.well-known/openid-configuration", self.issuer);
+        let configuration: Configuration = self.get(&url).await?;
+        if configuration.issuer != self.issuer {
+            return Err(SignInError::Issuer(format!("{url} is of another issuer")));
+        }
+        Ok(configuration)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, SignInError> {
+        let failed = |error: &dyn std::error::Error| SignInError::Issuer(format!("{url}: {error}"));
+        let request = http::Request::get(url).body(Vec::new()).map_err(|error| failed(&error))?;
+        let answer = self.outgoing.send(request).await.map_err(|error| failed(&error))?;
+        if !answer.status().is_success() {
+            return Err(SignInError::Issuer(format!("{url} answered {}", answer.status())));
+        }
+        serde_json::from_slice(answer.body()).map_err(|error| failed(&error))
+    }
+
+    /// 256 random bits.
+    fn random(&self) -> Result<Zeroizing<String>, EntropyError> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        self.entropy.fill(&mut *bytes)?;
+        Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes)))
+    }
+}
+
+/// Whether two secret texts are the same, in constant time.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    subtle::ConstantTimeEq::ct_eq(one.as_bytes(), other.as_bytes()).into()
+}

@@ -1,0 +1,266 @@
+//! Who is signed in: an encrypted cookie that holds the access token alone.
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum_extra::extract::cookie::{Cookie, PrivateCookieJar, SameSite};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::api::Caller;
+use crate::page::{Page, User};
+use crate::trouble::Trouble;
+use crate::{Site, csrf};
+
+/// A session counts as ended so long before its token does, so that no call
+/// under way is refused for it.
+const MARGIN: SignedDuration = SignedDuration::from_secs(30);
+/// How long a notice waits for the page that shows it, in seconds.
+const NOTICE_SECONDS: i64 = 60;
+/// The most bytes of a form.
+const MAX_FORM_BYTES: usize = 64 * 1024;
+
+/// The console's cookies.
+#[derive(Clone, Copy)]
+pub(crate) enum CookieName {
+    /// The access token.
+    Session,
+    /// A sign-in under way.
+    SignIn,
+    /// What the next page says was done.
+    Notice,
+}
+
+impl CookieName {
+    /// With TLS under the `__Host-` prefix, which takes it and binds the cookie
+    /// to this very host. Without TLS, which is local mode alone, no browser has
+    /// to take such a cookie, and Safari does not.
+    fn name(self, is_secure: bool) -> &'static str {
+        match (self, is_secure) {
+            (Self::Session, true) => "__Host-keyward-session",
+            (Self::SignIn, true) => "__Host-keyward-sign-in",
+            (Self::Notice, true) => "__Host-keyward-notice",
+            (Self::Session, false) => "keyward-session",
+            (Self::SignIn, false) => "keyward-sign-in",
+            (Self::Notice, false) => "keyward-notice",
+        }
+    }
+}
+
+/// The cookies of a request, and those of its answer.
+pub(crate) struct Cookies {
+    jar: PrivateCookieJar,
+    is_secure: bool,
+}
+
+impl Cookies {
+    pub(crate) async fn read(console: &Site, headers: &HeaderMap) -> Result<Self, Trouble> {
+        let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
+        let jar = PrivateCookieJar::from_headers(headers, keys.cookies.clone());
+        Ok(Self { jar, is_secure: console.url.is_secure() })
+    }
+
+    pub(crate) fn get(&self, name: CookieName) -> Option<Zeroizing<String>> {
+        let cookie = self.jar.get(name.name(self.is_secure))?;
+        Some(Zeroizing::new(cookie.value().to_owned()))
+    }
+
+    /// A cookie for so many seconds. `Lax`: the way back from the issuer comes
+    /// from another site.
+    pub(crate) fn set(self, name: CookieName, value: &str, seconds: i64) -> Self {
+        let mut cookie = self.cookie(name, value.to_owned());
+        let age = Duration::from_secs(seconds.unsigned_abs());
+        cookie.set_max_age(age.try_into().ok());
+        Self { jar: self.jar.add(cookie), ..self }
+    }
+
+    pub(crate) fn remove(self, name: CookieName) -> Self {
+        let cookie = self.cookie(name, String::new());
+        Self { jar: self.jar.remove(cookie), ..self }
+    }
+
+    /// `response` with these cookies.
+    pub(crate) fn on(self, response: impl axum::response::IntoResponse) -> Response {
+        (self.jar, response).into_response()
+    }
+
+    fn cookie(&self, name: CookieName, value: String) -> Cookie<'static> {
+        Cookie::build((name.name(self.is_secure), value))
+            .path("/")
+            .http_only(true)
+            .secure(self.is_secure)
+            .same_site(SameSite::Lax)
+            .build()
+    }
+}
+
+/// An admin's access token.
+#[derive(Clone)]
+pub(crate) struct AccessToken(Zeroizing<String>);
+
+impl AccessToken {
+    pub(crate) fn new(token: Zeroizing<String>) -> Self {
+        Self(token)
+    }
+
+    /// The token itself, for the one header or cookie that carries it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What it says of its holder. It came from the issuer itself, or out of a
+    /// cookie that only the console can make; the authorizer judges it at each
+    /// call.
+    pub(crate) fn claims(&self) -> Option<Claims> {
+        let payload = URL_SAFE_NO_PAD.decode(self.0.split('.').nth(1)?).ok()?;
+        serde_json::from_slice(&Zeroizing::new(payload)).ok()
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("AccessToken(…)")
+    }
+}
+
+/// What the console reads of an access token.
+#[derive(Deserialize)]
+pub(crate) struct Claims {
+    exp: i64,
+    sub: String,
+    email: Option<String>,
+    username: Option<String>,
+}
+
+impl Claims {
+    /// For how many more seconds the token counts.
+    pub(crate) fn seconds_left(&self, now: Timestamp) -> i64 {
+        self.exp.saturating_sub(now.as_second()).saturating_sub(MARGIN.as_secs()).max(0)
+    }
+
+    /// What audit events call its holder.
+    pub(crate) fn name(self) -> String {
+        let named = [self.email, self.username].into_iter().flatten().find(|name| !name.is_empty());
+        named.unwrap_or(self.sub)
+    }
+}
+
+/// A request of somebody who is signed in.
+pub(crate) struct Visit {
+    pub(crate) console: Site,
+    cookies: Cookies,
+    token: AccessToken,
+    user: User,
+    notice: Option<String>,
+}
+
+impl Visit {
+    async fn read(parts: &Parts, console: &Site) -> Result<Self, Trouble> {
+        let cookies = Cookies::read(console, &parts.headers).await?;
+        let sign_in =
+            || Trouble::SignIn { back_to: way_back(parts, console), is_form: parts.method != Method::GET };
+        let token = cookies.get(CookieName::Session).map(AccessToken::new).ok_or_else(sign_in)?;
+        let claims = token.claims().ok_or_else(sign_in)?;
+        if claims.seconds_left(console.clock.now()) == 0 {
+            return Err(sign_in());
+        }
+        let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
+        let user = User { name: claims.name(), csrf: csrf::token(&keys.forms, token.reveal()) };
+        let notice = cookies.get(CookieName::Notice).map(|notice| notice.to_string());
+        Ok(Self { console: console.clone(), cookies, token, user, notice })
+    }
+
+    /// The IAM API, as this person may use it.
+    pub(crate) fn api(&self) -> Caller<'_> {
+        self.console.api.by(&self.token)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.console.clock.now()
+    }
+
+    /// What is around every page.
+    pub(crate) fn page(&self) -> Page {
+        Page::new(&self.console, Some(self.user.clone()), self.notice.clone())
+    }
+
+    /// Answers with a page, which has shown the notice.
+    pub(crate) fn show(self, page: impl axum::response::IntoResponse) -> Response {
+        match self.notice {
+            Some(_) => self.cookies.remove(CookieName::Notice).on(page),
+            None => page.into_response(),
+        }
+    }
+
+    /// Goes on to another page, which then says `notice`.
+    pub(crate) fn go(self, path: &str, notice: &str) -> Response {
+        self.cookies.set(CookieName::Notice, notice, NOTICE_SECONDS).on(Redirect::to(path))
+    }
+
+    /// Ends the session.
+    pub(crate) fn sign_out(self, path: &str) -> Response {
+        self.cookies.remove(CookieName::Session).remove(CookieName::Notice).on(Redirect::to(path))
+    }
+}
+
+impl FromRequestParts<Site> for Visit {
+    type Rejection = Trouble;
+
+    async fn from_request_parts(parts: &mut Parts, console: &Site) -> Result<Self, Trouble> {
+        Self::read(parts, console).await
+    }
+}
+
+/// A form that somebody who is signed in has sent from a page of theirs.
+pub(crate) struct Posted<T>(pub(crate) Visit, pub(crate) T);
+
+#[derive(Deserialize)]
+struct Token {
+    #[serde(default)]
+    csrf: String,
+}
+
+impl<T: DeserializeOwned> FromRequest<Site> for Posted<T> {
+    type Rejection = Trouble;
+
+    async fn from_request(request: Request, console: &Site) -> Result<Self, Trouble> {
+        let (parts, body) = request.into_parts();
+        let visit = Visit::read(&parts, console).await?;
+        let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await.map_err(|_| Trouble::Malformed)?;
+        let token: Token = serde_html_form::from_bytes(&body).map_err(|_| Trouble::Malformed)?;
+        let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
+        if !csrf::is_valid(&keys.forms, visit.token.reveal(), &token.csrf) {
+            return Err(Trouble::Forged);
+        }
+        let form = serde_html_form::from_bytes(&body).map_err(|_| Trouble::Malformed)?;
+        Ok(Self(visit, form))
+    }
+}
+
+/// The page to come back to after signing in: this one, or for a form the page
+/// that it is on.
+fn way_back(parts: &Parts, console: &Site) -> String {
+    if parts.method == Method::GET {
+        return parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+    }
+    let referer = parts.headers.get(header::REFERER).and_then(|value| value.to_str().ok());
+    let path = referer.and_then(|referer| referer.strip_prefix(console.url.origin()));
+    path.filter(|path| is_own_path(path)).unwrap_or("/").to_owned()
+}
+
+/// Whether `path` is one of this console, and can be no other site's: a browser
+/// reads `//host` and `/\host` as another host's.
+pub(crate) fn is_own_path(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.starts_with("//")
+        && !path.contains('\\')
+        && path.bytes().all(|byte| byte.is_ascii_graphic())
+}

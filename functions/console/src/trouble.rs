@@ -1,0 +1,175 @@
+//! Why a page was not shown, and the page that says so instead.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::Site;
+use crate::api::ApiError;
+use crate::page::{Page, Shown};
+
+/// Why a page was not shown.
+#[derive(Clone, Debug)]
+pub(crate) enum Trouble {
+    /// Nobody is signed in, or not any more.
+    SignIn {
+        /// Where to go on after it.
+        back_to: String,
+        /// Whether a form was sent, which is lost.
+        is_form: bool,
+    },
+    /// Somebody is signed in who may not use this.
+    NotAdmin,
+    /// A form that was not sent from a page of the console.
+    Forged,
+    /// A form that no page of the console sends.
+    Malformed,
+    /// There is no such page.
+    NoPage,
+    /// The API has no such thing: its words.
+    NotFound(String),
+    /// The API does not do that now: its title and detail.
+    Refused(String, String),
+    /// Signing in did not work: why, in words.
+    NotSignedIn(&'static str, String),
+    /// Something that the console needs does not answer.
+    Unavailable {
+        /// The API's request, if it answered at all.
+        request_id: Option<String>,
+        /// Why, for the log.
+        cause: String,
+    },
+}
+
+impl Trouble {
+    pub(crate) fn unavailable(cause: String) -> Self {
+        Self::Unavailable { request_id: None, cause }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::SignIn { .. } => StatusCode::UNAUTHORIZED,
+            Self::NotAdmin | Self::Forged => StatusCode::FORBIDDEN,
+            Self::Malformed | Self::NotSignedIn(..) => StatusCode::BAD_REQUEST,
+            Self::NoPage | Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Refused(..) => StatusCode::CONFLICT,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What the log says of it. Nothing of a credential is in it.
+    pub(crate) fn reason(&self) -> (&'static str, &str) {
+        match self {
+            Self::SignIn { .. } => ("sign_in", ""),
+            Self::NotAdmin => ("not_admin", ""),
+            Self::Forged => ("forged", ""),
+            Self::Malformed => ("malformed", ""),
+            Self::NoPage => ("no_page", ""),
+            Self::NotFound(_) => ("not_found", ""),
+            Self::Refused(..) => ("refused", ""),
+            Self::NotSignedIn(_, cause) => ("not_signed_in", cause),
+            Self::Unavailable { cause, .. } => ("unavailable", cause),
+        }
+    }
+
+    /// The page that says so.
+    pub(crate) fn page(self, console: &Site, own_request_id: &str, path: &str) -> Response {
+        let status = self.status();
+        let page = Page::new(console, None, None);
+        let (title, text, link, request_id) = match self {
+            Self::SignIn { back_to, is_form: false } => return Redirect::to(&sign_in(&back_to)).into_response(),
+            Self::SignIn { back_to, is_form: true } => (
+                "Your session has ended",
+                "Nothing was changed. Sign in again, and you come back to the page that you were on.".to_owned(),
+                Some(("Sign in again", sign_in(&back_to))),
+                None,
+            ),
+            Self::NotAdmin => (
+                "You are not an admin user",
+                "You are signed in, but the console is for members of the admin group. An admin can add you to it in \
+                 the identity provider. Then sign in again."
+                    .to_owned(),
+                Some(("Sign in again", "/sign-in".to_owned())),
+                None,
+            ),
+            Self::Forged => (
+                "That did not come from this console",
+                "Nothing was changed. Another site, or a page of an earlier session, has sent it. If it was you, go \
+                 to the console and try again."
+                    .to_owned(),
+                Some(("Go to the console", "/".to_owned())),
+                None,
+            ),
+            Self::Malformed => (
+                "That form cannot be read",
+                "Nothing was changed. Go back, reload the page and try again.".to_owned(),
+                Some(("Go to the console", "/".to_owned())),
+                None,
+            ),
+            Self::NoPage => (
+                "There is no such page",
+                "The address may be mistyped, or the page may have moved.".to_owned(),
+                Some(("See all service accounts", "/".to_owned())),
+                None,
+            ),
+            Self::NotFound(detail) => {
+                ("It is not here", detail, Some(("See all service accounts", "/".to_owned())), None)
+            }
+            Self::Refused(title, detail) => {
+                let text = format!("{title}. {detail}");
+                ("That cannot be done now", text, Some(("See all service accounts", "/".to_owned())), None)
+            }
+            Self::NotSignedIn(why, _) => {
+                ("You are not signed in", why.to_owned(), Some(("Try again", "/sign-in".to_owned())), Some(own_request_id.to_owned()))
+            }
+            Self::Unavailable { request_id, .. } => (
+                "Keyward does not answer",
+                "What you see here comes from Keyward's API, which cannot be reached at the moment. Trying again is \
+                 safe: nothing is done twice."
+                    .to_owned(),
+                Some(("Try again", path.to_owned())),
+                Some(request_id.unwrap_or_else(|| own_request_id.to_owned())),
+            ),
+        };
+        (status, Shown(TroublePage { page, title, text, link, request_id })).into_response()
+    }
+}
+
+/// The way to sign in, and then on to `back_to`.
+fn sign_in(back_to: &str) -> String {
+    if back_to == "/" {
+        return "/sign-in".to_owned();
+    }
+    format!("/sign-in?back={}", utf8_percent_encode(back_to, NON_ALPHANUMERIC))
+}
+
+#[derive(Template)]
+#[template(path = "trouble.html")]
+struct TroublePage {
+    page: Page,
+    title: &'static str,
+    text: String,
+    link: Option<(&'static str, String)>,
+    request_id: Option<String>,
+}
+
+impl From<ApiError> for Trouble {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::NotPermitted => Self::NotAdmin,
+            ApiError::Problem(problem) if problem.status == 404 => Self::NotFound(problem.detail),
+            ApiError::Problem(problem) => Self::Refused(problem.title, problem.detail),
+            ApiError::Unavailable { request_id, cause } => Self::Unavailable { request_id, cause },
+        }
+    }
+}
+
+impl IntoResponse for Trouble {
+    /// A bare answer, of which [`crate::guard`] makes the page.
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,117 @@
+//! Instants and events in words.
+
+use askama::Template;
+use askama::filters::HtmlSafe;
+use jiff::{SignedDuration, Timestamp};
+use shared::http::representation::AuditEvent;
+
+/// A key that expires within so long wants attention.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// An instant: in words, exactly, and for programs. In a page it is a `<time>`.
+#[derive(Template)]
+#[template(path = "when.html")]
+pub(crate) struct When {
+    /// Such as `in 3 days`.
+    pub(crate) words: String,
+    /// Such as `2026-11-24 07:56:39 UTC`.
+    pub(crate) exact: String,
+    /// In RFC 3339.
+    pub(crate) machine: String,
+    /// Whether it is to come within 14 days.
+    pub(crate) is_soon: bool,
+}
+
+/// Its template has escaped what is in it.
+impl HtmlSafe for When {}
+
+impl When {
+    /// The instant that the API writes as `text`, seen at `now`.
+    pub(crate) fn of(text: &str, now: Timestamp) -> Self {
+        let Ok(at) = text.parse::<Timestamp>() else {
+            return Self {
+                words: text.to_owned(),
+                exact: text.to_owned(),
+                machine: text.to_owned(),
+                is_soon: false,
+            };
+        };
+        let ahead = at.duration_since(now);
+        Self {
+            words: words(ahead),
+            exact: at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            machine: text.to_owned(),
+            is_soon: !ahead.is_negative() && ahead < SOON,
+        }
+    }
+}
+
+/// How far away an instant is: `ahead`, or ago if it is negative.
+fn words(ahead: SignedDuration) -> String {
+    let seconds = ahead.as_secs().unsigned_abs();
+    let (minute, hour, day) = (60, 3600, 86_400);
+    let amount = if seconds < minute {
+        return if ahead.is_negative() || seconds == 0 { "just now" } else { "in less than a minute" }
+            .to_owned();
+    } else if seconds < hour {
+        count(seconds / minute, "minute")
+    } else if seconds < 2 * day {
+        count(seconds / hour, "hour")
+    } else if seconds < 90 * day {
+        count(seconds / day, "day")
+    } else if seconds < 730 * day {
+        count(seconds / (30 * day), "month")
+    } else {
+        count(seconds / (365 * day), "year")
+    };
+    if ahead.is_negative() { format!("{amount} ago") } else { format!("in {amount}") }
+}
+
+/// So many of a thing.
+pub(crate) fn count(number: u64, unit: &str) -> String {
+    if number == 1 { format!("1 {unit}") } else { format!("{number} {unit}s") }
+}
+
+/// A line of a history.
+pub(crate) struct Told {
+    pub(crate) actor: String,
+    /// What the actor did, such as `issued the key`.
+    pub(crate) deed: String,
+    pub(crate) key: Option<String>,
+    /// `name`: from → to.
+    pub(crate) changes: Vec<(String, String, String)>,
+    pub(crate) when: When,
+    pub(crate) request_id: String,
+}
+
+impl Told {
+    pub(crate) fn of(event: AuditEvent, now: Timestamp) -> Self {
+        let deed = match event.r#type.as_str() {
+            "serviceAccount.created" => "created the account",
+            "serviceAccount.updated" => "changed the account",
+            "serviceAccount.deleted" => "deleted the account and its keys",
+            "key.issued" => "issued the key",
+            "key.rotated" => "rotated the key",
+            "key.revoked" => "revoked the key",
+            // One that a newer API tells of.
+            other => other,
+        };
+        let deed = match event.changes.as_slice() {
+            [change] if change.field == "enabled" && change.to == "true" => "enabled the account",
+            [change] if change.field == "enabled" => "disabled the account",
+            _ => deed,
+        };
+        let is_switch = deed.starts_with("enabled") || deed.starts_with("disabled");
+        let changes = event.changes.iter().filter(|_| !is_switch);
+        Self {
+            actor: event.actor.name,
+            deed: deed.to_owned(),
+            key: event.key_id,
+            changes: changes
+                .map(|change| (change.field.clone(), change.from.clone(), change.to.clone()))
+                .collect(),
+            when: When::of(&event.at, now),
+            request_id: event.request_id,
+        }
+    }
+}

@@ -1,0 +1,472 @@
+"""Drives the console of `cargo dev` in a real Chromium, as a person would: by
+mouse, and by keyboard alone.
+
+    python3 tests/browser/run.py --axe FOLDER [--screenshots FOLDER]
+
+--axe is the unpacked npm package `axe-core`. Every page that the story comes by
+is checked by it, and is photographed wide and narrow, light and dark. To add to
+the story: a line with `check` where the thing belongs.
+"""
+
+import argparse
+import base64
+import http.server
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SYSTEM = ROOT / "target" / "debug" / "local"
+HOSTILE = "<script>document.title='owned'</script>\"'&" + "W" * 17
+FLAGS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--no-first-run", "--force-prefers-reduced-motion",
+]
+WIDE, NARROW = (1280, 900), (390, 844)
+passed: list[str] = []
+failed: list[str] = []
+
+
+def check(what: str, actual: object, expected: object = True) -> None:
+    """One line of the story. It goes on after a failure."""
+    good = actual == expected
+    (passed if good else failed).append(what)
+    print(f"{'ok    ' if good else 'FAILED'} {what}" + ("" if good else f": {actual!r} and not {expected!r}"), flush=True)
+
+
+class Local:
+    """`cargo dev`, in memory, on free ports."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        ports = ["--port", "0", "--console-port", "0", "--issuer-port", "0"]
+        self.process = subprocess.Popen([SYSTEM, "--memory", "--data", folder, *ports], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        path = folder / "local.json"
+        for _ in range(300):
+            if path.exists() and path.read_text().endswith("}\n"):
+                self.facts = json.loads(path.read_text())
+                return
+            time.sleep(0.1)
+        self.process.kill()
+        raise SystemExit("the system does not start")
+
+    def __getattr__(self, name: str) -> str:
+        return self.facts[name]
+
+    def status(self, key: str) -> int:
+        """What the gateway answers to a key."""
+        request = urllib.request.Request(f"{self.api}/organizations/1", headers={"Authorization": f"Bearer {key}"})
+        try:
+            return urllib.request.urlopen(request).status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+
+
+class Browser:
+    """A browser with a profile of its own."""
+
+    def __init__(self, local: Local, axe: pathlib.Path, screenshots: pathlib.Path) -> None:
+        self.local, self.axe, self.screenshots = local, (axe / "axe.min.js").read_text(), screenshots
+        options = webdriver.ChromeOptions()
+        options.binary_location = "/usr/bin/chromium"
+        self.profile = tempfile.TemporaryDirectory()
+        for flag in [*FLAGS, f"--user-data-dir={self.profile.name}"]:
+            options.add_argument(flag)
+        self.driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
+        self.driver.set_window_size(*WIDE)
+
+    def close(self) -> None:
+        self.driver.quit()
+        self.profile.cleanup()
+
+    # What is on the page.
+
+    @property
+    def text(self) -> str:
+        return self.driver.find_element(By.TAG_NAME, "body").text
+
+    @property
+    def path(self) -> str:
+        return self.driver.current_url.removeprefix(self.local.console)
+
+    def heading(self) -> str:
+        return self.driver.find_element(By.TAG_NAME, "h1").text
+
+    def find(self, name: str):
+        """A link or button, by the words on it."""
+        found = [e for e in self.driver.find_elements(By.CSS_SELECTOR, "a, button, summary") if e.accessible_name == name]
+        if not found:
+            raise LookupError(f"{name} is not on {self.driver.current_url}: {self.text}")
+        return found[0]
+
+    def field(self, name: str):
+        found = [e for e in self.driver.find_elements(By.CSS_SELECTOR, "input, select, textarea") if e.accessible_name == name]
+        if not found:
+            raise LookupError(f"no field {name} on {self.driver.current_url}: {self.text}")
+        return found[0]
+
+    # What a person does.
+
+    def open(self, path: str) -> None:
+        self.driver.get(self.local.console + path)
+
+    def leaving(self, action) -> None:
+        """Does what leads to another page, and waits for that one."""
+        page = self.driver.find_element(By.TAG_NAME, "html")
+        action()
+        WebDriverWait(self.driver, 20).until(lambda driver: self.is_gone(page) and driver.execute_script("return document.readyState") == "complete")
+
+    @staticmethod
+    def is_gone(element) -> bool:
+        try:
+            element.is_enabled()
+            return False
+        except Exception:
+            return True
+
+    def click(self, name: str) -> None:
+        self.leaving(self.find(name).click)
+
+    def type(self, name: str, text: str) -> None:
+        field = self.field(name)
+        field.clear()
+        field.send_keys(text)
+
+    def sign_in(self, email: str | None = None) -> None:
+        if email:
+            self.type("E-mail address", email)
+        self.type("Password", self.local.adminPassword)
+        self.click("Sign in")
+
+    # By keyboard alone.
+
+    def press(self, *keys: str) -> None:
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def tab_to(self, name: str) -> None:
+        """Presses Tab until the focus is on `name`, and sees that it shows."""
+        for _ in range(60):
+            focused = self.driver.switch_to.active_element
+            if focused.tag_name != "body" and focused.accessible_name == name:
+                if self.driver.execute_script("return getComputedStyle(arguments[0]).outlineStyle", focused) == "none":
+                    raise LookupError(f"the focus on {name} does not show")
+                return
+            self.press(Keys.TAB)
+        raise LookupError(f"Tab does not come to {name} on {self.driver.current_url}")
+
+    def enter(self, name: str) -> None:
+        self.tab_to(name)
+        self.leaving(lambda: self.press(Keys.ENTER))
+
+    # What is checked of each page.
+
+    def look(self, name: str) -> None:
+        """Checks and photographs the page."""
+        for scheme in ("light", "dark"):
+            media = [{"name": "prefers-color-scheme", "value": scheme}]
+            self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+            for size, shape in ((WIDE, "wide"), (NARROW, "narrow")):
+                metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+                self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+                script = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+                check(f"{name}, {scheme}, {shape}: nothing is cut off", self.driver.execute_script(script))
+                violations = self.violations()
+                check(f"{name}, {scheme}, {shape}: axe finds nothing", violations, [])
+                whole = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+                (self.screenshots / f"{name}-{shape}-{scheme}.png").write_bytes(base64.b64decode(whole["data"]))
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        shift = "return performance.getEntriesByType('layout-shift').filter(s => !s.hadRecentInput).length"
+        check(f"{name}: nothing moves while it loads", self.driver.execute_script(shift), 0)
+
+    def violations(self) -> list[str]:
+        # Past the page's own policy: the driver's script is not of the page.
+        self.driver.execute_script(self.axe)
+        found = self.driver.execute_async_script(
+            "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}).then(arguments[0])"
+        )
+        return [f"{v['id']}: {node['html'][:160]}" for v in found["violations"] for node in v["nodes"]]
+
+    def secret(self) -> str | None:
+        found = re.search(r"kwsa_local_\w+", self.driver.page_source)
+        return found[0] if found else None
+
+    def stored(self) -> str:
+        """All that the browser keeps where a script can read it, and its address."""
+        return self.driver.execute_script(
+            "return JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, history.state, location.href])"
+        )
+
+
+def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
+    browser.open("/")
+    check("a stranger comes to the sign-in page", browser.heading(), "Sign in")
+    browser.look("sign-in")
+    browser.type("Password", "wrong")
+    browser.click("Sign in")
+    check("a wrong password is said so", "That is not the password" in browser.text)
+    browser.sign_in()
+    check("and then to the console", (browser.path, browser.heading()), ("/", "Service accounts"))
+    browser.look("overview-empty")
+
+    browser.click("Create the first account")
+    browser.look("create-account")
+    browser.type("Name", "nightly-batch")
+    browser.type("Description (optional)", "Loads the orders of the day")
+    browser.field("ServiceAccountWriter").click()
+    browser.click("Create the account")
+    check("the account is there", browser.heading(), "nightly-batch Enabled")
+    browser.look("account-without-keys")
+    account = browser.path
+
+    browser.click("Issue the first key")
+    browser.look("issue-key")
+    browser.type("Name", "batch server 1")
+    browser.click("Issue the key")
+    key = browser.secret()
+    check("the key is shown", key is not None)
+    check("it works", local.status(key), 200)
+    browser.look("issued-key")
+    check("nothing of it is stored", key[40:] in browser.stored(), False)
+    cookies = browser.driver.get_cookies()
+    check("no script reads a cookie", [cookie["name"] for cookie in cookies if not cookie["httpOnly"]], [])
+    check("there is one cookie, the session", [cookie["name"] for cookie in cookies], ["keyward-session"])
+    check("it is no token", "eyJ" in cookies[0]["value"], False)
+    browser.driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
+    browser.find("Copy").click()
+    WebDriverWait(browser.driver, 5).until(lambda _: "Copied" in browser.text)
+    clipboard = browser.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    check("Copy copies it, and nothing else", clipboard, key)
+
+    # Reload, back, forward: not shown again, and none issued.
+    browser.leaving(browser.driver.refresh)
+    check("a reload issues no second key", (browser.heading(), browser.secret()), ("This key was issued before", None))
+    browser.look("issued-before")
+    browser.click("See the account's keys")
+    for direction in (browser.driver.back, browser.driver.back, browser.driver.forward, browser.driver.forward):
+        direction()
+        time.sleep(0.3)
+        check("back and forward never show it", browser.secret(), None)
+    browser.open(account)
+    check("there is one key", browser.text.count("ends in"), 1)
+    browser.look("account")
+
+    # Two clicks.
+    browser.click("Revoke the key batch server 1")
+    browser.look("revoke-key")
+    browser.click("Revoke this key")
+    check("it is said since when it is dead", re.search(r"The key batch server 1 is dead since [-\d: ]+ UTC", browser.text) is not None)
+    check("the gateway refuses it", local.status(key), 403)
+    browser.look("account-after")
+    browser.click("History")
+    browser.look("history")
+
+
+def a_shown_key_is_gone_once_left(local: Local, browser: Browser) -> None:
+    browser.open("/")
+    browser.click("nightly-batch")
+    browser.click("Issue the first key")
+    browser.type("Name", "left")
+    browser.click("Issue the key")
+    check("the key is shown", browser.secret() is not None)
+    browser.click("I have copied it")
+    browser.driver.back()
+    time.sleep(0.5)
+    check("back does not show it", browser.secret(), None)
+
+
+def a_double_click_issues_one(local: Local, browser: Browser) -> None:
+    browser.open("/")
+    browser.click("nightly-batch")
+    before = browser.text.count("ends in")
+    account = browser.path
+    browser.click("Issue a key")
+    browser.type("Name", "double")
+    button = browser.find("Issue the key")
+    browser.leaving(lambda: ActionChains(browser.driver).double_click(button).perform())
+    time.sleep(0.5)
+    browser.open(account)
+    check("a double click issues one key", browser.text.count("ends in"), before + 1)
+
+
+def the_four_steps_by_keyboard(local: Local, browser: Browser) -> None:
+    browser.open("/")
+    browser.press(local.adminPassword, Keys.ENTER)
+    WebDriverWait(browser.driver, 20).until(lambda _: browser.path == "/")
+    browser.press(Keys.TAB)
+    check("the first Tab offers to skip to the content", browser.driver.switch_to.active_element.text, "Skip to the content")
+    browser.enter("Create an account")
+    browser.press("by-keyboard")
+    browser.enter("Create the account")
+    check("an account by keyboard", browser.heading(), "by-keyboard Enabled")
+    browser.enter("Issue a key")
+    browser.press("typed")
+    browser.enter("Issue the key")
+    key = browser.secret()
+    check("a key by keyboard", (key is not None and local.status(key)), 200)
+    browser.tab_to("Copy")
+    browser.enter("I have copied it")
+    browser.enter("Revoke the key typed")
+    browser.enter("Revoke this key")
+    check("revoked by keyboard", local.status(key), 403)
+    browser.enter("Sign out")
+    check("signed out by keyboard", browser.heading(), "You are signed out")
+    browser.look("signed-out")
+
+
+def hostile_names_are_harmless(local: Local, browser: Browser) -> None:
+    browser.open("/accounts/new")
+    browser.driver.execute_script("document.querySelectorAll('[maxlength]').forEach(e => e.removeAttribute('maxlength'))")
+    browser.type("Name", "W" * 200)
+    browser.click("Create the account")
+    check("200 characters are refused beside the field", "Must be at most 64 characters." in browser.text)
+    check("what was typed is still there", browser.field("Name").get_attribute("value"), "W" * 200)
+    browser.look("create-account-refused")
+    browser.type("Name", "right to left \u202e")
+    browser.click("Create the account")
+    check("marks that turn text around are refused", browser.heading(), "Create a service account")
+    browser.type("Name", HOSTILE)
+    browser.type("Description (optional)", HOSTILE * 3)
+    browser.type("Owner (optional)", HOSTILE)
+    browser.click("Create the account")
+    account = browser.path
+    pages = [account, "/", f"{account}/edit", f"{account}/keys/new", f"{account}/delete", f"{account}/history"]
+    for page in pages:
+        browser.open(page)
+        title = browser.driver.title
+        inline = browser.driver.find_elements(By.CSS_SELECTOR, "script:not([src])")
+        check(f"nothing runs on {page.replace(account, '…')}", ("owned" == title, len(inline)), (False, 0))
+    browser.open(account)
+    browser.look("account-hostile")
+    browser.click("Edit")
+    browser.look("edit-account")
+    browser.click("Cancel")
+    browser.click("Disable")
+    browser.look("account-disabled")
+    browser.click("Delete")
+    browser.type("Type the name to confirm", "something else")
+    browser.click("Delete the account")
+    check("another name deletes nothing", "so nothing was deleted" in browser.text)
+    browser.look("delete-account")
+    browser.type("Type the name to confirm", HOSTILE)
+    browser.click("Delete the account")
+    check("its name deletes it", "is deleted, and its keys are refused." in browser.text)
+    browser.look("overview")
+
+
+def a_forged_form_is_refused(local: Local, browser: Browser) -> None:
+    """From another site, in the browser of somebody who is signed in."""
+    browser.open("/")
+    browser.click("nightly-batch")
+    account = browser.path
+    form = f"""<!doctype html><title>evil</title><form method="post" action="{local.console}{account}/switch">
+        <input name="enabled" value="false"><button id="go">win</button></form>""".encode()
+
+    class Evil(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(form)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    evil = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Evil)
+    threading.Thread(target=evil.serve_forever, daemon=True).start()
+    # Another port is the same site, so that the browser sends the cookie too:
+    # nothing but the console itself can refuse this one.
+    for host in ("127.0.0.1", "localhost"):
+        browser.driver.get(f"http://{host}:{evil.server_port}/")
+        browser.leaving(browser.driver.find_element(By.ID, "go").click)
+        refused = browser.heading() in ("That did not come from this console", "Your session has ended")
+        check(f"a form from {host} is refused", refused)
+        if host == "127.0.0.1":
+            check("though the session was sent", browser.heading(), "That did not come from this console")
+            browser.look("forged")
+    evil.shutdown()
+    browser.open(account)
+    check("and did nothing", browser.heading(), "nightly-batch Enabled")
+    browser.open("/nowhere")
+    check("an unknown page says so", browser.heading(), "There is no such page")
+
+
+def somebody_else(local: Local, browser: Browser) -> None:
+    browser.open("/")
+    browser.sign_in("visitor@keyward.local")
+    check("who is no admin is told so", browser.heading(), "You are not an admin user")
+    browser.look("not-admin")
+    check("and has no session", [c["name"] for c in browser.driver.get_cookies() if "session" in c["name"]], [])
+
+
+def without_scripts(local: Local, browser: Browser) -> None:
+    """All of it works without JavaScript."""
+    browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.open("/")
+    browser.sign_in()
+    browser.click("Create an account")
+    browser.type("Name", "without-scripts")
+    browser.click("Create the account")
+    browser.click("Issue a key")
+    browser.type("Name", "plain")
+    browser.click("Issue the key")
+    key = browser.secret()
+    check("a key without scripts", key is not None and local.status(key), 200)
+    buttons = [b for b in browser.driver.find_elements(By.CSS_SELECTOR, "[data-copy]") if b.is_displayed()]
+    check("no button is there that would do nothing", buttons, [])
+    browser.click("I have copied it")
+    browser.click("Revoke the key plain")
+    browser.click("Revoke this key")
+    check("revoked without scripts", local.status(key), 403)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--axe", type=pathlib.Path, required=True)
+    parser.add_argument("--screenshots", type=pathlib.Path, default=ROOT / "target" / "screenshots")
+    arguments = parser.parse_args()
+    arguments.screenshots.mkdir(parents=True, exist_ok=True)
+    stories = [
+        [the_four_steps_by_mouse, a_shown_key_is_gone_once_left, a_double_click_issues_one, hostile_names_are_harmless,
+         a_forged_form_is_refused],
+        [the_four_steps_by_keyboard],
+        [somebody_else],
+        [without_scripts],
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        local = Local(pathlib.Path(folder) / "data")
+        try:
+            for story in stories:
+                browser = Browser(local, arguments.axe, arguments.screenshots)
+                try:
+                    for chapter in story:
+                        try:
+                            chapter(local, browser)
+                        except Exception as error:
+                            check(f"{chapter.__name__}: {type(error).__name__}: {error}"[:600], False)
+                finally:
+                    browser.close()
+        finally:
+            local.stop()
+    print(f"\n{len(passed)} passed, {len(failed)} failed")
+    raise SystemExit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,534 @@
+//! The console: who gets in, what a browser may do with its pages, and that a
+//! key's secret is shown once. What takes a real browser is in `tests/browser`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::routing::{get, post};
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+use shared::config::variable;
+use tests::{Action, Harness, Logs};
+use tokio::net::TcpListener;
+use tracing::level_filters::LevelFilter;
+
+use crate::support::browser::{Browser, Page};
+
+const HOSTILE: &str = "<script>alert(1)</script>\"'&";
+
+/// Creates an account on the pages, and gives its path.
+async fn create(browser: &mut Browser<'_>, name: &str) -> String {
+    let form = browser.get("/accounts/new").await.expect(200);
+    let created = browser.submit(&form, "/accounts", &[("name", name), ("description", name)]).await;
+    created.expect(303).location().to_owned()
+}
+
+/// Issues a key on the pages: the page that shows it, and its secret.
+async fn issue(browser: &mut Browser<'_>, account: &str) -> (Page, String) {
+    let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
+    let page = browser.submit(&form, &format!("{account}/keys"), &[("name", "first")]).await.expect(200);
+    let secret = secret(&page).expect("the secret is shown");
+    (page, secret)
+}
+
+fn secret(page: &Page) -> Option<String> {
+    let start = page.text.find("kwsa_local_")?;
+    Some(page.text[start..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect())
+}
+
+/// Every page of an account and the two above it.
+fn pages(account: &str, key: &str) -> Vec<String> {
+    let of_account = ["", "/edit", "/delete", "/history", "/keys/new", "/keys/revoke"];
+    let mut pages: Vec<_> = of_account.iter().map(|page| format!("{account}{page}")).collect();
+    pages.extend(["/".to_owned(), "/accounts/new".to_owned(), format!("{account}/keys/{key}/revoke")]);
+    pages
+}
+
+fn key_id(page: &Page) -> String {
+    let start = page.text.find("key_").unwrap();
+    page.text[start..start + 20].to_owned()
+}
+
+#[tokio::test]
+async fn whoever_is_not_signed_in_signs_in_and_comes_back() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::new(&harness);
+    let sent = browser.get("/accounts/new?a=b%20c").await.expect(303);
+    assert_eq!(sent.location(), "/sign-in?back=%2Faccounts%2Fnew%3Fa%3Db%2520c");
+    let to_issuer = browser.get(sent.location()).await.expect(303);
+    for part in [
+        "response_type=code",
+        "code_challenge_method=S256",
+        "code_challenge=",
+        "state=",
+        "nonce=",
+        "scope=openid",
+    ] {
+        assert!(to_issuer.location().contains(part), "{part} in {}", to_issuer.location());
+    }
+    let back = browser.sign_in("/sign-in?back=%2Faccounts%2Fnew%3Fa%3Db%2520c").await.expect(303);
+    assert_eq!(back.location(), "/accounts/new?a=b%20c");
+    let page = browser.get("/accounts/new").await.expect(200);
+    assert!(page.text.contains("admin@keyward.local"));
+}
+
+#[tokio::test]
+async fn it_never_sends_anybody_to_another_site() {
+    let harness = Harness::start().await;
+    for back in ["//evil.example", "/%5Cevil.example", "https://evil.example", "evil", "/%0Aevil", "/a%5C/b"]
+    {
+        let mut browser = Browser::new(&harness);
+        let signed_in = browser.sign_in(&format!("/sign-in?back={back}")).await.expect(303);
+        assert_eq!(signed_in.location(), "/", "{back}");
+    }
+}
+
+#[tokio::test]
+async fn cookies_are_bound_to_the_host_and_out_of_reach() {
+    let harness = Harness::builder().variable(variable::CONSOLE_URL, "https://console.example").start().await;
+    let mut browser = Browser::new(&harness);
+    browser.origin = "https://console.example".to_owned();
+    browser.sign_in("/sign-in").await.expect(303);
+    let account = create(&mut browser, "a").await;
+    browser.get(&account).await.expect(200);
+    // One cookie, whose value is the token and nothing else, encrypted.
+    assert_eq!(browser.cookies.keys().collect::<Vec<_>>(), ["__Host-keyward-session"]);
+    let value = &browser.cookies["__Host-keyward-session"];
+    assert!(!value.contains("eyJ") && !value.contains('.'), "{value}");
+    let attributes = browser.set_cookies.iter().map(|cookie| {
+        let (name, rest) = cookie.split_once('=').unwrap();
+        let (value, attributes) = rest.split_once(';').unwrap();
+        let attributes = attributes.split("; Expires=").next().unwrap();
+        format!("{name}={};{attributes}", if value.is_empty() { "" } else { "[value]" })
+    });
+    assert_snapshot!(attributes.collect::<Vec<_>>().join("\n"));
+}
+
+#[tokio::test]
+async fn an_altered_session_is_none() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let good = browser.cookies.clone();
+    let session = good["keyward-session"].clone();
+    let token = harness.system.facts().admin_token.clone();
+    let altered = format!("{}{}", if session.starts_with('A') { "B" } else { "A" }, &session[1..]);
+    for value in [altered, token, String::new(), "%00".to_owned()] {
+        browser.cookies.insert("keyward-session".to_owned(), value.clone());
+        assert_eq!(browser.get("/").await.expect(303).location(), "/sign-in", "{value}");
+    }
+    // A cookie of one name is none of another.
+    browser.cookies.clear();
+    browser.cookies.insert("keyward-sign-in".to_owned(), session);
+    assert_eq!(browser.get("/").await.expect(303).location(), "/sign-in");
+}
+
+#[tokio::test]
+async fn every_answer_says_what_a_browser_may_do_with_it() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "a").await;
+    let (shown, _) = issue(&mut browser, &account).await;
+    let mut answers = vec![shown];
+    for path in ["/", "/accounts/new", &account, "/nowhere", "/sign-in", "/callback", "/signed-out"] {
+        answers.push(browser.get(path).await);
+    }
+    answers.push(browser.send("POST", "/accounts", Some(&BTreeMap::new()), &[]).await.expect(403));
+    for answer in &answers {
+        for (name, part) in [
+            ("cache-control", "no-store"),
+            ("content-security-policy", "default-src 'none'"),
+            ("referrer-policy", "same-origin"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+        ] {
+            assert!(answer.header(name).contains(part), "{name}: {answer:?}");
+        }
+        let policy = answer.header("content-security-policy");
+        assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert!(!answer.text.contains("style=") && !answer.text.contains("onclick"), "{answer:?}");
+        assert_eq!(
+            answer.text.matches("<script").count(),
+            answer.text.matches("<script src=\"/assets/").count()
+        );
+    }
+    let css = browser.get("/assets/console.css").await.expect(200);
+    assert_eq!(css.header("cache-control"), "public, max-age=31536000, immutable");
+    for answer in answers {
+        assert!(answer.text.len() + css.text.len() < 60_000, "a page and its style are under 60 KB");
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_is_not_from_a_page_of_this_session_does_nothing() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "a").await;
+    let (shown, _) = issue(&mut browser, &account).await;
+    let key = key_id(&shown);
+    let good =
+        browser.get(&format!("{account}/edit")).await.fields(&format!("{account}/edit"))["csrf"].clone();
+    harness.clock.advance_seconds(1);
+    let mut other = Browser::signed_in(&harness).await;
+    let others = other.get("/accounts/new").await.fields("/accounts")["csrf"].clone();
+    assert_ne!(good, others, "another session has another token");
+
+    let own = browser.origin.clone();
+    let before = harness.table.dump().await;
+    let forged: [(&[(&str, &str)], &str); 9] = [
+        (&[], &good),
+        (&[("origin", "https://evil.example")], &good),
+        (&[("origin", "null")], &good),
+        (&[("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")], &good),
+        (&[("sec-fetch-site", "cross-site")], &good),
+        (&[("sec-fetch-site", "same-site")], &good),
+        (&[("origin", &own)], ""),
+        (&[("origin", &own)], &others),
+        (&[("origin", &own)], &good[1..]),
+    ];
+    let forms = [
+        "/accounts".to_owned(),
+        "/sign-out".to_owned(),
+        format!("{account}/edit"),
+        format!("{account}/switch"),
+        format!("{account}/delete"),
+        format!("{account}/keys"),
+        format!("{account}/keys/revoke"),
+        format!("{account}/keys/{key}/revoke"),
+    ];
+    let fields = |token: &str| -> BTreeMap<String, String> {
+        [
+            ("csrf", token),
+            ("name", "a"),
+            ("role", "ServiceAccountAdmin"),
+            ("enabled", "false"),
+            ("version", "*"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    };
+    for form in &forms {
+        for (headers, token) in forged {
+            let refused = browser.send("POST", form, Some(&fields(token)), headers).await;
+            assert_eq!(refused.status, 403, "{form} with {headers:?} and {token}");
+        }
+    }
+    assert_eq!(before, harness.table.dump().await);
+    // What they lacked is all that they lacked.
+    let by_fetch = [("sec-fetch-site", "same-origin")];
+    browser.send("POST", &forms[3], Some(&fields(&good)), &by_fetch).await.expect(303);
+    assert_ne!(before, harness.table.dump().await);
+}
+
+#[tokio::test]
+async fn somebody_who_is_no_admin_is_told_so_and_gets_no_session() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::new(&harness);
+    let page = browser.sign_in_as_visitor().await.expect(403);
+    assert!(page.text.contains("You are not an admin user"), "{}", page.text);
+    assert!(!browser.cookies.contains_key("keyward-session"));
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token_and_comes_back_to_its_page() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "a").await;
+    let edit = format!("{account}/edit");
+    let form = browser.get(&edit).await.expect(200);
+    harness.clock.advance_seconds(3600);
+    let sent = browser.get(&edit).await.expect(303);
+    let back = sent.location().to_owned();
+    assert!(back.starts_with("/sign-in?back=%2Faccounts%2Fsa%5F"), "{back}");
+    let referer = format!("{}{edit}", browser.origin);
+    let origin = browser.origin.clone();
+    let headers = [("origin", origin.as_str()), ("referer", referer.as_str())];
+    let lost = browser.send("POST", &edit, Some(&form.fields(&edit)), &headers).await.expect(401);
+    assert!(lost.text.contains("Your session has ended") && lost.text.contains(&back), "{}", lost.text);
+    assert_eq!(browser.sign_in(&back).await.expect(303).location(), edit);
+    browser.get(&edit).await.expect(200);
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_session() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let page = browser.get("/").await.expect(200);
+    assert_eq!(browser.submit(&page, "/sign-out", &[]).await.expect(303).location(), "/signed-out");
+    assert_eq!(browser.cookies, BTreeMap::new());
+    assert!(browser.get("/signed-out").await.expect(200).text.contains("You are signed out"));
+    assert_eq!(browser.get("/").await.expect(303).location(), "/sign-in");
+}
+
+#[tokio::test]
+async fn an_answer_to_another_attempt_signs_nobody_in() {
+    let harness = Harness::start().await;
+    let email = harness.system.facts().admin_email.clone();
+    let mut victim = Browser::new(&harness);
+    let mut attacker = Browser::new(&harness);
+    let theirs = attacker.authorize(&email, "/sign-in").await;
+    // Without an attempt, and to another one.
+    assert!(victim.get(&theirs).await.expect(400).text.contains("You are not signed in"));
+    let own = victim.authorize(&email, "/sign-in").await;
+    victim.get(&theirs).await.expect(400);
+    let code = theirs.split(['=', '&']).nth(1).unwrap();
+    let state = own.rsplit('=').next().unwrap();
+    // With the right state, an injected code fails by its PKCE challenge.
+    victim.get(&format!("/callback?code={code}&state={state}")).await.expect(400);
+    victim.get(&format!("/callback?error=access_denied&state={state}")).await.expect(400);
+    assert!(!victim.cookies.contains_key("keyward-session"));
+    victim.get(&own).await.expect(303);
+    // Once: neither the code nor the attempt is left.
+    victim.get(&own).await.expect(400);
+    // And not for ever.
+    let mut late = Browser::new(&harness);
+    let callback = late.authorize(&email, "/sign-in").await;
+    harness.clock.advance_seconds(60);
+    late.get(&callback).await.expect(400);
+}
+
+/// An issuer whose ID tokens are as a test wants them.
+fn issuer(harness: &Harness, change: Arc<Mutex<Value>>, nonce: Arc<Mutex<String>>, listener: TcpListener) {
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let configuration = json!({
+        "issuer": url, "authorization_endpoint": format!("{url}/authorize"),
+        "token_endpoint": format!("{url}/token"), "jwks_uri": harness.system.issuer().jwks_uri(),
+    });
+    let real = harness.system.issuer().clone();
+    let access = harness.admin_token(|claims| claims["iss"] = url.clone().into());
+    let now = 1_767_225_600;
+    let token = post(move || async move {
+        let mut claims = json!({ "iss": url, "aud": "keyward-console", "sub": "a", "iat": now, "exp": now + 3600,
+            "nonce": *nonce.lock().unwrap() });
+        let mut header = real.header();
+        for (name, value) in change.lock().unwrap().as_object().unwrap() {
+            match name.strip_prefix("header.") {
+                Some(name) => header[name] = value.clone(),
+                None => claims[name] = value.clone(),
+            }
+        }
+        let id_token = tests::sign(&header, &claims);
+        axum::Json(json!({ "access_token": access, "token_type": "Bearer", "id_token": id_token }))
+    });
+    let router = Router::new()
+        .route("/.well-known/openid-configuration", get(|| async { axum::Json(configuration) }))
+        .route("/token", token);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+}
+
+#[tokio::test]
+async fn an_id_token_that_is_not_for_this_attempt_signs_nobody_in() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let harness = Harness::builder().variable(variable::OIDC_ISSUER, &url).start().await;
+    let (change, nonce) = (Arc::new(Mutex::new(json!({}))), Arc::new(Mutex::new(String::new())));
+    issuer(&harness, Arc::clone(&change), Arc::clone(&nonce), listener);
+    let attempt = async |changes: Value| {
+        let mut browser = Browser::new(&harness);
+        let begun = browser.get("/sign-in").await.expect(303);
+        let parameter = |name: &str| {
+            let (_, rest) = begun.location().split_once(&format!("{name}=")).unwrap();
+            rest.split('&').next().unwrap().to_owned()
+        };
+        *nonce.lock().unwrap() = parameter("nonce");
+        *change.lock().unwrap() = changes;
+        let answer = browser.get(&format!("/callback?code=c&state={}", parameter("state"))).await;
+        (answer.status, browser.cookies.contains_key("keyward-session"))
+    };
+    assert_eq!(attempt(json!({})).await, (303, true));
+    for changes in [
+        json!({ "nonce": "another" }),
+        json!({ "nonce": null }),
+        json!({ "aud": "keyward-api" }),
+        json!({ "iss": "https://evil.example" }),
+        json!({ "exp": 1_767_225_600 }),
+        json!({ "exp": null }),
+        json!({ "header.kid": "unknown" }),
+        json!({ "header.alg": "HS256" }),
+        json!({ "header.alg": "none" }),
+    ] {
+        assert_eq!(attempt(changes.clone()).await, (400, false), "{changes}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_shown_once_and_issued_once() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "nightly").await;
+    let created = browser.get(&account).await.expect(200);
+    assert!(created.text.contains("nightly is created. Now issue a key for it."));
+    assert!(!browser.get(&account).await.text.contains("is created"), "a notice is shown once");
+
+    let action = format!("{account}/keys");
+    let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
+    let typed = [("name", "first"), ("expires_in_days", "7")];
+    let shown = browser.submit(&form, &action, &typed).await.expect(200);
+    let key = secret(&shown).unwrap();
+    let works = harness.request("GET", "/organizations/1").bearer(&key).send().await;
+    assert_eq!(works.status, 200);
+    // A reload, a second click, and the same with something else in it.
+    let again = browser.submit(&form, &action, &typed).await.expect(409);
+    assert!(again.text.contains("This key was issued before"), "{}", again.text);
+    let other = browser.submit(&form, &action, &[("name", "second")]).await.expect(422);
+    for answer in [&again, &other] {
+        assert_eq!(secret(answer), None);
+    }
+    let id = key_id(&shown);
+    for path in pages(&account, &id) {
+        assert_eq!(secret(&browser.get(&path).await.expect(200)), None, "{path}");
+    }
+    assert_eq!(browser.get(&action).await.expect(303).location(), account);
+    let page = browser.get(&account).await.expect(200);
+    assert_eq!(page.text.matches("/revoke\">Revoke<").count(), 1, "one key was issued");
+
+    let revoke = format!("{account}/keys/{id}/revoke");
+    let confirm = browser.get(&revoke).await.expect(200);
+    browser.submit(&confirm, &revoke, &[]).await.expect(303);
+    let page = browser.get(&account).await.expect(200);
+    assert!(page.text.contains("The key first is dead since 2026-01-01 00:00:00 UTC."), "{}", page.text);
+    let refused = harness.request("GET", "/organizations/1").bearer(&key).send().await;
+    assert_eq!(refused.status, 403);
+    // Its page is no dead end.
+    assert_eq!(browser.get(&revoke).await.expect(303).location(), account);
+}
+
+#[tokio::test]
+async fn an_account_is_created_once_changed_switched_and_deleted() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let form = browser.get("/accounts/new").await.expect(200);
+    let typed = [("name", "once"), ("role", "ServiceAccountWriter")];
+    let first = browser.submit(&form, "/accounts", &typed).await.expect(303).location().to_owned();
+    assert_eq!(browser.submit(&form, "/accounts", &typed).await.expect(303).location(), first);
+    let (_, key) = issue(&mut browser, &first).await;
+    let check = async || harness.request("POST", "/organizations").bearer(&key).send().await.status;
+    assert_eq!(check().await, 200);
+
+    let page = browser.get(&first).await.expect(200);
+    browser.submit(&page, &format!("{first}/switch"), &[("enabled", "false")]).await.expect(303);
+    assert_eq!(check().await, 403);
+    let page = browser.get(&first).await.expect(200);
+    assert!(page.text.contains("once is disabled. All of its keys are refused since"), "{}", page.text);
+    browser.submit(&page, &format!("{first}/switch"), &[("enabled", "true")]).await.expect(303);
+    assert_eq!(check().await, 200);
+
+    let edit = format!("{first}/edit");
+    let seen = browser.get(&edit).await.expect(200);
+    let narrower = [("role", "ServiceAccountReader"), ("owner", "ops")];
+    browser.submit(&seen, &edit, &narrower).await.expect(303);
+    assert_eq!(check().await, 403);
+    // Somebody who saw the version before overwrites nothing.
+    let stale = browser.submit(&seen, &edit, &[("owner", "stale")]).await.expect(412);
+    assert!(stale.text.contains("has changed") && stale.text.contains("value=\"stale\""));
+
+    let all = format!("{first}/keys/revoke");
+    let confirm = browser.get(&all).await.expect(200);
+    browser.submit(&confirm, &all, &[]).await.expect(303);
+    assert!(browser.get(&first).await.text.contains("1 key revoked, dead since"));
+
+    let delete = format!("{first}/delete");
+    let confirm = browser.get(&delete).await.expect(200);
+    let refused = browser.submit(&confirm, &delete, &[("name", "onc")]).await.expect(422);
+    assert!(refused.text.contains("so nothing was deleted."), "{}", refused.text);
+    assert_eq!(browser.submit(&confirm, &delete, &[("name", "once")]).await.expect(303).location(), "/");
+    assert!(browser.get(&first).await.expect(404).text.contains("There is no service account"));
+    assert!(browser.get(&format!("{first}/history")).await.expect(200).text.contains("deleted the account"));
+}
+
+#[tokio::test]
+async fn what_the_api_refuses_stands_beside_its_field_with_what_was_typed() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    create(&mut browser, "taken").await;
+    let form = browser.get("/accounts/new").await.expect(200);
+    let long = "x".repeat(65);
+    for (name, status, problem) in [
+        ("", 422, "Must not be empty."),
+        (&long, 422, "Must be at most 64 characters."),
+        ("right to left \u{202e}", 422, "Must not contain"),
+        ("TAKEN", 409, "Another service account has this name"),
+    ] {
+        let typed = [("name", name), ("owner", "the \"team\""), ("role", "ServiceAccountWriter")];
+        let page = browser.submit(&form, "/accounts", &typed).await.expect(status);
+        let start = page.text.find("id=\"name-wrong\"").unwrap_or_else(|| panic!("{}", page.text));
+        assert!(page.text[start..].contains(problem), "{}", page.text);
+        let fields = page.fields("/accounts");
+        assert_eq!((fields["name"].as_str(), fields["owner"].as_str()), (name, "the \"team\""));
+        assert_eq!(fields["role"], "ServiceAccountWriter");
+        assert!(page.text.contains("aria-invalid=\"true\" aria-describedby=\"name-wrong name-hint\""));
+    }
+    let account = create(&mut browser, "free").await;
+    let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
+    for (typed, field, problem) in [
+        (("expires_in_days", "400"), "expiresInDays", "Must be from 1 to 365 days."),
+        (("expires_in_days", "soon"), "expiresInDays", "Must be a whole number of days."),
+        (("allowed_cidrs", "10.0.0.0/8 nonsense"), "allowedCidrs", ""),
+        (("role", "Nobody"), "role", "There is no role"),
+    ] {
+        let page =
+            browser.submit(&form, &format!("{account}/keys"), &[("name", "k"), typed]).await.expect(422);
+        let start =
+            page.text.find(&format!("id=\"{field}-wrong\"")).unwrap_or_else(|| panic!("{}", page.text));
+        assert!(page.text[start..].to_lowercase().contains(&problem.to_lowercase()), "{}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn hostile_text_is_text_everywhere() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, HOSTILE).await;
+    let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
+    let shown = browser.submit(&form, &format!("{account}/keys"), &[("name", HOSTILE)]).await.expect(200);
+    let mut texts = vec![shown.text.clone()];
+    for path in pages(&account, &key_id(&shown)) {
+        texts.push(browser.get(&path).await.expect(200).text);
+    }
+    let search = "/?prefix=%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%3E&role=%22%3E&cursor=";
+    texts.push(browser.get(search).await.expect(409).text);
+    texts.push(browser.get(search.split("&role").next().unwrap()).await.expect(200).text);
+    texts.push(
+        browser.submit(&form, &format!("{account}/keys"), &[("name", HOSTILE), ("role", HOSTILE)]).await.text,
+    );
+    for text in texts {
+        assert!(!text.contains("<script>alert"), "{text}");
+        assert!(!text.contains("value=\"<") && !text.contains("&#34;\">\""), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_is_down_is_said_with_its_request_and_can_be_tried_again() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "a").await;
+    let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
+    harness.wire.disturb(|_| Action::Refuse);
+    let page = browser.get(&account).await.expect(503);
+    assert!(page.text.contains("Keyward does not answer") && page.text.contains("request <code>"));
+    assert!(page.text.contains(&format!("href=\"{account}\">Try again")), "{}", page.text);
+    let lost = browser.submit(&form, &format!("{account}/keys"), &[("name", "k")]).await;
+    assert_eq!(lost.status, 503, "{lost:?}");
+    harness.wire.calm();
+    let again = browser.submit(&form, &format!("{account}/keys"), &[("name", "k")]).await.expect(200);
+    assert!(secret(&again).is_some(), "nothing was issued before");
+}
+
+#[tokio::test]
+async fn no_credential_is_in_its_logs() {
+    let harness = Harness::start().await;
+    let logs = Logs::capture(LevelFilter::TRACE);
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "a").await;
+    let (_, key) = issue(&mut browser, &account).await;
+    browser.get("/callback?code=tops3cret&state=tops3cret").await.expect(400);
+    let logged = logs.take();
+    assert!(logged.contains("\"path\":\"/callback\""), "it logs: {logged}");
+    let session = &browser.cookies["keyward-session"];
+    let password = &harness.system.facts().admin_password;
+    for line in logged.lines() {
+        for secret in [&key, session, password, "tops3cret", "Bearer ey"] {
+            assert!(!line.contains(secret), "{secret} in {line}");
+        }
+    }
+}
