@@ -46,24 +46,23 @@ impl When {
     }
 }
 
-/// How far away an instant is: `ahead`, or ago if it is negative.
+/// How far away an instant is, rounded: `ahead`, or ago if it is negative.
 fn words(ahead: SignedDuration) -> String {
+    const UNITS: [(u64, u64, &str); 5] = [
+        // Below so many seconds it is counted in units of so many.
+        (3600, 60, "minute"),
+        (2 * 86_400, 3600, "hour"),
+        (90 * 86_400 + 43_200, 86_400, "day"),
+        (730 * 86_400, 30 * 86_400, "month"),
+        (u64::MAX, 365 * 86_400, "year"),
+    ];
     let seconds = ahead.as_secs().unsigned_abs();
-    let (minute, hour, day) = (60, 3600, 86_400);
-    let amount = if seconds < minute {
-        return if ahead.is_negative() || seconds == 0 { "just now" } else { "in less than a minute" }
-            .to_owned();
-    } else if seconds < hour {
-        count(seconds / minute, "minute")
-    } else if seconds < 2 * day {
-        count(seconds / hour, "hour")
-    } else if seconds < 90 * day {
-        count(seconds / day, "day")
-    } else if seconds < 730 * day {
-        count(seconds / (30 * day), "month")
-    } else {
-        count(seconds / (365 * day), "year")
-    };
+    if seconds < 60 {
+        return if ahead.is_positive() { "in less than a minute" } else { "just now" }.to_owned();
+    }
+    let unit = UNITS.into_iter().find(|(below, _, _)| seconds < *below);
+    let amount =
+        unit.map_or_else(String::new, |(_, length, unit)| count((seconds + length / 2) / length, unit));
     if ahead.is_negative() { format!("{amount} ago") } else { format!("in {amount}") }
 }
 
