@@ -325,6 +325,9 @@ def the_sweep(aws: Aws, one: Environment) -> None:
     queues, topics, database = aws.client("sqs"), aws.client("sns"), aws.client("dynamodb")
     queue = queues.create_queue(QueueName="mailbox")["QueueUrl"]
     arn = queues.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [sns]})
+    queues.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
     topics.subscribe(TopicArn=one.stack.outputs["AlarmTopicArn"], Protocol="sqs", Endpoint=arn)
 
     # So long a test waits for no key: the times are altered in the table.
@@ -350,7 +353,8 @@ def the_sweep(aws: Aws, one: Environment) -> None:
     again = json.load(functions.invoke(FunctionName=name)["Payload"])
     check("the next one has nothing to do", (again.get("notices"), again.get("retiredKeys")), (0, 0))
     received = queues.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
-    messages = sorted(json.loads(message["Body"])["Message"] for message in received)
+    # What an InputPath picks out is JSON: a text in quotes.
+    messages = sorted(json.loads(json.loads(message["Body"])["Message"]) for message in received)
     texts = [f"the key “a key” ({soon}) of the service account “to be swept” ({account}; owner: nobody) {what}"
              for what in ("expires at", "was issued at")]
     found = [any(text in message for message in messages) for text in texts]
