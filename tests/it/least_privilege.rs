@@ -437,6 +437,7 @@ fn boundary_differences(template: &Template, seen: &Seen) -> Vec<String> {
         Resource::Table => "Table.Arn",
         Resource::Index => "${Table.Arn}/index/gsi1",
         Resource::Secret => "Pepper",
+        Resource::Bus => ":event-bus/default",
     };
     let seen = seen.values().flatten().map(|access| (access.action.as_str(), resource(access)));
     let needed: BTreeSet<(&str, &str)> = seen.chain(LAMBDA).collect();
