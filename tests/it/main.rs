@@ -52,4 +52,5 @@ mod support;
 mod template;
 mod uniform_refusals;
 mod update_service_account;
+mod usage;
 mod whoami;

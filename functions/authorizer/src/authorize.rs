@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::config::{ConfigError, Setup};
-use shared::domain::{ApiKey, Clock, Environment, PrincipalType, RoleName, Verifier};
+use shared::domain::{AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType, RoleName, Verifier};
 use shared::http::context;
 use shared::keyring::{Keyring, KeyringError};
 use shared::policy::{BasePaths, BuiltInRoles, Grant, Refusal, Role, Target, decide};
@@ -15,7 +15,8 @@ use crate::admin_token::{AdminTokens, TokenError, Use};
 use crate::answer::{Answer, Context, Failed};
 use crate::credential::{self, Credential};
 use crate::event::{self, Event, Shape};
-use crate::reason::{Face, Reason};
+use crate::reason::{Face, Reason, Scope};
+use crate::usage::{Noted, Usage};
 
 /// A decision takes no longer than this, whatever hangs. API Gateway itself
 /// would wait for 10 s.
@@ -24,6 +25,7 @@ const TIME_LIMIT: Duration = Duration::from_millis(2800);
 /// The authorizer.
 pub struct Authorizer {
     store: Store,
+    usage: Usage,
     keyring: Keyring,
     admin_tokens: AdminTokens,
     clock: Arc<dyn Clock>,
@@ -37,6 +39,8 @@ pub struct Authorizer {
 enum Denial {
     /// For this reason.
     Refused(Reason),
+    /// The key is good and does not reach so far: for this part of its scope.
+    OutOfScope(Scope),
     /// We could not find out. The cause, for the log.
     Outage(String),
 }
@@ -49,10 +53,11 @@ impl From<Reason> for Denial {
 
 impl From<Refusal> for Denial {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(match refusal {
-            Refusal::Reserved => Reason::Reserved,
-            Refusal::Role => Reason::Role,
-        })
+        match refusal {
+            Refusal::Reserved => Self::Refused(Reason::Reserved),
+            Refusal::Role => Self::OutOfScope(Scope::AccountRole),
+            Refusal::KeyRole => Self::OutOfScope(Scope::KeyRole),
+        }
     }
 }
 
@@ -72,7 +77,19 @@ impl From<KeyringError> for Denial {
 #[derive(Default)]
 struct Subject {
     principal: Option<String>,
-    key: Option<String>,
+    key: Option<(AccountId, KeyId)>,
+}
+
+/// What is to be noted of a key that was decided so. Who presents a key after
+/// its end, and knows its secret, is noted too.
+fn noted(decided: &Result<Answer, Denial>) -> Option<Noted> {
+    match decided {
+        Ok(_) => Some(Noted::Use),
+        Err(Denial::Refused(Reason::Revoked | Reason::Retired | Reason::Expired)) => {
+            Some(Noted::Presentation)
+        }
+        Err(Denial::Refused(_) | Denial::OutOfScope(_) | Denial::Outage(_)) => None,
+    }
 }
 
 impl Authorizer {
@@ -81,8 +98,10 @@ impl Authorizer {
     /// # Errors
     /// When a variable is missing or not acceptable.
     pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
+        let store = setup.store()?;
         Ok(Self {
-            store: setup.store()?,
+            usage: Usage::new(store.clone(), Arc::clone(&setup.clock)),
+            store,
             keyring: setup.keyring()?,
             admin_tokens: AdminTokens::new(setup)?,
             clock: Arc::clone(&setup.clock),
@@ -111,19 +130,29 @@ impl Authorizer {
         })?;
         let request_id = event.request_id.as_deref().unwrap_or(invocation);
         let mut subject = Subject::default();
-        let decided = tokio::time::timeout(TIME_LIMIT, self.authorize(&event, &mut subject)).await;
-        let decided = decided.unwrap_or_else(|_| Err(Denial::Outage("it took too long".to_owned())));
-        let (principal, key_id) = (subject.principal.as_deref(), subject.key.as_deref());
-        let (reason, answer) = match decided {
-            Ok(answer) => (Reason::Allowed, Some(answer)),
-            Err(Denial::Refused(reason)) => (reason, None),
+        let mut decided = Err(Denial::Outage("it took too long".to_owned()));
+        let deciding = async {
+            decided = self.authorize(&event, &mut subject).await;
+            if let (Some((account, key)), Some(noted)) = (subject.key, noted(&decided)) {
+                self.usage.note(account, key, noted).await;
+            }
+        };
+        // A decision that was made stands, even where its noting is cut short.
+        let _ = tokio::time::timeout(TIME_LIMIT, deciding).await;
+        let key_id = subject.key.map(|(_, key)| key.to_string());
+        let (principal, key_id) = (subject.principal.as_deref(), key_id.as_deref());
+        let (reason, scope, answer) = match decided {
+            Ok(answer) => (Reason::Allowed, None, Some(answer)),
+            Err(Denial::Refused(reason)) => (reason, None, None),
+            Err(Denial::OutOfScope(scope)) => (scope.reason(), Some(scope.name()), None),
             Err(Denial::Outage(cause)) => {
                 let reason = Reason::Outage.name();
                 tracing::error!(request_id, reason, principal, key_id, cause, "decision");
                 return Err(Failed::Unavailable);
             }
         };
-        tracing::info!(request_id, reason = reason.name(), principal, key_id, "decision");
+        let reason_name = reason.name();
+        tracing::info!(request_id, reason = reason_name, refused_by = scope, principal, key_id, "decision");
         match (answer, reason.face()) {
             (Some(answer), Face::Allowed) => Ok(answer),
             // Whether an HTTP API with payload format 2.0 turns this message
@@ -146,7 +175,7 @@ impl Authorizer {
         match credential::read(&event.authorization, &self.environment)? {
             Credential::Key(key) => {
                 subject.principal = Some(key.account.to_string());
-                subject.key = Some(key.id.to_string());
+                subject.key = Some((key.account, key.id));
                 let (context, role, key_role) = self.check_key(&key, event.source).await?;
                 let grant = Grant::Key { role: &role, key_role: key_role.as_deref() };
                 Ok(Answer::allow(decide(grant, &target)?, &event.arn, context))
@@ -199,7 +228,7 @@ impl Authorizer {
             return Err(Reason::Disabled.into());
         }
         if !spec.cidrs.permit(source) {
-            return Err(Reason::Network.into());
+            return Err(Denial::OutOfScope(Scope::Network));
         }
         let account_role = self.role(&role).await?;
         let key_role = match &spec.role {

@@ -39,6 +39,36 @@ pub enum Reason {
     Outage,
 }
 
+/// What of a good key's scope refused a request: said in the log, in
+/// `refused_by`, beside the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The role of its account.
+    AccountRole,
+    /// A role of its own. The account's would permit.
+    KeyRole,
+    /// The networks that it may be used from.
+    Network,
+}
+
+impl Scope {
+    /// Its name in the log.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AccountRole => "account_role",
+            Self::KeyRole => "key_role",
+            Self::Network => "network",
+        }
+    }
+
+    pub(crate) const fn reason(self) -> Reason {
+        match self {
+            Self::AccountRole | Self::KeyRole => Reason::Role,
+            Self::Network => Reason::Network,
+        }
+    }
+}
+
 /// What the client is told of a reason: no more than this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Face {

@@ -12,6 +12,7 @@ mod random;
 mod role;
 mod text;
 mod time;
+mod usage;
 mod verifier;
 
 pub use account::{Account, AccountChanges, Change, MAX_TAGS, NewAccount, Tags};
@@ -28,4 +29,5 @@ pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, InvalidRoleName, RoleName};
 pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};
 pub use time::{Clock, SystemClock};
+pub use usage::{KeyUsage, day_of};
 pub use verifier::{Fingerprint, MIN_PEPPER_LENGTH, Pepper, PepperVersion, Verifier, VerifierEntry};

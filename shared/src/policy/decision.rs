@@ -38,8 +38,10 @@ impl<'a> Allowed<'a> {
 pub enum Refusal {
     /// The path is reserved for another kind of credential.
     Reserved,
-    /// No permission of the role, or of the key's own role, covers it.
+    /// No permission of the account's role covers it.
     Role,
+    /// The account's role does, and no permission of the key's own role.
+    KeyRole,
 }
 
 /// Whether `grant` permits `target`.
@@ -55,7 +57,7 @@ pub fn decide<'a>(grant: Grant<'a>, target: &Target<'_>) -> Result<Allowed<'a>, 
         Grant::Key { role, key_role } if !target.is_reserved() => {
             let permission = role.permission_for(target).ok_or(Refusal::Role)?;
             if key_role.is_some_and(|role| role.permission_for(target).is_none()) {
-                return Err(Refusal::Role);
+                return Err(Refusal::KeyRole);
             }
             allowed(Some(permission))
         }

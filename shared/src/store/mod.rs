@@ -14,14 +14,17 @@ mod error;
 mod events;
 mod keys;
 mod list;
+mod retired;
 mod rotation;
 pub mod schema;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::domain::{Clock, Entropy};
 use codec::Map;
@@ -32,7 +35,12 @@ pub use authorization::{Credential, Found, RetiredCredential};
 pub use error::StoreError;
 pub use keys::{NewKey, RevokedKeys};
 pub use list::{AccountFilter, Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, Page, PageRequest};
+pub use retired::{MAX_RETIRED_KEYS, RetiredKey};
 pub use rotation::{NewRotation, Rotated};
+pub use usage::PRESENTATIONS_EVERY;
+
+/// Queries that one answer may cost.
+const MAX_QUERIES: usize = 10;
 
 /// The table. Cheap to clone.
 #[derive(Clone)]
@@ -74,6 +82,41 @@ impl Store {
             .await
             .map_err(StoreError::from_sdk)?;
         Ok(answer.item)
+    }
+
+    /// The items of a partition, read consistently: these attributes of them and
+    /// no others, or all if none is named. 10 MB of items at most.
+    async fn read_partition(
+        &self,
+        partition: AttributeValue,
+        attributes: &[&str],
+    ) -> Result<Vec<Map>, StoreError> {
+        let mut names = HashMap::from([("#pk".to_owned(), schema::PK.to_owned())]);
+        names.extend(attributes.iter().map(|name| (format!("#{name}"), (*name).to_owned())));
+        let projection = attributes.iter().map(|name| format!("#{name}")).collect::<Vec<_>>().join(",");
+        let mut items = Vec::new();
+        let mut start = None;
+        for _ in 0..MAX_QUERIES {
+            let page = self
+                .client
+                .query()
+                .table_name(&*self.table)
+                .key_condition_expression("#pk = :pk")
+                .set_expression_attribute_names(Some(names.clone()))
+                .expression_attribute_values(":pk", partition.clone())
+                .set_projection_expression(Some(projection.clone()).filter(|names| !names.is_empty()))
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(StoreError::from_sdk)?;
+            items.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        Ok(items)
     }
 
     /// Opens the connection with a real signed read of an item that cannot

@@ -51,6 +51,8 @@ pub mod partition {
     /// An account's revoked, expired and rotated keys, and the account itself
     /// once it is deleted.
     pub const RETIRED: &str = "RETIRED#";
+    /// The use of an account's keys.
+    pub const USAGE: &str = "USAGE#";
     /// The reservation of an account's name.
     pub const NAME: &str = "NAME#";
     /// A custom role.
@@ -85,6 +87,22 @@ pub(super) fn event_key(account: AccountId, event: EventId) -> Key {
 /// The partition of an account's events.
 pub(super) fn events_partition(account: AccountId) -> AttributeValue {
     AttributeValue::S(format!("{}{account}", partition::EVENTS))
+}
+
+/// The partition of the records of an account's retired keys.
+pub(super) fn retired_partition(account: AccountId) -> AttributeValue {
+    AttributeValue::S(format!("{}{account}", partition::RETIRED))
+}
+
+/// The partition of the use of an account's keys.
+pub(super) fn usage_partition(account: AccountId) -> AttributeValue {
+    AttributeValue::S(format!("{}{account}", partition::USAGE))
+}
+
+/// The use of a key. Beside its named attributes it has a number for each day
+/// on which the key was let in, named by its date: `2026-11-24`.
+pub(super) fn usage_key(account: AccountId, id: KeyId) -> Key {
+    key(partition::USAGE, account, id)
 }
 
 /// A retired key's record.
@@ -128,10 +146,13 @@ pub mod attribute {
     pub const ID: &str = "id";
     pub const KEY: &str = "key";
     pub const KEYS: &str = "keys";
+    pub const LAST_USED_AT: &str = "lastUsedAt";
     pub const NAME: &str = "name";
     pub const OWNER: &str = "owner";
     pub const PEPPER: &str = "pepper";
     pub const PERMISSIONS: &str = "permissions";
+    pub const PRESENTATIONS: &str = "presentations";
+    pub const PRESENTED_AT: &str = "presentedAt";
     pub const REASON: &str = "reason";
     pub const REPLACED_BY: &str = "replacedBy";
     pub const REQUEST_ID: &str = "requestId";
