@@ -140,7 +140,7 @@ async fn each_decision_logs_one_line_with_its_reason() {
 async fn a_refusal_of_a_good_key_names_what_of_its_scope_refused() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountWriter").await;
-    harness.table.put_role("orders", &["POST /orders", "GET /organizations/{id}"]).await;
+    harness.put_role("orders", &["POST /orders", "GET /organizations/{id}"]).await;
     let issue = async |body: Value| harness.issue_key_with(&account, &body).await.secret;
     let plain = issue(json!({ "name": "plain" })).await;
     let reader = issue(json!({ "name": "reader", "role": "ServiceAccountReader" })).await;

@@ -161,7 +161,7 @@ async fn a_write_that_fails_or_hangs_changes_no_decision_and_costs_its_bound_at_
         Action::Hang,
         Action::Refuse,
         Action::LoseResponse,
-        Action::Delay(Duration::from_secs(60)),
+        Action::Delay(Duration::from_mins(1)),
         refusal(500, "InternalServerError"),
         refusal(400, "ThrottlingException"),
         refusal(400, "ValidationException"),

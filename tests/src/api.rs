@@ -100,6 +100,13 @@ impl<'a> RequestBuilder<'a> {
         self
     }
 
+    /// With this query.
+    #[must_use]
+    pub fn query(mut self, query: &str) -> Self {
+        self.path = format!("{}?{query}", self.path);
+        self
+    }
+
     /// With this `Idempotency-Key`.
     #[must_use]
     pub fn idempotency_key(self, value: &str) -> Self {
@@ -259,6 +266,13 @@ impl Harness {
     pub async fn issue_key_with(&self, account: &Account, body: &Value) -> Key {
         let request = self.request("POST", &format!("{}/keys", account.path())).admin();
         Key::of(account, &request.json(body).send().await.expect(201))
+    }
+
+    /// Registers a custom role, or replaces it.
+    pub async fn put_role(&self, name: &str, permissions: &[&str]) {
+        let request = self.request("PUT", &format!("/iam/v1/roles/{name}")).admin();
+        let reply = request.json(&json!({ "permissions": permissions })).send().await;
+        assert!([200, 201].contains(&reply.status), "{reply:?}");
     }
 
     /// A Reader account and a key of it.

@@ -1,21 +1,20 @@
 //! The decision: who is it, and may they?
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shared::config::{ConfigError, Setup};
-use shared::domain::{AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType, RoleName, Verifier};
+use shared::domain::{AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType, Verifier};
 use shared::http::context;
 use shared::keyring::{Keyring, KeyringError};
-use shared::policy::{BasePaths, BuiltInRoles, Grant, Refusal, Role, Target, decide};
-use shared::store::{Found, Store, StoreError};
+use shared::policy::{BasePaths, Grant, Reason, Refusal, Role, Source, Target, check_use, decide};
+use shared::store::{Found, Roles, Store, StoreError};
 
 use crate::admin_token::{AdminTokens, TokenError, Use};
 use crate::answer::{Answer, Context, Failed};
 use crate::credential::{self, Credential};
 use crate::event::{self, Event, Shape};
-use crate::reason::{Face, Reason, Scope};
+use crate::face::Face;
 use crate::usage::{Noted, Usage};
 
 /// A decision takes no longer than this, whatever hangs. API Gateway itself
@@ -30,34 +29,56 @@ pub struct Authorizer {
     admin_tokens: AdminTokens,
     clock: Arc<dyn Clock>,
     environment: Environment,
-    built_in_roles: BuiltInRoles,
+    roles: Roles,
     base_paths: BasePaths,
 }
 
 /// Why a request may not pass.
 #[derive(Debug)]
 enum Denial {
-    /// For this reason.
-    Refused(Reason),
-    /// The key is good and does not reach so far: for this part of its scope.
-    OutOfScope(Scope),
+    /// For this reason. Where it is a good key's scope: what of it.
+    Refused(Reason, Option<Scope>),
     /// We could not find out. The cause, for the log.
     Outage(String),
 }
 
+/// What of a good key's scope refused a request: said in the log, in
+/// `refused_by`, beside the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// The role of its account.
+    AccountRole,
+    /// A role of its own. The account's would permit.
+    KeyRole,
+    /// The networks that it may be used from.
+    Network,
+}
+
+impl Scope {
+    /// Its name in the log.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AccountRole => "account_role",
+            Self::KeyRole => "key_role",
+            Self::Network => "network",
+        }
+    }
+}
+
 impl From<Reason> for Denial {
     fn from(reason: Reason) -> Self {
-        Self::Refused(reason)
+        Self::Refused(reason, (reason == Reason::Network).then_some(Scope::Network))
     }
 }
 
 impl From<Refusal> for Denial {
     fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Reserved => Self::Refused(Reason::Reserved),
-            Refusal::Role => Self::OutOfScope(Scope::AccountRole),
-            Refusal::KeyRole => Self::OutOfScope(Scope::KeyRole),
-        }
+        let scope = match refusal {
+            Refusal::Reserved => None,
+            Refusal::Role => Some(Scope::AccountRole),
+            Refusal::KeyRole => Some(Scope::KeyRole),
+        };
+        Self::Refused(refusal.into(), scope)
     }
 }
 
@@ -85,10 +106,10 @@ struct Subject {
 fn noted(decided: &Result<Answer, Denial>) -> Option<Noted> {
     match decided {
         Ok(_) => Some(Noted::Use),
-        Err(Denial::Refused(Reason::Revoked | Reason::Retired | Reason::Expired)) => {
+        Err(Denial::Refused(Reason::Revoked | Reason::Retired | Reason::Expired, _)) => {
             Some(Noted::Presentation)
         }
-        Err(Denial::Refused(_) | Denial::OutOfScope(_) | Denial::Outage(_)) => None,
+        Err(Denial::Refused(..) | Denial::Outage(_)) => None,
     }
 }
 
@@ -99,6 +120,7 @@ impl Authorizer {
     /// When a variable is missing or not acceptable.
     pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
         let store = setup.store()?;
+        let roles = Roles::new(store.clone(), setup.built_in_roles()?);
         Ok(Self {
             usage: Usage::new(store.clone(), Arc::clone(&setup.clock)),
             store,
@@ -106,7 +128,7 @@ impl Authorizer {
             admin_tokens: AdminTokens::new(setup)?,
             clock: Arc::clone(&setup.clock),
             environment: setup.environment()?,
-            built_in_roles: setup.built_in_roles()?,
+            roles,
             base_paths: setup.base_paths()?,
         })
     }
@@ -143,17 +165,16 @@ impl Authorizer {
         let (principal, key_id) = (subject.principal.as_deref(), key_id.as_deref());
         let (reason, scope, answer) = match decided {
             Ok(answer) => (Reason::Allowed, None, Some(answer)),
-            Err(Denial::Refused(reason)) => (reason, None, None),
-            Err(Denial::OutOfScope(scope)) => (scope.reason(), Some(scope.name()), None),
+            Err(Denial::Refused(reason, scope)) => (reason, scope, None),
             Err(Denial::Outage(cause)) => {
                 let reason = Reason::Outage.name();
                 tracing::error!(request_id, reason, principal, key_id, cause, "decision");
                 return Err(Failed::Unavailable);
             }
         };
-        let reason_name = reason.name();
-        tracing::info!(request_id, reason = reason_name, refused_by = scope, principal, key_id, "decision");
-        match (answer, reason.face()) {
+        let refused_by = scope.map(Scope::name);
+        tracing::info!(request_id, reason = reason.name(), refused_by, principal, key_id, "decision");
+        match (answer, Face::of(reason)) {
             (Some(answer), Face::Allowed) => Ok(answer),
             // Whether an HTTP API with payload format 2.0 turns this message
             // into 401 is not documented: there a bad key is denied.
@@ -176,14 +197,15 @@ impl Authorizer {
             Credential::Key(key) => {
                 subject.principal = Some(key.account.to_string());
                 subject.key = Some((key.account, key.id));
-                let (context, role, key_role) = self.check_key(&key, event.source).await?;
+                let (context, role, key_role) =
+                    self.check_key(&key, event.source.map_or(Source::Unknown, Source::Address)).await?;
                 let grant = Grant::Key { role: &role, key_role: key_role.as_deref() };
                 Ok(Answer::allow(decide(grant, &target)?, &event.arn, context))
             }
             Credential::Token(token) => {
                 let (actor, token_use) =
                     self.admin_tokens.check(token).await.map_err(|error| match error {
-                        TokenError::Refused(reason) => Denial::Refused(reason),
+                        TokenError::Refused(reason) => Denial::Refused(reason, None),
                         TokenError::Unavailable(error) => Denial::Outage(error.to_string()),
                     })?;
                 subject.principal = Some(actor.id.clone());
@@ -205,7 +227,7 @@ impl Authorizer {
     async fn check_key(
         &self,
         key: &ApiKey,
-        source: Option<IpAddr>,
+        source: Source,
     ) -> Result<(Context, Arc<Role>, Option<Arc<Role>>), Denial> {
         let Some(Found { account_name, role, enabled, credential }) = self.store.find_credential(key).await?
         else {
@@ -221,18 +243,10 @@ impl Authorizer {
         if !Verifier::compute(&pepper, key, &spec).matches(&credential.verifier.verifier) {
             return Err(Reason::WrongSecret.into());
         }
-        if let Some(over) = spec.over(credential.rotation.as_ref(), self.clock.now()) {
-            return Err(Reason::from(over.reason).into());
-        }
-        if !enabled {
-            return Err(Reason::Disabled.into());
-        }
-        if !spec.cidrs.permit(source) {
-            return Err(Denial::OutOfScope(Scope::Network));
-        }
-        let account_role = self.role(&role).await?;
+        check_use(&spec, credential.rotation.as_ref(), enabled, self.clock.now(), source)?;
+        let account_role = self.roles.get(&role).await?;
         let key_role = match &spec.role {
-            Some(role) => Some(self.role(role).await?),
+            Some(role) => Some(self.roles.get(role).await?),
             None => None,
         };
         let mut context = Context::default()
@@ -245,15 +259,6 @@ impl Authorizer {
             context = context.with(context::KEY_ROLE, role);
         }
         Ok((context.with(context::ENVIRONMENT, self.environment.as_str()), account_role, key_role))
-    }
-
-    /// What the role `name` permits. A missing one permits nothing.
-    async fn role(&self, name: &RoleName) -> Result<Arc<Role>, StoreError> {
-        if let Some(role) = name.built_in() {
-            return Ok(Arc::clone(self.built_in_roles.get(role)));
-        }
-        let role = self.store.find_role(name).await?;
-        Ok(Arc::new(role.unwrap_or_else(|| Role { name: name.clone(), permissions: Vec::new() })))
     }
 
     /// Why a key is not among its account's, for the log. A record counts only

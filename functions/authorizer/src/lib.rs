@@ -11,8 +11,8 @@ pub mod answer;
 mod authorize;
 mod credential;
 mod event;
+mod face;
 mod jwks;
-mod reason;
 mod usage;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -22,7 +22,7 @@ use shared::telemetry;
 
 pub use answer::{Answer, Failed};
 pub use authorize::Authorizer;
-pub use reason::Reason;
+pub use shared::policy::Reason;
 
 /// Runs as this Lambda function.
 ///

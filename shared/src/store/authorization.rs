@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use super::codec::{self, Map, Problem, Reader};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{ApiKey, KeySpec, RetiredReason, RoleName, Rotation, VerifierEntry};
-use crate::policy::{MAX_PERMISSIONS, Permission, Role};
+use crate::domain::{AccountId, ApiKey, KeyId, KeySpec, RetiredReason, RoleName, Rotation, VerifierEntry};
 
 /// What the table says of a presented key's account.
 #[derive(Debug)]
@@ -97,13 +96,20 @@ impl Store {
         record.map(|record| retired(&record).map_err(|problem| problem.in_item(key.id))).transpose()
     }
 
-    /// The custom role of this name, read consistently.
+    /// Why a key is no longer one of its account's, if its record says so. This
+    /// reads no verifier. A key that went with its account says nothing: it is as
+    /// unknown as the account.
     ///
     /// # Errors
-    /// When the table cannot be reached, or the role is not well-formed.
-    pub async fn find_role(&self, name: &RoleName) -> Result<Option<Role>, StoreError> {
-        let item = self.read(schema::role_key(name), &[schema::PK, attribute::PERMISSIONS]).await?;
-        item.map(|item| role(name, &item).map_err(|problem| problem.in_item(name))).transpose()
+    /// When the table cannot be reached, or the record is not well-formed.
+    pub async fn find_retired_reason(
+        &self,
+        account: AccountId,
+        key: KeyId,
+    ) -> Result<Option<RetiredReason>, StoreError> {
+        let record = self.read(schema::retired_key(account, key), &[schema::PK, attribute::REASON]).await?;
+        let record = record.filter(|record| !went_with_account(record));
+        record.map(|record| reason(&record).map_err(|problem| problem.in_item(key))).transpose()
     }
 }
 
@@ -137,17 +143,13 @@ fn found(item: &Map, id: &str) -> Result<Found, Problem> {
 
 fn retired(record: &Map) -> Result<RetiredCredential, Problem> {
     let reader = Reader(record);
-    Ok(RetiredCredential {
-        reason: reader.get(attribute::REASON, |value| RetiredReason::parse(codec::text(value)?))?,
-        spec: reader.key_spec()?,
-        verifier: reader.verifier()?,
-    })
+    Ok(RetiredCredential { reason: reason(record)?, spec: reader.key_spec()?, verifier: reader.verifier()? })
 }
 
-fn role(name: &RoleName, item: &Map) -> Result<Role, Problem> {
-    let permissions = Reader(item).get(attribute::PERMISSIONS, |value| {
-        let texts = value.as_l().ok().filter(|texts| texts.len() <= MAX_PERMISSIONS)?;
-        texts.iter().map(|text| Permission::parse(codec::text(text)?).ok()).collect()
-    })?;
-    Ok(Role { name: name.clone(), permissions })
+fn reason(record: &Map) -> Result<RetiredReason, Problem> {
+    Reader(record).get(attribute::REASON, |value| RetiredReason::parse(codec::text(value)?))
+}
+
+fn went_with_account(record: &Map) -> bool {
+    record.get(attribute::REASON).and_then(codec::text) == Some(schema::ACCOUNT_DELETED)
 }

@@ -15,11 +15,11 @@ mod events;
 mod keys;
 mod list;
 mod retired;
+mod roles;
 mod rotation;
 pub mod schema;
 mod usage;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
@@ -36,6 +36,7 @@ pub use error::StoreError;
 pub use keys::{NewKey, RevokedKeys};
 pub use list::{AccountFilter, Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, Page, PageRequest};
 pub use retired::{MAX_RETIRED_KEYS, RetiredKey};
+pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, RoleUser, RoleUsers, Roles};
 pub use rotation::{NewRotation, Rotated};
 pub use usage::PRESENTATIONS_EVERY;
 
@@ -67,9 +68,7 @@ impl Store {
     /// every earlier successful write is seen. The primary key is among them
     /// where the caller would not tell an item without the others from none.
     async fn read(&self, key: Key, attributes: &[&str]) -> Result<Option<Map>, StoreError> {
-        let names: HashMap<String, String> =
-            attributes.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect();
-        let projection = names.keys().cloned().collect::<Vec<_>>().join(",");
+        let (projection, names) = codec::projection(attributes);
         let answer = self
             .client
             .get_item()
@@ -91,9 +90,8 @@ impl Store {
         partition: AttributeValue,
         attributes: &[&str],
     ) -> Result<Vec<Map>, StoreError> {
-        let mut names = HashMap::from([("#pk".to_owned(), schema::PK.to_owned())]);
-        names.extend(attributes.iter().map(|name| (format!("#{name}"), (*name).to_owned())));
-        let projection = attributes.iter().map(|name| format!("#{name}")).collect::<Vec<_>>().join(",");
+        let (projection, mut names) = codec::projection(attributes);
+        names.insert("#pk".to_owned(), schema::PK.to_owned());
         let mut items = Vec::new();
         let mut start = None;
         for _ in 0..MAX_QUERIES {

@@ -193,7 +193,7 @@ fn replace_key(expression: &mut Expression, old: &LiveKey, planned: &Rotated, ne
     expression.set_path(&format!("{keys}.{id}.{replaced_by}"), s(planned.rotation.replaced_by));
 }
 
-fn happened<'a>(account: &'a Account, old: &LiveKey, rotation: &Rotation) -> Happened<'a> {
+fn happened(account: &Account, old: &LiveKey, rotation: &Rotation) -> Happened {
     let change = |field: &str, to: String| FieldChange { field: field.to_owned(), from: String::new(), to };
     let mut happened = Happened::to_key(EventType::KeyRotated, account, old.id);
     happened.changes = vec![

@@ -1,7 +1,8 @@
-//! Why a decision came out as it did: exactly one reason a decision, in the
-//! log alone.
+//! Why a decision came out as it did: exactly one reason a decision. A client
+//! is told none, but for an admin who asks for an explanation: the log has it.
 
-use shared::domain::RetiredReason;
+use super::Refusal;
+use crate::domain::RetiredReason;
 
 /// The reason of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,49 +40,6 @@ pub enum Reason {
     Outage,
 }
 
-/// What of a good key's scope refused a request: said in the log, in
-/// `refused_by`, beside the reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// The role of its account.
-    AccountRole,
-    /// A role of its own. The account's would permit.
-    KeyRole,
-    /// The networks that it may be used from.
-    Network,
-}
-
-impl Scope {
-    /// Its name in the log.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::AccountRole => "account_role",
-            Self::KeyRole => "key_role",
-            Self::Network => "network",
-        }
-    }
-
-    pub(crate) const fn reason(self) -> Reason {
-        match self {
-            Self::AccountRole | Self::KeyRole => Reason::Role,
-            Self::Network => Reason::Network,
-        }
-    }
-}
-
-/// What the client is told of a reason: no more than this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Face {
-    /// It may pass.
-    Allowed,
-    /// The credential is not good. All of these look the same.
-    Unauthorized,
-    /// The credential may be good and does not suffice.
-    Forbidden,
-    /// Ask again later.
-    Failed,
-}
-
 impl From<RetiredReason> for Reason {
     fn from(reason: RetiredReason) -> Self {
         match reason {
@@ -114,22 +72,13 @@ impl Reason {
             Self::Outage => "outage",
         }
     }
+}
 
-    /// What the client is told.
-    pub(crate) const fn face(self) -> Face {
-        match self {
-            Self::Allowed => Face::Allowed,
-            Self::Missing
-            | Self::Malformed
-            | Self::ForeignEnvironment
-            | Self::Unknown
-            | Self::Revoked
-            | Self::Retired
-            | Self::Expired
-            | Self::Disabled
-            | Self::WrongSecret => Face::Unauthorized,
-            Self::Role | Self::Network | Self::AmbiguousPath | Self::Reserved => Face::Forbidden,
-            Self::Outage => Face::Failed,
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Reserved => Self::Reserved,
+            Refusal::Role | Refusal::KeyRole => Self::Role,
         }
     }
 }
