@@ -11,7 +11,7 @@ use shared::domain::{ApiKey, Environment};
 use tests::{Account, Action, Call, Harness, Item, Key, Logs, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
 
-use crate::support::faults::refusal;
+use crate::support::faults::{is_note as is_usage_write, refusal};
 use crate::support::{self, report};
 
 /// How many checks of the hot path.
@@ -20,10 +20,6 @@ const CHECKS: &str = "KEYWARD_TEST_CHECKS";
 /// The bound of a write, and what a busy machine may add to it.
 const BOUND: Duration = Duration::from_millis(200);
 const SLACK: Duration = Duration::from_millis(600);
-
-fn is_usage_write(call: &Call) -> bool {
-    call.operation == "UpdateItem" && support::faults::is_on(call, "USAGE#")
-}
 
 async fn usage(harness: &Harness, key: &Key) -> Option<Item> {
     harness.table.get(&format!("USAGE#{}", key.account), &key.id).await

@@ -5,6 +5,7 @@ use authorizer::Authorizer;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Setup};
 use shared::http::{Operation, answer};
+use sweep_keys::SweepKeys;
 
 use crate::{Harness, Reply};
 
@@ -83,6 +84,9 @@ macro_rules! with_operation {
 pub fn make(function: &str, setup: &Setup) -> Result<(), ConfigError> {
     if function == "Authorizer" {
         return Authorizer::new(setup).map(drop);
+    }
+    if function == "SweepKeys" {
+        return SweepKeys::new(setup).map(drop);
     }
     with_operation!(function, O => O::new(setup).map(drop))
 }

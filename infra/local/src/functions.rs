@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use lambda_http::{Body, Request, Response};
 use shared::config::{ConfigError, Setup, Variables};
 use shared::http::{Operation, answer};
+use sweep_keys::SweepKeys;
 
 use crate::StartError;
 use crate::template::Template;
@@ -18,6 +19,7 @@ pub(crate) type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response<Bod
 /// All of them.
 pub(crate) struct Functions {
     pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) sweep_keys: Arc<SweepKeys>,
     handlers: HashMap<String, Handler>,
 }
 
@@ -25,13 +27,17 @@ impl Functions {
     /// Makes each with just the variables that the template gives it, out of
     /// `values`: a function that reads another one does not start here either.
     pub(crate) fn new(template: &Template, setup: &Setup, values: &Variables) -> Result<Self, StartError> {
-        let mut authorizer = None;
+        let (mut authorizer, mut sweep_keys) = (None, None);
         let mut handlers = HashMap::new();
         for function in template.functions() {
             let setup = Setup { variables: variables(&function.variables, setup, values)?, ..setup.clone() };
             let handler = match function.name.as_str() {
                 "Authorizer" => {
                     authorizer = Some(Arc::new(Authorizer::new(&setup)?));
+                    continue;
+                }
+                "SweepKeys" => {
+                    sweep_keys = Some(Arc::new(SweepKeys::new(&setup)?));
                     continue;
                 }
                 "CreateServiceAccount" => handler::<create_service_account::CreateServiceAccount>(&setup)?,
@@ -49,8 +55,10 @@ impl Functions {
             };
             handlers.insert(function.name, handler);
         }
-        let authorizer = authorizer.ok_or_else(|| StartError::Template("it has no Authorizer".to_owned()))?;
-        Ok(Self { authorizer, handlers })
+        let missing = |name: &str| StartError::Template(format!("it has no {name}"));
+        let authorizer = authorizer.ok_or_else(|| missing("Authorizer"))?;
+        let sweep_keys = sweep_keys.ok_or_else(|| missing("SweepKeys"))?;
+        Ok(Self { authorizer, sweep_keys, handlers })
     }
 
     /// What the function `name` is made from.

@@ -42,7 +42,7 @@ async fn answer(State(secret): State<Secret>, headers: HeaderMap, body: Bytes) -
     ([(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string()).into_response()
 }
 
-fn failure(kind: &str, message: &str) -> Response {
+pub(crate) fn failure(kind: &str, message: &str) -> Response {
     let body = json!({ "__type": kind, "Message": message });
     (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string())
         .into_response()

@@ -8,6 +8,7 @@ mod idempotency;
 mod ids;
 mod key;
 mod network;
+mod notice;
 mod random;
 mod role;
 mod text;
@@ -25,9 +26,10 @@ pub use key::{
     RetiredReason, Rotation, Secret,
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
+pub use notice::{EXPIRY_NOTICE_DAYS, Notice, NoticeKind, UNUSED_NOTICE_DAYS};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};
-pub use time::{Clock, SystemClock};
+pub use time::{Clock, InvalidInstant, SystemClock, parse_instant};
 pub use usage::{KeyUsage, day_of};
 pub use verifier::{Fingerprint, MIN_PEPPER_LENGTH, Pepper, PepperVersion, Verifier, VerifierEntry};

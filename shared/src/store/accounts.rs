@@ -165,7 +165,7 @@ impl Store {
     ) -> Result<Page<Account>, StoreError> {
         let mut start = match &page.cursor {
             Some(Cursor::Account { id, name }) => Some(index_position(*id, name)),
-            Some(Cursor::Event(_) | Cursor::Role(_)) | None => None,
+            Some(Cursor::Event(_) | Cursor::AllEvents(_) | Cursor::Role(_)) | None => None,
         };
         let wanted = usize::try_from(page.limit).unwrap_or(0);
         let mut accounts = Vec::new();
@@ -193,7 +193,7 @@ impl Store {
         Ok(Page { items: accounts, next })
     }
 
-    async fn query_accounts(
+    pub(super) async fn query_accounts(
         &self,
         filter: &AccountFilter,
         limit: i32,
@@ -416,7 +416,7 @@ fn item(account: &Account, folded: &FoldedName, fingerprint: Fingerprint) -> Map
     ])
 }
 
-fn account_id(partition: &str) -> Result<AccountId, crate::domain::InvalidId> {
+pub(super) fn account_id(partition: &str) -> Result<AccountId, crate::domain::InvalidId> {
     partition.strip_prefix(schema::partition::ACCOUNT).unwrap_or_default().parse()
 }
 
@@ -424,7 +424,7 @@ fn position(account: &Account) -> Cursor {
     Cursor::Account { id: account.id, name: AccountName::folded(&account.name) }
 }
 
-fn index_position(id: AccountId, name: &FoldedName) -> Map {
+pub(super) fn index_position(id: AccountId, name: &FoldedName) -> Map {
     let mut position = schema::account_key(id);
     position.insert(schema::INDEX_PK.to_owned(), s(schema::INDEX_ACCOUNTS));
     position.insert(schema::INDEX_SK.to_owned(), s(name.as_str()));

@@ -18,6 +18,7 @@ mod retired;
 mod roles;
 mod rotation;
 pub mod schema;
+mod sweep;
 mod usage;
 
 use std::sync::Arc;
@@ -34,10 +35,13 @@ pub use accounts::Created;
 pub use authorization::{Credential, Found, RetiredCredential};
 pub use error::StoreError;
 pub use keys::{NewKey, RevokedKeys};
-pub use list::{AccountFilter, Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, Page, PageRequest};
+pub use list::{
+    AccountFilter, Cursor, DEFAULT_LIMIT, EventFilter, InvalidCursor, MAX_LIMIT, Page, PageRequest,
+};
 pub use retired::{MAX_RETIRED_KEYS, RetiredKey};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, RoleUser, RoleUsers, Roles};
 pub use rotation::{NewRotation, Rotated};
+pub use sweep::SweepPage;
 pub use usage::PRESENTATIONS_EVERY;
 
 /// Queries that one answer may cost.
