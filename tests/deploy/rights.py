@@ -118,7 +118,11 @@ def actions(operation: str, body: dict, arn: str) -> list[Action]:
         resource = f"{arn}/index/{body['IndexName']}" if "IndexName" in body else arn
         attributes = named(body, "KeyConditionExpression", "FilterExpression", "ProjectionExpression")
         key = body["ExpressionAttributeValues"][value]["S"]
-        return [Action("dynamodb:Query", resource, key, attributes, "ALL_ATTRIBUTES")]
+        select = "SPECIFIC_ATTRIBUTES" if body.get("ProjectionExpression") else "ALL_ATTRIBUTES"
+        return [Action("dynamodb:Query", resource, key, attributes, select)]
+    if operation == "UpdateItem":
+        attributes = named(body, "UpdateExpression", "ConditionExpression") | body["Key"].keys()
+        return [Action("dynamodb:UpdateItem", arn, body["Key"]["pk"]["S"], attributes)]
     if operation == "TransactWriteItems":
         done = []
         for item in body["TransactItems"]:

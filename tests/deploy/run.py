@@ -276,10 +276,16 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     last = one.call("POST", f"{successor}/rotation", {"graceSeconds": 0})
     check("without a grace", last.status, 201)
     for shop in shops:
+        # By its record, and counted there once a minute.
         shop.check("the old key stops at once", rotated.json["secret"], shop.unauthorized)
         shop.check("and the new one passes", last.json["secret"], 200)
     again = one.call("POST", f"{successor}/rotation", {})
     check("no key is rotated twice", (again.status, again.json["code"]), (409, "key_already_rotated"))
+    shown = one.call("GET", account)
+    used = {key["id"]: ("lastUsedAt" in key, sum(key["usesByDay"].values()) > 0) for key in shown.json["keys"]}
+    check("each key says that it was used", used, dict.fromkeys([issued.json["id"], last.json["id"]], (True, True)))
+    gone = [(key["id"], key["reason"], key.get("presentations", 0) > 0) for key in shown.json["retiredKeys"]]
+    check("the retired one, that it was presented", gone, [(rotated.json["id"], "rotated", True)])
     check("the last successor is revoked", one.call("DELETE", f"{account}/keys/{last.json['id']}").status, 204)
     check("it is revoked", one.call("DELETE", key).status, 204)
     check("and once more", one.call("DELETE", key).status, 204)
@@ -381,6 +387,8 @@ def by_hand(aws: Aws, one: Environment, shops: list[Shop], reader: str, key: str
     for shop in shops:
         shop.check("a key revoked by hand is refused", issued["secret"], shop.unauthorized)
         shop.check("and no other one", key, 200)
+    shown = one.call("GET", f"{ACCOUNTS}/{reader}").json["retiredKeys"]
+    check("it is shown with why, and counted", [key.get("presentations", 0) > 0 for key in shown if key["id"] == issued["id"]], [True])
     check("Keyward knows it as revoked", one.call("DELETE", f"{keys}/{issued['id']}").status, 204)
     check("a retry issues it no more", one.call("POST", keys, {"name": "glass"}, attempt="glass").status, 409)
     event = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"][0]
@@ -487,7 +495,7 @@ def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
     authorizer = printed[one.stack.resources["AuthorizerLogs"]]
     decisions = [json.loads(line) for line in authorizer if '"message":"decision"' in line]
     reasons = {decision.get("reason") for decision in decisions}
-    expected = {"allowed", "malformed", "role", "revoked", "disabled", "foreign_environment", "reserved"}
+    expected = {"allowed", "malformed", "role", "revoked", "retired", "disabled", "foreign_environment", "reserved"}
     check("each decision's reason is in the log", expected - reasons, set())
     refused = [decision for decision in decisions if decision["reason"] not in ("allowed", "outage")]
     expected = {"DecisionsByReason": len(decisions), "Decisions": len(decisions), "Refusals": len(refused)}

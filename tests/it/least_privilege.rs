@@ -51,7 +51,10 @@ impl Statement {
         self.actions.contains(&access.action)
             && self.resource == access.resource
             && self.partitions.as_ref().is_none_or(|partitions| partitions.contains(&access.partition))
-            && self.attributes.as_ref().is_none_or(|attributes| access.attributes.is_subset(attributes))
+            && self.attributes.as_ref().is_none_or(|attributes| {
+                let is_permitted = |own: &String| attributes.iter().any(|pattern| matches(pattern, own));
+                access.attributes.iter().all(is_permitted)
+            })
             && (!self.must_select || access.is_select)
             && (!self.must_be_transaction || access.is_transaction)
     }
@@ -65,13 +68,20 @@ impl Statement {
         let unused_partitions =
             partitions.filter(|partition| !used.iter().any(|access| access.partition == **partition));
         let attributes = self.attributes.iter().flatten();
-        let unused_attributes =
-            attributes.filter(|attribute| !used.iter().any(|access| access.attributes.contains(*attribute)));
+        let unused_attributes = attributes.filter(|pattern| {
+            !used.iter().any(|access| access.attributes.iter().any(|own| matches(pattern, own)))
+        });
         let unused = unused_actions.chain(unused_partitions).chain(unused_attributes);
         unused
             .map(|unused| format!("surplus: {unused} in {:?} {:?}", self.actions, self.partitions))
             .collect()
     }
+}
+
+/// Whether IAM's `StringLike` finds `text` in a pattern of single wildcards.
+/// (`StringEquals` would not, and no attribute's name has one.)
+fn matches(pattern: &str, text: &str) -> bool {
+    pattern.len() == text.len() && pattern.bytes().zip(text.bytes()).all(|(p, t)| p == b'?' || p == t)
 }
 
 /// The statements of each function of a template.
@@ -105,7 +115,8 @@ fn statement(statement: &Yaml) -> Statement {
     } else {
         (
             condition("ForAllValues:StringLike", "dynamodb:LeadingKeys"),
-            condition("ForAllValues:StringEquals", "dynamodb:Attributes"),
+            condition("ForAllValues:StringEquals", "dynamodb:Attributes")
+                .or_else(|| condition("ForAllValues:StringLike", "dynamodb:Attributes")),
         )
     };
     Statement {
@@ -142,7 +153,7 @@ fn accesses(call: &Call) -> Vec<Access> {
             is_transaction: false,
         }],
         "PutEvents" => body["Entries"].as_array().unwrap().iter().map(published).collect(),
-        "GetItem" => vec![access("GetItem", body, &body["Key"], false)],
+        "GetItem" | "UpdateItem" => vec![access(&call.operation, body, &body["Key"], false)],
         "Query" => {
             let partition = json!({ schema::PK: body["ExpressionAttributeValues"][":pk"] });
             vec![access("Query", body, &partition, false)]
@@ -294,6 +305,7 @@ async fn watch(harness: &Harness) -> Seen {
         let _ = harness.authorize(&event).await;
         watch.note("Authorizer");
     }
+    let one = format!("{keys}/{}", live["id"].as_str().unwrap());
     let whoami = Event {
         route: "GET /iam/v1/whoami".to_owned(),
         parameters: json!({}),
@@ -307,7 +319,6 @@ async fn watch(harness: &Harness) -> Seen {
     let _ = harness.invoke("Whoami", &whoami).await.expect(200);
     watch.note("Whoami");
 
-    let one = format!("{keys}/{}", live["id"].as_str().unwrap());
     let rotate = |seconds: u32| Some(json!({ "graceSeconds": seconds }));
     let next = watch.send("IssueKey", ("POST", &format!("{one}/rotation")), rotate(60), None).await;
     let next = format!("{keys}/{}/rotation", next["id"].as_str().unwrap());
@@ -516,6 +527,19 @@ fn the_powers_that_matter_are_apart() {
     let verifiers = |s: &Statement| reads(s) && on("ACCOUNT#*")(s) && names("verifiers")(s);
     // The last one moves those of expired keys.
     assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey", "SweepKeys"], "verifiers");
+    let kept = |s: &Statement| {
+        let is_read = reads(s) || does("dynamodb:Query")(s);
+        is_read && on("RETIRED#*")(s) && (names("verifier")(s) || s.attributes.is_none() || !s.must_select)
+    };
+    assert_eq!(holders(&kept), ["Authorizer"], "verifiers of retired keys");
+    let alone = |s: &Statement| {
+        let writes = ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"];
+        writes.into_iter().any(|action| does(action)(s)) && !s.must_be_transaction
+    };
+    assert_eq!(holders(&alone), ["Authorizer"], "writing outside of a transaction");
+    let is_usage = |s: &Statement| s.partitions.as_deref() == Some(&["USAGE#*".to_owned()]);
+    let authorizer = &statements["Authorizer"];
+    assert!(authorizer.iter().filter(|s| alone(s)).all(is_usage), "the authorizer writes usage alone");
     let widen = |s: &Statement| does("dynamodb:UpdateItem")(s) && names("role")(s);
     assert_eq!(holders(&widen), ["UpdateServiceAccount"], "changing a role");
     let roles =

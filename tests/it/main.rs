@@ -63,4 +63,5 @@ mod sweep_keys;
 mod template;
 mod uniform_refusals;
 mod update_service_account;
+mod usage;
 mod whoami;

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Setup};
 use shared::domain::{
     AccountId, Actor, AllowedCidrs, ApiKey, Clock, DisplayedKey, Entropy, Environment, Fingerprint,
-    InvalidCidrs, KeyId, KeyName, KeySpec, LiveKey, Pepper, PepperVersion, RoleName, Verifier, VerifierEntry,
+    InvalidCidrs, KeyId, KeyName, KeySpec, KeyUsage, LiveKey, Pepper, PepperVersion, RoleName, Verifier,
+    VerifierEntry,
 };
 use shared::http::representation::Key;
 use shared::http::{Admin, Failure, Fields, Operation, Problem, Reply, Request, parameter};
@@ -192,7 +193,10 @@ pub async fn issue_key(
     };
     let new = draft.finish(wanted.name, spec, wanted.fingerprint, now, origin.actor.clone());
     function.store.issue_key(account, &new, function.max_keys, &origin).await?;
-    let body = IssuedKey { key: Key::of(&new.key, function.clock.now()), secret: draft.displayed.expose() };
+    let body = IssuedKey {
+        key: Key::of(&new.key, &KeyUsage::default(), function.clock.now()),
+        secret: draft.displayed.expose(),
+    };
     Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))
 }
 

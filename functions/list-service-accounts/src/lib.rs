@@ -1,7 +1,7 @@
 //! Reads service accounts and audit events:
 //!
 //! - `GET /iam/v1/service-accounts`: those of a prefix, role or state;
-//! - `GET /iam/v1/service-accounts/{id}`: one with its keys;
+//! - `GET /iam/v1/service-accounts/{id}`: one with its keys and their use;
 //! - `GET /iam/v1/service-accounts/{id}/events`: its audit events;
 //! - `GET /iam/v1/events`: the audit events of all accounts.
 
@@ -159,7 +159,7 @@ pub async fn list_service_accounts(
 
 /// Get a service account
 ///
-/// With its keys.
+/// With its keys, those that were retired, and how each was used.
 ///
 /// # Errors
 /// As its responses say.
@@ -181,7 +181,9 @@ pub async fn get_service_account(
 ) -> Result<Reply, Failure> {
     let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
     let account = function.store.get_account(id).await?;
-    let body = ServiceAccountWithKeys::of(&account, function.clock.now());
+    let usage = function.store.list_usage(id).await?;
+    let retired = function.store.list_retired_keys(id).await?;
+    let body = ServiceAccountWithKeys::of(&account, retired, &usage, function.clock.now());
     Ok(Reply::ok(&body).with_version(account.version))
 }
 

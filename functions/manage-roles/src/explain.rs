@@ -290,7 +290,7 @@ fn decided(target: &Target<'_>, role: &Named, key_role: Option<&Named>) -> Expla
                 ..told(Reason::Allowed, detail)
             }
         }
-        Err(Refusal::Role) => {
+        Err(Refusal::Role | Refusal::KeyRole) => {
             let lacking = roles.clone().filter(|named| named.role.permission_for(target).is_none());
             let sentences: Vec<String> = lacking
                 .map(|named| {

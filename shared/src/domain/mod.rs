@@ -13,6 +13,7 @@ mod random;
 mod role;
 mod text;
 mod time;
+mod usage;
 mod verifier;
 
 pub use account::{Account, AccountChanges, MAX_TAGS, NewAccount, Tags};
@@ -30,4 +31,5 @@ pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};
 pub use time::{Clock, InvalidInstant, SystemClock, parse_instant};
+pub use usage::{KeyUsage, day_of};
 pub use verifier::{Fingerprint, MIN_PEPPER_LENGTH, Pepper, PepperVersion, Verifier, VerifierEntry};
