@@ -96,10 +96,10 @@ def named(request: dict, *expressions: str) -> set[str]:
 
 def actions(operation: str, body: dict, arn: str) -> list[Action]:
     """The actions of a call, as IAM judges them one by one."""
-    if operation == "GetSecretValue":
+    if operation in ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"):
         # The emulator's reference to a secret is its name: see `name_secrets`.
         account = arn.rpartition(":")[0].replace(":dynamodb:", ":secretsmanager:")
-        return [Action("secretsmanager:GetSecretValue", f"{account}:secret:{body['SecretId']}")]
+        return [Action(f"secretsmanager:{operation}", f"{account}:secret:{body['SecretId']}")]
     if operation == "GetItem":
         attributes = named(body, "ProjectionExpression") | body["Key"].keys()
         select = "SPECIFIC_ATTRIBUTES" if body.get("ProjectionExpression") else "ALL_ATTRIBUTES"

@@ -176,6 +176,10 @@ def the_story(aws: Aws, binaries: pathlib.Path) -> None:
     told = (event["type"], event.get("keyId"), event["actor"])
     check("and tells who did it", told, ("key.revoked", glass_id, {"id": "break-glass", "name": "ada"}))
 
+    rotate_pepper(aws, one)
+    for shop in shops:
+        shop.check("after a rotation of the pepper the key passes", key, 200)
+
     # An update of the stack in place.
     kept = {name: one.stack.resources[name] for name in ("Table", "Pepper", "UserPool", "Api", "Authorizer")}
     events = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"]
@@ -187,6 +191,14 @@ def the_story(aws: Aws, binaries: pathlib.Path) -> None:
         shop.check("after an update the key passes", key, 200)
     answer = one.call("POST", f"{ACCOUNTS}/{reader}/keys", {"name": "long", "expiresInDays": 31})
     check("the update is in force", answer.status, 422)
+
+    # What an update starts anew makes keys with the new pepper, and what runs
+    # since before it learns of that pepper with the first such key.
+    new_id, new_key = one.issue(reader, expiresInDays=5)
+    check("a new key is made with the new pepper", pepper_version(aws, one, reader, new_id), "v2")
+    for shop in shops:
+        shop.check("and passes at once", new_key, 200)
+        shop.check("and so does one made with the old pepper", key, 200)
 
     # No function has done what it may not, or may do what it never did.
     found = by_function(aws, one.stack, aws.recorder.calls)
@@ -206,7 +218,9 @@ def the_story(aws: Aws, binaries: pathlib.Path) -> None:
     check("nor is its admin", two.call("GET", ACCOUNTS, token=one.token).status, 403)
     check("the first one's key is still good", shops[0].call("GET", "/organizations", key).status, 200)
 
-    the_logs(aws, one, [key, writer_key, other_key, one.token, one.api_token])
+    secrets = aws.client("secretsmanager").get_secret_value(SecretId=one.stack.resources["Pepper"])["SecretString"]
+    peppers = [pepper for name, pepper in json.loads(secrets).items() if name != "current"]
+    the_logs(aws, one, [key, new_key, writer_key, other_key, one.token, one.api_token, *peppers])
 
 
 def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
@@ -265,6 +279,36 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
     check("no retry creates it again", again.status, 409)
     check("its name is free", one.call("POST", ACCOUNTS, {"name": "renamed", "role": "lister"}).status, 201)
+
+
+def rotate_pepper(aws: Aws, one: Environment) -> None:
+    """As Secrets Manager does it: the emulator's own rotation calls no function."""
+    secrets, functions = aws.client("secretsmanager"), aws.client("lambda")
+    secret, function = one.stack.resources["Pepper"], one.stack.resources["RotatePepper"]
+    rules = {"AutomaticallyAfterDays": 30}
+    arn = one.stack.outputs["RotatePepperArn"]
+    secrets.rotate_secret(SecretId=secret, RotationLambdaARN=arn, RotationRules=rules, ClientRequestToken="set-up".ljust(32, "-"))
+    before = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
+    token = "rotation".ljust(32, "-")
+    # It knows no version without a value.
+    pending = {"ClientRequestToken": token, "SecretString": json.dumps(before), "VersionStages": ["AWSPENDING"]}
+    secrets.put_secret_value(SecretId=secret, **pending)
+    outcomes = []
+    # Each step twice: Secrets Manager repeats one whose answer it has not got.
+    for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] * 2:
+        event = {"Step": step, "SecretId": secret, "ClientRequestToken": token}
+        answer = functions.invoke(FunctionName=function, Payload=json.dumps(event))
+        outcomes.append(answer.get("FunctionError") or answer["StatusCode"])
+    check("every step of a rotation of the pepper is done", outcomes, [200] * 8)
+    after = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
+    check("it adds one version", (after.pop("current"), sorted(after)), ("v2", ["v1", "v2"]))
+    check("and keeps the other", after["v1"], before["v1"])
+
+
+def pepper_version(aws: Aws, one: Environment, account: str, key: str) -> str:
+    place = {"pk": {"S": f"ACCOUNT#{account}"}, "sk": {"S": "ACCOUNT"}}
+    item = aws.client("dynamodb").get_item(TableName=one.stack.outputs["TableName"], Key=place, ConsistentRead=True)
+    return item["Item"]["verifiers"]["M"][key]["M"]["pepper"]["S"]
 
 
 def break_glass(aws: Aws, **variables: str) -> None:

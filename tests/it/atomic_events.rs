@@ -114,6 +114,8 @@ async fn each_call_fails(fault: fn(&Call) -> Action, lasting: bool) {
         });
         let reply = change.happen(&harness, &account, &key, &name).await;
         harness.wire.calm();
+        // For so long a failure to read the keyring stands.
+        harness.clock.advance_seconds(1);
 
         let (after, mut events) = state(&harness).await;
         for (key, event) in events_before {

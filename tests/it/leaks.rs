@@ -26,7 +26,7 @@ use shared::config::Variables;
 use tests::{Account, Action, Harness, Item, Reply};
 use tokio::process::Command;
 
-use crate::support::{check, event};
+use crate::support::{STEPS, check, event, rotate_pepper};
 
 /// Says to this binary, started again, that it is that process.
 const CHILD: &str = "KEYWARD_TEST_LEAKS";
@@ -35,13 +35,14 @@ const REPORT: &str = "report ";
 /// 64 letters and digits, as `CloudFormation` generates them.
 const PEPPER: &str = "PepperCanary0123456789PepperCanary0123456789PepperCanary01234567";
 /// The packages whose events are judged at every level.
-const OUR_OWN: [&str; 8] = [
+const OUR_OWN: [&str; 9] = [
     "authorizer",
     "create_service_account",
     "issue_key",
     "list_service_accounts",
     "local",
     "revoke_key",
+    "rotate_pepper",
     "shared",
     "update_service_account",
 ];
@@ -194,8 +195,13 @@ async fn outages(harness: &Harness, account: &Account, secret: &str, answers: &m
         answers.add(issue(harness, account, &mut Answers::default()).await);
         answers.add(harness.request("GET", &account.path()).admin().send().await);
         answers.add(harness.request("DELETE", &account.path()).admin().send().await);
+        harness.system.secrets().begin_rotation("rotation-1");
+        for step in STEPS {
+            let _ = harness.system.rotate_pepper(step, "rotation-1").await;
+        }
     }
     harness.wire.calm();
+    rotate_pepper(harness, "rotation-2").await;
 }
 
 /// Items that are not well-formed: what is wrong is said, and nothing quoted.

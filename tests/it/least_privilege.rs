@@ -13,6 +13,8 @@ use serde_norway::Value as Yaml;
 use shared::store::schema;
 use tests::{Account, Call, Event, Harness, Shape};
 
+use crate::support;
+
 /// What one request asks for, as IAM sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Access {
@@ -78,7 +80,7 @@ fn statements(template: &Template) -> BTreeMap<String, Vec<Statement>> {
     functions
         .map(|(name, properties)| {
             let policies = properties["Policies"].as_sequence().expect("every function has its policies");
-            let statements = policies.iter().flat_map(|policy| policy["Statement"].as_sequence().unwrap());
+            let statements = policies.iter().filter_map(|policy| policy["Statement"].as_sequence()).flatten();
             (name.to_owned(), statements.map(statement).collect())
         })
         .collect()
@@ -113,8 +115,8 @@ fn texts(value: &Yaml) -> Vec<String> {
 fn accesses(call: &Call) -> Vec<Access> {
     let body = &call.body;
     match call.operation.as_str() {
-        "GetSecretValue" => vec![Access {
-            action: "secretsmanager:GetSecretValue".to_owned(),
+        "DescribeSecret" | "GetSecretValue" | "PutSecretValue" | "UpdateSecretVersionStage" => vec![Access {
+            action: format!("secretsmanager:{}", call.operation),
             resource: Resource::Secret,
             partition: String::new(),
             attributes: BTreeSet::new(),
@@ -281,6 +283,10 @@ async fn watch(harness: &Harness) -> Seen {
     watch.send("IssueKey", ("POST", &keys), Some(narrower), None).await;
     watch.send("UpdateServiceAccount", ("DELETE", &path), None, None).await;
     watch.create(custom, Some("one")).await;
+
+    harness.wire.take_calls();
+    support::rotate_pepper(harness, "rotation-1").await;
+    watch.note("RotatePepper");
     watch.seen
 }
 
@@ -349,7 +355,11 @@ fn the_powers_that_matter_are_apart() {
     let does =
         |action: &'static str| move |statement: &Statement| statement.actions.iter().any(|own| own == action);
 
-    assert_eq!(holders(&|s| s.resource == Resource::Secret), ["Authorizer", "IssueKey"], "the pepper");
+    let pepper = |s: &Statement| s.resource == Resource::Secret;
+    assert_eq!(holders(&pepper), ["Authorizer", "IssueKey", "RotatePepper"], "the pepper");
+    let change = ["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"];
+    assert_eq!(holders(&|s| change.iter().any(|action| does(action)(s))), ["RotatePepper"], "its change");
+    assert!(statements["RotatePepper"].iter().all(pepper), "who changes the pepper reaches no table");
     let verifiers = |s: &Statement| reads(s) && on("ACCOUNT#*")(s) && names("verifiers")(s);
     assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey"], "verifiers");
     let widen = |s: &Statement| does("dynamodb:UpdateItem")(s) && names("role")(s);

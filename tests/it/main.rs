@@ -36,6 +36,7 @@ mod lost_response;
 mod openapi;
 mod partial_answers;
 mod path_abuse;
+mod pepper_rotation;
 mod reasons;
 mod revocation_histories;
 mod revoke_all_keys;

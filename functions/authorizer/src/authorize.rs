@@ -37,6 +37,9 @@ pub struct Authorizer {
 enum Denial {
     /// For this reason.
     Refused(Reason),
+    /// Its verifier names a pepper that there is not: nobody can tell whether
+    /// the secret is right. The cause, for the log.
+    Unverifiable(String),
     /// We could not find out. The cause, for the log.
     Outage(String),
 }
@@ -64,7 +67,12 @@ impl From<StoreError> for Denial {
 
 impl From<KeyringError> for Denial {
     fn from(error: KeyringError) -> Self {
-        Self::Outage(error.to_string())
+        match error {
+            // The secret was read, and has no such version. Asking again later
+            // would not help: the table or the secret was tampered with.
+            KeyringError::UnknownVersion(_) => Self::Unverifiable(error.to_string()),
+            KeyringError::Unavailable(_) | KeyringError::Malformed(_) => Self::Outage(error.to_string()),
+        }
     }
 }
 
@@ -114,16 +122,17 @@ impl Authorizer {
         let decided = tokio::time::timeout(TIME_LIMIT, self.authorize(&event, &mut subject)).await;
         let decided = decided.unwrap_or_else(|_| Err(Denial::Outage("it took too long".to_owned())));
         let (principal, key_id) = (subject.principal.as_deref(), subject.key.as_deref());
-        let (reason, answer) = match decided {
-            Ok(answer) => (Reason::Allowed, Some(answer)),
-            Err(Denial::Refused(reason)) => (reason, None),
+        let (reason, cause, answer) = match decided {
+            Ok(answer) => (Reason::Allowed, None, Some(answer)),
+            Err(Denial::Refused(reason)) => (reason, None, None),
+            Err(Denial::Unverifiable(cause)) => (Reason::WrongSecret, Some(cause), None),
             Err(Denial::Outage(cause)) => {
                 let reason = Reason::Outage.name();
                 tracing::error!(request_id, reason, principal, key_id, cause, "decision");
                 return Err(Failed::Unavailable);
             }
         };
-        tracing::info!(request_id, reason = reason.name(), principal, key_id, "decision");
+        tracing::info!(request_id, reason = reason.name(), principal, key_id, cause, "decision");
         match (answer, reason.face()) {
             (Some(answer), Face::Allowed) => Ok(answer),
             // Whether an HTTP API with payload format 2.0 turns this message
@@ -178,8 +187,8 @@ impl Authorizer {
         key: &ApiKey,
         source: Option<IpAddr>,
     ) -> Result<(Context, Arc<Role>, Option<Arc<Role>>), Denial> {
-        let Some(Found { account_name, role, enabled, credential }) = self.store.find_credential(key).await?
-        else {
+        let (found, ()) = tokio::join!(self.store.find_credential(key), self.keyring.renew());
+        let Some(Found { account_name, role, enabled, credential }) = found? else {
             return Err(self.why_unknown(key).await.into());
         };
         let Some(credential) = credential else {

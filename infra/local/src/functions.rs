@@ -6,6 +6,7 @@ use std::sync::Arc;
 use authorizer::Authorizer;
 use futures::future::BoxFuture;
 use lambda_http::{Body, Request, Response};
+use rotate_pepper::RotatePepper;
 use shared::config::{ConfigError, Setup, Variables};
 use shared::http::{Operation, answer};
 
@@ -18,6 +19,7 @@ pub(crate) type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response<Bod
 /// All of them.
 pub(crate) struct Functions {
     pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) rotate_pepper: Arc<RotatePepper>,
     handlers: HashMap<String, Handler>,
 }
 
@@ -26,6 +28,7 @@ impl Functions {
     /// `values`: a function that reads another one does not start here either.
     pub(crate) fn new(template: &Template, setup: &Setup, values: &Variables) -> Result<Self, StartError> {
         let mut authorizer = None;
+        let mut rotate_pepper = None;
         let mut handlers = HashMap::new();
         for function in template.functions() {
             let setup = Setup { variables: variables(&function.variables, setup, values)?, ..setup.clone() };
@@ -40,6 +43,10 @@ impl Functions {
                 "IssueKey" => handler::<issue_key::IssueKey>(&setup)?,
                 "RevokeKey" => handler::<revoke_key::RevokeKey>(&setup)?,
                 "Whoami" => handler::<whoami::Whoami>(&setup)?,
+                "RotatePepper" => {
+                    rotate_pepper = Some(Arc::new(RotatePepper::new(&setup)));
+                    continue;
+                }
                 other => {
                     return Err(StartError::Template(format!(
                         "local mode does not know the function {other}"
@@ -48,8 +55,12 @@ impl Functions {
             };
             handlers.insert(function.name, handler);
         }
-        let authorizer = authorizer.ok_or_else(|| StartError::Template("it has no Authorizer".to_owned()))?;
-        Ok(Self { authorizer, handlers })
+        let missing = |name: &str| StartError::Template(format!("it has no {name}"));
+        Ok(Self {
+            authorizer: authorizer.ok_or_else(|| missing("Authorizer"))?,
+            rotate_pepper: rotate_pepper.ok_or_else(|| missing("RotatePepper"))?,
+            handlers,
+        })
     }
 
     /// What the function `name` is made from.

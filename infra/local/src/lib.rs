@@ -3,7 +3,7 @@
 //! The functions are the very ones that are deployed. Around them stand the
 //! parts that AWS provides: a [`gateway`] that reads routes, authorizers and
 //! variables from `infra/template.yaml`, `DynamoDB` by dynoxide ([`database`]),
-//! the part of Secrets Manager that the keyring calls ([`secrets`]), and an
+//! the part of Secrets Manager that the keyring and its rotation call ([`secrets`]), and an
 //! OpenID Connect [`issuer`] with one admin.
 
 mod account;
@@ -24,4 +24,5 @@ pub mod template;
 pub use database::client as dynamodb_client;
 pub use error::StartError;
 pub use options::Options;
+pub use secrets::Secrets;
 pub use system::{Parts, System, refuse_inside_lambda};

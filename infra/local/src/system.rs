@@ -1,11 +1,13 @@
 //! The running system.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use authorizer::Authorizer;
+use rotate_pepper::{Event, RotatePepper};
 use serde::Serialize;
 use shared::config::{Setup, Variables, default_http_client, variable};
 use shared::domain::{Clock, Entropy, OsEntropy, SystemClock};
+use shared::keyring::{Progress, RotationError, Step};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -16,6 +18,7 @@ use crate::functions::Functions;
 use crate::gateway::Gateway;
 use crate::issuer::{ADMIN_GROUP, API_CLIENT, GROUPS_CLAIM, IAM_CLIENT, Issuer, SigningKey};
 use crate::options::Options;
+use crate::secrets::Secrets;
 use crate::server::{self, Stop};
 use crate::start_page::{self, Places};
 use crate::template::Template;
@@ -83,7 +86,8 @@ pub struct System {
     template: Template,
     authorizer: Arc<Authorizer>,
     issuer: Issuer,
-    secret: secrets::Secret,
+    secrets: Secrets,
+    rotate_pepper: Arc<RotatePepper>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     _data: DataFolder,
@@ -135,10 +139,10 @@ impl System {
             tasks.push(task);
             (endpoint, "keyward".to_owned())
         };
-        let secret = Arc::new(Mutex::new(account.keyring()));
+        let secrets = Secrets::new(account.keyring());
         let (secrets_listener, secrets_address) =
             server::bind(options.host, 0, "the secrets", "--host").await?;
-        tasks.push(server::serve(secrets_listener, secrets::router(Arc::clone(&secret)), told.clone()));
+        tasks.push(server::serve(secrets_listener, secrets::router(secrets.clone()), told.clone()));
 
         let signing_key = parts.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?;
         let issuer_url = format!("http://{issuer_address}");
@@ -156,6 +160,7 @@ impl System {
         let values = values(options, &table, &issuer, parts.variables);
         let functions = Functions::new(&template, &setup, &values)?;
         let authorizer = Arc::clone(&functions.authorizer);
+        let rotate_pepper = Arc::clone(&functions.rotate_pepper);
         let gateway = Gateway { routes: template.routes()?, functions, backend, clock: parts.clock };
         tasks.push(server::serve(api_listener, gateway.router(), told.clone()));
 
@@ -202,7 +207,8 @@ impl System {
             template,
             authorizer,
             issuer,
-            secret,
+            secrets,
+            rotate_pepper,
             stop,
             tasks,
             _data: data,
@@ -247,11 +253,26 @@ impl System {
         &self.issuer
     }
 
+    /// The pepper secret.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// Exchanges the pepper secret's value.
     pub fn set_secret(&self, value: String) {
-        if let Ok(mut secret) = self.secret.lock() {
-            *secret = value;
-        }
+        self.secrets.set(value);
+    }
+
+    /// Does one step of the rotation that `token` names, as Secrets Manager
+    /// calls the function.
+    ///
+    /// # Errors
+    /// As the function answers.
+    pub async fn rotate_pepper(&self, step: Step, token: &str) -> Result<Progress, RotationError> {
+        let event =
+            Event { step, secret_id: secrets::SECRET_ID.to_owned(), client_request_token: token.to_owned() };
+        self.rotate_pepper.answer(&event).await
     }
 
     /// Stops it, once requests under way are done.

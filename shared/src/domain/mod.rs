@@ -8,6 +8,7 @@ mod idempotency;
 mod ids;
 mod key;
 mod network;
+mod pepper;
 mod random;
 mod role;
 mod text;
@@ -23,8 +24,9 @@ pub use key::{
     ApiKey, DisplayedKey, Environment, InvalidEnvironment, KEY_PREFIX, KeyError, KeySpec, LiveKey, Secret,
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
+pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, InvalidRoleName, RoleName};
 pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};
 pub use time::{Clock, SystemClock};
-pub use verifier::{Fingerprint, MIN_PEPPER_LENGTH, Pepper, PepperVersion, Verifier, VerifierEntry};
+pub use verifier::{Fingerprint, Verifier, VerifierEntry};
