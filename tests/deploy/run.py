@@ -19,6 +19,7 @@ from aws import ROOT, Aws, Stack
 from rights import by_function, compare, unnoticed
 
 ACCOUNTS = "/iam/v1/service-accounts"
+LOOKUP = "/iam/v1/keys/lookup"
 passed: list[str] = []
 failed: list[str] = []
 
@@ -148,10 +149,17 @@ def the_story(aws: Aws, binaries: pathlib.Path) -> None:
     for shop in shops:
         shop.check("a Writer may POST", writer_key, 200, method="POST")
 
-    # Revoke: the very next call is refused.
+    # A leaked key in hand, and then it is revoked: the very next call is refused.
+    answer = one.call("POST", LOOKUP, {"key": f"Authorization: Bearer {key}"})
+    told = (answer.json["serviceAccount"]["name"], answer.json["keyId"], answer.json["alive"])
+    check("a key in hand is known", (answer.status, told), (200, ("nightly-batch", key_id, True)))
     check("the key is revoked", one.call("DELETE", f"{ACCOUNTS}/{reader}/keys/{key_id}").status, 204)
     for shop in shops:
         shop.check("the revoked key is refused", key, shop.unauthorized)
+
+    answer = one.call("POST", LOOKUP, {"key": key})
+    told = (answer.json["alive"], answer.json.get("reason"))
+    check("a revoked key in hand is known to be dead", (answer.status, told), (200, (False, "revoked")))
 
     # Disable, and enable.
     _, key = one.issue(reader)

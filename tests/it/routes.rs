@@ -14,8 +14,10 @@ pub(crate) struct Route {
     body: fn() -> Option<Value>,
 }
 
+const LOOKUP: &str = "/iam/v1/keys/lookup";
+
 /// All of them, sorted as the template's are.
-pub(crate) const ROUTES: [Route; 10] = [
+pub(crate) const ROUTES: [Route; 11] = [
     route("DELETE", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", || None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", || None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys/{keyId}", "RevokeKey", || None),
@@ -26,6 +28,7 @@ pub(crate) const ROUTES: [Route; 10] = [
     route("PATCH", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", || {
         Some(json!({ "owner": "somebody else" }))
     }),
+    route("POST", LOOKUP, "IssueKey", || Some(json!({ "key": "{secret}" }))),
     route("POST", "/iam/v1/service-accounts", "CreateServiceAccount", || {
         Some(json!({ "name": "another", "role": "ServiceAccountReader" }))
     }),
@@ -49,14 +52,20 @@ impl Route {
 
     /// Whether it changes something.
     pub(crate) fn is_change(&self) -> bool {
-        self.method != "GET"
+        self.method != "GET" && self.path != LOOKUP
+    }
+
+    /// The body of a request about `key`, whose secret may stand in it.
+    fn body(&self, key: &Key) -> Option<Value> {
+        let body = (self.body)()?.to_string().replace("{secret}", &key.secret);
+        Some(serde_json::from_str(&body).unwrap())
     }
 
     /// A request about `key` and its account, without a credential.
     pub(crate) fn request<'a>(&self, harness: &'a Harness, key: &Key) -> RequestBuilder<'a> {
         let path = self.path.replace("{id}", &key.account).replace("{keyId}", &key.id);
         let request = harness.request(self.method, &path);
-        match (self.body)() {
+        match self.body(key) {
             Some(body) => request.json(&body),
             None => request,
         }
@@ -73,7 +82,7 @@ impl Route {
                 .map(|(name, value)| (name.to_owned(), Value::from(value.as_str())))
                 .collect::<serde_json::Map<_, _>>()
                 .into(),
-            body: (self.body)(),
+            body: self.body(key),
             context,
         }
     }

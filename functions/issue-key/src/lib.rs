@@ -1,5 +1,10 @@
-//! `POST /iam/v1/service-accounts/{id}/keys`: issues a key. Its answer is the
-//! one place where a key's secret ever leaves the system.
+//! What has keys in hand:
+//!
+//! - `POST /iam/v1/service-accounts/{id}/keys`: issues one. Its answer is the one
+//!   place where a key's secret ever leaves the system;
+//! - `POST /iam/v1/keys/lookup`: tells whose one is ([`lookup`]).
+
+pub mod lookup;
 
 use std::sync::Arc;
 
@@ -50,7 +55,11 @@ impl Operation for IssueKey {
     }
 
     async fn handle(&self, admin: Admin, request: &Request) -> Result<Reply, Failure> {
-        issue_key(self, admin, request).await
+        match request.route() {
+            "POST /iam/v1/service-accounts/{id}/keys" => issue_key(self, admin, request).await,
+            "POST /iam/v1/keys/lookup" => lookup::lookup_key(self, request).await,
+            _ => Err(Failure::RouteNotFound),
+        }
     }
 }
 

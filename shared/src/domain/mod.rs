@@ -8,6 +8,7 @@ mod idempotency;
 mod ids;
 mod key;
 mod network;
+mod pasted;
 mod pepper;
 mod random;
 mod role;
@@ -24,6 +25,7 @@ pub use key::{
     ApiKey, DisplayedKey, Environment, InvalidEnvironment, KEY_PREFIX, KeyError, KeySpec, LiveKey, Secret,
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
+pub use pasted::{KEY_PATTERN, NotOneKey};
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, InvalidRoleName, RoleName};

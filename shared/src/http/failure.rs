@@ -154,7 +154,7 @@ impl Failure {
             }
             Self::RouteNotFound => "See the API's description for its routes.".to_owned(),
             Self::AccountNotFound(id) => format!("There is no service account {id} here. It may have been deleted."),
-            Self::KeyNotFound(id) => format!("This service account never had a key {id}."),
+            Self::KeyNotFound(id) => format!("There is no key {id} here."),
             Self::NameTaken => {
                 "Another service account has this name (case does not count). Choose another one.".to_owned()
             }

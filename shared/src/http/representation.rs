@@ -65,6 +65,9 @@ pub enum KeyState {
     Active,
     /// It has expired.
     Expired,
+    /// It was revoked, or has gone with its account: it is on record, and no
+    /// longer one of its account's.
+    Retired,
 }
 
 /// A key, without its secret.

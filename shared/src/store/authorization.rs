@@ -42,7 +42,7 @@ pub enum RetiredReason {
 }
 
 impl RetiredReason {
-    const ALL: [Self; 3] = [Self::Revoked, Self::Expired, Self::AccountDeleted];
+    pub(super) const ALL: [Self; 3] = [Self::Revoked, Self::Expired, Self::AccountDeleted];
 
     /// Its name in the table.
     pub(super) const fn name(self) -> &'static str {
@@ -167,10 +167,7 @@ fn found(item: &Map, id: &str) -> Result<Found, Problem> {
 fn retired(record: &Map) -> Result<RetiredKey, Problem> {
     let reader = Reader(record);
     Ok(RetiredKey {
-        reason: reader.get(attribute::REASON, |value| {
-            let name = codec::text(value)?;
-            RetiredReason::ALL.into_iter().find(|reason| reason.name() == name)
-        })?,
+        reason: reader.retired_reason()?,
         credential: Credential { spec: reader.key_spec()?, verifier: reader.verifier()? },
     })
 }

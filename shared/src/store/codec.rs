@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use super::StoreError;
 use super::schema::attribute;
+use super::{RetiredReason, StoreError};
 use crate::domain::{
     Account, AccountId, AccountName, Actor, AllowedCidrs, Description, Fingerprint, KeyId, KeyName, KeySpec,
     LiveKey, Owner, PepperVersion, RoleName, Tags, Verifier, VerifierEntry,
@@ -119,6 +119,14 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Why a key or an account was retired.
+    pub(super) fn retired_reason(self) -> Result<RetiredReason, Problem> {
+        self.get(attribute::REASON, |value| {
+            let name = text(value)?;
+            RetiredReason::ALL.into_iter().find(|reason| reason.name() == name)
+        })
+    }
+
     pub(super) fn verifier(self) -> Result<VerifierEntry, Problem> {
         Ok(VerifierEntry {
             verifier: self
@@ -127,7 +135,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn live_key(self, id: KeyId) -> Result<LiveKey, Problem> {
+    pub(super) fn live_key(self, id: KeyId) -> Result<LiveKey, Problem> {
         Ok(LiveKey {
             id,
             name: self.parse(attribute::NAME, KeyName::parse)?,

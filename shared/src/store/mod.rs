@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod keys;
 mod list;
+mod lookup;
 pub mod schema;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use authorization::{Credential, Found, RetiredKey, RetiredReason};
 pub use error::StoreError;
 pub use keys::{NewKey, RevokedKeys};
 pub use list::{AccountFilter, Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, Page, PageRequest};
+pub use lookup::{End, KnownKey};
 
 /// The table. Cheap to clone.
 #[derive(Clone)]
