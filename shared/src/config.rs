@@ -149,8 +149,9 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
 
 /// How long a call to AWS may take.
 ///
-/// The SDK sets no limits by itself. Three attempts of 800 ms with short pauses
-/// fit into the operation's 2.4 s, and that into the authorizer's 3 s.
+/// The SDK sets no limits by itself. A hanging attempt ends after 800 ms, so
+/// that a second one, and part of a third, fit into the operation's 2.4 s, and
+/// that into the authorizer's 3 s.
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(700))

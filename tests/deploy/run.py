@@ -235,9 +235,17 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     """What the story has not needed so far of the functions' rights: without
     any one of them, one of these lines fails."""
     table, database = one.stack.outputs["TableName"], aws.client("dynamodb")
-    permissions = [{"S": "GET /organizations"}, {"S": "POST /organizations"}]
-    role = {"pk": {"S": "ROLE#lister"}, "sk": {"S": "ROLE"}, "permissions": {"L": permissions}}
-    database.put_item(TableName=table, Item=role)
+    lister = "/iam/v1/roles/lister"
+    permissions = ["GET /organizations", "POST /organizations"]
+    answer = one.call("PUT", lister, {"description": "Lists", "permissions": ["GET /teams"]})
+    check("a custom role is registered", answer.status, 201)
+    answer = one.call("PUT", lister, {"description": "Lists", "permissions": permissions})
+    check("and replaced", (answer.status, answer.json.get("permissions")), (200, permissions))
+    names = [role["name"] for role in one.call("GET", "/iam/v1/roles").json["items"]]
+    expected = ["ServiceAccountAdmin", "ServiceAccountReader", "ServiceAccountWriter", "lister"]
+    check("it is listed beside the built-in ones", names, expected)
+    check("it is read", one.call("GET", lister).json["description"], "Lists")
+    check("no built-in name is taken", one.call("PUT", "/iam/v1/roles/ServiceAccountReader", {"permissions": []}).status, 409)
 
     created = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
     check("an account has a custom role", created.status, 201)
@@ -253,11 +261,28 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     for shop in shops:
         shop.check("the custom role permits", issued.json["secret"], 200)
         shop.check("and refuses", issued.json["secret"], 403, path="/organizations/42")
+    explain = {"serviceAccountId": created.json["id"], "keyId": issued.json["id"], "method": "GET", "path": "/organizations"}
+    answer = one.call("POST", "/iam/v1/roles/explain", explain)
+    told = (answer.json.get("allowed"), answer.json.get("permission"), answer.json.get("keyPermission"))
+    check("it is explained", told, (True, "GET /organizations", "GET /organizations"))
+    answer = one.call("POST", "/iam/v1/roles/explain", explain | {"path": "/organizations/42"})
+    check("so is a refusal", (answer.json.get("allowed"), answer.json.get("reason")), (False, "role"))
+    answer = one.call("DELETE", lister)
+    check("a role in use is not deleted", (answer.status, answer.json.get("code")), (409, "role_in_use"))
+    check("the role is replaced", one.call("PUT", lister, {"permissions": ["PUT /organizations"]}).status, 200)
+    for shop in shops:
+        shop.check("what it no longer permits is refused at once", issued.json["secret"], 403)
+    check("the role is as it was", one.call("PUT", lister, {"permissions": permissions}).status, 200)
     check("the key knows its roles", one.call("GET", "/iam/v1/whoami", token=issued.json["secret"]).status, 200)
     check("a retry issues no second key", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
     key = f"{account}/keys/{issued.json['id']}"
     check("it is revoked", one.call("DELETE", key).status, 204)
     check("and once more", one.call("DELETE", key).status, 204)
+    answer = one.call("POST", "/iam/v1/roles/explain", explain)
+    check("a revoked key is explained", (answer.json.get("allowed"), answer.json.get("reason")), (False, "revoked"))
+    spare = "/iam/v1/roles/spare"
+    check("a role that nobody has", one.call("PUT", spare, {"permissions": []}).status, 201)
+    check("is deleted", (one.call("DELETE", spare).status, one.call("GET", spare).status), (204, 404))
     check("no retry issues it again", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
 
     # A key that has expired goes to its record with the next issue. So long a

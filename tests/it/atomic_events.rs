@@ -21,9 +21,12 @@ enum Change {
     Issue,
     Revoke,
     RevokeAll,
+    RegisterRole,
+    ReplaceRole,
+    DeleteRole,
 }
 
-const ALL: [Change; 8] = [
+const ALL: [Change; 11] = [
     Change::Create,
     Change::Describe,
     Change::Rename,
@@ -32,6 +35,9 @@ const ALL: [Change; 8] = [
     Change::Issue,
     Change::Revoke,
     Change::RevokeAll,
+    Change::RegisterRole,
+    Change::ReplaceRole,
+    Change::DeleteRole,
 ];
 
 impl Change {
@@ -50,11 +56,15 @@ impl Change {
         if self == Self::Issue {
             harness.clock.advance_days(2);
         }
+        if matches!(self, Self::ReplaceRole | Self::DeleteRole) {
+            harness.put_role(&role_of(&account), &["GET /reports"]).await;
+        }
         (account, key)
     }
 
     async fn happen(self, harness: &Harness, account: &Account, key: &Key, name: &str) -> Reply {
         let keys = format!("{}/keys", account.path());
+        let role = format!("/iam/v1/roles/{}", role_of(account));
         let (method, path, body) = match self {
             Self::Create => {
                 let body = json!({ "name": format!("{name} new"), "role": "ServiceAccountReader" });
@@ -67,11 +77,20 @@ impl Change {
             Self::Issue => ("POST", keys, Some(json!({ "name": "one more" }))),
             Self::Revoke => ("DELETE", key.path(), None),
             Self::RevokeAll => ("DELETE", keys, None),
+            Self::RegisterRole | Self::ReplaceRole => {
+                ("PUT", role, Some(json!({ "permissions": ["GET /teams", "PUT /teams"] })))
+            }
+            Self::DeleteRole => ("DELETE", role, None),
         };
         let request = harness.request(method, &path).admin();
         let request = if let Some(body) = body { request.json(&body) } else { request };
         request.send().await
     }
+}
+
+/// The name of a role of a case's own.
+fn role_of(account: &Account) -> String {
+    format!("of.{}", account.id)
 }
 
 /// All items, and among them the events.
@@ -137,14 +156,14 @@ async fn each_call_fails(fault: fn(&Call) -> Action, lasting: bool) {
     each_event_has_its_change(&harness).await;
 }
 
-/// Reads the whole table: each account, key, revocation and deletion has the
+/// Reads the whole table: each account, role, key, revocation and deletion has the
 /// one event that tells of it, and each event what it tells of.
 async fn each_event_has_its_change(harness: &Harness) {
     let (items, events) = state(harness).await;
     let mut told: Vec<(String, String, String)> = Vec::new();
     for ((pk, _), event) in &events {
         let kind = event["type"].as_s().unwrap();
-        if kind != "serviceAccount.updated" {
+        if !["serviceAccount.updated", "role.updated", "role.deleted"].contains(&kind.as_str()) {
             let key = event.get("key").map(|key| key.as_s().unwrap().clone()).unwrap_or_default();
             told.push((kind.clone(), pk.replace("EVENTS#", ""), key));
         }
@@ -171,8 +190,13 @@ async fn each_event_has_its_change(harness: &Harness) {
                     expect("key.revoked", account, key);
                 }
             }
+            (("ROLE", _), _) => expect("role.created", pk, ""),
             ((kind, _), _) => assert_eq!(kind, "NAME"),
         }
+    }
+    // Of a deleted role its events alone remain: its creation, and its end.
+    for (pk, _) in events.iter().filter(|(_, event)| event["type"].as_s().unwrap() == "role.deleted") {
+        expected.push(("role.created".to_owned(), pk.0.replace("EVENTS#", ""), String::new()));
     }
     told.sort();
     expected.sort();

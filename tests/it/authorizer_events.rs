@@ -33,7 +33,7 @@ fn malformed() -> Verdict {
 #[tokio::test]
 async fn each_shape_is_answered_in_the_iam_form() {
     let harness = Harness::start().await;
-    harness.table.put_role("orgs.read", &["GET /organizations/{id}"]).await;
+    harness.put_role("orgs.read", &["GET /organizations/{id}"]).await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
     let narrow = harness.issue_key_with(&account, &json!({ "name": "narrow", "role": "orgs.read" })).await;

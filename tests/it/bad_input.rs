@@ -4,7 +4,7 @@ use serde_json::json;
 use tests::{Harness, RequestBuilder};
 
 /// The longest body that is taken, in bytes.
-const MAX_BODY_BYTES: usize = 16 * 1024;
+const MAX_BODY_BYTES: usize = 32 * 1024;
 
 /// Path segments that are no id, as a client writes them, and the status. The
 /// authorizer refuses (403) what does not belong into a path of the IAM API.
@@ -86,18 +86,18 @@ pub(crate) async fn refuses_malformed_bodies<'a>(
         let reply = harness.refuse(request().json(&no_object), 422, "invalid_fields").await;
         let error = &reply.errors()[0];
         assert_eq!(error["pointer"], "");
-        assert!(error["detail"].as_str().unwrap().ends_with("expected an object"), "{error}");
+        assert_eq!(error["detail"], "must be an object");
     }
 
     let twice = format!("{{\"name\": \"a\", {}", &good[1..]);
     let reply = harness.refuse(request().text("application/json", &twice), 422, "invalid_fields").await;
-    assert_eq!(reply.errors()[0]["detail"], "duplicate field `name`");
+    assert_eq!(reply.errors()[0], json!({ "pointer": "/name", "detail": "must stand once" }));
 
     let mut unknown: serde_json::Value = serde_json::from_str(&good).unwrap();
     unknown["isAdmin"] = true.into();
     let reply = harness.refuse(request().json(&unknown), 422, "invalid_fields").await;
     let error = &reply.errors()[0];
-    assert!(error["detail"].as_str().unwrap().starts_with("unknown field `isAdmin`"), "{error}");
+    assert!(error["detail"].as_str().unwrap().starts_with("is not known here: known are `"), "{error}");
     assert_eq!(error["pointer"], "/isAdmin");
 }
 

@@ -69,14 +69,31 @@ async fn others_that_change_the_same_account_without_end_are_409() {
     assert_json_snapshot!(all(replies, 409, "concurrent_changes"));
 }
 
+/// A parameter that a change does not know could have meant "do not".
+#[tokio::test]
+async fn a_change_with_a_query_is_400_and_changes_nothing() {
+    let harness = Harness::start().await;
+    let (_, key) = routes::victim(&harness, "victim").await;
+    let before = harness.table.dump().await;
+    let mut replies = Vec::new();
+    for route in ROUTES.iter().filter(|route| route.is_change()) {
+        replies.push(route.request(&harness, &key).query("dryRun=true").admin().send().await);
+    }
+    assert_json_snapshot!(all(replies, 400, "malformed_request")["body"]["detail"]);
+    assert_eq!(before, harness.table.dump().await);
+}
+
 #[tokio::test]
 async fn an_item_that_is_not_well_formed_is_500() {
     let harness = Harness::start().await;
     let (account, key) = routes::victim(&harness, "victim").await;
     harness.table.tamper(&account.id, |item| drop(item.remove("role"))).await;
-    let mut event = harness.table.items("EVENTS#").await.remove(0);
+    let mut event = harness.table.items("EVENTS#sa_").await.remove(0);
     event.insert("type".to_owned(), AttributeValue::S("unheard.of".to_owned()));
     harness.table.put(event).await;
+    let mut role = harness.table.get(&format!("ROLE#{}", routes::ROLE), "ROLE").await.unwrap();
+    role.remove("permissions");
+    harness.table.put(role).await;
     let before = harness.table.dump().await;
     let mut replies = Vec::new();
     for route in ROUTES.iter().filter(|route| route.function != "CreateServiceAccount") {

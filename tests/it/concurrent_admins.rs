@@ -18,7 +18,7 @@ const LIMIT: usize = 20;
 
 /// Cancels a write now and then, as real `DynamoDB` does to one of two that touch
 /// the same item.
-fn conflicts(harness: &Harness, probability: f64) {
+pub(crate) fn conflicts(harness: &Harness, probability: f64) {
     let random = Mutex::new(StdRng::seed_from_u64(7));
     harness.wire.disturb(move |call| {
         let is_hit = random.lock().unwrap().random_bool(probability);
@@ -58,7 +58,7 @@ async fn read(harness: &Harness, account: &Account) -> Reply {
 }
 
 /// How many replies there are of each status and code.
-fn tally(replies: &[Reply]) -> BTreeMap<String, usize> {
+pub(crate) fn tally(replies: &[Reply]) -> BTreeMap<String, usize> {
     let mut tally = BTreeMap::new();
     for reply in replies {
         let code = if reply.status < 300 { String::new() } else { format!(" {}", reply.code()) };
@@ -67,7 +67,7 @@ fn tally(replies: &[Reply]) -> BTreeMap<String, usize> {
     tally
 }
 
-fn tallied(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
+pub(crate) fn tallied(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
     expected.iter().map(|(outcome, many)| ((*outcome).to_owned(), *many)).collect()
 }
 

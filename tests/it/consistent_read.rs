@@ -23,8 +23,8 @@ fn reads(harness: &Harness) -> Vec<String> {
 
 async fn warm() -> Harness {
     let harness = Harness::start().await;
-    harness.table.put_role("teams.read", &["GET /teams/{id}", "GET /organizations/{id}"]).await;
-    harness.table.put_role("orgs.read", &["GET /organizations/{proxy+}"]).await;
+    harness.put_role("teams.read", &["GET /teams/{id}", "GET /organizations/{id}"]).await;
+    harness.put_role("orgs.read", &["GET /organizations/{proxy+}"]).await;
     harness.system.authorizer().warm().await;
     harness
 }
@@ -138,7 +138,7 @@ async fn a_stale_replica_cannot_bring_back_what_was_revoked() {
     harness.wire.calm();
 
     let _ = harness.revoke(&keys[0]).await.expect(204);
-    harness.table.put_role("teams.read", &["GET /teams/{id}"]).await;
+    harness.put_role("teams.read", &["GET /teams/{id}"]).await;
     let stale = lag(&harness, past);
     for key in &keys {
         for shape in Shape::ALL {

@@ -133,11 +133,11 @@ async fn a_change_of_role_counts_from_the_next_check_on() {
 #[tokio::test]
 async fn a_change_of_a_custom_role_counts_from_the_next_check_on() {
     let harness = Harness::start().await;
-    harness.table.put_role("orders", &["GET /organizations/{id}"]).await;
+    harness.put_role("orders", &["GET /organizations/{id}"]).await;
     let account = harness.create_account("batch", "orders").await;
     let key = harness.issue_key(&account).await;
     assert_eq!(harness.check(&key.secret).await, 200);
-    harness.table.put_role("orders", &["POST /organizations/{id}"]).await;
+    harness.put_role("orders", &["POST /organizations/{id}"]).await;
     assert_eq!(harness.check(&key.secret).await, 403);
 }
 

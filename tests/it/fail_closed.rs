@@ -37,8 +37,8 @@ const POSITIONS: [(&str, Which); 4] = [
 
 /// A key whose check makes all those calls.
 async fn key_with_roles(harness: &Harness) -> Key {
-    harness.table.put_role("Wide", &["ANY /organizations/{proxy+}"]).await;
-    harness.table.put_role("Narrow", &["GET /organizations/{id}"]).await;
+    harness.put_role("Wide", &["ANY /organizations/{proxy+}"]).await;
+    harness.put_role("Narrow", &["GET /organizations/{id}"]).await;
     let account = harness.create_account("with-roles", "Wide").await;
     harness.issue_key_with(&account, &json!({ "name": "narrow", "role": "Narrow" })).await
 }

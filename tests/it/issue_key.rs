@@ -94,7 +94,7 @@ async fn a_key_lives_from_one_day_to_the_cap() {
 #[tokio::test]
 async fn takes_a_custom_role_that_exists_201() {
     let harness = Harness::start().await;
-    harness.table.put_role("Orgs", &["GET /organizations/{id}"]).await;
+    harness.put_role("Orgs", &["GET /organizations/{id}"]).await;
     let account = harness.create_account("Batch", "ServiceAccountWriter").await;
     let key = harness.issue_key_with(&account, &json!({ "name": "k", "role": "Orgs" })).await;
     let teams = harness.request("GET", "/teams").bearer(&key.secret).send().await;

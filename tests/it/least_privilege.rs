@@ -155,13 +155,20 @@ fn access(action: &str, request: &Value, named: &Value, is_transaction: bool) ->
     Access {
         action: format!("dynamodb:{action}"),
         resource: if request["IndexName"].is_null() { Resource::Table } else { Resource::Index },
-        partition: partition
-            .find('#')
-            .map_or_else(|| partition.to_owned(), |at| format!("{}*", &partition[..=at])),
+        partition: kind_of(partition),
         attributes,
         is_select: !request["ProjectionExpression"].is_null(),
         is_transaction,
     }
+}
+
+/// A partition with `*` in place of what stands behind its prefix. (An event of
+/// a role is one of no account.)
+fn kind_of(partition: &str) -> String {
+    if partition.starts_with(schema::partition::ROLE_EVENTS) {
+        return format!("{}*", schema::partition::ROLE_EVENTS);
+    }
+    partition.find('#').map_or_else(|| partition.to_owned(), |at| format!("{}*", &partition[..=at]))
 }
 
 /// The attributes that an expression names: of each path the first part.
@@ -222,8 +229,12 @@ impl Watch<'_> {
 
 /// Calls each function in every way that makes it ask for something else.
 async fn watch(harness: &Harness) -> Seen {
-    harness.table.put_role("Custom", &["GET /organizations/{proxy+}"]).await;
     let mut watch = Watch { harness, seen: Seen::new() };
+    let roles = "/iam/v1/roles";
+    for permissions in [json!(["GET /teams"]), json!(["GET /organizations/{proxy+}"])] {
+        let body = json!({ "description": "d", "permissions": permissions });
+        watch.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(body), None).await;
+    }
 
     let custom = json!({ "name": "a", "role": "Custom", "tags": { "a": "b" } });
     let account = watch.create(custom.clone(), Some("one")).await;
@@ -281,7 +292,21 @@ async fn watch(harness: &Harness) -> Seen {
         .await;
     let narrower = json!({ "name": "narrower", "role": "Custom" });
     watch.send("IssueKey", ("POST", &keys), Some(narrower), None).await;
+    for key in [&live, &expiring] {
+        let about = json!({
+            "serviceAccountId": account.id, "keyId": key["id"], "method": "GET", "path": "/organizations/1",
+        });
+        watch.send("ManageRoles", ("POST", "/iam/v1/roles/explain"), Some(about), None).await;
+    }
+    for (method, path) in
+        [("GET", roles), ("GET", "/iam/v1/roles/Custom"), ("DELETE", "/iam/v1/roles/Custom")]
+    {
+        watch.send("ManageRoles", (method, path), None, None).await;
+    }
     watch.send("UpdateServiceAccount", ("DELETE", &path), None, None).await;
+    watch.send("ManageRoles", ("DELETE", "/iam/v1/roles/Custom"), None, None).await;
+    let gone = json!({ "permissions": [] });
+    watch.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(gone), None).await;
     watch.create(custom, Some("one")).await;
 
     harness.wire.take_calls();
@@ -364,8 +389,12 @@ fn the_powers_that_matter_are_apart() {
     assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey"], "verifiers");
     let widen = |s: &Statement| does("dynamodb:UpdateItem")(s) && names("role")(s);
     assert_eq!(holders(&widen), ["UpdateServiceAccount"], "changing a role");
+    let roles =
+        |s: &Statement| on("ROLE#*")(s) && (does("dynamodb:PutItem")(s) || does("dynamodb:DeleteItem")(s));
+    assert_eq!(holders(&roles), ["ManageRoles"], "changing what a role permits");
     let rewrite = |s: &Statement| {
-        on("EVENTS#*")(s) && (does("dynamodb:UpdateItem")(s) || does("dynamodb:DeleteItem")(s))
+        (on("EVENTS#*")(s) || on("EVENTS#ROLE#*")(s))
+            && (does("dynamodb:UpdateItem")(s) || does("dynamodb:DeleteItem")(s))
     };
     assert_eq!(holders(&rewrite), Vec::<&str>::new(), "changing an event");
     assert_eq!(holders(&does("dynamodb:Scan")), Vec::<&str>::new(), "scanning");

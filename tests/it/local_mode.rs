@@ -90,7 +90,14 @@ async fn names_the_file_that_is_broken_and_quotes_nothing_of_it() {
 async fn refuses_an_upstream_that_is_no_web_address() {
     let data = Folder::new();
     let mut said = Vec::new();
-    for upstream in ["localhost", "ftp://127.0.0.1", "localhost:3000", ""] {
+    for upstream in [
+        "localhost",
+        "ftp://127.0.0.1",
+        "localhost:3000",
+        "",
+        "http://localhost:3000/api?v=1",
+        "http://localhost:3000/#a",
+    ] {
         said.push(refusal(&data, &["--upstream", upstream]).await);
     }
     assert_snapshot!(said.join("\n"));

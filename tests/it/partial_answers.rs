@@ -54,7 +54,7 @@ fn at<'a>(item: &'a mut Item, path: &[&str]) -> &'a mut Item {
 
 /// A key with everything that a key can have, and an event that it may pass.
 async fn full_key(harness: &Harness) -> Key {
-    harness.table.put_role("orgs.read", &["GET /organizations/{proxy+}"]).await;
+    harness.put_role("orgs.read", &["GET /organizations/{proxy+}"]).await;
     let account = harness.create_account("batch", "orgs.read").await;
     let body = json!({
         "name": "key", "role": "ServiceAccountReader", "allowedCidrs": ["203.0.113.0/24"],

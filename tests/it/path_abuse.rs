@@ -156,7 +156,7 @@ async fn ambiguous_paths_are_refused() {
 #[tokio::test]
 async fn another_case_or_a_trailing_slash_is_another_path() {
     let harness = Harness::start().await;
-    harness.table.put_role("exact", &["GET /organizations/{id}", "GET /teams/"]).await;
+    harness.put_role("exact", &["GET /organizations/{id}", "GET /teams/"]).await;
     let exact = harness.create_account("exact", "exact").await;
     let key = harness.issue_key(&exact).await.secret;
     for (path, status) in [

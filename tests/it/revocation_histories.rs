@@ -31,12 +31,12 @@ const ANSWER: &str = "verdict ";
 /// A custom role that does not permit what the checks ask for.
 const OTHER_ROLE: &str = "SomethingElse";
 
-fn histories() -> u64 {
+pub(crate) fn histories() -> u64 {
     Variables::from_process().get(HISTORIES).map_or(30, |count| count.parse().unwrap())
 }
 
 /// Each call arrives up to 3 ms later.
-fn delay(harness: &Harness, seed: u64) {
+pub(crate) fn delay(harness: &Harness, seed: u64) {
     let random = Mutex::new(StdRng::seed_from_u64(seed));
     harness.wire.disturb(move |_| {
         let micros = random.lock().unwrap().random_range(0..3000);
@@ -149,7 +149,7 @@ async fn history(harness: &Harness, authorizers: &[Authorizer], seed: u64) -> Hi
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_check_after_an_end_is_allowed() {
     let harness = Harness::start().await;
-    harness.table.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
+    harness.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
     let authorizers: Vec<_> = (0..4).map(|_| harness.another_authorizer()).collect();
     delay(&harness, 1);
     let (mut violations, mut checks, mut overlapping, mut outages) = (Vec::new(), 0, 0, 0);
@@ -213,7 +213,7 @@ async fn switch_history(harness: &Harness, authorizers: &[Authorizer], seed: u64
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_instance_sees_an_older_state_than_another_did() {
     let harness = Harness::start().await;
-    harness.table.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
+    harness.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
     let authorizers: Vec<_> = (0..4).map(|_| harness.another_authorizer()).collect();
     delay(&harness, 2);
     let (mut violations, mut checks) = (Vec::new(), 0);
@@ -290,7 +290,7 @@ async fn child() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_other_process_allows_a_check_after_an_end() {
     let harness = Harness::start().await;
-    harness.table.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
+    harness.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
     let variables = harness.system.setup_of("Authorizer").unwrap().variables;
     let variables = serde_json::to_string(&variables.iter().collect::<Vec<_>>()).unwrap();
     let mut processes: Vec<_> = (0..3).map(|_| Process::start(&variables)).collect();

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use serde_json::json;
 use tests::{Harness, Key};
 
 use crate::golden;
@@ -70,12 +71,18 @@ const OPERATIONS: [(&str, &[&str]); 7] = [
     ),
 ];
 
-const COLUMNS: [&str; 6] = ["Admin key", "Writer key", "Reader key", "API admin", "IAM admin", "nobody"];
+const COLUMNS: [&str; 8] =
+    ["Admin key", "Writer key", "Reader key", "Custom key", "Narrow key", "API admin", "IAM admin", "nobody"];
+
+/// What the custom role of two columns permits: that of a "Custom key"'s account,
+/// and the own one of a "Narrow key", whose account has the role of a Writer.
+const CUSTOM: [&str; 4] =
+    ["ANY /reports/{proxy+}", "GET /teams", "GET,PATCH /teams/{id}", "PUT /organizations/{id}/{part}"];
 
 /// A row: which of the columns may do it.
 async fn row(
     harness: &Harness,
-    credentials: &[Option<String>; 6],
+    credentials: &[Option<String>; 8],
     method: &str,
     path: &str,
     name: &str,
@@ -97,14 +104,20 @@ async fn row(
 #[tokio::test]
 async fn everybody_may_do_what_the_table_says_and_nothing_else() {
     let harness = Harness::start().await;
-    let mut credentials: [Option<String>; 6] = Default::default();
+    let mut credentials: [Option<String>; 8] = Default::default();
     let roles = ["ServiceAccountAdmin", "ServiceAccountWriter", "ServiceAccountReader"];
     for (credential, role) in credentials.iter_mut().zip(roles) {
         let account = harness.create_account(role, role).await;
         *credential = Some(harness.issue_key(&account).await.secret);
     }
-    credentials[3] = Some(harness.system.facts().admin_api_token.clone());
-    credentials[4] = Some(harness.system.facts().admin_token.clone());
+    harness.put_role("Custom", &CUSTOM).await;
+    let account = harness.create_account("custom", "Custom").await;
+    credentials[3] = Some(harness.issue_key(&account).await.secret);
+    let account = harness.create_account("narrow", "ServiceAccountWriter").await;
+    let narrow = json!({ "name": "narrow", "role": "Custom" });
+    credentials[4] = Some(harness.issue_key_with(&account, &narrow).await.secret);
+    credentials[5] = Some(harness.system.facts().admin_api_token.clone());
+    credentials[6] = Some(harness.system.facts().admin_token.clone());
 
     let mut table = format!("{:<58}", "");
     for column in COLUMNS {
@@ -128,8 +141,7 @@ async fn everybody_may_do_what_the_table_says_and_nothing_else() {
     for (heading, is_for_keys) in headings {
         write!(table, "\n# {heading}\n").unwrap();
         for route in ROUTES.iter().filter(|route| route.is_for_keys == is_for_keys) {
-            let path = route.path.replace("{id}", &unknown.account).replace("{keyId}", &unknown.id);
-            let row = row(&harness, &credentials, route.method, &path, &route.key()).await;
+            let row = row(&harness, &credentials, route.method, &route.path_of(&unknown), &route.key()).await;
             writeln!(table, "{row}").unwrap();
         }
     }

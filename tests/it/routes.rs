@@ -11,35 +11,45 @@ pub(crate) struct Route {
     pub(crate) function: &'static str,
     /// Whether keys may call it.
     pub(crate) is_for_keys: bool,
-    body: fn() -> Option<Value>,
+    body: fn(&Key) -> Option<Value>,
 }
 
-const LOOKUP: &str = "/iam/v1/keys/lookup";
+/// A custom role that nobody has, there for every [`victim`].
+pub(crate) const ROLE: &str = "Spare";
 
 /// All of them, sorted as the template's are.
-pub(crate) const ROUTES: [Route; 11] = [
-    route("DELETE", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", || None),
-    route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", || None),
-    route("DELETE", "/iam/v1/service-accounts/{id}/keys/{keyId}", "RevokeKey", || None),
-    route("GET", "/iam/v1/service-accounts", "ListServiceAccounts", || None),
-    route("GET", "/iam/v1/service-accounts/{id}", "ListServiceAccounts", || None),
-    route("GET", "/iam/v1/service-accounts/{id}/events", "ListServiceAccounts", || None),
-    Route { is_for_keys: true, ..route("GET", "/iam/v1/whoami", "Whoami", || None) },
-    route("PATCH", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", || {
+pub(crate) const ROUTES: [Route; 16] = [
+    route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
+    route("DELETE", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", |_| None),
+    route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", |_| None),
+    route("DELETE", "/iam/v1/service-accounts/{id}/keys/{keyId}", "RevokeKey", |_| None),
+    route("GET", "/iam/v1/roles", "ManageRoles", |_| None),
+    route("GET", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
+    route("GET", "/iam/v1/service-accounts", "ListServiceAccounts", |_| None),
+    route("GET", "/iam/v1/service-accounts/{id}", "ListServiceAccounts", |_| None),
+    route("GET", "/iam/v1/service-accounts/{id}/events", "ListServiceAccounts", |_| None),
+    Route { is_for_keys: true, ..route("GET", "/iam/v1/whoami", "Whoami", |_| None) },
+    route("PATCH", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", |_| {
         Some(json!({ "owner": "somebody else" }))
     }),
-    route("POST", LOOKUP, "IssueKey", || Some(json!({ "key": "{secret}" }))),
-    route("POST", "/iam/v1/service-accounts", "CreateServiceAccount", || {
+    route("POST", "/iam/v1/keys/lookup", "IssueKey", |key| Some(json!({ "key": key.secret }))),
+    route("POST", "/iam/v1/roles/explain", "ManageRoles", |key| {
+        Some(json!({ "serviceAccountId": key.account, "keyId": key.id, "method": "GET", "path": "/teams" }))
+    }),
+    route("POST", "/iam/v1/service-accounts", "CreateServiceAccount", |_| {
         Some(json!({ "name": "another", "role": "ServiceAccountReader" }))
     }),
-    route("POST", "/iam/v1/service-accounts/{id}/keys", "IssueKey", || Some(json!({ "name": "another" }))),
+    route("POST", "/iam/v1/service-accounts/{id}/keys", "IssueKey", |_| Some(json!({ "name": "another" }))),
+    route("PUT", "/iam/v1/roles/{name}", "ManageRoles", |_| {
+        Some(json!({ "permissions": ["GET /elsewhere"] }))
+    }),
 ];
 
 const fn route(
     method: &'static str,
     path: &'static str,
     function: &'static str,
-    body: fn() -> Option<Value>,
+    body: fn(&Key) -> Option<Value>,
 ) -> Route {
     Route { method, path, function, is_for_keys: false, body }
 }
@@ -52,20 +62,19 @@ impl Route {
 
     /// Whether it changes something.
     pub(crate) fn is_change(&self) -> bool {
-        self.method != "GET" && self.path != LOOKUP
+        self.method != "GET" && !["/explain", "/lookup"].iter().any(|read| self.path.ends_with(read))
     }
 
-    /// The body of a request about `key`, whose secret may stand in it.
-    fn body(&self, key: &Key) -> Option<Value> {
-        let body = (self.body)()?.to_string().replace("{secret}", &key.secret);
-        Some(serde_json::from_str(&body).unwrap())
+    /// Its path for `key` and its account.
+    pub(crate) fn path_of(&self, key: &Key) -> String {
+        self.path.replace("{id}", &key.account).replace("{keyId}", &key.id).replace("{name}", ROLE)
     }
 
     /// A request about `key` and its account, without a credential.
     pub(crate) fn request<'a>(&self, harness: &'a Harness, key: &Key) -> RequestBuilder<'a> {
-        let path = self.path.replace("{id}", &key.account).replace("{keyId}", &key.id);
+        let path = self.path_of(key);
         let request = harness.request(self.method, &path);
-        match self.body(key) {
+        match (self.body)(key) {
             Some(body) => request.json(&body),
             None => request,
         }
@@ -73,16 +82,16 @@ impl Route {
 
     /// An event about `key` and its account, with this context of an authorizer.
     pub(crate) fn event(&self, key: &Key, context: Option<Value>) -> Event {
-        let parameters = [("id", &key.account), ("keyId", &key.id)];
+        let parameters = [("id", key.account.as_str()), ("keyId", &key.id), ("name", ROLE)];
         let parameters =
             parameters.into_iter().filter(|(name, _)| self.path.contains(&format!("{{{name}}}")));
         Event {
             route: self.key(),
             parameters: parameters
-                .map(|(name, value)| (name.to_owned(), Value::from(value.as_str())))
+                .map(|(name, value)| (name.to_owned(), Value::from(value)))
                 .collect::<serde_json::Map<_, _>>()
                 .into(),
-            body: self.body(key),
+            body: (self.body)(key),
             context,
         }
     }
@@ -106,8 +115,9 @@ pub(crate) fn key_context(key: &Key) -> Value {
     })
 }
 
-/// An account of its own with a key, to do something to.
+/// An account of its own with a key, to do something to, and the role [`ROLE`].
 pub(crate) async fn victim(harness: &Harness, name: &str) -> (Account, Key) {
+    harness.put_role(ROLE, &["GET /spare"]).await;
     let account = harness.create_account(name, "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
     (account, key)

@@ -149,7 +149,7 @@ async fn a_disabled_account_has_no_working_key_until_it_is_enabled() {
 #[tokio::test]
 async fn takes_a_custom_role_that_exists_200() {
     let harness = Harness::start().await;
-    harness.table.put_role("Auditor", &["GET /reports"]).await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
     let account = full_account(&harness).await;
     let key = harness.issue_key(&account).await;
     let _ = change(&harness, &account, &json!({ "role": "Auditor" })).await.expect(200);

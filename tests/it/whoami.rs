@@ -38,7 +38,7 @@ async fn tells_a_key_what_it_may_do_200() {
 #[tokio::test]
 async fn tells_a_narrowed_key_both_of_its_roles_200() {
     let harness = Harness::start().await;
-    harness.table.put_role("Auditor", &["GET /reports/{id}", "ANY /audits/{proxy+}"]).await;
+    harness.put_role("Auditor", &["GET /reports/{id}", "ANY /audits/{proxy+}"]).await;
     let account = harness.create_account("Batch", "ServiceAccountAdmin").await;
     let body =
         json!({ "name": "k", "role": "Auditor", "allowedCidrs": ["127.0.0.1/32"], "expiresInDays": 1 });
@@ -55,6 +55,53 @@ async fn a_role_that_is_gone_permits_nothing_200() {
     harness.table.tamper(&account.id, |item| drop(item.insert("role".to_owned(), gone))).await;
     let told = whoami(&harness, &key.secret).await.expect(200).json();
     assert_eq!((&told["role"], &told["permissions"]), (&json!("Gone"), &json!([])));
+    assert!(told["summary"].as_str().unwrap().contains("There is no role Gone any more"), "{told}");
+}
+
+#[tokio::test]
+async fn a_role_of_the_keys_own_that_is_gone_permits_nothing_200() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports/{id}"]).await;
+    let account = harness.create_account("Batch", "ServiceAccountAdmin").await;
+    let key = harness.issue_key_with(&account, &json!({ "name": "k", "role": "Auditor" })).await;
+    harness.table.delete("ROLE#Auditor", "ROLE").await;
+    let told = whoami(&harness, &key.secret).await.expect(200).json();
+    assert_eq!((&told["keyRole"], &told["keyPermissions"]), (&json!("Auditor"), &json!([])));
+    assert!(told["summary"].as_str().unwrap().contains("There is no role Auditor any more"), "{told}");
+    assert_eq!(harness.check(&key.secret).await, 403);
+}
+
+/// A reader of the answer who goes by its permissions alone decides as the
+/// authorizer does.
+#[tokio::test]
+async fn what_it_lists_is_what_is_permitted() {
+    let harness = Harness::start().await;
+    harness.put_role("Mixed", &["GET /reports/{id}", "ANY /teams", "PUT /teams/{id}/{proxy+}"]).await;
+    let account = harness.create_account("Batch", "ServiceAccountWriter").await;
+    let custom = harness.create_account("Custom", "Mixed").await;
+    let keys = [
+        harness.issue_key(&account).await,
+        harness.issue_key_with(&account, &json!({ "name": "k", "role": "Mixed" })).await,
+        harness.issue_key(&custom).await,
+    ];
+    for key in keys {
+        let told = whoami(&harness, &key.secret).await.expect(200).json();
+        let covers = |list: &str, method: &str, path: &str| {
+            let list = told[list].as_array();
+            list.is_none_or(|list| {
+                list.iter()
+                    .any(|text| crate::exact_policy::naive::covers(text.as_str().unwrap(), method, path))
+            })
+        };
+        for path in ["/reports/7", "/reports", "/teams", "/teams/7", "/teams/7/storage", "/teams/7/a/b", "/x"]
+        {
+            for method in ["GET", "PUT", "DELETE"] {
+                let expected = covers("permissions", method, path) && covers("keyPermissions", method, path);
+                let status = harness.request(method, path).bearer(&key.secret).send().await.status;
+                assert_eq!(status == 200, expected, "{method} {path} of {told}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -93,6 +93,13 @@ impl<'a> RequestBuilder<'a> {
         self
     }
 
+    /// With this query.
+    #[must_use]
+    pub fn query(mut self, query: &str) -> Self {
+        self.path = format!("{}?{query}", self.path);
+        self
+    }
+
     /// With this `Idempotency-Key`.
     #[must_use]
     pub fn idempotency_key(self, value: &str) -> Self {
@@ -254,6 +261,13 @@ impl Harness {
         let reply = request.json(body).send().await.expect(201).json();
         let text = |name: &str| reply[name].as_str().unwrap().to_owned();
         Key { account: account.id.clone(), id: text("id"), secret: text("secret") }
+    }
+
+    /// Registers a custom role, or replaces it.
+    pub async fn put_role(&self, name: &str, permissions: &[&str]) {
+        let request = self.request("PUT", &format!("/iam/v1/roles/{name}")).admin();
+        let reply = request.json(&json!({ "permissions": permissions })).send().await;
+        assert!([200, 201].contains(&reply.status), "{reply:?}");
     }
 
     /// A Reader account and a key of it.

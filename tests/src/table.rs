@@ -72,14 +72,10 @@ impl Table {
         self.put(item).await;
     }
 
-    /// Registers a custom role. (The API for that comes later.)
-    pub async fn put_role(&self, name: &str, permissions: &[&str]) {
-        let permissions = permissions.iter().map(|text| AttributeValue::S((*text).to_owned())).collect();
-        self.put(HashMap::from([
-            ("pk".to_owned(), AttributeValue::S(format!("ROLE#{name}"))),
-            ("sk".to_owned(), AttributeValue::S("ROLE".to_owned())),
-            ("permissions".to_owned(), AttributeValue::L(permissions)),
-        ]))
-        .await;
+    /// Takes an item away.
+    pub async fn delete(&self, pk: &str, sk: &str) {
+        let delete = self.client.delete_item().table_name(&self.name);
+        let delete = delete.key("pk", AttributeValue::S(pk.to_owned()));
+        delete.key("sk", AttributeValue::S(sk.to_owned())).send().await.unwrap();
     }
 }

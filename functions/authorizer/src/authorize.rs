@@ -1,21 +1,20 @@
 //! The decision: who is it, and may they?
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shared::config::{ConfigError, Setup};
-use shared::domain::{ApiKey, Clock, Environment, PrincipalType, RoleName, Verifier};
+use shared::domain::{ApiKey, Clock, Environment, PrincipalType, Verifier};
 use shared::http::context;
 use shared::keyring::{Keyring, KeyringError};
-use shared::policy::{BasePaths, BuiltInRoles, Grant, Refusal, Role, Target, decide};
-use shared::store::{Found, RetiredReason, Store, StoreError};
+use shared::policy::{BasePaths, Grant, Reason, Refusal, Role, Source, Target, check_use, decide};
+use shared::store::{Found, Roles, Store, StoreError};
 
 use crate::admin_token::{AdminTokens, TokenError, Use};
 use crate::answer::{Answer, Context, Failed};
 use crate::credential::{self, Credential};
 use crate::event::{self, Event, Shape};
-use crate::reason::{Face, Reason};
+use crate::face::Face;
 
 /// A decision takes no longer than this, whatever hangs. API Gateway itself
 /// would wait for 10 s.
@@ -28,7 +27,7 @@ pub struct Authorizer {
     admin_tokens: AdminTokens,
     clock: Arc<dyn Clock>,
     environment: Environment,
-    built_in_roles: BuiltInRoles,
+    roles: Roles,
     base_paths: BasePaths,
 }
 
@@ -52,10 +51,7 @@ impl From<Reason> for Denial {
 
 impl From<Refusal> for Denial {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(match refusal {
-            Refusal::Reserved => Reason::Reserved,
-            Refusal::Role => Reason::Role,
-        })
+        Self::Refused(refusal.into())
     }
 }
 
@@ -89,13 +85,15 @@ impl Authorizer {
     /// # Errors
     /// When a variable is missing or not acceptable.
     pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
+        let store = setup.store()?;
+        let roles = Roles::new(store.clone(), setup.built_in_roles()?);
         Ok(Self {
-            store: setup.store()?,
+            store,
             keyring: setup.keyring()?,
             admin_tokens: AdminTokens::new(setup)?,
             clock: Arc::clone(&setup.clock),
             environment: setup.environment()?,
-            built_in_roles: setup.built_in_roles()?,
+            roles,
             base_paths: setup.base_paths()?,
         })
     }
@@ -133,7 +131,7 @@ impl Authorizer {
             }
         };
         tracing::info!(request_id, reason = reason.name(), principal, key_id, cause, "decision");
-        match (answer, reason.face()) {
+        match (answer, Face::of(reason)) {
             (Some(answer), Face::Allowed) => Ok(answer),
             // Whether an HTTP API with payload format 2.0 turns this message
             // into 401 is not documented: there a bad key is denied.
@@ -156,7 +154,8 @@ impl Authorizer {
             Credential::Key(key) => {
                 subject.principal = Some(key.account.to_string());
                 subject.key = Some(key.id.to_string());
-                let (context, role, key_role) = self.check_key(&key, event.source).await?;
+                let (context, role, key_role) =
+                    self.check_key(&key, event.source.map_or(Source::Unknown, Source::Address)).await?;
                 let grant = Grant::Key { role: &role, key_role: key_role.as_deref() };
                 Ok(Answer::allow(decide(grant, &target)?, &event.arn, context))
             }
@@ -185,7 +184,7 @@ impl Authorizer {
     async fn check_key(
         &self,
         key: &ApiKey,
-        source: Option<IpAddr>,
+        source: Source,
     ) -> Result<(Context, Arc<Role>, Option<Arc<Role>>), Denial> {
         let (found, ()) = tokio::join!(self.store.find_credential(key), self.keyring.renew());
         let Some(Found { account_name, role, enabled, credential }) = found? else {
@@ -201,18 +200,10 @@ impl Authorizer {
         if !Verifier::compute(&pepper, key, &spec).matches(&credential.verifier.verifier) {
             return Err(Reason::WrongSecret.into());
         }
-        if spec.is_expired(self.clock.now()) {
-            return Err(Reason::Expired.into());
-        }
-        if !enabled {
-            return Err(Reason::Disabled.into());
-        }
-        if !spec.cidrs.permit(source) {
-            return Err(Reason::Network.into());
-        }
-        let account_role = self.role(&role).await?;
+        check_use(&spec, enabled, self.clock.now(), source)?;
+        let account_role = self.roles.get(&role).await?;
         let key_role = match &spec.role {
-            Some(role) => Some(self.role(role).await?),
+            Some(role) => Some(self.roles.get(role).await?),
             None => None,
         };
         let mut context = Context::default()
@@ -225,15 +216,6 @@ impl Authorizer {
             context = context.with(context::KEY_ROLE, role);
         }
         Ok((context.with(context::ENVIRONMENT, self.environment.as_str()), account_role, key_role))
-    }
-
-    /// What the role `name` permits. A missing one permits nothing.
-    async fn role(&self, name: &RoleName) -> Result<Arc<Role>, StoreError> {
-        if let Some(role) = name.built_in() {
-            return Ok(Arc::clone(self.built_in_roles.get(role)));
-        }
-        let role = self.store.find_role(name).await?;
-        Ok(Arc::new(role.unwrap_or_else(|| Role { name: name.clone(), permissions: Vec::new() })))
     }
 
     /// Why a key is not among its account's, for the log. A record counts only
@@ -250,10 +232,6 @@ impl Authorizer {
         if !verifier.matches(&retired.credential.verifier.verifier) {
             return Reason::WrongSecret;
         }
-        match retired.reason {
-            RetiredReason::Revoked => Reason::Revoked,
-            RetiredReason::Expired => Reason::Expired,
-            RetiredReason::AccountDeleted => Reason::Retired,
-        }
+        retired.reason.into()
     }
 }

@@ -10,8 +10,8 @@ pub mod answer;
 mod authorize;
 mod credential;
 mod event;
+mod face;
 mod jwks;
-mod reason;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
@@ -20,7 +20,7 @@ use shared::telemetry;
 
 pub use answer::{Answer, Failed};
 pub use authorize::Authorizer;
-pub use reason::Reason;
+pub use shared::policy::Reason;
 
 /// Runs as this Lambda function.
 ///

@@ -70,9 +70,9 @@ pub struct IssueKeyRequest {
     /// What people call it.
     #[schema(min_length = 1, max_length = 64, example = "batch server 1")]
     name: String,
-    /// After so many days it expires: 90 if not said, and at most what the
-    /// deployment allows.
-    #[schema(minimum = 1, maximum = 3650, required = false, value_type = u32, default = 90)]
+    /// After so many days it expires: at most what the deployment allows and,
+    /// if not said, 90 or that, whichever is less.
+    #[schema(minimum = 1, maximum = 3650, required = false, value_type = u32)]
     expires_in_days: Option<u32>,
     /// A role of the key's own: then both it and the account's must permit, so
     /// that a key is never wider than its account.

@@ -3,12 +3,14 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use shared::domain::{Actor, ApiKey, Verifier};
 use shared::http::representation::{Key, KeyState, ServiceAccount, seconds};
 use shared::http::{Failure, Problem, Reply, Request};
 use shared::keyring::KeyringError;
-use shared::store::{KnownKey, RetiredReason};
+use shared::policy::Reason;
+use shared::store::KnownKey;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
@@ -35,32 +37,18 @@ impl fmt::Debug for Pasted {
     }
 }
 
-/// Why a key opens nothing, in the words of the authorizer's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DeadReason {
-    /// An admin revoked it.
-    Revoked,
-    /// Its account was deleted.
-    Retired,
-    /// It has expired.
-    Expired,
-    /// Its account is disabled.
-    Disabled,
-    /// There is a key of this id, and this is not its secret.
-    WrongSecret,
-}
-
 /// Whose a key is, and whether it is alive.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyLookup {
     /// Whether it opens anything now.
     alive: bool,
-    /// Why it does not.
+    /// Why it does not, in the words of the authorizer's log: `revoked`,
+    /// `expired`, `retired` (it went with its account), `disabled` (its account
+    /// is), or `wrong_secret` (there is a key of this id, and this is not it).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, value_type = DeadReason)]
-    reason: Option<DeadReason>,
+    #[schema(required = false, value_type = String, example = "revoked")]
+    reason: Option<&'static str>,
     /// Whether its secret is the one that was issued. If it is not, somebody
     /// knows a key's id and made up the rest. Not said of a key whose verifier
     /// was not kept.
@@ -120,7 +108,7 @@ pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply,
     let live = live.map(|live| Key::of(&live, now));
     Ok(Reply::ok(&KeyLookup {
         alive: reason.is_none(),
-        reason,
+        reason: reason.map(Reason::name),
         secret_matches,
         service_account_id: key.account.to_string(),
         service_account: account.map(|account| ServiceAccount::of(&account, now)),
@@ -154,23 +142,19 @@ async fn matches(function: &IssueKey, key: &ApiKey, known: &KnownKey) -> Result<
 }
 
 /// Why it opens nothing, in the order in which the authorizer asks.
-fn dead_reason(known: &KnownKey, secret_matches: Option<bool>, now: jiff::Timestamp) -> Option<DeadReason> {
+fn dead_reason(known: &KnownKey, secret_matches: Option<bool>, now: Timestamp) -> Option<Reason> {
     if secret_matches == Some(false) {
-        return Some(DeadReason::WrongSecret);
+        return Some(Reason::WrongSecret);
     }
     if let Some(end) = &known.end {
-        return Some(match end.reason {
-            RetiredReason::Revoked => DeadReason::Revoked,
-            RetiredReason::Expired => DeadReason::Expired,
-            RetiredReason::AccountDeleted => DeadReason::Retired,
-        });
+        return Some(end.reason.into());
     }
     if known.key.as_ref().is_none_or(|key| key.is_expired(now)) {
-        return Some(DeadReason::Expired);
+        return Some(Reason::Expired);
     }
     if known.account.as_ref().is_none_or(|account| !account.enabled) {
-        return Some(DeadReason::Disabled);
+        return Some(Reason::Disabled);
     }
     // A live key has a verifier: without one, nothing was proven.
-    (secret_matches != Some(true)).then_some(DeadReason::WrongSecret)
+    (secret_matches != Some(true)).then_some(Reason::WrongSecret)
 }

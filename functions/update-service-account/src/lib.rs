@@ -43,31 +43,31 @@ impl Operation for UpdateServiceAccount {
 /// What to change (a JSON merge patch, RFC 7396). A field that is left out
 /// stays; `null` empties those that may be empty.
 #[allow(clippy::option_option, reason = "a merge patch tells a field that is left out from one that is null")]
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct UpdateServiceAccountRequest {
     /// A new name.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 64)]
     name: Option<String>,
     /// Another description.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, required = false, max_length = 256)]
     description: Option<Option<String>>,
     /// Another role. It counts from the next check on, for every key.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = String, required = false, max_length = 64)]
     role: Option<String>,
     /// Whether the account's keys work at all. It counts from the next check on.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = bool, required = false)]
     enabled: Option<bool>,
     /// Another owner.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, required = false, max_length = 128)]
     owner: Option<Option<String>>,
     /// Other tags: the whole set.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<BTreeMap<String, String>>, required = false)]
     tags: Option<Option<BTreeMap<String, String>>>,
 }
@@ -148,7 +148,7 @@ fn changes(body: UpdateServiceAccountRequest) -> Result<AccountChanges, Failure>
     ),
     responses(
         (status = 204, description = "Deleted"), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 412, body = Problem),
+        (status = 409, body = Problem), (status = 412, body = Problem),
     )
 )]
 pub async fn delete_service_account(

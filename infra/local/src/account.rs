@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use shared::domain::{Entropy, EntropyError};
+use shared::domain::{Entropy, EntropyError, MIN_PEPPER_LENGTH, Pepper};
 
 use crate::StartError;
 
@@ -42,7 +42,12 @@ impl LocalAccount {
                     let cause = format!("line {}, column {}", cause.line(), cause.column());
                     StartError::BrokenFile { path: path.clone(), cause }
                 };
-                serde_json::from_str(&text).map_err(broken)
+                let account: Self = serde_json::from_str(&text).map_err(broken)?;
+                if Pepper::new(account.pepper.as_bytes()).is_none() {
+                    let cause = format!("its pepper has less than {MIN_PEPPER_LENGTH} characters");
+                    return Err(StartError::BrokenFile { path, cause });
+                }
+                Ok(account)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let account = Self::generate(entropy)?;

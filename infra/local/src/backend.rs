@@ -3,8 +3,10 @@
 //! Either way it gets who called in `x-keyward-*` headers, and neither the
 //! credential nor any such header that the client sent.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value, json};
@@ -40,6 +42,11 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 
+/// How long the upstream may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may say nothing: the longest integration of an HTTP API.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What cannot stand in a path as it is (RFC 3986, section 3.3).
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
@@ -73,8 +80,15 @@ impl Backend {
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(StartError::Upstream(format!("`{url}` is neither")));
         }
-        let client =
-            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
+        if parsed.query().is_some() || parsed.fragment().is_some() {
+            return Err(StartError::Upstream(format!("`{url}` must end with its path, without `?` and `#`")));
+        }
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .build();
         let client = client.map_err(|error| StartError::Upstream(error.to_string()))?;
         Ok(Self::Upstream { base: url.trim_end_matches('/').to_owned(), client })
     }
@@ -82,7 +96,7 @@ impl Backend {
     /// Passes a request on. The path is the one that was decided on.
     pub(crate) async fn call(
         &self,
-        method: &str,
+        method: Method,
         path: &str,
         query: &str,
         headers: HeaderMap,
@@ -91,13 +105,12 @@ impl Backend {
     ) -> Response {
         let headers = with_principal(headers, context.as_ref());
         match self {
-            Self::Echo => echo(method, path, query, &headers),
+            Self::Echo => echo(method.as_str(), path, query, &headers),
             Self::Upstream { base, client } => {
                 let mut url = format!("{base}{}", utf8_percent_encode(path, PATH));
                 if !query.is_empty() {
                     url = format!("{url}?{query}");
                 }
-                let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap_or_default();
                 match client.request(method, url).headers(headers).body(body).send().await {
                     Ok(response) => back(response),
                     Err(error) => {
@@ -115,10 +128,14 @@ impl Backend {
 /// The client's headers without credential, hop-by-hop headers and forged
 /// principals, and with the true principal.
 fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) -> HeaderMap {
+    let of_this_hop = named_by_connection(&headers);
     let is_dropped = |name: &HeaderName| {
         // To a CGI-like upstream `x_keyward_role` is the same variable.
         let forged = name.as_str().replace('_', "-").starts_with(PREFIX);
-        forged || name == header::AUTHORIZATION || HOP_BY_HOP.contains(&name.as_str())
+        forged
+            || name == header::AUTHORIZATION
+            || HOP_BY_HOP.contains(&name.as_str())
+            || of_this_hop.iter().any(|other| other.eq_ignore_ascii_case(name.as_str()))
     };
     let dropped: Vec<HeaderName> = headers.keys().filter(|name| is_dropped(name)).cloned().collect();
     for name in dropped {
@@ -133,6 +150,12 @@ fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) 
         }
     }
     headers
+}
+
+/// The headers that `Connection` says are of this hop alone.
+fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(|name| name.trim().to_owned()).collect()
 }
 
 fn echo(method: &str, path: &str, query: &str, headers: &HeaderMap) -> Response {
@@ -166,6 +189,9 @@ fn camel_case(name: &str) -> String {
 fn back(response: reqwest::Response) -> Response {
     let status = response.status();
     let mut headers = response.headers().clone();
+    for name in named_by_connection(&headers) {
+        headers.remove(name);
+    }
     for name in HOP_BY_HOP {
         headers.remove(name);
     }

@@ -1,8 +1,9 @@
 //! `DynamoDB`, embedded: dynoxide over HTTP on a loopback port, in memory or in
 //! an `SQLite` file, with the table as the template describes it.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use aws_sdk_dynamodb::Client;
@@ -35,7 +36,8 @@ impl DataFolder {
     /// Makes the folder if need be, and takes it.
     pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
         let unusable = |cause| StartError::Data { path: path.to_owned(), cause };
-        fs::create_dir_all(path).map_err(unusable)?;
+        // For its owner alone: the table and the secrets are in it.
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let lock = File::create(path.join(LOCK_FILE)).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
@@ -79,6 +81,10 @@ pub(crate) async fn serve(
 /// Creates the template's table as `name`, unless it is there.
 pub(crate) async fn create_table(endpoint: &str, template: &Template, name: &str) -> Result<(), StartError> {
     let client = client(endpoint);
+    // Asked first, so that a start on data that is there logs no failed call.
+    if client.describe_table().table_name(name).send().await.is_ok() {
+        return Ok(());
+    }
     let properties = template.resources("AWS::DynamoDB::Table").map(|(_, properties)| properties).next();
     let properties = properties.ok_or_else(|| StartError::Template("it has no table".to_owned()))?;
     let request = describe(client.create_table(), properties)?;

@@ -29,7 +29,7 @@ pub enum StartError {
         cause: std::io::Error,
     },
     /// Another process uses the same data.
-    #[error("another `cargo dev` is running on the data in {}. Stop it, or choose other data with --data DIR or --memory", .0.display())]
+    #[error("another `cargo dev` is running on the data in {}. Stop it, or choose another folder with --data DIR", .0.display())]
     AlreadyRunning(PathBuf),
     /// The data folder cannot be used.
     #[error("the data folder {} cannot be used: {cause}", path.display())]

@@ -4,6 +4,7 @@
 //! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>)
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, StatusCode, header, request::Parts};
+use axum::http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt as _;
+use http_body_util::LengthLimitError;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use shared::domain::{Clock, Entropy, OsEntropy};
@@ -44,7 +46,7 @@ struct Call {
     /// The path as API Gateway decodes it.
     path: String,
     query: String,
-    method: String,
+    method: Method,
     headers: HeaderMap,
     source: SocketAddr,
     body: Bytes,
@@ -62,7 +64,7 @@ impl Gateway {
     }
 
     async fn handle(&self, call: Call) -> Response {
-        let matched = self.find(&call.method, &call.path);
+        let matched = self.find(call.method.as_str(), &call.path);
         // Every other path is a route that exists in local mode alone: a
         // business API behind the same authorizer.
         if matched.is_none() && (call.path == "/iam" || call.path.starts_with("/iam/")) {
@@ -82,7 +84,7 @@ impl Gateway {
             Some(matched) => self.invoke(&matched, &call, context).await,
             None => {
                 self.backend
-                    .call(&call.method, &call.path, &call.query, call.headers, call.body, context)
+                    .call(call.method, &call.path, &call.query, call.headers, call.body, context)
                     .await
             }
         }
@@ -182,7 +184,7 @@ impl Gateway {
                 "domainName": host,
                 "domainPrefix": "keyward",
                 "http": {
-                    "method": call.method,
+                    "method": call.method.as_str(),
                     "path": call.path,
                     "protocol": "HTTP/1.1",
                     "sourceIp": call.source.ip().to_string(),
@@ -238,20 +240,28 @@ async fn receive(
     let Some(path) = decode(uri.path()) else {
         return message(StatusCode::BAD_REQUEST, "Bad Request");
     };
-    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
-        return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+    let body = match to_bytes(body, MAX_BODY_BYTES).await {
+        Ok(body) => body,
+        Err(error) if is_too_long(&error) => {
+            return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+        }
+        Err(_) => return message(StatusCode::BAD_REQUEST, "Bad Request"),
     };
     let Some(id) = request_id() else {
         return message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
     };
     let query = uri.query().unwrap_or_default().to_owned();
-    let mut response = gateway
-        .handle(Call { id: id.clone(), path, query, method: method.to_string(), headers, source, body })
-        .await;
+    let mut response =
+        gateway.handle(Call { id: id.clone(), path, query, method, headers, source, body }).await;
     if let Ok(id) = id.parse() {
         response.headers_mut().insert("apigw-requestid", id);
     }
     response
+}
+
+/// Whether a body was longer than it may be, and not broken off or malformed.
+fn is_too_long(error: &axum::Error) -> bool {
+    error.source().is_some_and(<dyn Error>::is::<LengthLimitError>)
 }
 
 /// An HTTP API's path arrives percent-decoded, all but `%25`.

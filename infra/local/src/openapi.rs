@@ -3,6 +3,11 @@
 use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 
+/// What API Gateway answers by itself too, in its own form: where the
+/// authorizer refuses or fails, its throttle bites, a body is longer than its
+/// limit, or a function fails.
+const FROM_API_GATEWAY: [&str; 6] = ["401", "403", "413", "429", "500", "503"];
+
 /// What every operation can answer beside its own: refusals of the authorizer
 /// and of the functions' common checks.
 const COMMON: [(&str, &str); 5] = [
@@ -30,10 +35,25 @@ const COMMON: [(&str, &str); 5] = [
         issue_key::lookup::lookup_key,
         revoke_key::revoke_key,
         revoke_key::revoke_all_keys,
+        manage_roles::list_roles,
+        manage_roles::get_role,
+        manage_roles::put_role,
+        manage_roles::delete_role,
+        manage_roles::explain,
         whoami::whoami,
-    )
+    ),
+    components(schemas(GatewayMessage))
 )]
 struct Document;
+
+/// What API Gateway answers by itself, before or in place of a function.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "API Gateway writes it: here it is only described")]
+struct GatewayMessage {
+    /// What happened, in a word or two.
+    #[schema(example = "Forbidden")]
+    message: String,
+}
 
 /// The document, as it stands in `infra/openapi.json`.
 #[must_use]
@@ -66,10 +86,14 @@ fn complete(operation: &mut Value) {
     for (status, response) in responses.iter_mut().filter(|(status, _)| status.as_str() >= "400") {
         let description = response.get("description").and_then(Value::as_str).filter(|text| !text.is_empty());
         let description = description.map_or_else(|| describe(status), ToOwned::to_owned);
-        *response = json!({
-            "description": description,
-            "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
-        });
+        let mut content =
+            json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+        if let (true, Some(content)) = (FROM_API_GATEWAY.contains(&status.as_str()), content.as_object_mut())
+        {
+            let schema = json!({ "schema": { "$ref": "#/components/schemas/GatewayMessage" } });
+            content.insert("application/json".to_owned(), schema);
+        }
+        *response = json!({ "description": description, "content": content });
     }
 }
 

@@ -9,7 +9,7 @@ use shared::domain::Environment;
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "cargo dev", about, disable_version_flag = true)]
 pub struct Options {
-    /// Keep nothing: the data folder then holds local.json alone.
+    /// Keep nothing: all of it is in memory, but for local.json and its lock.
     #[arg(long)]
     pub memory: bool,
     /// Where everything is kept.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
-    AccountId, AccountName, Actor, Description, Fingerprint, InvalidText, LiveKey, Owner, RoleName, TagKey,
+    AccountId, AccountName, Actor, Description, FieldChange, InvalidText, LiveKey, Owner, RoleName, TagKey,
     TagValue,
 };
 
@@ -70,8 +70,6 @@ pub struct Account {
     pub updated_at: Timestamp,
     /// Who last changed it.
     pub updated_by: Actor,
-    /// The fingerprint of the request that created it.
-    pub fingerprint: Fingerprint,
     /// Its keys, oldest first, expired ones among them until they are pruned.
     pub keys: Vec<LiveKey>,
 }
@@ -108,25 +106,22 @@ pub struct AccountChanges {
     pub tags: Option<Tags>,
 }
 
-/// One effective change: what a field was and becomes.
-pub type Change = super::FieldChange;
-
 impl AccountChanges {
     /// Those changes that would change `account`, in a fixed order.
     #[must_use]
-    pub fn effective(&self, account: &Account) -> Vec<Change> {
+    pub fn effective(&self, account: &Account) -> Vec<FieldChange> {
         let enabled = |enabled: bool| enabled.to_string();
         let candidates = [
-            Change::between("name", account.name.as_str(), self.name.as_ref().map(AccountName::as_str)),
-            Change::between(
+            FieldChange::between("name", account.name.as_str(), self.name.as_ref().map(AccountName::as_str)),
+            FieldChange::between(
                 "description",
                 account.description.as_str(),
                 self.description.as_ref().map(Description::as_str),
             ),
-            Change::between("role", account.role.as_str(), self.role.as_ref().map(RoleName::as_str)),
-            Change::between("enabled", &enabled(account.enabled), self.enabled.map(enabled).as_deref()),
-            Change::between("owner", account.owner.as_str(), self.owner.as_ref().map(Owner::as_str)),
-            Change::between(
+            FieldChange::between("role", account.role.as_str(), self.role.as_ref().map(RoleName::as_str)),
+            FieldChange::between("enabled", &enabled(account.enabled), self.enabled.map(enabled).as_deref()),
+            FieldChange::between("owner", account.owner.as_str(), self.owner.as_ref().map(Owner::as_str)),
+            FieldChange::between(
                 "tags",
                 &account.tags.summary(),
                 self.tags.as_ref().map(Tags::summary).as_deref(),

@@ -1,8 +1,8 @@
-//! Audit events: who did what to which account, and when.
+//! Audit events: who did what to which account or role, and when.
 
 use jiff::Timestamp;
 
-use super::{AccountId, Actor, EventId, KeyId};
+use super::{AccountId, Actor, EventId, KeyId, RoleName};
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -44,6 +44,28 @@ event_types! {
     KeyIssued = "key.issued",
     /// A key was revoked.
     KeyRevoked = "key.revoked",
+    /// A custom role was registered.
+    RoleCreated = "role.created",
+    /// A custom role was replaced: see the event's changes.
+    RoleUpdated = "role.updated",
+    /// A custom role was deleted.
+    RoleDeleted = "role.deleted",
+}
+
+/// What an event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// An account, or one of its keys.
+    Account {
+        /// The account.
+        id: AccountId,
+        /// Its name at that time.
+        name: String,
+        /// The key, if it is about one.
+        key: Option<KeyId>,
+    },
+    /// A custom role.
+    Role(RoleName),
 }
 
 /// What one field was, and what it became.
@@ -81,12 +103,8 @@ pub struct Event {
     pub at: Timestamp,
     /// Who did it.
     pub actor: Actor,
-    /// To which account.
-    pub account: AccountId,
-    /// The account's name at that time.
-    pub account_name: String,
-    /// To which key, if to one.
-    pub key: Option<KeyId>,
+    /// To what.
+    pub subject: Subject,
     /// What changed, for an update.
     pub changes: Vec<FieldChange>,
     /// The request that did it.

@@ -27,6 +27,8 @@ macro_rules! base62_id {
         impl $name {
             /// What stands before the bare part.
             pub const PREFIX: &'static str = $prefix;
+            /// Characters of the bare part.
+            pub const BARE_LENGTH: usize = ID_LENGTH;
 
             /// A new id.
             ///

@@ -16,9 +16,9 @@ mod text;
 mod time;
 mod verifier;
 
-pub use account::{Account, AccountChanges, Change, MAX_TAGS, NewAccount, Tags};
+pub use account::{Account, AccountChanges, MAX_TAGS, NewAccount, Tags};
 pub use caller::{Actor, Caller, KeyCaller, PrincipalType};
-pub use event::{Event, EventType, FieldChange};
+pub use event::{Event, EventType, FieldChange, Subject};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey, Origin};
 pub use ids::{AccountId, EventId, InvalidId, KeyId};
 pub use key::{
@@ -28,7 +28,7 @@ pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
 pub use pasted::{KEY_PATTERN, NotOneKey};
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
-pub use role::{BuiltInRole, InvalidRoleName, RoleName};
+pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};
 pub use time::{Clock, SystemClock};
 pub use verifier::{Fingerprint, Verifier, VerifierEntry};

@@ -26,6 +26,16 @@ impl BuiltInRole {
             Self::Reader => "ServiceAccountReader",
         }
     }
+
+    /// What it is for, in words.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Admin => "Everything but the reserved /iam",
+            Self::Writer => "Any method on organization and team data",
+            Self::Reader => "GET, HEAD and OPTIONS on organization and team data",
+        }
+    }
 }
 
 /// A role's name: a letter, then letters, digits, `.`, `_` and `-`, at most 64
@@ -63,6 +73,39 @@ impl RoleName {
     #[must_use]
     pub fn built_in(&self) -> Option<BuiltInRole> {
         BuiltInRole::ALL.into_iter().find(|role| role.name() == self.0)
+    }
+}
+
+/// The name of a role that admins may register: it is no built-in one's, not
+/// even in another case, since people would take the one for the other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CustomRoleName(RoleName);
+
+impl CustomRoleName {
+    /// Checks that `name` is free for admins to use.
+    ///
+    /// # Errors
+    /// With the built-in role that has this name.
+    pub fn new(name: RoleName) -> Result<Self, BuiltInRole> {
+        let mut built_in = BuiltInRole::ALL.into_iter();
+        match built_in.find(|role| role.name().eq_ignore_ascii_case(&name.0)) {
+            Some(role) => Err(role),
+            None => Ok(Self(name)),
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &RoleName {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for RoleName {
+    type Err = InvalidRoleName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRoleName> {
+        Self::parse(text)
     }
 }
 

@@ -22,6 +22,10 @@ pub enum InvalidText {
     /// It holds a control character, a line break or a tab among them.
     #[error("must not contain control characters")]
     ControlCharacter,
+    /// It holds a character that is not seen, or one that turns the direction of
+    /// what stands around it.
+    #[error("must not contain invisible characters or marks of direction")]
+    Invisible,
     /// It holds something else than its alphabet.
     #[error("must consist of {0}")]
     Alphabet(&'static str),
@@ -29,7 +33,8 @@ pub enum InvalidText {
 
 /// Trims, normalizes to NFC, and checks length (in characters) and characters.
 fn clean(text: &str, most: usize) -> Result<String, InvalidText> {
-    // Four bytes a character at most: nothing longer is worth normalizing.
+    // A character is up to four bytes, and NFC makes one of a few: whatever is
+    // longer than this is not worth normalizing.
     if text.len() > most.saturating_mul(16) {
         return Err(InvalidText::TooLong(most));
     }
@@ -40,7 +45,44 @@ fn clean(text: &str, most: usize) -> Result<String, InvalidText> {
     if text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
         return Err(InvalidText::ControlCharacter);
     }
+    if text.chars().any(is_invisible) {
+        return Err(InvalidText::Invisible);
+    }
     Ok(text)
+}
+
+/// Whether a character shows nothing or turns the direction of others, so that
+/// a text that holds it could pass for another one: marks, embeddings, overrides
+/// and isolates of direction, zero-width spaces, soft hyphens, fillers, and tags
+/// (Unicode Technical Standard 39, section 3.1; `Default_Ignorable_Code_Point`).
+/// The two joiners are not among them: some scripts need them.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{AD}'
+            | '\u{34F}'
+            | '\u{61C}'
+            | '\u{115F}'..='\u{1160}'
+            | '\u{17B4}'..='\u{17B5}'
+            | '\u{180B}'..='\u{180F}'
+            | '\u{200B}'
+            | '\u{200E}'..='\u{200F}'
+            | '\u{202A}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{3164}'
+            | '\u{FEFF}'
+            | '\u{FFA0}'
+            | '\u{FFF0}'..='\u{FFFB}'
+            | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}'
+            | '\u{E0000}'..='\u{E0FFF}'
+    )
+}
+
+/// A joiner or a variation selector: it changes how others look, a little or
+/// not at all, so names that differ in these alone are one name.
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}')
 }
 
 macro_rules! text {
@@ -57,10 +99,10 @@ macro_rules! text {
             ///
             /// # Errors
             /// When it is empty though it must not be, too long, or holds a
-            /// control character.
+            /// control character or an invisible one.
             pub fn parse(text: &str) -> Result<Self, InvalidText> {
                 let text = clean(text, Self::MAX_CHARS)?;
-                if text.is_empty() && !$may_be_empty {
+                if text.chars().all(is_joiner) && !$may_be_empty {
                     return Err(InvalidText::Empty);
                 }
                 Ok(Self(text))
@@ -112,8 +154,8 @@ impl AccountName {
     }
 }
 
-/// A name, or the beginning of one, as names are compared and sorted: NFC and
-/// lower case.
+/// A name, or the beginning of one, as names are compared and sorted: NFC,
+/// lower case, and without joiners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoldedName(String);
 
@@ -121,7 +163,7 @@ impl FoldedName {
     /// Folds `text`.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        Self(text.nfc().flat_map(char::to_lowercase).nfc().collect())
+        Self(text.nfc().filter(|c| !is_joiner(*c)).flat_map(char::to_lowercase).nfc().collect())
     }
 
     /// The folded text.

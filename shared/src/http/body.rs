@@ -10,11 +10,12 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::fields::escape;
+use super::wording::{Wording, wording};
 use super::{Failure, FieldError};
 
-/// The longest body, in bytes. The largest acceptable one (an account with all
-/// its tags, every character escaped) is well below.
-const MAX_BODY_BYTES: usize = 16 * 1024;
+/// The longest body, in bytes. The largest acceptable one (a role of as many and
+/// as long permissions as it may have) is below.
+const MAX_BODY_BYTES: usize = 32 * 1024;
 
 /// Reads a body.
 pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Result<T, Failure> {
@@ -70,8 +71,11 @@ fn failure(error: &serde_json::Error, pointer: String) -> Failure {
     match error.classify() {
         serde_json::error::Category::Data => {
             let message = error.to_string();
-            let detail = message.split(" at line ").next().unwrap_or_default().to_owned();
-            Failure::InvalidFields(vec![FieldError { pointer, detail }])
+            // Where in the text it is, the pointer says better.
+            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+            let Wording { member, detail } = wording(message);
+            let member = member.map(|member| format!("/{}", escape(&member))).unwrap_or_default();
+            Failure::InvalidFields(vec![FieldError { pointer: format!("{pointer}{member}"), detail }])
         }
         serde_json::error::Category::Syntax
         | serde_json::error::Category::Eof

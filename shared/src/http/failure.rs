@@ -6,9 +6,9 @@ use lambda_http::{Body, Response};
 
 use super::reply;
 use crate::config::variable;
-use crate::domain::{AccountId, EntropyError, KeyId};
+use crate::domain::{AccountId, BuiltInRole, EntropyError, KeyId, RoleName};
 use crate::keyring::KeyringError;
-use crate::store::StoreError;
+use crate::store::{RoleUser, RoleUsers, StoreError};
 
 /// What is wrong with one field of a request's body.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -19,7 +19,21 @@ pub struct FieldError {
     pub detail: String,
 }
 
-/// Problem details (RFC 9457): the body of every refusal.
+/// A service account that has a role, or a key whose own role it is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleUse {
+    /// The account.
+    pub service_account_id: String,
+    /// The account's name.
+    pub service_account_name: String,
+    /// The key, if it is the key's own role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub key_id: Option<String>,
+}
+
+/// Problem details (RFC 9457): the body of every refusal of a function.
 #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
@@ -40,6 +54,10 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldError>,
+    /// Who has the role that cannot be deleted: the first 20.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub used_by: Vec<RoleUse>,
 }
 
 macro_rules! failures {
@@ -80,6 +98,12 @@ failures! {
     AccountNotFound(AccountId) => NOT_FOUND, "service_account_not_found", "There is no such service account";
     /// No such key.
     KeyNotFound(KeyId) => NOT_FOUND, "key_not_found", "There is no such key";
+    /// No such role.
+    RoleNotFound(RoleName) => NOT_FOUND, "role_not_found", "There is no such role";
+    /// A built-in role cannot be put or deleted.
+    RoleBuiltIn(BuiltInRole) => CONFLICT, "role_built_in", "The role is built in";
+    /// Accounts or live keys have the role.
+    RoleInUse(RoleUsers) => CONFLICT, "role_in_use", "The role is in use";
     /// Another account has the name.
     NameTaken => CONFLICT, "name_taken", "The name is taken";
     /// The account is disabled.
@@ -92,8 +116,8 @@ failures! {
     CreatedAndDeleted(AccountId) => CONFLICT, "service_account_deleted", "The service account was deleted";
     /// Others change the same account at the same time.
     Contention => CONFLICT, "concurrent_changes", "Too many changes at the same time";
-    /// The account is not of the version in `If-Match`.
-    Stale => PRECONDITION_FAILED, "precondition_failed", "The service account has changed";
+    /// It is not as `If-Match` or `If-None-Match` says.
+    Stale => PRECONDITION_FAILED, "precondition_failed", "It is not as the request requires";
     /// The body is longer than so many bytes.
     BodyTooLarge(usize) => PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large";
     /// The body is not JSON by its own account.
@@ -154,7 +178,18 @@ impl Failure {
             }
             Self::RouteNotFound => "See the API's description for its routes.".to_owned(),
             Self::AccountNotFound(id) => format!("There is no service account {id} here. It may have been deleted."),
-            Self::KeyNotFound(id) => format!("There is no key {id} here."),
+            Self::KeyNotFound(id) => {
+                format!("This service account has no key {id}. It never had, or the key's record is too old to be kept.")
+            }
+            Self::RoleNotFound(name) => {
+                format!("There is no role {name} here. Names of roles are case-sensitive: see `GET /iam/v1/roles`.")
+            }
+            Self::RoleBuiltIn(role) => format!(
+                "{} is a built-in role of every deployment: it cannot be changed or deleted, and no other role may \
+                 have its name, whatever the case. Choose another name.",
+                role.name()
+            ),
+            Self::RoleInUse(users) => in_use(users),
             Self::NameTaken => {
                 "Another service account has this name (case does not count). Choose another one.".to_owned()
             }
@@ -171,7 +206,9 @@ impl Failure {
                  Idempotency-Key to create another one."
             ),
             Self::Contention => "Nothing was changed. Wait a moment and try again.".to_owned(),
-            Self::Stale => "It is not as your If-Match says. Read it again, and decide anew.".to_owned(),
+            Self::Stale => {
+                "It is not as your If-Match or If-None-Match says. Read it again, and decide anew.".to_owned()
+            }
             Self::BodyTooLarge(most) => format!("Send at most {most} bytes."),
             Self::UnsupportedMediaType => "Send JSON, with `Content-Type: application/json`.".to_owned(),
             Self::InvalidFields(_) => "Nothing was changed. See `errors` for each field.".to_owned(),
@@ -198,6 +235,11 @@ impl Failure {
             detail,
             code,
             request_id: request_id.to_owned(),
+            used_by: if let Self::RoleInUse(users) = &self {
+                users.first.iter().map(role_use).collect()
+            } else {
+                Vec::new()
+            },
             errors: if let Self::InvalidFields(errors) = self { errors } else { Vec::new() },
         };
         let mut response = reply::json(status, "application/problem+json", &problem);
@@ -223,8 +265,10 @@ impl From<StoreError> for Failure {
             StoreError::Disabled => Self::Disabled,
             StoreError::KeyLimit(most) => Self::KeyLimit(most),
             StoreError::UnknownRole(_) => {
-                Self::invalid_field("/role", format!("{cause}; see the API's roles"))
+                Self::invalid_field("/role", format!("{cause}: see `GET /iam/v1/roles`"))
             }
+            StoreError::RoleNotFound(name) => Self::RoleNotFound(name),
+            StoreError::RoleInUse(_, users) => Self::RoleInUse(users),
             StoreError::AlreadyIssued(id) => Self::AlreadyIssued(id),
             StoreError::CreatedAndDeleted(id) => Self::CreatedAndDeleted(id),
             StoreError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
@@ -249,6 +293,28 @@ impl From<KeyringError> for Failure {
 impl From<EntropyError> for Failure {
     fn from(error: EntropyError) -> Self {
         Self::Internal(error.to_string())
+    }
+}
+
+fn in_use(users: &RoleUsers) -> String {
+    let who = match users.count {
+        1 => "One service account or key has it: see `usedBy`.".to_owned(),
+        count if count == users.first.len() => {
+            format!("{count} service accounts and keys have it: see `usedBy`.")
+        }
+        count => format!(
+            "{count} service accounts and keys have it: see `usedBy` for the first {}.",
+            users.first.len()
+        ),
+    };
+    format!("{who} Give the accounts another role, and revoke the keys, before you delete it.")
+}
+
+fn role_use(user: &RoleUser) -> RoleUse {
+    RoleUse {
+        service_account_id: user.account.to_string(),
+        service_account_name: user.account_name.to_string(),
+        key_id: user.key.map(|key| key.to_string()),
     }
 }
 

@@ -12,6 +12,7 @@ mod fields;
 mod reply;
 pub mod representation;
 mod request;
+mod wording;
 
 use std::future::Future;
 
@@ -20,7 +21,7 @@ use crate::domain::Caller;
 use crate::telemetry;
 
 pub use caller::{Admin, FromCaller, context};
-pub use failure::{Failure, FieldError, Problem};
+pub use failure::{Failure, FieldError, Problem, RoleUse};
 pub use fields::Fields;
 pub use lambda_http::Error;
 pub use reply::Reply;

@@ -25,6 +25,12 @@ impl Reply {
         Self(response)
     }
 
+    /// 201 with a body: the new thing is where the request was sent to.
+    #[must_use]
+    pub fn created_here(body: &impl Serialize) -> Self {
+        Self(json(StatusCode::CREATED, "application/json", body))
+    }
+
     /// 204.
     #[must_use]
     pub fn no_content() -> Self {

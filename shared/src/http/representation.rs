@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{Account, Actor, Event, FieldChange, LiveKey};
-use crate::store::Page;
+use crate::domain::{Account, Actor, BuiltInRole, Event, FieldChange, LiveKey, Subject};
+use crate::policy;
+use crate::store::{CustomRole, ListedRole, Page};
 
 /// A service account.
 #[derive(Debug, Serialize, ToSchema)]
@@ -114,20 +115,61 @@ pub struct AuditEvent {
     pub at: String,
     /// Who did it.
     pub actor: Actor,
-    /// To which account.
-    pub service_account_id: String,
+    /// To which account, if to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub service_account_id: Option<String>,
     /// The account's name at that time.
-    pub service_account_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub service_account_name: Option<String>,
     /// To which key, if to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub key_id: Option<String>,
-    /// What changed, for an update.
+    /// To which custom role, if to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub role: Option<String>,
+    /// What changed, for an update. For a role each permission that came (from
+    /// nothing) or went (to nothing), when it is created or deleted too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub changes: Vec<FieldChange>,
     /// The request that did it.
     pub request_id: String,
+}
+
+/// A role.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Role {
+    /// Its name.
+    #[schema(example = "ReportsReader")]
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Whether every deployment has it. Such a role cannot be put or deleted.
+    pub built_in: bool,
+    /// What it permits, in the order of the paths. Nothing else is permitted.
+    #[schema(example = json!(["GET /reports/{id}", "ANY /reports/{id}/notes/{proxy+}"]))]
+    pub permissions: Vec<String>,
+    /// When it was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false)]
+    pub created_at: Option<String>,
+    /// Who created it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = Actor)]
+    pub created_by: Option<Actor>,
+    /// When it was last changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false)]
+    pub updated_at: Option<String>,
+    /// Who last changed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = Actor)]
+    pub updated_by: Option<Actor>,
 }
 
 /// A page of a list.
@@ -204,16 +246,68 @@ impl Key {
     }
 }
 
+/// What a role permits, one text a permission.
+#[must_use]
+pub fn permissions(role: &policy::Role) -> Vec<String> {
+    role.permissions.iter().map(ToString::to_string).collect()
+}
+
+impl Role {
+    /// How the built-in `role` is shown, which permits what `permits` says.
+    #[must_use]
+    pub fn built_in(role: BuiltInRole, permits: &policy::Role) -> Self {
+        Self {
+            name: role.name().to_owned(),
+            description: role.description().to_owned(),
+            built_in: true,
+            permissions: permissions(permits),
+            created_at: None,
+            created_by: None,
+            updated_at: None,
+            updated_by: None,
+        }
+    }
+}
+
+impl From<CustomRole> for Role {
+    fn from(custom: CustomRole) -> Self {
+        Self {
+            name: custom.role.name.to_string(),
+            description: custom.description.to_string(),
+            built_in: false,
+            permissions: permissions(&custom.role),
+            created_at: Some(seconds(custom.created_at)),
+            created_by: Some(custom.created_by),
+            updated_at: Some(seconds(custom.updated_at)),
+            updated_by: Some(custom.updated_by),
+        }
+    }
+}
+
+impl From<ListedRole> for Role {
+    fn from(role: ListedRole) -> Self {
+        match role {
+            ListedRole::BuiltIn(role, permits) => Self::built_in(role, &permits),
+            ListedRole::Custom(custom) => custom.into(),
+        }
+    }
+}
+
 impl From<Event> for AuditEvent {
     fn from(event: Event) -> Self {
+        let (account, name, key, role) = match event.subject {
+            Subject::Account { id, name, key } => (Some(id), Some(name), key, None),
+            Subject::Role(role) => (None, None, None, Some(role)),
+        };
         Self {
             id: event.id.to_string(),
             r#type: event.event_type.name().to_owned(),
             at: format!("{:.3}", event.at),
             actor: event.actor,
-            service_account_id: event.account.to_string(),
-            service_account_name: event.account_name,
-            key_id: event.key.map(|key| key.to_string()),
+            service_account_id: account.map(|account| account.to_string()),
+            service_account_name: name,
+            key_id: key.map(|key| key.to_string()),
+            role: role.map(|role| role.to_string()),
             changes: event.changes,
             request_id: event.request_id,
         }

@@ -7,15 +7,17 @@ use lambda_http::RequestExt;
 use lambda_http::request::RequestContext;
 use serde::de::DeserializeOwned;
 
+use super::wording::wording;
 use super::{Failure, body, caller};
 use crate::domain::{Actor, Caller, IdempotencyKey, Origin};
-use crate::store::{Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest};
+use crate::store::{Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition};
 
 /// The names of path parameters, as the template has them.
 #[allow(missing_docs, reason = "they are their names")]
 pub mod parameter {
     pub const ACCOUNT_ID: &str = "id";
     pub const KEY_ID: &str = "keyId";
+    pub const ROLE_NAME: &str = "name";
 }
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -94,8 +96,8 @@ impl Request {
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let query = serde_html_form::Deserializer::from_bytes(self.query.as_bytes());
         serde_path_to_error::deserialize(query).map_err(|error| {
-            let (parameter, problem) = (error.path(), error.inner());
-            Failure::MalformedRequest(format!("In the query, `{parameter}` is not acceptable: {problem}."))
+            let (parameter, problem) = (error.path(), wording(&error.inner().to_string()));
+            Failure::MalformedRequest(format!("In the query, `{parameter}` {}.", problem.detail))
         })
     }
 
@@ -109,7 +111,8 @@ impl Request {
     ) -> Result<PageRequest, Failure> {
         let Paging { cursor, limit } = self.query()?;
         let limit = limit.map_or(Ok(DEFAULT_LIMIT), |limit| {
-            limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+            let number = limit.parse().ok().filter(|number: &u8| number.to_string() == limit);
+            number.filter(|number| (1..=MAX_LIMIT).contains(number)).ok_or_else(|| {
                 Failure::MalformedRequest(format!(
                     "In the query, `limit` must be a whole number from 1 to {MAX_LIMIT}."
                 ))
@@ -134,8 +137,12 @@ impl Request {
     /// Who asks for a change, in which request, under which `Idempotency-Key`.
     ///
     /// # Errors
-    /// [`Failure::MalformedRequest`] when that header is not of its form.
+    /// [`Failure::MalformedRequest`] when that header is not of its form, or
+    /// there is a query: a change takes none, and what it meant is not known.
     pub fn origin(&self, actor: Actor) -> Result<Origin, Failure> {
+        if !self.query.is_empty() {
+            return Err(Failure::MalformedRequest("A change takes no query parameters.".to_owned()));
+        }
         let key = self.header(IDEMPOTENCY_KEY)?.map(IdempotencyKey::parse).transpose();
         let idempotency_key = key.map_err(|error| Failure::MalformedRequest(format!("{error}.")))?;
         Ok(Origin { actor, request_id: self.id.clone(), idempotency_key })
@@ -163,6 +170,26 @@ impl Request {
         // `01` and `+1` are other tags than `1`.
         let version = tag.parse().ok().filter(|version: &u64| version.to_string() == tag);
         version.map(Some).ok_or(Failure::Stale)
+    }
+
+    /// What `If-Match` or `If-None-Match` requires of a thing to be put.
+    ///
+    /// # Errors
+    /// As [`Request::if_match`], and [`Failure::MalformedRequest`] when
+    /// `If-None-Match` is not `*`, or both headers are there.
+    pub fn precondition(&self) -> Result<Precondition, Failure> {
+        match (self.header(header::IF_MATCH.as_str())?, self.header(header::IF_NONE_MATCH.as_str())?) {
+            (None, None) => Ok(Precondition::None),
+            (Some("*"), None) => Ok(Precondition::Exists),
+            (Some(_), None) => Ok(self.if_match()?.map_or(Precondition::Exists, Precondition::Version)),
+            (None, Some("*")) => Ok(Precondition::Absent),
+            (None, Some(_)) => Err(Failure::MalformedRequest(
+                "If-None-Match must be `*`: put it only if it is new.".to_owned(),
+            )),
+            (Some(_), Some(_)) => {
+                Err(Failure::MalformedRequest("Send either If-Match or If-None-Match, not both.".to_owned()))
+            }
+        }
     }
 
     /// A header that may stand once.

@@ -1,6 +1,42 @@
 //! The decision.
 
-use super::{Permission, Role, Target};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use super::{Permission, Reason, Role, Target};
+use crate::domain::KeySpec;
+
+/// Where a request with a key comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From this address.
+    Address(IpAddr),
+    /// From nowhere that we know of: only a key without networks may be used.
+    Unknown,
+    /// From somewhere that the key may be used from, for the sake of argument.
+    Permitted,
+}
+
+/// Whether a key may be used at all: at `now`, from `source`, by an account that
+/// is enabled or not.
+///
+/// # Errors
+/// Why not.
+pub fn check_use(spec: &KeySpec, enabled: bool, now: Timestamp, source: Source) -> Result<(), Reason> {
+    if spec.is_expired(now) {
+        return Err(Reason::Expired);
+    }
+    if !enabled {
+        return Err(Reason::Disabled);
+    }
+    let is_permitted = match source {
+        Source::Address(address) => spec.cidrs.permit(Some(address)),
+        Source::Unknown => spec.cidrs.permit(None),
+        Source::Permitted => true,
+    };
+    if is_permitted { Ok(()) } else { Err(Reason::Network) }
+}
 
 /// What a principal may do, as far as it is known when the decision is made.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +58,7 @@ pub enum Grant<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'a> {
     permission: Option<&'a Permission>,
+    key_permission: Option<&'a Permission>,
 }
 
 impl<'a> Allowed<'a> {
@@ -30,6 +67,12 @@ impl<'a> Allowed<'a> {
     #[must_use]
     pub fn permission(&self) -> Option<&'a Permission> {
         self.permission
+    }
+
+    /// The key's own role's permission that decided too, if it has such a role.
+    #[must_use]
+    pub fn key_permission(&self) -> Option<&'a Permission> {
+        self.key_permission
     }
 }
 
@@ -47,17 +90,16 @@ pub enum Refusal {
 /// # Errors
 /// Why not.
 pub fn decide<'a>(grant: Grant<'a>, target: &Target<'_>) -> Result<Allowed<'a>, Refusal> {
-    let allowed = |permission| Ok(Allowed { permission });
+    let allowed = |permission, key_permission| Ok(Allowed { permission, key_permission });
     match grant {
-        Grant::IamAdmin if target.is_iam_api() => allowed(None),
-        Grant::ApiAdmin if !target.is_reserved() => allowed(None),
-        Grant::Key { .. } if target.is_whoami() => allowed(None),
+        Grant::IamAdmin if target.is_iam_api() => allowed(None, None),
+        Grant::ApiAdmin if !target.is_reserved() => allowed(None, None),
+        Grant::Key { .. } if target.is_whoami() => allowed(None, None),
         Grant::Key { role, key_role } if !target.is_reserved() => {
             let permission = role.permission_for(target).ok_or(Refusal::Role)?;
-            if key_role.is_some_and(|role| role.permission_for(target).is_none()) {
-                return Err(Refusal::Role);
-            }
-            allowed(Some(permission))
+            let key_permission =
+                key_role.map(|role| role.permission_for(target).ok_or(Refusal::Role)).transpose()?;
+            allowed(Some(permission), key_permission)
         }
         Grant::IamAdmin | Grant::ApiAdmin | Grant::Key { .. } => Err(Refusal::Reserved),
     }

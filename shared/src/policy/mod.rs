@@ -8,11 +8,15 @@
 mod decision;
 mod permission;
 mod prefix;
+mod reason;
 mod role;
 mod target;
 
-pub use decision::{Allowed, Grant, Refusal, decide};
-pub use permission::{InvalidPermission, MAX_PERMISSIONS, Permission};
+pub use decision::{Allowed, Grant, Refusal, Source, check_use, decide};
+pub use permission::{
+    InvalidPermission, InvalidPermissions, MAX_PERMISSIONS, Permission, Permissions, Unreachable,
+};
 pub use prefix::{BasePaths, InvalidPrefix, PathPrefix};
+pub use reason::Reason;
 pub use role::{BuiltInRoles, Role};
 pub use target::{AmbiguousPath, Method, RESERVED_PREFIX, Target};

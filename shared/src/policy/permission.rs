@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Method, Target};
+use super::target::is_reserved_segment;
+use super::{BasePaths, Method, Target};
 
 /// The most permissions a role can have.
 pub const MAX_PERMISSIONS: usize = 100;
@@ -53,6 +54,90 @@ pub enum InvalidPermission {
     TooLong,
 }
 
+/// Why a permission could never permit anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// It lies in the reserved prefix.
+    #[error("lies below /iam, which no role opens: it could never permit anything")]
+    Reserved,
+    /// Whatever its path fits is refused as ambiguous.
+    #[error("has a path that is always refused as ambiguous: it could never permit anything")]
+    Ambiguous,
+}
+
+/// What is wrong with a list of permissions.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPermissions {
+    /// There are too many.
+    #[error("must be at most {MAX_PERMISSIONS} permissions")]
+    TooMany,
+    /// The one at this position is none.
+    #[error("{1}")]
+    Invalid(usize, InvalidPermission),
+    /// The one at this position could never permit anything.
+    #[error("{1}")]
+    Unreachable(usize, Unreachable),
+    /// The one at the first position means what the one at the second does.
+    #[error("means the same as /permissions/{1}: leave one of them out")]
+    Duplicate(usize, usize),
+}
+
+impl InvalidPermissions {
+    /// Which of the list is meant, if it is one.
+    #[must_use]
+    pub fn position(&self) -> Option<usize> {
+        match self {
+            Self::TooMany => None,
+            Self::Invalid(at, _) | Self::Unreachable(at, _) | Self::Duplicate(at, _) => Some(*at),
+        }
+    }
+}
+
+/// The permissions of a role that an admin registers: at most
+/// [`MAX_PERMISSIONS`], each of which can permit something, and no two of the
+/// same meaning. They are a set, kept in the order of their paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Permissions(Vec<Permission>);
+
+impl Permissions {
+    /// Reads `texts`.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, Vec<InvalidPermissions>> {
+        if texts.len() > MAX_PERMISSIONS {
+            return Err(vec![InvalidPermissions::TooMany]);
+        }
+        let (mut parsed, mut problems) = (Vec::<(usize, Permission)>::new(), Vec::new());
+        for (at, text) in texts.iter().enumerate() {
+            match Permission::parse(text.as_ref()) {
+                Ok(permission) => {
+                    if let Err(unreachable) = permission.check_reachable() {
+                        problems.push(InvalidPermissions::Unreachable(at, unreachable));
+                    }
+                    if let Some((first, _)) = parsed.iter().find(|(_, other)| other.means(&permission)) {
+                        problems.push(InvalidPermissions::Duplicate(at, *first));
+                    }
+                    parsed.push((at, permission));
+                }
+                Err(invalid) => problems.push(InvalidPermissions::Invalid(at, invalid)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut permissions: Vec<Permission> = parsed.into_iter().map(|(_, permission)| permission).collect();
+        permissions.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
+        Ok(Self(permissions))
+    }
+
+    /// Each of them.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Permission> {
+        self.0
+    }
+}
+
 impl Permission {
     /// Reads `text`.
     ///
@@ -70,6 +155,53 @@ impl Permission {
     #[must_use]
     pub fn covers(&self, target: &Target<'_>) -> bool {
         self.methods & target.method() as u8 != 0 && self.matches(target.path())
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it permits exactly what `other` does: the order of methods and
+    /// the names in braces do not matter.
+    fn means(&self, other: &Self) -> bool {
+        self.methods == other.methods && self.segments == other.segments
+    }
+
+    /// By path, then by methods.
+    fn sort_key(&self) -> (&str, &str) {
+        let (methods, path) = self.text.split_once(' ').unwrap_or_default();
+        (path, methods)
+    }
+
+    /// Whether there is any request that it covers and that passes the checks
+    /// before it. What stands in braces can be filled with anything, so one
+    /// filling tells of all.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn check_reachable(&self) -> Result<(), Unreachable> {
+        if let Some(Segment::Literal(first)) = self.segments.first()
+            && is_reserved_segment(first)
+        {
+            return Err(Unreachable::Reserved);
+        }
+        let mut path = String::new();
+        for segment in &self.segments {
+            path.push('/');
+            path.push_str(match segment {
+                Segment::Literal(text) => text,
+                Segment::One | Segment::Rest => "x",
+            });
+        }
+        let method = Method::ALL.into_iter().find(|method| self.methods & *method as u8 != 0);
+        let target =
+            method.and_then(|method| Target::parse(method.name(), &path, &BasePaths::default()).ok());
+        match target {
+            Some(target) if self.covers(&target) => Ok(()),
+            _ => Err(Unreachable::Ambiguous),
+        }
     }
 
     fn matches(&self, path: &str) -> bool {

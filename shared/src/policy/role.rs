@@ -16,6 +16,12 @@ pub struct Role {
 }
 
 impl Role {
+    /// What a name stands for that no role has: it permits nothing.
+    #[must_use]
+    pub fn empty(name: RoleName) -> Self {
+        Self { name, permissions: Vec::new() }
+    }
+
     /// The first permission that covers `target`.
     #[must_use]
     pub fn permission_for(&self, target: &Target<'_>) -> Option<&Permission> {

@@ -105,10 +105,7 @@ impl<'a> Target<'a> {
     /// matters here: whatever might be routed there is kept from keys.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        let first = self.path.split('/').nth(1).unwrap_or_default();
-        RESERVED_PREFIX
-            .strip_prefix('/')
-            .is_some_and(|reserved| without_parameters(first).eq_ignore_ascii_case(reserved))
+        is_reserved_segment(self.path.split('/').nth(1).unwrap_or_default())
     }
 
     /// Whether it is below the reserved prefix, exactly as written.
@@ -122,6 +119,13 @@ impl<'a> Target<'a> {
     pub fn is_whoami(&self) -> bool {
         self.method == Method::Get && self.path == WHOAMI_PATH
     }
+}
+
+/// Whether paths that begin with this segment are reserved.
+pub(super) fn is_reserved_segment(first: &str) -> bool {
+    RESERVED_PREFIX
+        .strip_prefix('/')
+        .is_some_and(|reserved| without_parameters(first).eq_ignore_ascii_case(reserved))
 }
 
 fn check(path: &str) -> Result<(), AmbiguousPath> {

@@ -18,8 +18,8 @@ use crate::domain::{
 /// the page is short and names where to go on.
 const MAX_QUERIES: usize = 10;
 
-/// What a management function reads of an account: all but the verifiers.
-const READ: [&str; 14] = [
+/// What a management function reads of an account: all that people may see.
+const READ: [&str; 13] = [
     attribute::NAME,
     attribute::DESCRIPTION,
     attribute::ROLE,
@@ -31,7 +31,6 @@ const READ: [&str; 14] = [
     attribute::CREATED_BY,
     attribute::UPDATED_AT,
     attribute::UPDATED_BY,
-    attribute::FINGERPRINT,
     attribute::KEYS,
     schema::PK,
 ];
@@ -72,14 +71,13 @@ impl Store {
             created_by: origin.actor.clone(),
             updated_at: now,
             updated_by: origin.actor.clone(),
-            fingerprint,
             keys: Vec::new(),
         };
         let folded = account.name.folded();
         let mut backoff = self.backoff();
         loop {
             let mut actions = vec![
-                self.put_new(schema::account_key(account.id), item(&account, &folded))?,
+                self.put_new(schema::account_key(account.id), item(&account, &folded, fingerprint))?,
                 self.check_absent(schema::retired_account_key(account.id))?,
                 self.reserve(&folded, account.id)?,
                 self.record(Happened::to(EventType::ServiceAccountCreated, &account), origin)?,
@@ -89,8 +87,8 @@ impl Store {
                 Outcome::Committed => return Ok(Created { account, replayed: false }),
                 Outcome::Conflict => backoff.pause().await?,
                 Outcome::Refused(failed) => match failed.first() {
-                    Some(0) => match self.find_account(account.id).await? {
-                        Some(made) if made.fingerprint == fingerprint => {
+                    Some(0) => match self.find_account_with_fingerprint(account.id).await? {
+                        Some((made, first)) if first == fingerprint => {
                             return Ok(Created { account: made, replayed: true });
                         }
                         Some(_) => return Err(StoreError::IdempotencyKeyReused),
@@ -130,15 +128,26 @@ impl Store {
         self.find_account(id).await?.ok_or(StoreError::AccountNotFound(id))
     }
 
+    /// The account and the fingerprint of the request that created it.
+    async fn find_account_with_fingerprint(
+        &self,
+        id: AccountId,
+    ) -> Result<Option<(Account, Fingerprint)>, StoreError> {
+        let mut attributes = READ.to_vec();
+        attributes.push(attribute::FINGERPRINT);
+        let item = self.read_account(id, &attributes).await?;
+        let read = |reader: Reader<'_>| Ok((reader.account(id)?, reader.fingerprint()?));
+        item.map(|item| read(Reader(&item)).map_err(|problem: codec::Problem| problem.in_item(id)))
+            .transpose()
+    }
+
     /// These attributes of an account's item.
     pub(super) async fn read_account(
         &self,
         id: AccountId,
         attributes: &[&str],
     ) -> Result<Option<Map>, StoreError> {
-        let names: HashMap<String, String> =
-            attributes.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect();
-        let projection = names.keys().cloned().collect::<Vec<_>>().join(",");
+        let (projection, names) = codec::projection(attributes);
         let answer = self
             .client
             .get_item()
@@ -179,7 +188,7 @@ impl Store {
     ) -> Result<Page<Account>, StoreError> {
         let mut start = match &page.cursor {
             Some(Cursor::Account { id, name }) => Some(index_position(*id, name)),
-            Some(Cursor::Event(_)) | None => None,
+            Some(Cursor::Event(_) | Cursor::Role(_)) | None => None,
         };
         let wanted = usize::try_from(page.limit).unwrap_or(0);
         let mut accounts = Vec::new();
@@ -329,7 +338,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut backoff = self.backoff();
         loop {
-            let account = self.get_account(id).await?;
+            let (account, fingerprint) =
+                self.find_account_with_fingerprint(id).await?.ok_or(StoreError::AccountNotFound(id))?;
             if version.is_some_and(|version| version != account.version) {
                 return Err(StoreError::Stale);
             }
@@ -337,7 +347,7 @@ impl Store {
             unchanged.require_equal(attribute::VERSION, n(account.version));
             let mut tombstone = Map::from([
                 (attribute::NAME.to_owned(), s(&account.name)),
-                (attribute::FINGERPRINT.to_owned(), codec::b(account.fingerprint.as_bytes())),
+                (attribute::FINGERPRINT.to_owned(), codec::b(fingerprint.as_bytes())),
             ]);
             let retirement = self.revocation(RetiredReason::AccountDeleted, origin);
             tombstone.extend(retirement.attributes());
@@ -404,7 +414,7 @@ fn change_expression(before: &Account, after: &Account) -> Expression {
 
 /// A new account's item. Its keys and verifiers are two maps apart, so that no
 /// index and no listing function ever carries a verifier.
-fn item(account: &Account, folded: &FoldedName) -> Map {
+fn item(account: &Account, folded: &FoldedName, fingerprint: Fingerprint) -> Map {
     let empty = || AttributeValue::M(HashMap::new());
     Map::from([
         (attribute::NAME.to_owned(), s(&account.name)),
@@ -418,7 +428,7 @@ fn item(account: &Account, folded: &FoldedName) -> Map {
         (attribute::CREATED_BY.to_owned(), codec::actor(&account.created_by)),
         (attribute::UPDATED_AT.to_owned(), seconds(account.updated_at)),
         (attribute::UPDATED_BY.to_owned(), codec::actor(&account.updated_by)),
-        (attribute::FINGERPRINT.to_owned(), codec::b(account.fingerprint.as_bytes())),
+        (attribute::FINGERPRINT.to_owned(), codec::b(fingerprint.as_bytes())),
         (attribute::KEYS.to_owned(), empty()),
         (attribute::VERIFIERS.to_owned(), empty()),
         (schema::INDEX_PK.to_owned(), s(schema::INDEX_ACCOUNTS)),

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::codec::{self, Map, Problem, Reader};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{ApiKey, KeySpec, RoleName, VerifierEntry};
-use crate::policy::{MAX_PERMISSIONS, Permission, Role};
+use crate::domain::{AccountId, ApiKey, KeyId, KeySpec, RoleName, VerifierEntry};
+use crate::policy::Reason;
 
 /// What the table says of a presented key's account.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub enum RetiredReason {
 }
 
 impl RetiredReason {
-    pub(super) const ALL: [Self; 3] = [Self::Revoked, Self::Expired, Self::AccountDeleted];
+    const ALL: [Self; 3] = [Self::Revoked, Self::Expired, Self::AccountDeleted];
 
     /// Its name in the table.
     pub(super) const fn name(self) -> &'static str {
@@ -50,6 +50,16 @@ impl RetiredReason {
             Self::Revoked => "revoked",
             Self::Expired => "expired",
             Self::AccountDeleted => "accountDeleted",
+        }
+    }
+}
+
+impl From<RetiredReason> for Reason {
+    fn from(retired: RetiredReason) -> Self {
+        match retired {
+            RetiredReason::Revoked => Self::Revoked,
+            RetiredReason::Expired => Self::Expired,
+            RetiredReason::AccountDeleted => Self::Retired,
         }
     }
 }
@@ -106,6 +116,31 @@ impl Store {
         record.map(|record| retired(&record).map_err(|problem| problem.in_item(key.id))).transpose()
     }
 
+    /// Why a key is no longer one of its account's, if its record says so. This
+    /// reads no verifier.
+    ///
+    /// # Errors
+    /// When the table cannot be reached, or the record is not well-formed.
+    pub async fn find_retired_reason(
+        &self,
+        account: AccountId,
+        key: KeyId,
+    ) -> Result<Option<RetiredReason>, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .set_key(Some(schema::retired_key(account, key)))
+            .consistent_read(true)
+            .projection_expression("#pk,#reason")
+            .expression_attribute_names("#pk", schema::PK)
+            .expression_attribute_names("#reason", attribute::REASON)
+            .send()
+            .await
+            .map_err(StoreError::from_sdk)?;
+        answer.item.map(|item| reason(&item).map_err(|problem| problem.in_item(key))).transpose()
+    }
+
     /// The record of a retired key or a deleted account.
     pub(super) async fn read_retired(&self, key: schema::Key) -> Result<Option<Map>, StoreError> {
         let answer = self
@@ -118,23 +153,6 @@ impl Store {
             .await
             .map_err(StoreError::from_sdk)?;
         Ok(answer.item)
-    }
-
-    /// The custom role of this name, read consistently.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or the role is not well-formed.
-    pub async fn find_role(&self, name: &RoleName) -> Result<Option<Role>, StoreError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .set_key(Some(schema::role_key(name)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(StoreError::from_sdk)?;
-        answer.item.map(|item| role(name, &item).map_err(|problem| problem.in_item(name))).transpose()
     }
 }
 
@@ -167,15 +185,15 @@ fn found(item: &Map, id: &str) -> Result<Found, Problem> {
 fn retired(record: &Map) -> Result<RetiredKey, Problem> {
     let reader = Reader(record);
     Ok(RetiredKey {
-        reason: reader.retired_reason()?,
+        reason: reason(record)?,
         credential: Credential { spec: reader.key_spec()?, verifier: reader.verifier()? },
     })
 }
 
-fn role(name: &RoleName, item: &Map) -> Result<Role, Problem> {
-    let permissions = Reader(item).get(attribute::PERMISSIONS, |value| {
-        let texts = value.as_l().ok().filter(|texts| texts.len() <= MAX_PERMISSIONS)?;
-        texts.iter().map(|text| Permission::parse(codec::text(text)?).ok()).collect()
-    })?;
-    Ok(Role { name: name.clone(), permissions })
+/// Why a key or an account was retired.
+pub(super) fn reason(record: &Map) -> Result<RetiredReason, Problem> {
+    Reader(record).get(attribute::REASON, |value| {
+        let name = codec::text(value)?;
+        RetiredReason::ALL.into_iter().find(|reason| reason.name() == name)
+    })
 }

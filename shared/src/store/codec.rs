@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
+use super::StoreError;
 use super::schema::attribute;
-use super::{RetiredReason, StoreError};
 use crate::domain::{
     Account, AccountId, AccountName, Actor, AllowedCidrs, Description, Fingerprint, KeyId, KeyName, KeySpec,
     LiveKey, Owner, PepperVersion, RoleName, Tags, Verifier, VerifierEntry,
@@ -101,6 +101,10 @@ impl<'a> Reader<'a> {
         Ok(Actor { id: actor.text(attribute::ID)?.to_owned(), name: actor.text(attribute::NAME)?.to_owned() })
     }
 
+    pub(super) fn version(self) -> Result<u64, Problem> {
+        self.get(attribute::VERSION, |value| value.as_n().ok()?.parse().ok())
+    }
+
     pub(super) fn fingerprint(self) -> Result<Fingerprint, Problem> {
         self.get(attribute::FINGERPRINT, |value| Fingerprint::from_bytes(value.as_b().ok()?.as_ref()))
     }
@@ -116,14 +120,6 @@ impl<'a> Reader<'a> {
                     AllowedCidrs::parse(&texts).ok()
                 })?
                 .unwrap_or_default(),
-        })
-    }
-
-    /// Why a key or an account was retired.
-    pub(super) fn retired_reason(self) -> Result<RetiredReason, Problem> {
-        self.get(attribute::REASON, |value| {
-            let name = text(value)?;
-            RetiredReason::ALL.into_iter().find(|reason| reason.name() == name)
         })
     }
 
@@ -147,7 +143,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn keys(self) -> Result<Vec<LiveKey>, Problem> {
+    /// An account's keys, oldest first.
+    pub(super) fn keys(self) -> Result<Vec<LiveKey>, Problem> {
         let entries = self.map(attribute::KEYS)?;
         let mut keys = entries
             .0
@@ -192,12 +189,11 @@ impl<'a> Reader<'a> {
                 let tags = tags.iter().map(|(key, value)| Some((key.as_str(), text(value)?)));
                 Tags::parse(tags.collect::<Option<Vec<_>>>()?).ok()
             })?,
-            version: self.get(attribute::VERSION, |value| value.as_n().ok()?.parse().ok())?,
+            version: self.version()?,
             created_at: self.seconds(attribute::CREATED_AT)?,
             created_by: self.actor(attribute::CREATED_BY)?,
             updated_at: self.seconds(attribute::UPDATED_AT)?,
             updated_by: self.actor(attribute::UPDATED_BY)?,
-            fingerprint: self.fingerprint()?,
             keys: self.keys()?,
         })
     }
@@ -271,4 +267,12 @@ pub(super) fn verifier(entry: &VerifierEntry) -> Map {
         (attribute::VERIFIER.to_owned(), b(entry.verifier.as_bytes())),
         (attribute::PEPPER.to_owned(), s(entry.pepper.as_str())),
     ])
+}
+
+/// A projection expression of these attributes, with its names.
+pub(super) fn projection(attributes: &[&str]) -> (String, HashMap<String, String>) {
+    let names: HashMap<String, String> =
+        attributes.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect();
+    let expression = names.keys().cloned().collect::<Vec<_>>().join(",");
+    (expression, names)
 }

@@ -100,6 +100,25 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
     }
 
+    /// An action that puts `item` in place of the one that is there, if the
+    /// conditions hold.
+    pub(super) fn replace(
+        &self,
+        key: Key,
+        item: Map,
+        expression: Expression,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let mut item = item;
+        item.extend(key);
+        let put = Put::builder()
+            .table_name(&*self.table)
+            .set_item(Some(item))
+            .condition_expression(expression.conditions.join(" AND "))
+            .set_expression_attribute_names(Some(expression.names))
+            .set_expression_attribute_values(Some(expression.values));
+        Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+    }
+
     /// An action that checks that there is no item.
     pub(super) fn check_absent(&self, key: Key) -> Result<TransactWriteItem, StoreError> {
         self.check(key, "attribute_not_exists(#pk)")

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
+use super::RoleUsers;
 use crate::domain::{AccountId, EntropyError, KeyId, RoleName};
 use crate::telemetry;
 
@@ -11,14 +12,14 @@ pub enum StoreError {
     /// There is no such account.
     #[error("there is no service account {0}")]
     AccountNotFound(AccountId),
-    /// The account has no such key, and had none.
+    /// The account has no such key, nor a record of one.
     #[error("service account {0} has no key {1}")]
     KeyNotFound(AccountId, KeyId),
     /// Another account has the name.
     #[error("the name is taken")]
     NameTaken,
-    /// The account is not of the version that the caller saw.
-    #[error("the service account has changed")]
+    /// The account or role is not of the version that the caller saw.
+    #[error("it has changed")]
     Stale,
     /// The account is disabled.
     #[error("the service account is disabled")]
@@ -29,6 +30,12 @@ pub enum StoreError {
     /// There is no such role.
     #[error("there is no role {0}")]
     UnknownRole(RoleName),
+    /// There is no such custom role.
+    #[error("there is no role {0}")]
+    RoleNotFound(RoleName),
+    /// Accounts or live keys have the role.
+    #[error("role {0} is in use")]
+    RoleInUse(RoleName, RoleUsers),
     /// This very request has issued this key before.
     #[error("this request has issued key {0} before")]
     AlreadyIssued(KeyId),

@@ -6,26 +6,36 @@ use super::codec::{self, Map, Problem, Reader, n, s};
 use super::list::{Cursor, Page, PageRequest};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{Account, AccountId, AccountName, Event, EventId, EventType, FieldChange, KeyId, Origin};
+use crate::domain::{
+    Account, AccountId, Event, EventId, EventType, FieldChange, KeyId, Origin, RoleName, Subject,
+};
 
 /// What an event tells beside who, when and in which request.
-pub(super) struct Happened<'a> {
+pub(super) struct Happened {
     pub(super) event_type: EventType,
-    pub(super) account: AccountId,
-    pub(super) account_name: &'a AccountName,
-    pub(super) key: Option<KeyId>,
+    pub(super) subject: Subject,
     pub(super) changes: Vec<FieldChange>,
 }
 
-impl<'a> Happened<'a> {
+impl Happened {
     /// Something happened to `account` as a whole.
-    pub(super) fn to(event_type: EventType, account: &'a Account) -> Self {
-        Self { event_type, account: account.id, account_name: &account.name, key: None, changes: Vec::new() }
+    pub(super) fn to(event_type: EventType, account: &Account) -> Self {
+        Self::to_part(event_type, account, None)
     }
 
     /// Something happened to a key of `account`.
-    pub(super) fn to_key(event_type: EventType, account: &'a Account, key: KeyId) -> Self {
-        Self { key: Some(key), ..Self::to(event_type, account) }
+    pub(super) fn to_key(event_type: EventType, account: &Account, key: KeyId) -> Self {
+        Self::to_part(event_type, account, Some(key))
+    }
+
+    fn to_part(event_type: EventType, account: &Account, key: Option<KeyId>) -> Self {
+        let subject = Subject::Account { id: account.id, name: account.name.to_string(), key };
+        Self { event_type, subject, changes: Vec::new() }
+    }
+
+    /// Something happened to the custom role `name`.
+    pub(super) fn to_role(event_type: EventType, name: &RoleName, changes: Vec<FieldChange>) -> Self {
+        Self { event_type, subject: Subject::Role(name.clone()), changes }
     }
 }
 
@@ -34,7 +44,7 @@ impl Store {
     /// change that it tells of.
     pub(super) fn record(
         &self,
-        happened: Happened<'_>,
+        happened: Happened,
         origin: &Origin,
     ) -> Result<TransactWriteItem, StoreError> {
         let at = self.clock.now();
@@ -44,13 +54,13 @@ impl Store {
             (attribute::TYPE.to_owned(), s(happened.event_type.name())),
             (attribute::AT.to_owned(), n(at.as_millisecond())),
             (attribute::ACTOR.to_owned(), codec::actor(&origin.actor)),
-            (attribute::ACCOUNT_NAME.to_owned(), s(happened.account_name)),
             (attribute::REQUEST_ID.to_owned(), s(&origin.request_id)),
             (schema::INDEX_PK.to_owned(), s(format!("{}{month}", schema::partition::EVENTS))),
             (schema::INDEX_SK.to_owned(), s(id)),
         ]);
-        if let Some(key) = happened.key {
-            item.insert(attribute::KEY.to_owned(), s(key));
+        if let Subject::Account { name, key, .. } = &happened.subject {
+            item.insert(attribute::ACCOUNT_NAME.to_owned(), s(name));
+            item.extend(key.map(|key| (attribute::KEY.to_owned(), s(key))));
         }
         if !happened.changes.is_empty() {
             let changes = happened.changes.iter().map(|change| {
@@ -62,7 +72,7 @@ impl Store {
             });
             item.insert(attribute::CHANGES.to_owned(), AttributeValue::L(changes.collect()));
         }
-        self.put_new(schema::event_key(happened.account, id), item)
+        self.put_new(schema::event_key(&happened.subject, id), item)
     }
 
     /// An account's events, the newest first. A deleted account's too.
@@ -75,8 +85,8 @@ impl Store {
         page: &PageRequest,
     ) -> Result<Page<Event>, StoreError> {
         let start = match &page.cursor {
-            Some(Cursor::Event(event)) => Some(schema::event_key(account, *event)),
-            Some(Cursor::Account { .. }) | None => None,
+            Some(Cursor::Event(event)) => Some(schema::account_event_key(account, *event)),
+            Some(Cursor::Account { .. } | Cursor::Role(_)) | None => None,
         };
         let answer = self
             .client
@@ -106,11 +116,7 @@ fn event(item: &Map) -> Result<Event, StoreError> {
             event_type: reader.get(attribute::TYPE, |value| EventType::parse(codec::text(value)?))?,
             at: reader.milliseconds(attribute::AT)?,
             actor: reader.actor(attribute::ACTOR)?,
-            account: reader.parse(schema::PK, |pk| {
-                pk.strip_prefix(schema::partition::EVENTS).unwrap_or_default().parse::<AccountId>()
-            })?,
-            account_name: reader.text(attribute::ACCOUNT_NAME)?.to_owned(),
-            key: reader.get_optional(attribute::KEY, |value| codec::text(value)?.parse::<KeyId>().ok())?,
+            subject: subject(reader)?,
             changes: reader
                 .get_optional(attribute::CHANGES, |value| {
                     let changes = value.as_l().ok()?.iter();
@@ -121,6 +127,21 @@ fn event(item: &Map) -> Result<Event, StoreError> {
         })
     };
     read().map_err(|problem| problem.in_item("an event"))
+}
+
+/// What an event is about, by its partition.
+fn subject(reader: Reader<'_>) -> Result<Subject, Problem> {
+    if reader.text(schema::PK)?.starts_with(schema::partition::ROLE_EVENTS) {
+        let name = |pk: &str| pk.strip_prefix(schema::partition::ROLE_EVENTS).unwrap_or_default().parse();
+        return reader.parse(schema::PK, name).map(Subject::Role);
+    }
+    Ok(Subject::Account {
+        id: reader.parse(schema::PK, |pk| {
+            pk.strip_prefix(schema::partition::EVENTS).unwrap_or_default().parse::<AccountId>()
+        })?,
+        name: reader.text(attribute::ACCOUNT_NAME)?.to_owned(),
+        key: reader.get_optional(attribute::KEY, |value| codec::text(value)?.parse::<KeyId>().ok())?,
+    })
 }
 
 fn field_change(reader: Reader<'_>) -> Result<FieldChange, Problem> {

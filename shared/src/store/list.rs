@@ -66,6 +66,8 @@ pub enum Cursor {
     },
     /// At this event.
     Event(EventId),
+    /// At this role.
+    Role(RoleName),
 }
 
 /// Text that is no cursor of this list.
@@ -81,6 +83,7 @@ impl Cursor {
         let text = match self {
             Self::Account { id, name } => format!("a{}{}", id.bare(), name.as_str()),
             Self::Event(id) => format!("e{id}"),
+            Self::Role(name) => format!("r{name}"),
         };
         URL_SAFE_NO_PAD.encode(text)
     }
@@ -93,8 +96,10 @@ impl Cursor {
     /// the list.)
     pub fn decode_account(text: &str, prefix: Option<&FoldedName>) -> Result<Self, InvalidCursor> {
         let text = decode(text)?;
-        let (id, name) =
-            text.strip_prefix('a').and_then(|rest| rest.split_at_checked(16)).ok_or(InvalidCursor)?;
+        let (id, name) = text
+            .strip_prefix('a')
+            .and_then(|rest| rest.split_at_checked(AccountId::BARE_LENGTH))
+            .ok_or(InvalidCursor)?;
         let id = AccountId::from_bare(id).map_err(|_| InvalidCursor)?;
         let name = FoldedName::of(name);
         let is_of_list = prefix.is_none_or(|prefix| name.as_str().starts_with(prefix.as_str()));
@@ -112,6 +117,16 @@ impl Cursor {
         let text = decode(text)?;
         let id = text.strip_prefix('e').ok_or(InvalidCursor)?;
         id.parse().map(Self::Event).map_err(|_| InvalidCursor)
+    }
+
+    /// Reads a cursor of the list of roles.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn decode_role(text: &str) -> Result<Self, InvalidCursor> {
+        let text = decode(text)?;
+        let name = text.strip_prefix('r').ok_or(InvalidCursor)?;
+        RoleName::parse(name).map(Self::Role).map_err(|_| InvalidCursor)
     }
 }
 

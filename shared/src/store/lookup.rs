@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::authorization::RetiredReason;
+use super::authorization::{self, RetiredReason};
 use super::codec::{Map, Problem, Reader};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
@@ -67,7 +67,7 @@ fn on_record(account: Option<Account>, id: KeyId, record: &Map) -> Result<KnownK
         key: has(attribute::NAME).then(|| reader.live_key(id)).transpose()?,
         verifier: has(attribute::VERIFIER).then(|| reader.verifier()).transpose()?,
         end: Some(End {
-            reason: reader.retired_reason()?,
+            reason: authorization::reason(record)?,
             at: reader.seconds(attribute::RETIRED_AT)?,
             by: has(attribute::RETIRED_BY).then(|| reader.actor(attribute::RETIRED_BY)).transpose()?,
         }),

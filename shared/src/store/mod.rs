@@ -15,6 +15,7 @@ mod events;
 mod keys;
 mod list;
 mod lookup;
+mod roles;
 pub mod schema;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use error::StoreError;
 pub use keys::{NewKey, RevokedKeys};
 pub use list::{AccountFilter, Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, Page, PageRequest};
 pub use lookup::{End, KnownKey};
+pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, RoleUser, RoleUsers, Roles};
 
 /// The table. Cheap to clone.
 #[derive(Clone)]

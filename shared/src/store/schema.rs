@@ -6,13 +6,13 @@ use std::fmt::Display;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::domain::{AccountId, EventId, FoldedName, KeyId, RoleName};
+use crate::domain::{AccountId, EventId, FoldedName, KeyId, RoleName, Subject};
 
 /// The partition key.
 pub const PK: &str = "pk";
 /// The sort key.
 pub const SK: &str = "sk";
-/// The index for people: accounts by name, events by month and time.
+/// The index for people: accounts and roles by name, events by month and time.
 pub const INDEX: &str = "gsi1";
 /// The index's partition key.
 pub const INDEX_PK: &str = "gsi1pk";
@@ -23,6 +23,8 @@ pub const TTL: &str = "ttl";
 
 /// The index's partition of all accounts.
 pub(super) const INDEX_ACCOUNTS: &str = "ACCOUNTS";
+/// The index's partition of all custom roles.
+pub(super) const INDEX_ROLES: &str = "ROLES";
 
 /// Days for which a retired key's record is kept.
 pub(super) const RETIRED_KEPT_DAYS: i64 = 400;
@@ -38,6 +40,8 @@ pub mod partition {
     pub const ACCOUNT: &str = "ACCOUNT#";
     /// An account's audit events.
     pub const EVENTS: &str = "EVENTS#";
+    /// A custom role's audit events. No account's id begins so: none has a `#`.
+    pub const ROLE_EVENTS: &str = "EVENTS#ROLE#";
     /// An account's revoked and expired keys, and the account itself once it is
     /// deleted.
     pub const RETIRED: &str = "RETIRED#";
@@ -68,7 +72,15 @@ pub(super) fn warm_key() -> Key {
 }
 
 /// An audit event.
-pub(super) fn event_key(account: AccountId, event: EventId) -> Key {
+pub(super) fn event_key(subject: &Subject, event: EventId) -> Key {
+    match subject {
+        Subject::Account { id, .. } => account_event_key(*id, event),
+        Subject::Role(name) => key(partition::ROLE_EVENTS, name, event),
+    }
+}
+
+/// An account's audit event.
+pub(super) fn account_event_key(account: AccountId, event: EventId) -> Key {
     key(partition::EVENTS, account, event)
 }
 
@@ -149,11 +161,11 @@ pub const INDEX_PROJECTION: &[&str] = &[
     attribute::CREATED_BY,
     attribute::DESCRIPTION,
     attribute::ENABLED,
-    attribute::FINGERPRINT,
     attribute::KEY,
     attribute::KEYS,
     attribute::NAME,
     attribute::OWNER,
+    attribute::PERMISSIONS,
     attribute::REQUEST_ID,
     attribute::ROLE,
     attribute::TAGS,

@@ -1,5 +1,7 @@
-//! Why a decision came out as it did: exactly one reason a decision, in the
-//! log alone.
+//! Why a decision came out as it did: exactly one reason a decision. A client
+//! is told none, but for an admin who asks for an explanation: the log has it.
+
+use super::Refusal;
 
 /// The reason of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,19 +38,6 @@ pub enum Reason {
     Outage,
 }
 
-/// What the client is told of a reason: no more than this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Face {
-    /// It may pass.
-    Allowed,
-    /// The credential is not good. All of these look the same.
-    Unauthorized,
-    /// The credential may be good and does not suffice.
-    Forbidden,
-    /// Ask again later.
-    Failed,
-}
-
 impl Reason {
     /// Its name in the log.
     #[must_use]
@@ -71,22 +60,13 @@ impl Reason {
             Self::Outage => "outage",
         }
     }
+}
 
-    /// What the client is told.
-    pub(crate) const fn face(self) -> Face {
-        match self {
-            Self::Allowed => Face::Allowed,
-            Self::Missing
-            | Self::Malformed
-            | Self::ForeignEnvironment
-            | Self::Unknown
-            | Self::Revoked
-            | Self::Retired
-            | Self::Expired
-            | Self::Disabled
-            | Self::WrongSecret => Face::Unauthorized,
-            Self::Role | Self::Network | Self::AmbiguousPath | Self::Reserved => Face::Forbidden,
-            Self::Outage => Face::Failed,
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Reserved => Self::Reserved,
+            Refusal::Role => Self::Role,
         }
     }
 }

@@ -1,0 +1,353 @@
+//! `POST /iam/v1/roles/explain`: what the authorizer would decide, and why,
+//! through the code that it decides by. No secret is needed and no verifier read.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use shared::domain::{Account, AccountId, KeyId, LiveKey, RoleName};
+use shared::http::{Failure, Fields, Problem, Reply, Request};
+use shared::policy::{Grant, Method, Permission, Reason, Refusal, Role, Source, Target, check_use, decide};
+use shared::store::StoreError;
+use utoipa::ToSchema;
+
+use crate::ManageRoles;
+
+/// A request that nobody makes: by whom, and what for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ExplainRequest {
+    /// By a key of this account: whether the account is enabled counts.
+    #[schema(required = false, value_type = String, example = "sa_4hQ0bTnYwLzR8sVc")]
+    service_account_id: Option<String>,
+    /// By this key of the account: its own role, its expiry and, with
+    /// `sourceAddress`, its networks count.
+    #[schema(required = false, value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
+    key_id: Option<String>,
+    /// By anybody of this role. In place of an account.
+    #[schema(required = false, value_type = String, max_length = 64)]
+    role: Option<String>,
+    /// The method.
+    #[schema(example = "GET")]
+    method: String,
+    /// The path as the client sends it, without stage and query.
+    #[schema(example = "/organizations/42")]
+    path: String,
+    /// The key is used from this address. If not said, from one that it may be
+    /// used from. (A TOKEN authorizer is told no address, and refuses a key with
+    /// networks always.)
+    #[schema(required = false, value_type = String, example = "203.0.113.7")]
+    source_address: Option<String>,
+}
+
+/// A role's part in a decision.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplainedRole {
+    /// Whose: `serviceAccount`, `key`, or `role` where the role itself was asked
+    /// about.
+    of: &'static str,
+    /// Its name.
+    role: String,
+    /// Whether there is such a role. A missing one permits nothing.
+    exists: bool,
+    /// The first of its permissions that covers the request, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    permission: Option<String>,
+}
+
+/// What would be decided.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Whether the request would pass.
+    allowed: bool,
+    /// Why, in the word that the authorizer's log has for it.
+    #[schema(example = "allowed")]
+    reason: &'static str,
+    /// The same as a sentence.
+    detail: String,
+    /// The permission that decided, if it was allowed by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    permission: Option<String>,
+    /// The permission of the key's own role that decided too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    key_permission: Option<String>,
+    /// Each role that has a part in it: all of them must permit. None where the
+    /// decision is made before any role is asked.
+    roles: Vec<ExplainedRole>,
+    /// The networks that the key may be used from, if it is not from anywhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    allowed_cidrs: Vec<String>,
+}
+
+/// Whom a request is by.
+enum Principal {
+    Role(RoleName),
+    Account(AccountId, Option<KeyId>),
+}
+
+/// What was made of a request.
+struct Question<'a> {
+    principal: Principal,
+    method: &'a str,
+    path: &'a str,
+    source: Source,
+}
+
+/// Explain a decision
+///
+/// Would a request with this method and path pass, made with this key, with a
+/// key of this account, or by anybody of this role? The authorizer's own code
+/// says so. It changes nothing, needs no secret, and is not counted as a use of
+/// the key.
+///
+/// # Errors
+/// As its responses say.
+#[utoipa::path(
+    post,
+    path = "/iam/v1/roles/explain",
+    operation_id = "explain",
+    tag = "Roles",
+    request_body = ExplainRequest,
+    responses(
+        (status = 200, description = "What would be decided", body = Explanation),
+        (status = 400, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem),
+        (status = 422, description = "Some fields are not acceptable, or name what is not there", body = Problem),
+    )
+)]
+pub async fn explain(function: &ManageRoles, request: &Request) -> Result<Reply, Failure> {
+    let body: ExplainRequest = request.json()?;
+    let question = question(&body)?;
+    let asked = find(function, &question.principal).await?;
+    // The steps of the authorizer, in its order. What it does between the first
+    // and the second is to find the secret right.
+    let explanation = match (Target::parse(question.method, question.path, &function.base_paths), &asked) {
+        (Err(_), _) => refused(Reason::AmbiguousPath),
+        (Ok(_), Asked::Retired(reason)) => refused(*reason),
+        (Ok(target), Asked::Role(role)) => decided(&target, role, None),
+        (Ok(target), Asked::Account(holder)) => {
+            of_account(function, &target, holder, question.source).await?
+        }
+    };
+    Ok(Reply::ok(&Explanation { allowed_cidrs: asked.networks(), ..explanation }))
+}
+
+fn question(body: &ExplainRequest) -> Result<Question<'_>, Failure> {
+    let mut fields = Fields::default();
+    let account = body.service_account_id.as_deref();
+    let account = account.and_then(|id| fields.check("/serviceAccountId", id.parse::<AccountId>()));
+    let key = body.key_id.as_deref().and_then(|id| fields.check("/keyId", id.parse::<KeyId>()));
+    let role = body.role.as_deref().and_then(|name| fields.check("/role", RoleName::parse(name)));
+    match (&body.service_account_id, &body.role) {
+        (None, None) => fields.refuse("/serviceAccountId", "must name an account, or `role` a role"),
+        (Some(_), Some(_)) => fields.refuse("/role", "must not stand beside `serviceAccountId`"),
+        (Some(_), None) | (None, Some(_)) => {}
+    }
+    if body.key_id.is_some() && body.service_account_id.is_none() {
+        fields.refuse("/keyId", "must stand beside the `serviceAccountId` of its account");
+    }
+    if body.source_address.is_some() && body.key_id.is_none() {
+        fields.refuse("/sourceAddress", "must stand beside a `keyId`: only keys have networks");
+    }
+    let source = body.source_address.as_deref().map(|text| {
+        let address = text.parse::<IpAddr>().map_err(|_| "must be an IPv4 or IPv6 address");
+        fields.check("/sourceAddress", address)
+    });
+    if Method::parse(&body.method).is_none() {
+        let names = Method::ALL.map(Method::name).join(", ");
+        fields.refuse("/method", format!("must be one of {names}, in capitals"));
+    }
+    if !body.path.starts_with('/') {
+        fields.refuse("/path", "must begin with `/`");
+    } else if body.path.contains(['?', '#']) {
+        fields.refuse("/path", "must be a path alone, without `?` or `#` and what follows");
+    }
+    let principal = match (account, role) {
+        (Some(account), None) => Some(Principal::Account(account, key)),
+        (None, Some(role)) => Some(Principal::Role(role)),
+        (Some(_), Some(_)) | (None, None) => None,
+    };
+    let question = principal.map(|principal| Question {
+        principal,
+        method: &body.method,
+        path: &body.path,
+        source: source.flatten().map_or(Source::Permitted, Source::Address),
+    });
+    fields.finish(question)
+}
+
+/// What a question is about, as the table has it.
+enum Asked {
+    Role(Named),
+    Account(Box<Holder>),
+    /// A key that is no longer its account's, for this reason.
+    Retired(Reason),
+}
+
+/// An account, and the key of it that was asked about.
+struct Holder {
+    account: Account,
+    key: Option<LiveKey>,
+}
+
+/// A role that somebody has, and whether it is there.
+struct Named {
+    of: &'static str,
+    role: Arc<Role>,
+    exists: bool,
+}
+
+impl Asked {
+    /// The networks of the key.
+    fn networks(&self) -> Vec<String> {
+        match self {
+            Self::Account(holder) => holder.key.iter().flat_map(|key| key.spec.cidrs.iter()).collect(),
+            Self::Role(_) | Self::Retired(_) => Vec::new(),
+        }
+    }
+}
+
+async fn find(function: &ManageRoles, principal: &Principal) -> Result<Asked, Failure> {
+    let (id, key) = match principal {
+        Principal::Role(name) => {
+            let named = named(function, "role", name).await?;
+            let missing = || StoreError::UnknownRole(name.clone()).into();
+            return if named.exists { Ok(Asked::Role(named)) } else { Err(missing()) };
+        }
+        Principal::Account(id, key) => (*id, *key),
+    };
+    let account = function.store.find_account(id).await?;
+    let unknown = || Failure::invalid_field("/serviceAccountId", StoreError::AccountNotFound(id));
+    let Some(key) = key else {
+        return Ok(Asked::Account(Box::new(Holder { account: account.ok_or_else(unknown)?, key: None })));
+    };
+    let live = account.as_ref().and_then(|account| account.keys.iter().find(|live| live.id == key)).cloned();
+    match (account, live) {
+        (Some(account), Some(live)) => Ok(Asked::Account(Box::new(Holder { account, key: Some(live) }))),
+        (account, _) => match (function.store.find_retired_reason(id, key).await?, account) {
+            (Some(retired), _) => Ok(Asked::Retired(retired.into())),
+            (None, None) => Err(unknown()),
+            (None, Some(_)) => Err(Failure::invalid_field("/keyId", StoreError::KeyNotFound(id, key))),
+        },
+    }
+}
+
+async fn named(function: &ManageRoles, of: &'static str, name: &RoleName) -> Result<Named, Failure> {
+    let role = function.roles.find(name).await?;
+    let exists = role.is_some();
+    Ok(Named { of, role: role.unwrap_or_else(|| Arc::new(Role::empty(name.clone()))), exists })
+}
+
+async fn of_account(
+    function: &ManageRoles,
+    target: &Target<'_>,
+    Holder { account, key }: &Holder,
+    source: Source,
+) -> Result<Explanation, Failure> {
+    let usable = match key {
+        Some(key) => check_use(&key.spec, account.enabled, function.clock.now(), source),
+        None if account.enabled => Ok(()),
+        None => Err(Reason::Disabled),
+    };
+    if let Err(reason) = usable {
+        return Ok(refused(reason));
+    }
+    let role = named(function, "serviceAccount", &account.role).await?;
+    let key_role = match key.as_ref().and_then(|key| key.spec.role.as_ref()) {
+        Some(name) => Some(named(function, "key", name).await?),
+        None => None,
+    };
+    Ok(decided(target, &role, key_role.as_ref()))
+}
+
+/// The decision, by the roles that have a part in it.
+fn decided(target: &Target<'_>, role: &Named, key_role: Option<&Named>) -> Explanation {
+    let grant = Grant::Key { role: &role.role, key_role: key_role.map(|key_role| &*key_role.role) };
+    let roles = [Some(role), key_role].into_iter().flatten();
+    match decide(grant, target) {
+        Ok(allowed) => {
+            let text = |permission: Option<&Permission>| permission.map(ToString::to_string);
+            let (permission, key_permission) = (text(allowed.permission()), text(allowed.key_permission()));
+            let detail = match (&permission, &key_permission, key_role) {
+                (Some(one), Some(other), Some(key_role)) => format!(
+                    "`{one}` of the account's role {} permits it, and so does `{other}` of the key's role {}.",
+                    role.role.name, key_role.role.name
+                ),
+                (Some(one), ..) => format!("`{one}` of role {} permits it.", role.role.name),
+                (None, ..) => "Every key may ask who it is.".to_owned(),
+            };
+            Explanation {
+                permission,
+                key_permission,
+                roles: shown(roles, target),
+                ..told(Reason::Allowed, detail)
+            }
+        }
+        Err(Refusal::Role) => {
+            let lacking = roles.clone().filter(|named| named.role.permission_for(target).is_none());
+            let sentences: Vec<String> = lacking
+                .map(|named| {
+                    if named.exists {
+                        format!("No permission of role {} covers it.", named.role.name)
+                    } else {
+                        format!("There is no role {}, so it permits nothing.", named.role.name)
+                    }
+                })
+                .collect();
+            Explanation { roles: shown(roles, target), ..told(Reason::Role, sentences.join(" ")) }
+        }
+        Err(Refusal::Reserved) => refused(Reason::Reserved),
+    }
+}
+
+fn shown<'a>(roles: impl Iterator<Item = &'a Named>, target: &Target<'_>) -> Vec<ExplainedRole> {
+    let show = |named: &Named| ExplainedRole {
+        of: named.of,
+        role: named.role.name.to_string(),
+        exists: named.exists,
+        permission: named.role.permission_for(target).map(ToString::to_string),
+    };
+    roles.map(show).collect()
+}
+
+/// A refusal before any role was asked.
+fn refused(reason: Reason) -> Explanation {
+    let detail = match reason {
+        Reason::Revoked => "The key was revoked.",
+        Reason::Retired => "The key's service account was deleted.",
+        Reason::Expired => "The key has expired.",
+        Reason::Disabled => "The service account is disabled.",
+        Reason::Network => "The key may not be used from this address.",
+        Reason::AmbiguousPath => {
+            "The path could mean something else to the backend than it does here: it has an escape that hides \
+             something, a dot segment, an empty segment or a special character."
+        }
+        Reason::Reserved => "/iam is for admin users. No role opens it, but for `GET /iam/v1/whoami`.",
+        Reason::Allowed
+        | Reason::Missing
+        | Reason::Malformed
+        | Reason::ForeignEnvironment
+        | Reason::Unknown
+        | Reason::WrongSecret
+        | Reason::Role
+        | Reason::Outage => "It would be refused.",
+    };
+    told(reason, detail.to_owned())
+}
+
+fn told(reason: Reason, detail: String) -> Explanation {
+    Explanation {
+        allowed: reason == Reason::Allowed,
+        reason: reason.name(),
+        detail,
+        permission: None,
+        key_permission: None,
+        roles: Vec::new(),
+        allowed_cidrs: Vec::new(),
+    }
+}

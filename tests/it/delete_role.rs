@@ -1,0 +1,166 @@
+//! `DELETE /iam/v1/roles/{name}`
+
+use insta::assert_json_snapshot;
+use serde_json::json;
+use tests::{Action, Harness, RequestBuilder};
+
+use crate::support::faults::stale_index;
+
+const PATH: &str = "/iam/v1/roles/Auditor";
+
+fn delete(harness: &Harness) -> RequestBuilder<'_> {
+    harness.request("DELETE", PATH).admin()
+}
+
+#[tokio::test]
+async fn a_deleted_role_is_gone_204() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports", "GET /teams"]).await;
+    assert_json_snapshot!(delete(&harness).send().await.snapshot());
+    harness.refuse(harness.request("GET", PATH).admin(), 404, "role_not_found").await;
+    harness.refuse(delete(&harness), 404, "role_not_found").await;
+    assert_eq!(harness.get("/iam/v1/roles").await.json()["items"].as_array().unwrap().len(), 3);
+    let create = harness.request("POST", "/iam/v1/service-accounts").admin();
+    let create = create.json(&json!({ "name": "Batch", "role": "Auditor" }));
+    harness.refuse(create, 422, "invalid_fields").await;
+}
+
+#[tokio::test]
+async fn makes_one_event_that_tells_what_went() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports", "GET /teams"]).await;
+    harness.clock.advance_seconds(1);
+    let reply = delete(&harness).send().await.expect(204);
+    let [_, event] = <[_; 2]>::try_from(harness.table.items("EVENTS#ROLE#").await).unwrap();
+    assert_eq!(event["type"].as_s().unwrap(), "role.deleted");
+    assert_eq!(event["requestId"].as_s().unwrap(), reply.request_id());
+    assert_eq!(event["actor"].as_m().unwrap()["name"].as_s().unwrap(), "admin@keyward.local");
+    let changes = event["changes"].as_l().unwrap().iter();
+    let gone: Vec<_> =
+        changes.map(|change| change.as_m().unwrap()["from"].as_s().unwrap().as_str()).collect();
+    assert_eq!(gone, ["GET /reports", "GET /teams"]);
+}
+
+#[tokio::test]
+async fn refuses_while_an_account_or_a_live_key_has_it_and_names_them_409() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    harness.put_role("Other", &["GET /reports"]).await;
+    let other = harness.create_account("Other", "Other").await;
+    harness.issue_key_with(&other, &json!({ "name": "k", "role": "Other" })).await;
+    let account = harness.create_account("Batch", "Auditor").await;
+    harness.issue_key(&account).await;
+    let holder = harness.create_account("Holder", "ServiceAccountReader").await;
+    let narrow = json!({ "name": "k", "role": "Auditor", "expiresInDays": 1 });
+    let key = harness.issue_key_with(&holder, &narrow).await;
+    assert_json_snapshot!(harness.refuse(delete(&harness), 409, "role_in_use").await.snapshot());
+
+    // A disabled account has it too.
+    let patch = |body| harness.request("PATCH", &account.path()).admin().json(&body).send();
+    let _ = patch(json!({ "enabled": false })).await.expect(200);
+    harness.refuse(delete(&harness), 409, "role_in_use").await;
+    let _ = patch(json!({ "role": "Other" })).await.expect(200);
+    let used_by = harness.refuse(delete(&harness), 409, "role_in_use").await.json()["usedBy"].clone();
+    let expected = json!([
+        { "serviceAccountId": holder.id, "serviceAccountName": "Holder", "keyId": key.id },
+    ]);
+    assert_eq!(used_by, expected);
+    // An expired key, and a revoked one, no longer use it.
+    harness.clock.advance_days(1);
+    let _ = delete(&harness).send().await.expect(204);
+}
+
+#[tokio::test]
+async fn names_twenty_and_counts_all_409() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let narrow = json!({ "name": "k", "role": "Auditor" });
+    for number in 0..8 {
+        let account = harness.create_account(&format!("batch {number}"), "Auditor").await;
+        harness.issue_key_with(&account, &narrow).await;
+        harness.issue_key_with(&account, &narrow).await;
+    }
+    let refused = harness.refuse(delete(&harness), 409, "role_in_use").await.json();
+    let named = refused["usedBy"].as_array().unwrap();
+    assert_eq!((named.len(), &named[18]["serviceAccountName"]), (20, &json!("batch 6")));
+    assert!(refused["detail"].as_str().unwrap().starts_with("24 service accounts and keys"), "{refused}");
+}
+
+#[tokio::test]
+async fn looks_at_every_page_of_accounts_409() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    for number in 0..3 {
+        harness.create_account(&format!("batch {number}"), "ServiceAccountReader").await;
+    }
+    harness.create_account("the last", "Auditor").await;
+    // A page ends at 1 MB, which is more accounts than a test wants to make: so
+    // the wire cuts the first one, as DynamoDB would.
+    let first = harness.table.items("ACCOUNT#").await.remove(0);
+    let text = |name: &str| json!({ "S": first[name].as_s().unwrap() });
+    let key = json!({
+        "pk": text("pk"), "sk": text("sk"), "gsi1pk": text("gsi1pk"), "gsi1sk": { "S": "batch 0" },
+    });
+    let empty = json!({ "Items": [], "Count": 0, "ScannedCount": 1, "LastEvaluatedKey": key });
+    harness.wire.disturb(move |call| {
+        let is_first = call.operation == "Query" && call.body["ExclusiveStartKey"].is_null();
+        if is_first { Action::Replace(empty.to_string()) } else { Action::Pass }
+    });
+    harness.refuse(delete(&harness), 409, "role_in_use").await;
+}
+
+#[tokio::test]
+async fn a_role_deleted_behind_the_index_denies() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /organizations/{id}"]).await;
+    let account = harness.create_account("Batch", "Auditor").await;
+    let key = harness.issue_key(&account).await;
+    let wide = harness.create_account("Wide", "ServiceAccountAdmin").await;
+    let narrow = harness.issue_key_with(&wide, &json!({ "name": "k", "role": "Auditor" })).await;
+    for secret in [&key.secret, &narrow.secret] {
+        assert_eq!(harness.check(secret).await, 200);
+    }
+    harness.wire.disturb(stale_index);
+    let _ = delete(&harness).send().await.expect(204);
+    harness.wire.calm();
+    for secret in [&key.secret, &narrow.secret] {
+        assert_eq!(harness.check(secret).await, 403);
+    }
+}
+
+#[tokio::test]
+async fn refuses_a_built_in_role_409() {
+    let harness = Harness::start().await;
+    for name in
+        ["ServiceAccountAdmin", "ServiceAccountWriter", "ServiceAccountReader", "serviceaccountreader"]
+    {
+        let request = harness.request("DELETE", &format!("/iam/v1/roles/{name}")).admin();
+        harness.refuse(request, 409, "role_built_in").await;
+    }
+}
+
+#[tokio::test]
+async fn knows_no_other_role_404() {
+    let harness = Harness::start().await;
+    harness.put_role("auditor", &["GET /reports"]).await;
+    assert_json_snapshot!(harness.refuse(delete(&harness), 404, "role_not_found").await.snapshot());
+    harness.refuse(delete(&harness).if_match("*"), 404, "role_not_found").await;
+}
+
+#[tokio::test]
+async fn refuses_malformed_names_400() {
+    let harness = Harness::start().await;
+    let request = harness.request("DELETE", "/iam/v1/roles/1st").admin();
+    harness.refuse(request, 400, "malformed_id").await;
+}
+
+#[tokio::test]
+async fn deletes_the_version_that_if_match_names_and_no_other_412() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let first = harness.get(PATH).await.headers["etag"].clone();
+    harness.put_role("Auditor", &["GET /teams"]).await;
+    harness.refuse(delete(&harness).if_match(&first), 412, "precondition_failed").await;
+    let now = harness.get(PATH).await.headers["etag"].clone();
+    let _ = delete(&harness).if_match(&now).send().await.expect(204);
+}
