@@ -140,13 +140,12 @@ class Answer:
 class Stack:
     """A stack, deployed with the SAM CLI."""
 
-    def __init__(self, aws: Aws, name: str, template: str, binaries: pathlib.Path | None = None) -> None:
-        self.aws, self.name, self.binaries = aws, name, binaries
-        self.template = ROOT / "infra" / template
+    def __init__(self, aws: Aws, name: str, template: pathlib.Path) -> None:
+        self.aws, self.name, self.template = aws, name, template
 
     def deploy(self, **parameters: str) -> "Stack":
         copy = pathlib.Path(self.aws.folder.name) / f"{self.name}.yaml"
-        copy.write_text(yaml_dump(deployable(yaml_parse(self.template.read_text()), self.aws, self.binaries)))
+        copy.write_text(yaml_dump(deployable(self.template, self.aws)))
         command = ["sam", "deploy", "--template-file", copy, "--stack-name", self.name, "--resolve-s3"]
         command += ["--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"]
         command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
@@ -237,8 +236,9 @@ class Stack:
         return self.resolve(value)
 
 
-def deployable(template: dict, aws: Aws, binaries: pathlib.Path | None) -> dict:
-    """The shipped template, less what the emulator does not know."""
+def deployable(path: pathlib.Path, aws: Aws) -> dict:
+    """The template at `path`, less what the emulator does not know."""
+    template = yaml_parse(path.read_text())
     resources = template["Resources"]
     name_secrets(resources)
     for name, resource in list(resources.items()):
@@ -249,8 +249,8 @@ def deployable(template: dict, aws: Aws, binaries: pathlib.Path | None) -> dict:
         if kind in unknown or (kind == "AWS::CloudWatch::Alarm" and "Metrics" in properties):
             del resources[name]
         elif kind == "AWS::Serverless::Function" and "CodeUri" in properties:
-            # What `cargo lambda build --release` has made.
-            properties["CodeUri"] = str(binaries / resource["Metadata"]["BuildProperties"]["Binary"])
+            # Relative to the template, of which this one is a copy elsewhere.
+            properties["CodeUri"] = str(path.parent / properties["CodeUri"])
             variables = properties.get("Environment", {}).get("Variables", {})
             # Cognito's public keys are where the emulator is.
             if "KEYWARD_OIDC_JWKS_URI" in variables:

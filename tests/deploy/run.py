@@ -1,23 +1,32 @@
-"""Deploys the shipped templates with the SAM CLI to an emulated AWS, with the
-built functions, and drives the whole job through its gateways.
+"""Deploys what `sam build` has made, and the examples, with the SAM CLI to an
+emulated AWS, and drives the whole job through its gateways.
 
-    python3 tests/deploy/run.py [--binaries FOLDER]
+    (cd infra && sam build --parameter-overrides Architecture=x86_64)
+    python3 tests/deploy/run.py [--debug]
 
-FOLDER has a folder a function with its `bootstrap`; `cargo lambda build
---release` makes `target/lambda`. To add to it: a line with `check` where the
+With --debug it deploys the template with the functions of `cargo build` instead,
+which takes a fraction of the time. To add to it: a line with `check` where the
 thing belongs in the story below.
 """
 
 import argparse
+import datetime
 import json
+import os
 import pathlib
 import re
+import shutil
 import subprocess
+import sys
 import time
+
+from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from aws import ROOT, Aws, Stack
 from rights import by_function, compare, unnoticed
 
+INFRA = ROOT / "infra"
+ADMIN = "ada@example.com"
 ACCOUNTS = "/iam/v1/service-accounts"
 LOOKUP = "/iam/v1/keys/lookup"
 passed: list[str] = []
@@ -34,12 +43,12 @@ def check(what: str, actual: object, expected: object) -> None:
 class Environment:
     """A Keyward stack with its admin, who signs in through Cognito."""
 
-    def __init__(self, aws: Aws, label: str, binaries: pathlib.Path) -> None:
+    def __init__(self, aws: Aws, label: str, template: pathlib.Path) -> None:
         self.aws = aws
-        self.stack = Stack(aws, f"keyward-{label}", "template.yaml", binaries)
+        self.stack = Stack(aws, f"keyward-{label}", template)
         self.parameters = {
             "Environment": label,
-            "AdminEmail": "ada@example.com",
+            "AdminEmail": ADMIN,
             "AlarmEmail": "ops@example.com",
             "Architecture": "x86_64",
         }
@@ -53,10 +62,10 @@ class Environment:
     def sign_in(self) -> None:
         cognito, pool = self.aws.client("cognito-idp"), self.stack.outputs["UserPoolId"]
         # The template makes this user and its membership: see `deployable`.
-        email = [{"Name": "email", "Value": "ada@example.com"}, {"Name": "email_verified", "Value": "true"}]
-        cognito.admin_create_user(UserPoolId=pool, Username="ada", TemporaryPassword="Temporary-12", UserAttributes=email)
-        cognito.admin_add_user_to_group(UserPoolId=pool, Username="ada", GroupName="keyward-admins")
-        client, credentials = self.stack.outputs["IamClientId"], {"USERNAME": "ada", "PASSWORD": "Temporary-12"}
+        email = [{"Name": "email", "Value": ADMIN}, {"Name": "email_verified", "Value": "true"}]
+        cognito.admin_create_user(UserPoolId=pool, Username=ADMIN, TemporaryPassword="Temporary-12", UserAttributes=email)
+        cognito.admin_add_user_to_group(UserPoolId=pool, Username=ADMIN, GroupName="keyward-admins")
+        client, credentials = self.stack.outputs["IamClientId"], {"USERNAME": ADMIN, "PASSWORD": "Temporary-12"}
         flow = {"UserPoolId": pool, "AuthFlow": "ADMIN_USER_PASSWORD_AUTH"}
         begun = cognito.admin_initiate_auth(ClientId=client, AuthParameters=credentials, **flow)
         check("the first sign-in asks for a new password", begun.get("ChallengeName"), "NEW_PASSWORD_REQUIRED")
@@ -64,7 +73,7 @@ class Environment:
             UserPoolId=pool,
             ClientId=client,
             ChallengeName="NEW_PASSWORD_REQUIRED",
-            ChallengeResponses={"USERNAME": "ada", "NEW_PASSWORD": "Permanent-12"},
+            ChallengeResponses={"USERNAME": ADMIN, "NEW_PASSWORD": "Permanent-12"},
             Session=begun["Session"],
         )
         self.token = signed_in["AuthenticationResult"]["AccessToken"]
@@ -93,7 +102,7 @@ class Shop:
 
     def __init__(self, aws: Aws, example: str, prefix: str, unauthorized: int, authorizer: str) -> None:
         self.aws, self.name, self.prefix, self.unauthorized = aws, f"the {example}", prefix, unauthorized
-        self.api = Stack(aws, example, f"examples/{example}.yaml").deploy(AuthorizerArn=authorizer).outputs["ApiId"]
+        self.api = Stack(aws, example, INFRA / "examples" / f"{example}.yaml").deploy(AuthorizerArn=authorizer).outputs["ApiId"]
 
     def call(self, method: str, path: str, token: str | None = None, body: object = None):
         return self.aws.call(self.api, method, self.prefix + path, token, body)
@@ -104,15 +113,16 @@ class Shop:
         return answer
 
 
-def the_story(aws: Aws, binaries: pathlib.Path) -> None:
-    one = Environment(aws, "one", binaries)
+def the_story(aws: Aws, debug: bool) -> None:
+    template = with_debug_builds(aws) if debug else INFRA / ".aws-sam" / "build" / "template.yaml"
+    one = Environment(aws, "one", template)
     arn = one.stack.outputs["AuthorizerArn"]
     # An HTTP API answers a bad key with 403: facts about payload format 2.0.
     shops = [Shop(aws, "http-api", "", 403, arn), Shop(aws, "rest-api", "/v1", 401, arn)]
 
     # The admin, and that nobody else is one.
     answer = one.call("GET", "/iam/v1/whoami")
-    check("an admin is known by name", (answer.status, answer.json.get("principalName")), (200, "ada"))
+    check("an admin is known by name", (answer.status, answer.json.get("principalName")), (200, ADMIN))
     routes = [route["RouteKey"].split(" ") for route in aws.client("apigatewayv2").get_routes(ApiId=one.api)["Items"]]
     open_routes = [route for route in routes if aws.call(one.api, *route).status != 401]
     check("without a credential, every route answers 401", (len(routes) > 0, open_routes), (True, []))
@@ -172,17 +182,8 @@ def the_story(aws: Aws, binaries: pathlib.Path) -> None:
 
     every_right(aws, one, shops)
 
-    # Nobody can sign in: the commands of the operating guide.
-    glass_id, glass = one.issue(reader)
-    shops[0].check("one more key passes", glass, 200)
-    break_glass(aws, table=one.stack.outputs["TableName"], account=reader, key=glass_id, who="ada")
-    for shop in shops:
-        shop.check("a key revoked by break-glass is refused", glass, shop.unauthorized)
-        shop.check("and no other one", key, 200)
-    check("Keyward knows it as revoked", one.call("DELETE", f"{ACCOUNTS}/{reader}/keys/{glass_id}").status, 204)
-    event = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"][0]
-    told = (event["type"], event.get("keyId"), event["actor"])
-    check("and tells who did it", told, ("key.revoked", glass_id, {"id": "break-glass", "name": "ada"}))
+    # Nobody can sign in: what the operating guide says.
+    by_hand(aws, one, shops, reader, key)
 
     rotate_pepper(aws, one)
     for shop in shops:
@@ -215,8 +216,12 @@ def the_story(aws: Aws, binaries: pathlib.Path) -> None:
     check("every right was needed", surplus, [])
     check("a right left out or added would be noticed", unnoticed(found), [])
 
+    if not debug:
+        one_function(aws, one)
+    restored(aws, one, shops)
+
     # A second environment in the same account.
-    two = Environment(aws, "two", binaries)
+    two = Environment(aws, "two", template)
     other = two.create("nightly-batch", "ServiceAccountReader")
     _, other_key = two.issue(other)
     check("the second environment's key is good there", two.call("GET", "/iam/v1/whoami", token=other_key).status, 200)
@@ -276,6 +281,21 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     check("the key knows its roles", one.call("GET", "/iam/v1/whoami", token=issued.json["secret"]).status, 200)
     check("a retry issues no second key", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
     key = f"{account}/keys/{issued.json['id']}"
+    rotated = one.call("POST", f"{key}/rotation", {"graceSeconds": 600}, attempt="rotate")
+    check("it is rotated", (rotated.status, rotated.json["replaces"]["id"]), (201, issued.json["id"]))
+    for shop in shops:
+        shop.check("its successor passes", rotated.json["secret"], 200)
+        shop.check("and it itself, in its grace", issued.json["secret"], 200)
+    successor = f"{account}/keys/{rotated.json['id']}"
+    check("a retry rotates it no second time", one.call("POST", f"{key}/rotation", {"graceSeconds": 600}, attempt="rotate").status, 409)
+    last = one.call("POST", f"{successor}/rotation", {"graceSeconds": 0})
+    check("without a grace", last.status, 201)
+    for shop in shops:
+        shop.check("the old key stops at once", rotated.json["secret"], shop.unauthorized)
+        shop.check("and the new one passes", last.json["secret"], 200)
+    again = one.call("POST", f"{successor}/rotation", {})
+    check("no key is rotated twice", (again.status, again.json["code"]), (409, "key_already_rotated"))
+    check("the last successor is revoked", one.call("DELETE", f"{account}/keys/{last.json['id']}").status, 204)
     check("it is revoked", one.call("DELETE", key).status, 204)
     check("and once more", one.call("DELETE", key).status, 204)
     answer = one.call("POST", "/iam/v1/roles/explain", explain)
@@ -306,7 +326,8 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     check("it is listed", names, ["renamed"])
     answer = one.call("DELETE", f"{account}/keys")
     check("all its keys are revoked", (answer.status, answer.json["revokedKeyIds"]), (200, [kept]))
-    one.issue(created.json["id"], **issue)
+    last_id, _ = one.issue(created.json["id"], **issue)
+    check("a key in its grace", one.call("POST", f"{account}/keys/{last_id}/rotation", {}).status, 201)
     check("an account is deleted with its keys", one.call("DELETE", account).status, 204)
     check("it is gone", one.call("GET", account).status, 404)
     again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
@@ -344,12 +365,107 @@ def pepper_version(aws: Aws, one: Environment, account: str, key: str) -> str:
     return item["Item"]["verifiers"]["M"][key]["M"]["pepper"]["S"]
 
 
-def break_glass(aws: Aws, **variables: str) -> None:
-    page = (ROOT / "infra" / "README.md").read_text()
-    (block,) = re.findall(r"<!-- tests/deploy runs this block. -->\n```sh\n(.*?)```", page, re.S)
-    path = f"{ROOT}/target/ci/aws/bin:{aws.environment['PATH']}"
-    done = subprocess.run(["bash", "-ec", block], env=aws.environment | {"PATH": path} | variables, text=True, capture_output=True)
-    check("the break-glass commands succeed", (done.returncode, done.stderr), (0, ""))
+def break_glass(aws: Aws, command: str, *arguments: str) -> str:
+    program = [sys.executable, INFRA / "break-glass.py", command, *arguments]
+    done = subprocess.run(program, env=aws.environment, text=True, capture_output=True)
+    check(f"break-glass.py {command} succeeds", (done.returncode, done.stderr), (0, ""))
+    return done.stdout
+
+
+def by_hand(aws: Aws, one: Environment, shops: list[Shop], reader: str, key: str) -> None:
+    """What AWS credentials alone can do: it is as if Keyward had done it. Another
+    `key` of the account `reader` is not touched by it."""
+    table, keys = one.stack.outputs["TableName"], f"{ACCOUNTS}/{reader}/keys"
+    by = ("--table", table, "--by", "grace")
+    actor = {"id": "break-glass", "name": "grace"}
+    issued = one.call("POST", keys, {"name": "glass"}, attempt="glass").json
+    shops[0].check("one more key passes", issued["secret"], 200)
+    break_glass(aws, "revoke", *by, reader, issued["id"])
+    for shop in shops:
+        shop.check("a key revoked by hand is refused", issued["secret"], shop.unauthorized)
+        shop.check("and no other one", key, 200)
+    check("Keyward knows it as revoked", one.call("DELETE", f"{keys}/{issued['id']}").status, 204)
+    check("a retry issues it no more", one.call("POST", keys, {"name": "glass"}, attempt="glass").status, 409)
+    event = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"][0]
+    check("its event tells who", (event["type"], event.get("keyId"), event["actor"]), ("key.revoked", issued["id"], actor))
+
+    # All that an account has, and the account itself. Keyward's own records and
+    # events have the same attributes.
+    account = one.create("by-hand", "ServiceAccountReader")
+    path = f"{ACCOUNTS}/{account}"
+    first, *_ = (one.issue(account)[0] for _ in range(3))
+    check("Keyward revokes one of three", one.call("DELETE", f"{path}/keys/{first}").status, 204)
+    break_glass(aws, "revoke", *by, account, "--all")
+    check("both others are revoked", one.call("GET", path).json["keys"], [])
+    database = aws.client("dynamodb")
+    for partition in "RETIRED#", "EVENTS#":
+        values = {":pk": {"S": partition + account}}
+        items = database.query(TableName=table, KeyConditionExpression="pk = :pk", ExpressionAttributeValues=values)["Items"]
+        items = [item for item in items if item.get("type", {"S": "key.revoked"})["S"] == "key.revoked"]
+        forms = [{(name, *value) for name, value in item.items()} for item in items]
+        what = f"what is written by hand under {partition} has the form of what Keyward writes"
+        check(what, (len(forms), [form ^ forms[0] for form in forms]), (3, [set()] * 3))
+    _, fourth = one.issue(account)
+    break_glass(aws, "disable", *by, account)
+    shops[0].check("a key of an account disabled by hand is refused", fourth, shops[0].unauthorized)
+    events = one.call("GET", f"{path}/events").json["items"]
+    kinds = [event["type"] for event in events if event["actor"] == actor]
+    check("each has its event", kinds, ["serviceAccount.updated", "key.revoked", "key.revoked"])
+    check("the account can be enabled", one.call("PATCH", path, {"enabled": True}).status, 200)
+    shops[0].check("its key passes again", fourth, 200)
+    check("and be deleted", one.call("DELETE", path).status, 204)
+
+
+def one_function(aws: Aws, one: Environment) -> None:
+    """The code of a single function is exchanged by cargo-lambda, and nothing else
+    of it. First another function's code, to see that it is."""
+    functions, name = aws.client("lambda"), one.stack.resources["Whoami"]
+    kept = ("Environment", "Handler", "MemorySize", "Role", "Runtime", "Timeout", "TracingConfig", "Architectures", "LoggingConfig")
+    before = functions.get_function_configuration(FunctionName=name)
+    # Cargo finds itself in its user's home.
+    environment = aws.environment | {"HOME": os.environ["HOME"]}
+    for binary, expected in ("list-service-accounts", 404), ("whoami", 200):
+        command = ["cargo", "lambda", "deploy", "--binary-name", binary, name]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        check("cargo lambda deploy succeeds", (done.returncode, done.stderr if done.returncode else ""), (0, ""))
+        check(f"{binary} runs", one.call("GET", "/iam/v1/whoami").status, expected)
+    after = functions.get_function_configuration(FunctionName=name)
+    check("its configuration is what it was", {key: after.get(key) for key in kept}, {key: before.get(key) for key in kept})
+
+
+def restored(aws: Aws, one: Environment, shops: list[Shop]) -> None:
+    """The table as it was, put back. A copy stands in for the point-in-time
+    restore that the emulator has not."""
+    database, table = aws.client("dynamodb"), one.stack.outputs["TableName"]
+    account, deleted = one.create("restored", "ServiceAccountReader"), one.create("deleted", "ServiceAccountReader")
+    path = f"{ACCOUNTS}/{account}"
+    (kept_id, kept), (revoked_id, revoked), (_, dead) = one.issue(account), one.issue(account), one.issue(deleted)
+    names = [{"AttributeName": name, "KeyType": kind} for name, kind in (("pk", "HASH"), ("sk", "RANGE"))]
+    types = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")]
+    database.create_table(TableName="restored", KeySchema=names, AttributeDefinitions=types, BillingMode="PAY_PER_REQUEST")
+    for page in database.get_paginator("scan").paginate(TableName=table):
+        for item in page["Items"]:
+            database.put_item(TableName="restored", Item=item)
+    time.sleep(0.01)
+    instant = datetime.datetime.now(datetime.timezone.utc).isoformat()
+
+    check("then a key is revoked", one.call("DELETE", f"{path}/keys/{revoked_id}").status, 204)
+    check("an account is deleted", one.call("DELETE", f"{ACCOUNTS}/{deleted}").status, 204)
+    late_id, late = one.issue(account)
+    check("and one is damaged", one.call("PATCH", path, {"name": "damaged", "role": "ServiceAccountWriter"}).status, 200)
+    told = break_glass(aws, "restore", "--table", table, "--since", instant, "restored")
+    answer = one.call("GET", path).json
+    now = (answer["name"], answer["role"], [key["id"] for key in answer["keys"]])
+    check("the account is as it was", now, ("restored", "ServiceAccountReader", [kept_id]))
+    for shop in shops:
+        shop.check("after a restore a key passes", kept, 200)
+        shop.check("one that was revoked since is refused", revoked, shop.unauthorized)
+        shop.check("and so is one of an account that was deleted since", dead, shop.unauthorized)
+        shop.check("and one that was issued since", late, shop.unauthorized)
+    check("of which the operator is told", f"ISSUED SINCE, AND GONE: {late_id}" in told, True)
+    check("and of each change since", "role: ServiceAccountReader → ServiceAccountWriter" in told, True)
+    for name in "deleted", "damaged":
+        one.create(name, "ServiceAccountReader")
 
 
 def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
@@ -389,13 +505,29 @@ def matches(pattern: str, line: str) -> bool:
     return all((fields.get(name) == value) == (operator == "=") for name, operator, value in terms)
 
 
+def with_debug_builds(aws: Aws) -> pathlib.Path:
+    """What `sam build` would make, with debug builds."""
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--workspace", "--bins"], cwd=ROOT, check=True)
+    template = yaml_parse((INFRA / "template.yaml").read_text())
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            binary = resource["Metadata"]["BuildProperties"]["Binary"]
+            folder = pathlib.Path(aws.folder.name) / "debug" / binary
+            folder.mkdir(parents=True)
+            shutil.copy(ROOT / "target" / "debug" / binary, folder / "bootstrap")
+            resource["Properties"]["CodeUri"] = str(folder)
+    path = pathlib.Path(aws.folder.name) / "debug" / "template.yaml"
+    path.write_text(yaml_dump(template))
+    return path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--binaries", type=pathlib.Path, default=ROOT / "target" / "lambda")
-    binaries = parser.parse_args().binaries.resolve()
+    parser.add_argument("--debug", action="store_true")
+    debug = parser.parse_args().debug
     started = time.monotonic()
     with Aws() as aws:
-        the_story(aws, binaries)
+        the_story(aws, debug)
     check("no process is left", aws.children(), [])
     print(f"\nIt took {time.monotonic() - started:.0f} s.\n{len(passed)} passed, {len(failed)} failed")
     raise SystemExit(1 if failed else 0)

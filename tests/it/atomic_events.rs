@@ -19,6 +19,8 @@ enum Change {
     Disable,
     Delete,
     Issue,
+    Rotate,
+    RotateAtOnce,
     Revoke,
     RevokeAll,
     RegisterRole,
@@ -26,13 +28,15 @@ enum Change {
     DeleteRole,
 }
 
-const ALL: [Change; 11] = [
+const ALL: [Change; 13] = [
     Change::Create,
     Change::Describe,
     Change::Rename,
     Change::Disable,
     Change::Delete,
     Change::Issue,
+    Change::Rotate,
+    Change::RotateAtOnce,
     Change::Revoke,
     Change::RevokeAll,
     Change::RegisterRole,
@@ -53,7 +57,7 @@ impl Change {
         let short = json!({ "name": "short", "expiresInDays": 1 });
         harness.issue_key_with(&account, &short).await;
         let key = harness.issue_key(&account).await;
-        if self == Self::Issue {
+        if matches!(self, Self::Issue | Self::Rotate | Self::RotateAtOnce) {
             harness.clock.advance_days(2);
         }
         if matches!(self, Self::ReplaceRole | Self::DeleteRole) {
@@ -75,6 +79,10 @@ impl Change {
             Self::Disable => ("PATCH", account.path(), Some(json!({ "enabled": false }))),
             Self::Delete => ("DELETE", account.path(), None),
             Self::Issue => ("POST", keys, Some(json!({ "name": "one more" }))),
+            Self::Rotate | Self::RotateAtOnce => {
+                let grace = if self == Self::Rotate { 60 } else { 0 };
+                ("POST", format!("{}/rotation", key.path()), Some(json!({ "graceSeconds": grace })))
+            }
             Self::Revoke => ("DELETE", key.path(), None),
             Self::RevokeAll => ("DELETE", keys, None),
             Self::RegisterRole | Self::ReplaceRole => {
@@ -167,6 +175,11 @@ async fn each_event_has_its_change(harness: &Harness) {
             let key = event.get("key").map(|key| key.as_s().unwrap().clone()).unwrap_or_default();
             told.push((kind.clone(), pk.replace("EVENTS#", ""), key));
         }
+        // A rotation tells of the old key, and in its changes of the one it issues.
+        if kind == "key.rotated" {
+            let successor = event["changes"].as_l().unwrap()[0].as_m().unwrap()["to"].as_s().unwrap().clone();
+            told.push(("key.issued".to_owned(), pk.replace("EVENTS#", ""), successor));
+        }
     }
     let mut expected = Vec::new();
     let mut expect = |kind: &str, account: &str, key: &str| {
@@ -176,8 +189,11 @@ async fn each_event_has_its_change(harness: &Harness) {
         match (pk.split_once('#').unwrap(), sk.as_str()) {
             (("ACCOUNT", account), _) => {
                 expect("serviceAccount.created", account, "");
-                for key in item["keys"].as_m().unwrap().keys() {
+                for (key, entry) in item["keys"].as_m().unwrap() {
                     expect("key.issued", account, key);
+                    if entry.as_m().unwrap().contains_key("replacedBy") {
+                        expect("key.rotated", account, key);
+                    }
                 }
             }
             (("RETIRED", account), "ACCOUNT") => {
@@ -188,6 +204,9 @@ async fn each_event_has_its_change(harness: &Harness) {
                 expect("key.issued", account, key);
                 if item["reason"].as_s().unwrap() == "revoked" {
                     expect("key.revoked", account, key);
+                }
+                if item.contains_key("replacedBy") {
+                    expect("key.rotated", account, key);
                 }
             }
             (("ROLE", _), _) => expect("role.created", pk, ""),

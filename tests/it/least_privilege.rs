@@ -274,7 +274,15 @@ async fn watch(harness: &Harness) -> Seen {
     watch.note("Whoami");
 
     let one = format!("{keys}/{}", live["id"].as_str().unwrap());
+    let rotate = |seconds: u32| Some(json!({ "graceSeconds": seconds }));
+    let next = watch.send("IssueKey", ("POST", &format!("{one}/rotation")), rotate(60), None).await;
+    let next = format!("{keys}/{}/rotation", next["id"].as_str().unwrap());
+    for _ in 0..2 {
+        watch.send("IssueKey", ("POST", &next), rotate(0), None).await;
+    }
     watch.send("RevokeKey", ("DELETE", &one), None, None).await;
+    let in_hand = json!({ "key": live["secret"] });
+    watch.send("IssueKey", ("POST", "/iam/v1/keys/lookup"), Some(in_hand), None).await;
     watch.send("RevokeKey", ("DELETE", &one), None, None).await;
     watch.send("IssueKey", ("POST", &keys), Some(restricted), None).await;
     watch.send("RevokeKey", ("DELETE", &keys), None, None).await;
@@ -291,7 +299,9 @@ async fn watch(harness: &Harness) -> Seen {
         .send("IssueKey", ("POST", &keys), Some(json!({ "name": "last", "allowedCidrs": ["::/0"] })), None)
         .await;
     let narrower = json!({ "name": "narrower", "role": "Custom" });
-    watch.send("IssueKey", ("POST", &keys), Some(narrower), None).await;
+    let narrower = watch.send("IssueKey", ("POST", &keys), Some(narrower), None).await;
+    let narrower = format!("{keys}/{}/rotation", narrower["id"].as_str().unwrap());
+    watch.send("IssueKey", ("POST", &narrower), rotate(60), None).await;
     for key in [&live, &expiring] {
         let about = json!({
             "serviceAccountId": account.id, "keyId": key["id"], "method": "GET", "path": "/organizations/1",

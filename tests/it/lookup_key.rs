@@ -249,7 +249,7 @@ async fn a_key_in_the_wrong_place_of_the_body_is_quoted_nowhere_422() {
         let refused = harness.refuse(request, 400, "malformed_json").await;
         assert!(!refused.text.contains(secret), "{refused:?}");
     }
-    let long = format!("{{\"key\": \"{text}{}\"}}", " ".repeat(16 * 1024));
+    let long = format!("{{\"key\": \"{text}{}\"}}", " ".repeat(33 * 1024));
     let request = harness.request("POST", PATH).admin().text("application/json", &long);
     harness.refuse(request, 413, "body_too_large").await;
     let request = harness.request("POST", PATH).admin().text("text/plain", text);

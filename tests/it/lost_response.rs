@@ -4,6 +4,8 @@
 use serde_json::{Value, json};
 use tests::{Account, Action, Harness, Key, Reply};
 
+use crate::support::faults::refusal;
+
 /// Longer than `DynamoDB` remembers a request's token (10 minutes).
 const ELEVEN_MINUTES: i64 = 11 * 60;
 
@@ -91,6 +93,84 @@ async fn a_retried_issue_makes_no_second_key_and_tells_no_secret() {
     assert_eq!(keys(&harness, &account).await.len(), 0, "the revoked key is back");
     assert_eq!(count(&harness, "key.issued").await, 1);
     let _ = issue(&harness, &account, "attempt-2").await.expect(201);
+}
+
+#[tokio::test]
+async fn a_retried_rotation_makes_no_second_successor_and_tells_no_secret() {
+    for grace in [86_400, 0] {
+        let harness = Harness::start().await;
+        let account = harness.create_account("batch", "ServiceAccountReader").await;
+        let old = harness.issue_key(&account).await;
+        let path = format!("{}/rotation", old.path());
+        let rotate = async |attempt: &str, grace: u32| {
+            post(&harness, &path, attempt, &json!({ "graceSeconds": grace })).await
+        };
+        lose_responses(&harness);
+        let _ = rotate("attempt-1", grace).await.expect_problem(503, "dependency_unavailable");
+        harness.wire.calm();
+        harness.clock.advance_seconds(ELEVEN_MINUTES);
+
+        let successors: Vec<_> =
+            keys(&harness, &account).await.into_iter().filter(|key| key["id"] != old.id).collect();
+        let [successor] = &successors[..] else { panic!("{successors:?}") };
+        let id = successor["id"].as_str().unwrap().to_owned();
+        let refuses = async || {
+            let retry = rotate("attempt-1", grace).await.expect_problem(409, "key_already_issued");
+            assert!(retry.text.contains(&id), "it names the key: {retry:?}");
+            assert!(!retry.text.contains("kwsa_") && retry.json().get("secret").is_none(), "{retry:?}");
+            let _ = rotate("attempt-1", 5).await.expect_problem(422, "idempotency_key_reused");
+            let other = rotate("attempt-2", grace).await.expect_problem(409, "key_already_rotated");
+            assert!(other.text.contains(&id), "it names the key: {other:?}");
+        };
+        refuses().await;
+        assert_eq!(harness.check(&old.secret).await, if grace == 0 { 403 } else { 200 });
+
+        let lost = Key { account: account.id.clone(), id: id.clone(), secret: String::new() };
+        let _ = harness.revoke(&lost).await.expect(204);
+        refuses().await;
+        assert!(
+            keys(&harness, &account).await.iter().all(|key| key["id"] == old.id),
+            "the successor is back"
+        );
+        assert_eq!(count(&harness, "key.rotated").await, 1);
+        assert_eq!(count(&harness, "key.issued").await, 1);
+    }
+}
+
+/// The answer to the first write is lost, and the SDK's retry is told that it is
+/// still under way.
+#[tokio::test]
+async fn a_write_that_is_told_to_be_under_way_is_known_for_its_own() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let disturb = || {
+        let writes = std::sync::atomic::AtomicUsize::new(0);
+        harness.wire.disturb(move |call| {
+            if call.operation != "TransactWriteItems" {
+                return Action::Pass;
+            }
+            match writes.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                0 => Action::LoseResponse,
+                1 => refusal(400, "com.amazonaws.dynamodb.v20120810#TransactionInProgressException"),
+                _ => Action::Pass,
+            }
+        });
+    };
+    disturb();
+    let issued = Key::of(&account, &issue(&harness, &account, "attempt-1").await.expect(201));
+    assert_eq!(harness.check(&issued.secret).await, 200);
+    let mut last = issued;
+    for grace in [60, 0] {
+        disturb();
+        let body = json!({ "graceSeconds": grace });
+        let rotated =
+            post(&harness, &format!("{}/rotation", last.path()), "attempt-1", &body).await.expect(201);
+        assert_eq!(rotated.json()["replaces"]["id"], last.id);
+        last = Key::of(&account, &rotated);
+        assert_eq!(harness.check(&last.secret).await, 200);
+    }
+    assert_eq!(count(&harness, "key.issued").await, 1);
+    assert_eq!(count(&harness, "key.rotated").await, 2);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ pub(crate) struct Route {
 pub(crate) const ROLE: &str = "Spare";
 
 /// All of them, sorted as the template's are.
-pub(crate) const ROUTES: [Route; 16] = [
+pub(crate) const ROUTES: [Route; 17] = [
     route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", |_| None),
@@ -40,6 +40,7 @@ pub(crate) const ROUTES: [Route; 16] = [
         Some(json!({ "name": "another", "role": "ServiceAccountReader" }))
     }),
     route("POST", "/iam/v1/service-accounts/{id}/keys", "IssueKey", |_| Some(json!({ "name": "another" }))),
+    route("POST", "/iam/v1/service-accounts/{id}/keys/{keyId}/rotation", "IssueKey", |_| Some(json!({}))),
     route("PUT", "/iam/v1/roles/{name}", "ManageRoles", |_| {
         Some(json!({ "permissions": ["GET /elsewhere"] }))
     }),

@@ -48,6 +48,13 @@ pub struct Key {
 }
 
 impl Key {
+    /// The key that this answer shows, of this account.
+    pub fn of(account: &Account, issued: &Reply) -> Self {
+        let issued = issued.json();
+        let text = |name: &str| issued[name].as_str().unwrap().to_owned();
+        Self { account: account.id.clone(), id: text("id"), secret: text("secret") }
+    }
+
     /// The path under which it can be revoked.
     pub fn path(&self) -> String {
         format!("/iam/v1/service-accounts/{}/keys/{}", self.account, self.id)
@@ -258,9 +265,7 @@ impl Harness {
     /// Issues a key as `body` says.
     pub async fn issue_key_with(&self, account: &Account, body: &Value) -> Key {
         let request = self.request("POST", &format!("{}/keys", account.path())).admin();
-        let reply = request.json(body).send().await.expect(201).json();
-        let text = |name: &str| reply[name].as_str().unwrap().to_owned();
-        Key { account: account.id.clone(), id: text("id"), secret: text("secret") }
+        Key::of(account, &request.json(body).send().await.expect(201))
     }
 
     /// Registers a custom role, or replaces it.

@@ -200,7 +200,7 @@ impl Authorizer {
         if !Verifier::compute(&pepper, key, &spec).matches(&credential.verifier.verifier) {
             return Err(Reason::WrongSecret.into());
         }
-        check_use(&spec, enabled, self.clock.now(), source)?;
+        check_use(&spec, credential.rotation.as_ref(), enabled, self.clock.now(), source)?;
         let account_role = self.roles.get(&role).await?;
         let key_role = match &spec.role {
             Some(role) => Some(self.roles.get(role).await?),
@@ -225,11 +225,10 @@ impl Authorizer {
         let Ok(Some(retired)) = self.store.find_retired(key).await else {
             return Reason::Unknown;
         };
-        let Ok(pepper) = self.keyring.get(&retired.credential.verifier.pepper).await else {
+        let Ok(pepper) = self.keyring.get(&retired.verifier.pepper).await else {
             return Reason::Unknown;
         };
-        let verifier = Verifier::compute(&pepper, key, &retired.credential.spec);
-        if !verifier.matches(&retired.credential.verifier.verifier) {
+        if !Verifier::compute(&pepper, key, &retired.spec).matches(&retired.verifier.verifier) {
             return Reason::WrongSecret;
         }
         retired.reason.into()

@@ -1,18 +1,22 @@
-//! What has keys in hand:
+//! What has keys in hand. The answers that make one are the one place where a
+//! key's secret ever leaves the system:
 //!
-//! - `POST /iam/v1/service-accounts/{id}/keys`: issues one. Its answer is the one
-//!   place where a key's secret ever leaves the system;
-//! - `POST /iam/v1/keys/lookup`: tells whose one is ([`lookup`]).
+//! - `POST /iam/v1/service-accounts/{id}/keys` issues one;
+//! - `POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation` issues a
+//!   successor of one ([`rotate_key`]);
+//! - `POST /iam/v1/keys/lookup` tells whose one is ([`lookup`]).
 
 pub mod lookup;
+pub mod rotate_key;
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Setup};
 use shared::domain::{
     AccountId, Actor, AllowedCidrs, ApiKey, Clock, DisplayedKey, Entropy, Environment, Fingerprint,
-    InvalidCidrs, KeyName, KeySpec, LiveKey, RoleName, Verifier, VerifierEntry,
+    InvalidCidrs, KeyId, KeyName, KeySpec, LiveKey, Pepper, PepperVersion, RoleName, Verifier, VerifierEntry,
 };
 use shared::http::representation::Key;
 use shared::http::{Admin, Failure, Fields, Operation, Problem, Reply, Request, parameter};
@@ -58,8 +62,51 @@ impl Operation for IssueKey {
         match request.route() {
             "POST /iam/v1/service-accounts/{id}/keys" => issue_key(self, admin, request).await,
             "POST /iam/v1/keys/lookup" => lookup::lookup_key(self, request).await,
+            "POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation" => {
+                rotate_key::rotate_key(self, admin, request).await
+            }
             _ => Err(Failure::RouteNotFound),
         }
+    }
+}
+
+/// A key in the making: its secret, and the pepper of its verifier.
+struct Draft {
+    key: ApiKey,
+    displayed: DisplayedKey,
+    version: PepperVersion,
+    pepper: Pepper,
+}
+
+impl Draft {
+    async fn begin(function: &IssueKey, account: AccountId, id: KeyId) -> Result<Self, Failure> {
+        let key = ApiKey::generate(account, id, &*function.entropy)?;
+        let displayed = key.display(&function.environment);
+        let (version, pepper) = function.keyring.current().await?;
+        Ok(Self { key, displayed, version, pepper })
+    }
+
+    /// The key with all that is to be stored of it.
+    fn finish(
+        &self,
+        name: KeyName,
+        spec: KeySpec,
+        fingerprint: Fingerprint,
+        created_at: Timestamp,
+        created_by: Actor,
+    ) -> NewKey {
+        let verifier = Verifier::compute(&self.pepper, &self.key, &spec);
+        let key = LiveKey {
+            id: self.key.id,
+            name,
+            hint: self.displayed.hint(),
+            spec,
+            created_at,
+            created_by,
+            fingerprint,
+            rotation: None,
+        };
+        NewKey { key, verifier: VerifierEntry { verifier, pepper: self.version.clone() } }
     }
 }
 
@@ -139,41 +186,22 @@ pub async fn issue_key(
     let origin = request.origin(actor)?;
     let wanted = wanted(request.json()?, function.max_lifetime_days)?;
     let id = origin.new_key_id(account, &*function.entropy)?;
-    let key = ApiKey::generate(account, id, &*function.entropy)?;
-    let displayed = key.display(&function.environment);
-    let new = new_key(function, &key, &displayed, wanted, origin.actor.clone()).await?;
-    function.store.issue_key(account, &new, function.max_keys, &origin).await?;
-    let body = IssuedKey { key: Key::of(&new.key, function.clock.now()), secret: displayed.expose() };
-    Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))
-}
-
-async fn new_key(
-    function: &IssueKey,
-    key: &ApiKey,
-    displayed: &DisplayedKey,
-    wanted: Wanted,
-    created_by: Actor,
-) -> Result<NewKey, Failure> {
-    let created_at = function.clock.now();
-    let lifetime = jiff::SignedDuration::from_hours(24 * i64::from(wanted.lifetime_days));
-    let too_far = |error: jiff::Error| Failure::Internal(error.to_string());
+    let draft = Draft::begin(function, account, id).await?;
+    let now = function.clock.now();
     let spec = KeySpec {
-        expires_at: created_at.checked_add(lifetime).map_err(too_far)?,
+        expires_at: after_days(now, wanted.lifetime_days)?,
         role: wanted.role,
         cidrs: wanted.cidrs,
     };
-    let (pepper, secret) = function.keyring.current().await?;
-    let verifier = Verifier::compute(&secret, key, &spec);
-    let live = LiveKey {
-        id: key.id,
-        name: wanted.name,
-        hint: displayed.hint(),
-        spec,
-        created_at,
-        created_by,
-        fingerprint: wanted.fingerprint,
-    };
-    Ok(NewKey { key: live, verifier: VerifierEntry { verifier, pepper } })
+    let new = draft.finish(wanted.name, spec, wanted.fingerprint, now, origin.actor.clone());
+    function.store.issue_key(account, &new, function.max_keys, &origin).await?;
+    let body = IssuedKey { key: Key::of(&new.key, function.clock.now()), secret: draft.displayed.expose() };
+    Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))
+}
+
+fn after_days(now: Timestamp, days: u32) -> Result<Timestamp, Failure> {
+    let lifetime = SignedDuration::from_hours(24 * i64::from(days));
+    now.checked_add(lifetime).map_err(|error| Failure::Internal(error.to_string()))
 }
 
 fn wanted(body: IssueKeyRequest, max_lifetime_days: u32) -> Result<Wanted, Failure> {

@@ -44,8 +44,8 @@ pub struct KeyLookup {
     /// Whether it opens anything now.
     alive: bool,
     /// Why it does not, in the words of the authorizer's log: `revoked`,
-    /// `expired`, `retired` (it went with its account), `disabled` (its account
-    /// is), or `wrong_secret` (there is a key of this id, and this is not it).
+    /// `expired`, `retired` (it was rotated and its grace is over, or it went with
+    /// its account), `disabled` (its account is), or `wrong_secret` (there is a key of this id, and this is not it).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "revoked")]
     reason: Option<&'static str>,
@@ -147,10 +147,10 @@ fn dead_reason(known: &KnownKey, secret_matches: Option<bool>, now: Timestamp) -
         return Some(Reason::WrongSecret);
     }
     if let Some(end) = &known.end {
-        return Some(end.reason.into());
+        return Some(end.reason);
     }
-    if known.key.as_ref().is_none_or(|key| key.is_expired(now)) {
-        return Some(Reason::Expired);
+    if let Some(over) = known.key.as_ref().and_then(|key| key.over(now)) {
+        return Some(over.reason.into());
     }
     if known.account.as_ref().is_none_or(|account| !account.enabled) {
         return Some(Reason::Disabled);

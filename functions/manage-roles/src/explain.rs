@@ -250,7 +250,9 @@ async fn of_account(
     source: Source,
 ) -> Result<Explanation, Failure> {
     let usable = match key {
-        Some(key) => check_use(&key.spec, account.enabled, function.clock.now(), source),
+        Some(key) => {
+            check_use(&key.spec, key.rotation.as_ref(), account.enabled, function.clock.now(), source)
+        }
         None if account.enabled => Ok(()),
         None => Err(Reason::Disabled),
     };

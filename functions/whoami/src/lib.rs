@@ -70,6 +70,10 @@ pub struct KeyDetails {
     /// From this instant on it is refused.
     #[schema(format = DateTime, required = false)]
     expires_at: String,
+    /// Another key replaces it: from this instant on it is refused already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false)]
+    retires_at: Option<String>,
     /// The account's role.
     #[schema(required = false)]
     role: String,
@@ -145,6 +149,7 @@ async fn of_key(
         key: Some(KeyDetails {
             key_id: key.id.to_string(),
             expires_at: seconds(key.spec.expires_at),
+            retires_at: key.rotation.map(|rotation| seconds(rotation.retires_at)),
             role: account.role.to_string(),
             key_role: key.spec.role.as_ref().map(ToString::to_string),
             key_permissions: key_role.as_ref().map(|(_, role)| permitted(role)),

@@ -70,7 +70,8 @@ pub struct Account {
     pub updated_at: Timestamp,
     /// Who last changed it.
     pub updated_by: Actor,
-    /// Its keys, oldest first, expired ones among them until they are pruned.
+    /// Its keys, oldest first, those that are over among them until they are
+    /// pruned.
     pub keys: Vec<LiveKey>,
 }
 

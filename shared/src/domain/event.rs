@@ -42,6 +42,8 @@ event_types! {
     ServiceAccountDeleted = "serviceAccount.deleted",
     /// A key was issued.
     KeyIssued = "key.issued",
+    /// A key was rotated: another one replaces it. See the event's changes.
+    KeyRotated = "key.rotated",
     /// A key was revoked.
     KeyRevoked = "key.revoked",
     /// A custom role was registered.

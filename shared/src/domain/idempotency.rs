@@ -68,6 +68,23 @@ impl Origin {
         }
     }
 
+    /// The id of the key that this request makes to replace `key` of `account`,
+    /// likewise.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn new_successor_id(
+        &self,
+        account: AccountId,
+        key: KeyId,
+        entropy: &dyn Entropy,
+    ) -> Result<KeyId, EntropyError> {
+        match self.derived("rotateKey", [account.bare(), key.bare()].concat().as_bytes()) {
+            Some(derived) => KeyId::generate(&derived),
+            None => KeyId::generate(entropy),
+        }
+    }
+
     fn derived(&self, operation: &str, scope: &[u8]) -> Option<DerivedEntropy> {
         let key = self.idempotency_key.as_ref()?;
         Some(DerivedEntropy::new(&[operation.as_bytes(), self.actor.id.as_bytes(), scope, key.0.as_bytes()]))

@@ -242,21 +242,82 @@ pub struct LiveKey {
     pub created_by: Actor,
     /// The fingerprint of the request that issued it.
     pub fingerprint: Fingerprint,
+    /// That another key replaces it, if one does.
+    pub rotation: Option<Rotation>,
+}
+
+/// That a key was rotated: another one replaces it, and it works until its
+/// grace is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// From this instant on, to the second, the key is refused. Never later
+    /// than its expiry.
+    pub retires_at: Timestamp,
+    /// The key that replaces it.
+    pub replaced_by: KeyId,
+}
+
+/// Why a key is no longer good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetiredReason {
+    /// An admin revoked it.
+    Revoked,
+    /// It had expired.
+    Expired,
+    /// It was rotated, and its grace is over.
+    Rotated,
+}
+
+impl RetiredReason {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Revoked, Self::Expired, Self::Rotated];
+
+    /// Its name in the API and in the table.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::Rotated => "rotated",
+        }
+    }
+
+    /// The reason of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+}
+
+/// That a key has come to its end by itself: why, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// Why.
+    pub reason: RetiredReason,
+    /// Since when.
+    pub at: Timestamp,
 }
 
 impl LiveKey {
-    /// Whether it has expired at `now`.
+    /// Whether it has come to its end at `now`, though it may still be among
+    /// its account's keys.
     #[must_use]
-    pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.spec.is_expired(now)
+    pub fn over(&self, now: Timestamp) -> Option<Over> {
+        self.spec.over(self.rotation.as_ref(), now)
     }
 }
 
 impl KeySpec {
-    /// Whether it has expired at `now`: the second of `expires_at` is the first
-    /// in which the key is refused.
+    /// Whether a key of this spec, and with this rotation, has come to its end
+    /// at `now`: the second of the end is the first in which it is refused. What
+    /// ended it first is the reason, however late one asks.
     #[must_use]
-    pub fn is_expired(&self, now: Timestamp) -> bool {
-        now.as_second() >= self.expires_at.as_second()
+    pub fn over(&self, rotation: Option<&Rotation>, now: Timestamp) -> Option<Over> {
+        let expiry = Over { reason: RetiredReason::Expired, at: self.expires_at };
+        let end = rotation
+            .map(|rotation| Over { reason: RetiredReason::Rotated, at: rotation.retires_at })
+            .filter(|retirement| retirement.at.as_second() < expiry.at.as_second())
+            .unwrap_or(expiry);
+        (now.as_second() >= end.at.as_second()).then_some(end)
     }
 }

@@ -22,7 +22,8 @@ pub use event::{Event, EventType, FieldChange, Subject};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey, Origin};
 pub use ids::{AccountId, EventId, InvalidId, KeyId};
 pub use key::{
-    ApiKey, DisplayedKey, Environment, InvalidEnvironment, KEY_PREFIX, KeyError, KeySpec, LiveKey, Secret,
+    ApiKey, DisplayedKey, Environment, InvalidEnvironment, KEY_PREFIX, KeyError, KeySpec, LiveKey, Over,
+    RetiredReason, Rotation, Secret,
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
 pub use pasted::{KEY_PATTERN, NotOneKey};

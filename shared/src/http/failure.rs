@@ -108,8 +108,15 @@ failures! {
     NameTaken => CONFLICT, "name_taken", "The name is taken";
     /// The account is disabled.
     Disabled => CONFLICT, "service_account_disabled", "The service account is disabled";
-    /// The account has as many live keys as it may.
-    KeyLimit(usize) => CONFLICT, "key_limit_reached", "The service account has as many keys as it may";
+    /// The account has as many live keys as it may: so many, and whether it was
+    /// to have one more for a rotation with a grace.
+    KeyLimit(usize, bool) => CONFLICT, "key_limit_reached", "The service account has as many keys as it may";
+    /// The key was revoked, and cannot be rotated.
+    KeyRevoked(KeyId) => CONFLICT, "key_revoked", "The key was revoked";
+    /// The key has expired, and cannot be rotated.
+    KeyExpired(KeyId) => CONFLICT, "key_expired", "The key has expired";
+    /// The key was rotated before: which one, and which one replaces it.
+    AlreadyRotated(KeyId, KeyId) => CONFLICT, "key_already_rotated", "The key was rotated before";
     /// This very request has issued a key before.
     AlreadyIssued(KeyId) => CONFLICT, "key_already_issued", "The key was issued before";
     /// The account that this very request made has been deleted since.
@@ -194,9 +201,20 @@ impl Failure {
                 "Another service account has this name (case does not count). Choose another one.".to_owned()
             }
             Self::Disabled => "Enable the service account first, then issue the key.".to_owned(),
-            Self::KeyLimit(most) => {
+            Self::KeyLimit(most, false) => {
                 format!("It has {most} live keys, as many as it may. Revoke one that is no longer needed.")
             }
+            Self::KeyLimit(most, true) => format!(
+                "It has {most} live keys, as many as it may, and during the grace it would have one more. Revoke one \
+                 that is no longer needed, or rotate with `graceSeconds` 0, which stops the old key at once."
+            ),
+            Self::KeyRevoked(id) => {
+                format!("Key {id} was revoked: nothing replaces it. Issue another one if one is needed.")
+            }
+            Self::KeyExpired(id) => format!("Key {id} has expired: it is too late to rotate it. Issue another one."),
+            Self::AlreadyRotated(id, by) => format!(
+                "Key {id} was rotated before, and key {by} replaces it. Rotate that one if another is needed."
+            ),
             Self::AlreadyIssued(id) => format!(
                 "This request has issued key {id} before. Its secret is shown once and never again: if you did not \
                  receive it, revoke that key and issue another one under a new Idempotency-Key."
@@ -263,7 +281,10 @@ impl From<StoreError> for Failure {
             StoreError::NameTaken => Self::NameTaken,
             StoreError::Stale => Self::Stale,
             StoreError::Disabled => Self::Disabled,
-            StoreError::KeyLimit(most) => Self::KeyLimit(most),
+            StoreError::KeyLimit { most, is_rotation } => Self::KeyLimit(most, is_rotation),
+            StoreError::KeyRevoked(id) => Self::KeyRevoked(id),
+            StoreError::KeyExpired(id) => Self::KeyExpired(id),
+            StoreError::AlreadyRotated { key, replaced_by } => Self::AlreadyRotated(key, replaced_by),
             StoreError::UnknownRole(_) => {
                 Self::invalid_field("/role", format!("{cause}: see `GET /iam/v1/roles`"))
             }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{Account, Actor, BuiltInRole, Event, FieldChange, LiveKey, Subject};
+use crate::domain::{Account, Actor, BuiltInRole, Event, FieldChange, LiveKey, RetiredReason, Subject};
 use crate::policy;
 use crate::store::{CustomRole, ListedRole, Page};
 
@@ -30,7 +30,7 @@ pub struct ServiceAccount {
     pub owner: String,
     /// Labels of the admin's own.
     pub tags: BTreeMap<String, String>,
-    /// How many of its keys have not expired.
+    /// How many of its keys still work, or would if it were enabled.
     pub live_key_count: usize,
     /// When the next of its live keys expires.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,11 +64,13 @@ pub struct ServiceAccountWithKeys {
 pub enum KeyState {
     /// It works, if its account is enabled.
     Active,
+    /// It was rotated, and works until `retiresAt`, if its account is enabled.
+    Retiring,
+    /// It was rotated, and its grace is over. Or it is no longer one of its
+    /// account's at all, and on record.
+    Retired,
     /// It has expired.
     Expired,
-    /// It was revoked, or has gone with its account: it is on record, and no
-    /// longer one of its account's.
-    Retired,
 }
 
 /// A key, without its secret.
@@ -98,6 +100,15 @@ pub struct Key {
     /// From this instant on it is refused.
     #[schema(format = DateTime)]
     pub expires_at: String,
+    /// It was rotated: from this instant on it is refused. Never later than
+    /// `expiresAt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false)]
+    pub retires_at: Option<String>,
+    /// It was rotated: the key that replaces it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub replaced_by: Option<String>,
 }
 
 /// An audit event.
@@ -131,8 +142,9 @@ pub struct AuditEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub role: Option<String>,
-    /// What changed, for an update. For a role each permission that came (from
-    /// nothing) or went (to nothing), when it is created or deleted too.
+    /// What changed, for an update or a rotation. For a role each permission that
+    /// came (from nothing) or went (to nothing), when it is created or deleted
+    /// too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub changes: Vec<FieldChange>,
@@ -198,7 +210,7 @@ impl ServiceAccount {
     /// How `account` is shown at `now`.
     #[must_use]
     pub fn of(account: &Account, now: Timestamp) -> Self {
-        let live = || account.keys.iter().filter(|key| !key.is_expired(now));
+        let live = || account.keys.iter().filter(|key| key.over(now).is_none());
         Self {
             id: account.id.to_string(),
             name: account.name.to_string(),
@@ -238,10 +250,23 @@ impl Key {
             hint: key.hint.clone(),
             role: key.spec.role.as_ref().map(ToString::to_string),
             allowed_cidrs: key.spec.cidrs.iter().collect(),
-            state: if key.is_expired(now) { KeyState::Expired } else { KeyState::Active },
+            state: KeyState::of(key, now),
             created_at: seconds(key.created_at),
             created_by: key.created_by.clone(),
             expires_at: seconds(key.spec.expires_at),
+            retires_at: key.rotation.map(|rotation| seconds(rotation.retires_at)),
+            replaced_by: key.rotation.map(|rotation| rotation.replaced_by.to_string()),
+        }
+    }
+}
+
+impl KeyState {
+    fn of(key: &LiveKey, now: Timestamp) -> Self {
+        match key.over(now).map(|over| over.reason) {
+            Some(RetiredReason::Expired) => Self::Expired,
+            Some(RetiredReason::Rotated | RetiredReason::Revoked) => Self::Retired,
+            None if key.rotation.is_some() => Self::Retiring,
+            None => Self::Active,
         }
     }
 }

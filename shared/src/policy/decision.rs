@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::{Permission, Reason, Role, Target};
-use crate::domain::KeySpec;
+use crate::domain::{KeySpec, Rotation};
 
 /// Where a request with a key comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +18,20 @@ pub enum Source {
     Permitted,
 }
 
-/// Whether a key may be used at all: at `now`, from `source`, by an account that
+/// Whether a key may be used at all, rotated or not: at `now`, from `source`, by an account that
 /// is enabled or not.
 ///
 /// # Errors
 /// Why not.
-pub fn check_use(spec: &KeySpec, enabled: bool, now: Timestamp, source: Source) -> Result<(), Reason> {
-    if spec.is_expired(now) {
-        return Err(Reason::Expired);
+pub fn check_use(
+    spec: &KeySpec,
+    rotation: Option<&Rotation>,
+    enabled: bool,
+    now: Timestamp,
+    source: Source,
+) -> Result<(), Reason> {
+    if let Some(over) = spec.over(rotation, now) {
+        return Err(over.reason.into());
     }
     if !enabled {
         return Err(Reason::Disabled);

@@ -2,6 +2,7 @@
 //! is told none, but for an admin who asks for an explanation: the log has it.
 
 use super::Refusal;
+use crate::domain::RetiredReason;
 
 /// The reason of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +15,12 @@ pub enum Reason {
     Malformed,
     /// A key of another environment.
     ForeignEnvironment,
-    /// No such account or key; a token of an unknown key, issuer or client.
+    /// No such account or key; a token of an unknown key, issuer or client. A
+    /// deleted account's keys are unknown too: no verifier of them is kept.
     Unknown,
     /// The key was revoked.
     Revoked,
-    /// The key was retired by a deletion of its account.
+    /// The key was rotated, and its grace is over.
     Retired,
     /// The key or token has expired.
     Expired,
@@ -36,6 +38,16 @@ pub enum Reason {
     Reserved,
     /// We could not find out: something that we depend on is down or wrong.
     Outage,
+}
+
+impl From<RetiredReason> for Reason {
+    fn from(reason: RetiredReason) -> Self {
+        match reason {
+            RetiredReason::Revoked => Self::Revoked,
+            RetiredReason::Expired => Self::Expired,
+            RetiredReason::Rotated => Self::Retired,
+        }
+    }
 }
 
 impl Reason {

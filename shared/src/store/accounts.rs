@@ -7,9 +7,10 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use super::codec::{self, Map, Reader, n, s, seconds};
 use super::commit::{Expression, Outcome};
 use super::events::Happened;
+use super::keys::Retirement;
 use super::list::{AccountFilter, Cursor, MAX_LIMIT, Page, PageRequest};
 use super::schema::{self, attribute};
-use super::{RetiredReason, Store, StoreError};
+use super::{Store, StoreError};
 use crate::domain::{
     Account, AccountChanges, AccountId, AccountName, EventType, Fingerprint, FoldedName, NewAccount, Origin,
 };
@@ -80,7 +81,7 @@ impl Store {
                 self.put_new(schema::account_key(account.id), item(&account, &folded, fingerprint))?,
                 self.check_absent(schema::retired_account_key(account.id))?,
                 self.reserve(&folded, account.id)?,
-                self.record(Happened::to(EventType::ServiceAccountCreated, &account), origin)?,
+                self.record(Happened::to(EventType::ServiceAccountCreated, &account), origin, now)?,
             ];
             actions.extend(self.check_role(&account.role)?);
             match self.commit(actions).await? {
@@ -96,8 +97,8 @@ impl Store {
                         None => backoff.pause().await?,
                     },
                     Some(1) => {
-                        let record = self.read_retired(schema::retired_account_key(account.id)).await?;
-                        let first = record.and_then(|record| Reader(&record).fingerprint().ok());
+                        let first =
+                            self.fingerprint_of(schema::retired_account_key(account.id)).await?.flatten();
                         return Err(if first.is_none_or(|first| first == fingerprint) {
                             StoreError::CreatedAndDeleted(account.id)
                         } else {
@@ -116,7 +117,7 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached, or the item is not well-formed.
     pub async fn find_account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        let item = self.read_account(id, &READ).await?;
+        let item = self.read(schema::account_key(id), &READ).await?;
         item.map(|item| Reader(&item).account(id).map_err(|problem| problem.in_item(id))).transpose()
     }
 
@@ -135,31 +136,10 @@ impl Store {
     ) -> Result<Option<(Account, Fingerprint)>, StoreError> {
         let mut attributes = READ.to_vec();
         attributes.push(attribute::FINGERPRINT);
-        let item = self.read_account(id, &attributes).await?;
+        let item = self.read(schema::account_key(id), &attributes).await?;
         let read = |reader: Reader<'_>| Ok((reader.account(id)?, reader.fingerprint()?));
         item.map(|item| read(Reader(&item)).map_err(|problem: codec::Problem| problem.in_item(id)))
             .transpose()
-    }
-
-    /// These attributes of an account's item.
-    pub(super) async fn read_account(
-        &self,
-        id: AccountId,
-        attributes: &[&str],
-    ) -> Result<Option<Map>, StoreError> {
-        let (projection, names) = codec::projection(attributes);
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .set_key(Some(schema::account_key(id)))
-            .consistent_read(true)
-            .projection_expression(projection)
-            .set_expression_attribute_names(Some(names))
-            .send()
-            .await
-            .map_err(StoreError::from_sdk)?;
-        Ok(answer.item)
     }
 
     /// The account with its keys and their verifiers.
@@ -169,7 +149,8 @@ impl Store {
     ) -> Result<(Account, Verifiers), StoreError> {
         let mut attributes = READ.to_vec();
         attributes.push(attribute::VERIFIERS);
-        let item = self.read_account(id, &attributes).await?.ok_or(StoreError::AccountNotFound(id))?;
+        let item =
+            self.read(schema::account_key(id), &attributes).await?.ok_or(StoreError::AccountNotFound(id))?;
         let reader = Reader(&item);
         let account = reader.account(id).map_err(|problem| problem.in_item(id))?;
         let verifiers = reader.verifiers().map_err(|problem| problem.in_item(id))?;
@@ -287,7 +268,7 @@ impl Store {
             happened.changes = effective;
             let mut actions = vec![
                 self.update(schema::account_key(id), change_expression(&before, &after))?,
-                self.record(happened, origin)?,
+                self.record(happened, origin, after.updated_at)?,
             ];
             if renamed {
                 actions.push(self.reserve(&new_name, id)?);
@@ -349,13 +330,14 @@ impl Store {
                 (attribute::NAME.to_owned(), s(&account.name)),
                 (attribute::FINGERPRINT.to_owned(), codec::b(fingerprint.as_bytes())),
             ]);
-            let retirement = self.revocation(RetiredReason::AccountDeleted, origin);
+            let now = self.clock.now();
+            let retirement = Retirement::of_account(&origin.actor, now);
             tombstone.extend(retirement.attributes());
             let mut actions = vec![
                 self.delete(schema::account_key(id), unchanged)?,
                 self.release(&account.name.folded(), id)?,
                 self.put_new(schema::retired_account_key(id), tombstone)?,
-                self.record(Happened::to(EventType::ServiceAccountDeleted, &account), origin)?,
+                self.record(Happened::to(EventType::ServiceAccountDeleted, &account), origin, now)?,
             ];
             for key in &account.keys {
                 // Without the verifier: this function never reads one.

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use super::codec::{self, Map, Problem, Reader};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{AccountId, ApiKey, KeyId, KeySpec, RoleName, VerifierEntry};
-use crate::policy::Reason;
+use crate::domain::{AccountId, ApiKey, KeyId, KeySpec, RetiredReason, RoleName, Rotation, VerifierEntry};
 
 /// What the table says of a presented key's account.
 #[derive(Debug)]
@@ -21,57 +20,38 @@ pub struct Found {
     pub credential: Option<Credential>,
 }
 
-/// What the table says of a live key.
+/// What the table says of a key that is one of its account's.
 #[derive(Debug)]
 pub struct Credential {
     /// What it may do and until when.
     pub spec: KeySpec,
+    /// That another key replaces it, if one does.
+    pub rotation: Option<Rotation>,
     /// What the presented key must match.
     pub verifier: VerifierEntry,
 }
 
-/// Why a key no longer is one of its account's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetiredReason {
-    /// An admin revoked it.
-    Revoked,
-    /// It had expired.
-    Expired,
-    /// Its account was deleted.
-    AccountDeleted,
-}
-
-impl RetiredReason {
-    const ALL: [Self; 3] = [Self::Revoked, Self::Expired, Self::AccountDeleted];
-
-    /// Its name in the table.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Revoked => "revoked",
-            Self::Expired => "expired",
-            Self::AccountDeleted => "accountDeleted",
-        }
-    }
-}
-
-impl From<RetiredReason> for Reason {
-    fn from(retired: RetiredReason) -> Self {
-        match retired {
-            RetiredReason::Revoked => Self::Revoked,
-            RetiredReason::Expired => Self::Expired,
-            RetiredReason::AccountDeleted => Self::Retired,
-        }
-    }
-}
-
 /// The record of a key that no longer is one of its account's.
 #[derive(Debug)]
-pub struct RetiredKey {
+pub struct RetiredCredential {
     /// Why.
     pub reason: RetiredReason,
+    /// What it could do and until when.
+    pub spec: KeySpec,
     /// What a presented key must match for the record to be believed.
-    pub credential: Credential,
+    pub verifier: VerifierEntry,
 }
+
+/// What is read of a key's record to recognise the key.
+const RECORD: [&str; 7] = [
+    schema::PK,
+    attribute::REASON,
+    attribute::EXPIRES_AT,
+    attribute::ROLE,
+    attribute::CIDRS,
+    attribute::VERIFIER,
+    attribute::PEPPER,
+];
 
 impl Store {
     /// The account and key that `key` says it is: one consistent read, of one
@@ -110,14 +90,15 @@ impl Store {
     ///
     /// # Errors
     /// When the table cannot be reached, or the record is not well-formed.
-    pub async fn find_retired(&self, key: &ApiKey) -> Result<Option<RetiredKey>, StoreError> {
-        let record = self.read_retired(schema::retired_key(key.account, key.id)).await?;
+    pub async fn find_retired(&self, key: &ApiKey) -> Result<Option<RetiredCredential>, StoreError> {
+        let record = self.read(schema::retired_key(key.account, key.id), &RECORD).await?;
         let record = record.filter(|record| record.contains_key(attribute::VERIFIER));
         record.map(|record| retired(&record).map_err(|problem| problem.in_item(key.id))).transpose()
     }
 
     /// Why a key is no longer one of its account's, if its record says so. This
-    /// reads no verifier.
+    /// reads no verifier. A key that went with its account says nothing: it is as
+    /// unknown as the account.
     ///
     /// # Errors
     /// When the table cannot be reached, or the record is not well-formed.
@@ -126,33 +107,9 @@ impl Store {
         account: AccountId,
         key: KeyId,
     ) -> Result<Option<RetiredReason>, StoreError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .set_key(Some(schema::retired_key(account, key)))
-            .consistent_read(true)
-            .projection_expression("#pk,#reason")
-            .expression_attribute_names("#pk", schema::PK)
-            .expression_attribute_names("#reason", attribute::REASON)
-            .send()
-            .await
-            .map_err(StoreError::from_sdk)?;
-        answer.item.map(|item| reason(&item).map_err(|problem| problem.in_item(key))).transpose()
-    }
-
-    /// The record of a retired key or a deleted account.
-    pub(super) async fn read_retired(&self, key: schema::Key) -> Result<Option<Map>, StoreError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .set_key(Some(key))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(StoreError::from_sdk)?;
-        Ok(answer.item)
+        let record = self.read(schema::retired_key(account, key), &[schema::PK, attribute::REASON]).await?;
+        let record = record.filter(|record| !went_with_account(record));
+        record.map(|record| reason(&record).map_err(|problem| problem.in_item(key))).transpose()
     }
 }
 
@@ -166,9 +123,11 @@ fn found(item: &Map, id: &str) -> Result<Found, Problem> {
         Ok(entry.flatten())
     };
     let credential = match (entry(attribute::KEYS)?, entry(attribute::VERIFIERS)?) {
-        (Some(key), Some(verifier)) => {
-            Some(Credential { spec: key.key_spec()?, verifier: verifier.verifier()? })
-        }
+        (Some(key), Some(verifier)) => Some(Credential {
+            spec: key.key_spec()?,
+            rotation: key.rotation()?,
+            verifier: verifier.verifier()?,
+        }),
         (None, None) => None,
         // Half a key is no key, and somebody should look at it.
         (Some(_), None) => return Err(Problem::missing(attribute::VERIFIERS)),
@@ -182,18 +141,17 @@ fn found(item: &Map, id: &str) -> Result<Found, Problem> {
     })
 }
 
-fn retired(record: &Map) -> Result<RetiredKey, Problem> {
+fn retired(record: &Map) -> Result<RetiredCredential, Problem> {
     let reader = Reader(record);
-    Ok(RetiredKey {
-        reason: reason(record)?,
-        credential: Credential { spec: reader.key_spec()?, verifier: reader.verifier()? },
-    })
+    Ok(RetiredCredential { reason: reason(record)?, spec: reader.key_spec()?, verifier: reader.verifier()? })
 }
 
-/// Why a key or an account was retired.
+/// Why a key was retired by itself or by an admin.
 pub(super) fn reason(record: &Map) -> Result<RetiredReason, Problem> {
-    Reader(record).get(attribute::REASON, |value| {
-        let name = codec::text(value)?;
-        RetiredReason::ALL.into_iter().find(|reason| reason.name() == name)
-    })
+    Reader(record).get(attribute::REASON, |value| RetiredReason::parse(codec::text(value)?))
+}
+
+/// Whether a key was retired with its account.
+pub(super) fn went_with_account(record: &Map) -> bool {
+    record.get(attribute::REASON).and_then(codec::text) == Some(schema::ACCOUNT_DELETED)
 }

@@ -11,7 +11,7 @@ use super::StoreError;
 use super::schema::attribute;
 use crate::domain::{
     Account, AccountId, AccountName, Actor, AllowedCidrs, Description, Fingerprint, KeyId, KeyName, KeySpec,
-    LiveKey, Owner, PepperVersion, RoleName, Tags, Verifier, VerifierEntry,
+    LiveKey, Owner, PepperVersion, RoleName, Rotation, Tags, Verifier, VerifierEntry,
 };
 
 /// An item, or a map within one.
@@ -123,6 +123,18 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// That another key replaces a key. Half of it is none, and somebody should
+    /// look at it.
+    pub(super) fn rotation(self) -> Result<Option<Rotation>, Problem> {
+        if self.find(attribute::RETIRES_AT).is_none() && self.find(attribute::REPLACED_BY).is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Rotation {
+            retires_at: self.seconds(attribute::RETIRES_AT)?,
+            replaced_by: self.parse(attribute::REPLACED_BY, str::parse)?,
+        }))
+    }
+
     pub(super) fn verifier(self) -> Result<VerifierEntry, Problem> {
         Ok(VerifierEntry {
             verifier: self
@@ -140,6 +152,7 @@ impl<'a> Reader<'a> {
             created_at: self.seconds(attribute::CREATED_AT)?,
             created_by: self.actor(attribute::CREATED_BY)?,
             fingerprint: self.fingerprint()?,
+            rotation: self.rotation()?,
         })
     }
 
@@ -257,6 +270,10 @@ pub(super) fn live_key(key: &LiveKey) -> Map {
     }
     if !key.spec.cidrs.is_empty() {
         entry.insert(attribute::CIDRS.to_owned(), AttributeValue::L(key.spec.cidrs.iter().map(s).collect()));
+    }
+    if let Some(rotation) = &key.rotation {
+        entry.insert(attribute::RETIRES_AT.to_owned(), seconds(rotation.retires_at));
+        entry.insert(attribute::REPLACED_BY.to_owned(), s(rotation.replaced_by));
     }
     entry
 }

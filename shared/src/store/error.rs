@@ -25,8 +25,27 @@ pub enum StoreError {
     #[error("the service account is disabled")]
     Disabled,
     /// The account has as many live keys as it may.
-    #[error("the service account has {0} live keys, as many as it may")]
-    KeyLimit(usize),
+    #[error("the service account has {most} live keys, as many as it may")]
+    KeyLimit {
+        /// So many.
+        most: usize,
+        /// Whether it was to have one more for a rotation with a grace.
+        is_rotation: bool,
+    },
+    /// The key was revoked, and cannot be rotated.
+    #[error("key {0} was revoked")]
+    KeyRevoked(KeyId),
+    /// The key has expired, and cannot be rotated.
+    #[error("key {0} has expired")]
+    KeyExpired(KeyId),
+    /// The key was rotated before.
+    #[error("key {key} was rotated before, and key {replaced_by} replaces it")]
+    AlreadyRotated {
+        /// The key.
+        key: KeyId,
+        /// Its successor.
+        replaced_by: KeyId,
+    },
     /// There is no such role.
     #[error("there is no role {0}")]
     UnknownRole(RoleName),

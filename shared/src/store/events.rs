@@ -1,6 +1,7 @@
 //! Audit events.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use jiff::Timestamp;
 
 use super::codec::{self, Map, Problem, Reader, n, s};
 use super::list::{Cursor, Page, PageRequest};
@@ -40,14 +41,14 @@ impl Happened {
 }
 
 impl Store {
-    /// The action that writes an event, to stand in the transaction of the
-    /// change that it tells of.
+    /// The action that writes an event of the instant `at`, to stand in the
+    /// transaction of the change that it tells of.
     pub(super) fn record(
         &self,
         happened: Happened,
         origin: &Origin,
+        at: Timestamp,
     ) -> Result<TransactWriteItem, StoreError> {
-        let at = self.clock.now();
         let id = EventId::generate(at, &*self.entropy)?;
         let month = at.strftime("%Y-%m");
         let mut item = Map::from([

@@ -1,14 +1,18 @@
-//! Keys: issue and revoke.
+//! Keys: issue and revoke. (Rotating one: `rotation.rs`.)
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use jiff::Timestamp;
 
+use super::accounts::Verifiers;
 use super::codec::{self, Map, Reader, n, s, seconds};
 use super::commit::{Expression, Outcome};
 use super::events::Happened;
 use super::schema::{self, attribute};
-use super::{RetiredReason, Store, StoreError};
-use crate::domain::{Account, AccountId, Actor, EventType, KeyId, LiveKey, Origin, VerifierEntry};
+use super::{Store, StoreError};
+use crate::domain::{
+    Account, AccountId, Actor, EventType, Fingerprint, KeyId, LiveKey, Origin, Over, RetiredReason,
+    VerifierEntry,
+};
 
 /// A key to be stored.
 #[derive(Clone, Debug)]
@@ -27,7 +31,8 @@ pub struct RevokedKeys {
 }
 
 impl Store {
-    /// Adds a key to an account, and moves its expired keys to their records.
+    /// Adds a key to an account, and moves those of its keys that are over to
+    /// their records.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::Disabled`],
@@ -46,32 +51,38 @@ impl Store {
         loop {
             let (account, verifiers) = self.get_account_with_verifiers(id).await?;
             if let Some(issued) = account.keys.iter().find(|key| key.id == new.key.id) {
-                return Err(issued_before(new, issued.fingerprint == new.key.fingerprint));
+                if new.is_stored_as(verifiers.get(&issued.id)) {
+                    return Ok(());
+                }
+                return Err(issued_before(issued.id, issued.fingerprint == new.key.fingerprint));
             }
             let now = self.clock.now();
-            let (expired, live): (Vec<_>, Vec<_>) = account.keys.iter().partition(|key| key.is_expired(now));
+            let over = over_keys(&account, now);
             let refusal = if !account.enabled {
                 Some(StoreError::Disabled)
-            } else if live.len() >= most {
-                Some(StoreError::KeyLimit(most))
+            } else if account.keys.len() - over.len() >= most {
+                Some(StoreError::KeyLimit { most, is_rotation: false })
             } else {
                 None
             };
             if let Some(refusal) = refusal {
                 // A retry is told what became of the first attempt, whatever
                 // would be said to a new one.
-                return Err(self.issued_and_retired(id, new).await?.unwrap_or(refusal));
+                let issued = self.issued_and_retired(id, new.key.id, new.key.fingerprint).await?;
+                return Err(issued.unwrap_or(refusal));
+            }
+            let mut expression = changed_by(&new.key.created_by, new.key.created_at);
+            add_key(&mut expression, new);
+            limit_keys(&mut expression, most, &over);
+            for (key, _) in &over {
+                remove_key(&mut expression, key.id);
             }
             let mut actions = vec![
-                self.update(schema::account_key(id), issue_expression(new, &expired, most))?,
+                self.update(schema::account_key(id), expression)?,
                 self.check_absent(schema::retired_key(id, new.key.id))?,
-                self.record(Happened::to_key(EventType::KeyIssued, &account, new.key.id), origin)?,
+                self.record(Happened::to_key(EventType::KeyIssued, &account, new.key.id), origin, now)?,
             ];
-            for key in &expired {
-                let retirement =
-                    Retirement { reason: RetiredReason::Expired, at: key.spec.expires_at, by: None };
-                actions.push(self.retire(&account, key, verifiers.get(&key.id), &retirement)?);
-            }
+            actions.extend(self.prune(&account, &verifiers, &over, now)?);
             let role_check =
                 new.key.spec.role.as_ref().map(|role| self.check_role(role)).transpose()?.flatten();
             let role_check_at = actions.len();
@@ -79,7 +90,7 @@ impl Store {
             match self.commit(actions).await? {
                 Outcome::Committed => return Ok(()),
                 Outcome::Refused(failed) if failed.contains(&1) => {
-                    match self.issued_and_retired(id, new).await? {
+                    match self.issued_and_retired(id, new.key.id, new.key.fingerprint).await? {
                         Some(issued) => return Err(issued),
                         None => backoff.pause().await?,
                     }
@@ -99,17 +110,26 @@ impl Store {
         }
     }
 
-    /// What a retry is told whose key has been revoked or has expired since.
-    async fn issued_and_retired(
+    /// What a retry is told whose key, of this id, is no longer one of the
+    /// account's.
+    pub(super) async fn issued_and_retired(
         &self,
         id: AccountId,
-        new: &NewKey,
+        key: KeyId,
+        fingerprint: Fingerprint,
     ) -> Result<Option<StoreError>, StoreError> {
-        let record = self.read_retired(schema::retired_key(id, new.key.id)).await?;
-        Ok(record.map(|record| {
-            let fingerprint = Reader(&record).fingerprint().ok();
-            issued_before(new, fingerprint == Some(new.key.fingerprint))
-        }))
+        let first = self.fingerprint_of(schema::retired_key(id, key)).await?;
+        Ok(first.map(|first| issued_before(key, first == Some(fingerprint))))
+    }
+
+    /// The fingerprint in the record of a key or an account, if there is a
+    /// record, and if it has one (those made by hand have none).
+    pub(super) async fn fingerprint_of(
+        &self,
+        record: schema::Key,
+    ) -> Result<Option<Option<Fingerprint>>, StoreError> {
+        let record = self.read(record, &[schema::PK, attribute::FINGERPRINT]).await?;
+        Ok(record.map(|record| Reader(&record).fingerprint().ok()))
     }
 
     /// Revokes a key: moves it from its account to its record. The next
@@ -125,16 +145,17 @@ impl Store {
         loop {
             let (account, verifiers) = self.get_account_with_verifiers(id).await?;
             let Some(revoked) = account.keys.iter().find(|live| live.id == key) else {
-                let record = self.read_retired(schema::retired_key(id, key)).await?;
+                let record = self.read(schema::retired_key(id, key), &[schema::PK]).await?;
                 return record.map(|_| ()).ok_or(StoreError::KeyNotFound(id, key));
             };
-            let retirement = self.revocation(RetiredReason::Revoked, origin);
-            let mut expression = changed_by(&origin.actor, retirement.at);
+            let now = self.clock.now();
+            let retirement = Retirement::by(&origin.actor, RetiredReason::Revoked, now);
+            let mut expression = changed_by(&origin.actor, now);
             remove_key(&mut expression, key);
             let actions = vec![
                 self.update(schema::account_key(id), expression)?,
                 self.retire(&account, revoked, verifiers.get(&key), &retirement)?,
-                self.record(Happened::to_key(EventType::KeyRevoked, &account, key), origin)?,
+                self.record(Happened::to_key(EventType::KeyRevoked, &account, key), origin, now)?,
             ];
             match self.commit(actions).await? {
                 Outcome::Committed => return Ok(()),
@@ -156,15 +177,17 @@ impl Store {
             if ids.is_empty() {
                 return Ok(RevokedKeys { ids });
             }
-            let retirement = self.revocation(RetiredReason::Revoked, origin);
-            let mut expression = changed_by(&origin.actor, retirement.at);
+            let now = self.clock.now();
+            let retirement = Retirement::by(&origin.actor, RetiredReason::Revoked, now);
+            let mut expression = changed_by(&origin.actor, now);
             // No key came or went since the read.
             expression.require_equal(attribute::VERSION, n(account.version));
             let mut records = Vec::new();
             for key in &account.keys {
                 remove_key(&mut expression, key.id);
                 records.push(self.retire(&account, key, verifiers.get(&key.id), &retirement)?);
-                records.push(self.record(Happened::to_key(EventType::KeyRevoked, &account, key.id), origin)?);
+                let happened = Happened::to_key(EventType::KeyRevoked, &account, key.id);
+                records.push(self.record(happened, origin, now)?);
             }
             let mut actions = vec![self.update(schema::account_key(id), expression)?];
             actions.append(&mut records);
@@ -175,9 +198,18 @@ impl Store {
         }
     }
 
-    /// A retirement by a person, now.
-    pub(super) fn revocation<'a>(&self, reason: RetiredReason, origin: &'a Origin) -> Retirement<'a> {
-        Retirement { reason, at: self.clock.now(), by: Some(&origin.actor) }
+    /// The actions that write the records of keys that are over.
+    pub(super) fn prune(
+        &self,
+        account: &Account,
+        verifiers: &Verifiers,
+        over: &[(&LiveKey, Over)],
+        now: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
+        let record = |(key, over): &(&LiveKey, Over)| {
+            self.retire(account, key, verifiers.get(&key.id), &Retirement::by_itself(*over, now))
+        };
+        over.iter().map(record).collect()
     }
 
     /// The action that writes a retired key's record. With its verifier the key
@@ -196,20 +228,38 @@ impl Store {
     }
 }
 
-/// Why, when and by whom a key or an account was retired.
+/// Why, since when and by whom a key or an account is retired, and when its
+/// record is written.
 pub(super) struct Retirement<'a> {
-    reason: RetiredReason,
+    reason: &'static str,
     at: Timestamp,
     by: Option<&'a Actor>,
+    now: Timestamp,
 }
 
-impl Retirement<'_> {
+impl<'a> Retirement<'a> {
+    /// A person retires a key now.
+    pub(super) fn by(actor: &'a Actor, reason: RetiredReason, now: Timestamp) -> Self {
+        Self { reason: reason.name(), at: now, by: Some(actor), now }
+    }
+
+    /// A person deletes an account, and its keys with it, now.
+    pub(super) fn of_account(actor: &'a Actor, now: Timestamp) -> Self {
+        Self { reason: schema::ACCOUNT_DELETED, at: now, by: Some(actor), now }
+    }
+
+    /// The key has come to its end by itself, and is moved away now.
+    pub(super) fn by_itself(over: Over, now: Timestamp) -> Self {
+        Self { reason: over.reason.name(), at: over.at, by: None, now }
+    }
+
+    /// What a record says of it. It is kept for so long from now on, however
+    /// long ago the key has come to its end.
     pub(super) fn attributes(&self) -> Map {
-        let kept = jiff::SignedDuration::from_hours(24 * schema::RETIRED_KEPT_DAYS);
         let mut attributes = Map::from([
-            (attribute::REASON.to_owned(), s(self.reason.name())),
+            (attribute::REASON.to_owned(), s(self.reason)),
             (attribute::RETIRED_AT.to_owned(), seconds(self.at)),
-            (schema::TTL.to_owned(), seconds(self.at.saturating_add(kept).unwrap_or(self.at))),
+            (schema::TTL.to_owned(), seconds(schema::kept_until(self.now))),
         ]);
         if let Some(by) = self.by {
             attributes.insert(attribute::RETIRED_BY.to_owned(), codec::actor(by));
@@ -218,8 +268,22 @@ impl Retirement<'_> {
     }
 }
 
+impl NewKey {
+    /// Whether this very key, and not another one under the same id, is the one
+    /// that is stored with this verifier. Then it was this request that stored
+    /// it, though it was not told so: only it knows the secret.
+    pub(super) fn is_stored_as(&self, stored: Option<&VerifierEntry>) -> bool {
+        stored.is_some_and(|stored| stored.verifier.matches(&self.verifier.verifier))
+    }
+}
+
+/// The keys of an account that are over at `now`, each with its end.
+pub(super) fn over_keys(account: &Account, now: Timestamp) -> Vec<(&LiveKey, Over)> {
+    account.keys.iter().filter_map(|key| Some((key, key.over(now)?))).collect()
+}
+
 /// A change of the account's keys: it counts as a change of the account.
-fn changed_by(actor: &Actor, at: Timestamp) -> Expression {
+pub(super) fn changed_by(actor: &Actor, at: Timestamp) -> Expression {
     let mut expression = Expression::default();
     expression.increment(attribute::VERSION);
     expression.set(attribute::UPDATED_AT, seconds(at));
@@ -227,27 +291,27 @@ fn changed_by(actor: &Actor, at: Timestamp) -> Expression {
     expression
 }
 
-/// Every rule about a new key as one condition on one write: the account is
-/// there and enabled, has no key of this id, and fewer than `most` beside the
-/// expired ones, which go in the same write.
-fn issue_expression(new: &NewKey, expired: &[&LiveKey], most: usize) -> Expression {
-    let mut expression = changed_by(&new.key.created_by, new.key.created_at);
+/// Adds a key, on the condition that the account is there and enabled, and has
+/// none of this id.
+pub(super) fn add_key(expression: &mut Expression, new: &NewKey) {
     let (keys, verifiers) = (expression.name(attribute::KEYS), expression.name(attribute::VERIFIERS));
     let id = expression.name(new.key.id);
     expression.require_equal(attribute::ENABLED, AttributeValue::Bool(true));
     expression.require(format!("attribute_not_exists({keys}.{id})"));
-    let most = expression.value(n(most.saturating_add(expired.len())));
-    expression.require(format!("size({keys}) < {most}"));
     expression.set_path(&format!("{keys}.{id}"), AttributeValue::M(codec::live_key(&new.key)));
     expression.set_path(&format!("{verifiers}.{id}"), AttributeValue::M(codec::verifier(&new.verifier)));
-    for key in expired {
-        remove_key(&mut expression, key.id);
-    }
-    expression
+}
+
+/// Requires that the account has fewer than `most` keys beside those that are
+/// over, which go in the same write.
+pub(super) fn limit_keys(expression: &mut Expression, most: usize, over: &[(&LiveKey, Over)]) {
+    let keys = expression.name(attribute::KEYS);
+    let most = expression.value(n(most.saturating_add(over.len())));
+    expression.require(format!("size({keys}) < {most}"));
 }
 
 /// Takes a key out of both maps, on the condition that it is there.
-fn remove_key(expression: &mut Expression, key: KeyId) {
+pub(super) fn remove_key(expression: &mut Expression, key: KeyId) {
     let (keys, verifiers) = (expression.name(attribute::KEYS), expression.name(attribute::VERIFIERS));
     let id = expression.name(key);
     expression.require(format!("attribute_exists({keys}.{id})"));
@@ -255,6 +319,7 @@ fn remove_key(expression: &mut Expression, key: KeyId) {
     expression.remove_path(format!("{verifiers}.{id}"));
 }
 
-fn issued_before(new: &NewKey, same_request: bool) -> StoreError {
-    if same_request { StoreError::AlreadyIssued(new.key.id) } else { StoreError::IdempotencyKeyReused }
+/// What a retry is told of the key that its first attempt made.
+pub(super) fn issued_before(key: KeyId, same_request: bool) -> StoreError {
+    if same_request { StoreError::AlreadyIssued(key) } else { StoreError::IdempotencyKeyReused }
 }

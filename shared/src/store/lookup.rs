@@ -2,11 +2,32 @@
 
 use jiff::Timestamp;
 
-use super::authorization::{self, RetiredReason};
+use super::authorization::{reason, went_with_account};
 use super::codec::{Map, Problem, Reader};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{Account, Actor, ApiKey, KeyId, LiveKey, VerifierEntry};
+use crate::policy::Reason;
+
+/// What is read of a key's record.
+const RECORD: [&str; 16] = [
+    schema::PK,
+    attribute::CIDRS,
+    attribute::CREATED_AT,
+    attribute::CREATED_BY,
+    attribute::EXPIRES_AT,
+    attribute::FINGERPRINT,
+    attribute::HINT,
+    attribute::NAME,
+    attribute::PEPPER,
+    attribute::REASON,
+    attribute::REPLACED_BY,
+    attribute::RETIRED_AT,
+    attribute::RETIRED_BY,
+    attribute::RETIRES_AT,
+    attribute::ROLE,
+    attribute::VERIFIER,
+];
 
 /// What the table knows of a key.
 #[derive(Debug)]
@@ -25,7 +46,7 @@ pub struct KnownKey {
 #[derive(Debug)]
 pub struct End {
     /// Why.
-    pub reason: RetiredReason,
+    pub reason: Reason,
     /// When.
     pub at: Timestamp,
     /// Who ended it, if anybody.
@@ -51,7 +72,7 @@ impl Store {
             Err(StoreError::AccountNotFound(_)) => None,
             Err(error) => return Err(error),
         };
-        let record = self.read_retired(schema::retired_key(key.account, key.id)).await?;
+        let record = self.read(schema::retired_key(key.account, key.id), &RECORD).await?;
         let record = record.ok_or(StoreError::KeyNotFound(key.account, key.id))?;
         on_record(account, key.id, &record).map_err(|problem| problem.in_item(key.id))
     }
@@ -62,12 +83,12 @@ fn on_record(account: Option<Account>, id: KeyId, record: &Map) -> Result<KnownK
     let has = |attribute| record.contains_key(attribute);
     Ok(KnownKey {
         account,
-        // Who ends a key without Keyward, as the operating guide says for an
-        // emergency, records its end and no more.
+        // A record of the end alone is well-formed too: earlier commands for an
+        // emergency wrote no more.
         key: has(attribute::NAME).then(|| reader.live_key(id)).transpose()?,
         verifier: has(attribute::VERIFIER).then(|| reader.verifier()).transpose()?,
         end: Some(End {
-            reason: authorization::reason(record)?,
+            reason: if went_with_account(record) { Reason::Retired } else { reason(record)?.into() },
             at: reader.seconds(attribute::RETIRED_AT)?,
             by: has(attribute::RETIRED_BY).then(|| reader.actor(attribute::RETIRED_BY)).transpose()?,
         }),

@@ -16,6 +16,7 @@ mod keys;
 mod list;
 mod lookup;
 mod roles;
+mod rotation;
 pub mod schema;
 
 use std::sync::Arc;
@@ -24,14 +25,17 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 
 use crate::domain::{Clock, Entropy};
+use codec::Map;
+use schema::Key;
 
 pub use accounts::Created;
-pub use authorization::{Credential, Found, RetiredKey, RetiredReason};
+pub use authorization::{Credential, Found, RetiredCredential};
 pub use error::StoreError;
 pub use keys::{NewKey, RevokedKeys};
 pub use list::{AccountFilter, Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, Page, PageRequest};
 pub use lookup::{End, KnownKey};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, RoleUser, RoleUsers, Roles};
+pub use rotation::{NewRotation, Rotated};
 
 /// The table. Cheap to clone.
 #[derive(Clone)]
@@ -52,6 +56,25 @@ impl Store {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         Self { client: Client::new(config), table: table.into(), clock, entropy }
+    }
+
+    /// These attributes, and no others, of the item at `key`, read consistently:
+    /// every earlier successful write is seen. The primary key is among them
+    /// where the caller would not tell an item without the others from none.
+    async fn read(&self, key: Key, attributes: &[&str]) -> Result<Option<Map>, StoreError> {
+        let (projection, names) = codec::projection(attributes);
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .set_key(Some(key))
+            .consistent_read(true)
+            .projection_expression(projection)
+            .set_expression_attribute_names(Some(names))
+            .send()
+            .await
+            .map_err(StoreError::from_sdk)?;
+        Ok(answer.item)
     }
 
     /// Opens the connection with a real signed read of an item that cannot

@@ -233,19 +233,7 @@ impl Store {
     }
 
     async fn read_role(&self, name: &RoleName, attributes: &[&str]) -> Result<Option<Map>, StoreError> {
-        let (projection, names) = codec::projection(attributes);
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .set_key(Some(schema::role_key(name)))
-            .consistent_read(true)
-            .projection_expression(projection)
-            .set_expression_attribute_names(Some(names))
-            .send()
-            .await
-            .map_err(StoreError::from_sdk)?;
-        Ok(answer.item)
+        self.read(schema::role_key(name), attributes).await
     }
 
     /// The first `most` custom roles behind `after`, or all that there are.
@@ -315,7 +303,8 @@ impl Store {
                 }
                 None => (EventType::RoleCreated, self.put_new(schema::role_key(name), item(&after))?),
             };
-            let event = self.record(Happened::to_role(event_type, name, changes), origin)?;
+            let event =
+                self.record(Happened::to_role(event_type, name, changes), origin, after.updated_at)?;
             match self.commit(vec![write, event]).await? {
                 Outcome::Committed => {
                     return Ok(PutRole { role: after, created: event_type == EventType::RoleCreated });
@@ -376,7 +365,8 @@ impl Store {
             let mut unchanged = Expression::default();
             unchanged.require_equal(attribute::VERSION, n(role.version));
             let gone = Happened::to_role(EventType::RoleDeleted, name, changes(Some(&role), None));
-            let actions = vec![self.delete(schema::role_key(name), unchanged)?, self.record(gone, origin)?];
+            let event = self.record(gone, origin, self.clock.now())?;
+            let actions = vec![self.delete(schema::role_key(name), unchanged)?, event];
             match self.commit(actions).await? {
                 Outcome::Committed => return Ok(()),
                 Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
@@ -429,7 +419,7 @@ fn note_users(item: &Map, role: &RoleName, now: Timestamp, users: &mut RoleUsers
         users.add(RoleUser { account, account_name: account_name.clone(), key: None });
     }
     for key in reader.keys()? {
-        if key.spec.role.as_ref() == Some(role) && !key.is_expired(now) {
+        if key.spec.role.as_ref() == Some(role) && key.over(now).is_none() {
             users.add(RoleUser { account, account_name: account_name.clone(), key: Some(key.id) });
         }
     }

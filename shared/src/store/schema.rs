@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{AccountId, EventId, FoldedName, KeyId, RoleName, Subject};
 
@@ -27,7 +28,16 @@ pub(super) const INDEX_ACCOUNTS: &str = "ACCOUNTS";
 pub(super) const INDEX_ROLES: &str = "ROLES";
 
 /// Days for which a retired key's record is kept.
-pub(super) const RETIRED_KEPT_DAYS: i64 = 400;
+const KEPT_DAYS: i64 = 400;
+
+/// Until when an item is kept that was written at `now` and is not kept for ever.
+pub(super) fn kept_until(now: Timestamp) -> Timestamp {
+    now.saturating_add(SignedDuration::from_hours(24 * KEPT_DAYS)).unwrap_or(now)
+}
+
+/// The reason in the record of a deleted account and in those of its keys.
+/// They have no verifier to be recognised by.
+pub(super) const ACCOUNT_DELETED: &str = "accountDeleted";
 
 const ACCOUNT: &str = "ACCOUNT";
 const NAME: &str = "NAME";
@@ -42,8 +52,8 @@ pub mod partition {
     pub const EVENTS: &str = "EVENTS#";
     /// A custom role's audit events. No account's id begins so: none has a `#`.
     pub const ROLE_EVENTS: &str = "EVENTS#ROLE#";
-    /// An account's revoked and expired keys, and the account itself once it is
-    /// deleted.
+    /// An account's revoked, expired and rotated keys, and the account itself
+    /// once it is deleted.
     pub const RETIRED: &str = "RETIRED#";
     /// The reservation of an account's name.
     pub const NAME: &str = "NAME#";
@@ -135,9 +145,11 @@ pub mod attribute {
     pub const PEPPER: &str = "pepper";
     pub const PERMISSIONS: &str = "permissions";
     pub const REASON: &str = "reason";
+    pub const REPLACED_BY: &str = "replacedBy";
     pub const REQUEST_ID: &str = "requestId";
     pub const RETIRED_AT: &str = "retiredAt";
     pub const RETIRED_BY: &str = "retiredBy";
+    pub const RETIRES_AT: &str = "retiresAt";
     pub const ROLE: &str = "role";
     pub const TAGS: &str = "tags";
     pub const TO: &str = "to";

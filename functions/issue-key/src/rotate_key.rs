@@ -1,0 +1,119 @@
+//! `POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation`: issues a
+//! successor of a key, which itself works for a while longer, so that whoever
+//! holds it has the time to swap it.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use shared::domain::{AccountId, Fingerprint, KeyId, KeySpec, LiveKey};
+use shared::http::representation::{Key, seconds};
+use shared::http::{Admin, Failure, Problem, Reply, Request, parameter};
+use shared::store::NewRotation;
+use utoipa::ToSchema;
+
+use crate::{Draft, IssueKey, IssuedKey};
+
+/// The grace, in seconds, if the caller does not say: a day.
+const DEFAULT_GRACE_SECONDS: u32 = 86_400;
+
+/// The longest grace, in seconds: a week.
+const MAX_GRACE_SECONDS: u32 = 604_800;
+
+/// How a key is to be rotated.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RotateKeyRequest {
+    /// For so many seconds the old key still works, but never beyond its
+    /// expiry: a day if not said, a week at most. 0 stops it at once.
+    #[schema(minimum = 0, maximum = 604_800, required = false, value_type = u32, default = 86_400)]
+    grace_seconds: Option<u32>,
+}
+
+/// A key's successor just issued. This answer alone holds its secret.
+#[derive(Serialize, ToSchema)]
+pub struct RotatedKey<'a> {
+    /// The successor.
+    #[serde(flatten)]
+    issued: IssuedKey<'a>,
+    /// What it replaces.
+    replaces: ReplacedKey,
+}
+
+/// A key that another one replaces.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplacedKey {
+    /// The old key.
+    #[schema(example = "key_9fKd2LmXo5PqZ7aB")]
+    id: String,
+    /// From this instant on it is refused.
+    #[schema(format = DateTime)]
+    retires_at: String,
+}
+
+/// Rotate a key
+///
+/// Issues a successor with the same name, role and networks, and with a fresh
+/// lifetime as long as the old key's was (but not longer than the deployment
+/// now allows). The old key works until `replaces.retiresAt`; it can be stopped
+/// earlier with `revokeKey`. A key has one successor: to have another one,
+/// rotate that. As with `issueKey`, the secret is shown once, and a retry under
+/// the same `Idempotency-Key` answers 409 with the successor's id.
+///
+/// # Errors
+/// As its responses say.
+#[utoipa::path(
+    post,
+    path = "/iam/v1/service-accounts/{id}/keys/{keyId}/rotation",
+    operation_id = "rotateKey",
+    tag = "Keys",
+    params(
+        ("id" = String, Path, description = "The account's id"),
+        ("keyId" = String, Path, description = "The id of the key to replace"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Your name for this attempt: 1–255 visible characters"),
+    ),
+    request_body = RotateKeyRequest,
+    responses(
+        (status = 201, description = "Rotated", body = RotatedKey),
+        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem),
+    )
+)]
+pub async fn rotate_key(
+    function: &IssueKey,
+    Admin(actor): Admin,
+    request: &Request,
+) -> Result<Reply, Failure> {
+    let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    let old: KeyId = request.parameter(parameter::KEY_ID)?;
+    let origin = request.origin(actor)?;
+    let body: RotateKeyRequest = request.json()?;
+    let fingerprint = Fingerprint::of(&body);
+    let grace = grace(&body)?;
+    let successor = origin.new_successor_id(account, old, &*function.entropy)?;
+    let draft = Draft::begin(function, account, successor).await?;
+    let longest = SignedDuration::from_hours(24 * i64::from(function.max_lifetime_days));
+    let make = |old: &LiveKey, now: Timestamp| {
+        let lifetime = old.spec.expires_at.duration_since(old.created_at).min(longest);
+        // No clock goes that far: then it would have expired already.
+        let expires_at = now.checked_add(lifetime).unwrap_or(now);
+        let spec = KeySpec { expires_at, ..old.spec.clone() };
+        draft.finish(old.name.clone(), spec, fingerprint, now, origin.actor.clone())
+    };
+    let new = NewRotation { successor, fingerprint, grace, most: function.max_keys, make: &make };
+    let rotated = function.store.rotate_key(account, old, &new, &origin).await?;
+    let key = Key::of(&rotated.successor.key, function.clock.now());
+    let body = RotatedKey {
+        issued: IssuedKey { key, secret: draft.displayed.expose() },
+        replaces: ReplacedKey { id: old.to_string(), retires_at: seconds(rotated.rotation.retires_at) },
+    };
+    Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))
+}
+
+fn grace(body: &RotateKeyRequest) -> Result<SignedDuration, Failure> {
+    let seconds = body.grace_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
+    if seconds > MAX_GRACE_SECONDS {
+        let detail = format!("must be from 0 to {MAX_GRACE_SECONDS} seconds");
+        return Err(Failure::invalid_field("/graceSeconds", detail));
+    }
+    Ok(SignedDuration::from_secs(i64::from(seconds)))
+}
