@@ -16,6 +16,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::domain::{Clock, Entropy, Environment, OsEntropy, SystemClock};
 use crate::keyring::{Keyring, PepperRotation};
+use crate::notices::Notices;
 use crate::policy::{BasePaths, BuiltInRoles, PathPrefix};
 use crate::store::Store;
 
@@ -49,12 +50,14 @@ pub mod variable {
     pub const IAM_CLIENT_IDS: &str = "KEYWARD_IAM_CLIENT_IDS";
     /// The clients whose tokens are for every other API, separated by commas.
     pub const API_CLIENT_IDS: &str = "KEYWARD_API_CLIENT_IDS";
-    /// The log level.
+    /// The log level. None makes a function say less than `INFO`: metrics and
+    /// alarms are made of its lines.
     pub const LOG_LEVEL: &str = "KEYWARD_LOG_LEVEL";
 }
 
-/// The most keys that an account can be allowed: with each key's record and
-/// event, deleting an account is one transaction of at most 100 actions.
+/// The most keys that an account can be allowed. Revoking all of them is one
+/// transaction: the account, and a record and an event for each key. That makes
+/// 61 actions of the 100 that `DynamoDB` takes.
 const MAX_KEYS_CAP: usize = 30;
 
 /// The longest lifetime of a key that can be allowed, in days.
@@ -218,6 +221,15 @@ impl Setup {
     pub fn pepper_rotation(&self) -> PepperRotation {
         let config = self.sdk_config("AWS_ENDPOINT_URL_SECRETS_MANAGER");
         PepperRotation::connect(&config, Arc::clone(&self.entropy))
+    }
+
+    /// Where notices are published.
+    ///
+    /// # Errors
+    /// When a variable is missing.
+    pub fn notices(&self) -> Result<Notices, ConfigError> {
+        let config = self.sdk_config("AWS_ENDPOINT_URL_EVENTBRIDGE");
+        Ok(Notices::connect(&config, self.environment()?))
     }
 
     /// The environment's label.

@@ -5,6 +5,7 @@
 //! - [`store`]: the only place that names `aws_sdk_dynamodb`.
 //! - [`http`]: the only place that names `lambda_http`.
 //! - [`keyring`]: the peppers that turn a key into its stored verifier.
+//! - [`notices`]: what is published on `EventBridge`.
 //! - [`config`]: the only reader of the environment.
 //! - [`telemetry`]: structured logs.
 
@@ -12,6 +13,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod keyring;
+pub mod notices;
 pub mod policy;
 pub mod store;
 pub mod telemetry;

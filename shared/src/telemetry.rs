@@ -7,11 +7,10 @@ use std::error::Error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
-/// Starts logging at `level` (`ERROR`, `WARN`, `INFO`; more only in a debug
-/// build, since release builds leave finer events out). An unknown level means
-/// `INFO`.
+/// Starts logging at `level`: `INFO`, or in a debug build `DEBUG` or `TRACE`
+/// (release builds leave finer events out). Any other means `INFO`.
 pub fn init(level: Option<&str>) {
-    let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    let level = filter(level);
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
@@ -21,6 +20,13 @@ pub fn init(level: Option<&str>) {
     let subscriber = tracing_subscriber::registry().with(level).with(lines);
     // Fails only where a subscriber is set already, as in tests.
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// What is let through at `level`. Never less than `INFO`: a decision's line is
+/// what the alarms are made of, and a variable must not silence them.
+#[must_use]
+pub fn filter(level: Option<&str>) -> LevelFilter {
+    level.and_then(|level| level.parse().ok()).map_or(LevelFilter::INFO, |level| LevelFilter::INFO.max(level))
 }
 
 /// An error and what caused it, on one line.

@@ -1,8 +1,10 @@
-//! What a start of the deployed binary costs, from exec to its first request
-//! for an event: `cargo bench -p tests --bench startup`.
+//! What a start of each deployed binary costs, from exec to its first request
+//! for an event, once `cargo lambda build --release` has built them:
+//! `cargo test -p tests --bench startup` (which spares itself a release build).
 //!
-//! It plays Lambda's runtime API to `target/release/authorizer`, and to a bare
-//! SDK function beside it, and prints the medians: wall time, time on a
+//! It plays Lambda's runtime API to each function in `target/lambda`, and to a
+//! bare SDK function if that was built too (`cargo lambda build --release -p
+//! tests --example bare_function`), and prints the medians: wall time, time on a
 //! processor, and the most memory resident.
 
 #![allow(
@@ -12,9 +14,10 @@
     reason = "a measurement prints its figures, and fails by panicking"
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use local::template::Template;
 use shared::config::Variables;
 use tests::Harness;
 use tokio::net::TcpListener;
@@ -32,28 +35,28 @@ struct Start {
 #[tokio::main]
 async fn main() {
     let harness = Harness::start().await;
-    let variables = harness.system.setup_of("Authorizer").unwrap().variables;
-    for (package, arguments) in [
-        ("authorizer", ["-p", "authorizer"].as_slice()),
-        ("bare_function", &["-p", "tests", "--example", "bare_function"]),
-    ] {
-        let binary = build(package, arguments).await;
+    let template = Template::read().unwrap();
+    let mut functions: Vec<(String, Variables)> = Vec::new();
+    for (name, properties) in template.resources("AWS::Serverless::Function") {
+        let folder = properties.get("CodeUri").unwrap().as_str().unwrap();
+        let binary = folder.rsplit('/').next().unwrap().to_owned();
+        functions.push((binary, harness.system.setup_of(name).unwrap().variables));
+    }
+    let authorizer = harness.system.setup_of("Authorizer").unwrap().variables;
+    functions.push(("bare_function".to_owned(), authorizer));
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lambda");
+    for (name, variables) in functions {
+        let binary = built.join(&name).join("bootstrap");
+        if !binary.exists() {
+            println!("{name}: not built");
+            continue;
+        }
         let mut starts = Vec::new();
         for _ in 0..RUNS {
             starts.push(start(&binary, &variables).await);
         }
-        report(package, &starts);
+        report(&name, &starts);
     }
-}
-
-/// Builds a release binary. Where it is.
-async fn build(name: &str, arguments: &[&str]) -> PathBuf {
-    let built =
-        Command::new(env!("CARGO")).args(["build", "--release", "--quiet"]).args(arguments).status().await;
-    assert!(built.unwrap().success(), "{name} does not build");
-    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("release");
-    let examples = target.join("examples").join(name);
-    if examples.exists() { examples } else { target.join(name) }
 }
 
 async fn start(binary: &Path, variables: &Variables) -> Start {

@@ -1,7 +1,8 @@
 """What the functions were seen to do, and what their roles let them do: the
 one must be all of the other.
 
-A proxy before the emulator notes each call to DynamoDB and Secrets Manager.
+A proxy before the emulator notes each call to DynamoDB, EventBridge and Secrets
+Manager.
 Every action in it is judged by the statements of the function's role, as AWS
 documents its condition keys, and each part of each statement must have been
 needed by some call.
@@ -68,13 +69,17 @@ class Recorder:
 class Action:
     """One thing that was done, with what IAM's condition keys say of it."""
 
-    def __init__(self, name: str, resource: str, key: str = "", attributes=(), select: str = "", enclosing: str = ""):
+    def __init__(
+        self, name: str, resource: str, key="", attributes=(), select="", enclosing="", source="", detail_type=""
+    ) -> None:
         self.name, self.resource = name, resource
         self.values = {
             "dynamodb:LeadingKeys": {key} - {""},
             "dynamodb:Attributes": set(attributes),
             "dynamodb:Select": {select} - {""},
             "dynamodb:EnclosingOperation": {enclosing} - {""},
+            "events:source": {source} - {""},
+            "events:detail-type": {detail_type} - {""},
         }
 
     def __str__(self) -> str:
@@ -100,6 +105,10 @@ def actions(operation: str, body: dict, arn: str) -> list[Action]:
         # The emulator's reference to a secret is its name: see `name_secrets`.
         account = arn.rpartition(":")[0].replace(":dynamodb:", ":secretsmanager:")
         return [Action(f"secretsmanager:{operation}", f"{account}:secret:{body['SecretId']}")]
+    if operation == "PutEvents":
+        bus = f"{arn.rpartition(':')[0].replace(':dynamodb:', ':events:')}:event-bus/default"
+        entries = [(entry["Source"], entry["DetailType"]) for entry in body["Entries"]]
+        return [Action("events:PutEvents", bus, source=source, detail_type=kind) for source, kind in entries]
     if operation == "GetItem":
         attributes = named(body, "ProjectionExpression") | body["Key"].keys()
         select = "SPECIFIC_ATTRIBUTES" if body.get("ProjectionExpression") else "ALL_ATTRIBUTES"

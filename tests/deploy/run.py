@@ -181,6 +181,7 @@ def the_story(aws: Aws, debug: bool) -> None:
         shop.check("its key passes again", key, 200)
 
     every_right(aws, one, shops)
+    the_sweep(aws, one)
 
     # Nobody can sign in: what the operating guide says.
     by_hand(aws, one, shops, reader, key)
@@ -193,6 +194,10 @@ def the_story(aws: Aws, debug: bool) -> None:
     kept = {name: one.stack.resources[name] for name in ("Table", "Pepper", "UserPool", "Api", "Authorizer")}
     events = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"]
     check("every change has its event", len(events), 8)
+    check("all accounts' events name it", one.call("GET", f"/iam/v1/events?account={reader}").json["items"], events)
+    months = one.call("GET", "/iam/v1/events?actor=ada&limit=100").json["items"]
+    own = [event for event in months if event["serviceAccountId"] == reader]
+    check("and the index has those of every account", (own, len(months) > len(own)), (events, True))
     one.deploy(MaxKeyLifetimeDays="30")
     check("an update replaces nothing", {name: one.stack.resources[name] for name in kept}, kept)
     check("it keeps the events", one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"], events)
@@ -365,6 +370,43 @@ def pepper_version(aws: Aws, one: Environment, account: str, key: str) -> str:
     return item["Item"]["verifiers"]["M"][key]["M"]["pepper"]["S"]
 
 
+def the_sweep(aws: Aws, one: Environment) -> None:
+    """The daily sweep, and that its notices arrive where alarms do."""
+    queues, topics, database = aws.client("sqs"), aws.client("sns"), aws.client("dynamodb")
+    queue = queues.create_queue(QueueName="mailbox")["QueueUrl"]
+    arn = queues.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topics.subscribe(TopicArn=one.stack.outputs["AlarmTopicArn"], Protocol="sqs", Endpoint=arn)
+
+    # So long a test waits for no key: the times are altered in the table.
+    account = one.create("to be swept", "lister")
+    narrow = {"role": "lister", "allowedCidrs": ["127.0.0.0/8"]}
+    over, soon, fresh = one.issue(account, **narrow)[0], one.issue(account)[0], one.issue(account)[0]
+    for key, created, expires in [(over, 1, 2), (soon, 1, int(time.time()) + 20 * 86400)]:
+        database.update_item(
+            TableName=one.stack.outputs["TableName"],
+            Key={"pk": {"S": f"ACCOUNT#{account}"}, "sk": {"S": "ACCOUNT"}},
+            UpdateExpression="SET #keys.#key.createdAt = :created, #keys.#key.expiresAt = :expires",
+            ExpressionAttributeNames={"#keys": "keys", "#key": key},
+            ExpressionAttributeValues={":created": {"N": str(created)}, ":expires": {"N": str(expires)}},
+        )
+    functions, name = aws.client("lambda"), one.stack.resources["SweepKeys"]
+    swept = json.load(functions.invoke(FunctionName=name)["Payload"])
+    told = (swept.get("notices"), swept.get("retiredKeys"), swept.get("isFinished"))
+    check("the sweep gives notices and clears expired keys away", told, (2, 1, True))
+    live = sorted(key["id"] for key in one.call("GET", f"{ACCOUNTS}/{account}").json["keys"])
+    check("the others stay", live, sorted([soon, fresh]))
+    again = json.load(functions.invoke(FunctionName=name)["Payload"])
+    check("the next one has nothing to do", (again.get("notices"), again.get("retiredKeys")), (0, 0))
+    received = queues.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
+    messages = sorted(json.loads(message["Body"])["Message"] for message in received)
+    texts = [f"the key “a key” ({soon}) of the service account “to be swept” ({account}; owner: nobody) {what}"
+             for what in ("expires at", "was issued at")]
+    found = [any(text in message for message in messages) for text in texts]
+    check("both notices arrive, as sentences", (len(messages), found), (2, [True, True]))
+    rules = [rule for rule in aws.client("events").list_rules()["Rules"] if "ScheduleExpression" in rule]
+    check("it is scheduled", [rule["State"] for rule in rules], ["ENABLED"])
+
+
 def break_glass(aws: Aws, command: str, *arguments: str) -> str:
     program = [sys.executable, INFRA / "break-glass.py", command, *arguments]
     done = subprocess.run(program, env=aws.environment, text=True, capture_output=True)
@@ -478,6 +520,15 @@ def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
         printed[group] = [event["message"] for page in pages for event in page["events"]]
     lines = [line for messages in printed.values() for line in messages]
     check("no credential is in the logs", [line for line in lines if any(secret in line for secret in secrets)], [])
+    audit = [json.loads(line)["event_id"] for line in lines if '"message":"audit"' in line]
+    # All but the one by break-glass, which no function wrote.
+    table = aws.client("dynamodb").get_paginator("scan").paginate(TableName=one.stack.outputs["TableName"])
+    events = [item["sk"]["S"] for page in table for item in page["Items"] if item["pk"]["S"].startswith("EVENTS#")
+              and item["requestId"]["S"] != "break-glass"]
+    audit = [event for event in audit if event in events]
+    check("each event is one line of the log", sorted(audit), sorted(events))
+    given = [json.loads(line) for line in printed[one.stack.resources["SweepKeysLogs"]] if "notice given" in line]
+    check("the sweep's log names its notices", len(given), 2)
     authorizer = printed[one.stack.resources["AuthorizerLogs"]]
     decisions = [json.loads(line) for line in authorizer if '"message":"decision"' in line]
     reasons = {decision.get("reason") for decision in decisions}

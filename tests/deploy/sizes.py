@@ -1,10 +1,10 @@
 """Checks what `cargo lambda build --release` has built: that Lambda's glibc is
 new enough for it, that it is small, and that infra/README.md states its size.
 
-    python3 tests/deploy/sizes.py [--update]
+    python3 tests/deploy/sizes.py [--update] [FOLDER]
 
---update writes the sizes into infra/README.md, for the processor that the
-functions in target/lambda are built for.
+FOLDER is cargo-lambda's, target/lambda. --update writes the sizes into
+infra/README.md, for the processor that the functions there are built for.
 """
 
 import argparse
@@ -65,11 +65,13 @@ def table(rows: dict[str, list[str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--update", action="store_true")
-    update = parser.parse_args().update
+    parser.add_argument("folder", nargs="?", type=pathlib.Path, default=ROOT / "target" / "lambda")
+    arguments = parser.parse_args()
+    update = arguments.update
     page = PAGE.read_text()
     stated, rows, problems = read_table(page), {}, []
     for name in FUNCTIONS:
-        binary = ROOT / "target" / "lambda" / name / "bootstrap"
+        binary = arguments.folder / name / "bootstrap"
         if not binary.exists():
             sys.exit(f"{name} is not built: cargo lambda build --release -p {name}")
         processor = PROCESSORS[int.from_bytes(binary.read_bytes()[18:20], "little")]

@@ -1,12 +1,14 @@
 //! A change and its audit event are one: whatever fails, at whichever call, a
 //! change is there if and only if its event is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use tests::{Account, Action, Call, Harness, Key, Reply};
+use tests::{Account, Action, Call, Harness, Key, Logs, Reply};
+use tracing::level_filters::LevelFilter;
 
+use crate::audit_log;
 use crate::support::faults::{conflict, refusal};
 
 type Items = BTreeMap<(String, String), tests::Item>;
@@ -134,6 +136,7 @@ async fn each_call_fails(fault: fn(&Call) -> Action, lasting: bool) {
         let name = format!("{case:?}");
         let (account, key) = change.prepare(&harness, &name).await;
         let (before, events_before) = state(&harness).await;
+        let logs = Logs::capture(LevelFilter::INFO);
         let (seen, failing) = (AtomicUsize::new(0), *first..*end);
         harness.wire.disturb(move |call| {
             let is_failing = failing.contains(&seen.fetch_add(1, Ordering::SeqCst));
@@ -141,6 +144,8 @@ async fn each_call_fails(fault: fn(&Call) -> Action, lasting: bool) {
         });
         let reply = change.happen(&harness, &account, &key, &name).await;
         harness.wire.calm();
+        let lines = logs.take_lines();
+        drop(logs);
         // For so long a failure to read the keyring stands.
         harness.clock.advance_seconds(1);
 
@@ -149,6 +154,16 @@ async fn each_call_fails(fault: fn(&Call) -> Action, lasting: bool) {
             assert_eq!(events.remove(&key), Some(event), "{case:?}: an event has changed");
         }
         let has_changed = before != after;
+        // Each event that is there has a line, and one that is not has none that
+        // says it were: what nobody answered for is told as such.
+        let ids: BTreeSet<String> = events.keys().map(|(_, id)| id.clone()).collect();
+        let told = audit_log::event_ids(&lines, "audit");
+        let maybe = audit_log::event_ids(&lines, "audit_unconfirmed");
+        assert!(told.is_subset(&ids), "{case:?}: {told:?} are told and not there");
+        assert!(ids.is_subset(&(&told | &maybe)), "{case:?}: {ids:?} are there and not told");
+        if reply.status < 300 {
+            assert_eq!(told, ids, "{case:?}: {maybe:?}");
+        }
         let expected = if has_changed { change.events() } else { 0 };
         assert_eq!(events.len(), expected, "{case:?}: changed: {has_changed}, answered {reply:?}");
         match reply.status {

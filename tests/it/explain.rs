@@ -161,9 +161,20 @@ async fn tells_of_keys_and_accounts_that_are_no_more_200() {
     let revoked = harness.issue_key(&account).await;
     let _ = harness.revoke(&revoked).await.expect(204);
     assert_eq!(explain(&harness, of_key(&revoked)).await["reason"], "revoked");
-    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
-    let told = explain(&harness, of_key(&key)).await;
+    let rotated = harness.issue_key(&account).await;
+    let rotation = harness.request("POST", &format!("{}/rotation", rotated.path())).admin();
+    let _ = rotation.json(&json!({ "graceSeconds": 60 })).send().await.expect(201);
+    assert_eq!(explain(&harness, of_key(&rotated)).await["allowed"], true);
+    harness.clock.advance_seconds(60);
+    let told = explain(&harness, of_key(&rotated)).await;
     assert_eq!((&told["allowed"], &told["reason"]), (&json!(false), &json!("retired")));
+    // A key that went with its account is as unknown as the account.
+    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+    let mut body = of_key(&key);
+    body["method"] = "GET".into();
+    body["path"] = "/organizations/42".into();
+    let errors = harness.refuse(ask(&harness, &body), 422, "invalid_fields").await.errors();
+    assert_eq!(errors[0]["pointer"], "/serviceAccountId");
 }
 
 #[tokio::test]

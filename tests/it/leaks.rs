@@ -44,6 +44,7 @@ const OUR_OWN: [&str; 9] = [
     "revoke_key",
     "rotate_pepper",
     "shared",
+    "sweep_keys",
     "update_service_account",
 ];
 

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use local::template::{TEXT, Template};
 use serde_json::{Value, json};
 use serde_norway::Value as Yaml;
@@ -33,6 +34,7 @@ enum Resource {
     Table,
     Index,
     Secret,
+    Bus,
 }
 
 /// A statement of the template that allows something.
@@ -92,22 +94,38 @@ fn statement(statement: &Yaml) -> Statement {
     let resource = match serde_norway::to_string(&statement["Resource"]).unwrap() {
         text if text.contains("Pepper") => Resource::Secret,
         text if text.contains("/index/gsi1") => Resource::Index,
+        text if text.contains(":event-bus/default") => Resource::Bus,
         text if text.trim() == "!GetAtt Table.Arn" => Resource::Table,
         other => panic!("what is {other}?"),
+    };
+    // What stands for partitions and attributes on the bus: sources and types.
+    let (partitions, attributes) = if resource == Resource::Bus {
+        (
+            condition("ForAllValues:StringEquals", "events:source"),
+            condition("ForAllValues:StringEquals", "events:detail-type"),
+        )
+    } else {
+        (
+            condition("ForAllValues:StringLike", "dynamodb:LeadingKeys"),
+            condition("ForAllValues:StringEquals", "dynamodb:Attributes"),
+        )
     };
     Statement {
         actions: texts(&statement["Action"]),
         resource,
-        partitions: condition("ForAllValues:StringLike", "dynamodb:LeadingKeys").map(texts),
-        attributes: condition("ForAllValues:StringEquals", "dynamodb:Attributes")
-            .map(|attributes| texts(attributes).into_iter().collect()),
+        partitions: partitions.map(texts),
+        attributes: attributes.map(|attributes| texts(attributes).into_iter().collect()),
         must_select: condition("StringEqualsIfExists", "dynamodb:Select").is_some(),
         must_be_transaction: condition("ForAnyValue:StringEquals", "dynamodb:EnclosingOperation").is_some(),
     }
 }
 
 fn texts(value: &Yaml) -> Vec<String> {
-    let one = |value: &Yaml| value.as_str().unwrap().to_owned();
+    let one = |value: &Yaml| match value {
+        // A `!Sub` of the environment.
+        Yaml::Tagged(tagged) => tagged.value.as_str().unwrap().replace("${Environment}", "local"),
+        value => value.as_str().unwrap().to_owned(),
+    };
     value.as_sequence().map_or_else(|| vec![one(value)], |list| list.iter().map(one).collect())
 }
 
@@ -123,6 +141,7 @@ fn accesses(call: &Call) -> Vec<Access> {
             is_select: false,
             is_transaction: false,
         }],
+        "PutEvents" => body["Entries"].as_array().unwrap().iter().map(published).collect(),
         "GetItem" => vec![access("GetItem", body, &body["Key"], false)],
         "Query" => {
             let partition = json!({ schema::PK: body["ExpressionAttributeValues"][":pk"] });
@@ -130,6 +149,18 @@ fn accesses(call: &Call) -> Vec<Access> {
         }
         "TransactWriteItems" => body["TransactItems"].as_array().unwrap().iter().map(transacted).collect(),
         other => panic!("no function may call {other}"),
+    }
+}
+
+fn published(entry: &Value) -> Access {
+    assert!(entry["EventBusName"].is_null(), "it is the default bus");
+    Access {
+        action: "events:PutEvents".to_owned(),
+        resource: Resource::Bus,
+        partition: entry["Source"].as_str().unwrap().to_owned(),
+        attributes: BTreeSet::from([entry["DetailType"].as_str().unwrap().to_owned()]),
+        is_select: false,
+        is_transaction: false,
     }
 }
 
@@ -241,7 +272,10 @@ async fn watch(harness: &Harness) -> Seen {
     watch.create(custom.clone(), Some("one")).await;
     let path = account.path();
 
-    for list in ["/iam/v1/service-accounts?role=Custom&enabled=true", &path, &format!("{path}/events")] {
+    let lists = ["/iam/v1/service-accounts?role=Custom&enabled=true", &path, &format!("{path}/events")];
+    let events =
+        ["/iam/v1/events?actor=a&type=key.issued", &format!("/iam/v1/events?account={}", account.id)];
+    for list in lists.into_iter().chain(events) {
         watch.send("ListServiceAccounts", ("GET", list), None, None).await;
     }
 
@@ -295,6 +329,20 @@ async fn watch(harness: &Harness) -> Seen {
     for changes in [everything, disable, json!({ "enabled": true })] {
         watch.send("UpdateServiceAccount", ("PATCH", &path), Some(changes), None).await;
     }
+    // One key expires soon, and then nobody has used it for long, and then it is
+    // over.
+    let short = json!({ "name": "s", "role": "Custom", "allowedCidrs": ["::/0"], "expiresInDays": 120 });
+    watch.send("IssueKey", ("POST", &keys), Some(short), None).await;
+    let rotated = json!({ "name": "r" });
+    let rotated = watch.send("IssueKey", ("POST", &keys), Some(rotated), None).await;
+    let rotation = format!("{keys}/{}/rotation", rotated["id"].as_str().unwrap());
+    watch.send("IssueKey", ("POST", &rotation), Some(json!({ "graceSeconds": 60 })), None).await;
+    harness.wire.take_calls();
+    for (days, until) in [(100, Timestamp::MAX), (30, Timestamp::MAX), (0, Timestamp::MIN)] {
+        harness.clock.advance_days(days);
+        harness.system.sweep_keys().sweep(until).await.unwrap();
+    }
+    watch.note("SweepKeys");
     watch
         .send("IssueKey", ("POST", &keys), Some(json!({ "name": "last", "allowedCidrs": ["::/0"] })), None)
         .await;
@@ -361,6 +409,15 @@ async fn each_function_may_do_what_it_does_and_no_more() {
         assert_ne!(differences(&without, &seen), Vec::<String>::new(), "without:\n{taken}");
     }
 
+    // The same of the boundary.
+    assert_eq!(boundary_differences(&template, &seen), Vec::<String>::new());
+    for without in without_each_of_the_boundary() {
+        assert_ne!(boundary_differences(&without, &seen), Vec::<String>::new());
+    }
+    let more = TEXT.replacen("- dynamodb:Query\n", "- dynamodb:Query\n              - dynamodb:Scan\n", 1);
+    let more = Template::parse(&more).unwrap();
+    assert_ne!(boundary_differences(&more, &seen), Vec::<String>::new(), "with Scan");
+
     // With any one thing more, something is surplus.
     for (from, to) in [
         ("Action: dynamodb:GetItem", "Action: [dynamodb:GetItem, dynamodb:Scan]"),
@@ -370,6 +427,76 @@ async fn each_function_may_do_what_it_does_and_no_more() {
         let more = Template::parse(&TEXT.replacen(from, to, 1)).unwrap();
         assert_ne!(differences(&more, &seen), Vec::<String>::new(), "with {to}");
     }
+}
+
+/// What Lambda itself does in a function's role: see its managed policies
+/// `AWSLambdaBasicExecutionRole` and `AWSXRayDaemonWriteAccess`.
+const LAMBDA: [(&str, &str); 4] = [
+    ("logs:CreateLogStream", ":log-group:/aws/lambda/${AWS::StackName}/*"),
+    ("logs:PutLogEvents", ":log-group:/aws/lambda/${AWS::StackName}/*"),
+    ("xray:PutTelemetryRecords", "*"),
+    ("xray:PutTraceSegments", "*"),
+];
+
+/// Where the boundary and what was seen differ: all functions together need
+/// each action and each resource of each of its statements.
+fn boundary_differences(template: &Template, seen: &Seen) -> Vec<String> {
+    let resource = |access: &Access| match access.resource {
+        Resource::Table => "Table.Arn",
+        Resource::Index => "${Table.Arn}/index/gsi1",
+        Resource::Secret => "Pepper",
+    };
+    let seen = seen.values().flatten().map(|access| (access.action.as_str(), resource(access)));
+    let needed: BTreeSet<(&str, &str)> = seen.chain(LAMBDA).collect();
+    let statements = template.properties("FunctionBoundary").unwrap()["PolicyDocument"]["Statement"]
+        .as_sequence()
+        .unwrap()
+        .iter()
+        .map(|statement| {
+            assert_eq!(statement["Effect"].as_str(), Some("Allow"), "nothing else is understood here");
+            (texts(&statement["Action"]), targets(&statement["Resource"]))
+        });
+    let statements: Vec<(Vec<String>, Vec<String>)> = statements.collect();
+    let is_at =
+        |given: &String, wanted: &str| given == wanted || (wanted.len() > 1 && given.ends_with(wanted));
+    let permits = |(actions, resources): &(Vec<String>, Vec<String>), (action, resource): (&str, &str)| {
+        actions.iter().any(|own| own == action) && resources.iter().any(|own| is_at(own, resource))
+    };
+    let lacks = needed.iter().filter(|needed| !statements.iter().any(|own| permits(own, **needed)));
+    let mut differences: Vec<String> = lacks.map(|needed| format!("the boundary lacks {needed:?}")).collect();
+    for (actions, resources) in &statements {
+        let by_action = actions.iter().filter(|own| !needed.iter().any(|needed| needed.0 == **own));
+        let by_resource = resources.iter().filter(|own| {
+            !needed.iter().any(|needed| actions.iter().any(|a| a == needed.0) && is_at(own, needed.1))
+        });
+        differences
+            .extend(by_action.chain(by_resource).map(|more| format!("the boundary has a surplus: {more}")));
+    }
+    differences
+}
+
+/// A text, a tagged text, or a list of them.
+fn targets(value: &Yaml) -> Vec<String> {
+    if let Yaml::Tagged(tagged) = value {
+        texts(&tagged.value)
+    } else if let Some(list) = value.as_sequence() {
+        list.iter().flat_map(targets).collect()
+    } else {
+        texts(value)
+    }
+}
+
+/// The template without each statement of the boundary in turn.
+fn without_each_of_the_boundary() -> Vec<Template> {
+    let start = TEXT.find("  FunctionBoundary:\n").unwrap();
+    let end = start + TEXT[start..].find("\n\n").unwrap();
+    let marker = "          - Effect: Allow\n";
+    let starts: Vec<usize> = TEXT[start..end].match_indices(marker).map(|(at, _)| start + at).collect();
+    assert!(starts.len() > 3, "there are some to take away");
+    let ends = starts.iter().skip(1).copied().chain([end + 1]);
+    let without =
+        |(from, to): (&usize, usize)| Template::parse(&format!("{}{}", &TEXT[..*from], &TEXT[to..])).unwrap();
+    starts.iter().zip(ends).map(without).collect()
 }
 
 /// The promises that a reader of the template would look for first.
@@ -396,7 +523,8 @@ fn the_powers_that_matter_are_apart() {
     assert_eq!(holders(&|s| change.iter().any(|action| does(action)(s))), ["RotatePepper"], "its change");
     assert!(statements["RotatePepper"].iter().all(pepper), "who changes the pepper reaches no table");
     let verifiers = |s: &Statement| reads(s) && on("ACCOUNT#*")(s) && names("verifiers")(s);
-    assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey"], "verifiers");
+    // The last one moves those of expired keys.
+    assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey", "SweepKeys"], "verifiers");
     let widen = |s: &Statement| does("dynamodb:UpdateItem")(s) && names("role")(s);
     assert_eq!(holders(&widen), ["UpdateServiceAccount"], "changing a role");
     let roles =

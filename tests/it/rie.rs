@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use shared::config::Variables;
 use shared::domain::{Clock as _, SystemClock};
 use tests::Harness;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 
 const ARN: &str = "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/prod/GET/organizations/42";
 
@@ -29,7 +31,8 @@ struct Emulator {
 }
 
 impl Emulator {
-    fn start(harness: &Harness, variables: &Variables) -> Self {
+    /// With `DynamoDB` at `dynamodb`, logging at `level`.
+    fn start(harness: &Harness, variables: &Variables, dynamodb: &str, level: &str) -> Self {
         let path = |name| variables.get(name).unwrap_or_else(|| panic!("{name} must be set")).to_owned();
         let address = free_address();
         let setup = harness.system.setup_of("Authorizer").unwrap();
@@ -39,7 +42,8 @@ impl Emulator {
             .arg(path("KEYWARD_TEST_BOOTSTRAP"))
             .env_clear()
             .envs(setup.variables.iter())
-            .env("KEYWARD_LOG_LEVEL", "TRACE")
+            .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)
+            .env("KEYWARD_LOG_LEVEL", level)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -58,6 +62,16 @@ impl Emulator {
         panic!("the emulator does not answer");
     }
 
+    /// Ends the function's process as a panic ends it.
+    async fn abort_function(&self) {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id().unwrap())).unwrap();
+        let children =
+            threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
+        let children = children.collect::<String>();
+        let killed = Command::new("kill").arg("-ABRT").args(children.split_whitespace()).status().await;
+        assert!(killed.unwrap().success(), "{children}");
+    }
+
     /// Stops it. What it and the function have logged.
     async fn stop(mut self) -> String {
         self.child.kill().await.unwrap();
@@ -65,6 +79,44 @@ impl Emulator {
         self.child.stdout.take().unwrap().read_to_string(&mut log).await.unwrap();
         self.child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
         log
+    }
+}
+
+/// A way to `DynamoDB` that can be held up.
+struct Way {
+    url: String,
+    is_open: watch::Sender<bool>,
+}
+
+impl Way {
+    /// To the `DynamoDB` of `harness`.
+    async fn open(harness: &Harness) -> Self {
+        let setup = harness.system.setup_of("Authorizer").unwrap();
+        let target = setup.variables.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap().replace("http://", "");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (is_open, watched) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (target, watched) = (target.clone(), watched.clone());
+                tokio::spawn(async move { forward(client, &target, watched).await });
+            }
+        });
+        Self { url, is_open }
+    }
+}
+
+/// Hands on what `client` sends while the way is open, and all that comes back.
+async fn forward(client: TcpStream, target: &str, mut is_open: watch::Receiver<bool>) {
+    let (mut asks, mut told) = client.into_split();
+    let (mut answers, mut to) = TcpStream::connect(target).await.unwrap().into_split();
+    tokio::spawn(async move { tokio::io::copy(&mut answers, &mut told).await });
+    let mut bytes = [0; 4096];
+    while let Ok(read) = asks.read(&mut bytes).await {
+        let _ = is_open.wait_for(|is_open| *is_open).await;
+        if read == 0 || to.write_all(&bytes[..read]).await.is_err() {
+            break;
+        }
     }
 }
 
@@ -96,16 +148,22 @@ fn events(credential: &str) -> [(&'static str, Value); 4] {
     [("TOKEN", token), ("REST", rest), ("HTTP 1.0", v1), ("HTTP 2.0", v2)]
 }
 
+/// The built function has the machine's clock, so the harness takes it too.
+async fn harness() -> Harness {
+    let harness = Harness::start().await;
+    harness.clock.advance(SystemClock.now().duration_since(harness.clock.now()));
+    harness
+}
+
 #[tokio::test]
 #[ignore = "needs the built function and Lambda's emulator: see .ci/run"]
 async fn the_built_authorizer_answers_every_shape_of_event() {
-    let harness = Harness::start().await;
-    // The built function has the machine's clock, so the harness takes it too.
-    harness.clock.advance(SystemClock.now().duration_since(harness.clock.now()));
+    let harness = harness().await;
+    let way = Way::open(&harness).await;
     let key = harness.reader_key().await;
     let revoked = harness.reader_key_of("revoked").await;
     let _ = harness.revoke(&revoked).await.expect(204);
-    let emulator = Emulator::start(&harness, &Variables::from_process());
+    let emulator = Emulator::start(&harness, &Variables::from_process(), &way.url, "TRACE");
 
     for (shape, event) in events(&key.secret) {
         let answer = emulator.invoke(&harness, &event.to_string()).await;
@@ -143,4 +201,35 @@ async fn the_built_authorizer_answers_every_shape_of_event() {
         let (_, tail) = secret.rsplit_once('_').unwrap();
         assert!(!log.contains(tail), "the log holds a credential");
     }
+}
+
+/// A panic ends the process (`panic = "abort"`), in the middle of a request.
+#[tokio::test]
+#[ignore = "needs the built function and Lambda's emulator: see .ci/run"]
+async fn a_process_that_ends_lets_nobody_in_and_the_next_one_decides() {
+    let harness = harness().await;
+    let way = Way::open(&harness).await;
+    let key = harness.reader_key().await;
+    let emulator = Emulator::start(&harness, &Variables::from_process(), &way.url, "ERROR");
+    let [_, _, _, (_, event)] = events(&key.secret);
+    let event = event.to_string();
+    let effect = |answer: &Value| answer["policyDocument"]["Statement"][0]["Effect"].clone();
+    assert_eq!(effect(&emulator.invoke(&harness, &event).await), "Allow");
+
+    // It waits for the table when it ends.
+    way.is_open.send_replace(false);
+    let end = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        emulator.abort_function().await;
+    };
+    let (answer, ()) = tokio::join!(emulator.invoke(&harness, &event), end);
+    assert_eq!(answer["errorType"], "Runtime.ExitError", "{answer}");
+    assert_eq!(effect(&answer), Value::Null, "{answer}");
+
+    way.is_open.send_replace(true);
+    assert_eq!(effect(&emulator.invoke(&harness, &event).await), "Allow");
+
+    // No level silences the line that the alarms are made of.
+    let log = emulator.stop().await;
+    assert_eq!(log.matches(r#""reason":"allowed""#).count(), 2, "{log}");
 }

@@ -23,6 +23,7 @@ pub(crate) const ROUTES: [Route; 17] = [
     route("DELETE", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys/{keyId}", "RevokeKey", |_| None),
+    route("GET", "/iam/v1/events", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/roles", "ManageRoles", |_| None),
     route("GET", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("GET", "/iam/v1/service-accounts", "ListServiceAccounts", |_| None),

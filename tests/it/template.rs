@@ -20,14 +20,14 @@ const PEPPER: &str = r#"      GenerateSecretString:
 /// What breaks a rule in the template `text`.
 type Rule = fn(text: &str) -> Vec<String>;
 
-const RULES: [Rule; 7] = [names, kept, pepper, rotation, authorizer, routes, doors];
+const RULES: [Rule; 9] = [names, kept, pepper, rotation, authorizer, routes, doors, admins, bounded];
 
 fn parse(text: &str) -> (Template, Value) {
     (Template::parse(text).unwrap(), serde_norway::from_str(text).unwrap())
 }
 
 /// The value at the path `at`.
-fn get<'a>(value: &'a Value, at: &str) -> &'a Value {
+pub(crate) fn get<'a>(value: &'a Value, at: &str) -> &'a Value {
     static NULL: Value = Value::Null;
     at.split('.')
         .try_fold(value, |value, name| match name.parse::<usize>() {
@@ -38,13 +38,13 @@ fn get<'a>(value: &'a Value, at: &str) -> &'a Value {
 }
 
 /// Reports where the value at `at` is not `expected`.
-fn expect(value: &Value, at: &str, expected: &str) -> Option<String> {
+pub(crate) fn expect(value: &Value, at: &str, expected: &str) -> Option<String> {
     let actual = get(value, at);
     let expected: Value = serde_norway::from_str(expected).unwrap();
     (*actual != expected).then(|| format!("{at} is {actual:?} and must be {expected:?}"))
 }
 
-fn expect_all(value: &Value, expected: &[(&str, &str)]) -> Vec<String> {
+pub(crate) fn expect_all(value: &Value, expected: &[(&str, &str)]) -> Vec<String> {
     expected.iter().filter_map(|(at, expected)| expect(value, at, expected)).collect()
 }
 
@@ -152,6 +152,8 @@ fn authorizer(text: &str) -> Vec<String> {
             ("Auth.DefaultAuthorizer", "Keyward"),
             ("Auth.Authorizers.Keyward.AuthorizerPayloadFormatVersion", "\"2.0\""),
             ("Auth.Authorizers.Keyward.EnableSimpleResponses", "false"),
+            // Without it API Gateway may not ask, and nobody is let in.
+            ("Auth.Authorizers.Keyward.EnableFunctionDefaultPermissions", "true"),
             ("Auth.Authorizers.Keyward.Identity", "{ Headers: [Authorization], ReauthorizeEvery: 0 }"),
         ],
     );
@@ -186,7 +188,9 @@ fn doors(text: &str) -> Vec<String> {
             problems.push(format!("{name} has a URL"));
         }
         for (event, value) in get(function, "Events").as_mapping().into_iter().flatten() {
-            if get(value, "Type").as_str() != Some("HttpApi") {
+            let kind = get(value, "Type").as_str();
+            let is_sweep = name == "SweepKeys" && kind == Some("Schedule");
+            if kind != Some("HttpApi") && !is_sweep {
                 problems.push(format!("{name} has the event {} that is no route", event.as_str().unwrap()));
             }
         }
@@ -200,6 +204,37 @@ fn doors(text: &str) -> Vec<String> {
             .contains(&kind)
         {
             problems.push(format!("{} is a {kind}", name.as_str().unwrap()));
+        }
+    }
+    problems
+}
+
+/// Nobody signs up by herself, and a person's user name is her e-mail address.
+fn admins(text: &str) -> Vec<String> {
+    let (_, template) = parse(text);
+    expect_all(
+        &template,
+        &[
+            ("Resources.UserPool.Properties.AdminCreateUserConfig", "{ AllowAdminCreateUserOnly: true }"),
+            // With the one, Cognito refuses such a user name; with the other, it
+            // makes one of its own.
+            ("Resources.UserPool.Properties.AliasAttributes", "null"),
+            ("Resources.UserPool.Properties.UsernameAttributes", "null"),
+            ("Resources.FirstAdmin.Properties.Username", "!Ref AdminEmail"),
+            ("Resources.FirstAdminMembership.Properties.Username", "!Ref FirstAdmin"),
+            ("Resources.FirstAdminMembership.Properties.GroupName", "!Ref AdminUserGroup"),
+        ],
+    )
+}
+
+/// Every function's role has the boundary. (What it permits: `least_privilege`.)
+fn bounded(text: &str) -> Vec<String> {
+    let (template, whole) = parse(text);
+    let mut problems =
+        expect_all(&whole, &[("Globals.Function.PermissionsBoundary", "!Ref FunctionBoundary")]);
+    for (name, function) in template.resources("AWS::Serverless::Function") {
+        if !get(function, "PermissionsBoundary").is_null() || !get(function, "Role").is_null() {
+            problems.push(format!("{name} has a boundary or a role of its own"));
         }
     }
     problems
@@ -240,6 +275,29 @@ fn a_violation_of_any_rule_is_reported() {
         ("      SourceArn: !Ref Pepper\n", "", "Properties.SourceArn is"),
         ("    Condition: RotatesPepper\n", "", "PepperRotation.Condition is"),
         ("EnableSimpleResponses: false", "EnableSimpleResponses: true", "EnableSimpleResponses is"),
+        (
+            "EnableFunctionDefaultPermissions: true",
+            "EnableFunctionDefaultPermissions: false",
+            "EnableFunctionDefaultPermissions is",
+        ),
+        ("AllowAdminCreateUserOnly: true", "AllowAdminCreateUserOnly: false", "AdminCreateUserConfig is"),
+        (
+            "      AutoVerifiedAttributes",
+            "      AliasAttributes: [email]\n      AutoVerifiedAttributes",
+            "AliasAttributes is",
+        ),
+        (
+            "      AutoVerifiedAttributes",
+            "      UsernameAttributes: [email]\n      AutoVerifiedAttributes",
+            "UsernameAttributes is",
+        ),
+        ("Username: !Ref AdminEmail", "Username: admin", "FirstAdmin.Properties.Username is"),
+        ("    PermissionsBoundary: !Ref FunctionBoundary\n", "", "PermissionsBoundary is"),
+        (
+            "      CodeUri: ../functions/whoami\n",
+            "      CodeUri: ../functions/whoami\n      Role: !GetAtt Other.Arn\n",
+            "Whoami has a boundary or a role of its own",
+        ),
         ("ReauthorizeEvery: 0", "ReauthorizeEvery: 300", "Auth.Authorizers.Keyward.Identity is"),
         ("DefaultAuthorizer: Keyward", "FailOnWarnings: true", "GET /iam/v1/whoami has no authorizer"),
         (
@@ -259,6 +317,11 @@ fn a_violation_of_any_rule_is_reported() {
             "Type: HttpApi\n          Properties: { ApiId: !Ref Api, Method: POST",
             "Type: Api\n          Properties: { ApiId: !Ref Api, Method: POST",
             "that is no route",
+        ),
+        (
+            "Type: HttpApi\n          Properties: { ApiId: !Ref Api, Method: PATCH",
+            "Type: Schedule\n          Properties: { ApiId: !Ref Api, Method: PATCH",
+            "UpdateServiceAccount has the event",
         ),
         (
             "  WhoamiLogs:\n    Type: AWS::Logs::LogGroup",
@@ -288,5 +351,36 @@ async fn every_function_reads_each_variable_that_it_is_given() {
             let error = tests::make(&function.name, &setup).unwrap_err().to_string();
             assert_eq!(error, format!("the environment variable {removed} is not set"), "{}", function.name);
         }
+    }
+}
+
+/// The template without each of its functions' variables in turn: its name, and
+/// what is left.
+fn without_each_variable() -> Vec<(String, Template)> {
+    let lines: Vec<&str> = TEXT.split_inclusive('\n').collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let starts = lines.iter().enumerate().filter(|(_, line)| line.trim_start().starts_with("KEYWARD_"));
+    let without = |(at, line): (usize, &&str)| {
+        let rest = &lines[at + 1..];
+        let end = rest.iter().position(|next| indent(next) <= indent(line)).unwrap();
+        let text = lines[..at].concat() + &rest[end..].concat();
+        (line.trim().to_owned(), Template::parse(&text).unwrap())
+    };
+    starts.map(without).collect()
+}
+
+#[tokio::test]
+async fn without_any_one_variable_a_function_does_not_start() {
+    let harness = Harness::start().await;
+    let all = without_each_variable();
+    assert!(all.len() > 15, "there are some to take away");
+    for (removed, template) in all {
+        let fails = |function: &local::template::Function| {
+            let setup = harness.system.setup_of(&function.name).unwrap();
+            let is_given = |name: &str| !name.starts_with("KEYWARD_") || function.variables.contains(name);
+            let given = setup.variables.iter().filter(|(name, _)| is_given(name));
+            tests::make(&function.name, &Setup { variables: given.collect(), ..setup.clone() }).is_err()
+        };
+        assert!(template.functions().iter().any(fails), "nothing needs {removed}");
     }
 }

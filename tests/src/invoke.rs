@@ -6,6 +6,7 @@ use rotate_pepper::RotatePepper;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Setup};
 use shared::http::{Operation, answer};
+use sweep_keys::SweepKeys;
 
 use crate::{Harness, Reply};
 
@@ -89,6 +90,9 @@ pub fn make(function: &str, setup: &Setup) -> Result<(), ConfigError> {
             return Ok(());
         }
         _ => {}
+    }
+    if function == "SweepKeys" {
+        return SweepKeys::new(setup).map(drop);
     }
     with_operation!(function, O => O::new(setup).map(drop))
 }

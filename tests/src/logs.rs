@@ -71,9 +71,12 @@ impl Logs {
 
     /// The `decision` lines of [`Logs::take`].
     pub fn take_decisions(&self) -> Vec<Value> {
-        let lines = self.take();
-        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["message"] == "decision").collect()
+        self.take_lines().into_iter().filter(|line| line["message"] == "decision").collect()
+    }
+
+    /// The lines of [`Logs::take`].
+    pub fn take_lines(&self) -> Vec<Value> {
+        self.take().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 

@@ -9,6 +9,7 @@ use lambda_http::{Body, Request, Response};
 use rotate_pepper::RotatePepper;
 use shared::config::{ConfigError, Setup, Variables};
 use shared::http::{Operation, answer};
+use sweep_keys::SweepKeys;
 
 use crate::StartError;
 use crate::template::Template;
@@ -20,6 +21,7 @@ pub(crate) type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response<Bod
 pub(crate) struct Functions {
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) rotate_pepper: Arc<RotatePepper>,
+    pub(crate) sweep_keys: Arc<SweepKeys>,
     handlers: HashMap<String, Handler>,
 }
 
@@ -27,14 +29,17 @@ impl Functions {
     /// Makes each with just the variables that the template gives it, out of
     /// `values`: a function that reads another one does not start here either.
     pub(crate) fn new(template: &Template, setup: &Setup, values: &Variables) -> Result<Self, StartError> {
-        let mut authorizer = None;
-        let mut rotate_pepper = None;
+        let (mut authorizer, mut rotate_pepper, mut sweep_keys) = (None, None, None);
         let mut handlers = HashMap::new();
         for function in template.functions() {
             let setup = Setup { variables: variables(&function.variables, setup, values)?, ..setup.clone() };
             let handler = match function.name.as_str() {
                 "Authorizer" => {
                     authorizer = Some(Arc::new(Authorizer::new(&setup)?));
+                    continue;
+                }
+                "SweepKeys" => {
+                    sweep_keys = Some(Arc::new(SweepKeys::new(&setup)?));
                     continue;
                 }
                 "CreateServiceAccount" => handler::<create_service_account::CreateServiceAccount>(&setup)?,
@@ -60,6 +65,7 @@ impl Functions {
         Ok(Self {
             authorizer: authorizer.ok_or_else(|| missing("Authorizer"))?,
             rotate_pepper: rotate_pepper.ok_or_else(|| missing("RotatePepper"))?,
+            sweep_keys: sweep_keys.ok_or_else(|| missing("SweepKeys"))?,
             handlers,
         })
     }

@@ -3,8 +3,9 @@
 //! The functions are the very ones that are deployed. Around them stand the
 //! parts that AWS provides: a [`gateway`] that reads routes, authorizers and
 //! variables from `infra/template.yaml`, `DynamoDB` by dynoxide ([`database`]),
-//! the part of Secrets Manager that the keyring and its rotation call ([`secrets`]), and an
-//! OpenID Connect [`issuer`] with one admin.
+//! the part of Secrets Manager that the keyring and its rotation call
+//! ([`secrets`]), the part of `EventBridge` that the daily sweep calls
+//! ([`notices`]), and an OpenID Connect [`issuer`] with one admin.
 
 mod account;
 mod backend;
@@ -13,6 +14,7 @@ mod error;
 mod functions;
 mod gateway;
 pub mod issuer;
+mod notices;
 pub mod openapi;
 pub mod options;
 mod secrets;

@@ -1,6 +1,7 @@
 //! `cargo dev`: the whole system on a laptop.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use local::{Options, Parts, StartError, System};
@@ -24,10 +25,27 @@ async fn run(options: &Options) -> Result<(), StartError> {
     shared::telemetry::init(variables.get(shared::config::variable::LOG_LEVEL).or(Some("WARN")));
     let system = System::start(options, Parts::default()).await?;
     eprint!("{}", system.welcome());
-    asked_to_stop().await;
+    tokio::select! {
+        () = asked_to_stop() => {}
+        () = sweep_daily(&system) => {}
+    }
     eprintln!("\nStopping. {}", system.kept());
     system.stop().await;
     Ok(())
+}
+
+/// Sweeps the keys at once and then once a day, as the template's schedule does.
+/// What has no time to wait for it finds it in the log.
+async fn sweep_daily(system: &System) {
+    let mut daily = tokio::time::interval(Duration::from_hours(24));
+    loop {
+        daily.tick().await;
+        if let Err(error) = system.sweep_keys().sweep(jiff::Timestamp::MAX).await {
+            tracing::error!(cause = %error, "the sweep of keys failed");
+        }
+        // Nobody else asks for them.
+        drop(system.take_published());
+    }
 }
 
 /// Waits for Ctrl-C or a polite kill. Where no signal can come, for ever.

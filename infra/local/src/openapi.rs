@@ -29,6 +29,7 @@ const COMMON: [(&str, &str); 5] = [
         list_service_accounts::list_service_accounts,
         list_service_accounts::get_service_account,
         list_service_accounts::list_events,
+        list_service_accounts::list_all_events,
         update_service_account::update_service_account,
         update_service_account::delete_service_account,
         issue_key::issue_key,

@@ -200,11 +200,12 @@ async fn answer(State(secrets): State<Secrets>, headers: HeaderMap, body: Bytes)
     } else {
         Err(not_found())
     };
-    let (status, body) = match done {
-        Ok(body) => (StatusCode::OK, body),
-        Err((kind, message)) => (StatusCode::BAD_REQUEST, json!({ "__type": kind, "Message": message })),
-    };
-    (status, [(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string()).into_response()
+    match done {
+        Ok(body) => {
+            ([(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string()).into_response()
+        }
+        Err((kind, message)) => failure(kind, &message),
+    }
 }
 
 fn text<'a>(request: &'a Value, member: &str) -> Option<&'a str> {
@@ -213,4 +214,10 @@ fn text<'a>(request: &'a Value, member: &str) -> Option<&'a str> {
 
 fn not_found() -> Refusal {
     ("ResourceNotFoundException", "Secrets Manager can't find the specified secret value.".to_owned())
+}
+
+pub(crate) fn failure(kind: &str, message: &str) -> Response {
+    let body = json!({ "__type": kind, "Message": message });
+    (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string())
+        .into_response()
 }

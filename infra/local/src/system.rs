@@ -8,6 +8,7 @@ use serde::Serialize;
 use shared::config::{Setup, Variables, default_http_client, variable};
 use shared::domain::{Clock, Entropy, OsEntropy, SystemClock};
 use shared::keyring::{Progress, RotationError, Step};
+use sweep_keys::SweepKeys;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -22,7 +23,7 @@ use crate::secrets::Secrets;
 use crate::server::{self, Stop};
 use crate::start_page::{self, Places};
 use crate::template::Template;
-use crate::{StartError, secrets};
+use crate::{StartError, notices, secrets};
 
 /// The file's name in the data folder.
 const LOCAL_JSON: &str = "local.json";
@@ -85,6 +86,8 @@ pub struct System {
     values: Variables,
     template: Template,
     authorizer: Arc<Authorizer>,
+    sweep_keys: Arc<SweepKeys>,
+    published: notices::Published,
     issuer: Issuer,
     secrets: Secrets,
     rotate_pepper: Arc<RotatePepper>,
@@ -144,6 +147,11 @@ impl System {
             server::bind(options.host, 0, "the secrets", "--host").await?;
         tasks.push(server::serve(secrets_listener, secrets::router(secrets.clone()), told.clone()));
 
+        let published = notices::Published::default();
+        let (notices_listener, notices_address) =
+            server::bind(options.host, 0, "the notices", "--host").await?;
+        tasks.push(server::serve(notices_listener, notices::router(Arc::clone(&published)), told.clone()));
+
         let signing_key = parts.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?;
         let issuer_url = format!("http://{issuer_address}");
         let issuer =
@@ -151,7 +159,11 @@ impl System {
         tasks.push(server::serve(issuer_listener, issuer.clone().router(), told.clone()));
 
         let setup = Setup {
-            variables: lambda_variables(&dynamodb, &format!("http://{secrets_address}")),
+            variables: lambda_variables([
+                ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb),
+                ("AWS_ENDPOINT_URL_EVENTBRIDGE", &format!("http://{notices_address}")),
+                ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &format!("http://{secrets_address}")),
+            ]),
             clock: Arc::clone(&parts.clock),
             entropy: parts.entropy,
             http_client: parts.http_client,
@@ -161,6 +173,7 @@ impl System {
         let functions = Functions::new(&template, &setup, &values)?;
         let authorizer = Arc::clone(&functions.authorizer);
         let rotate_pepper = Arc::clone(&functions.rotate_pepper);
+        let sweep_keys = Arc::clone(&functions.sweep_keys);
         let gateway = Gateway { routes: template.routes()?, functions, backend, clock: parts.clock };
         tasks.push(server::serve(api_listener, gateway.router(), told.clone()));
 
@@ -206,6 +219,8 @@ impl System {
             values,
             template,
             authorizer,
+            sweep_keys,
+            published,
             issuer,
             secrets,
             rotate_pepper,
@@ -237,6 +252,19 @@ impl System {
     #[must_use]
     pub fn authorizer(&self) -> &Arc<Authorizer> {
         &self.authorizer
+    }
+
+    /// The sweep of keys, which runs when whoever started the system says so.
+    #[must_use]
+    pub fn sweep_keys(&self) -> &Arc<SweepKeys> {
+        &self.sweep_keys
+    }
+
+    /// The entries that were published on `EventBridge` since this was last
+    /// asked for.
+    #[must_use]
+    pub fn take_published(&self) -> Vec<serde_json::Value> {
+        self.published.lock().map(|mut published| std::mem::take(&mut *published)).unwrap_or_default()
     }
 
     /// What the function of this logical id is made from, as it is deployed.
@@ -285,14 +313,10 @@ impl System {
 }
 
 /// What Lambda sets on every function.
-fn lambda_variables(dynamodb: &str, secrets: &str) -> Variables {
-    Variables::from_iter([
-        ("AWS_REGION", "local"),
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
-        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", secrets),
-    ])
+fn lambda_variables(endpoints: [(&str, &str); 3]) -> Variables {
+    let lambda =
+        [("AWS_REGION", "local"), ("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local")];
+    lambda.into_iter().chain(endpoints).collect()
 }
 
 /// What the template's parameters and resources come to here.

@@ -98,7 +98,7 @@ base62_id!(
 );
 
 /// An audit event's id: a ULID, so that ids sort by time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct EventId(Ulid);
 
 impl EventId {
@@ -109,9 +109,35 @@ impl EventId {
     pub fn generate(at: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let mut random = [0; 16];
         entropy.fill(&mut random)?;
-        let milliseconds = u64::try_from(at.as_millisecond()).unwrap_or(0);
-        Ok(Self(Ulid::from_parts(milliseconds, u128::from_be_bytes(random))))
+        Ok(Self(Ulid::from_parts(milliseconds(at), u128::from_be_bytes(random))))
     }
+
+    /// The least id of all events that happened at `at` or later.
+    #[must_use]
+    pub fn first_at(at: Timestamp) -> Self {
+        // An event's instant is a whole millisecond: one at `at` or later is at
+        // the next whole one or later.
+        let is_whole = at.subsec_nanosecond() % 1_000_000 == 0;
+        Self(Ulid::from_parts(milliseconds(at).saturating_add(u64::from(!is_whole)), 0))
+    }
+
+    /// The greatest id below this one.
+    #[must_use]
+    pub fn previous(self) -> Option<Self> {
+        u128::from(self.0).checked_sub(1).map(|id| Self(Ulid::from(id)))
+    }
+
+    /// When an event of this id happened, to the millisecond.
+    #[must_use]
+    pub fn at(self) -> Timestamp {
+        let milliseconds = i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Since the epoch. No event is older.
+fn milliseconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millisecond()).unwrap_or(0)
 }
 
 impl std::str::FromStr for EventId {

@@ -8,6 +8,7 @@ mod idempotency;
 mod ids;
 mod key;
 mod network;
+mod notice;
 mod pasted;
 mod pepper;
 mod random;
@@ -26,10 +27,11 @@ pub use key::{
     RetiredReason, Rotation, Secret,
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
+pub use notice::{EXPIRY_NOTICE_DAYS, Notice, NoticeKind, UNUSED_NOTICE_DAYS};
 pub use pasted::{KEY_PATTERN, NotOneKey};
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};
-pub use time::{Clock, SystemClock};
+pub use time::{Clock, InvalidInstant, SystemClock, parse_instant};
 pub use verifier::{Fingerprint, Verifier, VerifierEntry};

@@ -169,7 +169,7 @@ impl Store {
     ) -> Result<Page<Account>, StoreError> {
         let mut start = match &page.cursor {
             Some(Cursor::Account { id, name }) => Some(index_position(*id, name)),
-            Some(Cursor::Event(_) | Cursor::Role(_)) | None => None,
+            Some(Cursor::Event(_) | Cursor::AllEvents(_) | Cursor::Role(_)) | None => None,
         };
         let wanted = usize::try_from(page.limit).unwrap_or(0);
         let mut accounts = Vec::new();
@@ -195,7 +195,7 @@ impl Store {
         Ok(Page { items: accounts, next })
     }
 
-    async fn query_accounts(
+    pub(super) async fn query_accounts(
         &self,
         filter: &AccountFilter,
         limit: i32,
@@ -418,7 +418,7 @@ fn item(account: &Account, folded: &FoldedName, fingerprint: Fingerprint) -> Map
     ])
 }
 
-fn account_id(partition: &str) -> Result<AccountId, crate::domain::InvalidId> {
+pub(super) fn account_id(partition: &str) -> Result<AccountId, crate::domain::InvalidId> {
     partition.strip_prefix(schema::partition::ACCOUNT).unwrap_or_default().parse()
 }
 
@@ -426,7 +426,7 @@ fn position(account: &Account) -> Cursor {
     Cursor::Account { id: account.id, name: AccountName::folded(&account.name) }
 }
 
-fn index_position(id: AccountId, name: &FoldedName) -> Map {
+pub(super) fn index_position(id: AccountId, name: &FoldedName) -> Map {
     let mut position = schema::account_key(id);
     position.insert(schema::INDEX_PK.to_owned(), s(schema::INDEX_ACCOUNTS));
     position.insert(schema::INDEX_SK.to_owned(), s(name.as_str()));

@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, ConditionCheck, Delete, Put, TransactWriteItem, Update};
 
 use super::codec::Map;
+use super::events::{self, Certainty};
 use super::schema::{self, Key};
 use super::{Store, StoreError};
 use crate::domain::{Entropy, RoleName};
@@ -62,29 +63,51 @@ impl Store {
         Backoff { entropy: &*self.entropy, attempt: 0 }
     }
 
-    /// Does all of `actions`, or none.
+    /// Does all of `actions`, or none, and then logs the audit events among them,
+    /// each on one line. No operation can forget to: what is logged is what is
+    /// written.
     ///
     /// # Errors
     /// When the table cannot be reached, or refuses for another reason than a
     /// condition or a conflict.
     pub(super) async fn commit(&self, actions: Vec<TransactWriteItem>) -> Result<Outcome, StoreError> {
+        let written = events::written(&actions)?;
+        let (outcome, certainty) = self.transact(actions).await;
+        for event in written {
+            if let Some(certainty) = certainty {
+                events::log(&event, certainty);
+            }
+        }
+        outcome
+    }
+
+    /// What became of a transaction, and whether it has happened as far as that
+    /// tells: nothing, if it has not.
+    async fn transact(
+        &self,
+        actions: Vec<TransactWriteItem>,
+    ) -> (Result<Outcome, StoreError>, Option<Certainty>) {
         let answer = self.client.transact_write_items().set_transact_items(Some(actions)).send().await;
         let Err(error) = answer else {
-            return Ok(Outcome::Committed);
+            return (Ok(Outcome::Committed), Some(Certainty::Committed));
         };
         match error.as_service_error() {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                 let reasons = cancelled.cancellation_reasons();
-                match outcome(reasons) {
+                let outcome = match outcome(reasons) {
                     Some(outcome) => Ok(outcome),
                     None if reasons.iter().any(is_throttle) => {
                         Err(StoreError::Throttled(telemetry::cause(&error)))
                     }
                     None => Err(StoreError::from_sdk(error)),
-                }
+                };
+                (outcome, None)
             }
-            Some(TransactWriteItemsError::TransactionInProgressException(_)) => Ok(Outcome::Conflict),
-            _ => Err(StoreError::from_sdk(error)),
+            // An attempt before this one is under way, and may come to its end.
+            Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
+                (Ok(Outcome::Conflict), Some(Certainty::Unknown))
+            }
+            _ => (Err(StoreError::from_sdk(error)), Some(Certainty::Unknown)),
         }
     }
 
@@ -117,6 +140,25 @@ impl Store {
             .set_expression_attribute_names(Some(expression.names))
             .set_expression_attribute_values(Some(expression.values));
         Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+    }
+
+    /// Puts these items, whatever is there: what no rule and no event depends on.
+    ///
+    /// # Errors
+    /// When the table cannot be reached, or others write the same items again
+    /// and again.
+    pub(super) async fn put_all(&self, items: Vec<(Key, Map)>) -> Result<(), StoreError> {
+        let puts = items.into_iter().map(|(key, mut item)| {
+            item.extend(key);
+            let put = Put::builder().table_name(&*self.table).set_item(Some(item));
+            Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+        });
+        let puts = puts.collect::<Result<Vec<_>, StoreError>>()?;
+        let mut backoff = self.backoff();
+        while !matches!(self.commit(puts.clone()).await?, Outcome::Committed) {
+            backoff.pause().await?;
+        }
+        Ok(())
     }
 
     /// An action that checks that there is no item.

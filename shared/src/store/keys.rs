@@ -212,6 +212,41 @@ impl Store {
         over.iter().map(record).collect()
     }
 
+    /// Moves those keys of an account to their records that have come to their
+    /// end by themselves. How many those were.
+    ///
+    /// Nobody did that to the account: it makes no event, and who last changed
+    /// the account stays.
+    ///
+    /// # Errors
+    /// [`StoreError::Contention`], or the table cannot be reached.
+    pub async fn prune_keys(&self, id: AccountId) -> Result<usize, StoreError> {
+        let mut backoff = self.backoff();
+        loop {
+            let (account, verifiers) = match self.get_account_with_verifiers(id).await {
+                Err(StoreError::AccountNotFound(_)) => return Ok(0),
+                found => found?,
+            };
+            let now = self.clock.now();
+            let over = over_keys(&account, now);
+            if over.is_empty() {
+                return Ok(0);
+            }
+            let mut expression = Expression::default();
+            expression.increment(attribute::VERSION);
+            for (key, _) in &over {
+                remove_key(&mut expression, key.id);
+            }
+            let mut actions = vec![self.update(schema::account_key(id), expression)?];
+            actions.extend(self.prune(&account, &verifiers, &over, now)?);
+            match self.commit(actions).await? {
+                Outcome::Committed => return Ok(over.len()),
+                // Somebody else has changed the account, or moved a key.
+                Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
+            }
+        }
+    }
+
     /// The action that writes a retired key's record. With its verifier the key
     /// is recognised should it be presented again.
     pub(super) fn retire(

@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::domain::{AccountId, EventId, FoldedName, RoleName};
+use jiff::Timestamp;
+
+use crate::domain::{AccountId, EventId, EventType, FoldedName, RoleName};
 
 /// Items of a page, if the caller does not say.
 pub const DEFAULT_LIMIT: u8 = 25;
@@ -31,6 +33,21 @@ pub struct AccountFilter {
     pub role: Option<RoleName>,
     /// The enabled or the disabled ones.
     pub enabled: Option<bool>,
+}
+
+/// Which events.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Those by the person of this id or name.
+    pub actor: Option<String>,
+    /// Those of this account.
+    pub account: Option<AccountId>,
+    /// Those of this type.
+    pub event_type: Option<EventType>,
+    /// Those at this instant and later.
+    pub from: Option<Timestamp>,
+    /// Those before this instant.
+    pub to: Option<Timestamp>,
 }
 
 /// A page.
@@ -68,6 +85,9 @@ pub enum Cursor {
     Event(EventId),
     /// At this role.
     Role(RoleName),
+    /// In the list of all events, before those of this id and above. There need
+    /// be no event of this id.
+    AllEvents(EventId),
 }
 
 /// Text that is no cursor of this list.
@@ -84,6 +104,7 @@ impl Cursor {
             Self::Account { id, name } => format!("a{}{}", id.bare(), name.as_str()),
             Self::Event(id) => format!("e{id}"),
             Self::Role(name) => format!("r{name}"),
+            Self::AllEvents(id) => format!("t{id}"),
         };
         URL_SAFE_NO_PAD.encode(text)
     }
@@ -109,14 +130,12 @@ impl Cursor {
         Ok(Self::Account { id, name })
     }
 
-    /// Reads a cursor of a list of events.
+    /// Reads a cursor of a list of one account's events.
     ///
     /// # Errors
     /// When it is none.
     pub fn decode_event(text: &str) -> Result<Self, InvalidCursor> {
-        let text = decode(text)?;
-        let id = text.strip_prefix('e').ok_or(InvalidCursor)?;
-        id.parse().map(Self::Event).map_err(|_| InvalidCursor)
+        decode_event_id(text, 'e').map(Self::Event)
     }
 
     /// Reads a cursor of the list of roles.
@@ -128,6 +147,19 @@ impl Cursor {
         let name = text.strip_prefix('r').ok_or(InvalidCursor)?;
         RoleName::parse(name).map(Self::Role).map_err(|_| InvalidCursor)
     }
+
+    /// Reads a cursor of the list of all events.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn decode_all_events(text: &str) -> Result<Self, InvalidCursor> {
+        decode_event_id(text, 't').map(Self::AllEvents)
+    }
+}
+
+fn decode_event_id(text: &str, kind: char) -> Result<EventId, InvalidCursor> {
+    let text = decode(text)?;
+    text.strip_prefix(kind).and_then(|id| id.parse().ok()).ok_or(InvalidCursor)
 }
 
 fn decode(text: &str) -> Result<String, InvalidCursor> {

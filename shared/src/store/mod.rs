@@ -18,6 +18,7 @@ mod lookup;
 mod roles;
 mod rotation;
 pub mod schema;
+mod sweep;
 
 use std::sync::Arc;
 
@@ -32,10 +33,13 @@ pub use accounts::Created;
 pub use authorization::{Credential, Found, RetiredCredential};
 pub use error::StoreError;
 pub use keys::{NewKey, RevokedKeys};
-pub use list::{AccountFilter, Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, Page, PageRequest};
+pub use list::{
+    AccountFilter, Cursor, DEFAULT_LIMIT, EventFilter, InvalidCursor, MAX_LIMIT, Page, PageRequest,
+};
 pub use lookup::{End, KnownKey};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, RoleUser, RoleUsers, Roles};
 pub use rotation::{NewRotation, Rotated};
+pub use sweep::SweepPage;
 
 /// The table. Cheap to clone.
 #[derive(Clone)]

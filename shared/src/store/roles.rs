@@ -195,7 +195,7 @@ impl Roles {
     pub async fn list(&self, page: &PageRequest) -> Result<Page<ListedRole>, StoreError> {
         let after = match &page.cursor {
             Some(Cursor::Role(name)) => Some(name),
-            Some(Cursor::Account { .. } | Cursor::Event(_)) | None => None,
+            Some(Cursor::Account { .. } | Cursor::Event(_) | Cursor::AllEvents(_)) | None => None,
         };
         let built_in = BuiltInRole::ALL
             .map(|role| ListedRole::BuiltIn(role, Arc::clone(self.built_in.get(role))))

@@ -42,6 +42,7 @@ pub(super) const ACCOUNT_DELETED: &str = "accountDeleted";
 const ACCOUNT: &str = "ACCOUNT";
 const NAME: &str = "NAME";
 const ROLE: &str = "ROLE";
+const SWEEP: &str = "SWEEP";
 
 /// The prefixes of partitions: one a kind of item, so that IAM's leading-key
 /// conditions can tell them apart.
@@ -59,6 +60,12 @@ pub mod partition {
     pub const NAME: &str = "NAME#";
     /// A custom role.
     pub const ROLE: &str = "ROLE#";
+    /// When an account's keys were used.
+    pub const USAGE: &str = "USAGE#";
+    /// The notices of an account's keys that were given.
+    pub const NOTICE: &str = "NOTICE#";
+    /// Where the sweep of keys stopped.
+    pub const SWEEP: &str = "SWEEP#";
 }
 
 /// An item's primary key.
@@ -99,6 +106,17 @@ pub(super) fn events_partition(account: AccountId) -> AttributeValue {
     AttributeValue::S(format!("{}{account}", partition::EVENTS))
 }
 
+/// Whether `item` is an audit event.
+pub(super) fn is_event(item: &Key) -> bool {
+    let partition = item.get(PK).and_then(|value| value.as_s().ok());
+    partition.is_some_and(|partition| partition.starts_with(partition::EVENTS))
+}
+
+/// The index's partition of all events of the month of `at` (UTC).
+pub(super) fn month_partition(at: Timestamp) -> AttributeValue {
+    AttributeValue::S(format!("{}{}", partition::EVENTS, at.strftime("%Y-%m")))
+}
+
 /// A retired key's record.
 pub(super) fn retired_key(account: AccountId, id: KeyId) -> Key {
     key(partition::RETIRED, account, id)
@@ -117,6 +135,26 @@ pub(super) fn name_key(name: &FoldedName) -> Key {
 /// A custom role.
 pub(super) fn role_key(name: &RoleName) -> Key {
     key(partition::ROLE, name.as_str(), ROLE)
+}
+
+/// When an account's keys were used.
+pub(super) fn usage_partition(account: AccountId) -> AttributeValue {
+    AttributeValue::S(format!("{}{account}", partition::USAGE))
+}
+
+/// That the notice of this id was given.
+pub(super) fn notice_key(account: AccountId, notice: &str) -> Key {
+    key(partition::NOTICE, account, notice)
+}
+
+/// The notices of an account's keys that were given.
+pub(super) fn notices_partition(account: AccountId) -> AttributeValue {
+    AttributeValue::S(format!("{}{account}", partition::NOTICE))
+}
+
+/// Where the sweep of keys stopped.
+pub(super) fn sweep_key() -> Key {
+    key(partition::SWEEP, "keys", SWEEP)
 }
 
 /// The names of attributes.
@@ -140,10 +178,12 @@ pub mod attribute {
     pub const ID: &str = "id";
     pub const KEY: &str = "key";
     pub const KEYS: &str = "keys";
+    pub const LAST_USED_AT: &str = "lastUsedAt";
     pub const NAME: &str = "name";
     pub const OWNER: &str = "owner";
     pub const PEPPER: &str = "pepper";
     pub const PERMISSIONS: &str = "permissions";
+    pub const POSITION: &str = "position";
     pub const REASON: &str = "reason";
     pub const REPLACED_BY: &str = "replacedBy";
     pub const REQUEST_ID: &str = "requestId";

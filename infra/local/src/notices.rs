@@ -1,0 +1,54 @@
+//! The part of `EventBridge` that the sweep of keys calls: `PutEvents`, in its
+//! JSON protocol over HTTP. A notice is a line of the log here.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::{Value, json};
+
+use crate::secrets::failure;
+
+/// The entries that were published.
+pub(crate) type Published = Arc<Mutex<Vec<Value>>>;
+
+/// The service.
+pub(crate) fn router(published: Published) -> Router {
+    Router::new().route("/", post(answer)).with_state(published)
+}
+
+async fn answer(State(published): State<Published>, headers: HeaderMap, body: Bytes) -> Response {
+    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if target != "AWSEvents.PutEvents" {
+        return failure("InvalidAction", "local mode only takes events");
+    }
+    let mut request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let entries = request.get_mut("Entries").and_then(Value::as_array_mut).map(std::mem::take);
+    let entries = entries.unwrap_or_default();
+    // What EventBridge takes: https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
+    if !(1..=10).contains(&entries.len()) {
+        return failure("ValidationException", "there must be from 1 to 10 entries");
+    }
+    let mut results = Vec::new();
+    for entry in entries {
+        let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
+        let detail: Value = serde_json::from_str(text("Detail")).unwrap_or_default();
+        if !detail.is_object() || text("Source").is_empty() || text("DetailType").is_empty() {
+            results.push(json!({ "ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed." }));
+            continue;
+        }
+        let message = detail.get("message").and_then(|message| message.as_str());
+        tracing::warn!(notice = message, "{}", text("DetailType"));
+        results.push(json!({ "EventId": "00000000-0000-0000-0000-000000000001" }));
+        if let Ok(mut published) = published.lock() {
+            published.push(entry);
+        }
+    }
+    let failed = results.iter().filter(|result| result.get("ErrorCode").is_some()).count();
+    let body = json!({ "FailedEntryCount": failed, "Entries": results });
+    ([(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string()).into_response()
+}

@@ -1,0 +1,188 @@
+//! Notices on `EventBridge`'s default bus. This is the only place that names
+//! `aws_sdk_eventbridge`.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
+use serde::Serialize;
+
+use crate::domain::{Account, Environment, LiveKey, Notice, NoticeKind, UNUSED_NOTICE_DAYS};
+use crate::http::representation::seconds;
+use crate::telemetry;
+
+/// The `detail-type` of a notice of an expiry.
+pub const EXPIRES_SOON: &str = "Key Expires Soon";
+/// The `detail-type` of a notice of a key that nobody uses.
+pub const UNUSED: &str = "Key Unused";
+
+/// The most entries that one `PutEvents` takes.
+const BATCH: usize = 10;
+/// How often entries are sent that `EventBridge` did not take.
+const ATTEMPTS: u32 = 4;
+/// The first pause before they are sent again. It doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where notices are published. Cheap to clone.
+#[derive(Clone)]
+pub struct Notices {
+    client: Client,
+    environment: Environment,
+}
+
+/// Some notices were not published.
+#[derive(Debug, thiserror::Error)]
+#[error("{number} notices were not published: {cause}")]
+pub struct NotPublished {
+    number: usize,
+    cause: String,
+}
+
+/// What a notice says to whoever subscribes.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Detail<'a> {
+    id: &'a str,
+    /// The whole of it in one sentence.
+    message: String,
+    environment: &'a str,
+    service_account_id: String,
+    service_account_name: &'a str,
+    owner: &'a str,
+    key_id: String,
+    key_name: &'a str,
+    created_at: String,
+    expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within_days: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unused_days: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<String>,
+}
+
+impl Notices {
+    /// The default bus, reached as `config` says. No connection is opened.
+    #[must_use]
+    pub fn connect(config: &SdkConfig, environment: Environment) -> Self {
+        Self { client: Client::new(config), environment }
+    }
+
+    /// Publishes notices about keys of `account`. Those that were published, and
+    /// what became of the others.
+    pub async fn publish(
+        &self,
+        account: &Account,
+        notices: Vec<(&LiveKey, Notice)>,
+    ) -> (Vec<Notice>, Result<(), NotPublished>) {
+        let mut published = Vec::new();
+        let mut failed: Option<NotPublished> = None;
+        let mut rest = notices.into_iter().peekable();
+        while rest.peek().is_some() {
+            let batch: Vec<_> = rest.by_ref().take(BATCH).collect();
+            if let Err((number, cause)) = self.publish_batch(account, batch, &mut published).await {
+                let number = number + failed.map_or(0, |failed| failed.number);
+                failed = Some(NotPublished { number, cause });
+            }
+        }
+        (published, failed.map_or(Ok(()), Err))
+    }
+
+    /// Sends a batch, and again what of it was not taken. An error says how many
+    /// were never taken, and why.
+    async fn publish_batch(
+        &self,
+        account: &Account,
+        mut batch: Vec<(&LiveKey, Notice)>,
+        published: &mut Vec<Notice>,
+    ) -> Result<(), (usize, String)> {
+        let mut pause = FIRST_PAUSE;
+        let mut attempt = 1;
+        loop {
+            let entries = batch.iter().map(|(key, notice)| self.entry(account, key, notice)).collect();
+            let answer = self.client.put_events().set_entries(Some(entries)).send().await;
+            // The SDK has tried a failed call several times already.
+            let answer = answer.map_err(|error| (batch.len(), telemetry::cause(&error)))?;
+            let results = answer.entries();
+            let is_taken = |at: usize| results.get(at).is_some_and(|entry| entry.event_id().is_some());
+            let cause =
+                results.iter().find_map(PutEventsResultEntry::error_code).unwrap_or("no answer").to_owned();
+            let mut position = 0;
+            batch.retain(|(_, notice)| {
+                let taken = is_taken(position);
+                position += 1;
+                if taken {
+                    published.push(notice.clone());
+                }
+                !taken
+            });
+            if batch.is_empty() {
+                return Ok(());
+            }
+            if attempt == ATTEMPTS {
+                return Err((batch.len(), cause));
+            }
+            tokio::time::sleep(pause).await;
+            (pause, attempt) = (pause * 2, attempt + 1);
+        }
+    }
+
+    /// A sentence for people, with what to do.
+    fn message(&self, account: &Account, key: &LiveKey, notice: &Notice) -> String {
+        let what = match notice.kind {
+            NoticeKind::Expires { within_days } => format!(
+                "expires at {}, in {within_days} {} or less. Issue another one, put it in place, and revoke this one",
+                seconds(key.spec.expires_at),
+                if within_days == 1 { "day" } else { "days" },
+            ),
+            NoticeKind::Unused { last_used_at, .. } => format!(
+                "was {} and nobody has used it for {UNUSED_NOTICE_DAYS} days. Revoke it if nobody needs it",
+                last_used_at.map_or_else(
+                    || format!("issued at {}", seconds(key.created_at)),
+                    |at| format!("last used at {}", seconds(at))
+                )
+            ),
+        };
+        let owner = if account.owner.as_str().is_empty() { "nobody" } else { account.owner.as_str() };
+        format!(
+            "Keyward {}: the key \u{201c}{}\u{201d} ({}) of the service account \u{201c}{}\u{201d} ({}; owner: {owner}) {what}.",
+            self.environment.as_str(),
+            key.name,
+            key.id,
+            account.name,
+            account.id,
+        )
+    }
+
+    fn entry(&self, account: &Account, key: &LiveKey, notice: &Notice) -> PutEventsRequestEntry {
+        let id = notice.id();
+        let (kind, within_days, unused_days, last_used_at) = match notice.kind {
+            NoticeKind::Expires { within_days } => (EXPIRES_SOON, Some(within_days), None, None),
+            NoticeKind::Unused { last_used_at, .. } => (UNUSED, None, Some(UNUSED_NOTICE_DAYS), last_used_at),
+        };
+        let detail = Detail {
+            id: &id,
+            message: self.message(account, key, notice),
+            environment: self.environment.as_str(),
+            service_account_id: account.id.to_string(),
+            service_account_name: account.name.as_str(),
+            owner: account.owner.as_str(),
+            key_id: key.id.to_string(),
+            key_name: key.name.as_str(),
+            created_at: seconds(key.created_at),
+            expires_at: seconds(key.spec.expires_at),
+            within_days,
+            unused_days,
+            last_used_at: last_used_at.map(seconds),
+        };
+        // Our own type serializes: a failure would be a bug, and is refused as
+        // an entry without a detail.
+        let detail = serde_json::to_string(&detail).unwrap_or_default();
+        PutEventsRequestEntry::builder()
+            .source(format!("keyward.{}", self.environment.as_str()))
+            .detail_type(kind)
+            .detail(detail)
+            .build()
+    }
+}

@@ -1,0 +1,117 @@
+//! Each audit event is also one line of the log, after its commit.
+
+use std::collections::BTreeSet;
+
+use insta::assert_json_snapshot;
+use serde_json::{Value, json};
+use tests::{Harness, Logs};
+use tracing::level_filters::LevelFilter;
+
+#[tokio::test]
+async fn each_change_is_one_line_that_tells_what_its_event_tells() {
+    let harness = Harness::start().await;
+    let logs = Logs::capture(LevelFilter::INFO);
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    let key = harness.issue_key(&account).await;
+    let change = json!({
+        "name": "Nightly batch", "description": "of Ada Lovelace", "role": "ServiceAccountWriter",
+        "enabled": false, "owner": "ada@example.com", "tags": { "phone": "555-0100" },
+    });
+    let patch = |body: &Value| harness.request("PATCH", &account.path()).admin().json(body).send();
+    let _ = patch(&change).await.expect(200);
+    let _ = patch(&json!({ "enabled": true })).await.expect(200);
+    let old = harness.issue_key(&account).await;
+    let rotation = harness.request("POST", &format!("{}/rotation", old.path())).admin();
+    let new = rotation.json(&json!({ "graceSeconds": 60 })).send().await.expect(201).json();
+    let _ = harness.revoke(&key).await.expect(204);
+    let _ = harness.request("DELETE", &format!("{}/keys", account.path())).admin().send().await.expect(200);
+    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+    let lines = with_message(&logs.take_lines(), "audit");
+
+    let events = harness.events(&account).await;
+    assert_eq!((lines.len(), events.len()), (10, 10));
+    for event in events {
+        let line = lines.iter().find(|line| line["event_id"] == event["id"]).expect("its line");
+        for (field, member) in [
+            ("type", "/type"),
+            ("at", "/at"),
+            ("actor_id", "/actor/id"),
+            ("actor_name", "/actor/name"),
+            ("account_id", "/serviceAccountId"),
+            ("account_name", "/serviceAccountName"),
+            ("key_id", "/keyId"),
+            ("request_id", "/requestId"),
+        ] {
+            assert_eq!(line.get(field), event.pointer(member), "{field} of {event}");
+        }
+        let changed: Vec<_> = event["changes"].as_array().into_iter().flatten().collect();
+        let changed: Vec<_> = changed.iter().map(|change| change["field"].as_str().unwrap()).collect();
+        assert_eq!(line["changed"].as_str().unwrap_or_default(), changed.join(","), "{event}");
+    }
+    let rotated = lines.iter().find(|line| line["type"] == "key.rotated").unwrap();
+    assert_eq!((&rotated["key_id"], &rotated["replaced_by"]), (&json!(old.id), &new["id"]));
+    assert_eq!(rotated["retires_at"], "2026-01-01T00:01:00Z");
+    // In a change, just the values that decide what keys may do.
+    let updates: Vec<_> = lines.iter().filter(|line| line["type"] == "serviceAccount.updated").collect();
+    assert_json_snapshot!(updates, { "[].timestamp" => "[timestamp]", "[].request_id" => "[request id]" });
+    let all = Value::from(lines).to_string();
+    for personal in ["Lovelace", "ada@example.com", "555-0100"] {
+        assert!(!all.contains(personal), "{personal}");
+    }
+}
+
+#[tokio::test]
+async fn a_role_s_line_tells_what_it_grants_and_withdraws() {
+    let harness = Harness::start().await;
+    let logs = Logs::capture(LevelFilter::INFO);
+    let put = |permissions: &[&str]| {
+        let body = json!({ "description": "by Ada Lovelace", "permissions": permissions });
+        harness.request("PUT", "/iam/v1/roles/lister").admin().json(&body).send()
+    };
+    let _ = put(&["GET /orders", "GET /orders/{id}"]).await.expect(201);
+    let _ = put(&["GET /orders", "POST /orders"]).await.expect(200);
+    let _ = harness.request("DELETE", "/iam/v1/roles/lister").admin().send().await.expect(204);
+    let lines = with_message(&logs.take_lines(), "audit");
+    let shown: Vec<Value> = lines
+        .iter()
+        .map(|line| {
+            let members = ["type", "role_name", "changed", "granted", "withdrawn", "account_id", "key_id"];
+            members.into_iter().filter_map(|name| Some((name.to_owned(), line.get(name)?.clone()))).collect()
+        })
+        .collect();
+    assert_json_snapshot!(shown);
+    assert!(!Value::from(lines).to_string().contains("Lovelace"));
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_no_line() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    let key = harness.issue_key(&account).await;
+    let _ = harness.revoke(&key).await.expect(204);
+    harness.create_account("Taken", "ServiceAccountReader").await;
+    let logs = Logs::capture(LevelFilter::INFO);
+    let _ = harness.revoke(&key).await.expect(204);
+    let patch = |body: Value| harness.request("PATCH", &account.path()).admin().json(&body).send();
+    let _ = patch(json!({ "name": "Batch" })).await.expect(200);
+    let _ = patch(json!({ "name": "Taken" })).await.expect(409);
+    let _ = patch(json!({ "role": "nobody" })).await.expect(422);
+    let _ = harness.get(&account.path()).await;
+    let lines = logs.take_lines();
+    assert_eq!(with_message(&lines, "audit"), Vec::<Value>::new());
+    assert_eq!(with_message(&lines, "audit_unconfirmed"), Vec::<Value>::new());
+}
+
+/// Those of `lines` with this message.
+fn with_message(lines: &[Value], message: &str) -> Vec<Value> {
+    lines.iter().filter(|line| line["message"] == message).cloned().collect()
+}
+
+/// The ids of the events of these lines, each of which must stand once.
+pub(crate) fn event_ids(lines: &[Value], message: &str) -> BTreeSet<String> {
+    let lines = with_message(lines, message);
+    let ids: BTreeSet<String> =
+        lines.iter().map(|line| line["event_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), lines.len(), "an event has two lines");
+    ids
+}

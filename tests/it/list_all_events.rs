@@ -1,0 +1,277 @@
+//! `GET /iam/v1/events`
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use insta::assert_json_snapshot;
+use serde_json::{Value, json};
+use tests::{Account, Harness};
+
+const PATH: &str = "/iam/v1/events";
+/// The test clock begins with the first month in which there can be an event.
+const FIRST: &str = "2026-01-01T00:00:00Z";
+
+/// The items on every page of the list `query`, page by page.
+async fn pages(harness: &Harness, query: &str) -> Vec<Vec<Value>> {
+    let mut pages = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let list = harness.get(&format!("{PATH}?{query}{cursor}")).await.json();
+        pages.push(list["items"].as_array().unwrap().clone());
+        match list.get("nextCursor") {
+            Some(next) => cursor = format!("&cursor={}", next.as_str().unwrap()),
+            None => return pages,
+        }
+    }
+}
+
+async fn all(harness: &Harness, query: &str) -> Vec<Value> {
+    pages(harness, query).await.concat()
+}
+
+async fn ids(harness: &Harness, query: &str) -> Vec<String> {
+    let id = |event: &Value| event["id"].as_str().unwrap().to_owned();
+    all(harness, query).await.iter().map(id).collect()
+}
+
+/// Fails unless the list `query` has these events, on pages of any size.
+async fn expect(harness: &Harness, query: &str, expected: &[&Value]) {
+    let expected: Vec<Value> = expected.iter().map(|event| (*event).clone()).collect();
+    for limit in ["", "&limit=1", "&limit=2", "&limit=100"] {
+        assert_eq!(all(harness, &format!("{query}{limit}")).await, expected, "{query}{limit}");
+    }
+}
+
+async fn describe(harness: &Harness, account: &Account, text: &str) {
+    let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "description": text }));
+    let _ = patch.send().await.expect(200);
+}
+
+#[tokio::test]
+async fn tells_of_all_accounts_newest_first_200() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    harness.clock.advance_seconds(1);
+    harness.create_account("Another", "ServiceAccountReader").await;
+    harness.clock.advance_seconds(1);
+    let key = harness.issue_key(&account).await;
+    harness.clock.advance_seconds(1);
+    let _ = harness.revoke(&key).await.expect(204);
+    harness.clock.advance_seconds(1);
+    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+    let list = harness.get(PATH).await;
+    assert_json_snapshot!(list.snapshot(), { ".body.items[].requestId" => "[request id]" });
+    let [deleted, revoked, issued, other, created] = <[Value; 5]>::try_from(all(&harness, "").await).unwrap();
+    expect(&harness, "", &[&deleted, &revoked, &issued, &other, &created]).await;
+    // An account's own are the same.
+    let own = harness.events(&account).await;
+    assert_eq!(own, [deleted, revoked, issued, created]);
+    assert_eq!(all(&harness, &format!("account={}", account.id)).await, own);
+}
+
+#[tokio::test]
+async fn lists_nothing_at_first_200_with_one_query() {
+    let harness = Harness::start().await;
+    harness.wire.take_calls();
+    assert_eq!(harness.get(PATH).await.json(), json!({ "items": [] }));
+    assert_eq!(harness.wire.take_operations(), ["Query"]);
+}
+
+#[tokio::test]
+async fn filters_by_actor_account_type_and_time() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    harness.clock.advance_seconds(60);
+    let grace = harness.token_of("grace-1", "grace@example.com");
+    let path = format!("{}/keys", account.path());
+    let issue = harness.request("POST", &path).bearer(&grace).json(&json!({ "name": "k" }));
+    let _ = issue.send().await.expect(201);
+    harness.clock.advance_seconds(60);
+    let other = harness.create_account("Other", "ServiceAccountReader").await;
+    harness.clock.advance_seconds(60);
+    let delete = harness.request("DELETE", &other.path()).bearer(&grace);
+    let _ = delete.send().await.expect(204);
+    let [deleted, second, issued, first] = <[Value; 4]>::try_from(all(&harness, "").await).unwrap();
+
+    expect(&harness, "actor=grace-1", &[&deleted, &issued]).await;
+    expect(&harness, "actor=grace%40example.com", &[&deleted, &issued]).await;
+    expect(&harness, "actor=grace", &[]).await;
+    expect(&harness, "type=serviceAccount.created", &[&second, &first]).await;
+    expect(&harness, "type=key.issued&actor=admin%40keyward.local", &[]).await;
+    let of_batch = format!("account={}", account.id);
+    expect(&harness, &of_batch, &[&issued, &first]).await;
+    expect(&harness, &format!("{of_batch}&actor=grace-1&type=key.issued"), &[&issued]).await;
+    expect(&harness, &format!("{of_batch}&type=key.revoked"), &[]).await;
+    expect(&harness, "account=sa_0000000000000000", &[]).await;
+
+    // From an instant on, up to before another one, to the millisecond.
+    let time = async |query: &str, expected: &[&Value]| {
+        expect(&harness, query, expected).await;
+        let of_batch: Vec<&Value> =
+            expected.iter().filter(|event| event["serviceAccountName"] == "Batch").copied().collect();
+        expect(&harness, &format!("{query}&account={}", account.id), &of_batch).await;
+    };
+    time("from=2026-01-01T00:01:00Z", &[&deleted, &second, &issued]).await;
+    time("from=2026-01-01T00:01:00.0001Z", &[&deleted, &second]).await;
+    time("to=2026-01-01T00:01:00Z", &[&first]).await;
+    time("to=2026-01-01T00:01:00.0001Z", &[&issued, &first]).await;
+    time("from=2026-01-01T02:01:00%2B02:00&to=2026-01-01T00:02:00.001Z", &[&second, &issued]).await;
+    time("from=2026-01-01T00:01:00Z&to=2026-01-01T00:01:00Z", &[]).await;
+    // Far beyond what there can be costs no walk through the months.
+    harness.wire.take_calls();
+    time("from=0001-01-01T00:00:00Z&to=9999-12-01T00:00:00Z", &[&deleted, &second, &issued, &first]).await;
+    time("to=2025-12-31T23:59:59Z", &[]).await;
+    time("from=2026-02-01T00:00:00Z", &[]).await;
+    assert!(harness.wire.take_calls().len() < 40);
+}
+
+#[tokio::test]
+async fn a_gap_of_years_hides_no_older_event() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    harness.clock.advance_days(40);
+    describe(&harness, &account, "in the second month").await;
+    harness.clock.advance_days(3 * 365);
+    describe(&harness, &account, "three years later").await;
+    harness.clock.advance_days(10 * 365);
+    let pages = pages(&harness, "").await;
+    // Each page walks over some months, and says where to go on.
+    assert!((2..12).contains(&pages.len()), "{} pages", pages.len());
+    assert_eq!(pages.concat(), harness.events(&account).await);
+    assert_eq!(pages.concat().len(), 3);
+    // With a start there is no more to walk over.
+    harness.wire.take_calls();
+    let since = harness.get(&format!("{PATH}?from=2039-01-01T00:00:00Z")).await.json();
+    assert_eq!(since, json!({ "items": [] }));
+    assert!(harness.wire.take_calls().len() <= 2);
+}
+
+#[tokio::test]
+async fn a_page_costs_a_bounded_number_of_queries() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    harness.clock.advance_days(20 * 365);
+    harness.wire.take_calls();
+    let list = harness.get(PATH).await.json();
+    assert_eq!(list["items"], json!([]));
+    assert!(list["nextCursor"].is_string());
+    assert_eq!(harness.wire.take_calls().len(), 24);
+    assert_eq!(all(&harness, "").await, harness.events(&account).await);
+}
+
+#[tokio::test]
+async fn a_filter_that_few_pass_finds_them_among_many_and_no_page_repeats_one() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    for number in 0..230 {
+        harness.clock.advance(jiff::SignedDuration::from_hours(7));
+        describe(&harness, &account, &number.to_string()).await;
+    }
+    let whole = ids(&harness, "").await;
+    assert_eq!(whole.len(), 231);
+    for limit in ["limit=7", "limit=100"] {
+        assert_eq!(ids(&harness, limit).await, whole, "{limit}");
+        assert_eq!(ids(&harness, &format!("{limit}&account={}", account.id)).await, whole, "{limit}");
+    }
+    let created = ids(&harness, "type=serviceAccount.created").await;
+    assert_eq!(created, whole[230..]);
+    let of_account = format!("type=serviceAccount.created&account={}&limit=1", account.id);
+    assert_eq!(ids(&harness, &of_account).await, created);
+}
+
+#[tokio::test]
+async fn events_of_one_millisecond_are_each_told_once() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    for _ in 0..5 {
+        harness.issue_key(&account).await;
+    }
+    let _ = harness.request("DELETE", &format!("{}/keys", account.path())).admin().send().await.expect(200);
+    let whole = ids(&harness, "").await;
+    assert_eq!(whole.len(), 11);
+    for limit in 1..=11 {
+        assert_eq!(ids(&harness, &format!("limit={limit}")).await, whole);
+    }
+    assert_eq!(ids(&harness, &format!("from={FIRST}")).await, whole);
+}
+
+#[tokio::test]
+async fn the_clock_of_another_machine_may_be_a_little_ahead() {
+    let harness = Harness::start().await;
+    harness.clock.advance_days(30);
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    // 2026-01-31T23:59:30Z; the event is of the month after, 30 s later.
+    harness.clock.advance_seconds(86_400);
+    describe(&harness, &account, "by a machine that is ahead").await;
+    harness.clock.advance(jiff::SignedDuration::from_secs(-30));
+    assert_eq!(all(&harness, "").await, harness.events(&account).await);
+    assert_eq!(all(&harness, "").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_forged_cursor_reaches_nothing_more() {
+    let harness = Harness::start().await;
+    for number in 0..3 {
+        harness.create_account(&format!("account {number}"), "ServiceAccountReader").await;
+        harness.clock.advance_seconds(1);
+    }
+    let whole = ids(&harness, "").await;
+    let forged = |id: &str| URL_SAFE_NO_PAD.encode(format!("t{id}"));
+    let latest = forged("7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+    assert_eq!(ids(&harness, &format!("cursor={latest}")).await, whole);
+    for oldest in ["00000000000000000000000000", "00000000000000000000000001"] {
+        assert_eq!(ids(&harness, &format!("cursor={}", forged(oldest))).await, [""; 0]);
+    }
+    let query = format!("cursor={latest}&to=2026-01-01T00:00:01Z");
+    assert_eq!(ids(&harness, &query).await, whole[2..]);
+}
+
+#[tokio::test]
+async fn refuses_bad_queries_400() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("alpha", "ServiceAccountReader").await;
+    harness.issue_key(&account).await;
+    harness.create_account("bravo", "ServiceAccountReader").await;
+    let cursor = async |path: &str| {
+        let list = harness.get(path).await.json();
+        format!("cursor={}", list["nextCursor"].as_str().unwrap())
+    };
+    let of_accounts = cursor("/iam/v1/service-accounts?limit=1").await;
+    let of_account = cursor(&format!("{}/events?limit=1", account.path())).await;
+    let lower_case = format!("cursor={}", URL_SAFE_NO_PAD.encode("t01jdej5z7w4q5t7z8n1r2k3m4p"));
+    let queries = [
+        "limit=0",
+        "limit=x",
+        "order=asc",
+        "type=key",
+        "type=",
+        "actor=",
+        "account=x",
+        "account=",
+        "from=yesterday",
+        "from=2026-01-01",
+        "from=2026-01-01T00:00:00",
+        "from=20260101T000000Z",
+        "from=2026-01-01T00:00:00+01:00",
+        "to=2026-13-01T00:00:00Z",
+        "to=",
+        "from=2026-01-01T00:00:01Z&to=2026-01-01T00:00:00Z",
+        "from=2026-01-01T00:00:00Z&from=2026-01-01T00:00:00Z",
+        "cursor=x",
+        &of_accounts,
+        &of_account,
+        &lower_case,
+    ];
+    let mut answers = Vec::new();
+    for query in queries {
+        let request = harness.request("GET", &format!("{PATH}?{query}")).admin();
+        let refused = harness.refuse(request, 400, "malformed_request").await;
+        answers.push(json!({ query: refused.json()["detail"] }));
+    }
+    assert_json_snapshot!(answers);
+    // And the other way round.
+    let own = cursor(&format!("{PATH}?limit=1")).await;
+    for path in ["/iam/v1/service-accounts", &format!("{}/events", account.path())] {
+        let request = harness.request("GET", &format!("{path}?{own}")).admin();
+        harness.refuse(request, 400, "malformed_request").await;
+    }
+}

@@ -1,0 +1,625 @@
+//! The daily sweep: every notice is given at least once, under one id, and no
+//! key is ever lost, whatever is missed, killed, repeated or done at the same
+//! time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::future::join_all;
+use insta::assert_json_snapshot;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use shared::domain::Clock as _;
+use sweep_keys::{SweepError, SweepKeys, Swept};
+use tests::{Account, Action, Call, Harness, Key, Shape, Verdict};
+use tokio::sync::Notify;
+
+use crate::support::faults::conflict;
+
+async fn sweep(harness: &Harness) -> Swept {
+    harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap()
+}
+
+/// What was published since this was last asked for: the details.
+fn published(harness: &Harness) -> Vec<Value> {
+    let entries = harness.system.take_published().into_iter();
+    entries.map(|entry| serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap()).collect()
+}
+
+/// The ids of [`published`], sorted.
+fn ids(harness: &Harness) -> Vec<String> {
+    let mut ids: Vec<_> =
+        published(harness).iter().map(|detail| detail["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids
+}
+
+async fn account(harness: &Harness) -> Account {
+    harness.create_account("batch", "ServiceAccountReader").await
+}
+
+async fn issue(harness: &Harness, account: &Account, days: u32) -> Key {
+    harness.issue_key_with(account, &json!({ "name": "a key", "expiresInDays": days })).await
+}
+
+/// Notes that a key was used now.
+async fn use_key(harness: &Harness, key: &Key) {
+    let item = HashMap::from([
+        ("pk".to_owned(), AttributeValue::S(format!("USAGE#{}", key.account))),
+        ("sk".to_owned(), AttributeValue::S(key.id.clone())),
+        ("lastUsedAt".to_owned(), AttributeValue::N(harness.clock.now().as_second().to_string())),
+    ]);
+    harness.table.put(item).await;
+}
+
+/// Where a key is: `live`, the reason in its record, or nowhere. Wherever it is,
+/// its verifier is with it, and it is in one place alone.
+async fn place(harness: &Harness, key: &Key) -> String {
+    let item = harness.table.get(&format!("ACCOUNT#{}", key.account), "ACCOUNT").await.unwrap();
+    let has = |map: &str| item[map].as_m().unwrap().contains_key(&key.id);
+    assert_eq!(has("keys"), has("verifiers"), "a key without its verifier");
+    match harness.table.get(&format!("RETIRED#{}", key.account), &key.id).await {
+        Some(record) => {
+            assert!(!has("keys"), "a key in two places");
+            assert_eq!(record["verifier"].as_b().unwrap().as_ref().len(), 32);
+            record["reason"].as_s().unwrap().clone()
+        }
+        None => (if has("keys") { "live" } else { "lost" }).to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_key_has_each_notice_once_and_goes_to_its_record() {
+    let harness = Harness::start().await;
+    let account = account(&harness).await;
+    let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "owner": "Ada" }));
+    let _ = patch.send().await.expect(200);
+    let key = issue(&harness, &account, 120).await;
+    let mut entries = BTreeMap::new();
+    for day in 0..=130 {
+        let swept = sweep(&harness).await;
+        assert!(swept.is_finished);
+        assert_eq!(swept.retired_keys, usize::from(day == 120), "day {day}");
+        for entry in harness.system.take_published() {
+            let mut shown = entry.clone();
+            shown["Detail"] = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
+            entries.entry(format!("day {day:03}")).or_insert_with(Vec::new).push(shown);
+        }
+        harness.clock.advance_days(1);
+    }
+    assert_json_snapshot!(entries);
+    assert_eq!(place(&harness, &key).await, "expired");
+    // It is recognised should it be presented again.
+    let event = Shape::HttpV2.bearer(&key.secret);
+    assert_eq!(harness.decide(&event).await, (Verdict::Deny, "expired".to_owned()));
+}
+
+#[tokio::test]
+async fn a_key_issued_for_less_than_a_threshold_has_no_notice_of_it() {
+    let harness = Harness::start().await;
+    let account = account(&harness).await;
+    for (days, expected) in [(1, vec![]), (2, vec!["1"]), (10, vec!["1"]), (11, vec!["1", "10"])] {
+        let key = issue(&harness, &account, days).await;
+        let mut given = Vec::new();
+        for _ in 0..=days {
+            sweep(&harness).await;
+            given.extend(ids(&harness));
+            harness.clock.advance_days(1);
+        }
+        given.sort();
+        let expected: Vec<_> = expected.iter().map(|days| format!("{}/expires/{days}", key.id)).collect();
+        assert_eq!(given, expected, "{days}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_unused_90_days_after_its_last_use_and_again_after_the_next() {
+    let harness = Harness::start().await;
+    let account = account(&harness).await;
+    let key = issue(&harness, &account, 365).await;
+    let other = issue(&harness, &account, 365).await;
+    let mut given = BTreeMap::new();
+    for day in 0..330 {
+        if day == 60 || day == 200 {
+            use_key(&harness, &key).await;
+        }
+        if day % 30 == 0 {
+            use_key(&harness, &other).await;
+        }
+        sweep(&harness).await;
+        for detail in published(&harness) {
+            given.insert(day, (detail["id"].as_str().unwrap().to_owned(), detail["lastUsedAt"].clone()));
+        }
+        harness.clock.advance_days(1);
+    }
+    let of = |date: &str, used: &str| (format!("{}/unused/{date}", key.id), json!(used));
+    let expected = BTreeMap::from([
+        (150, of("2026-05-31", "2026-03-02T00:00:00Z")),
+        (290, of("2026-10-18", "2026-07-20T00:00:00Z")),
+    ]);
+    assert_eq!(given, expected);
+}
+
+#[tokio::test]
+async fn a_rotated_key_has_no_notice_and_goes_to_its_record_after_its_grace() {
+    let harness = Harness::start().await;
+    let account = account(&harness).await;
+    let old = issue(&harness, &account, 100).await;
+    harness.clock.advance_days(85);
+    sweep(&harness).await;
+    assert_eq!(ids(&harness), [format!("{}/expires/30", old.id)]);
+    let body = json!({ "graceSeconds": 7 * 86_400 });
+    let rotate = harness.request("POST", &format!("{}/rotation", old.path())).admin().json(&body);
+    let new = rotate.send().await.expect(201).json();
+    for day in 0..=8 {
+        let retired = sweep(&harness).await.retired_keys;
+        assert_eq!(retired, usize::from(day == 7), "day {day}");
+        harness.clock.advance_days(1);
+    }
+    assert_eq!(ids(&harness), [""; 0], "another key replaces it");
+    assert_eq!(place(&harness, &old).await, "rotated");
+    assert_eq!(harness.check(new["secret"].as_str().unwrap()).await, 200);
+    let event = Shape::HttpV2.bearer(&old.secret);
+    assert_eq!(harness.decide(&event).await, (Verdict::Deny, "retired".to_owned()));
+}
+
+#[tokio::test]
+async fn missed_days_lose_no_notice() {
+    for (first, gap) in [(0, 1), (0, 7), (3, 19), (5, 31), (29, 45), (89, 33), (0, 121), (140, 1)] {
+        let harness = Harness::start().await;
+        let account = account(&harness).await;
+        let key = issue(&harness, &account, 120).await;
+        harness.clock.advance_days(first);
+        let mut given = Vec::new();
+        let mut day = first;
+        while day < 200 {
+            sweep(&harness).await;
+            given.extend(ids(&harness));
+            harness.clock.advance_days(gap);
+            day += gap;
+        }
+        given.retain(|id| id.contains("/expires/"));
+        given.sort();
+        let expected = ["1", "10", "30"].map(|days| format!("{}/expires/{days}", key.id));
+        assert_eq!(given, expected, "first on day {first}, then every {gap} days");
+        assert_eq!(place(&harness, &key).await, "expired");
+    }
+}
+
+/// An account of which one key has just expired, one expires soon, one is
+/// unused, and one is none of it.
+async fn due(harness: &Harness) -> [Key; 4] {
+    let account = account(harness).await;
+    let over = issue(harness, &account, 91).await;
+    let unused = issue(harness, &account, 300).await;
+    harness.clock.advance_days(81);
+    let soon = issue(harness, &account, 31).await;
+    let fresh = issue(harness, &account, 300).await;
+    harness.clock.advance_days(10);
+    [over, soon, unused, fresh]
+}
+
+/// What is to be given where [`due`] is never swept before.
+fn due_ids([over, soon, unused, _]: &[Key; 4]) -> BTreeSet<String> {
+    let expiries = ["1", "10", "30"].map(|days| format!("{}/expires/{days}", over.id));
+    let others = [format!("{}/expires/30", soon.id), format!("{}/unused/2026-04-01", unused.id)];
+    expiries.into_iter().chain(others).collect()
+}
+
+async fn expect_places(harness: &Harness, keys: &[Key; 4]) {
+    let mut places = Vec::new();
+    for key in keys {
+        places.push(place(harness, key).await);
+    }
+    assert_eq!(places, ["expired", "live", "live", "live"]);
+    for key in &keys[1..] {
+        assert_eq!(harness.check(&key.secret).await, 200);
+    }
+}
+
+#[tokio::test]
+async fn killed_at_any_call_it_loses_nothing() {
+    let mut kills = 0;
+    for killed_at in 0.. {
+        let harness = Harness::start().await;
+        let keys = due(&harness).await;
+        let (seen, killed) = (AtomicUsize::new(0), Arc::new(Notify::new()));
+        let kill = Arc::clone(&killed);
+        harness.wire.disturb(move |_| {
+            if seen.fetch_add(1, Ordering::SeqCst) < killed_at {
+                return Action::Pass;
+            }
+            kill.notify_one();
+            Action::Hang
+        });
+        // Killed: it is dropped where it is, and none of its calls comes back.
+        let finished = tokio::select! {
+            biased;
+            () = killed.notified() => false,
+            swept = harness.system.sweep_keys().sweep(Timestamp::MAX) => swept.unwrap().is_finished,
+        };
+        harness.wire.calm();
+        if !finished {
+            kills += 1;
+            sweep(&harness).await;
+        }
+        let given: BTreeSet<String> = ids(&harness).into_iter().collect();
+        assert_eq!(given, due_ids(&keys), "killed at call {killed_at}");
+        expect_places(&harness, &keys).await;
+        // Now there is nothing to do.
+        assert_eq!(sweep(&harness).await.notices, 0);
+        assert_eq!(ids(&harness), [""; 0]);
+        if finished {
+            break;
+        }
+    }
+    assert!(kills >= 9, "it was killed {kills} times");
+}
+
+#[tokio::test]
+async fn a_fault_at_any_call_is_made_up_for_by_the_next_sweep() {
+    let lost = |_: &Call| Action::LoseResponse;
+    let refused = |_: &Call| Action::Refuse;
+    for fault in [lost as fn(&Call) -> Action, refused] {
+        for first in 0..12 {
+            let harness = Harness::start().await;
+            let keys = due(&harness).await;
+            let seen = AtomicUsize::new(0);
+            // Three attempts of one call.
+            harness.wire.disturb(move |call| {
+                let at = seen.fetch_add(1, Ordering::SeqCst);
+                if (first..first + 3).contains(&at) { fault(call) } else { Action::Pass }
+            });
+            let _ = harness.system.sweep_keys().sweep(Timestamp::MAX).await;
+            harness.wire.calm();
+            sweep(&harness).await;
+            let given: BTreeSet<String> = ids(&harness).into_iter().collect();
+            assert_eq!(given, due_ids(&keys), "at call {first}");
+            expect_places(&harness, &keys).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn sweeps_at_the_same_time_lose_nothing() {
+    let harness = Harness::start().await;
+    let keys = due(&harness).await;
+    let setup = harness.system.setup_of("SweepKeys").unwrap();
+    let others: Vec<SweepKeys> = (0..5).map(|_| SweepKeys::new(&setup).unwrap()).collect();
+    let swept = join_all(others.iter().map(|sweep| sweep.sweep(Timestamp::MAX))).await;
+    let swept: Vec<Swept> = swept.into_iter().map(Result::unwrap).collect();
+    assert_eq!(swept.iter().map(|swept| swept.retired_keys).sum::<usize>(), 1);
+    assert_eq!(ids(&harness).into_iter().collect::<BTreeSet<_>>(), due_ids(&keys));
+    expect_places(&harness, &keys).await;
+    sweep(&harness).await;
+    assert_eq!(ids(&harness), [""; 0]);
+}
+
+#[tokio::test]
+async fn no_key_is_lost_between_a_sweep_and_admins() {
+    let harness = Harness::start().await;
+    let count = Arc::new(AtomicUsize::new(0));
+    for round in 0..12 {
+        let account = harness.create_account(&format!("batch {round}"), "ServiceAccountReader").await;
+        let mut over = Vec::new();
+        for _ in 0..3 {
+            over.push(issue(&harness, &account, 1).await);
+        }
+        let live = issue(&harness, &account, 300).await;
+        harness.clock.advance_days(2);
+        let count = Arc::clone(&count);
+        // Every third transaction meets another one.
+        harness.wire.disturb(move |call| {
+            let is_hit =
+                call.operation == "TransactWriteItems" && count.fetch_add(1, Ordering::SeqCst) % 3 == 0;
+            if is_hit { conflict() } else { Action::Pass }
+        });
+        let keys = format!("{}/keys", account.path());
+        let request = |method: &str, path: &str| harness.request(method, path).admin();
+        let body = json!({ "name": "one more" });
+        let (swept, again, issued, revoked, last) = tokio::join!(
+            harness.system.sweep_keys().sweep(Timestamp::MAX),
+            harness.system.sweep_keys().sweep(Timestamp::MAX),
+            request("POST", &keys).json(&body).send(),
+            request("DELETE", &over[0].path()).send(),
+            async {
+                match round % 3 {
+                    0 => request("DELETE", &live.path()).send().await,
+                    1 => request("DELETE", &keys).send().await,
+                    _ => request("PATCH", &account.path()).json(&json!({ "owner": "x" })).send().await,
+                }
+            },
+        );
+        harness.wire.calm();
+        swept.unwrap();
+        again.unwrap();
+        let issued = issued.expect(201).json();
+        for reply in [&revoked, &last] {
+            assert!(reply.status < 300, "{reply:?}");
+        }
+        sweep(&harness).await;
+        for key in &over {
+            let place = place(&harness, key).await;
+            assert!(["expired", "revoked"].contains(&place.as_str()), "{place}");
+            assert_ne!(harness.check(&key.secret).await, 200);
+        }
+        let all_revoked = round % 3 == 1;
+        assert_eq!(place(&harness, &live).await, if round % 3 == 2 { "live" } else { "revoked" });
+        let text = |name: &str| issued[name].as_str().unwrap().to_owned();
+        let new = Key { account: account.id.clone(), id: text("id"), secret: text("secret") };
+        let place = place(&harness, &new).await;
+        assert!(place == "live" || (all_revoked && place == "revoked"), "{place}");
+        harness.clock.advance_days(1);
+    }
+}
+
+#[tokio::test]
+async fn it_is_housekeeping_and_no_change_of_anybody() {
+    let harness = Harness::start().await;
+    let account = account(&harness).await;
+    issue(&harness, &account, 1).await;
+    let before = harness.get(&account.path()).await;
+    let events = harness.events(&account).await;
+    harness.clock.advance_days(2);
+    assert_eq!(sweep(&harness).await.retired_keys, 1);
+    let after = harness.get(&account.path()).await;
+    for member in ["updatedAt", "updatedBy", "createdAt", "name", "role"] {
+        assert_eq!(before.json()[member], after.json()[member], "{member}");
+    }
+    assert_eq!(after.json()["keys"], json!([]));
+    assert_ne!(before.headers["etag"], after.headers["etag"], "it is shown otherwise");
+    assert_eq!(harness.events(&account).await, events);
+}
+
+#[tokio::test]
+async fn revoked_keys_and_deleted_accounts_have_no_notice() {
+    let harness = Harness::start().await;
+    let keys = due(&harness).await;
+    for key in &keys {
+        let _ = harness.revoke(key).await.expect(204);
+    }
+    let other = harness.create_account("another", "ServiceAccountReader").await;
+    issue(&harness, &other, 100).await;
+    harness.clock.advance_days(80);
+    let _ = harness.request("DELETE", &other.path()).admin().send().await.expect(204);
+    sweep(&harness).await;
+    assert_eq!(ids(&harness), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_key_revoked_between_the_listing_and_the_notice_has_none() {
+    let harness = Harness::start().await;
+    let keys = due(&harness).await;
+    // The index is behind: it shows the account as it was.
+    let stale = index(&harness).await;
+    for key in &keys[..3] {
+        let _ = harness.revoke(key).await.expect(204);
+    }
+    harness.wire.disturb(move |call| {
+        let is_index = call.operation == "Query" && call.body["IndexName"] == "gsi1";
+        if is_index { Action::Replace(stale.clone()) } else { Action::Pass }
+    });
+    let swept = sweep(&harness).await;
+    assert_eq!((swept.accounts, swept.notices, swept.retired_keys), (1, 0, 0));
+    assert_eq!(ids(&harness), [""; 0]);
+}
+
+/// What the index answers now to the query for all accounts.
+async fn index(harness: &Harness) -> String {
+    let query = harness.table.client.query().table_name(&harness.table.name).index_name("gsi1");
+    let query = query
+        .key_condition_expression("gsi1pk = :pk")
+        .expression_attribute_values(":pk", AttributeValue::S("ACCOUNTS".to_owned()));
+    let items = query.send().await.unwrap().items.unwrap();
+    let items: Vec<Value> = items.iter().map(map).collect();
+    json!({ "Items": items, "Count": items.len(), "ScannedCount": items.len() }).to_string()
+}
+
+fn map(map: &tests::Item) -> Value {
+    map.iter().map(|(name, value)| (name.clone(), wire_form(value))).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// A value as `DynamoDB` writes it.
+fn wire_form(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!({ "S": text }),
+        AttributeValue::N(number) => json!({ "N": number }),
+        AttributeValue::Bool(truth) => json!({ "BOOL": truth }),
+        AttributeValue::B(bytes) => json!({ "B": STANDARD.encode(bytes) }),
+        AttributeValue::L(list) => json!({ "L": list.iter().map(wire_form).collect::<Vec<_>>() }),
+        AttributeValue::M(members) => json!({ "M": map(members) }),
+        other => panic!("teach me {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn events_that_the_bus_did_not_take_are_sent_again() {
+    let harness = Harness::start().await;
+    let keys = due(&harness).await;
+    let answered = AtomicUsize::new(0);
+    harness.wire.disturb(move |call| {
+        if call.operation != "PutEvents" || answered.fetch_add(1, Ordering::SeqCst) > 0 {
+            return Action::Pass;
+        }
+        let entries = call.body["Entries"].as_array().unwrap();
+        let result = |at: usize| match at % 2 {
+            0 => json!({ "EventId": "1" }),
+            _ => json!({ "ErrorCode": "ThrottlingException", "ErrorMessage": "slow down" }),
+        };
+        let results: Vec<_> = (0..entries.len()).map(result).collect();
+        let failed = entries.len() / 2;
+        Action::Answer(200, json!({ "FailedEntryCount": failed, "Entries": results }).to_string())
+    });
+    harness.wire.take_calls();
+    assert_eq!(sweep(&harness).await.notices, 5);
+    let calls = harness.wire.take_calls().into_iter();
+    let sizes: Vec<usize> = calls
+        .filter(|call| call.operation == "PutEvents")
+        .map(|call| call.body["Entries"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(sizes, [5, 2], "what was taken is not sent again");
+    assert_eq!(ids(&harness).len(), 2);
+    harness.wire.calm();
+    sweep(&harness).await;
+    assert_eq!(ids(&harness), [""; 0]);
+    expect_places(&harness, &keys).await;
+}
+
+#[tokio::test]
+async fn what_the_bus_never_takes_is_an_error_and_is_given_another_day() {
+    let harness = Harness::start().await;
+    let keys = due(&harness).await;
+    let other = harness.create_account("another", "ServiceAccountReader").await;
+    let others = issue(&harness, &other, 1).await;
+    harness.clock.advance_days(1);
+    let canary = format!("{}/expires/10", keys[0].id);
+    let refuses = canary.clone();
+    harness.wire.disturb(move |call| {
+        if call.operation != "PutEvents" {
+            return Action::Pass;
+        }
+        let entries = call.body["Entries"].as_array().unwrap();
+        let results =
+            entries.iter().map(|entry| match entry["Detail"].as_str().unwrap().contains(&refuses) {
+                true => json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "unlucky" }),
+                false => json!({ "EventId": "1" }),
+            });
+        let results: Vec<_> = results.collect();
+        Action::Answer(200, json!({ "FailedEntryCount": 1, "Entries": results }).to_string())
+    });
+    let error = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap_err();
+    assert!(matches!(error, SweepError::Accounts(1)), "{error}");
+    // The notice first: until it is given, the key stays where it is found.
+    assert_eq!(place(&harness, &keys[0]).await, "live");
+    // Another account does not wait for it.
+    assert_eq!(place(&harness, &others).await, "expired");
+    harness.wire.calm();
+    sweep(&harness).await;
+    assert_eq!(ids(&harness), [canary]);
+    expect_places(&harness, &keys).await;
+}
+
+#[tokio::test]
+async fn it_sends_at_most_ten_at_once() {
+    let harness = Harness::start().await;
+    let account = account(&harness).await;
+    for _ in 0..20 {
+        issue(&harness, &account, 100).await;
+    }
+    harness.clock.advance_days(99);
+    harness.wire.take_calls();
+    // Three thresholds, and unused, of each.
+    assert_eq!(sweep(&harness).await.notices, 80);
+    let calls = harness.wire.take_calls();
+    let puts = calls.iter().filter(|call| call.operation == "PutEvents");
+    let sizes: Vec<usize> = puts.map(|call| call.body["Entries"].as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [10; 8]);
+    assert_eq!(ids(&harness).into_iter().collect::<BTreeSet<_>>().len(), 80);
+    sweep(&harness).await;
+    assert_eq!(ids(&harness), [""; 0]);
+    harness.clock.advance_days(1);
+    assert_eq!(sweep(&harness).await.retired_keys, 20);
+}
+
+#[tokio::test]
+async fn it_stops_in_time_and_goes_on_where_it_stopped() {
+    let harness = Harness::start().await;
+    let mut keys = Vec::new();
+    for number in 0..130 {
+        let account = harness.create_account(&format!("batch {number:03}"), "ServiceAccountReader").await;
+        if number % 10 == 0 {
+            keys.push(issue(&harness, &account, 1).await);
+        }
+    }
+    harness.clock.advance_days(2);
+    // Time goes on with each call.
+    let clock = Arc::clone(&harness.clock);
+    harness.wire.disturb(move |_| {
+        clock.advance(SignedDuration::from_secs(1));
+        Action::Pass
+    });
+    let (mut runs, mut accounts, mut retired) = (0, 0, 0);
+    loop {
+        let until = harness.clock.now().checked_add(SignedDuration::from_secs(12)).unwrap();
+        let swept = harness.system.sweep_keys().sweep(until).await.unwrap();
+        // What was begun in time is ended, and no more.
+        let most = until.checked_add(SignedDuration::from_secs(4)).unwrap();
+        assert!(harness.clock.now() <= most);
+        (runs, accounts, retired) = (runs + 1, accounts + swept.accounts, retired + swept.retired_keys);
+        if swept.is_finished {
+            break;
+        }
+        assert!(runs < 50);
+    }
+    assert!(runs >= 3, "{runs} runs");
+    assert_eq!((accounts, retired), (130, keys.len()), "each account once");
+    // Even one that has no time at all comes to its end by and by.
+    let mut runs = 0;
+    while !harness.system.sweep_keys().sweep(Timestamp::MIN).await.unwrap().is_finished {
+        runs += 1;
+        assert!(runs < 140);
+    }
+    assert!(runs >= 129, "{runs}");
+}
+
+#[tokio::test]
+async fn a_position_that_is_none_begins_at_the_beginning() {
+    for position in [AttributeValue::S("junk".to_owned()), AttributeValue::N("7".to_owned())] {
+        let harness = Harness::start().await;
+        let keys = due(&harness).await;
+        let item = HashMap::from([
+            ("pk".to_owned(), AttributeValue::S("SWEEP#keys".to_owned())),
+            ("sk".to_owned(), AttributeValue::S("SWEEP".to_owned())),
+            ("position".to_owned(), position),
+        ]);
+        harness.table.put(item).await;
+        sweep(&harness).await;
+        expect_places(&harness, &keys).await;
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_is_not_well_formed_keeps_nobody_from_the_others() {
+    let harness = Harness::start().await;
+    let first = harness.create_account("a", "ServiceAccountReader").await;
+    issue(&harness, &first, 1).await;
+    let middle = harness.create_account("b", "ServiceAccountReader").await;
+    let last = harness.create_account("c", "ServiceAccountReader").await;
+    let key = issue(&harness, &last, 1).await;
+    harness.clock.advance_days(2);
+    let breaks = |item: &mut tests::Item| drop(item.insert("role".to_owned(), AttributeValue::Bool(true)));
+    harness.table.tamper(&middle.id, breaks).await;
+    // And one whose fault only the consistent read shows.
+    let loses =
+        |item: &mut tests::Item| drop(item.insert("verifiers".to_owned(), AttributeValue::Bool(true)));
+    harness.table.tamper(&first.id, loses).await;
+    let error = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap_err();
+    assert!(matches!(error, SweepError::Accounts(2)), "{error}");
+    assert_eq!(place(&harness, &key).await, "expired");
+}
+
+#[tokio::test]
+async fn an_outage_of_the_table_ends_it_with_an_error() {
+    let harness = Harness::start().await;
+    due(&harness).await;
+    harness.wire.disturb(|call| if call.operation == "Query" { Action::Refuse } else { Action::Pass });
+    let error = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap_err();
+    assert!(matches!(error, SweepError::Store(_)), "{error}");
+    assert_eq!(ids(&harness), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_account_of_which_nothing_is_due_costs_no_call() {
+    let harness = Harness::start().await;
+    for number in 0..5 {
+        let account = harness.create_account(&format!("batch {number}"), "ServiceAccountReader").await;
+        issue(&harness, &account, 300).await;
+    }
+    harness.wire.take_calls();
+    assert_eq!(sweep(&harness).await.accounts, 5);
+    assert_eq!(harness.wire.take_operations(), ["GetItem", "Query", "TransactWriteItems"]);
+}
