@@ -251,6 +251,15 @@ impl Watch<'_> {
         serde_json::from_str(&reply.text).unwrap_or_default()
     }
 
+    /// Looks a retired key up, and rotates the pepper.
+    async fn look_up_and_rotate(&mut self, secret: &Value) {
+        let in_hand = json!({ "key": secret });
+        self.send("IssueKey", ("POST", "/iam/v1/keys/lookup"), Some(in_hand), None).await;
+        self.harness.wire.take_calls();
+        support::rotate_pepper(self.harness, "rotation-1").await;
+        self.note("RotatePepper");
+    }
+
     async fn create(&mut self, body: Value, key: Option<&str>) -> Account {
         let reply =
             self.send("CreateServiceAccount", ("POST", "/iam/v1/service-accounts"), Some(body), key).await;
@@ -315,8 +324,6 @@ async fn watch(harness: &Harness) -> Seen {
         watch.send("IssueKey", ("POST", &next), rotate(0), None).await;
     }
     watch.send("RevokeKey", ("DELETE", &one), None, None).await;
-    let in_hand = json!({ "key": live["secret"] });
-    watch.send("IssueKey", ("POST", "/iam/v1/keys/lookup"), Some(in_hand), None).await;
     watch.send("RevokeKey", ("DELETE", &one), None, None).await;
     watch.send("IssueKey", ("POST", &keys), Some(restricted), None).await;
     watch.send("RevokeKey", ("DELETE", &keys), None, None).await;
@@ -366,10 +373,7 @@ async fn watch(harness: &Harness) -> Seen {
     let gone = json!({ "permissions": [] });
     watch.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(gone), None).await;
     watch.create(custom, Some("one")).await;
-
-    harness.wire.take_calls();
-    support::rotate_pepper(harness, "rotation-1").await;
-    watch.note("RotatePepper");
+    watch.look_up_and_rotate(&live["secret"]).await;
     watch.seen
 }
 
@@ -445,6 +449,7 @@ fn boundary_differences(template: &Template, seen: &Seen) -> Vec<String> {
         Resource::Table => "Table.Arn",
         Resource::Index => "${Table.Arn}/index/gsi1",
         Resource::Secret => "Pepper",
+        Resource::Bus => ":event-bus/default",
     };
     let seen = seen.values().flatten().map(|access| (access.action.as_str(), resource(access)));
     let needed: BTreeSet<(&str, &str)> = seen.chain(LAMBDA).collect();

@@ -1,5 +1,6 @@
 //! The running system.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use authorizer::Authorizer;
@@ -143,14 +144,13 @@ impl System {
             (endpoint, "keyward".to_owned())
         };
         let secrets = Secrets::new(account.keyring());
-        let (secrets_listener, secrets_address) =
-            server::bind(options.host, 0, "the secrets", "--host").await?;
-        tasks.push(server::serve(secrets_listener, secrets::router(secrets.clone()), told.clone()));
-
+        let router = secrets::router(secrets.clone());
+        let (secrets_url, task) = serve_part(options.host, "the secrets", router, told.clone()).await?;
+        tasks.push(task);
         let published = notices::Published::default();
-        let (notices_listener, notices_address) =
-            server::bind(options.host, 0, "the notices", "--host").await?;
-        tasks.push(server::serve(notices_listener, notices::router(Arc::clone(&published)), told.clone()));
+        let router = notices::router(Arc::clone(&published));
+        let (notices_url, task) = serve_part(options.host, "the notices", router, told.clone()).await?;
+        tasks.push(task);
 
         let signing_key = parts.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?;
         let issuer_url = format!("http://{issuer_address}");
@@ -161,8 +161,8 @@ impl System {
         let setup = Setup {
             variables: lambda_variables([
                 ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb),
-                ("AWS_ENDPOINT_URL_EVENTBRIDGE", &format!("http://{notices_address}")),
-                ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &format!("http://{secrets_address}")),
+                ("AWS_ENDPOINT_URL_EVENTBRIDGE", &notices_url),
+                ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets_url),
             ]),
             clock: Arc::clone(&parts.clock),
             entropy: parts.entropy,
@@ -188,11 +188,7 @@ impl System {
         };
         let local_json = data.path.join(LOCAL_JSON);
         write_private(&local_json, &facts)?;
-        let kept = if options.memory {
-            "Nothing is kept: all of it is in memory.".to_owned()
-        } else {
-            format!("What is created is kept in {}.", data.path.display())
-        };
+        let kept = kept(options, &data);
         let places = Places {
             api: &facts.api,
             console: &facts.console,
@@ -202,14 +198,7 @@ impl System {
             backend: options.upstream.as_deref().unwrap_or("an echo"),
         };
         let page = start_page::places(&places);
-        let steps = start_page::first_steps(
-            &places,
-            &facts.admin_email,
-            &facts.admin_password,
-            &facts.admin_token,
-            &facts.admin_api_token,
-        );
-        let welcome = format!("{page}{steps}");
+        let welcome = format!("{page}{}", first_steps(&places, &facts));
         tasks.push(server::serve(console_listener, start_page::router(page), told));
         Ok(Self {
             facts,
@@ -309,6 +298,36 @@ impl System {
         let all = futures::future::join_all(self.tasks);
         // An idle keep-alive connection must not hold it up.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), all).await;
+    }
+}
+
+/// Serves a part of AWS on a free port: where it is, and its server.
+async fn serve_part(
+    host: IpAddr,
+    what: &'static str,
+    router: axum::Router,
+    stop: Stop,
+) -> Result<(String, JoinHandle<()>), StartError> {
+    let (listener, address) = server::bind(host, 0, what, "--host").await?;
+    Ok((format!("http://{address}"), server::serve(listener, router, stop)))
+}
+
+fn first_steps(places: &Places<'_>, facts: &LocalJson) -> String {
+    start_page::first_steps(
+        places,
+        &facts.admin_email,
+        &facts.admin_password,
+        &facts.admin_token,
+        &facts.admin_api_token,
+    )
+}
+
+/// Whether and where what is created is kept: a sentence.
+fn kept(options: &Options, data: &DataFolder) -> String {
+    if options.memory {
+        "Nothing is kept: all of it is in memory.".to_owned()
+    } else {
+        format!("What is created is kept in {}.", data.path.display())
     }
 }
 
