@@ -101,10 +101,10 @@ def named(request: dict, *expressions: str) -> set[str]:
 
 def actions(operation: str, body: dict, arn: str) -> list[Action]:
     """The actions of a call, as IAM judges them one by one."""
-    if operation == "GetSecretValue":
+    if operation in ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"):
         # The emulator's reference to a secret is its name: see `name_secrets`.
         account = arn.rpartition(":")[0].replace(":dynamodb:", ":secretsmanager:")
-        return [Action("secretsmanager:GetSecretValue", f"{account}:secret:{body['SecretId']}")]
+        return [Action(f"secretsmanager:{operation}", f"{account}:secret:{body['SecretId']}")]
     if operation == "PutEvents":
         bus = f"{arn.rpartition(':')[0].replace(':dynamodb:', ':events:')}:event-bus/default"
         entries = [(entry["Source"], entry["DetailType"]) for entry in body["Entries"]]

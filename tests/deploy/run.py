@@ -28,6 +28,7 @@ from rights import by_function, compare, unnoticed
 INFRA = ROOT / "infra"
 ADMIN = "ada@example.com"
 ACCOUNTS = "/iam/v1/service-accounts"
+LOOKUP = "/iam/v1/keys/lookup"
 passed: list[str] = []
 failed: list[str] = []
 
@@ -158,10 +159,17 @@ def the_story(aws: Aws, debug: bool) -> None:
     for shop in shops:
         shop.check("a Writer may POST", writer_key, 200, method="POST")
 
-    # Revoke: the very next call is refused.
+    # A leaked key in hand, and then it is revoked: the very next call is refused.
+    answer = one.call("POST", LOOKUP, {"key": f"Authorization: Bearer {key}"})
+    told = (answer.json["serviceAccount"]["name"], answer.json["keyId"], answer.json["alive"])
+    check("a key in hand is known", (answer.status, told), (200, ("nightly-batch", key_id, True)))
     check("the key is revoked", one.call("DELETE", f"{ACCOUNTS}/{reader}/keys/{key_id}").status, 204)
     for shop in shops:
         shop.check("the revoked key is refused", key, shop.unauthorized)
+
+    answer = one.call("POST", LOOKUP, {"key": key})
+    told = (answer.json["alive"], answer.json.get("reason"))
+    check("a revoked key in hand is known to be dead", (answer.status, told), (200, (False, "revoked")))
 
     # Disable, and enable.
     _, key = one.issue(reader)
@@ -177,6 +185,10 @@ def the_story(aws: Aws, debug: bool) -> None:
 
     # Nobody can sign in: what the operating guide says.
     by_hand(aws, one, shops, reader, key)
+
+    rotate_pepper(aws, one)
+    for shop in shops:
+        shop.check("after a rotation of the pepper the key passes", key, 200)
 
     # An update of the stack in place.
     kept = {name: one.stack.resources[name] for name in ("Table", "Pepper", "UserPool", "Api", "Authorizer")}
@@ -194,6 +206,14 @@ def the_story(aws: Aws, debug: bool) -> None:
         shop.check("after an update the key passes", key, 200)
     answer = one.call("POST", f"{ACCOUNTS}/{reader}/keys", {"name": "long", "expiresInDays": 31})
     check("the update is in force", answer.status, 422)
+
+    # What an update starts anew makes keys with the new pepper, and what runs
+    # since before it learns of that pepper with the first such key.
+    new_id, new_key = one.issue(reader, expiresInDays=5)
+    check("a new key is made with the new pepper", pepper_version(aws, one, reader, new_id), "v2")
+    for shop in shops:
+        shop.check("and passes at once", new_key, 200)
+        shop.check("and so does one made with the old pepper", key, 200)
 
     # No function has done what it may not, or may do what it never did.
     found = by_function(aws, one.stack, aws.recorder.calls)
@@ -218,7 +238,9 @@ def the_story(aws: Aws, debug: bool) -> None:
     check("nor is its admin", two.call("GET", ACCOUNTS, token=one.token).status, 403)
     check("the first one's key is still good", shops[0].call("GET", "/organizations", key).status, 200)
 
-    the_logs(aws, one, [key, writer_key, other_key, one.token, one.api_token])
+    secrets = aws.client("secretsmanager").get_secret_value(SecretId=one.stack.resources["Pepper"])["SecretString"]
+    peppers = [pepper for name, pepper in json.loads(secrets).items() if name != "current"]
+    the_logs(aws, one, [key, new_key, writer_key, other_key, one.token, one.api_token, *peppers])
 
 
 def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
@@ -324,6 +346,36 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
     check("no retry creates it again", again.status, 409)
     check("its name is free", one.call("POST", ACCOUNTS, {"name": "renamed", "role": "lister"}).status, 201)
+
+
+def rotate_pepper(aws: Aws, one: Environment) -> None:
+    """As Secrets Manager does it: the emulator's own rotation calls no function."""
+    secrets, functions = aws.client("secretsmanager"), aws.client("lambda")
+    secret, function = one.stack.resources["Pepper"], one.stack.resources["RotatePepper"]
+    rules = {"AutomaticallyAfterDays": 30}
+    arn = one.stack.outputs["RotatePepperArn"]
+    secrets.rotate_secret(SecretId=secret, RotationLambdaARN=arn, RotationRules=rules, ClientRequestToken="set-up".ljust(32, "-"))
+    before = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
+    token = "rotation".ljust(32, "-")
+    # It knows no version without a value.
+    pending = {"ClientRequestToken": token, "SecretString": json.dumps(before), "VersionStages": ["AWSPENDING"]}
+    secrets.put_secret_value(SecretId=secret, **pending)
+    outcomes = []
+    # Each step twice: Secrets Manager repeats one whose answer it has not got.
+    for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] * 2:
+        event = {"Step": step, "SecretId": secret, "ClientRequestToken": token}
+        answer = functions.invoke(FunctionName=function, Payload=json.dumps(event))
+        outcomes.append(answer.get("FunctionError") or answer["StatusCode"])
+    check("every step of a rotation of the pepper is done", outcomes, [200] * 8)
+    after = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
+    check("it adds one version", (after.pop("current"), sorted(after)), ("v2", ["v1", "v2"]))
+    check("and keeps the other", after["v1"], before["v1"])
+
+
+def pepper_version(aws: Aws, one: Environment, account: str, key: str) -> str:
+    place = {"pk": {"S": f"ACCOUNT#{account}"}, "sk": {"S": "ACCOUNT"}}
+    item = aws.client("dynamodb").get_item(TableName=one.stack.outputs["TableName"], Key=place, ConsistentRead=True)
+    return item["Item"]["verifiers"]["M"][key]["M"]["pepper"]["S"]
 
 
 def the_sweep(aws: Aws, one: Environment) -> None:

@@ -17,6 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::faults::{is_note, is_on, outages};
 use crate::support::{Verdict, check};
 
+/// For so long a failure to read the keyring stands, in seconds.
+const KEYRING_FAILED_FOR: i64 = 1;
+
 /// The longest time that an answer may take, with some for a busy machine. The
 /// promise is 3 s.
 const IN_TIME: Duration = Duration::from_millis(3600);
@@ -62,6 +65,7 @@ async fn no_fault_at_any_call_lets_anybody_in_or_stays() {
             let attempts = harness.wire.take_calls().iter().filter(|call| is_there(call)).count();
             assert!((1..=3).contains(&attempts), "{fault} of {name}: {attempts} attempts");
             harness.wire.calm();
+            harness.clock.advance_seconds(KEYRING_FAILED_FOR);
             assert_eq!(check(&authorizer, &key.secret).await, Verdict::Allowed, "after {fault} of {name}");
             harness.wire.take_calls();
         }
@@ -83,6 +87,7 @@ async fn an_answer_that_nothing_is_there_lets_nobody_in() {
             let expected = if name == "the keyring" { Verdict::Outage } else { Verdict::Refused };
             assert_eq!(check(&authorizer, &key.secret).await, expected, "{name}: `{body}`");
             harness.wire.calm();
+            harness.clock.advance_seconds(KEYRING_FAILED_FOR);
             assert_eq!(check(&authorizer, &key.secret).await, Verdict::Allowed);
         }
     }
@@ -128,6 +133,7 @@ async fn whatever_hangs_the_answer_comes_in_time() {
         let attempts = harness.wire.take_calls().iter().filter(|call| is_there(call)).count();
         assert!((1..=3).contains(&attempts), "{name}: {attempts} attempts");
         harness.wire.calm();
+        harness.clock.advance_seconds(KEYRING_FAILED_FOR);
         assert_eq!(check(&authorizer, &key.secret).await, Verdict::Allowed, "after {name} hung");
     };
     let single = POSITIONS.map(|(name, is_there)| hang(name, is_there));

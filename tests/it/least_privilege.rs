@@ -14,6 +14,8 @@ use serde_norway::Value as Yaml;
 use shared::store::schema;
 use tests::{Account, Call, Event, Harness, Shape};
 
+use crate::support;
+
 /// What one request asks for, as IAM sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Access {
@@ -90,7 +92,7 @@ fn statements(template: &Template) -> BTreeMap<String, Vec<Statement>> {
     functions
         .map(|(name, properties)| {
             let policies = properties["Policies"].as_sequence().expect("every function has its policies");
-            let statements = policies.iter().flat_map(|policy| policy["Statement"].as_sequence().unwrap());
+            let statements = policies.iter().filter_map(|policy| policy["Statement"].as_sequence()).flatten();
             (name.to_owned(), statements.map(statement).collect())
         })
         .collect()
@@ -144,8 +146,8 @@ fn texts(value: &Yaml) -> Vec<String> {
 fn accesses(call: &Call) -> Vec<Access> {
     let body = &call.body;
     match call.operation.as_str() {
-        "GetSecretValue" => vec![Access {
-            action: "secretsmanager:GetSecretValue".to_owned(),
+        "DescribeSecret" | "GetSecretValue" | "PutSecretValue" | "UpdateSecretVersionStage" => vec![Access {
+            action: format!("secretsmanager:{}", call.operation),
             resource: Resource::Secret,
             partition: String::new(),
             attributes: BTreeSet::new(),
@@ -262,6 +264,15 @@ impl Watch<'_> {
         serde_json::from_str(&reply.text).unwrap_or_default()
     }
 
+    /// Looks a retired key up, and rotates the pepper.
+    async fn look_up_and_rotate(&mut self, secret: &Value) {
+        let in_hand = json!({ "key": secret });
+        self.send("IssueKey", ("POST", "/iam/v1/keys/lookup"), Some(in_hand), None).await;
+        self.harness.wire.take_calls();
+        support::rotate_pepper(self.harness, "rotation-1").await;
+        self.note("RotatePepper");
+    }
+
     async fn create(&mut self, body: Value, key: Option<&str>) -> Account {
         let reply =
             self.send("CreateServiceAccount", ("POST", "/iam/v1/service-accounts"), Some(body), key).await;
@@ -375,6 +386,7 @@ async fn watch(harness: &Harness) -> Seen {
     let gone = json!({ "permissions": [] });
     watch.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(gone), None).await;
     watch.create(custom, Some("one")).await;
+    watch.look_up_and_rotate(&live["secret"]).await;
     watch.seen
 }
 
@@ -523,7 +535,11 @@ fn the_powers_that_matter_are_apart() {
     let does =
         |action: &'static str| move |statement: &Statement| statement.actions.iter().any(|own| own == action);
 
-    assert_eq!(holders(&|s| s.resource == Resource::Secret), ["Authorizer", "IssueKey"], "the pepper");
+    let pepper = |s: &Statement| s.resource == Resource::Secret;
+    assert_eq!(holders(&pepper), ["Authorizer", "IssueKey", "RotatePepper"], "the pepper");
+    let change = ["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"];
+    assert_eq!(holders(&|s| change.iter().any(|action| does(action)(s))), ["RotatePepper"], "its change");
+    assert!(statements["RotatePepper"].iter().all(pepper), "who changes the pepper reaches no table");
     let verifiers = |s: &Statement| reads(s) && on("ACCOUNT#*")(s) && names("verifiers")(s);
     // The last one moves those of expired keys.
     assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey", "SweepKeys"], "verifiers");

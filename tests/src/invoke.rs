@@ -2,6 +2,7 @@
 //! would.
 
 use authorizer::Authorizer;
+use rotate_pepper::RotatePepper;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Setup};
 use shared::http::{Operation, answer};
@@ -82,8 +83,13 @@ macro_rules! with_operation {
 /// # Errors
 /// When a variable that it needs is missing or not acceptable.
 pub fn make(function: &str, setup: &Setup) -> Result<(), ConfigError> {
-    if function == "Authorizer" {
-        return Authorizer::new(setup).map(drop);
+    match function {
+        "Authorizer" => return Authorizer::new(setup).map(drop),
+        "RotatePepper" => {
+            drop(RotatePepper::new(setup));
+            return Ok(());
+        }
+        _ => {}
     }
     if function == "SweepKeys" {
         return SweepKeys::new(setup).map(drop);

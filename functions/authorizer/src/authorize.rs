@@ -38,6 +38,9 @@ pub struct Authorizer {
 enum Denial {
     /// For this reason. Where it is a good key's scope: what of it.
     Refused(Reason, Option<Scope>),
+    /// Its verifier names a pepper that there is not: nobody can tell whether
+    /// the secret is right. The cause, for the log.
+    Unverifiable(String),
     /// We could not find out. The cause, for the log.
     Outage(String),
 }
@@ -90,7 +93,12 @@ impl From<StoreError> for Denial {
 
 impl From<KeyringError> for Denial {
     fn from(error: KeyringError) -> Self {
-        Self::Outage(error.to_string())
+        match error {
+            // The secret was read, and has no such version. Asking again later
+            // would not help: the table or the secret was tampered with.
+            KeyringError::UnknownVersion(_) => Self::Unverifiable(error.to_string()),
+            KeyringError::Unavailable(_) | KeyringError::Malformed(_) => Self::Outage(error.to_string()),
+        }
     }
 }
 
@@ -109,7 +117,7 @@ fn noted(decided: &Result<Answer, Denial>) -> Option<Noted> {
         Err(Denial::Refused(Reason::Revoked | Reason::Retired | Reason::Expired, _)) => {
             Some(Noted::Presentation)
         }
-        Err(Denial::Refused(..) | Denial::Outage(_)) => None,
+        Err(Denial::Refused(..) | Denial::Unverifiable(_) | Denial::Outage(_)) => None,
     }
 }
 
@@ -163,9 +171,17 @@ impl Authorizer {
         let _ = tokio::time::timeout(TIME_LIMIT, deciding).await;
         let key_id = subject.key.map(|(_, key)| key.to_string());
         let (principal, key_id) = (subject.principal.as_deref(), key_id.as_deref());
-        let (reason, scope, answer) = match decided {
-            Ok(answer) => (Reason::Allowed, None, Some(answer)),
-            Err(Denial::Refused(reason, scope)) => (reason, scope, None),
+        let (mut scope, mut unverifiable) = (None, None);
+        let (reason, answer) = match decided {
+            Ok(answer) => (Reason::Allowed, Some(answer)),
+            Err(Denial::Refused(reason, of)) => {
+                scope = of;
+                (reason, None)
+            }
+            Err(Denial::Unverifiable(cause)) => {
+                unverifiable = Some(cause);
+                (Reason::WrongSecret, None)
+            }
             Err(Denial::Outage(cause)) => {
                 let reason = Reason::Outage.name();
                 tracing::error!(request_id, reason, principal, key_id, cause, "decision");
@@ -173,7 +189,8 @@ impl Authorizer {
             }
         };
         let refused_by = scope.map(Scope::name);
-        tracing::info!(request_id, reason = reason.name(), refused_by, principal, key_id, "decision");
+        let (reason_name, cause) = (reason.name(), unverifiable);
+        tracing::info!(request_id, reason = reason_name, refused_by, principal, key_id, cause, "decision");
         match (answer, Face::of(reason)) {
             (Some(answer), Face::Allowed) => Ok(answer),
             // Whether an HTTP API with payload format 2.0 turns this message
@@ -229,8 +246,8 @@ impl Authorizer {
         key: &ApiKey,
         source: Source,
     ) -> Result<(Context, Arc<Role>, Option<Arc<Role>>), Denial> {
-        let Some(Found { account_name, role, enabled, credential }) = self.store.find_credential(key).await?
-        else {
+        let (found, ()) = tokio::join!(self.store.find_credential(key), self.keyring.renew());
+        let Some(Found { account_name, role, enabled, credential }) = found? else {
             return Err(self.why_unknown(key).await.into());
         };
         let Some(credential) = credential else {

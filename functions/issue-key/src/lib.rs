@@ -1,10 +1,12 @@
-//! Makes keys. Its answers are the one place where a key's secret ever leaves
-//! the system:
+//! What has keys in hand. The answers that make one are the one place where a
+//! key's secret ever leaves the system:
 //!
 //! - `POST /iam/v1/service-accounts/{id}/keys` issues one;
 //! - `POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation` issues a
-//!   successor of one ([`rotate_key`]).
+//!   successor of one ([`rotate_key`]);
+//! - `POST /iam/v1/keys/lookup` tells whose one is ([`lookup`]).
 
+pub mod lookup;
 pub mod rotate_key;
 
 use std::sync::Arc;
@@ -60,6 +62,7 @@ impl Operation for IssueKey {
     async fn handle(&self, admin: Admin, request: &Request) -> Result<Reply, Failure> {
         match request.route() {
             "POST /iam/v1/service-accounts/{id}/keys" => issue_key(self, admin, request).await,
+            "POST /iam/v1/keys/lookup" => lookup::lookup_key(self, request).await,
             "POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation" => {
                 rotate_key::rotate_key(self, admin, request).await
             }

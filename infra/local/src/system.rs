@@ -1,12 +1,14 @@
 //! The running system.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use authorizer::Authorizer;
+use rotate_pepper::{Event, RotatePepper};
 use serde::Serialize;
 use shared::config::{Setup, Variables, default_http_client, variable};
 use shared::domain::{Clock, Entropy, OsEntropy, SystemClock};
+use shared::keyring::{Progress, RotationError, Step};
 use sweep_keys::SweepKeys;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,6 +20,7 @@ use crate::functions::Functions;
 use crate::gateway::Gateway;
 use crate::issuer::{ADMIN_GROUP, API_CLIENT, GROUPS_CLAIM, IAM_CLIENT, Issuer, SigningKey};
 use crate::options::Options;
+use crate::secrets::Secrets;
 use crate::server::{self, Stop};
 use crate::start_page::{self, Places};
 use crate::template::Template;
@@ -87,7 +90,8 @@ pub struct System {
     sweep_keys: Arc<SweepKeys>,
     published: notices::Published,
     issuer: Issuer,
-    secret: secrets::Secret,
+    secrets: Secrets,
+    rotate_pepper: Arc<RotatePepper>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     _data: DataFolder,
@@ -135,15 +139,14 @@ impl System {
             tasks.push(task);
             (endpoint, "keyward".to_owned())
         };
-        let secret = Arc::new(Mutex::new(account.keyring()));
-        let (secrets_listener, secrets_address) =
-            server::bind(options.host, 0, "the secrets", "--host").await?;
-        tasks.push(server::serve(secrets_listener, secrets::router(Arc::clone(&secret)), told.clone()));
-
+        let secrets = Secrets::new(account.keyring());
+        let router = secrets::router(secrets.clone());
+        let (secrets_url, task) = serve_part(options.host, "the secrets", router, told.clone()).await?;
+        tasks.push(task);
         let published = notices::Published::default();
-        let (notices_listener, notices_address) =
-            server::bind(options.host, 0, "the notices", "--host").await?;
-        tasks.push(server::serve(notices_listener, notices::router(Arc::clone(&published)), told.clone()));
+        let router = notices::router(Arc::clone(&published));
+        let (notices_url, task) = serve_part(options.host, "the notices", router, told.clone()).await?;
+        tasks.push(task);
 
         let issuer =
             issuer(issuer_address, parts.signing_key, Arc::clone(&parts.clock), &account.admin_password)?;
@@ -152,8 +155,8 @@ impl System {
         let setup = Setup {
             variables: lambda_variables([
                 ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb),
-                ("AWS_ENDPOINT_URL_EVENTBRIDGE", &format!("http://{notices_address}")),
-                ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &format!("http://{secrets_address}")),
+                ("AWS_ENDPOINT_URL_EVENTBRIDGE", &notices_url),
+                ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets_url),
             ]),
             clock: Arc::clone(&parts.clock),
             entropy: parts.entropy,
@@ -163,6 +166,7 @@ impl System {
         let values = values(options, &table, &issuer, parts.variables);
         let functions = Functions::new(&template, &setup, &values)?;
         let authorizer = Arc::clone(&functions.authorizer);
+        let rotate_pepper = Arc::clone(&functions.rotate_pepper);
         let sweep_keys = Arc::clone(&functions.sweep_keys);
         let gateway = Gateway { routes: template.routes()?, functions, backend, clock: parts.clock };
         tasks.push(server::serve(api_listener, gateway.router(), told.clone()));
@@ -188,14 +192,7 @@ impl System {
             backend: options.upstream.as_deref().unwrap_or("an echo"),
         };
         let page = start_page::places(&places);
-        let steps = start_page::first_steps(
-            &places,
-            &facts.admin_email,
-            &facts.admin_password,
-            &facts.admin_token,
-            &facts.admin_api_token,
-        );
-        let welcome = format!("{page}{steps}");
+        let welcome = format!("{page}{}", first_steps(&places, &facts));
         tasks.push(server::serve(console_listener, start_page::router(page), told));
         Ok(Self {
             facts,
@@ -208,7 +205,8 @@ impl System {
             sweep_keys,
             published,
             issuer,
-            secret,
+            secrets,
+            rotate_pepper,
             stop,
             tasks,
             _data: data,
@@ -266,11 +264,26 @@ impl System {
         &self.issuer
     }
 
+    /// The pepper secret.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// Exchanges the pepper secret's value.
     pub fn set_secret(&self, value: String) {
-        if let Ok(mut secret) = self.secret.lock() {
-            *secret = value;
-        }
+        self.secrets.set(value);
+    }
+
+    /// Does one step of the rotation that `token` names, as Secrets Manager
+    /// calls the function.
+    ///
+    /// # Errors
+    /// As the function answers.
+    pub async fn rotate_pepper(&self, step: Step, token: &str) -> Result<Progress, RotationError> {
+        let event =
+            Event { step, secret_id: secrets::SECRET_ID.to_owned(), client_request_token: token.to_owned() };
+        self.rotate_pepper.answer(&event).await
     }
 
     /// Stops it, once requests under way are done.
@@ -289,6 +302,27 @@ fn account(options: &Options, data: &DataFolder) -> Result<LocalAccount, StartEr
     } else {
         LocalAccount::load(&data.path, &OsEntropy)
     }
+}
+
+/// Serves a part of AWS on a free port: where it is, and its server.
+async fn serve_part(
+    host: IpAddr,
+    what: &'static str,
+    router: axum::Router,
+    stop: Stop,
+) -> Result<(String, JoinHandle<()>), StartError> {
+    let (listener, address) = server::bind(host, 0, what, "--host").await?;
+    Ok((format!("http://{address}"), server::serve(listener, router, stop)))
+}
+
+fn first_steps(places: &Places<'_>, facts: &LocalJson) -> String {
+    start_page::first_steps(
+        places,
+        &facts.admin_email,
+        &facts.admin_password,
+        &facts.admin_token,
+        &facts.admin_api_token,
+    )
 }
 
 /// Whether and where what is created is kept: a sentence.

@@ -77,7 +77,8 @@ pub enum KeyState {
     Active,
     /// It was rotated, and works until `retiresAt`, if its account is enabled.
     Retiring,
-    /// It was rotated, and its grace is over.
+    /// It was rotated, and its grace is over. Or it is no longer one of its
+    /// account's at all, and on record.
     Retired,
     /// It has expired.
     Expired,

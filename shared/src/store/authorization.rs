@@ -146,10 +146,12 @@ fn retired(record: &Map) -> Result<RetiredCredential, Problem> {
     Ok(RetiredCredential { reason: reason(record)?, spec: reader.key_spec()?, verifier: reader.verifier()? })
 }
 
-fn reason(record: &Map) -> Result<RetiredReason, Problem> {
+/// Why a key was retired by itself or by an admin.
+pub(super) fn reason(record: &Map) -> Result<RetiredReason, Problem> {
     Reader(record).get(attribute::REASON, |value| RetiredReason::parse(codec::text(value)?))
 }
 
-fn went_with_account(record: &Map) -> bool {
+/// Whether a key was retired with its account.
+pub(super) fn went_with_account(record: &Map) -> bool {
     record.get(attribute::REASON).and_then(codec::text) == Some(schema::ACCOUNT_DELETED)
 }

@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn live_key(self, id: KeyId) -> Result<LiveKey, Problem> {
+    pub(super) fn live_key(self, id: KeyId) -> Result<LiveKey, Problem> {
         Ok(LiveKey {
             id,
             name: self.parse(attribute::NAME, KeyName::parse)?,

@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod keys;
 mod list;
+mod lookup;
 mod retired;
 mod roles;
 mod rotation;
@@ -38,6 +39,7 @@ pub use keys::{NewKey, RevokedKeys};
 pub use list::{
     AccountFilter, Cursor, DEFAULT_LIMIT, EventFilter, InvalidCursor, MAX_LIMIT, Page, PageRequest,
 };
+pub use lookup::{End, KnownKey};
 pub use retired::{MAX_RETIRED_KEYS, RetiredKey};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, RoleUser, RoleUsers, Roles};
 pub use rotation::{NewRotation, Rotated};
