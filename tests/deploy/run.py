@@ -323,39 +323,38 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
 def the_sweep(aws: Aws, one: Environment) -> None:
     """The daily sweep, and that its notices arrive where alarms do."""
     queues, topics, database = aws.client("sqs"), aws.client("sns"), aws.client("dynamodb")
-    queue = queues.create_queue(QueueName="mailbox")["QueueUrl"]
+    may_send = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+    queue = queues.create_queue(QueueName="mailbox", Attributes={"Policy": policy})["QueueUrl"]
     arn = queues.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sns = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [sns]})
-    queues.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
     topics.subscribe(TopicArn=one.stack.outputs["AlarmTopicArn"], Protocol="sqs", Endpoint=arn)
 
     # So long a test waits for no key: the times are altered in the table.
     account = one.create("to be swept", "lister")
     narrow = {"role": "lister", "allowedCidrs": ["127.0.0.0/8"]}
-    over, soon, fresh = one.issue(account, **narrow)[0], one.issue(account)[0], one.issue(account)[0]
-    rotated = one.call("POST", f"{ACCOUNTS}/{account}/keys/{over}/rotation", {})
-    check("the key that is to expire has a successor", rotated.status, 201)
-    for key, created, expires in [(over, 1, 2), (soon, 1, int(time.time()) + 20 * 86400)]:
+    over, soon, fresh, old = one.issue(account, **narrow)[0], *(one.issue(account)[0] for _ in range(3))
+    rotated = one.call("POST", f"{ACCOUNTS}/{account}/keys/{old}/rotation", {"graceSeconds": 60})
+    check("a key is rotated", rotated.status, 201)
+    near = int(time.time()) + 20 * 86400
+    for key, name, value in [(over, "expiresAt", 2), (soon, "createdAt", 1), (soon, "expiresAt", near), (old, "retiresAt", 2)]:
         database.update_item(
             TableName=one.stack.outputs["TableName"],
             Key={"pk": {"S": f"ACCOUNT#{account}"}, "sk": {"S": "ACCOUNT"}},
-            UpdateExpression="SET #keys.#key.createdAt = :created, #keys.#key.expiresAt = :expires",
-            ExpressionAttributeNames={"#keys": "keys", "#key": key},
-            ExpressionAttributeValues={":created": {"N": str(created)}, ":expires": {"N": str(expires)}},
+            UpdateExpression="SET #keys.#key.#name = :value",
+            ExpressionAttributeNames={"#keys": "keys", "#key": key, "#name": name},
+            ExpressionAttributeValues={":value": {"N": str(value)}},
         )
     functions, name = aws.client("lambda"), one.stack.resources["SweepKeys"]
     swept = json.load(functions.invoke(FunctionName=name)["Payload"])
     told = (swept.get("notices"), swept.get("retiredKeys"), swept.get("isFinished"))
-    check("the sweep gives notices and clears expired keys away", told, (2, 1, True))
+    check("the sweep gives notices and clears away what is over", told, (2, 2, True))
     live = sorted(key["id"] for key in one.call("GET", f"{ACCOUNTS}/{account}").json["keys"])
     check("the others stay", live, sorted([soon, fresh, rotated.json["id"]]))
     again = json.load(functions.invoke(FunctionName=name)["Payload"])
     check("the next one has nothing to do", (again.get("notices"), again.get("retiredKeys")), (0, 0))
     received = queues.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
-    # What an InputPath picks out is JSON: a text in quotes.
-    messages = sorted(json.loads(json.loads(message["Body"])["Message"]) for message in received)
-    texts = [f"the key “a key” ({soon}) of the service account “to be swept” ({account}; owner: nobody) {what}"
+    messages = [json.loads(json.loads(message["Body"])["Message"]) for message in received]
+    texts = [f"the key 'a key' ({soon}) of the service account 'to be swept' ({account}; owner: nobody) {what}"
              for what in ("expires at", "was issued at")]
     found = [any(text in message for message in messages) for text in texts]
     check("both notices arrive, as sentences", (len(messages), found), (2, [True, True]))

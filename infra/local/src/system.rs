@@ -1,5 +1,6 @@
 //! The running system.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use authorizer::Authorizer;
@@ -122,11 +123,7 @@ impl System {
             server::bind(options.host, options.console_port, "the start page", "--console-port").await?;
         let (issuer_listener, issuer_address) =
             server::bind(options.host, options.issuer_port, "the issuer", "--issuer-port").await?;
-        let account = if options.memory {
-            LocalAccount::generate(&OsEntropy)?
-        } else {
-            LocalAccount::load(&data.path, &OsEntropy)?
-        };
+        let account = account(options, &data)?;
         let (stop, told) = Stop::channel();
         let mut tasks = Vec::new();
 
@@ -148,10 +145,8 @@ impl System {
             server::bind(options.host, 0, "the notices", "--host").await?;
         tasks.push(server::serve(notices_listener, notices::router(Arc::clone(&published)), told.clone()));
 
-        let signing_key = parts.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?;
-        let issuer_url = format!("http://{issuer_address}");
         let issuer =
-            Issuer::new(issuer_url, signing_key, Arc::clone(&parts.clock), account.admin_password.clone());
+            issuer(issuer_address, parts.signing_key, Arc::clone(&parts.clock), &account.admin_password)?;
         tasks.push(server::serve(issuer_listener, issuer.clone().router(), told.clone()));
 
         let setup = Setup {
@@ -183,11 +178,7 @@ impl System {
         };
         let local_json = data.path.join(LOCAL_JSON);
         write_private(&local_json, &facts)?;
-        let kept = if options.memory {
-            "Nothing is kept: all of it is in memory.".to_owned()
-        } else {
-            format!("What is created is kept in {}.", data.path.display())
-        };
+        let kept = kept(options, &data);
         let places = Places {
             api: &facts.api,
             console: &facts.console,
@@ -289,6 +280,35 @@ impl System {
         // An idle keep-alive connection must not hold it up.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), all).await;
     }
+}
+
+/// The local admin and pepper: new ones, or those that are kept.
+fn account(options: &Options, data: &DataFolder) -> Result<LocalAccount, StartError> {
+    if options.memory {
+        Ok(LocalAccount::generate(&OsEntropy)?)
+    } else {
+        LocalAccount::load(&data.path, &OsEntropy)
+    }
+}
+
+/// Whether and where what is created is kept: a sentence.
+fn kept(options: &Options, data: &DataFolder) -> String {
+    if options.memory {
+        "Nothing is kept: all of it is in memory.".to_owned()
+    } else {
+        format!("What is created is kept in {}.", data.path.display())
+    }
+}
+
+/// The issuer at this address, with a key of its own if it is given none.
+fn issuer(
+    address: SocketAddr,
+    key: Option<Arc<SigningKey>>,
+    clock: Arc<dyn Clock>,
+    password: &str,
+) -> Result<Issuer, StartError> {
+    let key = key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?;
+    Ok(Issuer::new(format!("http://{address}"), key, clock, password.to_owned()))
 }
 
 /// What Lambda sets on every function.

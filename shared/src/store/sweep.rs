@@ -55,8 +55,9 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn save_sweep_position(&self, position: Option<&Cursor>) -> Result<(), StoreError> {
-        let position = position.map(|position| (attribute::POSITION.to_owned(), s(position.encode())));
-        self.put_all(vec![(schema::sweep_key(), position.into_iter().collect())]).await
+        let position = position.map(Cursor::encode).unwrap_or_default();
+        self.put_all(vec![(schema::sweep_key(), Map::from([(attribute::POSITION.to_owned(), s(position))]))])
+            .await
     }
 
     /// The next accounts behind `position`, with their keys. It reads the index,
