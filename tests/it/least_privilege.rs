@@ -119,10 +119,12 @@ fn statement(statement: &Yaml) -> Statement {
 }
 
 fn texts(value: &Yaml) -> Vec<String> {
-    let one = |value: &Yaml| match value {
+    let one = |value: &Yaml| {
         // A `!Sub` of the environment.
-        Yaml::Tagged(tagged) => tagged.value.as_str().unwrap().replace("${Environment}", "local"),
-        value => value.as_str().unwrap().to_owned(),
+        if let Yaml::Tagged(tagged) = value {
+            return tagged.value.as_str().unwrap().replace("${Environment}", "local");
+        }
+        value.as_str().unwrap().to_owned()
     };
     value.as_sequence().map_or_else(|| vec![one(value)], |list| list.iter().map(one).collect())
 }
