@@ -110,14 +110,8 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached, or an item is not well-formed.
     pub async fn last_uses(&self, account: AccountId) -> Result<HashMap<KeyId, Timestamp>, StoreError> {
-        let items = self.query_all(schema::usage_partition(account)).await?;
-        let mut uses = HashMap::new();
-        for item in &items {
-            let (key, at) = last_use(item)
-                .map_err(|problem| problem.in_item(format!("the use of a key of {account}")))?;
-            uses.extend(at.map(|at| (key, at)));
-        }
-        Ok(uses)
+        let usage = self.list_usage(account).await?;
+        Ok(usage.into_iter().filter_map(|(key, usage)| Some((key, usage.last_used_at?))).collect())
     }
 
     /// Every item of a partition.
@@ -152,12 +146,6 @@ fn account(item: &Map) -> Result<Account, StoreError> {
 }
 
 /// A key, and when it was last used.
-fn last_use(item: &Map) -> Result<(KeyId, Option<Timestamp>), Problem> {
-    let reader = Reader(item);
-    let at = reader.find(attribute::LAST_USED_AT).map(|_| reader.seconds(attribute::LAST_USED_AT));
-    Ok((reader.parse(schema::SK, str::parse)?, at.transpose()?))
-}
-
 /// Where an account stands in the index.
 fn place(item: &Map) -> Option<Cursor> {
     let id = Reader(item).parse(schema::PK, account_id).ok()?;
