@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 
 use super::accounts::{account_id, index_position};
-use super::codec::{Map, Problem, Reader, s, seconds};
+use super::codec::{Map, Reader, s, seconds};
 use super::list::{AccountFilter, Cursor, MAX_LIMIT};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
