@@ -100,12 +100,14 @@ async fn ten_thousand_checks_make_as_many_reads_and_no_more_writes_than_allowed(
     let events = keys.each_ref().map(|key| Shape::HttpV2.bearer(&key.secret).to_string());
     let logs = Logs::capture(LevelFilter::WARN);
     harness.wire.take_calls();
-    let (mut reads, mut writes, mut seconds) = (0, 0, 0);
+    let (mut reads, mut writes, mut renewals, mut seconds) = (0, 0, 0, 0);
     let mut count = |calls: Vec<Call>| {
         for call in calls {
             match call.operation.as_str() {
                 "GetItem" if support::faults::is_on(&call, "ACCOUNT#") => reads += 1,
                 _ if is_usage_write(&call) => writes += 1,
+                // The keyring is read again each quarter of an hour.
+                "GetSecretValue" => renewals += 1,
                 other => panic!("{other}"),
             }
         }
@@ -128,6 +130,7 @@ async fn ten_thousand_checks_make_as_many_reads_and_no_more_writes_than_allowed(
     let allowed = 4 * (seconds / 300 + 1);
     report(&format!("{checks} checks in {seconds} s: {reads} reads, {writes} writes of at most {allowed}"));
     assert_eq!(reads, checks);
+    assert!(renewals <= 2 * (seconds / 900), "{renewals} reads of the keyring in {seconds} s");
     assert!((4..=allowed).contains(&writes), "{writes} writes, and {allowed} are allowed");
 
     // Each use is counted, and none twice, once the next ones are written.
