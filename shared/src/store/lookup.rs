@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::authorization::{reason, went_with_account};
 use super::codec::{Map, Problem, Reader};
+use super::retired::{reason, went_with_account};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{Account, Actor, ApiKey, KeyId, LiveKey, VerifierEntry};

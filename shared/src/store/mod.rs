@@ -90,17 +90,19 @@ impl Store {
     }
 
     /// The items of a partition, read consistently: these attributes of them and
-    /// no others, or all if none is named. 10 MB of items at most.
+    /// no others, or all if none is named. As many as `most` queries read, of
+    /// 1 MB each.
     async fn read_partition(
         &self,
         partition: AttributeValue,
         attributes: &[&str],
+        most: usize,
     ) -> Result<Vec<Map>, StoreError> {
         let (projection, mut names) = codec::projection(attributes);
         names.insert("#pk".to_owned(), schema::PK.to_owned());
         let mut items = Vec::new();
         let mut start = None;
-        for _ in 0..MAX_QUERIES {
+        for _ in 0..most {
             let page = self
                 .client
                 .query()

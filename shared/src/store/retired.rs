@@ -2,7 +2,7 @@
 
 use super::codec::{self, Map, Problem, Reader};
 use super::schema::{self, attribute};
-use super::{Store, StoreError};
+use super::{MAX_QUERIES, Store, StoreError};
 use crate::domain::{AccountId, Actor, AllowedCidrs, KeyId, RetiredReason, RoleName};
 use jiff::Timestamp;
 
@@ -63,10 +63,11 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached, or a record is not well-formed.
     pub async fn list_retired_keys(&self, account: AccountId) -> Result<Vec<RetiredKey>, StoreError> {
-        let records = self.read_partition(schema::retired_partition(account), &SHOWN).await?;
+        let records = self.read_partition(schema::retired_partition(account), &SHOWN, MAX_QUERIES).await?;
         let mut keys = records
             .iter()
-            .filter(|record| !is_of_deletion(record))
+            // Those of a deletion are there where a backup brought the account back.
+            .filter(|record| !went_with_account(record))
             .map(|record| retired_key(record).map_err(|problem| problem.in_item("a retired key")))
             .collect::<Result<Vec<_>, _>>()?;
         keys.sort_by_key(|key| std::cmp::Reverse((key.retired_at, key.id)));
@@ -75,8 +76,13 @@ impl Store {
     }
 }
 
-/// Whether a record is of a deleted account: one that a backup brought back.
-fn is_of_deletion(record: &Map) -> bool {
+/// Why a key was retired by itself or by an admin.
+pub(super) fn reason(record: &Map) -> Result<RetiredReason, Problem> {
+    Reader(record).get(attribute::REASON, |value| RetiredReason::parse(codec::text(value)?))
+}
+
+/// Whether a key was retired with its account.
+pub(super) fn went_with_account(record: &Map) -> bool {
     record.get(attribute::REASON).and_then(codec::text) == Some(schema::ACCOUNT_DELETED)
 }
 
@@ -94,7 +100,7 @@ fn retired_key(record: &Map) -> Result<RetiredKey, Problem> {
         created_at: seconds(attribute::CREATED_AT)?,
         created_by: actor(attribute::CREATED_BY)?,
         expires_at: seconds(attribute::EXPIRES_AT)?,
-        reason: reader.get(attribute::REASON, |value| RetiredReason::parse(codec::text(value)?))?,
+        reason: reason(record)?,
         retired_at: reader.seconds(attribute::RETIRED_AT)?,
         retired_by: actor(attribute::RETIRED_BY)?,
         replaced_by: reader.get_optional(attribute::REPLACED_BY, |value| codec::text(value)?.parse().ok())?,

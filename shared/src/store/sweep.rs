@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 
 use super::accounts::{account_id, index_position};
@@ -81,7 +80,7 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn given_notices(&self, account: AccountId) -> Result<HashSet<String>, StoreError> {
-        let items = self.query_all(schema::notices_partition(account)).await?;
+        let items = self.read_partition(schema::notices_partition(account), &[], usize::MAX).await?;
         Ok(items.iter().filter_map(|item| Reader(item).text(schema::SK).map(str::to_owned).ok()).collect())
     }
 
@@ -113,31 +112,6 @@ impl Store {
         let usage = self.list_usage(account).await?;
         Ok(usage.into_iter().filter_map(|(key, usage)| Some((key, usage.last_used_at?))).collect())
     }
-
-    /// Every item of a partition.
-    async fn query_all(&self, partition: AttributeValue) -> Result<Vec<Map>, StoreError> {
-        let mut items = Vec::new();
-        let mut start = None;
-        loop {
-            let answer = self
-                .client
-                .query()
-                .table_name(&*self.table)
-                .key_condition_expression("#pk = :pk")
-                .expression_attribute_names("#pk", schema::PK)
-                .expression_attribute_values(":pk", partition.clone())
-                .consistent_read(true)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(StoreError::from_sdk)?;
-            items.extend(answer.items.unwrap_or_default());
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                return Ok(items);
-            }
-        }
-    }
 }
 
 fn account(item: &Map) -> Result<Account, StoreError> {
@@ -145,7 +119,6 @@ fn account(item: &Map) -> Result<Account, StoreError> {
     Reader(item).account(id).map_err(|problem| problem.in_item(id))
 }
 
-/// A key, and when it was last used.
 /// Where an account stands in the index.
 fn place(item: &Map) -> Option<Cursor> {
     let id = Reader(item).parse(schema::PK, account_id).ok()?;

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use super::codec::{Map, Problem, Reader, n, number, seconds};
 use super::schema::{self, attribute};
-use super::{Store, StoreError};
+use super::{MAX_QUERIES, Store, StoreError};
 use crate::domain::{AccountId, KeyId, KeyUsage, day_of};
 
 /// A write takes no longer than this, whatever hangs: a request waits for it.
@@ -110,7 +110,7 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached, or an item is not well-formed.
     pub async fn list_usage(&self, account: AccountId) -> Result<HashMap<KeyId, KeyUsage>, StoreError> {
-        let items = self.read_partition(schema::usage_partition(account), &[]).await?;
+        let items = self.read_partition(schema::usage_partition(account), &[], MAX_QUERIES).await?;
         let usage = |item: &Map| usage(item).map_err(|problem| problem.in_item("the usage of a key"));
         items.iter().map(usage).collect()
     }
