@@ -25,7 +25,7 @@ pub use failure::{Failure, FieldError, Problem, RoleUse};
 pub use fields::Fields;
 pub use lambda_http::Error;
 pub use reply::Reply;
-pub use request::{Request, parameter};
+pub use request::{Paging, Request, parameter};
 
 /// One function of the IAM API.
 pub trait Operation: Sized + Send + Sync + 'static {
