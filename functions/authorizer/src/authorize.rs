@@ -171,17 +171,10 @@ impl Authorizer {
         let _ = tokio::time::timeout(TIME_LIMIT, deciding).await;
         let key_id = subject.key.map(|(_, key)| key.to_string());
         let (principal, key_id) = (subject.principal.as_deref(), key_id.as_deref());
-        let (mut scope, mut unverifiable) = (None, None);
-        let (reason, answer) = match decided {
-            Ok(answer) => (Reason::Allowed, Some(answer)),
-            Err(Denial::Refused(reason, of)) => {
-                scope = of;
-                (reason, None)
-            }
-            Err(Denial::Unverifiable(cause)) => {
-                unverifiable = Some(cause);
-                (Reason::WrongSecret, None)
-            }
+        let (reason, scope, cause, answer) = match decided {
+            Ok(answer) => (Reason::Allowed, None, None, Some(answer)),
+            Err(Denial::Refused(reason, scope)) => (reason, scope, None, None),
+            Err(Denial::Unverifiable(cause)) => (Reason::WrongSecret, None, Some(cause), None),
             Err(Denial::Outage(cause)) => {
                 let reason = Reason::Outage.name();
                 tracing::error!(request_id, reason, principal, key_id, cause, "decision");
@@ -189,8 +182,8 @@ impl Authorizer {
             }
         };
         let refused_by = scope.map(Scope::name);
-        let (reason_name, cause) = (reason.name(), unverifiable);
-        tracing::info!(request_id, reason = reason_name, refused_by, principal, key_id, cause, "decision");
+        let name = reason.name();
+        tracing::info!(request_id, reason = name, refused_by, principal, key_id, cause, "decision");
         match (answer, Face::of(reason)) {
             (Some(answer), Face::Allowed) => Ok(answer),
             // Whether an HTTP API with payload format 2.0 turns this message
