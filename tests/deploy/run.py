@@ -219,8 +219,7 @@ def the_story(aws: Aws, debug: bool) -> None:
     found = by_function(aws, one.stack, aws.recorder.calls)
     lack, surplus = compare(found)
     check("every call is within its function's rights", lack, [])
-    # A sweep stores where it stopped only when its time is over.
-    check("every right was needed", surplus, ["SweepKeys: dynamodb:PutItem dynamodb:Attributes position"])
+    check("every right was needed", surplus, [])
     check("a right left out or added would be noticed", unnoticed(found), [])
 
     if not debug:
