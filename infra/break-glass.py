@@ -159,7 +159,7 @@ def restore(given: argparse.Namespace) -> None:
         if taken.startswith("NAME#") and taken not in owners and is_ours:
             database.delete_item(TableName=given.table, Key={"pk": item["pk"], "sk": item["sk"]})
             print(f"free again: {taken}")
-    print("\nWhat happened since. What is neither a revocation nor a deletion is undone: do it again.")
+    print("\nWhat happened since. All but revocations of keys and deletions of accounts is undone: do it again.")
     events = [item for item in now if item["pk"]["S"].startswith("EVENTS#") and int(item["at"]["N"]) > since]
     for event in sorted(events, key=lambda event: event["sk"]["S"]):
         changes = [change["M"] for change in event.get("changes", {"L": []})["L"]]

@@ -15,7 +15,7 @@ use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::domain::{Clock, Entropy, Environment, OsEntropy, SystemClock};
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, PepperRotation};
 use crate::notices::Notices;
 use crate::policy::{BasePaths, BuiltInRoles, PathPrefix};
 use crate::secret::SecretReader;
@@ -223,6 +223,13 @@ impl Setup {
         let secret = self.variables.text(variable::PEPPER_SECRET)?;
         let config = self.sdk_config("AWS_ENDPOINT_URL_SECRETS_MANAGER");
         Ok(Keyring::connect(&config, secret, Arc::clone(&self.clock)))
+    }
+
+    /// The rotation of the pepper. Which secret it is, the event says.
+    #[must_use]
+    pub fn pepper_rotation(&self) -> PepperRotation {
+        let config = self.sdk_config("AWS_ENDPOINT_URL_SECRETS_MANAGER");
+        PepperRotation::connect(&config, Arc::clone(&self.entropy))
     }
 
     /// Where notices are published.

@@ -146,7 +146,7 @@ impl Notices {
         };
         let owner = if account.owner.as_str().is_empty() { "nobody" } else { account.owner.as_str() };
         format!(
-            "Keyward {}: the key \u{201c}{}\u{201d} ({}) of the service account \u{201c}{}\u{201d} ({}; owner: {owner}) {what}.",
+            "Keyward {}: the key '{}' ({}) of the service account '{}' ({}; owner: {owner}) {what}.",
             self.environment.as_str(),
             key.name,
             key.id,

@@ -101,10 +101,10 @@ def named(request: dict, *expressions: str) -> set[str]:
 
 def actions(operation: str, body: dict, arn: str) -> list[Action]:
     """The actions of a call, as IAM judges them one by one."""
-    if operation == "GetSecretValue":
+    if operation in ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"):
         # The emulator's reference to a secret is its name: see `name_secrets`.
         account = arn.rpartition(":")[0].replace(":dynamodb:", ":secretsmanager:")
-        return [Action("secretsmanager:GetSecretValue", f"{account}:secret:{body['SecretId']}")]
+        return [Action(f"secretsmanager:{operation}", f"{account}:secret:{body['SecretId']}")]
     if operation == "PutEvents":
         bus = f"{arn.rpartition(':')[0].replace(':dynamodb:', ':events:')}:event-bus/default"
         entries = [(entry["Source"], entry["DetailType"]) for entry in body["Entries"]]
@@ -118,7 +118,11 @@ def actions(operation: str, body: dict, arn: str) -> list[Action]:
         resource = f"{arn}/index/{body['IndexName']}" if "IndexName" in body else arn
         attributes = named(body, "KeyConditionExpression", "FilterExpression", "ProjectionExpression")
         key = body["ExpressionAttributeValues"][value]["S"]
-        return [Action("dynamodb:Query", resource, key, attributes, "ALL_ATTRIBUTES")]
+        select = "SPECIFIC_ATTRIBUTES" if body.get("ProjectionExpression") else "ALL_ATTRIBUTES"
+        return [Action("dynamodb:Query", resource, key, attributes, select)]
+    if operation == "UpdateItem":
+        attributes = named(body, "UpdateExpression", "ConditionExpression") | body["Key"].keys()
+        return [Action("dynamodb:UpdateItem", arn, body["Key"]["pk"]["S"], attributes)]
     if operation == "TransactWriteItems":
         done = []
         for item in body["TransactItems"]:

@@ -28,6 +28,7 @@ from rights import by_function, compare, unnoticed
 INFRA = ROOT / "infra"
 ADMIN = "ada@example.com"
 ACCOUNTS = "/iam/v1/service-accounts"
+LOOKUP = "/iam/v1/keys/lookup"
 passed: list[str] = []
 failed: list[str] = []
 
@@ -165,10 +166,17 @@ def the_story(aws: Aws, debug: bool) -> None:
     for shop in shops:
         shop.check("a Writer may POST", writer_key, 200, method="POST")
 
-    # Revoke: the very next call is refused.
+    # A leaked key in hand, and then it is revoked: the very next call is refused.
+    answer = one.call("POST", LOOKUP, {"key": f"Authorization: Bearer {key}"})
+    told = (answer.json["serviceAccount"]["name"], answer.json["keyId"], answer.json["alive"])
+    check("a key in hand is known", (answer.status, told), (200, ("nightly-batch", key_id, True)))
     check("the key is revoked", one.call("DELETE", f"{ACCOUNTS}/{reader}/keys/{key_id}").status, 204)
     for shop in shops:
         shop.check("the revoked key is refused", key, shop.unauthorized)
+
+    answer = one.call("POST", LOOKUP, {"key": key})
+    told = (answer.json["alive"], answer.json.get("reason"))
+    check("a revoked key in hand is known to be dead", (answer.status, told), (200, (False, "revoked")))
 
     # Disable, and enable.
     _, key = one.issue(reader)
@@ -185,14 +193,19 @@ def the_story(aws: Aws, debug: bool) -> None:
     # Nobody can sign in: what the operating guide says.
     by_hand(aws, one, shops, reader, key)
 
+    rotate_pepper(aws, one)
+    for shop in shops:
+        shop.check("after a rotation of the pepper the key passes", key, 200)
+
     # An update of the stack in place.
     kept = {name: one.stack.resources[name] for name in ("Table", "Pepper", "UserPool", "Api", "Authorizer")}
     events = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"]
     check("every change has its event", len(events), 8)
     check("all accounts' events name it", one.call("GET", f"/iam/v1/events?account={reader}").json["items"], events)
-    months = one.call("GET", "/iam/v1/events?actor=ada&limit=100").json["items"]
-    own = [event for event in months if event["serviceAccountId"] == reader]
-    check("and the index has those of every account", (own, len(months) > len(own)), (events, True))
+    months = one.call("GET", "/iam/v1/events?actor=ada%40example.com&limit=100").json["items"]
+    own = [event for event in months if event.get("serviceAccountId") == reader]
+    expected = [event for event in events if event["actor"]["name"] == ADMIN]
+    check("and the index has those of every account", (own, len(months) > len(own)), (expected, True))
     one.deploy(MaxKeyLifetimeDays="30")
     check("an update replaces nothing", {name: one.stack.resources[name] for name in kept}, kept)
     check("it keeps the events", one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"], events)
@@ -200,6 +213,14 @@ def the_story(aws: Aws, debug: bool) -> None:
         shop.check("after an update the key passes", key, 200)
     answer = one.call("POST", f"{ACCOUNTS}/{reader}/keys", {"name": "long", "expiresInDays": 31})
     check("the update is in force", answer.status, 422)
+
+    # What an update starts anew makes keys with the new pepper, and what runs
+    # since before it learns of that pepper with the first such key.
+    new_id, new_key = one.issue(reader, expiresInDays=5)
+    check("a new key is made with the new pepper", pepper_version(aws, one, reader, new_id), "v2")
+    for shop in shops:
+        shop.check("and passes at once", new_key, 200)
+        shop.check("and so does one made with the old pepper", key, 200)
 
     # No function has done what it may not, or may do what it never did.
     found = by_function(aws, one.stack, aws.recorder.calls)
@@ -223,7 +244,9 @@ def the_story(aws: Aws, debug: bool) -> None:
     check("nor is its admin", two.call("GET", ACCOUNTS, token=one.token).status, 403)
     check("the first one's key is still good", shops[0].call("GET", "/organizations", key).status, 200)
 
-    the_logs(aws, one, [key, writer_key, other_key, one.token, one.api_token])
+    secrets = aws.client("secretsmanager").get_secret_value(SecretId=one.stack.resources["Pepper"])["SecretString"]
+    peppers = [pepper for name, pepper in json.loads(secrets).items() if name != "current"]
+    the_logs(aws, one, [key, new_key, writer_key, other_key, one.token, one.api_token, *peppers])
 
 
 def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
@@ -281,10 +304,16 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     last = one.call("POST", f"{successor}/rotation", {"graceSeconds": 0})
     check("without a grace", last.status, 201)
     for shop in shops:
+        # By its record, and counted there once a minute.
         shop.check("the old key stops at once", rotated.json["secret"], shop.unauthorized)
         shop.check("and the new one passes", last.json["secret"], 200)
     again = one.call("POST", f"{successor}/rotation", {})
     check("no key is rotated twice", (again.status, again.json["code"]), (409, "key_already_rotated"))
+    shown = one.call("GET", account)
+    used = {key["id"]: ("lastUsedAt" in key, sum(key["usesByDay"].values()) > 0) for key in shown.json["keys"]}
+    check("each key says that it was used", used, dict.fromkeys([issued.json["id"], last.json["id"]], (True, True)))
+    gone = [(key["id"], key["reason"], key.get("presentations", 0) > 0) for key in shown.json["retiredKeys"]]
+    check("the retired one, that it was presented", gone, [(rotated.json["id"], "rotated", True)])
     check("the last successor is revoked", one.call("DELETE", f"{account}/keys/{last.json['id']}").status, 204)
     check("it is revoked", one.call("DELETE", key).status, 204)
     check("and once more", one.call("DELETE", key).status, 204)
@@ -325,36 +354,71 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     check("its name is free", one.call("POST", ACCOUNTS, {"name": "renamed", "role": "lister"}).status, 201)
 
 
+def rotate_pepper(aws: Aws, one: Environment) -> None:
+    """As Secrets Manager does it: the emulator's own rotation calls no function."""
+    secrets, functions = aws.client("secretsmanager"), aws.client("lambda")
+    secret, function = one.stack.resources["Pepper"], one.stack.resources["RotatePepper"]
+    rules = {"AutomaticallyAfterDays": 30}
+    arn = one.stack.outputs["RotatePepperArn"]
+    secrets.rotate_secret(SecretId=secret, RotationLambdaARN=arn, RotationRules=rules, ClientRequestToken="set-up".ljust(32, "-"))
+    before = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
+    token = "rotation".ljust(32, "-")
+    # It knows no version without a value.
+    pending = {"ClientRequestToken": token, "SecretString": json.dumps(before), "VersionStages": ["AWSPENDING"]}
+    secrets.put_secret_value(SecretId=secret, **pending)
+    outcomes = []
+    # Each step twice: Secrets Manager repeats one whose answer it has not got.
+    for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] * 2:
+        event = {"Step": step, "SecretId": secret, "ClientRequestToken": token}
+        answer = functions.invoke(FunctionName=function, Payload=json.dumps(event))
+        outcomes.append(answer.get("FunctionError") or answer["StatusCode"])
+    check("every step of a rotation of the pepper is done", outcomes, [200] * 8)
+    after = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
+    check("it adds one version", (after.pop("current"), sorted(after)), ("v2", ["v1", "v2"]))
+    check("and keeps the other", after["v1"], before["v1"])
+
+
+def pepper_version(aws: Aws, one: Environment, account: str, key: str) -> str:
+    place = {"pk": {"S": f"ACCOUNT#{account}"}, "sk": {"S": "ACCOUNT"}}
+    item = aws.client("dynamodb").get_item(TableName=one.stack.outputs["TableName"], Key=place, ConsistentRead=True)
+    return item["Item"]["verifiers"]["M"][key]["M"]["pepper"]["S"]
+
+
 def the_sweep(aws: Aws, one: Environment) -> None:
     """The daily sweep, and that its notices arrive where alarms do."""
     queues, topics, database = aws.client("sqs"), aws.client("sns"), aws.client("dynamodb")
-    queue = queues.create_queue(QueueName="mailbox")["QueueUrl"]
+    may_send = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+    queue = queues.create_queue(QueueName="mailbox", Attributes={"Policy": policy})["QueueUrl"]
     arn = queues.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     topics.subscribe(TopicArn=one.stack.outputs["AlarmTopicArn"], Protocol="sqs", Endpoint=arn)
 
     # So long a test waits for no key: the times are altered in the table.
     account = one.create("to be swept", "lister")
     narrow = {"role": "lister", "allowedCidrs": ["127.0.0.0/8"]}
-    over, soon, fresh = one.issue(account, **narrow)[0], one.issue(account)[0], one.issue(account)[0]
-    for key, created, expires in [(over, 1, 2), (soon, 1, int(time.time()) + 20 * 86400)]:
+    over, soon, fresh, old = one.issue(account, **narrow)[0], *(one.issue(account)[0] for _ in range(3))
+    rotated = one.call("POST", f"{ACCOUNTS}/{account}/keys/{old}/rotation", {"graceSeconds": 60})
+    check("a key is rotated", rotated.status, 201)
+    near = int(time.time()) + 20 * 86400
+    for key, name, value in [(over, "expiresAt", 2), (soon, "createdAt", 1), (soon, "expiresAt", near), (old, "retiresAt", 2)]:
         database.update_item(
             TableName=one.stack.outputs["TableName"],
             Key={"pk": {"S": f"ACCOUNT#{account}"}, "sk": {"S": "ACCOUNT"}},
-            UpdateExpression="SET #keys.#key.createdAt = :created, #keys.#key.expiresAt = :expires",
-            ExpressionAttributeNames={"#keys": "keys", "#key": key},
-            ExpressionAttributeValues={":created": {"N": str(created)}, ":expires": {"N": str(expires)}},
+            UpdateExpression="SET #keys.#key.#name = :value",
+            ExpressionAttributeNames={"#keys": "keys", "#key": key, "#name": name},
+            ExpressionAttributeValues={":value": {"N": str(value)}},
         )
     functions, name = aws.client("lambda"), one.stack.resources["SweepKeys"]
     swept = json.load(functions.invoke(FunctionName=name)["Payload"])
     told = (swept.get("notices"), swept.get("retiredKeys"), swept.get("isFinished"))
-    check("the sweep gives notices and clears expired keys away", told, (2, 1, True))
+    check("the sweep gives notices and clears away what is over", told, (2, 2, True))
     live = sorted(key["id"] for key in one.call("GET", f"{ACCOUNTS}/{account}").json["keys"])
-    check("the others stay", live, sorted([soon, fresh]))
+    check("the others stay", live, sorted([soon, fresh, rotated.json["id"]]))
     again = json.load(functions.invoke(FunctionName=name)["Payload"])
     check("the next one has nothing to do", (again.get("notices"), again.get("retiredKeys")), (0, 0))
     received = queues.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
-    messages = sorted(json.loads(message["Body"])["Message"] for message in received)
-    texts = [f"the key “a key” ({soon}) of the service account “to be swept” ({account}; owner: nobody) {what}"
+    messages = [json.loads(json.loads(message["Body"])["Message"]) for message in received]
+    texts = [f"the key 'a key' ({soon}) of the service account 'to be swept' ({account}; owner: nobody) {what}"
              for what in ("expires at", "was issued at")]
     found = [any(text in message for message in messages) for text in texts]
     check("both notices arrive, as sentences", (len(messages), found), (2, [True, True]))
@@ -381,6 +445,8 @@ def by_hand(aws: Aws, one: Environment, shops: list[Shop], reader: str, key: str
     for shop in shops:
         shop.check("a key revoked by hand is refused", issued["secret"], shop.unauthorized)
         shop.check("and no other one", key, 200)
+    shown = one.call("GET", f"{ACCOUNTS}/{reader}").json["retiredKeys"]
+    check("it is shown with why, and counted", [key.get("presentations", 0) > 0 for key in shown if key["id"] == issued["id"]], [True])
     check("Keyward knows it as revoked", one.call("DELETE", f"{keys}/{issued['id']}").status, 204)
     check("a retry issues it no more", one.call("POST", keys, {"name": "glass"}, attempt="glass").status, 409)
     event = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"][0]
@@ -487,7 +553,7 @@ def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
     authorizer = printed[one.stack.resources["AuthorizerLogs"]]
     decisions = [json.loads(line) for line in authorizer if '"message":"decision"' in line]
     reasons = {decision.get("reason") for decision in decisions}
-    expected = {"allowed", "malformed", "role", "revoked", "disabled", "foreign_environment", "reserved"}
+    expected = {"allowed", "malformed", "role", "revoked", "retired", "disabled", "foreign_environment", "reserved"}
     check("each decision's reason is in the log", expected - reasons, set())
     refused = [decision for decision in decisions if decision["reason"] not in ("allowed", "outage")]
     expected = {"DecisionsByReason": len(decisions), "Decisions": len(decisions), "Refusals": len(refused)}

@@ -3,8 +3,8 @@ new enough for it, that it is small, and that infra/README.md states its size.
 
     python3 tests/deploy/sizes.py [--update] [FOLDER]
 
-FOLDER is cargo-lambda's, target/lambda. --update writes the sizes into
-infra/README.md, for the processor that the functions there are built for.
+FOLDER is cargo-lambda's, target/lambda. --update writes the sizes of
+those that are built into infra/README.md, for the processor that they are for.
 """
 
 import argparse
@@ -72,6 +72,9 @@ def main() -> None:
     stated, rows, problems = read_table(page), {}, []
     for name in FUNCTIONS:
         binary = arguments.folder / name / "bootstrap"
+        rows[name] = stated.get(name, ["–"] * 4)
+        if update and not binary.exists():
+            continue
         if not binary.exists():
             sys.exit(f"{name} is not built: cargo lambda build --release -p {name}")
         processor = PROCESSORS[int.from_bytes(binary.read_bytes()[18:20], "little")]
@@ -81,7 +84,6 @@ def main() -> None:
             problems.append(f"{name} asks for a glibc newer than Lambda's: {glibc(binary)}")
         if sizes[0] > MOST_MB:
             problems.append(f"{name} has more than {MOST_MB} MB zipped")
-        rows[name] = stated.get(name, ["–"] * 4)
         at = 2 * list(PROCESSORS.values()).index(processor)
         cells = rows[name][at : at + 2]
         given = [float(cell.removesuffix(" MB")) if cell != "–" else 0.0 for cell in cells]

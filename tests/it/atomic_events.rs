@@ -146,6 +146,8 @@ async fn each_call_fails(fault: fn(&Call) -> Action, lasting: bool) {
         harness.wire.calm();
         let lines = logs.take_lines();
         drop(logs);
+        // For so long a failure to read the keyring stands.
+        harness.clock.advance_seconds(1);
 
         let (after, mut events) = state(&harness).await;
         for (key, event) in events_before {

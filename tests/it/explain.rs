@@ -84,6 +84,12 @@ async fn says_what_the_authorizer_does() {
     let short = harness.issue_key_with(&account, &json!({ "name": "k", "expiresInDays": 1 })).await;
     let revoked = harness.issue_key(&account).await;
     let _ = harness.revoke(&revoked).await.expect(204);
+    let rotated = harness.issue_key(&account).await;
+    let rotate = harness.request("POST", &format!("{}/rotation", rotated.path())).admin();
+    let _ = rotate.json(&json!({ "graceSeconds": 3600 })).send().await.expect(201);
+    let whoami = harness.request("GET", "/iam/v1/whoami").bearer(&rotated.secret).send().await;
+    let told = whoami.expect(200).json();
+    assert!(told["summary"].as_str().unwrap().contains("from `retiresAt` on"), "{told}");
     let off = harness.create_account("Off", "ServiceAccountReader").await;
     let disabled = harness.issue_key(&off).await;
     let disable = harness.request("PATCH", &off.path()).admin().json(&json!({ "enabled": false }));
@@ -112,7 +118,7 @@ async fn says_what_the_authorizer_does() {
         "/IAM/v1/whoami",
         "/iam;x/v1",
     ];
-    for key in [&narrow, &plain, &short, &revoked, &disabled, &lost] {
+    for key in [&narrow, &plain, &short, &revoked, &rotated, &disabled, &lost] {
         for (source, path, method) in ["192.0.2.7", "198.51.100.1", "2001:db8::1", "::ffff:192.0.2.7"]
             .into_iter()
             .flat_map(|source| paths.map(|path| (source, path)))
@@ -131,8 +137,17 @@ async fn says_what_the_authorizer_does() {
             reasons.insert(reason);
         }
     }
-    let expected =
-        ["allowed", "ambiguous_path", "disabled", "expired", "network", "reserved", "revoked", "role"];
+    let expected = [
+        "allowed",
+        "ambiguous_path",
+        "disabled",
+        "expired",
+        "network",
+        "reserved",
+        "retired",
+        "revoked",
+        "role",
+    ];
     assert_eq!(reasons.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }
 

@@ -40,12 +40,12 @@ async fn issues_a_key_201() {
     assert!(looks_like_a_key(&secret), "{secret}");
     assert!(secret.ends_with(issued.json()["hint"].as_str().unwrap()));
     assert_json_snapshot!(issued.snapshot(), { ".body.secret" => "[secret]" });
-    assert_eq!(harness.check(&secret).await, 200);
-    assert_eq!(harness.request("POST", "/teams").bearer(&secret).send().await.status, 403);
     // The account shows the same key, without its secret.
     let mut shown = issued.json();
     shown.as_object_mut().unwrap().remove("secret");
     assert_eq!(harness.get(&issued.headers["location"]).await.json()["keys"], json!([shown]));
+    assert_eq!(harness.check(&secret).await, 200);
+    assert_eq!(harness.request("POST", "/teams").bearer(&secret).send().await.status, 403);
 }
 
 #[tokio::test]

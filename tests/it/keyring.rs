@@ -7,14 +7,22 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::json;
 use shared::domain::PepperVersion;
-use tests::{Account, Action, Harness, Key};
+use tests::{Account, Action, Harness, Key, Logs};
+use tracing::level_filters::LevelFilter;
 
-use crate::support::{Verdict, check};
+use crate::support::{Verdict, check, rotate_pepper};
 
 /// A function asks again for the current version after so long.
 const CURRENT_FOR: i64 = 300;
 /// A version that was not found counts as unknown for so long.
 const UNKNOWN_FOR: i64 = 10;
+
+/// A failure to read the secret stands for so long.
+const FAILED_FOR: i64 = 1;
+/// A version that was taken out of the secret is forgotten after so long.
+const KEPT_FOR: i64 = 900;
+/// A renewal that failed is not tried again before.
+const RENEWED_AGAIN_AFTER: i64 = 60;
 
 /// A keyring of the versions up to `current`.
 fn keyring(current: u32) -> String {
@@ -52,13 +60,13 @@ async fn account(harness: &Harness) -> Account {
 #[tokio::test]
 async fn three_rotations_break_no_key() {
     let harness = Harness::start().await;
-    harness.system.set_secret(keyring(1));
     let account = account(&harness).await;
     let warm = harness.another_authorizer();
     let mut keys = Vec::new();
     for current in 1..=4 {
         if current > 1 {
-            rotate(&harness, current);
+            rotate_pepper(&harness, &format!("rotation-{current}")).await;
+            harness.clock.advance_seconds(CURRENT_FOR);
         }
         let key = harness.issue_key(&account).await;
         assert_eq!(version(&harness, &key).await, format!("v{current}"));
@@ -90,7 +98,7 @@ async fn a_warm_function_learns_of_a_rotation_within_five_minutes() {
 }
 
 #[tokio::test]
-async fn an_unknown_version_costs_one_call_and_is_an_outage() {
+async fn an_unknown_version_costs_one_call_and_is_a_refusal() {
     let harness = Harness::start().await;
     harness.system.set_secret(keyring(1));
     let account = account(&harness).await;
@@ -103,19 +111,116 @@ async fn an_unknown_version_costs_one_call_and_is_an_outage() {
     assert_eq!(check(&warm, &old.secret).await, Verdict::Allowed);
 
     harness.wire.take_calls();
-    assert_eq!(check(&warm, &new.secret).await, Verdict::Outage);
+    let logs = Logs::capture(LevelFilter::INFO);
+    assert_eq!(check(&warm, &new.secret).await, Verdict::Refused);
+    let [line] = <[_; 1]>::try_from(logs.take_decisions()).unwrap();
+    assert_eq!(line["reason"], "wrong_secret");
+    assert_eq!(line["cause"], "the pepper secret holds no version `v2`");
     assert_eq!(fetches(&harness), 1);
     assert_eq!(check(&warm, &old.secret).await, Verdict::Allowed);
     harness.clock.advance_seconds(UNKNOWN_FOR - 1);
-    assert_eq!(check(&warm, &new.secret).await, Verdict::Outage);
+    assert_eq!(check(&warm, &new.secret).await, Verdict::Refused);
     assert_eq!(fetches(&harness), 0);
     harness.clock.advance_seconds(1);
-    assert_eq!(check(&warm, &new.secret).await, Verdict::Outage);
+    assert_eq!(check(&warm, &new.secret).await, Verdict::Refused);
     assert_eq!(fetches(&harness), 1);
 
     harness.system.set_secret(keyring(2));
     harness.clock.advance_seconds(UNKNOWN_FOR);
     assert_eq!(check(&warm, &new.secret).await, Verdict::Allowed);
+}
+
+#[tokio::test]
+async fn many_unknown_versions_cost_eight_calls_in_ten_seconds() {
+    let harness = Harness::start().await;
+    let peppers = harness.system.setup_of("Authorizer").unwrap().keyring().unwrap();
+    let known = PepperVersion::parse("v1").unwrap();
+    peppers.get(&known).await.unwrap();
+    harness.wire.take_calls();
+    for round in 1..=2 {
+        for version in (2..50).chain(2..50) {
+            let version = PepperVersion::parse(&format!("v{version}")).unwrap();
+            let error = peppers.get(&version).await.unwrap_err().to_string();
+            assert!(error.contains("holds no version"), "{error}");
+        }
+        assert_eq!(fetches(&harness), 8, "round {round}");
+        peppers.get(&known).await.unwrap();
+        harness.clock.advance_seconds(UNKNOWN_FOR);
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_works_at_once_where_the_rotation_is_not_known_yet() {
+    let harness = Harness::start().await;
+    let account = account(&harness).await;
+    let warm = harness.another_authorizer();
+    let old = harness.issue_key(&account).await;
+    assert_eq!(check(&warm, &old.secret).await, Verdict::Allowed);
+    rotate_pepper(&harness, "rotation-1").await;
+    harness.clock.advance_seconds(CURRENT_FOR);
+    let new = harness.issue_key(&account).await;
+    assert_eq!(version(&harness, &new).await, "v2");
+    harness.wire.take_calls();
+    assert_eq!(check(&warm, &new.secret).await, Verdict::Allowed);
+    assert_eq!(fetches(&harness), 1);
+    assert_eq!(check(&warm, &new.secret).await, Verdict::Allowed);
+    assert_eq!(check(&warm, &old.secret).await, Verdict::Allowed);
+    assert_eq!(fetches(&harness), 0);
+}
+
+#[tokio::test]
+async fn a_warm_authorizer_forgets_a_version_that_was_taken_out() {
+    let harness = Harness::start().await;
+    harness.system.set_secret(keyring(1));
+    let account = account(&harness).await;
+    let old = harness.issue_key(&account).await;
+    rotate(&harness, 2);
+    let new = harness.issue_key(&account).await;
+    let warm = harness.another_authorizer();
+    assert_eq!(check(&warm, &new.secret).await, Verdict::Allowed);
+    // Somebody takes v1 out, so that what was made with it ends.
+    let only_new = json!({ "current": "v2", "v2": "pepper-2-".repeat(6) });
+    harness.system.set_secret(only_new.to_string());
+    harness.clock.advance_seconds(KEPT_FOR - 1);
+    harness.wire.take_calls();
+    assert_eq!(check(&warm, &old.secret).await, Verdict::Allowed);
+    assert_eq!(fetches(&harness), 0);
+    harness.clock.advance_seconds(1);
+    assert_eq!(check(&warm, &old.secret).await, Verdict::Refused);
+    assert_eq!(check(&warm, &new.secret).await, Verdict::Allowed);
+    assert_eq!(fetches(&harness), 2, "one to renew, and one to look for what is missing then");
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_or_hangs_changes_no_decision_and_is_rare() {
+    let harness = Harness::start().await;
+    let account = account(&harness).await;
+    let key = harness.issue_key(&account).await;
+    let warm = harness.another_authorizer();
+    assert_eq!(check(&warm, &key.secret).await, Verdict::Allowed);
+    harness.clock.advance_seconds(KEPT_FOR);
+    for action in [Action::Refuse, Action::Hang, Action::Answer(200, "{}".to_owned())] {
+        let fault = action.clone();
+        harness.wire.disturb(
+            move |call| {
+                if call.operation == "GetSecretValue" { fault.clone() } else { Action::Pass }
+            },
+        );
+        harness.wire.take_calls();
+        for _ in 0..20 {
+            assert_eq!(check(&warm, &key.secret).await, Verdict::Allowed, "{action:?}");
+        }
+        assert_eq!(fetches(&harness), 1, "{action:?}");
+        harness.clock.advance_seconds(RENEWED_AGAIN_AFTER);
+    }
+    harness.wire.calm();
+    // Junk renews nothing, and a renewal that works is the last one.
+    assert_eq!(check(&warm, &key.secret[..90]).await, Verdict::Refused);
+    assert_eq!(fetches(&harness), 0);
+    for expected in [1, 0] {
+        assert_eq!(check(&warm, &key.secret).await, Verdict::Allowed);
+        assert_eq!(fetches(&harness), expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -155,12 +260,37 @@ async fn an_outage_at_the_cold_start_is_retried_with_the_next_event() {
     let reply = issue().await.expect_problem(503, "dependency_unavailable");
     assert_eq!(reply.headers["retry-after"], "1");
     harness.wire.calm();
+    harness.clock.advance_seconds(FAILED_FOR);
     let key = harness.issue_key(&account).await;
 
     refuse();
     let cold = harness.another_authorizer();
     cold.warm().await;
-    assert_eq!(check(&cold, &key.secret).await, Verdict::Outage);
+    harness.wire.calm();
+    assert_eq!(
+        check(&cold, &key.secret).await,
+        Verdict::Allowed,
+        "the start's failure is not held against it"
+    );
+}
+
+#[tokio::test]
+async fn a_flood_during_an_outage_makes_one_call_a_second() {
+    let harness = Harness::start().await;
+    let account = account(&harness).await;
+    let key = harness.issue_key(&account).await;
+    harness
+        .wire
+        .disturb(|call| if call.operation == "GetSecretValue" { Action::Refuse } else { Action::Pass });
+    let cold = harness.another_authorizer();
+    for _ in 0..3 {
+        harness.wire.take_calls();
+        for _ in 0..50 {
+            assert_eq!(check(&cold, &key.secret).await, Verdict::Outage);
+        }
+        assert_eq!(fetches(&harness), 1);
+        harness.clock.advance_seconds(FAILED_FOR);
+    }
     harness.wire.calm();
     assert_eq!(check(&cold, &key.secret).await, Verdict::Allowed);
 }

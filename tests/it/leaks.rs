@@ -26,7 +26,7 @@ use shared::config::Variables;
 use tests::{Account, Action, Harness, Item, Reply};
 use tokio::process::Command;
 
-use crate::support::{check, event};
+use crate::support::{STEPS, check, event, rotate_pepper};
 
 /// Says to this binary, started again, that it is that process.
 const CHILD: &str = "KEYWARD_TEST_LEAKS";
@@ -35,13 +35,14 @@ const REPORT: &str = "report ";
 /// 64 letters and digits, as `CloudFormation` generates them.
 const PEPPER: &str = "PepperCanary0123456789PepperCanary0123456789PepperCanary01234567";
 /// The packages whose events are judged at every level.
-const OUR_OWN: [&str; 9] = [
+const OUR_OWN: [&str; 10] = [
     "authorizer",
     "create_service_account",
     "issue_key",
     "list_service_accounts",
     "local",
     "revoke_key",
+    "rotate_pepper",
     "shared",
     "sweep_keys",
     "update_service_account",
@@ -161,6 +162,22 @@ async fn good_and_bad_requests(harness: &Harness, account: &Account, secret: &st
         let _ = authorizer.answer(&event.to_string(), "invocation-1").await;
     }
     let _ = authorizer.answer(&format!("{{\"authorizationToken\": {secret}"), "invocation-1").await;
+    // An admin who looks it up, and sends it in every wrong way.
+    for body in [
+        json!({ "key": secret }),
+        json!({ "key": format!("Authorization: Bearer {secret}\nand more") }),
+        json!({ "key": format!("{secret}0") }),
+        json!({ "key": secret.replace("_local_", "_prod_") }),
+        json!({ "key": [secret] }),
+        json!({ "key": { secret: secret } }),
+        json!({ secret: secret }),
+        json!([secret]),
+    ] {
+        let request = request("POST", "/iam/v1/keys/lookup").admin();
+        answers.add(request.text("application/json", &body.to_string()).send().await);
+        let request = harness.request("POST", "/iam/v1/keys/lookup").admin();
+        answers.add(request.text("application/json", &format!("{{\"key\": {body} {secret}")).send().await);
+    }
     // A client that sends a key in a body is told nothing of it.
     for body in [
         format!("{{\"name\": {secret}"),
@@ -195,8 +212,15 @@ async fn outages(harness: &Harness, account: &Account, secret: &str, answers: &m
         answers.add(issue(harness, account, &mut Answers::default()).await);
         answers.add(harness.request("GET", &account.path()).admin().send().await);
         answers.add(harness.request("DELETE", &account.path()).admin().send().await);
+        let lookup = harness.request("POST", "/iam/v1/keys/lookup").admin();
+        answers.add(lookup.json(&json!({ "key": secret })).send().await);
+        harness.system.secrets().begin_rotation("rotation-1");
+        for step in STEPS {
+            let _ = harness.system.rotate_pepper(step, "rotation-1").await;
+        }
     }
     harness.wire.calm();
+    rotate_pepper(harness, "rotation-2").await;
 }
 
 /// Items that are not well-formed: what is wrong is said, and nothing quoted.

@@ -14,6 +14,8 @@ use serde_norway::Value as Yaml;
 use shared::store::schema;
 use tests::{Account, Call, Event, Harness, Shape};
 
+use crate::support;
+
 /// What one request asks for, as IAM sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Access {
@@ -52,7 +54,10 @@ impl Statement {
         self.actions.contains(&access.action)
             && self.resource == access.resource
             && self.partitions.as_ref().is_none_or(|partitions| partitions.contains(&access.partition))
-            && self.attributes.as_ref().is_none_or(|attributes| access.attributes.is_subset(attributes))
+            && self.attributes.as_ref().is_none_or(|attributes| {
+                let is_permitted = |own: &String| attributes.iter().any(|pattern| matches(pattern, own));
+                access.attributes.iter().all(is_permitted)
+            })
             && (!self.must_select || access.is_select)
             && (!self.must_be_transaction || access.is_transaction)
     }
@@ -66,13 +71,20 @@ impl Statement {
         let unused_partitions =
             partitions.filter(|partition| !used.iter().any(|access| access.partition == **partition));
         let attributes = self.attributes.iter().flatten();
-        let unused_attributes =
-            attributes.filter(|attribute| !used.iter().any(|access| access.attributes.contains(*attribute)));
+        let unused_attributes = attributes.filter(|pattern| {
+            !used.iter().any(|access| access.attributes.iter().any(|own| matches(pattern, own)))
+        });
         let unused = unused_actions.chain(unused_partitions).chain(unused_attributes);
         unused
             .map(|unused| format!("surplus: {unused} in {:?} {:?}", self.actions, self.partitions))
             .collect()
     }
+}
+
+/// Whether IAM's `StringLike` finds `text` in a pattern of single wildcards.
+/// (`StringEquals` would not, and no attribute's name has one.)
+fn matches(pattern: &str, text: &str) -> bool {
+    pattern.len() == text.len() && pattern.bytes().zip(text.bytes()).all(|(p, t)| p == b'?' || p == t)
 }
 
 /// The statements of each function of a template.
@@ -107,7 +119,8 @@ fn statement(statement: &Yaml) -> Statement {
     } else {
         (
             condition("ForAllValues:StringLike", "dynamodb:LeadingKeys"),
-            condition("ForAllValues:StringEquals", "dynamodb:Attributes"),
+            condition("ForAllValues:StringEquals", "dynamodb:Attributes")
+                .or_else(|| condition("ForAllValues:StringLike", "dynamodb:Attributes")),
         )
     };
     Statement {
@@ -121,10 +134,12 @@ fn statement(statement: &Yaml) -> Statement {
 }
 
 fn texts(value: &Yaml) -> Vec<String> {
-    let one = |value: &Yaml| match value {
+    let one = |value: &Yaml| {
         // A `!Sub` of the environment.
-        Yaml::Tagged(tagged) => tagged.value.as_str().unwrap().replace("${Environment}", "local"),
-        value => value.as_str().unwrap().to_owned(),
+        if let Yaml::Tagged(tagged) = value {
+            return tagged.value.as_str().unwrap().replace("${Environment}", "local");
+        }
+        value.as_str().unwrap().to_owned()
     };
     value.as_sequence().map_or_else(|| vec![one(value)], |list| list.iter().map(one).collect())
 }
@@ -133,12 +148,12 @@ fn texts(value: &Yaml) -> Vec<String> {
 fn accesses(call: &Call) -> Vec<Access> {
     let body = &call.body;
     match call.operation.as_str() {
-        "GetSecretValue" => vec![Access {
-            action: "secretsmanager:GetSecretValue".to_owned(),
+        "DescribeSecret" | "GetSecretValue" | "PutSecretValue" | "UpdateSecretVersionStage" => vec![Access {
+            action: format!("secretsmanager:{}", call.operation),
             resource: match body["SecretId"].as_str() {
                 Some("keyward-pepper") => Resource::Pepper,
                 Some("keyward-console") => Resource::ConsoleSecret,
-                other => panic!("no function may read the secret {other:?}"),
+                other => panic!("no function may reach the secret {other:?}"),
             },
             partition: String::new(),
             attributes: BTreeSet::new(),
@@ -146,7 +161,7 @@ fn accesses(call: &Call) -> Vec<Access> {
             is_transaction: false,
         }],
         "PutEvents" => body["Entries"].as_array().unwrap().iter().map(published).collect(),
-        "GetItem" => vec![access("GetItem", body, &body["Key"], false)],
+        "GetItem" | "UpdateItem" => vec![access(&call.operation, body, &body["Key"], false)],
         "Query" => {
             let partition = json!({ schema::PK: body["ExpressionAttributeValues"][":pk"] });
             vec![access("Query", body, &partition, false)]
@@ -255,6 +270,15 @@ impl Watch<'_> {
         serde_json::from_str(&reply.text).unwrap_or_default()
     }
 
+    /// Looks a retired key up, and rotates the pepper.
+    async fn look_up_and_rotate(&mut self, secret: &Value) {
+        let in_hand = json!({ "key": secret });
+        self.send("IssueKey", ("POST", "/iam/v1/keys/lookup"), Some(in_hand), None).await;
+        self.harness.wire.take_calls();
+        support::rotate_pepper(self.harness, "rotation-1").await;
+        self.note("RotatePepper");
+    }
+
     async fn create(&mut self, body: Value, key: Option<&str>) -> Account {
         let reply =
             self.send("CreateServiceAccount", ("POST", "/iam/v1/service-accounts"), Some(body), key).await;
@@ -308,6 +332,7 @@ async fn watch(harness: &Harness) -> Seen {
         let _ = harness.authorize(&event).await;
         watch.note("Authorizer");
     }
+    let one = format!("{keys}/{}", live["id"].as_str().unwrap());
     let whoami = Event {
         route: "GET /iam/v1/whoami".to_owned(),
         parameters: json!({}),
@@ -321,7 +346,6 @@ async fn watch(harness: &Harness) -> Seen {
     let _ = harness.invoke("Whoami", &whoami).await.expect(200);
     watch.note("Whoami");
 
-    let one = format!("{keys}/{}", live["id"].as_str().unwrap());
     let rotate = |seconds: u32| Some(json!({ "graceSeconds": seconds }));
     let next = watch.send("IssueKey", ("POST", &format!("{one}/rotation")), rotate(60), None).await;
     let next = format!("{keys}/{}/rotation", next["id"].as_str().unwrap());
@@ -380,6 +404,7 @@ async fn watch(harness: &Harness) -> Seen {
     watch.create(custom, Some("one")).await;
 
     watch.seen.insert("Console".to_owned(), watch_console(harness).await);
+    watch.look_up_and_rotate(&live["secret"]).await;
     watch.seen
 }
 
@@ -529,12 +554,30 @@ fn the_powers_that_matter_are_apart() {
     let does =
         |action: &'static str| move |statement: &Statement| statement.actions.iter().any(|own| own == action);
 
-    assert_eq!(holders(&|s| s.resource == Resource::Pepper), ["Authorizer", "IssueKey"], "the pepper");
+    let pepper = |s: &Statement| s.resource == Resource::Pepper;
+    assert_eq!(holders(&pepper), ["Authorizer", "IssueKey", "RotatePepper"], "the pepper");
+    let change = ["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"];
+    assert_eq!(holders(&|s| change.iter().any(|action| does(action)(s))), ["RotatePepper"], "its change");
+    assert!(statements["RotatePepper"].iter().all(pepper), "who changes the pepper reaches no table");
     assert_eq!(holders(&|s| s.resource == Resource::ConsoleSecret), ["Console"], "the console's secret");
     assert_eq!(statements["Console"].len(), 1, "the console has no other right");
     let verifiers = |s: &Statement| reads(s) && on("ACCOUNT#*")(s) && names("verifiers")(s);
     // The last one moves those of expired keys.
     assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey", "SweepKeys"], "verifiers");
+    let kept = |s: &Statement| {
+        let is_read = reads(s) || does("dynamodb:Query")(s);
+        is_read && on("RETIRED#*")(s) && (names("verifier")(s) || s.attributes.is_none() || !s.must_select)
+    };
+    // The second one looks leaked keys up.
+    assert_eq!(holders(&kept), ["Authorizer", "IssueKey"], "verifiers of retired keys");
+    let alone = |s: &Statement| {
+        let writes = ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"];
+        writes.into_iter().any(|action| does(action)(s)) && !s.must_be_transaction
+    };
+    assert_eq!(holders(&alone), ["Authorizer"], "writing outside of a transaction");
+    let is_usage = |s: &Statement| s.partitions.as_deref() == Some(&["USAGE#*".to_owned()]);
+    let authorizer = &statements["Authorizer"];
+    assert!(authorizer.iter().filter(|s| alone(s)).all(is_usage), "the authorizer writes usage alone");
     let widen = |s: &Statement| does("dynamodb:UpdateItem")(s) && names("role")(s);
     assert_eq!(holders(&widen), ["UpdateServiceAccount"], "changing a role");
     let roles =

@@ -137,6 +137,41 @@ async fn each_decision_logs_one_line_with_its_reason() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_a_good_key_names_what_of_its_scope_refused() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountWriter").await;
+    harness.put_role("orders", &["POST /orders", "GET /organizations/{id}"]).await;
+    let issue = async |body: Value| harness.issue_key_with(&account, &body).await.secret;
+    let plain = issue(json!({ "name": "plain" })).await;
+    let reader = issue(json!({ "name": "reader", "role": "ServiceAccountReader" })).await;
+    let orders = issue(json!({ "name": "orders", "role": "orders" })).await;
+    let gone = issue(json!({ "name": "near", "role": "orders", "allowedCidrs": ["192.0.2.0/24"] })).await;
+    let logs = Logs::capture(LevelFilter::INFO);
+    for (credential, method, path, reason, refused_by) in [
+        (&plain, "GET", "/organizations/42", "allowed", None),
+        (&plain, "POST", "/orders", "role", Some("account_role")),
+        (&reader, "GET", "/organizations/42", "allowed", None),
+        (&reader, "POST", "/teams", "role", Some("key_role")),
+        (&reader, "POST", "/orders", "role", Some("account_role")),
+        (&orders, "GET", "/organizations/42", "allowed", None),
+        (&orders, "POST", "/orders", "role", Some("account_role")),
+        (&orders, "GET", "/teams", "role", Some("key_role")),
+        // The network first: from elsewhere a key tells nothing of its roles.
+        (&gone, "GET", "/organizations/42", "network", Some("network")),
+        (&gone, "GET", "/teams", "network", Some("network")),
+        (&orders, "POST", "/iam/v1/service-accounts", "reserved", None),
+    ] {
+        harness.verdict(&Shape::HttpV2.event(method, path, &format!("Bearer {credential}"))).await;
+        let line = logs.take_decisions().remove(0);
+        let told = (line["reason"].as_str().unwrap(), line.get("refused_by").and_then(Value::as_str));
+        assert_eq!(told, (reason, refused_by), "{method} {path}: {line}");
+    }
+    // A TOKEN event says no address, so it is the network that refuses.
+    harness.verdict(&Shape::RestToken.bearer(&gone)).await;
+    assert_eq!(logs.take_decisions()[0]["refused_by"], "network");
+}
+
+#[tokio::test]
 async fn an_event_without_a_request_id_is_named_by_the_invocation() {
     let harness = Harness::start().await;
     let logs = Logs::capture(LevelFilter::INFO);

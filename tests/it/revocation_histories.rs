@@ -174,6 +174,135 @@ async fn no_check_after_an_end_is_allowed() {
     assert!(outages < checks / 2, "{outages} of {checks} checks timed out: this machine is too busy to tell");
 }
 
+/// Seconds of grace of the rotations that have one. Time goes on by as much.
+const GRACE: i64 = 30;
+
+/// Rotates a key, and lets its grace go by if it has one: that ends it. The
+/// successor, if it was told.
+async fn rotate(harness: &Harness, key: &Key, grace: i64) -> Option<Key> {
+    let request = harness.request("POST", &format!("{}/rotation", key.path())).admin();
+    let reply = request.json(&json!({ "graceSeconds": grace })).send().await;
+    assert!([201, 403, 404, 409, 500, 503].contains(&reply.status), "{reply:?}");
+    let account = Account { id: key.account.clone() };
+    (reply.status == 201).then(|| Key::of(&account, &reply))
+}
+
+/// One schedule of rotations, with and without a grace, beside a change of the
+/// whole account. A successor is checked from when it is known, so it must be
+/// allowed until something ends it. Of the keys with a narrower scope, some
+/// reach what is checked, and some never do: those are over from the start.
+async fn rotation_history(harness: &Harness, authorizers: &[Authorizer], seed: u64) -> History {
+    let mut random = StdRng::seed_from_u64(seed);
+    let account = harness.create_account(&format!("rotation-{seed}"), "ServiceAccountReader").await;
+    let scopes = [
+        json!({ "name": "plain" }),
+        json!({ "name": "near", "role": "ServiceAccountAdmin", "allowedCidrs": ["192.0.2.0/24"] }),
+        json!({ "name": "far", "allowedCidrs": ["198.51.100.0/24", "2001:db8::/32"] }),
+        json!({ "name": "other", "role": OTHER_ROLE }),
+    ];
+    let mut issued = Vec::new();
+    for body in &scopes {
+        issued.push(harness.issue_key_with(&account, body).await);
+    }
+    // All keys that anybody knows, and of each whether its scope reaches so far.
+    let known = Mutex::new(issued.into_iter().zip([true, true, false, false]).collect::<Vec<_>>());
+    let order = Order::default();
+    let pause = |random: &mut StdRng| Duration::from_micros(random.random_range(0..12_000));
+    let plan = |random: &mut StdRng| -> Vec<_> {
+        (0..3).map(|_| (random.random_range(0..usize::MAX), random.random_bool(0.5), pause(random))).collect()
+    };
+    let rotations = [plan(&mut random), plan(&mut random)].map(|plan| async {
+        let mut endings = Vec::new();
+        for (which, has_grace, pause) in plan {
+            tokio::time::sleep(pause).await;
+            let (number, (key, reaches)) = {
+                let known = known.lock().unwrap();
+                (which % known.len(), known[which % known.len()].clone())
+            };
+            let what = format!("rotate {number} with grace: {has_grace}");
+            // A grace ends with the clock, whoever moves it: at any time from the
+            // rotation on, and at the latest when it was moved from here.
+            let rotating = async {
+                let successor = rotate(harness, &key, if has_grace { GRACE } else { 0 }).await;
+                known.lock().unwrap().extend(successor.clone().map(|successor| (successor, reaches)));
+                if has_grace {
+                    tokio::time::sleep(pause / 4).await;
+                    harness.clock.advance_seconds(GRACE);
+                }
+                successor.is_some()
+            };
+            // One whose answer was lost may have been done all the same.
+            let (succeeded, span) = order.record(rotating).await;
+            endings.push(Ending { what, key: Some(number), span, succeeded });
+        }
+        endings
+    });
+    let end = *[End::RevokeAll, End::Disable, End::Role, End::Delete].choose(&mut random).unwrap();
+    let late = Duration::from_millis(40) + pause(&mut random);
+    let admin = async {
+        tokio::time::sleep(late).await;
+        let (succeeded, span) = order.record(end.happen(harness, &account, &[])).await;
+        vec![Ending { what: format!("{end:?}"), key: None, span, succeeded }]
+    };
+    let checkers = authorizers.iter().map(|authorizer| {
+        let plan: Vec<_> =
+            (0..14).map(|_| (random.random_range(0..usize::MAX), pause(&mut random) / 3)).collect();
+        let (order, known) = (&order, &known);
+        async move {
+            let mut checks = Vec::new();
+            for (which, pause) in plan {
+                tokio::time::sleep(pause).await;
+                let (key, secret) = {
+                    let known = known.lock().unwrap();
+                    (which % known.len(), known[which % known.len()].0.secret.clone())
+                };
+                let (verdict, span) = order.record(check(authorizer, &secret)).await;
+                checks.push(Check { key, span, verdict });
+            }
+            checks
+        }
+    });
+    let (endings, ended, checks) = tokio::join!(join_all(rotations), admin, join_all(checkers));
+    let mut endings = [endings.concat(), ended].concat();
+    let known = known.into_inner().unwrap();
+    for (key, _) in known.iter().enumerate().filter(|(_, (_, reaches))| !reaches) {
+        let span = Span { invoked: 0, answered: 0 };
+        endings.push(Ending { what: "out of scope".to_owned(), key: Some(key), span, succeeded: true });
+    }
+    let mut checks = checks.concat();
+    for authorizer in authorizers {
+        for (key, (known, _)) in known.iter().enumerate() {
+            let (verdict, span) = order.record(check(authorizer, &known.secret)).await;
+            checks.push(Check { key, span, verdict });
+        }
+    }
+    History { checks, endings }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_check_after_a_grace_or_out_of_scope_is_allowed_and_none_before_is_refused() {
+    let harness = Harness::start().await;
+    harness.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
+    let authorizers: Vec<_> = (0..4).map(|_| harness.another_authorizer()).collect();
+    delay(&harness, 3);
+    let (mut violations, mut checks, mut allowed, mut rotated) = (Vec::new(), 0, 0, 0);
+    for seed in 0..histories() {
+        let history = rotation_history(&harness, &authorizers, seed).await;
+        checks += history.checks.len();
+        allowed += history.checks.iter().filter(|check| check.verdict == Verdict::Allowed).count();
+        let done = |ending: &&Ending| ending.succeeded && ending.what.starts_with("rotate");
+        rotated += history.endings.iter().filter(done).count();
+        violations.extend(history.violations().into_iter().map(|text| format!("history {seed}: {text}")));
+    }
+    report(&format!(
+        "{} histories of {rotated} rotations, {checks} checks ({allowed} allowed): {} violations",
+        histories(),
+        violations.len()
+    ));
+    assert!(violations.is_empty(), "{:#?}", &violations[..violations.len().min(5)]);
+    assert!(allowed > 0 && rotated > 0, "nothing happened");
+}
+
 /// Disable and enable, or another role and back, again and again.
 async fn switch_history(harness: &Harness, authorizers: &[Authorizer], seed: u64) -> SwitchHistory {
     let mut random = StdRng::seed_from_u64(seed);

@@ -18,7 +18,7 @@ pub(crate) struct Route {
 pub(crate) const ROLE: &str = "Spare";
 
 /// All of them, sorted as the template's are.
-pub(crate) const ROUTES: [Route; 17] = [
+pub(crate) const ROUTES: [Route; 18] = [
     route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", |_| None),
@@ -33,6 +33,7 @@ pub(crate) const ROUTES: [Route; 17] = [
     route("PATCH", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", |_| {
         Some(json!({ "owner": "somebody else" }))
     }),
+    route("POST", "/iam/v1/keys/lookup", "IssueKey", |key| Some(json!({ "key": key.secret }))),
     route("POST", "/iam/v1/roles/explain", "ManageRoles", |key| {
         Some(json!({ "serviceAccountId": key.account, "keyId": key.id, "method": "GET", "path": "/teams" }))
     }),
@@ -63,7 +64,7 @@ impl Route {
 
     /// Whether it changes something.
     pub(crate) fn is_change(&self) -> bool {
-        self.method != "GET" && !self.path.ends_with("/explain")
+        self.method != "GET" && !["/explain", "/lookup"].iter().any(|read| self.path.ends_with(read))
     }
 
     /// Its path for `key` and its account.

@@ -20,7 +20,8 @@ const PEPPER: &str = r#"      GenerateSecretString:
 /// What breaks a rule in the template `text`.
 type Rule = fn(text: &str) -> Vec<String>;
 
-const RULES: [Rule; 9] = [names, kept, pepper, authorizer, routes, doors, admins, bounded, console];
+const RULES: [Rule; 10] =
+    [names, kept, pepper, rotation, authorizer, routes, doors, admins, bounded, console];
 
 fn parse(text: &str) -> (Template, Value) {
     (Template::parse(text).unwrap(), serde_norway::from_str(text).unwrap())
@@ -121,6 +122,28 @@ fn pepper(text: &str) -> Vec<String> {
     }
 }
 
+/// Secrets Manager alone may call the rotation, for this account's one secret,
+/// and does so by itself only where that is asked for.
+fn rotation(text: &str) -> Vec<String> {
+    let (_, template) = parse(text);
+    let permission = "Resources.RotatePepperPermission.Properties";
+    let schedule = "Resources.PepperRotation";
+    let expected = [
+        (format!("{permission}.Action"), "lambda:InvokeFunction"),
+        (format!("{permission}.FunctionName"), "!GetAtt RotatePepper.Arn"),
+        (format!("{permission}.Principal"), "secretsmanager.amazonaws.com"),
+        (format!("{permission}.SourceAccount"), "!Ref AWS::AccountId"),
+        (format!("{permission}.SourceArn"), "!Ref Pepper"),
+        (format!("{schedule}.Condition"), "RotatesPepper"),
+        (format!("{schedule}.DependsOn"), "RotatePepperPermission"),
+        (format!("{schedule}.Properties.SecretId"), "!Ref Pepper"),
+        (format!("{schedule}.Properties.RotationLambdaARN"), "!GetAtt RotatePepper.Arn"),
+        ("Conditions.RotatesPepper".to_owned(), "!Not [!Equals [!Ref PepperRotationDays, \"0\"]]"),
+        ("Parameters.PepperRotationDays.Default".to_owned(), "0"),
+    ];
+    expected.iter().filter_map(|(at, expected)| expect(&template, at, expected)).collect()
+}
+
 /// The authorizer answers in the IAM form, and nobody caches its answers.
 fn authorizer(text: &str) -> Vec<String> {
     let (template, _) = parse(text);
@@ -176,8 +199,8 @@ fn doors(text: &str) -> Vec<String> {
     }
     for (name, resource) in get(&whole, "Resources").as_mapping().unwrap() {
         let kind = get(resource, "Type").as_str().unwrap();
-        if ["ConsolePermission", "ConsoleRoute"].contains(&name.as_str().unwrap()) {
-            // What they say: `console`.
+        if ["ConsolePermission", "ConsoleRoute", "RotatePepperPermission"].contains(&name.as_str().unwrap()) {
+            // What they say: `console` and `rotation`.
             continue;
         }
         if ["AWS::Lambda::Url", "AWS::Lambda::Permission", "AWS::Serverless::Api", "AWS::ApiGatewayV2::Route"]
@@ -276,6 +299,10 @@ fn a_violation_of_any_rule_is_reported() {
         ("UpdateReplacePolicy: Retain", "UpdateReplacePolicy: Snapshot", "UpdateReplacePolicy is"),
         ("PasswordLength: 64", "PasswordLength: 65", "every key would die"),
         ("GenerateStringKey: v1", "GenerateStringKey: v2", "every key would die"),
+        ("Principal: secretsmanager.amazonaws.com", "Principal: \"*\"", "Properties.Principal is"),
+        ("      SourceAccount: !Ref AWS::AccountId\n", "", "Properties.SourceAccount is"),
+        ("      SourceArn: !Ref Pepper\n", "", "Properties.SourceArn is"),
+        ("    Condition: RotatesPepper\n", "", "PepperRotation.Condition is"),
         ("EnableSimpleResponses: false", "EnableSimpleResponses: true", "EnableSimpleResponses is"),
         (
             "EnableFunctionDefaultPermissions: true",
@@ -357,7 +384,9 @@ async fn every_function_reads_each_variable_that_it_is_given() {
     for function in Template::read().unwrap().functions() {
         let setup = harness.system.setup_of(&function.name).unwrap();
         tests::make(&function.name, &setup).unwrap();
-        for removed in &function.variables {
+        // Who rotates the pepper needs no table: its name comes from `Globals`.
+        let needed = function.variables.iter().filter(|_| function.name != "RotatePepper");
+        for removed in needed {
             let rest = setup.variables.iter().filter(|(name, _)| name != removed);
             let setup = Setup { variables: rest.collect(), ..setup.clone() };
             let error = tests::make(&function.name, &setup).unwrap_err().to_string();

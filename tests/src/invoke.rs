@@ -3,6 +3,7 @@
 
 use authorizer::Authorizer;
 use console::Console;
+use rotate_pepper::RotatePepper;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Setup};
 use shared::http::{Operation, answer};
@@ -86,6 +87,10 @@ pub fn make(function: &str, setup: &Setup) -> Result<(), ConfigError> {
     match function {
         "Authorizer" => return Authorizer::new(setup).map(drop),
         "Console" => return Console::new(setup).map(drop),
+        "RotatePepper" => {
+            drop(RotatePepper::new(setup));
+            return Ok(());
+        }
         "SweepKeys" => return SweepKeys::new(setup).map(drop),
         _ => {}
     }

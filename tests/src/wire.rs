@@ -40,6 +40,8 @@ pub enum Action {
     Delay(Duration),
     /// It arrives and is done, and its response is lost.
     LoseResponse,
+    /// It arrives and is done, and nothing ever comes back.
+    Swallow,
     /// It does not arrive: somebody answers with this status and body.
     Answer(u16, String),
     /// It arrives, and this stands in place of its response's body.
@@ -157,6 +159,10 @@ impl HttpConnector for WiredConnector {
                 Action::LoseResponse => {
                     inner.call(request).await?;
                     Err(lost("connection reset"))
+                }
+                Action::Swallow => {
+                    inner.call(request).await?;
+                    std::future::pending().await
                 }
                 Action::Answer(status, body) => {
                     Ok(HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::from(body)))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::config::{ConfigError, Setup};
-use shared::domain::{ApiKey, Clock, Environment, PrincipalType, Verifier};
+use shared::domain::{AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType, Verifier};
 use shared::http::context;
 use shared::keyring::{Keyring, KeyringError};
 use shared::policy::{BasePaths, Grant, Reason, Refusal, Role, Source, Target, check_use, decide};
@@ -15,6 +15,7 @@ use crate::answer::{Answer, Context, Failed};
 use crate::credential::{self, Credential};
 use crate::event::{self, Event, Shape};
 use crate::face::Face;
+use crate::usage::{Noted, Usage};
 
 /// A decision takes no longer than this, whatever hangs. API Gateway itself
 /// would wait for 10 s.
@@ -23,6 +24,7 @@ const TIME_LIMIT: Duration = Duration::from_millis(2800);
 /// The authorizer.
 pub struct Authorizer {
     store: Store,
+    usage: Usage,
     keyring: Keyring,
     admin_tokens: AdminTokens,
     clock: Arc<dyn Clock>,
@@ -34,21 +36,52 @@ pub struct Authorizer {
 /// Why a request may not pass.
 #[derive(Debug)]
 enum Denial {
-    /// For this reason.
-    Refused(Reason),
+    /// For this reason. Where it is a good key's scope: what of it.
+    Refused(Reason, Option<Scope>),
+    /// Its verifier names a pepper that there is not: nobody can tell whether
+    /// the secret is right. The cause, for the log.
+    Unverifiable(String),
     /// We could not find out. The cause, for the log.
     Outage(String),
 }
 
+/// What of a good key's scope refused a request: said in the log, in
+/// `refused_by`, beside the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// The role of its account.
+    AccountRole,
+    /// A role of its own. The account's would permit.
+    KeyRole,
+    /// The networks that it may be used from.
+    Network,
+}
+
+impl Scope {
+    /// Its name in the log.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AccountRole => "account_role",
+            Self::KeyRole => "key_role",
+            Self::Network => "network",
+        }
+    }
+}
+
 impl From<Reason> for Denial {
     fn from(reason: Reason) -> Self {
-        Self::Refused(reason)
+        Self::Refused(reason, (reason == Reason::Network).then_some(Scope::Network))
     }
 }
 
 impl From<Refusal> for Denial {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal.into())
+        let scope = match refusal {
+            Refusal::Reserved => None,
+            Refusal::Role => Some(Scope::AccountRole),
+            Refusal::KeyRole => Some(Scope::KeyRole),
+        };
+        Self::Refused(refusal.into(), scope)
     }
 }
 
@@ -60,7 +93,12 @@ impl From<StoreError> for Denial {
 
 impl From<KeyringError> for Denial {
     fn from(error: KeyringError) -> Self {
-        Self::Outage(error.to_string())
+        match error {
+            // The secret was read, and has no such version. Asking again later
+            // would not help: the table or the secret was tampered with.
+            KeyringError::UnknownVersion(_) => Self::Unverifiable(error.to_string()),
+            KeyringError::Unavailable(_) | KeyringError::Malformed(_) => Self::Outage(error.to_string()),
+        }
     }
 }
 
@@ -68,7 +106,19 @@ impl From<KeyringError> for Denial {
 #[derive(Default)]
 struct Subject {
     principal: Option<String>,
-    key: Option<String>,
+    key: Option<(AccountId, KeyId)>,
+}
+
+/// What is to be noted of a key that was decided so. Who presents a key after
+/// its end, and knows its secret, is noted too.
+fn noted(decided: &Result<Answer, Denial>) -> Option<Noted> {
+    match decided {
+        Ok(_) => Some(Noted::Use),
+        Err(Denial::Refused(Reason::Revoked | Reason::Retired | Reason::Expired, _)) => {
+            Some(Noted::Presentation)
+        }
+        Err(Denial::Refused(..) | Denial::Unverifiable(_) | Denial::Outage(_)) => None,
+    }
 }
 
 impl Authorizer {
@@ -80,6 +130,7 @@ impl Authorizer {
         let store = setup.store()?;
         let roles = Roles::new(store.clone(), setup.built_in_roles()?);
         Ok(Self {
+            usage: Usage::new(store.clone(), Arc::clone(&setup.clock)),
             store,
             keyring: setup.keyring()?,
             admin_tokens: AdminTokens::new(setup)?,
@@ -109,19 +160,30 @@ impl Authorizer {
         })?;
         let request_id = event.request_id.as_deref().unwrap_or(invocation);
         let mut subject = Subject::default();
-        let decided = tokio::time::timeout(TIME_LIMIT, self.authorize(&event, &mut subject)).await;
-        let decided = decided.unwrap_or_else(|_| Err(Denial::Outage("it took too long".to_owned())));
-        let (principal, key_id) = (subject.principal.as_deref(), subject.key.as_deref());
-        let (reason, answer) = match decided {
-            Ok(answer) => (Reason::Allowed, Some(answer)),
-            Err(Denial::Refused(reason)) => (reason, None),
+        let mut decided = Err(Denial::Outage("it took too long".to_owned()));
+        let deciding = async {
+            decided = self.authorize(&event, &mut subject).await;
+            if let (Some((account, key)), Some(noted)) = (subject.key, noted(&decided)) {
+                self.usage.note(account, key, noted).await;
+            }
+        };
+        // A decision that was made stands, even where its noting is cut short.
+        let _ = tokio::time::timeout(TIME_LIMIT, deciding).await;
+        let key_id = subject.key.map(|(_, key)| key.to_string());
+        let (principal, key_id) = (subject.principal.as_deref(), key_id.as_deref());
+        let (reason, scope, cause, answer) = match decided {
+            Ok(answer) => (Reason::Allowed, None, None, Some(answer)),
+            Err(Denial::Refused(reason, scope)) => (reason, scope, None, None),
+            Err(Denial::Unverifiable(cause)) => (Reason::WrongSecret, None, Some(cause), None),
             Err(Denial::Outage(cause)) => {
                 let reason = Reason::Outage.name();
                 tracing::error!(request_id, reason, principal, key_id, cause, "decision");
                 return Err(Failed::Unavailable);
             }
         };
-        tracing::info!(request_id, reason = reason.name(), principal, key_id, "decision");
+        let refused_by = scope.map(Scope::name);
+        let name = reason.name();
+        tracing::info!(request_id, reason = name, refused_by, principal, key_id, cause, "decision");
         match (answer, Face::of(reason)) {
             (Some(answer), Face::Allowed) => Ok(answer),
             // Whether an HTTP API with payload format 2.0 turns this message
@@ -144,7 +206,7 @@ impl Authorizer {
         match credential::read(&event.authorization, &self.environment)? {
             Credential::Key(key) => {
                 subject.principal = Some(key.account.to_string());
-                subject.key = Some(key.id.to_string());
+                subject.key = Some((key.account, key.id));
                 let (context, role, key_role) =
                     self.check_key(&key, event.source.map_or(Source::Unknown, Source::Address)).await?;
                 let grant = Grant::Key { role: &role, key_role: key_role.as_deref() };
@@ -153,7 +215,7 @@ impl Authorizer {
             Credential::Token(token) => {
                 let (actor, token_use) =
                     self.admin_tokens.check(token).await.map_err(|error| match error {
-                        TokenError::Refused(reason) => Denial::Refused(reason),
+                        TokenError::Refused(reason) => Denial::Refused(reason, None),
                         TokenError::Unavailable(error) => Denial::Outage(error.to_string()),
                     })?;
                 subject.principal = Some(actor.id.clone());
@@ -177,8 +239,8 @@ impl Authorizer {
         key: &ApiKey,
         source: Source,
     ) -> Result<(Context, Arc<Role>, Option<Arc<Role>>), Denial> {
-        let Some(Found { account_name, role, enabled, credential }) = self.store.find_credential(key).await?
-        else {
+        let (found, ()) = tokio::join!(self.store.find_credential(key), self.keyring.renew());
+        let Some(Found { account_name, role, enabled, credential }) = found? else {
             return Err(self.why_unknown(key).await.into());
         };
         let Some(credential) = credential else {

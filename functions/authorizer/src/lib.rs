@@ -3,7 +3,8 @@
 //! [`event`] reads the four shapes of event that API Gateway sends,
 //! [`credential`] the one Bearer credential in them, [`authorize`] decides, and
 //! [`answer`] says so in the form that API Gateway wants. A key costs one
-//! consistent read of `DynamoDB`; junk costs nothing.
+//! consistent read of `DynamoDB`; junk costs nothing. [`usage`] notes the use of
+//! keys afterwards, now and then.
 
 mod admin_token;
 pub mod answer;
@@ -12,6 +13,7 @@ mod credential;
 mod event;
 mod face;
 mod jwks;
+mod usage;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;

@@ -1,10 +1,12 @@
-//! Makes keys. Its answers are the one place where a key's secret ever leaves
-//! the system:
+//! What has keys in hand. The answers that make one are the one place where a
+//! key's secret ever leaves the system:
 //!
 //! - `POST /iam/v1/service-accounts/{id}/keys` issues one;
 //! - `POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation` issues a
-//!   successor of one ([`rotate_key`]).
+//!   successor of one ([`rotate_key`]);
+//! - `POST /iam/v1/keys/lookup` tells whose one is ([`lookup`]).
 
+pub mod lookup;
 pub mod rotate_key;
 
 use std::sync::Arc;
@@ -14,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Setup};
 use shared::domain::{
     AccountId, Actor, AllowedCidrs, ApiKey, Clock, DisplayedKey, Entropy, Environment, Fingerprint,
-    InvalidCidrs, KeyId, KeyName, KeySpec, LiveKey, Pepper, PepperVersion, RoleName, Verifier, VerifierEntry,
+    InvalidCidrs, KeyId, KeyName, KeySpec, KeyUsage, LiveKey, Pepper, PepperVersion, RoleName, Verifier,
+    VerifierEntry,
 };
 use shared::http::representation::Key;
 use shared::http::{Admin, Failure, Fields, Operation, Problem, Reply, Request, parameter};
@@ -59,6 +62,7 @@ impl Operation for IssueKey {
     async fn handle(&self, admin: Admin, request: &Request) -> Result<Reply, Failure> {
         match request.route() {
             "POST /iam/v1/service-accounts/{id}/keys" => issue_key(self, admin, request).await,
+            "POST /iam/v1/keys/lookup" => lookup::lookup_key(self, request).await,
             "POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation" => {
                 rotate_key::rotate_key(self, admin, request).await
             }
@@ -192,7 +196,10 @@ pub async fn issue_key(
     };
     let new = draft.finish(wanted.name, spec, wanted.fingerprint, now, origin.actor.clone());
     function.store.issue_key(account, &new, function.max_keys, &origin).await?;
-    let body = IssuedKey { key: Key::of(&new.key, function.clock.now()), secret: draft.displayed.expose() };
+    let body = IssuedKey {
+        key: Key::of(&new.key, &KeyUsage::default(), function.clock.now()),
+        secret: draft.displayed.expose(),
+    };
     Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))
 }
 

@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use shared::domain::{AccountId, Fingerprint, KeyId, KeySpec, LiveKey};
+use shared::domain::{AccountId, Fingerprint, KeyId, KeySpec, KeyUsage, LiveKey};
 use shared::http::representation::{Key, seconds};
 use shared::http::{Admin, Failure, Problem, Reply, Request, parameter};
 use shared::store::NewRotation;
@@ -101,7 +101,7 @@ pub async fn rotate_key(
     };
     let new = NewRotation { successor, fingerprint, grace, most: function.max_keys, make: &make };
     let rotated = function.store.rotate_key(account, old, &new, &origin).await?;
-    let key = Key::of(&rotated.successor.key, function.clock.now());
+    let key = Key::of(&rotated.successor.key, &KeyUsage::default(), function.clock.now());
     let body = RotatedKey {
         issued: IssuedKey { key, secret: draft.displayed.expose() },
         replaces: ReplacedKey { id: old.to_string(), retires_at: seconds(rotated.rotation.retires_at) },

@@ -1,7 +1,7 @@
 //! Reads service accounts and audit events:
 //!
 //! - `GET /iam/v1/service-accounts`: those of a prefix, role or state;
-//! - `GET /iam/v1/service-accounts/{id}`: one with its keys;
+//! - `GET /iam/v1/service-accounts/{id}`: one with its keys and their use;
 //! - `GET /iam/v1/service-accounts/{id}/events`: its audit events;
 //! - `GET /iam/v1/events`: the audit events of all accounts.
 
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use shared::config::{ConfigError, Setup};
 use shared::domain::{AccountId, AccountName, Clock, EventType, FoldedName, RoleName, parse_instant};
 use shared::http::representation::{AuditEvent, List, ServiceAccount, ServiceAccountWithKeys};
-use shared::http::{Admin, Failure, Operation, Problem, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Operation, Paging, Problem, Reply, Request, parameter};
 use shared::store::{AccountFilter, Cursor, EventFilter, Store};
 
 /// The most characters of a prefix: no folded name is longer, and DynamoDB
@@ -46,21 +46,18 @@ impl Operation for ListServiceAccounts {
     }
 }
 
-/// The query of the list of accounts. `cursor` and `limit` are read by
-/// [`Request::page`].
+/// The query of the list of accounts.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AccountsQuery {
     prefix: Option<String>,
     role: Option<String>,
     enabled: Option<bool>,
-    #[serde(rename = "cursor")]
-    _cursor: Option<String>,
-    #[serde(rename = "limit")]
-    _limit: Option<String>,
+    cursor: Option<String>,
+    limit: Option<String>,
 }
 
-/// The query of the list of all events, likewise.
+/// The query of the list of all events.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EventsQuery {
@@ -69,14 +66,13 @@ struct EventsQuery {
     r#type: Option<String>,
     from: Option<String>,
     to: Option<String>,
-    #[serde(rename = "cursor")]
-    _cursor: Option<String>,
-    #[serde(rename = "limit")]
-    _limit: Option<String>,
+    cursor: Option<String>,
+    limit: Option<String>,
 }
 
 impl EventsQuery {
-    fn filter(self) -> Result<EventFilter, Failure> {
+    /// What is asked for, and which page of it.
+    fn read(self) -> Result<(EventFilter, Paging), Failure> {
         let malformed = |problem: String| Failure::MalformedRequest(format!("In the query, {problem}."));
         if self.actor.as_deref() == Some("") {
             return Err(malformed("`actor` must be a person's id or name".to_owned()));
@@ -100,18 +96,8 @@ impl EventsQuery {
         if filter.from.zip(filter.to).is_some_and(|(from, to)| from > to) {
             return Err(malformed("`from` must not be later than `to`".to_owned()));
         }
-        Ok(filter)
+        Ok((filter, Paging { cursor: self.cursor, limit: self.limit }))
     }
-}
-
-/// The query of a list without filters.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlainQuery {
-    #[serde(rename = "cursor")]
-    _cursor: Option<String>,
-    #[serde(rename = "limit")]
-    _limit: Option<String>,
 }
 
 /// List service accounts
@@ -151,7 +137,8 @@ pub async fn list_service_accounts(
         role: role.map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?,
         enabled: query.enabled,
     };
-    let page = request.page(|cursor| Cursor::decode_account(cursor, filter.prefix.as_ref()))?;
+    let paging = Paging { cursor: query.cursor, limit: query.limit };
+    let page = paging.page(|cursor| Cursor::decode_account(cursor, filter.prefix.as_ref()))?;
     let accounts = function.store.list_accounts(&filter, &page).await?;
     let now = function.clock.now();
     Ok(Reply::ok(&List::of(accounts, |account| ServiceAccount::of(&account, now))))
@@ -159,7 +146,7 @@ pub async fn list_service_accounts(
 
 /// Get a service account
 ///
-/// With its keys.
+/// With its keys, those that were retired, and how each was used.
 ///
 /// # Errors
 /// As its responses say.
@@ -181,7 +168,9 @@ pub async fn get_service_account(
 ) -> Result<Reply, Failure> {
     let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
     let account = function.store.get_account(id).await?;
-    let body = ServiceAccountWithKeys::of(&account, function.clock.now());
+    let usage = function.store.list_usage(id).await?;
+    let retired = function.store.list_retired_keys(id).await?;
+    let body = ServiceAccountWithKeys::of(&account, retired, &usage, function.clock.now());
     Ok(Reply::ok(&body).with_version(account.version))
 }
 
@@ -208,8 +197,7 @@ pub async fn get_service_account(
 )]
 pub async fn list_events(function: &ListServiceAccounts, request: &Request) -> Result<Reply, Failure> {
     let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
-    let PlainQuery { .. } = request.query()?;
-    let page = request.page(Cursor::decode_event)?;
+    let page = request.query::<Paging>()?.page(Cursor::decode_event)?;
     let is_first = page.cursor.is_none();
     let events = function.store.list_events(id, &page).await?;
     // Every account has the event of its creation.
@@ -245,8 +233,8 @@ pub async fn list_events(function: &ListServiceAccounts, request: &Request) -> R
 )]
 pub async fn list_all_events(function: &ListServiceAccounts, request: &Request) -> Result<Reply, Failure> {
     let query: EventsQuery = request.query()?;
-    let filter = query.filter()?;
-    let page = request.page(Cursor::decode_all_events)?;
+    let (filter, paging) = query.read()?;
+    let page = paging.page(Cursor::decode_all_events)?;
     let events = function.store.list_all_events(&filter, &page).await?;
     Ok(Reply::ok(&List::of(events, AuditEvent::from)))
 }

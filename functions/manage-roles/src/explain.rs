@@ -290,7 +290,7 @@ fn decided(target: &Target<'_>, role: &Named, key_role: Option<&Named>) -> Expla
                 ..told(Reason::Allowed, detail)
             }
         }
-        Err(Refusal::Role) => {
+        Err(Refusal::Role | Refusal::KeyRole) => {
             let lacking = roles.clone().filter(|named| named.role.permission_for(target).is_none());
             let sentences: Vec<String> = lacking
                 .map(|named| {
@@ -321,7 +321,7 @@ fn shown<'a>(roles: impl Iterator<Item = &'a Named>, target: &Target<'_>) -> Vec
 fn refused(reason: Reason) -> Explanation {
     let detail = match reason {
         Reason::Revoked => "The key was revoked.",
-        Reason::Retired => "The key's service account was deleted.",
+        Reason::Retired => "The key was rotated, and its grace is over.",
         Reason::Expired => "The key has expired.",
         Reason::Disabled => "The service account is disabled.",
         Reason::Network => "The key may not be used from this address.",

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use shared::config::{ConfigError, Setup};
 use shared::domain::{Clock, CustomRoleName, Description, RoleName};
 use shared::http::representation::{List, Role};
-use shared::http::{Admin, Failure, Fields, Operation, Problem, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Fields, Operation, Paging, Problem, Reply, Request, parameter};
 use shared::policy::{BasePaths, Permissions};
 use shared::store::{Cursor, NewRole, Roles, Store};
 use utoipa::ToSchema;
@@ -75,16 +75,6 @@ pub struct PutRoleRequest {
     permissions: Vec<String>,
 }
 
-/// The query of the list of roles, which [`Request::page`] reads.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PageQuery {
-    #[serde(rename = "cursor")]
-    _cursor: Option<String>,
-    #[serde(rename = "limit")]
-    _limit: Option<String>,
-}
-
 /// List roles
 ///
 /// Built-in and custom ones, in the order of their names (capital letters
@@ -105,8 +95,7 @@ struct PageQuery {
     responses((status = 200, description = "A page", body = List<Role>), (status = 400, body = Problem))
 )]
 pub async fn list_roles(function: &ManageRoles, request: &Request) -> Result<Reply, Failure> {
-    let PageQuery { .. } = request.query()?;
-    let page = request.page(Cursor::decode_role)?;
+    let page = request.query::<Paging>()?.page(Cursor::decode_role)?;
     let roles = function.roles.list(&page).await?;
     Ok(Reply::ok(&List::of(roles, Role::from)))
 }

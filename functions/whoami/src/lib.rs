@@ -175,6 +175,9 @@ fn summary(key: &LiveKey, missing: &[&RoleName]) -> String {
     if !key.spec.cidrs.is_empty() {
         sentences.push("The request must come from one of `allowedCidrs`.".to_owned());
     }
+    if key.rotation.is_some() {
+        sentences.push("Another key has replaced this one, which is refused from `retiresAt` on.".to_owned());
+    }
     sentences.extend(
         missing.iter().map(|name| format!("There is no role {name} any more, so nothing is permitted.")),
     );

@@ -7,6 +7,7 @@ use authorizer::Authorizer;
 use console::Console;
 use futures::future::BoxFuture;
 use lambda_http::{Body, Request, Response};
+use rotate_pepper::RotatePepper;
 use shared::config::{ConfigError, Setup, Variables};
 use shared::http::{Operation, answer};
 use sweep_keys::SweepKeys;
@@ -20,6 +21,7 @@ pub(crate) type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response<Bod
 /// All of them.
 pub(crate) struct Functions {
     pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) rotate_pepper: Arc<RotatePepper>,
     pub(crate) sweep_keys: Arc<SweepKeys>,
     /// It has an API of its own, and answers HTTP itself.
     pub(crate) console: Arc<Console>,
@@ -30,7 +32,7 @@ impl Functions {
     /// Makes each with just the variables that the template gives it, out of
     /// `values`: a function that reads another one does not start here either.
     pub(crate) fn new(template: &Template, setup: &Setup, values: &Variables) -> Result<Self, StartError> {
-        let (mut authorizer, mut console, mut sweep_keys) = (None, None, None);
+        let (mut authorizer, mut rotate_pepper, mut sweep_keys, mut console) = (None, None, None, None);
         let mut handlers = HashMap::new();
         for function in template.functions() {
             let setup = Setup { variables: variables(&function.variables, setup, values)?, ..setup.clone() };
@@ -54,6 +56,10 @@ impl Functions {
                 "ManageRoles" => handler::<manage_roles::ManageRoles>(&setup)?,
                 "RevokeKey" => handler::<revoke_key::RevokeKey>(&setup)?,
                 "Whoami" => handler::<whoami::Whoami>(&setup)?,
+                "RotatePepper" => {
+                    rotate_pepper = Some(Arc::new(RotatePepper::new(&setup)));
+                    continue;
+                }
                 other => {
                     return Err(StartError::Template(format!(
                         "local mode does not know the function {other}"
@@ -63,10 +69,13 @@ impl Functions {
             handlers.insert(function.name, handler);
         }
         let missing = |name: &str| StartError::Template(format!("it has no {name}"));
-        let authorizer = authorizer.ok_or_else(|| missing("Authorizer"))?;
-        let console = console.ok_or_else(|| missing("Console"))?;
-        let sweep_keys = sweep_keys.ok_or_else(|| missing("SweepKeys"))?;
-        Ok(Self { authorizer, sweep_keys, console, handlers })
+        Ok(Self {
+            authorizer: authorizer.ok_or_else(|| missing("Authorizer"))?,
+            rotate_pepper: rotate_pepper.ok_or_else(|| missing("RotatePepper"))?,
+            sweep_keys: sweep_keys.ok_or_else(|| missing("SweepKeys"))?,
+            console: console.ok_or_else(|| missing("Console"))?,
+            handlers,
+        })
     }
 
     /// What the function `name` is made from.

@@ -33,6 +33,7 @@ const COMMON: [(&str, &str); 5] = [
         update_service_account::update_service_account,
         update_service_account::delete_service_account,
         issue_key::issue_key,
+        issue_key::lookup::lookup_key,
         issue_key::rotate_key::rotate_key,
         revoke_key::revoke_key,
         revoke_key::revoke_all_keys,

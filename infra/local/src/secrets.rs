@@ -1,7 +1,12 @@
-//! The part of Secrets Manager that the functions call: `GetSecretValue` of the
-//! keyring and of the console's secret, in its JSON protocol over HTTP.
+//! Secrets Manager, as far as the functions call it and rotations need it:
+//! secrets with versions and staging labels, in its JSON protocol over HTTP.
+//!
+//! What a version may be called, when its value may be written again and how a
+//! label moves is as AWS documents it:
+//! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/Welcome.html>
 
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -16,40 +21,206 @@ pub(crate) const SECRET_ID: &str = "keyward-pepper";
 /// The name of the console's secret.
 pub(crate) const CONSOLE_SECRET_ID: &str = "keyward-console";
 
-/// The pepper secret's value, which can be exchanged.
-pub(crate) type Secret = Arc<Mutex<String>>;
+const CURRENT: &str = "AWSCURRENT";
+const PENDING: &str = "AWSPENDING";
+const PREVIOUS: &str = "AWSPREVIOUS";
 
-/// The service.
-pub(crate) fn router(secret: Secret, console: String) -> Router {
-    Router::new().route("/", post(answer)).with_state((secret, console))
+/// A secret. Cheap to clone: each clone is the same secret.
+#[derive(Clone)]
+pub struct Secrets(Arc<Mutex<Secret>>);
+
+#[derive(Default)]
+struct Secret {
+    versions: BTreeMap<String, Version>,
+    is_rotated: bool,
+    made: u32,
 }
 
-async fn answer(
-    State((pepper, console)): State<(Secret, String)>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if target != "secretsmanager.GetSecretValue" {
-        return failure("InvalidRequestException", "local mode only reads secrets");
+#[derive(Clone, Default)]
+struct Version {
+    /// A rotation begins with a version that has none yet.
+    value: Option<String>,
+    labels: BTreeSet<String>,
+}
+
+/// A refusal: its kind and its message.
+type Refusal = (&'static str, String);
+
+impl Secrets {
+    /// A secret with this value.
+    pub(crate) fn new(value: String) -> Self {
+        let secrets = Self(Arc::default());
+        secrets.set(value);
+        secrets
     }
-    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let id = request.get("SecretId").and_then(Value::as_str).unwrap_or_default();
-    let value = match id {
-        SECRET_ID => pepper.lock().map(|secret| secret.clone()).unwrap_or_default(),
-        CONSOLE_SECRET_ID => console,
-        _ => {
-            return failure("ResourceNotFoundException", "Secrets Manager can't find the specified secret.");
+
+    /// Makes `value` the current one, as an administrator does by hand.
+    pub fn set(&self, value: String) {
+        let mut secret = self.lock();
+        secret.made += 1;
+        let id = format!("00000000-0000-0000-0000-{:012}", secret.made);
+        secret.versions.insert(id.clone(), Version { value: Some(value), ..Version::default() });
+        secret.label(CURRENT, &id);
+    }
+
+    /// Begins a rotation, as `RotateSecret` does: from now on there is a pending
+    /// version without a value, which `token` names. The steps are up to the
+    /// caller.
+    pub fn begin_rotation(&self, token: &str) {
+        let mut secret = self.lock();
+        secret.is_rotated = true;
+        secret.versions.entry(token.to_owned()).or_default();
+        secret.label(PENDING, token);
+    }
+
+    /// Gives the pending version this value, whatever it has.
+    pub fn set_pending(&self, token: &str, value: String) {
+        let version = Version { value: Some(value), ..Version::default() };
+        let mut secret = self.lock();
+        secret.versions.insert(token.to_owned(), version);
+        secret.label(PENDING, token);
+    }
+
+    /// Ends rotations, as `CancelRotateSecret` does.
+    pub fn cancel_rotation(&self) {
+        self.lock().is_rotated = false;
+    }
+
+    /// Each version that has a label: its id, labels and value.
+    #[must_use]
+    pub fn versions(&self) -> Vec<(String, Vec<String>, Option<String>)> {
+        let secret = self.lock();
+        let labelled = secret.labelled();
+        labelled
+            .map(|(id, version)| {
+                (id.clone(), version.labels.iter().cloned().collect(), version.value.clone())
+            })
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Secret> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Secret {
+    /// The versions that still have a label. Others are gone for good.
+    fn labelled(&self) -> impl Iterator<Item = (&String, &Version)> {
+        self.versions.iter().filter(|(_, version)| !version.labels.is_empty())
+    }
+
+    /// The version that has this label.
+    fn holder(&self, label: &str) -> Option<String> {
+        self.labelled().find(|(_, version)| version.labels.contains(label)).map(|(id, _)| id.clone())
+    }
+
+    /// Moves a label. What was current becomes the previous one.
+    fn label(&mut self, label: &str, to: &str) {
+        let before = self.holder(label);
+        if before.as_deref() == Some(to) {
+            return;
         }
+        for version in self.versions.values_mut() {
+            version.labels.remove(label);
+        }
+        if let Some(version) = self.versions.get_mut(to) {
+            version.labels.insert(label.to_owned());
+        }
+        if let Some(before) = before.filter(|_| label == CURRENT) {
+            self.label(PREVIOUS, &before);
+        }
+    }
+
+    fn get(&self, request: &Value) -> Result<Value, Refusal> {
+        let (id, label) = (text(request, "VersionId"), text(request, "VersionStage"));
+        let label = label.or(id.is_none().then_some(CURRENT));
+        let found = self.labelled().find(|(own, version)| {
+            id.is_none_or(|id| id == *own) && label.is_none_or(|label| version.labels.contains(label))
+        });
+        let value = found.and_then(|(id, version)| Some((id, version, version.value.as_ref()?)));
+        let (id, version, value) = value.ok_or_else(not_found)?;
+        Ok(json!({ "VersionId": id, "VersionStages": version.labels, "SecretString": value }))
+    }
+
+    fn describe(&self) -> Value {
+        let stages: BTreeMap<_, _> = self.labelled().map(|(id, version)| (id, &version.labels)).collect();
+        json!({ "RotationEnabled": self.is_rotated, "VersionIdsToStages": stages })
+    }
+
+    fn put(&mut self, request: &Value) -> Result<Value, Refusal> {
+        let invalid = |message: &str| ("InvalidParameterException", message.to_owned());
+        let id =
+            text(request, "ClientRequestToken").ok_or_else(|| invalid("there is no ClientRequestToken"))?;
+        let value = text(request, "SecretString").ok_or_else(|| invalid("there is no SecretString"))?;
+        let version = self.versions.entry(id.to_owned()).or_default();
+        if version.value.as_ref().is_some_and(|own| own != value) {
+            let message = "You can't modify an existing version, you can only create a new version.";
+            return Err(("ResourceExistsException", message.to_owned()));
+        }
+        version.value = Some(value.to_owned());
+        let labels = request.get("VersionStages").and_then(Value::as_array);
+        let labels: Vec<&str> = labels.into_iter().flatten().filter_map(Value::as_str).collect();
+        for label in if labels.is_empty() { vec![CURRENT] } else { labels } {
+            self.label(label, id);
+        }
+        Ok(json!({ "VersionId": id }))
+    }
+
+    fn update_stage(&mut self, request: &Value) -> Result<Value, Refusal> {
+        let (Some(label), Some(to)) = (text(request, "VersionStage"), text(request, "MoveToVersionId"))
+        else {
+            return Err(("InvalidParameterException", "there is nothing to move".to_owned()));
+        };
+        let to = self.labelled().map(|(id, _)| id.clone()).find(|id| id == to).ok_or_else(not_found)?;
+        let holder = self.holder(label);
+        if holder.as_deref() != text(request, "RemoveFromVersionId") && holder.as_ref() != Some(&to) {
+            let message = format!("The staging label {label} is currently attached to version {holder:?}");
+            return Err(("InvalidParameterException", message));
+        }
+        self.label(label, &to);
+        Ok(json!({}))
+    }
+}
+
+/// Every secret there is, by its name.
+type Named = Arc<[(&'static str, Secrets)]>;
+
+/// The service, which keeps these two secrets.
+pub(crate) fn router(pepper: Secrets, console: Secrets) -> Router {
+    let secrets: Named = Arc::new([(SECRET_ID, pepper), (CONSOLE_SECRET_ID, console)]);
+    Router::new().route("/", post(answer)).with_state(secrets)
+}
+
+async fn answer(State(secrets): State<Named>, headers: HeaderMap, body: Bytes) -> Response {
+    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let secret = secrets.iter().find(|(name, _)| text(&request, "SecretId") == Some(name));
+    let done = if let Some((_, secret)) = secret {
+        let mut secret = secret.lock();
+        match target {
+            "secretsmanager.GetSecretValue" => secret.get(&request),
+            "secretsmanager.DescribeSecret" => Ok(secret.describe()),
+            "secretsmanager.PutSecretValue" => secret.put(&request),
+            "secretsmanager.UpdateSecretVersionStage" => secret.update_stage(&request),
+            _ => Err(("InvalidRequestException", "local mode does not do this".to_owned())),
+        }
+    } else {
+        Err(not_found())
     };
-    let body = json!({
-        "ARN": format!("arn:aws:secretsmanager:local:000000000000:secret:{id}"),
-        "Name": id,
-        "VersionId": "00000000-0000-0000-0000-000000000001",
-        "VersionStages": ["AWSCURRENT"],
-        "SecretString": value,
-    });
-    ([(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string()).into_response()
+    match done {
+        Ok(body) => {
+            ([(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string()).into_response()
+        }
+        Err((kind, message)) => failure(kind, &message),
+    }
+}
+
+fn text<'a>(request: &'a Value, member: &str) -> Option<&'a str> {
+    request.get(member).and_then(Value::as_str)
+}
+
+fn not_found() -> Refusal {
+    ("ResourceNotFoundException", "Secrets Manager can't find the specified secret value.".to_owned())
 }
 
 pub(crate) fn failure(kind: &str, message: &str) -> Response {

@@ -1,11 +1,14 @@
 //! The running system.
 
-use std::sync::{Arc, Mutex};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use authorizer::Authorizer;
+use rotate_pepper::{Event, RotatePepper};
 use serde::Serialize;
 use shared::config::{Setup, Variables, default_http_client, variable};
 use shared::domain::{Clock, Entropy, OsEntropy, SystemClock};
+use shared::keyring::{Progress, RotationError, Step};
 use sweep_keys::SweepKeys;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,6 +22,7 @@ use crate::issuer::{
     ADMIN_GROUP, API_CLIENT, CONSOLE_CLIENT, ConsoleClient, GROUPS_CLAIM, IAM_CLIENT, Issuer, SigningKey,
 };
 use crate::options::Options;
+use crate::secrets::Secrets;
 use crate::server::{self, Stop};
 use crate::template::Template;
 use crate::welcome::{self, Places};
@@ -88,7 +92,8 @@ pub struct System {
     sweep_keys: Arc<SweepKeys>,
     published: notices::Published,
     issuer: Issuer,
-    secret: secrets::Secret,
+    secrets: Secrets,
+    rotate_pepper: Arc<RotatePepper>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     _data: DataFolder,
@@ -124,11 +129,7 @@ impl System {
             server::bind(options.host, options.console_port, "the console", "--console-port").await?;
         let (issuer_listener, issuer_address) =
             server::bind(options.host, options.issuer_port, "the issuer", "--issuer-port").await?;
-        let account = if options.memory {
-            LocalAccount::generate(&OsEntropy)?
-        } else {
-            LocalAccount::load(&data.path, &OsEntropy)?
-        };
+        let account = account(options, &data)?;
         let console_secret = ConsoleSecret::generate(&OsEntropy)?;
         let (stop, told) = Stop::channel();
         let mut tasks = Vec::new();
@@ -141,27 +142,21 @@ impl System {
             tasks.push(task);
             (endpoint, "keyward".to_owned())
         };
-        let secret = Arc::new(Mutex::new(account.keyring()));
-        let (secrets_listener, secrets_address) =
-            server::bind(options.host, 0, "the secrets", "--host").await?;
-        tasks.push(server::serve(
-            secrets_listener,
-            secrets::router(Arc::clone(&secret), console_secret.value()),
-            told.clone(),
-        ));
-
+        let secrets = Secrets::new(account.keyring());
+        let router = secrets::router(secrets.clone(), Secrets::new(console_secret.value()));
+        let (secrets_url, task) = serve_part(options.host, "the secrets", router, told.clone()).await?;
+        tasks.push(task);
         let published = notices::Published::default();
-        let (notices_listener, notices_address) =
-            server::bind(options.host, 0, "the notices", "--host").await?;
-        tasks.push(server::serve(notices_listener, notices::router(Arc::clone(&published)), told.clone()));
+        let router = notices::router(Arc::clone(&published));
+        let (notices_url, task) = serve_part(options.host, "the notices", router, told.clone()).await?;
+        tasks.push(task);
 
-        let signing_key = parts.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?;
         let (api_url, console_url) = (format!("http://{api}"), format!("http://{console_address}"));
         // A test may say that the console is elsewhere, such as behind TLS.
         let other = parts.variables.iter().find(|(name, _)| *name == variable::CONSOLE_URL);
         let issuer = Issuer::new(
             format!("http://{issuer_address}"),
-            signing_key,
+            parts.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?,
             Arc::clone(&parts.clock),
             account.admin_password.clone(),
             ConsoleClient::new(other.map_or(&console_url, |(_, url)| url), console_secret.client_secret),
@@ -171,8 +166,8 @@ impl System {
         let setup = Setup {
             variables: lambda_variables([
                 ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb),
-                ("AWS_ENDPOINT_URL_EVENTBRIDGE", &format!("http://{notices_address}")),
-                ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &format!("http://{secrets_address}")),
+                ("AWS_ENDPOINT_URL_EVENTBRIDGE", &notices_url),
+                ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets_url),
             ]),
             clock: Arc::clone(&parts.clock),
             entropy: parts.entropy,
@@ -185,6 +180,7 @@ impl System {
         let values = values(options, &table, &issuer, own);
         let functions = Functions::new(&template, &setup, &values)?;
         let authorizer = Arc::clone(&functions.authorizer);
+        let rotate_pepper = Arc::clone(&functions.rotate_pepper);
         let sweep_keys = Arc::clone(&functions.sweep_keys);
         let console = Arc::clone(&functions.console);
         let gateway = Gateway { routes: template.routes()?, functions, backend, clock: parts.clock };
@@ -212,7 +208,8 @@ impl System {
             sweep_keys,
             published,
             issuer,
-            secret,
+            secrets,
+            rotate_pepper,
             stop,
             tasks,
             _data: data,
@@ -270,11 +267,26 @@ impl System {
         &self.issuer
     }
 
+    /// The pepper secret.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// Exchanges the pepper secret's value.
     pub fn set_secret(&self, value: String) {
-        if let Ok(mut secret) = self.secret.lock() {
-            *secret = value;
-        }
+        self.secrets.set(value);
+    }
+
+    /// Does one step of the rotation that `token` names, as Secrets Manager
+    /// calls the function.
+    ///
+    /// # Errors
+    /// As the function answers.
+    pub async fn rotate_pepper(&self, step: Step, token: &str) -> Result<Progress, RotationError> {
+        let event =
+            Event { step, secret_id: secrets::SECRET_ID.to_owned(), client_request_token: token.to_owned() };
+        self.rotate_pepper.answer(&event).await
     }
 
     /// Stops it, once requests under way are done.
@@ -303,7 +315,27 @@ fn facts(
     })
 }
 
-/// Whether and where what is created is kept.
+/// The local admin and pepper: new ones, or those that are kept.
+fn account(options: &Options, data: &DataFolder) -> Result<LocalAccount, StartError> {
+    if options.memory {
+        Ok(LocalAccount::generate(&OsEntropy)?)
+    } else {
+        LocalAccount::load(&data.path, &OsEntropy)
+    }
+}
+
+/// Serves a part of AWS on a free port: where it is, and its server.
+async fn serve_part(
+    host: IpAddr,
+    what: &'static str,
+    router: axum::Router,
+    stop: Stop,
+) -> Result<(String, JoinHandle<()>), StartError> {
+    let (listener, address) = server::bind(host, 0, what, "--host").await?;
+    Ok((format!("http://{address}"), server::serve(listener, router, stop)))
+}
+
+/// Whether and where what is created is kept: a sentence.
 fn kept(options: &Options, data: &DataFolder) -> String {
     if options.memory {
         "Nothing is kept: all of it is in memory.".to_owned()

@@ -9,10 +9,13 @@ mod ids;
 mod key;
 mod network;
 mod notice;
+mod pasted;
+mod pepper;
 mod random;
 mod role;
 mod text;
 mod time;
+mod usage;
 mod verifier;
 
 pub use account::{Account, AccountChanges, MAX_TAGS, NewAccount, Tags};
@@ -26,8 +29,11 @@ pub use key::{
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
 pub use notice::{EXPIRY_NOTICE_DAYS, Notice, NoticeKind, UNUSED_NOTICE_DAYS};
+pub use pasted::{KEY_PATTERN, NotOneKey};
+pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};
 pub use time::{Clock, InvalidInstant, SystemClock, parse_instant};
-pub use verifier::{Fingerprint, MIN_PEPPER_LENGTH, Pepper, PepperVersion, Verifier, VerifierEntry};
+pub use usage::{KeyUsage, day_of};
+pub use verifier::{Fingerprint, Verifier, VerifierEntry};

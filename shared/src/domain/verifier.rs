@@ -2,71 +2,15 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{ApiKey, KeySpec};
+use super::{ApiKey, KeySpec, Pepper, PepperVersion};
 
 /// What the hash frame begins with, so that no other use of the pepper can
 /// collide with this one.
 const DOMAIN: &[u8] = b"keyward-key-v1";
-
-/// A version of the pepper, such as `v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PepperVersion(String);
-
-impl PepperVersion {
-    /// Checks `text`: `v` and a number without leading zeros.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let number = text.strip_prefix('v')?;
-        let form = (1..=9).contains(&number.len())
-            && number.bytes().all(|b| b.is_ascii_digit())
-            && !number.starts_with('0');
-        form.then(|| Self(text.to_owned()))
-    }
-
-    /// The version's name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A pepper, as an HMAC-SHA-256 that is ready to be fed (its key schedule is
-/// done once). `Debug` shows nothing.
-///
-/// ```compile_fail,E0369
-/// fn compare(a: &shared::domain::Pepper, b: &shared::domain::Pepper) -> bool { a == b }
-/// ```
-/// ```compile_fail,E0277
-/// fn show(pepper: &shared::domain::Pepper) -> String { format!("{pepper}") }
-/// ```
-#[derive(Clone)]
-pub struct Pepper(Hmac<Sha256>);
-
-/// The fewest characters of a pepper. CloudFormation generates 64 letters and
-/// digits, more than 256 bits.
-pub const MIN_PEPPER_LENGTH: usize = 43;
-
-impl Pepper {
-    /// The pepper of these bytes, or nothing if they are fewer than
-    /// [`MIN_PEPPER_LENGTH`].
-    #[must_use]
-    pub fn new(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() < MIN_PEPPER_LENGTH {
-            return None;
-        }
-        Hmac::new_from_slice(bytes).ok().map(Self)
-    }
-}
-
-impl fmt::Debug for Pepper {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Pepper(…)")
-    }
-}
 
 /// `HMAC-SHA-256(pepper, frame(domain, account id, key id, secret, expiry, key
 /// role, allowed networks))`.
@@ -93,7 +37,7 @@ impl Verifier {
     /// absent role and an empty list of networks as length 0.
     #[must_use]
     pub fn compute(pepper: &Pepper, key: &ApiKey, spec: &KeySpec) -> Self {
-        let mut mac = pepper.0.clone();
+        let mut mac = pepper.mac();
         let mut field = |parts: &[&[u8]]| {
             let length: usize = parts.iter().map(|part| part.len()).sum();
             mac.update(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());

@@ -26,7 +26,7 @@ pub use fields::Fields;
 /// Runs a service of HTTP itself as this Lambda function: for the console.
 pub use lambda_http::{Error, run};
 pub use reply::Reply;
-pub use request::{Request, parameter};
+pub use request::{Paging, Request, parameter};
 
 /// One function of the IAM API.
 pub trait Operation: Sized + Send + Sync + 'static {

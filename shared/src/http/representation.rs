@@ -1,15 +1,21 @@
 //! How the API shows things: camelCase, times in RFC 3339. The console reads
 //! what the functions write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::{Account, Actor, BuiltInRole, Event, FieldChange, LiveKey, RetiredReason, Subject};
+use crate::domain::{
+    Account, Actor, BuiltInRole, Event, FieldChange, KeyId, KeyUsage, LiveKey, RetiredReason, Subject, day_of,
+};
 use crate::policy;
-use crate::store::{CustomRole, ListedRole, Page};
+use crate::store::{self, CustomRole, ListedRole, Page};
+
+/// Days, today among them, whose uses are shown.
+const SHOWN_DAYS: i32 = 30;
 
 /// A service account.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
@@ -51,12 +57,17 @@ pub struct ServiceAccount {
 
 /// A service account with its keys.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct ServiceAccountWithKeys {
     /// The account.
     #[serde(flatten)]
     pub account: ServiceAccount,
-    /// Its keys, oldest first. Revoked ones are gone.
+    /// Its keys, oldest first. One that has come to its end by itself may be
+    /// among them for a while.
     pub keys: Vec<Key>,
+    /// Its retired keys, the newest first: 100 at most.
+    #[schema(max_items = 100)]
+    pub retired_keys: Vec<RetiredKey>,
 }
 
 /// Whether a key works.
@@ -67,7 +78,8 @@ pub enum KeyState {
     Active,
     /// It was rotated, and works until `retiresAt`, if its account is enabled.
     Retiring,
-    /// It was rotated, and its grace is over.
+    /// It was rotated, and its grace is over. Or it is no longer one of its
+    /// account's at all, and on record.
     Retired,
     /// It has expired.
     Expired,
@@ -109,6 +121,85 @@ pub struct Key {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub replaced_by: Option<String>,
+    /// How it was used.
+    #[serde(flatten)]
+    pub usage: Usage,
+}
+
+/// How a key was used. What an instance of the authorizer has seen in the last
+/// five minutes may not be among it yet.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// When it was last let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false)]
+    pub last_used_at: Option<String>,
+    /// How often it was let in, at least, on each of the last 30 days (UTC) on
+    /// which it was.
+    #[schema(example = json!({ "2026-11-24": 12 }))]
+    pub uses_by_day: BTreeMap<String, u64>,
+    /// When it was last presented after its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false)]
+    pub presented_at: Option<String>,
+    /// In how many minutes it was presented after its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub presentations: Option<u64>,
+}
+
+/// A key that is no longer good. Of one that was revoked with nothing but AWS
+/// credentials only `id`, `reason` and `retiredAt` are certain.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetiredKey {
+    /// Its id.
+    #[schema(example = "key_9fKd2LmXo5PqZ7aB")]
+    pub id: String,
+    /// What people called it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub name: Option<String>,
+    /// Its last four characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub hint: Option<String>,
+    /// A role of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub role: Option<String>,
+    /// The networks that it could be used from. Empty: from anywhere.
+    pub allowed_cidrs: Vec<String>,
+    /// Why it is no longer good: `revoked`, `expired` or `rotated`.
+    #[schema(example = "revoked")]
+    pub reason: String,
+    /// Since when.
+    #[schema(format = DateTime)]
+    pub retired_at: String,
+    /// Who saw to it, if it did not come by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub retired_by: Option<Actor>,
+    /// The key that replaces it, if it was rotated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub replaced_by: Option<String>,
+    /// When it was issued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false)]
+    pub created_at: Option<String>,
+    /// Who issued it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub created_by: Option<Actor>,
+    /// When it expired, or would have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false)]
+    pub expires_at: Option<String>,
+    /// How it was used.
+    #[serde(flatten)]
+    pub usage: Usage,
 }
 
 /// An audit event.
@@ -153,7 +244,7 @@ pub struct AuditEvent {
 }
 
 /// A role.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Role {
     /// Its name.
@@ -230,12 +321,20 @@ impl ServiceAccount {
 }
 
 impl ServiceAccountWithKeys {
-    /// How `account` and its keys are shown at `now`.
+    /// How `account`, its keys and its `retired` ones are shown at `now`.
     #[must_use]
-    pub fn of(account: &Account, now: Timestamp) -> Self {
+    pub fn of(
+        account: &Account,
+        retired: Vec<store::RetiredKey>,
+        usage: &HashMap<KeyId, KeyUsage>,
+        now: Timestamp,
+    ) -> Self {
+        let unused = KeyUsage::default();
+        let usage_of = |key: KeyId| usage.get(&key).unwrap_or(&unused);
         Self {
             account: ServiceAccount::of(account, now),
-            keys: account.keys.iter().map(|key| Key::of(key, now)).collect(),
+            keys: account.keys.iter().map(|key| Key::of(key, usage_of(key.id), now)).collect(),
+            retired_keys: retired.into_iter().map(|key| RetiredKey::of(usage_of(key.id), key, now)).collect(),
         }
     }
 }
@@ -243,7 +342,7 @@ impl ServiceAccountWithKeys {
 impl Key {
     /// How `key` is shown at `now`.
     #[must_use]
-    pub fn of(key: &LiveKey, now: Timestamp) -> Self {
+    pub fn of(key: &LiveKey, usage: &KeyUsage, now: Timestamp) -> Self {
         Self {
             id: key.id.to_string(),
             name: key.name.to_string(),
@@ -256,6 +355,44 @@ impl Key {
             expires_at: seconds(key.spec.expires_at),
             retires_at: key.rotation.map(|rotation| seconds(rotation.retires_at)),
             replaced_by: key.rotation.map(|rotation| rotation.replaced_by.to_string()),
+            usage: Usage::of(usage, now),
+        }
+    }
+}
+
+impl Usage {
+    fn of(usage: &KeyUsage, now: Timestamp) -> Self {
+        let today = day_of(now);
+        let is_shown = |day: Date| {
+            let first = today.checked_sub((SHOWN_DAYS - 1).days());
+            day <= today && first.is_ok_and(|first| day >= first)
+        };
+        let days = usage.uses_by_day.iter().filter(|(day, _)| is_shown(**day));
+        Self {
+            last_used_at: usage.last_used_at.map(seconds),
+            uses_by_day: days.map(|(day, many)| (day.to_string(), *many)).collect(),
+            presented_at: usage.presented_at.map(seconds),
+            presentations: Some(usage.presentations).filter(|many| *many > 0),
+        }
+    }
+}
+
+impl RetiredKey {
+    fn of(usage: &KeyUsage, key: store::RetiredKey, now: Timestamp) -> Self {
+        Self {
+            id: key.id.to_string(),
+            name: key.name,
+            hint: key.hint,
+            role: key.role.map(|role| role.to_string()),
+            allowed_cidrs: key.cidrs.iter().collect(),
+            reason: key.reason.name().to_owned(),
+            retired_at: seconds(key.retired_at),
+            retired_by: key.retired_by,
+            replaced_by: key.replaced_by.map(|key| key.to_string()),
+            created_at: key.created_at.map(seconds),
+            created_by: key.created_by,
+            expires_at: key.expires_at.map(seconds),
+            usage: Usage::of(usage, now),
         }
     }
 }

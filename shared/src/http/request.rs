@@ -34,11 +34,39 @@ pub struct Request {
     body: lambda_http::Body,
 }
 
-/// The paging parameters of a list.
-#[derive(serde::Deserialize)]
-struct Paging {
-    cursor: Option<String>,
-    limit: Option<String>,
+/// The paging parameters of a list: the whole query of one without filters.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paging {
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+    /// At most so many items.
+    pub limit: Option<String>,
+}
+
+impl Paging {
+    /// Which page of a list is asked for.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedRequest`] when `limit` or `cursor` is not of its form.
+    pub fn page(
+        self,
+        decode: impl FnOnce(&str) -> Result<Cursor, InvalidCursor>,
+    ) -> Result<PageRequest, Failure> {
+        let limit = self.limit.map_or(Ok(DEFAULT_LIMIT), |limit| {
+            let number = limit.parse().ok().filter(|number: &u8| number.to_string() == limit);
+            number.filter(|number| (1..=MAX_LIMIT).contains(number)).ok_or_else(|| {
+                Failure::MalformedRequest(format!(
+                    "In the query, `limit` must be a whole number from 1 to {MAX_LIMIT}."
+                ))
+            })
+        })?;
+        let cursor = self.cursor.map(|cursor| decode(&cursor)).transpose();
+        Ok(PageRequest {
+            limit: i32::from(limit),
+            cursor: cursor.map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?,
+        })
+    }
 }
 
 impl Request {
@@ -98,30 +126,6 @@ impl Request {
         serde_path_to_error::deserialize(query).map_err(|error| {
             let (parameter, problem) = (error.path(), wording(&error.inner().to_string()));
             Failure::MalformedRequest(format!("In the query, `{parameter}` {}.", problem.detail))
-        })
-    }
-
-    /// Which page of a list is asked for.
-    ///
-    /// # Errors
-    /// [`Failure::MalformedRequest`] when `limit` or `cursor` is not of its form.
-    pub fn page(
-        &self,
-        decode: impl FnOnce(&str) -> Result<Cursor, InvalidCursor>,
-    ) -> Result<PageRequest, Failure> {
-        let Paging { cursor, limit } = self.query()?;
-        let limit = limit.map_or(Ok(DEFAULT_LIMIT), |limit| {
-            let number = limit.parse().ok().filter(|number: &u8| number.to_string() == limit);
-            number.filter(|number| (1..=MAX_LIMIT).contains(number)).ok_or_else(|| {
-                Failure::MalformedRequest(format!(
-                    "In the query, `limit` must be a whole number from 1 to {MAX_LIMIT}."
-                ))
-            })
-        })?;
-        let cursor = cursor.map(|cursor| decode(&cursor)).transpose();
-        Ok(PageRequest {
-            limit: i32::from(limit),
-            cursor: cursor.map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?,
         })
     }
 

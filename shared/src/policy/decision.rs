@@ -87,8 +87,10 @@ impl<'a> Allowed<'a> {
 pub enum Refusal {
     /// The path is reserved for another kind of credential.
     Reserved,
-    /// No permission of the role, or of the key's own role, covers it.
+    /// No permission of the account's role covers it.
     Role,
+    /// The account's role does, and no permission of the key's own role.
+    KeyRole,
 }
 
 /// Whether `grant` permits `target`.
@@ -104,7 +106,7 @@ pub fn decide<'a>(grant: Grant<'a>, target: &Target<'_>) -> Result<Allowed<'a>, 
         Grant::Key { role, key_role } if !target.is_reserved() => {
             let permission = role.permission_for(target).ok_or(Refusal::Role)?;
             let key_permission =
-                key_role.map(|role| role.permission_for(target).ok_or(Refusal::Role)).transpose()?;
+                key_role.map(|role| role.permission_for(target).ok_or(Refusal::KeyRole)).transpose()?;
             allowed(Some(permission), key_permission)
         }
         Grant::IamAdmin | Grant::ApiAdmin | Grant::Key { .. } => Err(Refusal::Reserved),

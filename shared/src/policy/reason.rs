@@ -78,7 +78,7 @@ impl From<Refusal> for Reason {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Reserved => Self::Reserved,
-            Refusal::Role => Self::Role,
+            Refusal::Role | Refusal::KeyRole => Self::Role,
         }
     }
 }

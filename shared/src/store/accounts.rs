@@ -10,14 +10,10 @@ use super::events::Happened;
 use super::keys::Retirement;
 use super::list::{AccountFilter, Cursor, MAX_LIMIT, Page, PageRequest};
 use super::schema::{self, attribute};
-use super::{Store, StoreError};
+use super::{MAX_QUERIES, Store, StoreError};
 use crate::domain::{
     Account, AccountChanges, AccountId, AccountName, EventType, Fingerprint, FoldedName, NewAccount, Origin,
 };
-
-/// Queries that one page of a filtered list may cost. Where that is not enough,
-/// the page is short and names where to go on.
-const MAX_QUERIES: usize = 10;
 
 /// What a management function reads of an account: all that people may see.
 const READ: [&str; 13] = [
@@ -173,6 +169,8 @@ impl Store {
         };
         let wanted = usize::try_from(page.limit).unwrap_or(0);
         let mut accounts = Vec::new();
+        // Where that is not enough for a page of a filtered list, it is short and
+        // names where to go on.
         for _ in 0..MAX_QUERIES {
             let answer = self.query_accounts(filter, page.limit, start).await?;
             for item in answer.items() {

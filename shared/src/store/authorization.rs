@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::codec::{self, Map, Problem, Reader};
+use super::codec::{Map, Problem, Reader};
+use super::retired::{reason, went_with_account};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{AccountId, ApiKey, KeyId, KeySpec, RetiredReason, RoleName, Rotation, VerifierEntry};
@@ -144,12 +145,4 @@ fn found(item: &Map, id: &str) -> Result<Found, Problem> {
 fn retired(record: &Map) -> Result<RetiredCredential, Problem> {
     let reader = Reader(record);
     Ok(RetiredCredential { reason: reason(record)?, spec: reader.key_spec()?, verifier: reader.verifier()? })
-}
-
-fn reason(record: &Map) -> Result<RetiredReason, Problem> {
-    Reader(record).get(attribute::REASON, |value| RetiredReason::parse(codec::text(value)?))
-}
-
-fn went_with_account(record: &Map) -> bool {
-    record.get(attribute::REASON).and_then(codec::text) == Some(schema::ACCOUNT_DELETED)
 }

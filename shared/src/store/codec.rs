@@ -113,14 +113,23 @@ impl<'a> Reader<'a> {
     pub(super) fn key_spec(self) -> Result<KeySpec, Problem> {
         Ok(KeySpec {
             expires_at: self.seconds(attribute::EXPIRES_AT)?,
-            role: self.get_optional(attribute::ROLE, |value| RoleName::parse(text(value)?).ok())?,
-            cidrs: self
-                .get_optional(attribute::CIDRS, |value| {
-                    let texts = value.as_l().ok()?.iter().map(text).collect::<Option<Vec<_>>>()?;
-                    AllowedCidrs::parse(&texts).ok()
-                })?
-                .unwrap_or_default(),
+            role: self.role_of_key()?,
+            cidrs: self.cidrs()?,
         })
+    }
+
+    /// A key's own role.
+    pub(super) fn role_of_key(self) -> Result<Option<RoleName>, Problem> {
+        self.get_optional(attribute::ROLE, |value| RoleName::parse(text(value)?).ok())
+    }
+
+    /// The networks that a key may be used from.
+    pub(super) fn cidrs(self) -> Result<AllowedCidrs, Problem> {
+        let cidrs = self.get_optional(attribute::CIDRS, |value| {
+            let texts = value.as_l().ok()?.iter().map(text).collect::<Option<Vec<_>>>()?;
+            AllowedCidrs::parse(&texts).ok()
+        })?;
+        Ok(cidrs.unwrap_or_default())
     }
 
     /// That another key replaces a key. Half of it is none, and somebody should
@@ -143,7 +152,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn live_key(self, id: KeyId) -> Result<LiveKey, Problem> {
+    pub(super) fn live_key(self, id: KeyId) -> Result<LiveKey, Problem> {
         Ok(LiveKey {
             id,
             name: self.parse(attribute::NAME, KeyName::parse)?,
@@ -216,7 +225,7 @@ pub(super) fn text(value: &AttributeValue) -> Option<&str> {
     value.as_s().ok().map(String::as_str)
 }
 
-fn number(value: &AttributeValue) -> Option<i64> {
+pub(super) fn number(value: &AttributeValue) -> Option<i64> {
     value.as_n().ok()?.parse().ok()
 }
 

@@ -14,15 +14,19 @@ mod error;
 mod events;
 mod keys;
 mod list;
+mod lookup;
+mod retired;
 mod roles;
 mod rotation;
 pub mod schema;
 mod sweep;
+mod usage;
 
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::domain::{Clock, Entropy};
 use codec::Map;
@@ -35,9 +39,15 @@ pub use keys::{NewKey, RevokedKeys};
 pub use list::{
     AccountFilter, Cursor, DEFAULT_LIMIT, EventFilter, InvalidCursor, MAX_LIMIT, Page, PageRequest,
 };
+pub use lookup::{End, KnownKey};
+pub use retired::{MAX_RETIRED_KEYS, RetiredKey};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, RoleUser, RoleUsers, Roles};
 pub use rotation::{NewRotation, Rotated};
 pub use sweep::SweepPage;
+pub use usage::PRESENTATIONS_EVERY;
+
+/// Queries that one answer may cost.
+const MAX_QUERIES: usize = 10;
 
 /// The table. Cheap to clone.
 #[derive(Clone)]
@@ -77,6 +87,42 @@ impl Store {
             .await
             .map_err(StoreError::from_sdk)?;
         Ok(answer.item)
+    }
+
+    /// The items of a partition, read consistently: these attributes of them and
+    /// no others, or all if none is named. As many as `most` queries read, of
+    /// 1 MB each.
+    async fn read_partition(
+        &self,
+        partition: AttributeValue,
+        attributes: &[&str],
+        most: usize,
+    ) -> Result<Vec<Map>, StoreError> {
+        let (projection, mut names) = codec::projection(attributes);
+        names.insert("#pk".to_owned(), schema::PK.to_owned());
+        let mut items = Vec::new();
+        let mut start = None;
+        for _ in 0..most {
+            let page = self
+                .client
+                .query()
+                .table_name(&*self.table)
+                .key_condition_expression("#pk = :pk")
+                .set_expression_attribute_names(Some(names.clone()))
+                .expression_attribute_values(":pk", partition.clone())
+                .set_projection_expression(Some(projection.clone()).filter(|names| !names.is_empty()))
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(StoreError::from_sdk)?;
+            items.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        Ok(items)
     }
 
     /// Opens the connection with a real signed read of an item that cannot

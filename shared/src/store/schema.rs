@@ -106,6 +106,17 @@ pub(super) fn events_partition(account: AccountId) -> AttributeValue {
     AttributeValue::S(format!("{}{account}", partition::EVENTS))
 }
 
+/// The partition of the records of an account's retired keys.
+pub(super) fn retired_partition(account: AccountId) -> AttributeValue {
+    AttributeValue::S(format!("{}{account}", partition::RETIRED))
+}
+
+/// The use of a key. Beside its named attributes it has a number for each day
+/// on which the key was let in, named by its date: `2026-11-24`.
+pub(super) fn usage_key(account: AccountId, id: KeyId) -> Key {
+    key(partition::USAGE, account, id)
+}
+
 /// Whether `item` is an audit event.
 pub(super) fn is_event(item: &Key) -> bool {
     let partition = item.get(PK).and_then(|value| value.as_s().ok());
@@ -184,6 +195,8 @@ pub mod attribute {
     pub const PEPPER: &str = "pepper";
     pub const PERMISSIONS: &str = "permissions";
     pub const POSITION: &str = "position";
+    pub const PRESENTATIONS: &str = "presentations";
+    pub const PRESENTED_AT: &str = "presentedAt";
     pub const REASON: &str = "reason";
     pub const REPLACED_BY: &str = "replacedBy";
     pub const REQUEST_ID: &str = "requestId";

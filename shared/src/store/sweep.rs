@@ -3,11 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 
 use super::accounts::{account_id, index_position};
-use super::codec::{Map, Problem, Reader, s, seconds};
+use super::codec::{Map, Reader, s, seconds};
 use super::list::{AccountFilter, Cursor, MAX_LIMIT};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
@@ -55,8 +54,9 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn save_sweep_position(&self, position: Option<&Cursor>) -> Result<(), StoreError> {
-        let position = position.map(|position| (attribute::POSITION.to_owned(), s(position.encode())));
-        self.put_all(vec![(schema::sweep_key(), position.into_iter().collect())]).await
+        let position = position.map(Cursor::encode).unwrap_or_default();
+        self.put_all(vec![(schema::sweep_key(), Map::from([(attribute::POSITION.to_owned(), s(position))]))])
+            .await
     }
 
     /// The next accounts behind `position`, with their keys. It reads the index,
@@ -80,7 +80,7 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn given_notices(&self, account: AccountId) -> Result<HashSet<String>, StoreError> {
-        let items = self.query_all(schema::notices_partition(account)).await?;
+        let items = self.read_partition(schema::notices_partition(account), &[], usize::MAX).await?;
         Ok(items.iter().filter_map(|item| Reader(item).text(schema::SK).map(str::to_owned).ok()).collect())
     }
 
@@ -109,52 +109,14 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached, or an item is not well-formed.
     pub async fn last_uses(&self, account: AccountId) -> Result<HashMap<KeyId, Timestamp>, StoreError> {
-        let items = self.query_all(schema::usage_partition(account)).await?;
-        let mut uses = HashMap::new();
-        for item in &items {
-            let (key, at) = last_use(item)
-                .map_err(|problem| problem.in_item(format!("the use of a key of {account}")))?;
-            uses.extend(at.map(|at| (key, at)));
-        }
-        Ok(uses)
-    }
-
-    /// Every item of a partition.
-    async fn query_all(&self, partition: AttributeValue) -> Result<Vec<Map>, StoreError> {
-        let mut items = Vec::new();
-        let mut start = None;
-        loop {
-            let answer = self
-                .client
-                .query()
-                .table_name(&*self.table)
-                .key_condition_expression("#pk = :pk")
-                .expression_attribute_names("#pk", schema::PK)
-                .expression_attribute_values(":pk", partition.clone())
-                .consistent_read(true)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(StoreError::from_sdk)?;
-            items.extend(answer.items.unwrap_or_default());
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                return Ok(items);
-            }
-        }
+        let usage = self.list_usage(account).await?;
+        Ok(usage.into_iter().filter_map(|(key, usage)| Some((key, usage.last_used_at?))).collect())
     }
 }
 
 fn account(item: &Map) -> Result<Account, StoreError> {
     let id = Reader(item).parse(schema::PK, account_id).map_err(|problem| problem.in_item("an account"))?;
     Reader(item).account(id).map_err(|problem| problem.in_item(id))
-}
-
-/// A key, and when it was last used.
-fn last_use(item: &Map) -> Result<(KeyId, Option<Timestamp>), Problem> {
-    let reader = Reader(item);
-    let at = reader.find(attribute::LAST_USED_AT).map(|_| reader.seconds(attribute::LAST_USED_AT));
-    Ok((reader.parse(schema::SK, str::parse)?, at.transpose()?))
 }
 
 /// Where an account stands in the index.

@@ -52,6 +52,11 @@ pub(crate) fn outages() -> Vec<(&'static str, Action)> {
     ]
 }
 
+/// Whether a call notes the use of a key, which comes after the decision.
+pub(crate) fn is_note(call: &Call) -> bool {
+    call.operation == "UpdateItem" && is_on(call, "USAGE#")
+}
+
 /// Whether a call reads or writes an item whose partition key begins so.
 pub(crate) fn is_on(call: &Call, prefix: &str) -> bool {
     call.body["Key"]["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with(prefix))

@@ -9,12 +9,26 @@ use std::io::Write as _;
 
 use authorizer::{Authorizer, Failed};
 use serde_json::{Value, json};
+use shared::keyring::Step;
+use tests::Harness;
 
 /// Prints a figure even where the test passes: the test runner keeps what
 /// `eprintln!` says of such a one to itself.
 pub(crate) fn report(figure: &str) {
     let mut terminal = std::io::stderr().lock();
     let _ = writeln!(terminal, "{figure}");
+}
+
+/// The steps of a rotation, in their order.
+pub(crate) const STEPS: [Step; 4] =
+    [Step::CreateSecret, Step::SetSecret, Step::TestSecret, Step::FinishSecret];
+
+/// Rotates the pepper, as Secrets Manager does.
+pub(crate) async fn rotate_pepper(harness: &Harness, token: &str) {
+    harness.system.secrets().begin_rotation(token);
+    for step in STEPS {
+        harness.system.rotate_pepper(step, token).await.unwrap();
+    }
 }
 
 /// What a check came to.

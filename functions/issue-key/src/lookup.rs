@@ -1,0 +1,161 @@
+//! `POST /iam/v1/keys/lookup`: whose is this key, and is it alive? For an admin
+//! who has a leaked one in hand.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use shared::domain::{Actor, ApiKey, Verifier};
+use shared::http::representation::{Key, KeyState, ServiceAccount, seconds};
+use shared::http::{Failure, Problem, Reply, Request};
+use shared::keyring::KeyringError;
+use shared::policy::Reason;
+use shared::store::KnownKey;
+use utoipa::ToSchema;
+use zeroize::Zeroizing;
+
+use crate::IssueKey;
+
+/// A key in hand.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LookupKeyRequest {
+    /// The key, or a text that holds it: an `Authorization` header, a line of a
+    /// file. It is read, and neither kept nor logged.
+    #[schema(value_type = String, example = "Authorization: Bearer kwsa_prod_…")]
+    key: Pasted,
+}
+
+/// A text that may hold a key: a secret.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Pasted(Zeroizing<String>);
+
+impl fmt::Debug for Pasted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Pasted(…)")
+    }
+}
+
+/// Whose a key is, and whether it is alive.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyLookup {
+    /// Whether it opens anything now.
+    alive: bool,
+    /// Why it does not, in the words of the authorizer's log: `revoked`,
+    /// `expired`, `retired` (it was rotated and its grace is over, or it went with
+    /// its account), `disabled` (its account is), or `wrong_secret` (there is a key of this id, and this is not it).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String, example = "revoked")]
+    reason: Option<&'static str>,
+    /// Whether its secret is the one that was issued. If it is not, somebody
+    /// knows a key's id and made up the rest. Not said of a key whose verifier
+    /// was not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = bool)]
+    secret_matches: Option<bool>,
+    /// Its account's id.
+    service_account_id: String,
+    /// Its account, unless that has been deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = ServiceAccount)]
+    service_account: Option<ServiceAccount>,
+    /// Its id.
+    key_id: String,
+    /// The key of this id, unless only its end is on record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = Key)]
+    key: Option<Key>,
+    /// When it was revoked, expired or retired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false, value_type = String)]
+    retired_at: Option<String>,
+    /// Who did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = Actor)]
+    retired_by: Option<Actor>,
+}
+
+/// Look up a key in hand
+///
+/// Tells whose a leaked key is and whether it still opens anything. What stands
+/// around the key in the text does not matter. It changes nothing.
+///
+/// # Errors
+/// As its responses say.
+#[utoipa::path(
+    post,
+    path = "/iam/v1/keys/lookup",
+    operation_id = "lookupKey",
+    tag = "Keys",
+    request_body = LookupKeyRequest,
+    responses(
+        (status = 200, description = "Known", body = KeyLookup),
+        (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem),
+    )
+)]
+pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply, Failure> {
+    let LookupKeyRequest { key: Pasted(text) } = request.json().map_err(quoting_nothing)?;
+    let key = ApiKey::find_in(&text, &function.environment)
+        .map_err(|error| Failure::invalid_field("/key", error))?;
+    let known = function.store.get_known_key(&key).await?;
+    let secret_matches = matches(function, &key, &known).await?;
+    let now = function.clock.now();
+    let reason = dead_reason(&known, secret_matches, now);
+    let KnownKey { account, key: live, end, .. } = known;
+    let usage = function.store.list_usage(key.account).await?.remove(&key.id).unwrap_or_default();
+    let live = live.map(|live| Key::of(&live, &usage, now));
+    Ok(Reply::ok(&KeyLookup {
+        alive: reason.is_none(),
+        reason: reason.map(Reason::name),
+        secret_matches,
+        service_account_id: key.account.to_string(),
+        service_account: account.map(|account| ServiceAccount::of(&account, now)),
+        key_id: key.id.to_string(),
+        key: live.map(|live| if end.is_some() { Key { state: KeyState::Retired, ..live } } else { live }),
+        retired_at: end.as_ref().map(|end| seconds(end.at)),
+        retired_by: end.and_then(|end| end.by),
+    }))
+}
+
+/// Messages about a body's members quote them, and here they may be a key.
+fn quoting_nothing(failure: Failure) -> Failure {
+    if let Failure::InvalidFields(_) = failure {
+        Failure::invalid_field("/key", "must be a text, and the body's only member")
+    } else {
+        failure
+    }
+}
+
+/// Whether the secret is the one that was issued, if that can still be told.
+async fn matches(function: &IssueKey, key: &ApiKey, known: &KnownKey) -> Result<Option<bool>, Failure> {
+    let (Some(live), Some(entry)) = (&known.key, &known.verifier) else {
+        return Ok(None);
+    };
+    match function.keyring.get(&entry.pepper).await {
+        Ok(pepper) => Ok(Some(Verifier::compute(&pepper, key, &live.spec).matches(&entry.verifier))),
+        // Nobody can tell, and the authorizer refuses it as a wrong one.
+        Err(KeyringError::UnknownVersion(_)) => Ok(Some(false)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why it opens nothing, in the order in which the authorizer asks.
+fn dead_reason(known: &KnownKey, secret_matches: Option<bool>, now: Timestamp) -> Option<Reason> {
+    if secret_matches == Some(false) {
+        return Some(Reason::WrongSecret);
+    }
+    if let Some(end) = &known.end {
+        return Some(end.reason);
+    }
+    if let Some(over) = known.key.as_ref().and_then(|key| key.over(now)) {
+        return Some(over.reason.into());
+    }
+    if known.account.as_ref().is_none_or(|account| !account.enabled) {
+        return Some(Reason::Disabled);
+    }
+    // A live key has a verifier: without one, nothing was proven.
+    (secret_matches != Some(true)).then_some(Reason::WrongSecret)
+}

@@ -1,0 +1,156 @@
+//! The use of keys. An item a key, written by the authorizer alone, so that it
+//! needs no right to write an account, or the record of a retired key.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Config;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp, ToSpan};
+
+use super::codec::{Map, Problem, Reader, n, number, seconds};
+use super::schema::{self, attribute};
+use super::{MAX_QUERIES, Store, StoreError};
+use crate::domain::{AccountId, KeyId, KeyUsage, day_of};
+
+/// A write takes no longer than this, whatever hangs: a request waits for it.
+const WRITE_LIMIT: Duration = Duration::from_millis(200);
+
+/// How often a key is counted that is presented after its end, at most.
+pub const PRESENTATIONS_EVERY: SignedDuration = SignedDuration::from_mins(1);
+
+/// Days, today among them, whose uses are kept. One more than are shown, so that
+/// a day is whole wherever one looks from.
+const KEPT_DAYS: i32 = 31;
+
+impl Store {
+    /// Notes that `key` was let in: last at `at`, and so often on each of these
+    /// days. One attempt, of 200 ms at most. Days that are no longer kept are
+    /// removed, so that the item stays small.
+    ///
+    /// # Errors
+    /// When it was not noted, or not in time.
+    pub async fn record_uses(
+        &self,
+        account: AccountId,
+        key: KeyId,
+        at: Timestamp,
+        uses: &[(Date, u64)],
+    ) -> Result<(), StoreError> {
+        let today = day_of(at);
+        let days_ago = |days: i32| today.checked_sub(days.days()).ok();
+        let oldest = days_ago(KEPT_DAYS - 1);
+        let mut update = self.update_usage(account, key, at, attribute::LAST_USED_AT);
+        let (mut adds, mut removes) = (Vec::new(), Vec::new());
+        for (position, (day, many)) in
+            uses.iter().filter(|(day, _)| oldest.is_none_or(|oldest| *day >= oldest)).enumerate()
+        {
+            update = update
+                .expression_attribute_names(format!("#add{position}"), day.to_string())
+                .expression_attribute_values(format!(":add{position}"), n(many));
+            adds.push(format!("#add{position} :add{position}"));
+        }
+        for (position, day) in (KEPT_DAYS..2 * KEPT_DAYS).filter_map(days_ago).enumerate() {
+            update = update.expression_attribute_names(format!("#remove{position}"), day.to_string());
+            removes.push(format!("#remove{position}"));
+        }
+        let mut expression = format!("SET #at = :at, #ttl = :ttl REMOVE {}", removes.join(", "));
+        if !adds.is_empty() {
+            expression.push_str(" ADD ");
+            expression.push_str(&adds.join(", "));
+        }
+        send(update.update_expression(expression)).await
+    }
+
+    /// Counts that `key` was presented after its end, unless that was counted
+    /// within the minute. One attempt, of 200 ms at most.
+    ///
+    /// # Errors
+    /// When it was not counted, or not in time.
+    pub async fn record_presentation(
+        &self,
+        account: AccountId,
+        key: KeyId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let before = at.saturating_sub(PRESENTATIONS_EVERY).unwrap_or(at);
+        let update = self
+            .update_usage(account, key, at, attribute::PRESENTED_AT)
+            .update_expression("SET #at = :at, #ttl = :ttl ADD #presentations :one")
+            .condition_expression("attribute_not_exists(#at) OR #at <= :before")
+            .expression_attribute_names("#presentations", attribute::PRESENTATIONS)
+            .expression_attribute_values(":before", seconds(before))
+            .expression_attribute_values(":one", n(1));
+        send(update).await
+    }
+
+    /// An update of a key's usage that sets the instant `name`.
+    fn update_usage(
+        &self,
+        account: AccountId,
+        key: KeyId,
+        at: Timestamp,
+        name: &str,
+    ) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&*self.table)
+            .set_key(Some(schema::usage_key(account, key)))
+            .expression_attribute_names("#at", name)
+            .expression_attribute_names("#ttl", schema::TTL)
+            .expression_attribute_values(":at", seconds(at))
+            .expression_attribute_values(":ttl", seconds(schema::kept_until(at)))
+    }
+
+    /// The usage of an account's keys, the retired ones among them.
+    ///
+    /// # Errors
+    /// When the table cannot be reached, or an item is not well-formed.
+    pub async fn list_usage(&self, account: AccountId) -> Result<HashMap<KeyId, KeyUsage>, StoreError> {
+        let items = self.read_partition(schema::usage_partition(account), &[], MAX_QUERIES).await?;
+        let usage = |item: &Map| usage(item).map_err(|problem| problem.in_item("the usage of a key"));
+        items.iter().map(usage).collect()
+    }
+}
+
+/// Sends an update once. A condition that fails says that it was done already.
+async fn send(update: UpdateItemFluentBuilder) -> Result<(), StoreError> {
+    let once = Config::builder().retry_config(RetryConfig::disabled());
+    let sent = tokio::time::timeout(WRITE_LIMIT, update.customize().config_override(once).send()).await;
+    let Ok(answer) = sent else {
+        return Err(StoreError::Unavailable("it took too long".to_owned()));
+    };
+    match answer {
+        Ok(_) => Ok(()),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(StoreError::from_sdk(error)),
+    }
+}
+
+fn usage(item: &Map) -> Result<(KeyId, KeyUsage), Problem> {
+    let reader = Reader(item);
+    let optional_seconds = |name: &str| item.contains_key(name).then(|| reader.seconds(name)).transpose();
+    let count = |name: &str| reader.get_optional(name, |value| u64::try_from(number(value)?).ok());
+    let mut uses_by_day = BTreeMap::new();
+    for name in item.keys() {
+        if let Ok(day) = name.parse::<Date>() {
+            uses_by_day.insert(day, count(name)?.unwrap_or_default());
+        }
+    }
+    let usage = KeyUsage {
+        last_used_at: optional_seconds(attribute::LAST_USED_AT)?,
+        uses_by_day,
+        presented_at: optional_seconds(attribute::PRESENTED_AT)?,
+        presentations: count(attribute::PRESENTATIONS)?.unwrap_or_default(),
+    };
+    Ok((reader.parse(schema::SK, str::parse)?, usage))
+}

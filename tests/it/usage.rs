@@ -1,0 +1,433 @@
+//! The use of keys: noted rarely, within a bound, and without any say in a
+//! decision; shown with the keys.
+
+use std::time::{Duration, Instant};
+
+use authorizer::{Authorizer, Failed};
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Value, json};
+use shared::config::Variables;
+use shared::domain::{ApiKey, Environment};
+use tests::{Account, Action, Call, Harness, Item, Key, Logs, Shape, Verdict};
+use tracing::level_filters::LevelFilter;
+
+use crate::support::faults::{is_note as is_usage_write, refusal};
+use crate::support::{self, report};
+
+/// How many checks of the hot path.
+const CHECKS: &str = "KEYWARD_TEST_CHECKS";
+
+/// The bound of a write, and what a busy machine may add to it.
+const BOUND: Duration = Duration::from_millis(200);
+const SLACK: Duration = Duration::from_millis(600);
+
+async fn usage(harness: &Harness, key: &Key) -> Option<Item> {
+    harness.table.get(&format!("USAGE#{}", key.account), &key.id).await
+}
+
+fn number(item: &Item, name: &str) -> i64 {
+    item[name].as_n().unwrap_or_else(|_| panic!("{item:?}")).parse().unwrap()
+}
+
+async fn let_in(harness: &Harness, key: &Key) {
+    assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key.secret)).await, Verdict::Allow);
+}
+
+/// The account as it is shown.
+async fn shown(harness: &Harness, key: &Key) -> Value {
+    harness.get(&Account { id: key.account.clone() }.path()).await.json()
+}
+
+async fn rotate(harness: &Harness, key: &Key, grace: u32) -> Key {
+    let request = harness.request("POST", &format!("{}/rotation", key.path())).admin();
+    let rotated = request.json(&json!({ "graceSeconds": grace })).send().await.expect(201);
+    Key::of(&Account { id: key.account.clone() }, &rotated)
+}
+
+#[tokio::test]
+async fn the_first_use_in_five_minutes_is_written_with_those_before_it() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await;
+    assert_eq!(usage(&harness, &key).await, None);
+    let unused = shown(&harness, &key).await["keys"][0].clone();
+    assert_eq!((unused.get("lastUsedAt"), &unused["usesByDay"]), (None, &json!({})));
+
+    harness.clock.advance_seconds(86_400 - 120);
+    let_in(&harness, &key).await;
+    let first = usage(&harness, &key).await.unwrap();
+    assert_eq!(number(&first, "lastUsedAt"), 1_767_225_600 + 86_280);
+    assert_eq!(number(&first, "2026-01-01"), 1);
+    assert_eq!(number(&first, "ttl"), 1_767_225_600 + 86_280 + 400 * 86_400);
+    for seconds in [0, 119, 1, 179] {
+        harness.clock.advance_seconds(seconds);
+        let_in(&harness, &key).await;
+        assert_eq!(usage(&harness, &key).await.as_ref(), Some(&first), "within the five minutes");
+    }
+    // A refusal is no use.
+    assert_eq!(harness.request("POST", "/teams").bearer(&key.secret).send().await.status, 403);
+    harness.clock.advance_seconds(1);
+    let_in(&harness, &key).await;
+    let second = usage(&harness, &key).await.unwrap();
+    assert_eq!(number(&second, "lastUsedAt"), 1_767_225_600 + 86_580);
+    assert_eq!((number(&second, "2026-01-01"), number(&second, "2026-01-02")), (3, 3));
+    let shown = shown(&harness, &key).await["keys"][0].clone();
+    assert_eq!(shown["lastUsedAt"], "2026-01-02T00:03:00Z");
+    assert_eq!(shown["usesByDay"], json!({ "2026-01-01": 3, "2026-01-02": 3 }));
+}
+
+#[tokio::test]
+async fn an_admins_token_is_no_key() {
+    let harness = Harness::start().await;
+    harness.wire.take_calls();
+    let token = harness.system.facts().admin_api_token.clone();
+    assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&token)).await, Verdict::Allow);
+    harness.clock.advance_days(30);
+    assert_eq!(harness.decide(&Shape::HttpV2.bearer(&token)).await.1, "expired");
+    assert_eq!(harness.wire.take_calls().len(), 0);
+}
+
+/// trust.md, line 25.
+#[tokio::test]
+async fn ten_thousand_checks_make_as_many_reads_and_no_more_writes_than_allowed() {
+    let checks: i64 = Variables::from_process().get(CHECKS).map_or(10_000, |many| many.parse().unwrap());
+    let harness = Harness::start().await;
+    let account = harness.create_account("busy", "ServiceAccountReader").await;
+    let keys = [harness.issue_key(&account).await, harness.issue_key(&account).await];
+    let instances: Vec<Authorizer> = vec![harness.another_authorizer(), harness.another_authorizer()];
+    for instance in &instances {
+        instance.warm().await;
+    }
+    let events = keys.each_ref().map(|key| Shape::HttpV2.bearer(&key.secret).to_string());
+    let logs = Logs::capture(LevelFilter::WARN);
+    harness.wire.take_calls();
+    let (mut reads, mut writes, mut renewals, mut seconds) = (0, 0, 0, 0);
+    let mut count = |calls: Vec<Call>| {
+        for call in calls {
+            match call.operation.as_str() {
+                "GetItem" if support::faults::is_on(&call, "ACCOUNT#") => reads += 1,
+                _ if is_usage_write(&call) => writes += 1,
+                // The keyring is read again each quarter of an hour.
+                "GetSecretValue" => renewals += 1,
+                other => panic!("{other}"),
+            }
+        }
+    };
+    let check = async |number: i64| {
+        let number = usize::try_from(number).unwrap();
+        let (instance, event) = (&instances[number % 2], &events[number / 2 % 2]);
+        assert!(instance.answer(event, "invocation-1").await.unwrap().is_allow());
+    };
+    for number in 0..checks {
+        check(number).await;
+        if number % 10 == 9 {
+            harness.clock.advance_seconds(1);
+            seconds += 1;
+            count(harness.wire.take_calls());
+        }
+    }
+    count(harness.wire.take_calls());
+    // Two keys and two instances, each once in five minutes.
+    let allowed = 4 * (seconds / 300 + 1);
+    report(&format!("{checks} checks in {seconds} s: {reads} reads, {writes} writes of at most {allowed}"));
+    assert_eq!(reads, checks);
+    assert!(renewals <= 2 * (seconds / 900), "{renewals} reads of the keyring in {seconds} s");
+    assert!((4..=allowed).contains(&writes), "{writes} writes, and {allowed} are allowed");
+
+    // Each use is counted, and none twice, once the next ones are written.
+    harness.clock.advance_seconds(300);
+    for number in 0..4 {
+        check(number).await;
+    }
+    let mut counted = 0;
+    for key in &keys {
+        let item = usage(&harness, key).await.unwrap();
+        counted +=
+            item.keys().filter(|name| name.starts_with("20")).map(|day| number(&item, day)).sum::<i64>();
+    }
+    // A machine so busy that a write took longer than its bound lost some.
+    if logs.take().contains("was not noted") {
+        assert!(counted <= checks + 4, "{counted}");
+    } else {
+        assert_eq!(counted, checks + 4);
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_fails_or_hangs_changes_no_decision_and_costs_its_bound_at_most() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("busy", "ServiceAccountReader").await;
+    let faults = [
+        Action::Hang,
+        Action::Refuse,
+        Action::LoseResponse,
+        Action::Delay(Duration::from_mins(1)),
+        refusal(500, "InternalServerError"),
+        refusal(400, "ThrottlingException"),
+        refusal(400, "ValidationException"),
+        refusal(400, "AccessDeniedException"),
+        refusal(400, "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"),
+        Action::Answer(200, "not JSON".to_owned()),
+        Action::Answer(503, String::new()),
+    ];
+    for fault in faults {
+        let what = format!("{fault:?}");
+        let key = harness.issue_key(&account).await;
+        let old = harness.issue_key(&account).await;
+        let _ = harness.revoke(&old).await.expect(204);
+        let healthy = harness.another_authorizer();
+        let instance = harness.another_authorizer();
+        healthy.warm().await;
+        instance.warm().await;
+        let answer = async |authorizer: &Authorizer, key: &Key| {
+            let started = Instant::now();
+            let event = Shape::HttpV1.bearer(&key.secret).to_string();
+            let answer = authorizer.answer(&event, "invocation-1").await;
+            (answer.map(|answer| serde_json::to_value(answer).unwrap()), started.elapsed())
+        };
+        let undisturbed = answer(&healthy, &key).await.0.unwrap();
+        harness.wire.disturb(move |call| if is_usage_write(call) { fault.clone() } else { Action::Pass });
+        harness.wire.take_calls();
+        let logs = Logs::capture(LevelFilter::INFO);
+        logs.take();
+        let (allowed, time) = answer(&instance, &key).await;
+        assert_eq!(allowed.unwrap(), undisturbed, "{what}");
+        assert!(time < BOUND + SLACK, "{what}: {time:?}");
+        let (refused, time) = answer(&instance, &old).await;
+        assert_eq!(refused, Err(Failed::Unauthorized), "{what}");
+        assert!(time < BOUND + SLACK, "{what}: {time:?}");
+        let writes = |calls: Vec<Call>| calls.iter().filter(|call| is_usage_write(call)).count();
+        assert_eq!(writes(harness.wire.take_calls()), 2, "{what}: one attempt each");
+        let reasons: Vec<_> = logs.take_decisions().iter().map(|line| line["reason"].clone()).collect();
+        assert_eq!(reasons, ["allowed", "revoked"], "{what}");
+        // It is not tried again before its time.
+        for key in [&key, &old] {
+            let _ = answer(&instance, key).await;
+        }
+        assert_eq!(writes(harness.wire.take_calls()), 0, "{what}");
+        harness.wire.calm();
+        let _ = harness.revoke(&key).await.expect(204);
+    }
+}
+
+#[tokio::test]
+async fn noting_takes_no_longer_than_the_whole_decision_may() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await;
+    let instance = harness.another_authorizer();
+    instance.warm().await;
+    // The read alone uses up nearly all of it.
+    harness.wire.disturb(|call| match call.operation.as_str() {
+        "GetItem" => Action::Delay(Duration::from_millis(700)),
+        "UpdateItem" => Action::Hang,
+        _ => Action::Pass,
+    });
+    let started = Instant::now();
+    let event = Shape::HttpV2.bearer(&key.secret).to_string();
+    assert!(instance.answer(&event, "invocation-1").await.unwrap().is_allow());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn days_that_are_no_longer_shown_are_removed() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("daily", "ServiceAccountReader").await;
+    let key = harness.issue_key_with(&account, &json!({ "name": "long", "expiresInDays": 365 })).await;
+    let days = |item: &Item| {
+        let mut days: Vec<_> = item.keys().filter(|name| name.starts_with("20")).cloned().collect();
+        days.sort();
+        days
+    };
+    for day in 0..70 {
+        let_in(&harness, &key).await;
+        let item = usage(&harness, &key).await.unwrap();
+        assert_eq!(days(&item).len(), (day + 1).min(31), "on day {day}");
+        harness.clock.advance_days(1);
+    }
+    let shown = shown(&harness, &key).await["keys"][0]["usesByDay"].clone();
+    assert_eq!(shown.as_object().unwrap().len(), 29, "today has none yet");
+    // Not used for long: what is old goes all the same with the next use.
+    harness.clock.advance_days(40);
+    let_in(&harness, &key).await;
+    assert_eq!(
+        days(&usage(&harness, &key).await.unwrap()).len(),
+        11,
+        "today, and those of 62 days ago and before"
+    );
+    assert_eq!(self::shown(&harness, &key).await["keys"][0]["usesByDay"], json!({ "2026-04-21": 1 }));
+}
+
+/// An instance that was asleep so long that what it is to write is no longer kept.
+#[tokio::test]
+async fn an_instance_that_slept_for_months_writes_what_is_kept() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("sleepy", "ServiceAccountReader").await;
+    let key = harness.issue_key_with(&account, &json!({ "name": "long", "expiresInDays": 365 })).await;
+    let_in(&harness, &key).await;
+    let_in(&harness, &key).await;
+    for days in [31, 40, 100] {
+        harness.clock.advance_days(days);
+        let_in(&harness, &key).await;
+        let_in(&harness, &key).await;
+        let item = usage(&harness, &key).await.unwrap();
+        assert_eq!(number(&item, "lastUsedAt"), harness_seconds(&harness));
+    }
+}
+
+fn harness_seconds(harness: &Harness) -> i64 {
+    use shared::domain::Clock as _;
+    harness.clock.now().as_second()
+}
+
+#[tokio::test]
+async fn a_key_that_is_presented_after_its_end_is_counted_once_a_minute() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let issue = async |days: u32| {
+        harness.issue_key_with(&account, &json!({ "name": "key", "expiresInDays": days })).await
+    };
+    // In the order of reasons: revoked; expired and rotated, still among the
+    // account's keys; and the same in their records.
+    let revoked = issue(90).await;
+    let _ = harness.revoke(&revoked).await.expect(204);
+    let (expired, rotated) = (issue(1).await, issue(90).await);
+    rotate(&harness, &rotated, 86_400).await;
+    let at_once = issue(90).await;
+    rotate(&harness, &at_once, 0).await;
+    harness.clock.advance_days(1);
+    let instances = [harness.another_authorizer(), harness.another_authorizer()];
+    for moved in [false, true] {
+        if moved {
+            issue(90).await;
+        }
+        let cases =
+            [(&revoked, "revoked"), (&expired, "expired"), (&rotated, "retired"), (&at_once, "retired")];
+        for (key, reason) in cases {
+            let before = usage(&harness, key).await.map_or(0, |item| number(&item, "presentations"));
+            let record = harness.table.get(&format!("RETIRED#{}", key.account), &key.id).await;
+            let event = Shape::HttpV2.bearer(&key.secret);
+            for minute in 1..=3 {
+                harness.wire.take_calls();
+                for _ in 0..5 {
+                    assert_eq!(harness.decide(&event).await, (Verdict::Deny, reason.to_owned()));
+                    for instance in &instances {
+                        let _ = instance.answer(&event.to_string(), "invocation-1").await;
+                    }
+                    harness.clock.advance_seconds(10);
+                }
+                let calls = harness.wire.take_calls();
+                let writes = calls.iter().filter(|call| is_usage_write(call)).count();
+                assert_eq!(writes, 3, "{reason}: one a minute and instance");
+                let item = usage(&harness, key).await.unwrap();
+                assert_eq!(number(&item, "presentations"), before + minute, "{reason}: one a minute in all");
+                assert_eq!(number(&item, "presentedAt"), harness_seconds(&harness) - 50);
+                harness.clock.advance_seconds(10);
+            }
+            let after = harness.table.get(&format!("RETIRED#{}", key.account), &key.id).await;
+            assert_eq!(record, after, "no authorizer writes a record");
+        }
+    }
+    let shown = shown(&harness, &revoked).await;
+    let retired = shown["retiredKeys"].as_array().unwrap();
+    assert_eq!(retired.len(), 4, "{retired:?}");
+    for key in retired {
+        assert_eq!(key["presentations"], 6, "{key}");
+        assert!(key["presentedAt"].as_str().unwrap().starts_with("2026-01-02T00:"), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn what_proves_no_key_is_not_counted() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let (key, revoked) = (harness.issue_key(&account).await, harness.issue_key(&account).await);
+    let _ = harness.revoke(&revoked).await.expect(204);
+    let local = Environment::parse("local").unwrap();
+    let parse = |key: &Key| ApiKey::parse(&key.secret, &local).unwrap();
+    // Another secret under the ids of a good and of a revoked key, and an id that never was.
+    let mut forged = [parse(&key), parse(&revoked), parse(&key)];
+    forged[0].secret = parse(&revoked).secret;
+    forged[1].secret = parse(&key).secret;
+    forged[2].id = "key_0000000000000000".parse().unwrap();
+    let gone = harness.create_account("gone", "ServiceAccountReader").await;
+    let of_gone = harness.issue_key(&gone).await;
+    let _ = harness.request("DELETE", &gone.path()).admin().send().await.expect(204);
+    let disable = harness.request("PATCH", &account.path()).admin().json(&json!({ "enabled": false }));
+    let _ = disable.send().await.expect(200);
+    let before = harness.table.dump().await;
+    for (credential, reason) in [
+        (forged[0].display(&local).expose(), "wrong_secret"),
+        (forged[1].display(&local).expose(), "wrong_secret"),
+        (forged[2].display(&local).expose(), "unknown"),
+        (of_gone.secret.as_str(), "unknown"),
+        (key.secret.as_str(), "disabled"),
+    ] {
+        assert_eq!(harness.decide(&Shape::HttpV2.bearer(credential)).await.1, reason);
+    }
+    assert_eq!(before, harness.table.dump().await);
+}
+
+#[tokio::test]
+async fn retired_keys_are_shown_newest_first_without_their_verifiers() {
+    let harness = Harness::builder().variable("KEYWARD_MAX_KEYS_PER_ACCOUNT", "30").start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let narrow =
+        json!({ "name": "narrow", "role": "ServiceAccountReader", "allowedCidrs": ["203.0.113.0/24"] });
+    let first = harness.issue_key_with(&account, &narrow).await;
+    let event = Shape::HttpV2.bearer(&first.secret);
+    assert_eq!(harness.verdict(&event).await, Verdict::Allow);
+    harness.clock.advance_seconds(60);
+    let last = rotate(&harness, &first, 0).await;
+    assert_eq!(harness.verdict(&event).await, Verdict::Deny);
+    harness.clock.advance_seconds(60);
+    let _ = harness.revoke(&last).await.expect(204);
+    let retired = harness.get(&account.path()).await;
+    assert!(!retired.text.contains("verifier") && !retired.text.contains("pepper"), "{}", retired.text);
+    insta::assert_json_snapshot!(retired.json()["retiredKeys"]);
+
+    // What the commands of the operating guide write has no more than this.
+    let item = |key: &str, reason: &str, at: i64| -> Item {
+        let text = |text: String| AttributeValue::S(text);
+        [
+            ("pk", text(format!("RETIRED#{}", account.id))),
+            ("sk", text(key.to_owned())),
+            ("reason", text(reason.to_owned())),
+            ("retiredAt", AttributeValue::N(at.to_string())),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    };
+    harness.table.put(item("key_0000000000000000", "revoked", 1_767_225_900)).await;
+    // And a backup may bring an account back that was deleted.
+    harness.table.put(item("key_0000000000000001", "accountDeleted", 1_767_225_900)).await;
+    harness.table.put(item("ACCOUNT", "accountDeleted", 1_767_225_900)).await;
+    let shown = harness.get(&account.path()).await.json()["retiredKeys"].clone();
+    let ids: Vec<_> = shown.as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["key_0000000000000000", &last.id, &first.id]);
+
+    for number in 0..150 {
+        harness.table.put(item(&format!("key_1{number:015}"), "revoked", 1_767_300_000 + number)).await;
+    }
+    let shown = harness.get(&account.path()).await.json()["retiredKeys"].clone();
+    let ids: Vec<_> =
+        shown.as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids, (50..150).rev().map(|number| format!("key_1{number:015}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_use_that_is_not_well_formed_is_500_and_stops_no_key() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await;
+    let_in(&harness, &key).await;
+    let whole = usage(&harness, &key).await.unwrap();
+    for name in ["lastUsedAt", "2026-01-01", "presentations", "presentedAt"] {
+        let mut item = whole.clone();
+        item.insert(name.to_owned(), AttributeValue::S("many".to_owned()));
+        harness.table.put(item).await;
+        let path = Account { id: key.account.clone() }.path();
+        let refused = harness.request("GET", &path).admin().send().await;
+        let _ = refused.expect_problem(500, "internal_error");
+        let instance = harness.another_authorizer();
+        let answer = instance.answer(&Shape::HttpV2.bearer(&key.secret).to_string(), "invocation-1").await;
+        assert!(answer.unwrap().is_allow(), "{name}");
+    }
+}
