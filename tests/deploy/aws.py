@@ -264,14 +264,7 @@ def name_secrets(part: object) -> None:
     no resource of a statement."""
     for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
         name_secrets(item)
-    if isinstance(part, dict) and part.get("Resource"):
-        several = isinstance(part["Resource"], list)
-        named = [named_secret(resource) for resource in (part["Resource"] if several else [part["Resource"]])]
-        part["Resource"] = named if several else named[0]
-
-
-def named_secret(resource: object) -> object:
     for secret in ("Pepper", "ConsoleSecret"):
-        if resource == {"Ref": secret}:
-            return {"Fn::Sub": f"arn:aws:secretsmanager:${{AWS::Region}}:${{AWS::AccountId}}:secret:${{{secret}}}*"}
-    return resource
+        if isinstance(part, dict) and part.get("Resource") == {"Ref": secret}:
+            arn = f"arn:aws:secretsmanager:${{AWS::Region}}:${{AWS::AccountId}}:secret:${{{secret}}}*"
+            part["Resource"] = {"Fn::Sub": arn}
