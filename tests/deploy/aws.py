@@ -115,22 +115,27 @@ class Aws:
 
     def call(self, api: str, method: str, path: str, token: str | None = None, body: object = None, headers=None):
         """A request to the API of this id, as a program sends it."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        sent = {"Host": f"{api}.execute-api.localhost:{self.port}"} | (headers or {})
+        sent = dict(headers or {})
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
         if body is not None:
             sent["Content-Type"] = "application/json"
-        connection.request(method, path, None if body is None else json.dumps(body), sent)
+        return self.send(api, method, path, sent, None if body is None else json.dumps(body))
+
+    def send(self, api: str, method: str, path: str, headers: dict[str, str], body: str | None) -> "Answer":
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request(method, path, body, {"Host": f"{api}.execute-api.localhost:{self.port}"} | headers)
         response = connection.getresponse()
         text = response.read().decode()
         connection.close()
-        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, text)
+        return Answer(response.status, response.getheaders(), text)
 
 
 class Answer:
-    def __init__(self, status: int, headers: dict[str, str], text: str) -> None:
-        self.status, self.headers, self.text = status, headers, text
+    def __init__(self, status: int, headers: list[tuple[str, str]], text: str) -> None:
+        self.status, self.text = status, text
+        self.headers = {name.lower(): value for name, value in headers}
+        self.cookies = [value for name, value in headers if name.lower() == "set-cookie"]
 
     @property
     def json(self):
@@ -241,6 +246,9 @@ def deployable(path: pathlib.Path, aws: Aws) -> dict:
     template = yaml_parse(path.read_text())
     resources = template["Resources"]
     name_secrets(resources)
+    # A provider on this machine has no TLS.
+    for parameter in "OidcIssuer", "OidcJwksUri":
+        template.get("Parameters", {}).get(parameter, {}).pop("AllowedPattern", None)
     for name, resource in list(resources.items()):
         kind, properties = resource["Type"], resource.get("Properties", {})
         # The first admin is made by the API instead, and alarms on metric math
@@ -252,10 +260,12 @@ def deployable(path: pathlib.Path, aws: Aws) -> dict:
             # Relative to the template, of which this one is a copy elsewhere.
             properties["CodeUri"] = str(path.parent / properties["CodeUri"])
             variables = properties.get("Environment", {}).get("Variables", {})
-            # Cognito's public keys are where the emulator is.
+            # Cognito's public keys, and the API, are where the emulator is.
             if "KEYWARD_OIDC_JWKS_URI" in variables:
-                keys = f"{aws.endpoint}/${{UserPool}}/.well-known/jwks.json"
-                variables["KEYWARD_OIDC_JWKS_URI"] = {"Fn::Sub": keys}
+                keys = {"Fn::Sub": f"{aws.endpoint}/${{UserPool}}/.well-known/jwks.json"}
+                variables["KEYWARD_OIDC_JWKS_URI"] = {"Fn::If": ["UsesCognito", keys, {"Ref": "OidcJwksUri"}]}
+            if "KEYWARD_API_URL" in variables:
+                variables["KEYWARD_API_URL"] = {"Fn::Sub": f"{aws.endpoint}/_aws/execute-api/${{Api}}/$default"}
     return template
 
 

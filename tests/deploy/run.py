@@ -23,6 +23,7 @@ import time
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from aws import ROOT, Aws, Stack
+from console import Browser, Provider
 from rights import by_function, compare, unnoticed
 
 INFRA = ROOT / "infra"
@@ -40,18 +41,18 @@ def check(what: str, actual: object, expected: object) -> None:
     print(f"{'ok    ' if good else 'FAILED'} {what}" + ("" if good else f": {actual!r} and not {expected!r}"), flush=True)
 
 
+def parameters(label: str) -> dict[str, str]:
+    """Of a Keyward stack, all but its identity provider's."""
+    return {"Environment": label, "AlarmEmail": "ops@example.com", "Architecture": "x86_64"}
+
+
 class Environment:
     """A Keyward stack with its admin, who signs in through Cognito."""
 
     def __init__(self, aws: Aws, label: str, template: pathlib.Path) -> None:
         self.aws = aws
         self.stack = Stack(aws, f"keyward-{label}", template)
-        self.parameters = {
-            "Environment": label,
-            "AdminEmail": ADMIN,
-            "AlarmEmail": "ops@example.com",
-            "Architecture": "x86_64",
-        }
+        self.parameters = parameters(label) | {"AdminEmail": ADMIN}
         self.deploy()
         self.sign_in()
 
@@ -244,9 +245,42 @@ def the_story(aws: Aws, debug: bool) -> None:
     check("nor is its admin", two.call("GET", ACCOUNTS, token=one.token).status, 403)
     check("the first one's key is still good", shops[0].call("GET", "/organizations", key).status, 200)
 
+    the_console(aws, template)
+
     secrets = aws.client("secretsmanager").get_secret_value(SecretId=one.stack.resources["Pepper"])["SecretString"]
     peppers = [pepper for name, pepper in json.loads(secrets).items() if name != "current"]
     the_logs(aws, one, [key, new_key, writer_key, other_key, one.token, one.api_token, *peppers])
+
+
+def the_console(aws: Aws, template: pathlib.Path) -> None:
+    """A third environment, whose admins sign in to its console at an identity
+    provider of their own: the four steps, as a person takes them."""
+    with Provider() as provider:
+        stack = Stack(aws, "keyward-three", template).deploy(**parameters("three"), **provider.parameters)
+        check("with a provider of one's own, there is no Cognito", "UserPool" in stack.resources, False)
+        browser = Browser(aws, stack.resources["ConsoleApi"], stack.outputs["ConsoleUrl"], provider)
+        page = browser.open("/accounts/new")
+        check("an admin signs in and comes back", (page.status, 'action="/accounts"' in page.text), (200, True))
+        check("the session is one cookie of this host", list(browser.cookies), ["__Host-keyward-session"])
+        page = browser.submit(page, "/accounts", name="from the console", role="ServiceAccountReader")
+        (account,) = set(re.findall(r"/accounts/(sa_\w{16})/keys/new", page.text))
+        page = browser.open(f"/accounts/{account}/keys/new")
+        page = browser.submit(page, f"/accounts/{account}/keys", name="a key", expires_in_days="30")
+        keys = set(re.findall(r"kwsa_three_\w+", page.text))
+        check("a key is shown", (page.status, len(keys)), (200, 1))
+        api, key = stack.resources["Api"], keys.pop()
+        check("it is good", aws.call(api, "GET", "/iam/v1/whoami", key).status, 200)
+        page = browser.open(f"/accounts/{account}")
+        check("it is shown no more", (page.status, key in page.text), (200, False))
+        key_id = f"key_{key.split('_')[3]}"
+        revoke = f"/accounts/{account}/keys/{key_id}/revoke"
+        page = browser.submit(browser.open(revoke), revoke)
+        check("it is revoked", page.status, 200)
+        check("and dead on the next call", aws.call(api, "GET", "/iam/v1/whoami", key).status, 403)
+        events = browser.open(f"/accounts/{account}/history").text
+        check("all of it has the admin's name", events.count("ada@example.com") >= 3, True)
+        browser.submit(page, "/sign-out")
+        check("who signs out has no session", list(browser.cookies), [])
 
 
 def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:

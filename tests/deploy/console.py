@@ -1,0 +1,149 @@
+"""What the deployed console needs of a person: an identity provider to sign in
+at, and a browser.
+
+The emulator has a Cognito, but its discovery document names an issuer that is
+not where the document is. So the console signs in at a provider of its own,
+as the template's parameters for one say.
+"""
+
+import base64
+import hashlib
+import html
+import http.server
+import json
+import re
+import secrets
+import threading
+import time
+import urllib.parse
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+from aws import Answer, Aws
+
+CLIENT, CLIENT_SECRET = "the-console", "a+secret/of=the:console"
+GROUP = "keyward-admins"
+
+
+class Provider:
+    """An OpenID Connect provider with one person, who is an admin: discovery,
+    keys, and the exchange of a code. A context manager."""
+
+    def __enter__(self) -> "Provider":
+        self.key = rsa.generate_private_key(65537, 2048)
+        self.codes: dict[str, dict[str, str]] = {}
+        provider = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                known = {"/.well-known/openid-configuration": provider.configuration, "/jwks": provider.jwks}
+                answer = known.get(self.path)
+                self.answer(404, {}) if answer is None else self.answer(200, answer())
+
+            def do_POST(self) -> None:
+                form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                self.answer(*provider.exchange(self.headers["Authorization"], dict(urllib.parse.parse_qsl(form))))
+
+            def answer(self, status: int, body: dict) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The template's, for this provider."""
+        return {
+            "OidcIssuer": self.url,
+            "OidcJwksUri": f"{self.url}/jwks",
+            "OidcIamClientIds": "a-command-line",
+            "OidcConsoleClientId": CLIENT,
+            "OidcConsoleClientSecret": CLIENT_SECRET,
+            "OidcGroupsClaim": "groups",
+        }
+
+    def configuration(self) -> dict:
+        ends = {"authorization_endpoint": "/authorize", "token_endpoint": "/token", "jwks_uri": "/jwks"}
+        return {"issuer": self.url} | {name: self.url + path for name, path in ends.items()}
+
+    def jwks(self) -> dict:
+        key = RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
+        return {"keys": [key | {"kid": "one", "alg": "RS256", "use": "sig"}]}
+
+    def sign_in(self, location: str) -> str:
+        """What a person does on the page at `location`: where it sends them back to."""
+        asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(location).query))
+        code = secrets.token_urlsafe()
+        self.codes[code] = asked
+        return f"{asked['redirect_uri']}?{urllib.parse.urlencode({'code': code, 'state': asked['state']})}"
+
+    def exchange(self, authorization: str, form: dict[str, str]) -> tuple[int, dict]:
+        asked = self.codes.pop(form.get("code", ""), None)
+        # RFC 6749, section 2.3.1: both are form-encoded first.
+        basic = ":".join(urllib.parse.quote_plus(part) for part in (CLIENT, CLIENT_SECRET))
+        if authorization != f"Basic {base64.b64encode(basic.encode()).decode()}":
+            return 401, {"error": "invalid_client"}
+        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+        if asked is None or (asked["code_challenge"], asked["redirect_uri"]) != (challenge, form.get("redirect_uri")):
+            return 400, {"error": "invalid_grant"}
+        now = int(time.time())
+        own = {"iss": self.url, "sub": "ada", "iat": now, "exp": now + 3600}
+        access = own | {"client_id": CLIENT, "token_use": "access", "email": "ada@example.com", "groups": [GROUP]}
+        id_token = own | {"aud": CLIENT, "nonce": asked["nonce"]}
+        return 200, {"token_type": "Bearer", "access_token": self.sign(access), "id_token": self.sign(id_token)}
+
+    def sign(self, claims: dict) -> str:
+        return jwt.encode(claims, self.key, algorithm="RS256", headers={"kid": "one"})
+
+
+class Browser:
+    """As much of one as a page without scripts needs: cookies, redirects, forms."""
+
+    def __init__(self, aws: Aws, api: str, url: str, provider: Provider) -> None:
+        self.aws, self.api, self.url, self.provider = aws, api, url, provider
+        self.cookies: dict[str, str] = {}
+
+    def send(self, method: str, path: str, form: dict[str, str] | None = None) -> Answer:
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+        if form is not None:
+            headers |= {"Origin": self.url, "Content-Type": "application/x-www-form-urlencoded"}
+        body = None if form is None else urllib.parse.urlencode(form)
+        answer = self.aws.send(self.api, method, path, headers, body)
+        for cookie in answer.cookies:
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self.cookies.pop(name, None)
+            if value:
+                self.cookies[name] = value
+        return answer
+
+    def follow(self, answer: Answer) -> Answer:
+        while answer.status in (302, 303):
+            location = answer.headers["location"]
+            if location.startswith(self.provider.url):
+                location = self.provider.sign_in(location)
+            answer = self.send("GET", location.removeprefix(self.url))
+        return answer
+
+    def open(self, path: str) -> Answer:
+        return self.follow(self.send("GET", path))
+
+    def submit(self, page: Answer, action: str, **fields: str) -> Answer:
+        """The form of `page` that is sent to `action`, with what it hides."""
+        (form,) = re.findall(rf'<form[^>]* action="{re.escape(action)}"[^>]*>(.*?)</form>', page.text, re.S)
+        hidden = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', form)
+        return self.follow(self.send("POST", action, {name: html.unescape(value) for name, value in hidden} | fields))
