@@ -19,6 +19,7 @@ mod provider;
 mod secrets;
 mod session;
 mod trouble;
+mod uses;
 mod words;
 
 use std::sync::Arc;

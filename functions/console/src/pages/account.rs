@@ -7,14 +7,18 @@ use shared::domain::AccountId;
 use shared::http::representation::{Key, KeyState, ServiceAccount};
 
 use super::id;
+use super::retired_keys::RetiredRow;
 use super::roles::{self, RoleChoice};
 use crate::page::{Page, Shown};
 use crate::session::Visit;
 use crate::trouble::Trouble;
+use crate::uses::Uses;
 use crate::words::{Told, When};
 
 /// So many events are shown here. All are on a page of their own.
 const RECENT: u8 = 5;
+/// So many retired keys are shown here, those that are still presented first.
+const RETIRED: usize = 5;
 
 /// A key, as it is shown.
 pub(super) struct KeyRow {
@@ -24,6 +28,7 @@ pub(super) struct KeyRow {
     pub(super) ends: When,
     /// The class of its state, and its word.
     pub(super) state: (&'static str, &'static str),
+    pub(super) uses: Uses,
 }
 
 impl KeyRow {
@@ -39,6 +44,7 @@ impl KeyRow {
                 KeyState::Retiring => ("warn", "Being replaced"),
                 KeyState::Active => ("good", "Active"),
             },
+            uses: Uses::of(&key.usage, visit.now()),
             key,
         }
     }
@@ -53,6 +59,11 @@ struct AccountPage {
     updated: When,
     role: Option<RoleChoice>,
     keys: Vec<KeyRow>,
+    retired: Vec<RetiredRow>,
+    /// How many retired keys there are.
+    all_retired: usize,
+    /// How many of them are still presented.
+    presented: usize,
     events: Vec<Told>,
     has_more_events: bool,
 }
@@ -66,12 +77,21 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
     let account = read.account.account;
     let is_enabled = account.enabled;
     let keys = read.account.keys.into_iter().rev().map(|key| KeyRow::of(key, is_enabled, &visit));
+    let mut retired: Vec<_> =
+        read.account.retired_keys.into_iter().map(|key| RetiredRow::of(key, now)).collect();
+    let all_retired = retired.len();
+    let presented = retired.iter().filter(|row| row.uses.presented.is_some()).count();
+    retired.sort_by_key(|row| row.uses.presented.is_none());
+    retired.truncate(RETIRED);
     let page = AccountPage {
         page: visit.page(),
         created: When::of(&account.created_at, now),
         updated: When::of(&account.updated_at, now),
         role: roles::find(&visit.console, &account.role),
         keys: keys.collect(),
+        retired,
+        all_retired,
+        presented,
         events: events.items.into_iter().map(|event| Told::of(event, now)).collect(),
         has_more_events: events.next_cursor.is_some(),
         account,

@@ -8,6 +8,7 @@ mod edit_account;
 mod history;
 mod issue_key;
 mod overview;
+mod retired_keys;
 mod revoke_all_keys;
 mod revoke_key;
 mod roles;
@@ -37,6 +38,7 @@ pub(crate) fn router() -> Router<Site> {
         .route("/accounts/{id}/keys/new", get(issue_key::show))
         // A reload from the address bar must not end in an error.
         .route("/accounts/{id}/keys", post(issue_key::submit).get(account::go))
+        .route("/accounts/{id}/keys/retired", get(retired_keys::show))
         .route("/accounts/{id}/keys/revoke", get(revoke_all_keys::show).post(revoke_all_keys::submit))
         .route("/accounts/{id}/keys/{key_id}/revoke", get(revoke_key::show).post(revoke_key::submit))
         .route("/sign-in", get(session::sign_in))

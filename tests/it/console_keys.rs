@@ -1,0 +1,175 @@
+//! The console's pages about keys: how they were used, how one is rotated and
+//! revoked, and what becomes of one that leaked. What takes a real browser is in
+//! `tests/browser`.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use insta::assert_snapshot;
+use jiff::civil::date;
+use jiff::tz::Offset;
+use serde_json::json;
+use tests::{Account, Harness, Item, Key, Shape, Verdict};
+
+use crate::support::browser::{Browser, Page};
+
+/// The page of an account.
+fn page_of(account: &Account) -> String {
+    format!("/accounts/{}", account.id)
+}
+
+/// The part of a page whose heading has this id.
+fn section<'p>(page: &'p Page, id: &str) -> &'p str {
+    let start = page.text.find(&format!("aria-labelledby=\"{id}\""));
+    let rest = &page.text[start.unwrap_or_else(|| panic!("no {id} in {}", page.text))..];
+    &rest[..rest.find("</section>").unwrap()]
+}
+
+/// The row of the key `id`.
+fn row<'p>(page: &'p Page, id: &str) -> &'p str {
+    let start = page.text.find(&format!("<tr id=\"{id}\""));
+    let rest = &page.text[start.unwrap_or_else(|| panic!("no {id} in {}", page.text))..];
+    &rest[..rest.find("</tr>").unwrap()]
+}
+
+/// What a reader sees of HTML.
+fn words(html: &str) -> String {
+    let mut text = String::new();
+    for part in html.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text)) {
+        text.push_str(part);
+        text.push(' ');
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Has `key` let in, now.
+async fn let_in(harness: &Harness, key: &Key) {
+    assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key.secret)).await, Verdict::Allow);
+}
+
+/// Writes that `key` was used so often on each day of 2026 of these months and
+/// days, and last at noon of the first of them.
+async fn used(harness: &Harness, key: &Key, days: &[(i8, i8, u64)]) {
+    let number = |number: i64| AttributeValue::N(number.to_string());
+    let at = |(month, day, _): (i8, i8, u64)| {
+        Offset::UTC.to_timestamp(date(2026, month, day).at(12, 0, 0, 0)).unwrap().as_second()
+    };
+    let mut item: Item = [
+        ("pk".to_owned(), AttributeValue::S(format!("USAGE#{}", key.account))),
+        ("sk".to_owned(), AttributeValue::S(key.id.clone())),
+        ("lastUsedAt".to_owned(), number(at(days[0]))),
+        ("ttl".to_owned(), number(at(days[0]) + 400 * 86_400)),
+    ]
+    .into();
+    for (month, day, uses) in days {
+        item.insert(date(2026, *month, *day).to_string(), AttributeValue::N(uses.to_string()));
+    }
+    harness.table.put(item).await;
+}
+
+#[tokio::test]
+async fn the_use_of_a_key_is_told_in_words_and_by_day() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let [used_once, busy, unused] = [
+        harness.issue_key_with(&account, &json!({ "name": "once" })).await,
+        harness.issue_key_with(&account, &json!({ "name": "busy" })).await,
+        harness.issue_key_with(&account, &json!({ "name": "unused" })).await,
+    ];
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.clock.advance_seconds(60);
+    let_in(&harness, &used_once).await;
+    harness.clock.advance_seconds(180);
+    let page = browser.get(&page_of(&account)).await.expect(200);
+    assert!(row(&page, &used_once.id).contains(
+        "<time datetime=\"2026-01-01T00:01:00Z\" title=\"2026-01-01 00:01:00 UTC\">3 minutes ago</time>"
+    ));
+    assert!(words(row(&page, &used_once.id)).contains("1 use in 30 days"));
+    assert!(words(row(&page, &unused.id)).contains("never"));
+    assert!(!row(&page, &unused.id).contains("<svg"), "there is nothing to draw");
+
+    // The first and the last of the days that are shown, and the ones beside them.
+    harness.clock.advance_seconds(40 * 86_400 + 13 * 3600);
+    let mut browser = Browser::signed_in(&harness).await;
+    used(&harness, &busy, &[(2, 10, 1200), (2, 9, 600), (1, 12, 3), (1, 11, 9000)]).await;
+    let page = browser.get(&page_of(&account)).await.expect(200);
+    assert_snapshot!(row(&page, &busy.id));
+    assert!(words(row(&page, &busy.id)).contains("1,803 uses in 30 days"));
+    // Only days long ago.
+    assert!(words(row(&page, &used_once.id)).contains("41 days ago 0 uses in 30 days"));
+    assert!(!row(&page, &used_once.id).contains("<svg"));
+}
+
+#[tokio::test]
+async fn retired_keys_are_told_with_what_came_of_them() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let [revoked, expired, rotated, quiet] = ["revoked", "expired", "rotated", "quiet"]
+        .map(|name| json!({ "name": name, "expiresInDays": if name == "expired" { 1 } else { 90 } }));
+    let revoked = harness.issue_key_with(&account, &revoked).await;
+    let expired = harness.issue_key_with(&account, &expired).await;
+    let rotated = harness.issue_key_with(&account, &rotated).await;
+    let quiet = harness.issue_key_with(&account, &quiet).await;
+    let_in(&harness, &revoked).await;
+    for key in [&revoked, &quiet] {
+        let _ = harness.revoke(key).await.expect(204);
+    }
+    let rotate = harness.request("POST", &format!("{}/rotation", rotated.path())).admin();
+    let _ = rotate.json(&json!({ "graceSeconds": 0 })).send().await.expect(201);
+    harness.clock.advance_days(1);
+    // Moves the expired one to its record.
+    harness.issue_key(&account).await;
+    for _ in 0..2 {
+        harness.clock.advance_seconds(61);
+        assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&revoked.secret)).await, Verdict::Deny);
+    }
+    harness.clock.advance_seconds(3 * 3600);
+    let mut browser = Browser::signed_in(&harness).await;
+    let page = browser.get(&page_of(&account)).await.expect(200);
+    let retired = section(&page, "retired");
+    let order: Vec<_> =
+        retired.split("<tr id=\"").skip(1).map(|row| row.split('"').next().unwrap()).collect();
+    assert_eq!(order.len(), 4);
+    assert_eq!((order[0], order[1]), (revoked.id.as_str(), expired.id.as_str()), "who came again is first");
+    assert_snapshot!(words(retired));
+    assert_snapshot!(row(&page, &revoked.id));
+    assert!(words(row(&page, &rotated.id)).contains("Replaced"));
+}
+
+#[tokio::test]
+async fn all_retired_keys_are_told_page_by_page_and_no_page_is_large() {
+    let harness = Harness::builder().variable("KEYWARD_MAX_KEYS_PER_ACCOUNT", "30").start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let days: Vec<_> =
+        (1..=30_i8).rev().map(|day| (1, day, 1_000_000 + u64::from(day.unsigned_abs()))).collect();
+    for _ in 0..30 {
+        let key = harness.issue_key_with(&account, &json!({ "name": "batch server 1" })).await;
+        used(&harness, &key, &days).await;
+    }
+    let record = harness.reader_key().await;
+    let _ = harness.revoke(&record).await.expect(204);
+    let record = harness.table.get(&format!("RETIRED#{}", record.account), &record.id).await.unwrap();
+    for number in 0..60 {
+        let mut item = record.clone();
+        item.insert("pk".to_owned(), AttributeValue::S(format!("RETIRED#{}", account.id)));
+        item.insert("sk".to_owned(), AttributeValue::S(format!("key_1{number:015}")));
+        item.insert("retiredAt".to_owned(), AttributeValue::N((1_767_225_600 + number).to_string()));
+        harness.table.put(item).await;
+    }
+    harness.clock.advance_days(29);
+    let mut browser = Browser::signed_in(&harness).await;
+    let css = browser.get("/assets/console.css").await.expect(200).text.len();
+    let page = browser.get(&page_of(&account)).await.expect(200);
+    assert_eq!(page.text.matches("<svg").count(), 30);
+    assert!(page.text.contains("All 60 retired keys"));
+    assert!(page.text.len() + css < 60_000, "{} bytes", page.text.len() + css);
+    let path = format!("{}/keys/retired", page_of(&account));
+    let mut seen = Vec::new();
+    for (query, next) in [("", Some("?after=25")), ("?after=25", Some("?after=50")), ("?after=50", None)] {
+        let page = browser.get(&format!("{path}{query}")).await.expect(200);
+        seen.extend(page.text.split("<tr id=\"").skip(1).map(|row| row[..20].to_owned()));
+        assert_eq!(page.text.contains("rel=\"next\""), next.is_some(), "{query}");
+        assert!(next.is_none_or(|next| page.text.contains(&format!("{path}{next}\""))), "{query}");
+        assert!(page.text.len() + css < 60_000, "{} bytes", page.text.len() + css);
+    }
+    assert_eq!(seen, (0..60).rev().map(|number| format!("key_1{number:015}")).collect::<Vec<_>>());
+    browser.get(&format!("{path}?after=99999")).await.expect(200);
+}
