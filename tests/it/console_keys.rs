@@ -7,8 +7,9 @@ use insta::assert_snapshot;
 use jiff::civil::date;
 use jiff::tz::Offset;
 use serde_json::json;
-use tests::{Account, Harness, Item, Key, Shape, Verdict};
+use tests::{Account, Action, Harness, Item, Key, Shape, Verdict};
 
+use crate::console::secret;
 use crate::support::browser::{Browser, Page};
 
 /// The page of an account.
@@ -172,4 +173,120 @@ async fn all_retired_keys_are_told_page_by_page_and_no_page_is_large() {
     }
     assert_eq!(seen, (0..60).rev().map(|number| format!("key_1{number:015}")).collect::<Vec<_>>());
     browser.get(&format!("{path}?after=99999")).await.expect(200);
+}
+
+/// The account, one key of it, and a browser.
+async fn prepared(harness: &Harness) -> (Account, Key, Browser<'_>) {
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let key = harness.issue_key_with(&account, &json!({ "name": "server 1", "expiresInDays": 30 })).await;
+    (account, key, Browser::signed_in(harness).await)
+}
+
+fn rotation_of(key: &Key) -> String {
+    format!("/accounts/{}/keys/{}/rotate", key.account, key.id)
+}
+
+/// How many keys the account has, and has had.
+async fn keys_of(harness: &Harness, account: &Account) -> (usize, usize) {
+    let shown = harness.get(&account.path()).await.json();
+    (shown["keys"].as_array().unwrap().len(), shown["retiredKeys"].as_array().unwrap().len())
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_once_and_its_successor_shown_once() {
+    let harness = Harness::start().await;
+    let (account, old, mut browser) = prepared(&harness).await;
+    let path = rotation_of(&old);
+    let form = browser.get(&path).await.expect(200);
+    assert_eq!(form.fields(&path)["grace"], "86400", "a day is what is offered");
+    assert_snapshot!(words(&form.text[form.text.find("<main").unwrap()..]));
+    let shown = browser.submit(&form, &path, &[("grace", "3600")]).await.expect(200);
+    let new = secret(&shown).unwrap();
+    assert_ne!(new, old.secret);
+    assert_eq!((harness.check(&old.secret).await, harness.check(&new).await), (200, 200));
+    let text = words(&shown.text);
+    assert!(text.contains("The old key works until 2026-01-01 01:00:00 UTC ( in 1 hour )."), "{text}");
+    assert!(text.contains("then it is safe to revoke"), "{text}");
+
+    // A reload, a second click, back, and another choice under the same attempt.
+    let again = browser.submit(&form, &path, &[("grace", "3600")]).await.expect(409);
+    assert!(again.text.contains("This key was issued before"), "{}", again.text);
+    let other = browser.submit(&form, &path, &[("grace", "0")]).await.expect(422);
+    // Another window.
+    let page = browser.get(&path).await.expect(303);
+    assert_eq!(page.location(), page_of(&account));
+    for answer in [&again, &other, &browser.get(&page_of(&account)).await.expect(200)] {
+        assert_eq!(secret(answer), None);
+    }
+    assert_eq!(keys_of(&harness, &account).await, (2, 0), "one successor");
+
+    let page = browser.get(&page_of(&account)).await.expect(200);
+    let successor = harness.get(&account.path()).await.json()["keys"][1]["id"].as_str().unwrap().to_owned();
+    assert_snapshot!(row(&page, &old.id).replace(&successor, "[successor]"));
+    row(&page, &successor);
+    assert!(!row(&page, &old.id).contains("/rotate"), "it has its successor");
+    // The successor's own end is told apart from it.
+    harness.clock.advance_seconds(3600);
+    assert_eq!((harness.check(&old.secret).await, harness.check(&new).await), (403, 200));
+}
+
+#[tokio::test]
+async fn two_windows_rotate_a_key_once() {
+    let harness = Harness::start().await;
+    let (account, old, mut browser) = prepared(&harness).await;
+    let path = rotation_of(&old);
+    let windows = [browser.get(&path).await.expect(200), browser.get(&path).await.expect(200)];
+    browser.submit(&windows[0], &path, &[("grace", "604800")]).await.expect(200);
+    let second = browser.submit(&windows[1], &path, &[("grace", "604800")]).await.expect(303);
+    assert_eq!(second.location(), page_of(&account));
+    let told = browser.get(second.location()).await.expect(200);
+    assert!(told.text.contains("Nothing was issued. Key key_"), "{}", told.text);
+    assert_eq!(keys_of(&harness, &account).await, (2, 0));
+}
+
+#[tokio::test]
+async fn a_rotation_without_grace_says_that_the_old_key_is_refused() {
+    let harness = Harness::start().await;
+    let (account, old, mut browser) = prepared(&harness).await;
+    let path = rotation_of(&old);
+    let form = browser.get(&path).await.expect(200);
+    let shown = browser.submit(&form, &path, &[("grace", "0")]).await.expect(200);
+    assert!(words(&shown.text).contains("The old key is refused since 2026-01-01 00:00:00 UTC."));
+    assert_eq!(harness.check(&old.secret).await, 403);
+    let again = browser.submit(&form, &path, &[("grace", "0")]).await.expect(409);
+    assert_eq!(secret(&again), None);
+    // Nothing of it is a dead end.
+    let gone = browser.get(&path).await.expect(303);
+    assert_eq!(gone.location(), page_of(&account));
+    assert!(browser.get(gone.location()).await.text.contains("That key is not there any more"));
+    assert_eq!(keys_of(&harness, &account).await, (1, 1));
+}
+
+#[tokio::test]
+async fn what_stands_against_a_rotation_is_said_and_what_was_chosen_is_kept() {
+    let harness = Harness::builder().variable("KEYWARD_MAX_KEYS_PER_ACCOUNT", "1").start().await;
+    let (account, old, mut browser) = prepared(&harness).await;
+    let path = rotation_of(&old);
+    let form = browser.get(&path).await.expect(200);
+    let refused = browser.submit(&form, &path, &[("grace", "3600")]).await.expect(409);
+    assert!(refused.text.contains("role=\"alert\""), "{}", refused.text);
+    assert_eq!(refused.fields(&path)["grace"], "3600");
+    assert_eq!(refused.fields(&path)["attempt"], form.fields(&path)["attempt"], "the same attempt");
+    for grace in ["60", "", "-1", "604801"] {
+        browser.submit(&form, &path, &[("grace", grace)]).await.expect(400);
+    }
+    // Lost on its way back: the same attempt tells whether it was done.
+    harness.wire.disturb(|call| {
+        if call.operation == "TransactWriteItems" { Action::LoseResponse } else { Action::Pass }
+    });
+    let lost = browser.submit(&form, &path, &[("grace", "0")]).await;
+    harness.wire.calm();
+    assert!(lost.status == 200 || lost.status >= 300, "{lost:?}");
+    let again = browser.submit(&form, &path, &[("grace", "0")]).await.expect(409);
+    assert!(again.text.contains("This key was issued before"), "{}", again.text);
+    assert_eq!(keys_of(&harness, &account).await, (1, 1));
+    browser.get(&format!("/accounts/{}/keys/key_0000000000000000/rotate", account.id)).await.expect(303);
+    browser.get(&format!("/accounts/{}/keys/nonsense/rotate", account.id)).await.expect(404);
+    let forged = format!("/accounts/sa_0000000000000000/keys/{}/rotate", old.id);
+    browser.get(&forged).await.expect(404);
 }

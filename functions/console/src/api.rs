@@ -95,12 +95,30 @@ pub(crate) struct NewKey<'a> {
     pub(crate) allowed_cidrs: Vec<&'a str>,
 }
 
+/// How a key is to be rotated.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rotation {
+    grace_seconds: u32,
+}
+
 /// A key just issued.
 #[derive(Deserialize)]
 pub(crate) struct IssuedKey {
     #[serde(flatten)]
     pub(crate) key: Key,
     pub(crate) secret: Zeroizing<String>,
+    /// What it replaces, if it came of a rotation.
+    #[serde(default)]
+    pub(crate) replaces: Option<ReplacedKey>,
+}
+
+/// A key that was just rotated.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReplacedKey {
+    pub(crate) id: String,
+    pub(crate) retires_at: String,
 }
 
 #[derive(Deserialize)]
@@ -204,8 +222,29 @@ impl Caller<'_> {
         key: &NewKey<'_>,
         attempt: &str,
     ) -> Result<IssuedKey, ApiError> {
-        let path = format!("{ACCOUNTS}/{id}/keys");
-        let answer = self.call(Method::POST, &path, &[("idempotency-key", attempt)], Some(key)).await?;
+        self.make_key(&format!("{ACCOUNTS}/{id}/keys"), key, attempt).await
+    }
+
+    /// Issues a successor of a key, which itself works for so many seconds
+    /// longer. A retry under the same `attempt` never issues a second one.
+    pub(crate) async fn rotate_key(
+        self,
+        id: AccountId,
+        key: KeyId,
+        grace_seconds: u32,
+        attempt: &str,
+    ) -> Result<IssuedKey, ApiError> {
+        let path = format!("{ACCOUNTS}/{id}/keys/{key}/rotation");
+        self.make_key(&path, &Rotation { grace_seconds }, attempt).await
+    }
+
+    async fn make_key(
+        self,
+        path: &str,
+        wanted: &impl Serialize,
+        attempt: &str,
+    ) -> Result<IssuedKey, ApiError> {
+        let answer = self.call(Method::POST, path, &[("idempotency-key", attempt)], Some(wanted)).await?;
         let (_, body) = answer.into_parts();
         let body = Zeroizing::new(body);
         // serde_json's messages can quote the input, which holds the secret.

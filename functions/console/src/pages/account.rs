@@ -48,6 +48,15 @@ impl KeyRow {
             key,
         }
     }
+
+    fn is_active(&self) -> bool {
+        matches!(self.key.state, KeyState::Active)
+    }
+
+    /// It still works, and the key that replaces it.
+    fn successor(&self) -> Option<&str> {
+        self.key.replaced_by.as_deref().filter(|_| matches!(self.key.state, KeyState::Retiring))
+    }
 }
 
 #[derive(Template)]
@@ -66,6 +75,13 @@ struct AccountPage {
     presented: usize,
     events: Vec<Told>,
     has_more_events: bool,
+}
+
+impl AccountPage {
+    /// Whether the key `id` has a row here.
+    fn has_row(&self, id: &str) -> bool {
+        self.keys.iter().any(|row| row.key.id == id) || self.retired.iter().any(|row| row.key.id == id)
+    }
 }
 
 pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
