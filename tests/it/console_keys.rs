@@ -290,3 +290,42 @@ async fn what_stands_against_a_rotation_is_said_and_what_was_chosen_is_kept() {
     let forged = format!("/accounts/sa_0000000000000000/keys/{}/rotate", old.id);
     browser.get(&forged).await.expect(404);
 }
+
+#[tokio::test]
+async fn revoking_says_what_it_will_stop() {
+    let harness = Harness::start().await;
+    let (account, unused, _) = prepared(&harness).await;
+    let long_ago = harness.issue_key_with(&account, &json!({ "name": "long ago" })).await;
+    let busy = harness.issue_key_with(&account, &json!({ "name": "busy" })).await;
+    let told = async |browser: &mut Browser<'_>, key: &Key| {
+        let page =
+            browser.get(&format!("/accounts/{}/keys/{}/revoke", key.account, key.id)).await.expect(200);
+        let start = page.text.find("<h1>").unwrap();
+        words(&page.text[start..page.text.find("<dl").unwrap()])
+    };
+    let_in(&harness, &long_ago).await;
+    harness.clock.advance_days(5);
+    let first = told(&mut Browser::signed_in(&harness).await, &unused).await;
+    assert!(first.contains("It was never used: nothing should stop."), "{first}");
+    harness.clock.advance_days(40);
+    used(&harness, &busy, &[(2, 14, 400), (2, 1, 12)]).await;
+    harness.clock.advance_seconds(12 * 3600 + 180);
+    let mut browser = Browser::signed_in(&harness).await;
+    let rarely = told(&mut browser, &long_ago).await;
+    assert!(rarely.contains("It was last used 46 days ago, and not in the last 30 days: "), "{rarely}");
+    let often = told(&mut browser, &busy).await;
+    assert!(
+        often.contains("It was last used 24 hours ago; 412 uses in 30 days: those programs will be refused."),
+        "{often}"
+    );
+    // One that is being replaced, and one that is refused already.
+    let rotate = harness.request("POST", &format!("{}/rotation", busy.path())).admin();
+    let _ = rotate.json(&json!({})).send().await.expect(201);
+    let replaced = told(&mut browser, &busy).await;
+    assert!(replaced.contains("A new key replaces it: programs that have that one go on."), "{replaced}");
+    let page = browser.get(&page_of(&account)).await.expect(200);
+    let switch = format!("{}/switch", page_of(&account));
+    browser.submit(&page, &switch, &[("enabled", "false")]).await.expect(303);
+    let refused = told(&mut browser, &busy).await;
+    assert!(refused.contains("is refused already: nothing more will stop."), "{refused}");
+}

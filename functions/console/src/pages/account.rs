@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::{Redirect, Response};
 use shared::domain::AccountId;
-use shared::http::representation::{Key, KeyState, ServiceAccount};
+use shared::http::representation::{Key, KeyState, SHOWN_DAYS, ServiceAccount};
 
 use super::id;
 use super::retired_keys::RetiredRow;
@@ -28,6 +28,8 @@ pub(super) struct KeyRow {
     pub(super) ends: When,
     /// The class of its state, and its word.
     pub(super) state: (&'static str, &'static str),
+    /// Whether it opens nothing, be it for now or for good.
+    is_refused: bool,
     pub(super) uses: Uses,
 }
 
@@ -44,9 +46,31 @@ impl KeyRow {
                 KeyState::Retiring => ("warn", "Being replaced"),
                 KeyState::Active => ("good", "Active"),
             },
+            is_refused: !is_enabled || matches!(key.state, KeyState::Expired | KeyState::Retired),
             uses: Uses::of(&key.usage, visit.now()),
             key,
         }
+    }
+
+    /// What its revocation stops: how much that weighs, as a class, and in words.
+    pub(super) fn stops(&self) -> (&'static str, String) {
+        let Some(last) = &self.uses.last else {
+            return ("notice", "It was never used: nothing should stop.".to_owned());
+        };
+        let last = &last.words;
+        if self.is_refused {
+            let text = format!("It was last used {last}, and is refused already: nothing more will stop.");
+            return ("notice", text);
+        }
+        if self.uses.total == 0 {
+            let text = format!(
+                "It was last used {last}, and not in the last {SHOWN_DAYS} days: a program that uses it rarely will be \
+                 refused."
+            );
+            return ("alert warn", text);
+        }
+        let total = self.uses.total_in_words();
+        ("alert", format!("It was last used {last}; {total}: those programs will be refused."))
     }
 
     fn is_active(&self) -> bool {
@@ -54,7 +78,7 @@ impl KeyRow {
     }
 
     /// It still works, and the key that replaces it.
-    fn successor(&self) -> Option<&str> {
+    pub(super) fn successor(&self) -> Option<&str> {
         self.key.replaced_by.as_deref().filter(|_| matches!(self.key.state, KeyState::Retiring))
     }
 }
