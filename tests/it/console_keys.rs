@@ -7,9 +7,12 @@ use insta::assert_snapshot;
 use jiff::civil::date;
 use jiff::tz::Offset;
 use serde_json::json;
-use tests::{Account, Action, Harness, Item, Key, Shape, Verdict};
+use shared::domain::{ApiKey, Environment};
+use tests::{Account, Action, Harness, Item, Key, Logs, SeededEntropy, Shape, Verdict};
+use tracing::level_filters::LevelFilter;
 
-use crate::console::secret;
+use crate::console::{HOSTILE, secret};
+use crate::lookup_key::{foreign, forged, parsed};
 use crate::support::browser::{Browser, Page};
 
 /// The page of an account.
@@ -328,4 +331,155 @@ async fn revoking_says_what_it_will_stop() {
     browser.submit(&page, &switch, &[("enabled", "false")]).await.expect(303);
     let refused = told(&mut browser, &busy).await;
     assert!(refused.contains("is refused already: nothing more will stop."), "{refused}");
+}
+
+/// Pastes `text` on the page for leaked keys. Nothing of it is in the answer.
+async fn paste(browser: &mut Browser<'_>, text: &str) -> Page {
+    let form = browser.get("/leaked").await.expect(200);
+    let answer = browser.submit(&form, "/leaked", &[("key", text)]).await;
+    assert_hidden(&answer, text);
+    answer
+}
+
+/// Fails if a part of `text` that may be a key's secret is in the answer.
+fn assert_hidden(answer: &Page, text: &str) {
+    let all = format!("{}{:?}", answer.text, answer.headers);
+    for secret in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| part.len() > 16) {
+        let (start, end) = secret.split_at(secret.len() / 2);
+        for part in [start, end] {
+            assert!(!all.contains(part), "{part} in {answer:?}");
+        }
+    }
+}
+
+fn main_of(page: &Page) -> String {
+    words(&page.text[page.text.find("<main").unwrap()..])
+}
+
+#[tokio::test]
+async fn a_leaked_key_is_found_and_revoked() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountWriter").await;
+    let body = json!({
+        "name": "server 1", "role": "ServiceAccountReader", "allowedCidrs": ["127.0.0.0/8"],
+    });
+    let key = harness.issue_key_with(&account, &body).await;
+    assert_eq!(harness.check(&key.secret).await, 200);
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.clock.advance_seconds(180);
+    let before = harness.table.dump().await;
+    let found = paste(&mut browser, &format!("authorization: \"Bearer {}\"", key.secret)).await.expect(200);
+    assert_eq!(before, harness.table.dump().await, "a look-up changes nothing");
+    assert_snapshot!(main_of(&found));
+    let revoke = format!("/accounts/{}/keys/{}/revoke", account.id, key.id);
+    let done = browser.submit(&found, &revoke, &[]).await.expect(303);
+    assert_eq!(done.location(), page_of(&account));
+    let page = browser.get(done.location()).await.expect(200);
+    assert!(page.text.contains("The key server 1 is dead since 2026-01-01 00:03:00 UTC."), "{}", page.text);
+    assert_eq!(harness.check(&key.secret).await, 403);
+    let dead = paste(&mut browser, &key.secret).await.expect(200);
+    assert!(main_of(&dead).contains("It was revoked just now by admin@keyward.local . It opens nothing."));
+    assert!(!dead.text.contains("/revoke\""), "there is nothing to revoke");
+}
+
+#[tokio::test]
+async fn what_became_of_a_leaked_key_is_said_in_words() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let closed = harness.create_account("closed", "ServiceAccountReader").await;
+    let gone = harness.create_account("gone", "ServiceAccountReader").await;
+    let named = async |account: &Account, name: &str, days: u32| {
+        harness.issue_key_with(account, &json!({ "name": name, "expiresInDays": days })).await
+    };
+    let alive = named(&account, "alive", 90).await;
+    let [rotated, replaced] = [named(&account, "rotated", 90).await, named(&account, "replaced", 90).await];
+    let expired = named(&account, "expired", 1).await;
+    let [paused, deleted] = [named(&closed, "paused", 90).await, named(&gone, "deleted", 90).await];
+    harness.clock.advance_days(1);
+    for (key, grace) in [(&rotated, 604_800), (&replaced, 0)] {
+        let rotate = harness.request("POST", &format!("{}/rotation", key.path())).admin();
+        let _ = rotate.json(&json!({ "graceSeconds": grace })).send().await.expect(201);
+    }
+    let disable = harness.request("PATCH", &closed.path()).admin().json(&json!({ "enabled": false }));
+    let _ = disable.send().await.expect(200);
+    let _ = harness.request("DELETE", &gone.path()).admin().send().await.expect(204);
+    let mut browser = Browser::signed_in(&harness).await;
+    let mut told = Vec::new();
+    for (name, text, revocable) in [
+        ("being replaced", rotated.secret.clone(), true),
+        ("replaced", replaced.secret.clone(), false),
+        ("expired", expired.secret.clone(), false),
+        ("of a disabled account", paused.secret.clone(), true),
+        ("of a deleted account", deleted.secret.clone(), false),
+        ("wrong secret", forged(&alive, 9), false),
+    ] {
+        let page = paste(&mut browser, &text).await.expect(200);
+        assert_eq!(page.text.contains("/revoke\""), revocable, "{name}");
+        told.push(format!("{name}: {}", main_of(&page)));
+    }
+    assert_snapshot!(told.join("\n"));
+    // One that its end alone is known of.
+    let mut record = harness.table.get(&format!("RETIRED#{}", account.id), &replaced.id).await.unwrap();
+    record.retain(|name, _| ["pk", "sk", "reason", "retiredAt", "ttl"].contains(&name.as_str()));
+    harness.table.put(record).await;
+    let page = paste(&mut browser, &replaced.secret).await.expect(200);
+    assert!(main_of(&page).contains("It is dead already"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn what_is_no_key_of_ours_is_said_so_and_quoted_nowhere() {
+    let harness = Harness::start().await;
+    let logs = Logs::capture(LevelFilter::TRACE);
+    let (_, key, mut browser) = prepared(&harness).await;
+    let other = harness.reader_key_of("other").await;
+    let local = Environment::parse("local").unwrap();
+    let known = parsed(&key);
+    let unknown = "key_0000000000000000".parse().unwrap();
+    let unknown = ApiKey::generate(known.account, unknown, &SeededEntropy::new(3)).unwrap();
+    let whole = &key.secret;
+    let mut told = Vec::new();
+    let long = format!("{whole}{}", " ".repeat(33 * 1024));
+    for (name, text, status) in [
+        ("nothing", String::new(), 422),
+        ("another vendor's", "ghp_0123456789abcdefghijABCDEFGHIJ012345".to_owned(), 422),
+        ("cut off", whole[..whole.len() - 1].to_owned(), 422),
+        ("mistyped", format!("{}~{}", &whole[..60], &whole[61..]), 422),
+        ("of another environment", foreign(&key, "stage"), 422),
+        ("two", format!("{whole}\n{}", other.secret), 422),
+        ("never issued", unknown.display(&local).expose().to_owned(), 422),
+        ("too long", long, 413),
+        ("hostile", format!("{HOSTILE}{whole}{HOSTILE}"), 200),
+    ] {
+        let page = paste(&mut browser, &text).await.expect(status);
+        assert!(!page.text.contains("<script>alert"), "{name}");
+        if status == 422 {
+            let start = page.text.find("id=\"key-wrong\"").unwrap_or_else(|| panic!("{name}: {}", page.text));
+            let wrong = &page.text[start..start + page.text[start..].find("</p>").unwrap()];
+            told.push(format!("{name}: {}", words(&format!("<{wrong}"))));
+            assert_eq!(page.fields("/leaked").get("key"), None, "it is not in the field again");
+        }
+    }
+    assert_snapshot!(told.join("\n"));
+    // Down, forged, or without a session: nothing of it comes back either.
+    let form = browser.get("/leaked").await.expect(200);
+    harness.wire.disturb(|_| Action::Refuse);
+    let down = browser.submit(&form, "/leaked", &[("key", whole)]).await.expect(503);
+    harness.wire.calm();
+    let mut fields = form.fields("/leaked");
+    fields.insert("key".to_owned(), whole.clone());
+    let evil = browser.send("POST", "/leaked", Some(&fields), &[("origin", "https://evil.example")]).await;
+    fields.insert("csrf".to_owned(), String::new());
+    let origin = browser.origin.clone();
+    let forged = browser.send("POST", "/leaked", Some(&fields), &[("origin", &origin)]).await.expect(403);
+    browser.cookies.clear();
+    let stranger = browser.send("POST", "/leaked", Some(&fields), &[("origin", &origin)]).await.expect(401);
+    for answer in [down, evil.expect(403), forged, stranger] {
+        assert_hidden(&answer, whole);
+    }
+    let logged = logs.take();
+    assert!(logged.contains("\"path\":\"/leaked\""), "it logs: {logged}");
+    let secret = &whole[whole.len() - 49..];
+    for line in logged.lines() {
+        assert!(!line.contains(&secret[..24]) && !line.contains(&secret[24..]), "{line}");
+    }
 }

@@ -1,9 +1,11 @@
 //! The IAM API, called over HTTP with an admin's token.
 
+use std::fmt;
+
 use http::{Method, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::domain::{AccountId, KeyId};
+use shared::domain::{AccountId, Actor, KeyId};
 use shared::http::FieldError;
 use shared::http::representation::{AuditEvent, Key, List, ServiceAccount, ServiceAccountWithKeys};
 use zeroize::Zeroizing;
@@ -119,6 +121,40 @@ pub(crate) struct IssuedKey {
 pub(crate) struct ReplacedKey {
     pub(crate) id: String,
     pub(crate) retires_at: String,
+}
+
+/// A text that holds a key which somebody has found: a secret.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct FoundKey(Zeroizing<String>);
+
+impl fmt::Debug for FoundKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("FoundKey(…)")
+    }
+}
+
+/// The one body that holds one.
+#[derive(Serialize)]
+struct Lookup<'a> {
+    key: &'a str,
+}
+
+/// Whose a key is, and whether it is alive.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeyLookup {
+    pub(crate) alive: bool,
+    /// Why it is not, in the words of the authorizer's log.
+    pub(crate) reason: Option<String>,
+    pub(crate) service_account_id: String,
+    /// Unless it has been deleted.
+    pub(crate) service_account: Option<ServiceAccount>,
+    pub(crate) key_id: String,
+    /// Unless only its end is on record.
+    pub(crate) key: Option<Key>,
+    pub(crate) retired_at: Option<String>,
+    pub(crate) retired_by: Option<Actor>,
 }
 
 #[derive(Deserialize)]
@@ -252,6 +288,11 @@ impl Caller<'_> {
             request_id: None,
             cause: "the issued key cannot be read".to_owned(),
         })
+    }
+
+    /// Whose a key is that somebody has found.
+    pub(crate) async fn look_up_key(self, found: &FoundKey) -> Result<KeyLookup, ApiError> {
+        read(&self.call(Method::POST, "/iam/v1/keys/lookup", &[], Some(&Lookup { key: &found.0 })).await?)
     }
 
     pub(crate) async fn revoke_key(self, id: AccountId, key: KeyId) -> Result<(), ApiError> {

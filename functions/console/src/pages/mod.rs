@@ -8,6 +8,7 @@ mod edit_account;
 mod history;
 mod issue_key;
 mod issued_key;
+mod leaked;
 mod overview;
 mod retired_keys;
 mod revoke_all_keys;
@@ -44,6 +45,7 @@ pub(crate) fn router() -> Router<Site> {
         .route("/accounts/{id}/keys/revoke", get(revoke_all_keys::show).post(revoke_all_keys::submit))
         .route("/accounts/{id}/keys/{key_id}/revoke", get(revoke_key::show).post(revoke_key::submit))
         .route("/accounts/{id}/keys/{key_id}/rotate", get(rotate_key::show).post(rotate_key::submit))
+        .route("/leaked", get(leaked::show).post(leaked::submit))
         .route("/sign-in", get(session::sign_in))
         .route(CALLBACK, get(session::callback))
         .route("/sign-out", post(session::sign_out).get(overview::go))
