@@ -20,6 +20,7 @@ mod concurrent_roles;
 mod consistent_read;
 mod console;
 mod console_keys;
+mod console_roles;
 mod create_service_account;
 mod delete_role;
 mod delete_service_account;

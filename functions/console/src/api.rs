@@ -5,9 +5,9 @@ use std::fmt;
 use http::{Method, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::domain::{AccountId, Actor, KeyId};
-use shared::http::FieldError;
-use shared::http::representation::{AuditEvent, Key, List, ServiceAccount, ServiceAccountWithKeys};
+use shared::domain::{AccountId, Actor, KeyId, RoleName};
+use shared::http::representation::{AuditEvent, Key, List, Role, ServiceAccount, ServiceAccountWithKeys};
+use shared::http::{FieldError, RoleUse};
 use zeroize::Zeroizing;
 
 use crate::outgoing::Outgoing;
@@ -16,6 +16,9 @@ use crate::session::AccessToken;
 /// Where a gateway puts the id of a request that it answered.
 const REQUEST_ID: &str = "apigw-requestid";
 const ACCOUNTS: &str = "/iam/v1/service-accounts";
+const ROLES: &str = "/iam/v1/roles";
+/// How many items of a list a page of the API can have.
+const MOST: u8 = 100;
 
 /// Why the API did not do what was asked.
 #[derive(Clone, Debug)]
@@ -45,6 +48,9 @@ pub(crate) struct Problem {
     pub(crate) request_id: String,
     #[serde(default)]
     pub(crate) errors: Vec<FieldError>,
+    /// Who has the role that cannot be deleted.
+    #[serde(default)]
+    pub(crate) used_by: Vec<RoleUse>,
 }
 
 /// Which accounts to list.
@@ -102,6 +108,22 @@ pub(crate) struct NewKey<'a> {
 #[serde(rename_all = "camelCase")]
 struct Rotation {
     grace_seconds: u32,
+}
+
+/// What a custom role is to be: all of it.
+#[derive(Serialize)]
+pub(crate) struct NewRole<'a> {
+    pub(crate) description: &'a str,
+    pub(crate) permissions: Vec<&'a str>,
+}
+
+/// What there must be of a role when it is put.
+#[derive(Clone, Copy)]
+pub(crate) enum Before<'a> {
+    /// None of its name.
+    Nothing,
+    /// This version.
+    Version(&'a str),
 }
 
 /// A key just issued.
@@ -169,6 +191,12 @@ pub(crate) struct Versioned {
     pub(crate) version: String,
 }
 
+/// A role, and the version that was read. A built-in one has none.
+pub(crate) struct VersionedRole {
+    pub(crate) role: Role,
+    pub(crate) version: String,
+}
+
 /// Where the API is.
 pub(crate) struct Api {
     base: String,
@@ -211,8 +239,7 @@ impl Caller<'_> {
 
     pub(crate) async fn account(self, id: AccountId) -> Result<Versioned, ApiError> {
         let answer = self.call(Method::GET, &format!("{ACCOUNTS}/{id}"), &[], None::<&()>).await?;
-        let version = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
-        Ok(Versioned { version: version.unwrap_or("*").to_owned(), account: read(&answer)? })
+        Ok(Versioned { version: version(&answer), account: read(&answer)? })
     }
 
     pub(crate) async fn events(
@@ -221,10 +248,49 @@ impl Caller<'_> {
         cursor: &str,
         limit: u8,
     ) -> Result<List<AuditEvent>, ApiError> {
+        self.list(&format!("{ACCOUNTS}/{id}/events"), cursor, limit).await
+    }
+
+    /// A page of the roles, in the order of their names.
+    pub(crate) async fn roles(self, cursor: &str) -> Result<List<Role>, ApiError> {
+        self.list(ROLES, cursor, MOST).await
+    }
+
+    pub(crate) async fn role(self, name: &RoleName) -> Result<VersionedRole, ApiError> {
+        let answer = self.call(Method::GET, &format!("{ROLES}/{name}"), &[], None::<&()>).await?;
+        Ok(VersionedRole { version: version(&answer), role: read(&answer)? })
+    }
+
+    /// Registers a role, or replaces one.
+    pub(crate) async fn put_role(
+        self,
+        name: &RoleName,
+        role: &NewRole<'_>,
+        before: Before<'_>,
+    ) -> Result<Role, ApiError> {
+        let precondition = match before {
+            Before::Nothing => ("if-none-match", "*"),
+            Before::Version(version) => ("if-match", version),
+        };
+        read(&self.call(Method::PUT, &format!("{ROLES}/{name}"), &[precondition], Some(role)).await?)
+    }
+
+    /// Deletes a role, if it still is of `version`.
+    pub(crate) async fn delete_role(self, name: &RoleName, version: &str) -> Result<(), ApiError> {
+        let path = format!("{ROLES}/{name}");
+        self.call(Method::DELETE, &path, &[("if-match", version)], None::<&()>).await.map(drop)
+    }
+
+    async fn list<T: DeserializeOwned>(
+        self,
+        path: &str,
+        cursor: &str,
+        limit: u8,
+    ) -> Result<List<T>, ApiError> {
         let query = [("limit", limit.to_string()), ("cursor", cursor.to_owned())];
         let query = query.into_iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>();
         let query = serde_html_form::to_string(query).map_err(|error| unreadable(&error))?;
-        read(&self.call(Method::GET, &format!("{ACCOUNTS}/{id}/events?{query}"), &[], None::<&()>).await?)
+        read(&self.call(Method::GET, &format!("{path}?{query}"), &[], None::<&()>).await?)
     }
 
     /// Creates an account. A retry under the same `attempt` finds the same one.
@@ -351,6 +417,12 @@ fn refusal(answer: &http::Response<Vec<u8>>) -> ApiError {
             }
         }
     }
+}
+
+/// The version that an answer shows. Any, if it shows none.
+fn version(answer: &http::Response<Vec<u8>>) -> String {
+    let version = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    version.unwrap_or("*").to_owned()
 }
 
 fn read<T: DeserializeOwned>(answer: &http::Response<Vec<u8>>) -> Result<T, ApiError> {

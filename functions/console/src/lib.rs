@@ -12,6 +12,7 @@ mod console_url;
 mod csrf;
 mod form;
 mod guard;
+mod matching;
 mod outgoing;
 mod page;
 mod pages;

@@ -4,15 +4,19 @@ mod account;
 pub(crate) mod assets;
 mod create_account;
 mod delete_account;
+mod delete_role;
 mod edit_account;
+mod edit_role;
 mod history;
 mod issue_key;
 mod issued_key;
 mod leaked;
+mod list_roles;
 mod overview;
 mod retired_keys;
 mod revoke_all_keys;
 mod revoke_key;
+mod role;
 mod roles;
 mod rotate_key;
 mod session;
@@ -46,6 +50,11 @@ pub(crate) fn router() -> Router<Site> {
         .route("/accounts/{id}/keys/{key_id}/revoke", get(revoke_key::show).post(revoke_key::submit))
         .route("/accounts/{id}/keys/{key_id}/rotate", get(rotate_key::show).post(rotate_key::submit))
         .route("/leaked", get(leaked::show).post(leaked::submit))
+        .route("/roles", get(list_roles::show))
+        .route("/roles/{name}", get(role::show))
+        .route("/roles/{name}/edit", get(edit_role::show).post(edit_role::submit))
+        .route("/roles/{name}/delete", get(delete_role::show).post(delete_role::submit))
+        .route("/new-role", get(edit_role::show_new).post(edit_role::submit_new))
         .route("/sign-in", get(session::sign_in))
         .route(CALLBACK, get(session::callback))
         .route("/sign-out", post(session::sign_out).get(overview::go))

@@ -1,0 +1,285 @@
+//! The console's pages of roles, of what they decide, of everybody's history,
+//! and of what wants attention.
+
+use serde_json::{Value, json};
+use tests::Harness;
+
+use crate::support::browser::{Browser, Page};
+
+const HOSTILE: &str = "<script>alert(1)</script>\"'&";
+
+/// What a reader sees of a page: its text without tags, and one space between
+/// words.
+fn words(page: &Page) -> String {
+    let text: String = page
+        .text
+        .split('<')
+        .enumerate()
+        .map(|(at, part)| if at == 0 { part } else { part.split_once('>').map_or("", |(_, text)| text) })
+        .collect::<Vec<_>>()
+        .join(" ");
+    let text =
+        [("&#60;", "<"), ("&#62;", ">"), ("&#34;", "\""), ("&#39;", "'"), ("&#38;", "&"), ("&amp;", "&")]
+            .iter()
+            .fold(text, |text, (from, to)| text.replace(from, to));
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Fails unless these texts are on the page, in this order.
+fn expect(page: &Page, texts: &[&str]) {
+    let seen = words(page);
+    let mut rest = seen.as_str();
+    for text in texts {
+        let (_, after) = rest.split_once(text).unwrap_or_else(|| panic!("no `{text}` (then) in: {seen}"));
+        rest = after;
+    }
+}
+
+async fn role(harness: &Harness, name: &str) -> Value {
+    harness.get(&format!("/iam/v1/roles/{name}")).await.json()
+}
+
+#[tokio::test]
+async fn the_operations_by_roles_are_those_that_the_tests_have_found() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let page = browser.get("/roles").await.expect(200);
+    let seen = words(&page);
+    let golden = include_str!("role_matrix.txt");
+    let mut rows = 0;
+    for line in golden.lines().skip(1).filter(|line| !line.is_empty()) {
+        if let Some(operation) = line.strip_prefix("# ") {
+            assert!(seen.contains(operation), "{operation}");
+            continue;
+        }
+        let (request, columns) = line.split_once("  ").unwrap();
+        let columns: Vec<_> = columns.split_whitespace().collect();
+        let may = [("Reader", columns[2]), ("Writer", columns[1]), ("Admin", columns[0])];
+        let may: Vec<_> = may.iter().filter(|(_, may)| *may == "yes").map(|(role, _)| *role).collect();
+        let may = if may.is_empty() { "no key".to_owned() } else { may.join(", ") };
+        assert!(format!("{seen} ").contains(&format!(" {request} {may} ")), "{request} {may} in {seen}");
+        rows += 1;
+    }
+    assert!(rows > 50, "{rows}");
+    expect(&page, &["Reader", "Writer", "Admin", "Create an organization", "no yes yes"]);
+    // A role by its page, too.
+    let admin = browser.get("/roles/ServiceAccountAdmin").await.expect(200);
+    expect(
+        &admin,
+        &[
+            "Built in",
+            "Any method on /{proxy+}",
+            ": for example GET /42 and GET /42/notes ; not /",
+            "Nothing else",
+        ],
+    );
+    assert!(!admin.text.contains("/edit\"") && !admin.text.contains("/delete\""), "{}", admin.text);
+}
+
+#[tokio::test]
+async fn a_role_is_created_once_seen_replaced_and_deleted() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    expect(&browser.get("/roles").await.expect(200), &["There is no custom role"]);
+    let form = browser.get("/new-role").await.expect(200);
+    let typed = [
+        ("name", "Reports"),
+        ("description", "Reads reports"),
+        ("permissions", "\nGET,HEAD /reports/{id}\n\n  POST /reports\n"),
+    ];
+    let created = browser.submit(&form, "/new-role", &typed).await.expect(303);
+    assert_eq!(created.location(), "/roles/Reports");
+    // Sent twice, it is the same; another one of the name is not.
+    browser.submit(&form, "/new-role", &typed).await.expect(303);
+    let other = [("name", "Reports"), ("permissions", "ANY /{all+}")];
+    let refused = browser.submit(&form, "/new-role", &other).await.expect(422);
+    expect(&refused, &["Name", "Is another role's already", "ANY /{all+}"]);
+    assert_eq!(
+        role(&harness, "Reports").await["permissions"],
+        json!(["POST /reports", "GET,HEAD /reports/{id}"])
+    );
+
+    let page = browser.get("/roles/Reports").await.expect(200);
+    expect(
+        &page,
+        &[
+            "The role Reports is saved.",
+            "Custom",
+            "Reads reports",
+            "POST on /reports : for example POST /reports ; not /reports/notes",
+            "GET and HEAD on /reports/{id} : for example GET /reports/42 ; not /reports/42/notes",
+            "Created just now by admin@keyward.local",
+        ],
+    );
+    expect(
+        &browser.get("/roles").await.expect(200),
+        &["Custom roles", "Reports", "Reads reports", "POST /reports"],
+    );
+
+    let seen = browser.get("/roles/Reports/edit").await.expect(200);
+    let edit = "/roles/Reports/edit";
+    let kept = [("permissions", "GET /reports/{id}")];
+    browser.submit(&seen, edit, &kept).await.expect(303);
+    assert_eq!(role(&harness, "Reports").await["permissions"], json!(["GET /reports/{id}"]));
+    let stale = browser.submit(&seen, edit, &[("permissions", "ANY /stale")]).await.expect(412);
+    expect(&stale, &["Somebody has changed it meanwhile", "ANY /stale"]);
+
+    let delete = "/roles/Reports/delete";
+    let confirm = browser.get(delete).await.expect(200);
+    assert_eq!(browser.submit(&confirm, delete, &[]).await.expect(303).location(), "/roles");
+    expect(&browser.get("/roles").await, &["The role Reports is deleted.", "There is no custom role"]);
+    browser.get("/roles/Reports").await.expect(404);
+    for none in ["/roles/9", "/roles/a%20b", "/roles/%2e%2e/edit"] {
+        browser.get(none).await.expect(404);
+    }
+}
+
+#[tokio::test]
+async fn a_role_of_any_name_has_its_page() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    for name in ["new", "explain", "edit", "a..b", "A.", &"x".repeat(64)] {
+        harness.put_role(name, &["GET /reports"]).await;
+        let page = browser.get(&format!("/roles/{name}")).await.expect(200);
+        expect(&page, &[name, "Custom", "GET on /reports"]);
+        browser.get(&format!("/roles/{name}/edit")).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_role_stands_beside_its_field_with_what_was_typed() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let form = browser.get("/new-role").await.expect(200);
+    let before = harness.table.dump().await;
+    let wrong = "GET /a\n\nFETCH /b\nGET /iam/v1/roles\nGET /a";
+    for (name, permissions, status, field, problems) in [
+        ("", "GET /a", 422, "name", vec!["Must be a letter and up to 63"]),
+        ("9", "GET /a", 422, "name", vec!["Must be a letter"]),
+        ("serviceaccountreader", "GET /a", 409, "name", vec!["is a built-in role"]),
+        (
+            "Wrong",
+            wrong,
+            422,
+            "permissions",
+            vec![
+                "Line 3, FETCH /b, must name methods among GET",
+                "Line 4, GET /iam/v1/roles, lies below /iam",
+                "Line 5, GET /a, means the same as line 1: leave one of them out.",
+            ],
+        ),
+        ("Long", &"x".repeat(300), 422, "permissions", vec!["must be at most 256 characters."]),
+    ] {
+        let typed = [("name", name), ("description", "kept \"this\""), ("permissions", permissions)];
+        let page = browser.submit(&form, "/new-role", &typed).await.expect(status);
+        let start =
+            page.text.find(&format!("id=\"{field}-wrong\"")).unwrap_or_else(|| panic!("{}", page.text));
+        for problem in problems {
+            assert!(page.text[start..].contains(problem), "{problem} in {}", page.text);
+        }
+        let fields = page.fields("/new-role");
+        assert_eq!((fields["name"].as_str(), fields["description"].as_str()), (name, "kept \"this\""));
+        assert!(page.text.contains(&format!("\n{permissions}</textarea>")), "{}", page.text);
+    }
+    assert_eq!(before, harness.table.dump().await, "nothing was saved");
+}
+
+#[tokio::test]
+async fn a_preview_says_what_would_match_and_saves_nothing() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let form = browser.get("/new-role").await.expect(200);
+    let before = harness.table.dump().await;
+    let permissions = "ANY /teams/{proxy+}\nGET,HEAD,POST /reports/{id}\nnonsense\nPUT /a/\nDELETE /";
+    let typed = [("name", "P"), ("permissions", permissions), ("button", "preview")];
+    let page = browser.submit(&form, "/new-role", &typed).await.expect(422);
+    expect(
+        &page,
+        &[
+            "Line 3, nonsense, must be methods, one space and a path",
+            "What it would match",
+            "Any method on /teams/{proxy+} : for example GET /teams/42 and GET /teams/42/notes ; not /teams .",
+            "GET, HEAD and POST on /reports/{id} : for example GET /reports/42 ; not /reports/42/notes .",
+            "PUT on /a/ : for example PUT /a/ ; not /a/notes .",
+            "DELETE on / : for example DELETE / ; not /notes .",
+            "Nothing is saved yet.",
+        ],
+    );
+    assert_eq!(page.fields("/new-role")["name"], "P");
+    assert_eq!(before, harness.table.dump().await);
+    // Then it is saved from the page of the preview.
+    let good = [("permissions", "GET /reports/{id}")];
+    browser.submit(&page, "/new-role", &good).await.expect(303);
+    // And a role that is there is previewed as well.
+    let form = browser.get("/roles/P/edit").await.expect(200);
+    let page =
+        browser.submit(&form, "/roles/P/edit", &[("button", "preview"), ("permissions", "ANY /x")]).await;
+    expect(&page.expect(200), &["What it would match", "Any method on /x"]);
+    assert_eq!(role(&harness, "P").await["permissions"], json!(["GET /reports/{id}"]));
+}
+
+#[tokio::test]
+async fn a_role_in_use_is_not_deleted_and_whoever_has_it_is_named() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let account = harness.create_account(HOSTILE, "Auditor").await;
+    let holder = harness.create_account("Holder", "ServiceAccountReader").await;
+    let key = harness.issue_key_with(&holder, &json!({ "name": "k", "role": "Auditor" })).await;
+    let delete = "/roles/Auditor/delete";
+    let confirm = browser.get(delete).await.expect(200);
+    let refused = browser.submit(&confirm, delete, &[]).await.expect(409);
+    expect(
+        &refused,
+        &[
+            "It is in use, so nothing was deleted.",
+            "the account",
+            HOSTILE,
+            &format!("the key {} of Holder", key.id),
+        ],
+    );
+    for account in [&account, &holder] {
+        assert!(refused.text.contains(&format!("href=\"/accounts/{}\"", account.id)), "{}", refused.text);
+    }
+    assert!(!refused.text.contains("<script>alert"), "{}", refused.text);
+    assert_eq!(role(&harness, "Auditor").await["permissions"], json!(["GET /reports"]));
+    // One of another version is not deleted either.
+    let seen = confirm.fields(delete);
+    assert!(seen["version"].starts_with('"'), "{seen:?}");
+    harness.put_role("Auditor", &["GET /reports", "GET /more"]).await;
+    let stale = browser.submit(&confirm, delete, &[]).await;
+    assert!([409, 412].contains(&stale.status), "{stale:?}");
+}
+
+#[tokio::test]
+async fn hostile_text_in_a_role_is_text() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let form = browser.get("/new-role").await.expect(200);
+    let typed = [("name", "Hostile"), ("description", HOSTILE), ("permissions", "GET /it's&!x")];
+    browser.submit(&form, "/new-role", &typed).await.expect(303);
+    let mut pages = Vec::new();
+    for path in [
+        "/roles",
+        "/roles/Hostile",
+        "/roles/Hostile/edit",
+        "/roles/Hostile/delete",
+        "/roles?cursor=%3Cscript%3Ealert",
+    ] {
+        pages.push(browser.get(path).await);
+    }
+    let broken = [
+        ("name", HOSTILE),
+        ("description", HOSTILE),
+        ("permissions", "</textarea><script>alert(1)</script>"),
+    ];
+    pages.push(browser.submit(&form, "/new-role", &broken).await.expect(422));
+    let broken =
+        [("name", "X"), ("permissions", "</textarea><script>alert(1)</script>"), ("button", HOSTILE)];
+    pages.push(browser.submit(&form, "/new-role", &broken).await.expect(422));
+    let broken = [("permissions", "</textarea><script>alert(1)</script>"), ("button", "preview")];
+    pages.push(browser.submit(&form, "/new-role", &broken).await.expect(422));
+    for page in pages {
+        assert!(!page.text.contains("<script>alert") && !page.text.contains("value=\"<"), "{}", page.text);
+    }
+}
