@@ -418,7 +418,8 @@ async fn an_account_is_created_once_changed_switched_and_deleted() {
     let edit = format!("{first}/edit");
     let seen = browser.get(&edit).await.expect(200);
     let narrower = [("role", "ServiceAccountReader"), ("owner", "ops")];
-    browser.submit(&seen, &edit, &narrower).await.expect(303);
+    let asked = browser.submit(&seen, &edit, &narrower).await.expect(200);
+    browser.submit(&asked, &edit, &[("button", "confirm")]).await.expect(303);
     assert_eq!(check().await, 403);
     // Somebody who saw the version before overwrites nothing.
     let stale = browser.submit(&seen, &edit, &[("owner", "stale")]).await.expect(412);

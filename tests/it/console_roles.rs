@@ -35,6 +35,11 @@ fn expect(page: &Page, texts: &[&str]) {
     }
 }
 
+fn expect_none(page: &Page, text: &str) {
+    let seen = words(page);
+    assert!(!seen.contains(text), "`{text}` is in: {seen}");
+}
+
 async fn role(harness: &Harness, name: &str) -> Value {
     harness.get(&format!("/iam/v1/roles/{name}")).await.json()
 }
@@ -282,4 +287,108 @@ async fn hostile_text_in_a_role_is_text() {
     for page in pages {
         assert!(!page.text.contains("<script>alert") && !page.text.contains("value=\"<"), "{}", page.text);
     }
+}
+
+#[tokio::test]
+async fn custom_roles_can_be_chosen_wherever_a_role_is() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let many: Vec<_> = (0..12).map(|number| format!("GET /reports/{number}")).collect();
+    harness.put_role("Auditor", &many.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let form = browser.get("/accounts/new").await.expect(200);
+    expect(
+        &form,
+        &[
+            "ServiceAccountReader",
+            "ServiceAccountWriter",
+            "ServiceAccountAdmin",
+            "Auditor",
+            "GET /reports/0",
+            "and 4 more",
+        ],
+    );
+    let created = browser.submit(&form, "/accounts", &[("name", "a"), ("role", "Auditor")]).await.expect(303);
+    let account = created.location().to_owned();
+    let page = browser.get(&account).await.expect(200);
+    expect(&page, &["Role", "Auditor", "GET /reports/0", "and 4 more"]);
+    assert!(page.text.contains("href=\"/roles/Auditor\""), "{}", page.text);
+    expect(&browser.get("/?role=Auditor").await.expect(200), &["Next expiry a Auditor Enabled"]);
+    // A key of the account may be narrowed by any other role, and that of a
+    // Reader's account by custom ones alone.
+    let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
+    expect(
+        &form,
+        &["As the account: Auditor", "ServiceAccountReader", "ServiceAccountWriter", "ServiceAccountAdmin"],
+    );
+    let reader = harness.create_account("reader", "ServiceAccountReader").await;
+    let keys = format!("/accounts/{}/keys", reader.id);
+    let form = browser.get(&format!("{keys}/new")).await.expect(200);
+    expect(&form, &["As the account: ServiceAccountReader", "Auditor"]);
+    expect_none(&form, "ServiceAccountWriter");
+    let shown = browser.submit(&form, &keys, &[("name", "k"), ("role", "Auditor")]).await.expect(200);
+    expect(&shown, &["also only Auditor"]);
+}
+
+#[tokio::test]
+async fn another_role_is_saved_once_it_was_shown_what_it_changes() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Reports", &["GET /organizations/{id}", "POST /reports", "ANY /teams/{proxy+}"]).await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let edit = format!("/accounts/{}/edit", account.id);
+    let role = async || harness.get(&account.path()).await.json()["role"].as_str().unwrap().to_owned();
+    let form = browser.get(&edit).await.expect(200);
+    let typed = [("role", "Reports"), ("owner", "the \"team\"")];
+    let asked = browser.submit(&form, &edit, &typed).await.expect(200);
+    expect(
+        &asked,
+        &[
+            "Give batch the role Reports ?",
+            "It has ServiceAccountReader now. Nothing is saved yet.",
+            "What its keys may do that they may not do now",
+            "+ POST /reports",
+            "+ POST,PUT,PATCH,DELETE /teams/{proxy+}",
+            "What they may do no longer",
+            "− GET,HEAD,OPTIONS /organizations",
+            "− GET,HEAD,OPTIONS /organizations/{proxy+}",
+            "− GET,HEAD,OPTIONS /teams",
+            "All that the role permits",
+        ],
+    );
+    // What stays is neither: reading an organization, and reading a team.
+    let (come_and_gone, _) = asked.text.split_once("All that the role permits").unwrap();
+    assert!(
+        !come_and_gone.contains("GET /organizations/{id}") && !come_and_gone.contains("ANY /teams"),
+        "{come_and_gone}"
+    );
+    assert_eq!(role().await, "ServiceAccountReader");
+    // Back to the form, in which is what was typed.
+    let back = browser.submit(&asked, &edit, &[("button", "back")]).await.expect(200);
+    let fields = back.fields(&edit);
+    assert_eq!((fields["role"].as_str(), fields["owner"].as_str()), ("Reports", "the \"team\""));
+    let asked = browser.submit(&back, &edit, &[]).await.expect(200);
+    browser.submit(&asked, &edit, &[("button", "confirm")]).await.expect(303);
+    assert_eq!(role().await, "Reports");
+    let saved = harness.get(&account.path()).await.json();
+    assert_eq!(saved["owner"], "the \"team\"");
+
+    // Without another role nothing is asked, and what is wrong stands beside its
+    // field.
+    let form = browser.get(&edit).await.expect(200);
+    browser.submit(&form, &edit, &[("owner", "ops")]).await.expect(303);
+    let form = browser.get(&edit).await.expect(200);
+    let page = browser.submit(&form, &edit, &[("role", "Nobody")]).await.expect(422);
+    expect(&page, &["Is no role (any more)"]);
+    let long = "x".repeat(65);
+    let asked =
+        browser.submit(&form, &edit, &[("role", "ServiceAccountAdmin"), ("name", &long)]).await.expect(200);
+    let refused = browser.submit(&asked, &edit, &[("button", "confirm")]).await.expect(422);
+    expect(&refused, &["Must be at most 64 characters."]);
+    assert_eq!(refused.fields(&edit)["role"], "ServiceAccountAdmin");
+    // The version that was seen is that of the first form.
+    let asked = browser.submit(&form, &edit, &[("role", "ServiceAccountAdmin")]).await.expect(200);
+    let change = harness.request("PATCH", &account.path()).admin().json(&json!({ "owner": "meanwhile" }));
+    let _ = change.send().await.expect(200);
+    browser.submit(&asked, &edit, &[("button", "confirm")]).await.expect(412);
+    assert_eq!(role().await, "Reports");
 }

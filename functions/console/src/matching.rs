@@ -1,4 +1,5 @@
-//! What a permission matches, in words and by example.
+//! What a permission matches, in words and by example, and what one role
+//! permits beyond another.
 
 use shared::policy::{BasePaths, Method, Permission, Target};
 
@@ -50,6 +51,30 @@ impl Matched {
     pub(crate) fn of_all(permissions: &[String]) -> Vec<Self> {
         parsed(permissions).iter().map(Self::of).collect()
     }
+}
+
+/// What `one` permits and `other` does not: permissions, as narrow as that.
+pub(crate) fn beyond(one: &[String], other: &[String]) -> Vec<String> {
+    let (one, other) = (parsed(one), parsed(other));
+    let is_covered = |permission: &Permission, method: Method| {
+        other.iter().any(|other| {
+            other.methods().any(|covered| covered == method) && other.covers_paths_of(permission)
+        })
+    };
+    let rest = one.iter().filter_map(|permission| {
+        let methods: Vec<_> =
+            permission.methods().filter(|method| !is_covered(permission, *method)).collect();
+        match methods.len() {
+            0 => None,
+            // As it is written, or all of them.
+            count if count == permission.methods().count() => Some(permission.to_string()),
+            _ => {
+                let methods: Vec<_> = methods.into_iter().map(Method::name).collect();
+                Some(format!("{} {}", methods.join(","), permission.path()))
+            }
+        }
+    });
+    rest.collect()
 }
 
 fn parsed(permissions: &[String]) -> Vec<Permission> {

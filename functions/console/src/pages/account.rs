@@ -127,7 +127,7 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
         page: visit.page(),
         created: When::of(&account.created_at, now),
         updated: When::of(&account.updated_at, now),
-        role: roles::find(&visit.console, &account.role),
+        role: roles::find(&visit, &account.role).await?,
         keys: keys.collect(),
         retired,
         all_retired,

@@ -57,10 +57,12 @@ async fn form_page(
     form: Form,
     faults: Faults,
 ) -> Result<IssueKey, Trouble> {
-    let account = visit.api().account(account).await?.account.account;
+    let (account, roles) =
+        tokio::join!(visit.api().account(account), roles::choices_again(visit, &form.role));
+    let account = account?.account.account;
     Ok(IssueKey {
         page: visit.page(),
-        roles: narrower(visit, &account.role),
+        roles: narrower(roles, &account.role),
         account,
         form,
         faults,
@@ -107,11 +109,14 @@ pub(super) async fn submit(
     }
 }
 
-/// The roles that make a key narrower than its account. A role of an account
-/// that is none of the built-in ones may be narrowed by any.
-fn narrower(visit: &Visit, account_role: &str) -> Vec<RoleChoice> {
+/// The roles that make a key narrower than its account: of the built-in ones
+/// those below the account's, and any other than the account's where one of the
+/// two is custom.
+fn narrower(roles: Vec<RoleChoice>, account_role: &str) -> Vec<RoleChoice> {
     let rank = |name: &str| BuiltInRole::ALL.into_iter().rev().position(|role| role.name() == name);
-    let account_rank = rank(account_role);
-    let is_narrower = |choice: &RoleChoice| account_rank.is_none_or(|most| rank(&choice.name) < Some(most));
-    roles::choices(&visit.console).into_iter().filter(is_narrower).collect()
+    let is_narrower = |choice: &RoleChoice| match (rank(&choice.name), rank(account_role)) {
+        (Some(one), Some(most)) => one < most,
+        _ => choice.name != account_role,
+    };
+    roles.into_iter().filter(is_narrower).collect()
 }
