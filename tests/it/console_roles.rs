@@ -392,3 +392,141 @@ async fn another_role_is_saved_once_it_was_shown_what_it_changes() {
     browser.submit(&asked, &edit, &[("button", "confirm")]).await.expect(412);
     assert_eq!(role().await, "Reports");
 }
+
+#[tokio::test]
+async fn a_question_is_answered_with_the_permission_that_decides() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Auditor", &["GET /organizations/{id}"]).await;
+    let account = harness.create_account("Batch", "ServiceAccountWriter").await;
+    let narrow = json!({ "name": "narrow", "role": "Auditor", "allowedCidrs": ["203.0.113.0/24"] });
+    let key = harness.issue_key_with(&account, &narrow).await;
+    // From the account, with it filled in.
+    let page = browser.get(&format!("/accounts/{}", account.id)).await.expect(200);
+    let link = format!("/explain?account={}", account.id);
+    assert!(page.text.contains(&format!("href=\"{link}\"")), "{}", page.text);
+    let form = browser.get(&link).await.expect(200);
+    assert_eq!(form.fields("/explain")["account"], account.id);
+    expect(&form, &["Any key without a role of its own", "narrow, ends in"]);
+
+    let name: &[(&str, &str)] = &[("account", "bATCH")];
+    let by_key: &[(&str, &str)] = &[("account", &account.id), ("key", &key.id)];
+    let by_role: &[(&str, &str)] = &[("account", ""), ("role", "Auditor")];
+    for (who, method, path, texts) in [
+        (
+            name,
+            "POST",
+            "/organizations",
+            vec![
+                "Yes: POST /organizations passes",
+                "The account's role ServiceAccountWriter permits it by ANY /organizations .",
+            ],
+        ),
+        (
+            name,
+            "GET",
+            "/reports",
+            vec![
+                "No: GET /reports is refused",
+                "No permission of role ServiceAccountWriter covers it.",
+                "has no permission that covers it.",
+            ],
+        ),
+        (name, "GET", "/iam/v1/roles", vec!["No: GET /iam/v1/roles is refused", "/iam is for admin users."]),
+        (
+            name,
+            "GET",
+            "/iam/v1/whoami",
+            vec!["Yes: GET /iam/v1/whoami passes", "Every key may ask who it is."],
+        ),
+        (name, "GET", "/teams/..%2f", vec!["No:", "could mean something else to the backend"]),
+        (
+            by_key,
+            "GET",
+            "/organizations/1",
+            vec![
+                "Yes:",
+                "The account's role ServiceAccountWriter permits it by ANY /organizations/{proxy+} .",
+                "The key's own role Auditor permits it by GET /organizations/{id} .",
+                "may be used from 203.0.113.0/24",
+            ],
+        ),
+        (
+            by_key,
+            "DELETE",
+            "/organizations/1",
+            vec!["No:", "The key's own role Auditor has no permission that covers it."],
+        ),
+        (
+            by_role,
+            "GET",
+            "/organizations/1",
+            vec!["Yes:", "The role Auditor permits it by GET /organizations/{id} ."],
+        ),
+        (by_role, "GET", "/organizations/1/", vec!["No:", "No permission of role Auditor covers it."]),
+    ] {
+        let typed = [who, &[("method", method), ("path", path)]].concat();
+        let page = browser.submit(&form, "/explain", &typed).await.expect(200);
+        expect(&page, &texts);
+        assert_eq!(page.fields("/explain")["path"], path);
+    }
+    let elsewhere =
+        [by_key, &[("method", "GET"), ("path", "/organizations/1"), ("source_address", "192.0.2.1")]]
+            .concat();
+    expect(
+        &browser.submit(&form, "/explain", &elsewhere).await,
+        &["No:", "may not be used from this address"],
+    );
+    let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "enabled": false }));
+    let _ = patch.send().await.expect(200);
+    let typed = [name, &[("method", "GET"), ("path", "/teams")]].concat();
+    expect(&browser.submit(&form, "/explain", &typed).await, &["No:", "The service account is disabled."]);
+}
+
+#[tokio::test]
+async fn a_question_that_cannot_be_asked_is_corrected_beside_its_field() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = harness.create_account("Batch", "ServiceAccountWriter").await;
+    let key = harness.issue_key(&account).await;
+    let form = browser.get("/explain").await.expect(200);
+    harness.wire.take_calls();
+    for (typed, field, problem) in [
+        (vec![("path", "/")], "serviceAccountId", "Name an account"),
+        (vec![("account", "Bat")], "serviceAccountId", "Is no account"),
+        (vec![("account", key.secret.as_str())], "serviceAccountId", "Is no account"),
+        (vec![("account", "sa_0000000000000000")], "serviceAccountId", ""),
+        (
+            vec![("account", "Batch"), ("role", "ServiceAccountAdmin")],
+            "role",
+            "Must not be chosen beside an account",
+        ),
+        (vec![("account", "Batch"), ("path", "/a?b=c")], "path", "Must be a path alone"),
+        (vec![("account", "Batch"), ("path", "a")], "path", "Must begin with"),
+        (vec![("account", "Batch"), ("path", "/"), ("method", "FETCH")], "method", "Must be one of"),
+        (
+            vec![("account", "Batch"), ("path", "/"), ("source_address", "192.0.2.1")],
+            "sourceAddress",
+            "Counts for a key",
+        ),
+        (vec![("account", "Batch"), ("path", "/"), ("key", "key_0000000000000000")], "keyId", ""),
+    ] {
+        let typed = [&[("method", "GET")], typed.as_slice()].concat();
+        let page = browser.submit(&form, "/explain", &typed).await.expect(422);
+        let start = page
+            .text
+            .find(&format!("id=\"{field}-wrong\""))
+            .unwrap_or_else(|| panic!("{typed:?} {}", page.text));
+        assert!(page.text[start..].contains(problem), "{problem} in {}", page.text);
+    }
+    // A key that was pasted into the wrong field is in no call of anybody.
+    let calls = format!("{:?}", harness.wire.take_calls());
+    assert!(calls.len() > 100 && !calls.contains(&key.secret[..40]), "{calls}");
+    for path in [
+        "/explain?account=%3Cscript%3Ealert(1)&role=%22%3E%3Cscript%3Ealert(1)",
+        "/explain?account=sa_0000000000000000",
+    ] {
+        let page = browser.get(path).await.expect(200);
+        assert!(!page.text.contains("<script>alert"), "{}", page.text);
+    }
+}

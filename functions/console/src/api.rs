@@ -197,6 +197,47 @@ pub(crate) struct VersionedRole {
     pub(crate) version: String,
 }
 
+/// A request that nobody makes: by whom, and what for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Question<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) service_account_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<&'a str>,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_address: Option<&'a str>,
+}
+
+/// What would be decided.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Explanation {
+    pub(crate) allowed: bool,
+    /// Why, in a sentence.
+    pub(crate) detail: String,
+    /// Each role that has a part in it.
+    pub(crate) roles: Vec<ExplainedRole>,
+    /// The networks that the key may be used from, if it is not from anywhere.
+    #[serde(default)]
+    pub(crate) allowed_cidrs: Vec<String>,
+}
+
+/// A role's part in a decision.
+#[derive(Deserialize)]
+pub(crate) struct ExplainedRole {
+    /// Whose it is: `serviceAccount`, `key` or `role`.
+    pub(crate) of: String,
+    pub(crate) role: String,
+    pub(crate) exists: bool,
+    /// The first of its permissions that covers the request.
+    pub(crate) permission: Option<String>,
+}
+
 /// Where the API is.
 pub(crate) struct Api {
     base: String,
@@ -279,6 +320,11 @@ impl Caller<'_> {
     pub(crate) async fn delete_role(self, name: &RoleName, version: &str) -> Result<(), ApiError> {
         let path = format!("{ROLES}/{name}");
         self.call(Method::DELETE, &path, &[("if-match", version)], None::<&()>).await.map(drop)
+    }
+
+    /// What the authorizer would decide.
+    pub(crate) async fn explain(self, question: &Question<'_>) -> Result<Explanation, ApiError> {
+        read(&self.call(Method::POST, &format!("{ROLES}/explain"), &[], Some(question)).await?)
     }
 
     async fn list<T: DeserializeOwned>(

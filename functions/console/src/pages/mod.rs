@@ -7,6 +7,8 @@ mod delete_account;
 mod delete_role;
 mod edit_account;
 mod edit_role;
+mod explain;
+mod find_account;
 mod history;
 mod issue_key;
 mod issued_key;
@@ -55,6 +57,7 @@ pub(crate) fn router() -> Router<Site> {
         .route("/roles/{name}/edit", get(edit_role::show).post(edit_role::submit))
         .route("/roles/{name}/delete", get(delete_role::show).post(delete_role::submit))
         .route("/new-role", get(edit_role::show_new).post(edit_role::submit_new))
+        .route("/explain", get(explain::show).post(explain::submit))
         .route("/sign-in", get(session::sign_in))
         .route(CALLBACK, get(session::callback))
         .route("/sign-out", post(session::sign_out).get(overview::go))
