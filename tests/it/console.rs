@@ -15,24 +15,24 @@ use tracing::level_filters::LevelFilter;
 
 use crate::support::browser::{Browser, Page};
 
-const HOSTILE: &str = "<script>alert(1)</script>\"'&";
+pub(crate) const HOSTILE: &str = "<script>alert(1)</script>\"'&";
 
 /// Creates an account on the pages, and gives its path.
-async fn create(browser: &mut Browser<'_>, name: &str) -> String {
+pub(crate) async fn create(browser: &mut Browser<'_>, name: &str) -> String {
     let form = browser.get("/accounts/new").await.expect(200);
     let created = browser.submit(&form, "/accounts", &[("name", name), ("description", name)]).await;
     created.expect(303).location().to_owned()
 }
 
 /// Issues a key on the pages: the page that shows it, and its secret.
-async fn issue(browser: &mut Browser<'_>, account: &str) -> (Page, String) {
+pub(crate) async fn issue(browser: &mut Browser<'_>, account: &str) -> (Page, String) {
     let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
     let page = browser.submit(&form, &format!("{account}/keys"), &[("name", "first")]).await.expect(200);
     let secret = secret(&page).expect("the secret is shown");
     (page, secret)
 }
 
-fn secret(page: &Page) -> Option<String> {
+pub(crate) fn secret(page: &Page) -> Option<String> {
     let start = page.text.find("kwsa_local_")?;
     Some(page.text[start..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect())
 }
@@ -45,7 +45,7 @@ fn pages(account: &str, key: &str) -> Vec<String> {
     pages
 }
 
-fn key_id(page: &Page) -> String {
+pub(crate) fn key_id(page: &Page) -> String {
     let start = page.text.find("key_").unwrap();
     page.text[start..start + 20].to_owned()
 }
@@ -418,7 +418,8 @@ async fn an_account_is_created_once_changed_switched_and_deleted() {
     let edit = format!("{first}/edit");
     let seen = browser.get(&edit).await.expect(200);
     let narrower = [("role", "ServiceAccountReader"), ("owner", "ops")];
-    browser.submit(&seen, &edit, &narrower).await.expect(303);
+    let asked = browser.submit(&seen, &edit, &narrower).await.expect(200);
+    browser.submit(&asked, &edit, &[("button", "confirm")]).await.expect(303);
     assert_eq!(check().await, 403);
     // Somebody who saw the version before overwrites nothing.
     let stale = browser.submit(&seen, &edit, &[("owner", "stale")]).await.expect(412);

@@ -301,6 +301,18 @@ proptest! {
     }
 
     #[test]
+    fn a_permission_covers_the_paths_of_another_if_it_covers_each_of_them(one in permission(), other in permission()) {
+        let pattern = other.split_once(' ').unwrap().1;
+        let any = format!("ANY {}", one.split_once(' ').unwrap().1);
+        // No pattern names this segment, so what covers it covers all.
+        let fill = |rest| pattern.replace("{id}", "zzzz").replace("{proxy+}", rest);
+        let expected = ["zzzz", "zzzz/", "zzzz/zzzz/zzzz"].into_iter().all(|rest| naive::covers(&any, "GET", &fill(rest)));
+        let (one, other) = (Permission::parse(&one).unwrap(), Permission::parse(&other).unwrap());
+        prop_assert_eq!(one.covers_paths_of(&other), expected);
+        prop_assert!(one.covers_paths_of(&one));
+    }
+
+    #[test]
     fn a_role_of_a_key_only_narrows(
         account in prop::collection::vec(permission(), 0..4),
         key in prop::collection::vec(permission(), 0..3),

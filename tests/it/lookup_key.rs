@@ -26,17 +26,17 @@ fn environment(label: &str) -> Environment {
     Environment::parse(label).unwrap()
 }
 
-fn parsed(key: &Key) -> ApiKey {
+pub(crate) fn parsed(key: &Key) -> ApiKey {
     ApiKey::parse(&key.secret, &environment("local")).unwrap()
 }
 
 /// The same key in the spelling of another environment.
-fn foreign(key: &Key, label: &str) -> String {
+pub(crate) fn foreign(key: &Key, label: &str) -> String {
     parsed(key).display(&environment(label)).expose().to_owned()
 }
 
 /// A well-formed key with the ids of `key` and another secret.
-fn forged(key: &Key, seed: u64) -> String {
+pub(crate) fn forged(key: &Key, seed: u64) -> String {
     let key = parsed(key);
     let forged = ApiKey::generate(key.account, key.id, &SeededEntropy::new(seed)).unwrap();
     forged.display(&environment("local")).expose().to_owned()

@@ -19,6 +19,8 @@ mod concurrent_admins;
 mod concurrent_roles;
 mod consistent_read;
 mod console;
+mod console_keys;
+mod console_roles;
 mod create_service_account;
 mod delete_role;
 mod delete_service_account;

@@ -1,5 +1,5 @@
 // Everything works without this. It adds copying, keeps a form from being sent
-// twice by a double click, and wipes a shown key when its page is left, so that
+// twice by a double click, and wipes a key when its page is left, so that
 // no history of the browser brings it back.
 "use strict";
 
@@ -34,6 +34,7 @@ for (const form of document.querySelectorAll("form[data-once]")) {
 
 addEventListener("pagehide", () => {
   for (const shown of document.querySelectorAll("[data-secret]")) {
-    shown.textContent = "The key was shown here once.";
+    if (shown.matches("input")) shown.value = "";
+    else shown.textContent = "The key was shown here once.";
   }
 });

@@ -1,11 +1,13 @@
 //! The IAM API, called over HTTP with an admin's token.
 
+use std::fmt;
+
 use http::{Method, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::domain::{AccountId, KeyId};
-use shared::http::FieldError;
-use shared::http::representation::{AuditEvent, Key, List, ServiceAccount, ServiceAccountWithKeys};
+use shared::domain::{AccountId, Actor, KeyId, RoleName};
+use shared::http::representation::{AuditEvent, Key, List, Role, ServiceAccount, ServiceAccountWithKeys};
+use shared::http::{FieldError, RoleUse};
 use zeroize::Zeroizing;
 
 use crate::outgoing::Outgoing;
@@ -14,6 +16,9 @@ use crate::session::AccessToken;
 /// Where a gateway puts the id of a request that it answered.
 const REQUEST_ID: &str = "apigw-requestid";
 const ACCOUNTS: &str = "/iam/v1/service-accounts";
+const ROLES: &str = "/iam/v1/roles";
+/// How many items of a list a page of the API can have.
+const MOST: u8 = 100;
 
 /// Why the API did not do what was asked.
 #[derive(Clone, Debug)]
@@ -43,6 +48,9 @@ pub(crate) struct Problem {
     pub(crate) request_id: String,
     #[serde(default)]
     pub(crate) errors: Vec<FieldError>,
+    /// Who has the role that cannot be deleted.
+    #[serde(default)]
+    pub(crate) used_by: Vec<RoleUse>,
 }
 
 /// Which accounts to list.
@@ -95,12 +103,80 @@ pub(crate) struct NewKey<'a> {
     pub(crate) allowed_cidrs: Vec<&'a str>,
 }
 
+/// How a key is to be rotated.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rotation {
+    grace_seconds: u32,
+}
+
+/// What a custom role is to be: all of it.
+#[derive(Serialize)]
+pub(crate) struct NewRole<'a> {
+    pub(crate) description: &'a str,
+    pub(crate) permissions: Vec<&'a str>,
+}
+
+/// What there must be of a role when it is put.
+#[derive(Clone, Copy)]
+pub(crate) enum Before<'a> {
+    /// None of its name.
+    Nothing,
+    /// This version.
+    Version(&'a str),
+}
+
 /// A key just issued.
 #[derive(Deserialize)]
 pub(crate) struct IssuedKey {
     #[serde(flatten)]
     pub(crate) key: Key,
     pub(crate) secret: Zeroizing<String>,
+    /// What it replaces, if it came of a rotation.
+    #[serde(default)]
+    pub(crate) replaces: Option<ReplacedKey>,
+}
+
+/// A key that was just rotated.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReplacedKey {
+    pub(crate) id: String,
+    pub(crate) retires_at: String,
+}
+
+/// A text that holds a key which somebody has found: a secret.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct FoundKey(Zeroizing<String>);
+
+impl fmt::Debug for FoundKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("FoundKey(…)")
+    }
+}
+
+/// The one body that holds one.
+#[derive(Serialize)]
+struct Lookup<'a> {
+    key: &'a str,
+}
+
+/// Whose a key is, and whether it is alive.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeyLookup {
+    pub(crate) alive: bool,
+    /// Why it is not, in the words of the authorizer's log.
+    pub(crate) reason: Option<String>,
+    pub(crate) service_account_id: String,
+    /// Unless it has been deleted.
+    pub(crate) service_account: Option<ServiceAccount>,
+    pub(crate) key_id: String,
+    /// Unless only its end is on record.
+    pub(crate) key: Option<Key>,
+    pub(crate) retired_at: Option<String>,
+    pub(crate) retired_by: Option<Actor>,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +189,53 @@ struct RevokedKeys {
 pub(crate) struct Versioned {
     pub(crate) account: ServiceAccountWithKeys,
     pub(crate) version: String,
+}
+
+/// A role, and the version that was read. A built-in one has none.
+pub(crate) struct VersionedRole {
+    pub(crate) role: Role,
+    pub(crate) version: String,
+}
+
+/// A request that nobody makes: by whom, and what for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Question<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) service_account_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<&'a str>,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_address: Option<&'a str>,
+}
+
+/// What would be decided.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Explanation {
+    pub(crate) allowed: bool,
+    /// Why, in a sentence.
+    pub(crate) detail: String,
+    /// Each role that has a part in it.
+    pub(crate) roles: Vec<ExplainedRole>,
+    /// The networks that the key may be used from, if it is not from anywhere.
+    #[serde(default)]
+    pub(crate) allowed_cidrs: Vec<String>,
+}
+
+/// A role's part in a decision.
+#[derive(Deserialize)]
+pub(crate) struct ExplainedRole {
+    /// Whose it is: `serviceAccount`, `key` or `role`.
+    pub(crate) of: String,
+    pub(crate) role: String,
+    pub(crate) exists: bool,
+    /// The first of its permissions that covers the request.
+    pub(crate) permission: Option<String>,
 }
 
 /// Where the API is.
@@ -157,8 +280,7 @@ impl Caller<'_> {
 
     pub(crate) async fn account(self, id: AccountId) -> Result<Versioned, ApiError> {
         let answer = self.call(Method::GET, &format!("{ACCOUNTS}/{id}"), &[], None::<&()>).await?;
-        let version = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
-        Ok(Versioned { version: version.unwrap_or("*").to_owned(), account: read(&answer)? })
+        Ok(Versioned { version: version(&answer), account: read(&answer)? })
     }
 
     pub(crate) async fn events(
@@ -167,10 +289,54 @@ impl Caller<'_> {
         cursor: &str,
         limit: u8,
     ) -> Result<List<AuditEvent>, ApiError> {
+        self.list(&format!("{ACCOUNTS}/{id}/events"), cursor, limit).await
+    }
+
+    /// A page of the roles, in the order of their names.
+    pub(crate) async fn roles(self, cursor: &str) -> Result<List<Role>, ApiError> {
+        self.list(ROLES, cursor, MOST).await
+    }
+
+    pub(crate) async fn role(self, name: &RoleName) -> Result<VersionedRole, ApiError> {
+        let answer = self.call(Method::GET, &format!("{ROLES}/{name}"), &[], None::<&()>).await?;
+        Ok(VersionedRole { version: version(&answer), role: read(&answer)? })
+    }
+
+    /// Registers a role, or replaces one.
+    pub(crate) async fn put_role(
+        self,
+        name: &RoleName,
+        role: &NewRole<'_>,
+        before: Before<'_>,
+    ) -> Result<Role, ApiError> {
+        let precondition = match before {
+            Before::Nothing => ("if-none-match", "*"),
+            Before::Version(version) => ("if-match", version),
+        };
+        read(&self.call(Method::PUT, &format!("{ROLES}/{name}"), &[precondition], Some(role)).await?)
+    }
+
+    /// Deletes a role, if it still is of `version`.
+    pub(crate) async fn delete_role(self, name: &RoleName, version: &str) -> Result<(), ApiError> {
+        let path = format!("{ROLES}/{name}");
+        self.call(Method::DELETE, &path, &[("if-match", version)], None::<&()>).await.map(drop)
+    }
+
+    /// What the authorizer would decide.
+    pub(crate) async fn explain(self, question: &Question<'_>) -> Result<Explanation, ApiError> {
+        read(&self.call(Method::POST, &format!("{ROLES}/explain"), &[], Some(question)).await?)
+    }
+
+    async fn list<T: DeserializeOwned>(
+        self,
+        path: &str,
+        cursor: &str,
+        limit: u8,
+    ) -> Result<List<T>, ApiError> {
         let query = [("limit", limit.to_string()), ("cursor", cursor.to_owned())];
         let query = query.into_iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>();
         let query = serde_html_form::to_string(query).map_err(|error| unreadable(&error))?;
-        read(&self.call(Method::GET, &format!("{ACCOUNTS}/{id}/events?{query}"), &[], None::<&()>).await?)
+        read(&self.call(Method::GET, &format!("{path}?{query}"), &[], None::<&()>).await?)
     }
 
     /// Creates an account. A retry under the same `attempt` finds the same one.
@@ -204,8 +370,29 @@ impl Caller<'_> {
         key: &NewKey<'_>,
         attempt: &str,
     ) -> Result<IssuedKey, ApiError> {
-        let path = format!("{ACCOUNTS}/{id}/keys");
-        let answer = self.call(Method::POST, &path, &[("idempotency-key", attempt)], Some(key)).await?;
+        self.make_key(&format!("{ACCOUNTS}/{id}/keys"), key, attempt).await
+    }
+
+    /// Issues a successor of a key, which itself works for so many seconds
+    /// longer. A retry under the same `attempt` never issues a second one.
+    pub(crate) async fn rotate_key(
+        self,
+        id: AccountId,
+        key: KeyId,
+        grace_seconds: u32,
+        attempt: &str,
+    ) -> Result<IssuedKey, ApiError> {
+        let path = format!("{ACCOUNTS}/{id}/keys/{key}/rotation");
+        self.make_key(&path, &Rotation { grace_seconds }, attempt).await
+    }
+
+    async fn make_key(
+        self,
+        path: &str,
+        wanted: &impl Serialize,
+        attempt: &str,
+    ) -> Result<IssuedKey, ApiError> {
+        let answer = self.call(Method::POST, path, &[("idempotency-key", attempt)], Some(wanted)).await?;
         let (_, body) = answer.into_parts();
         let body = Zeroizing::new(body);
         // serde_json's messages can quote the input, which holds the secret.
@@ -213,6 +400,11 @@ impl Caller<'_> {
             request_id: None,
             cause: "the issued key cannot be read".to_owned(),
         })
+    }
+
+    /// Whose a key is that somebody has found.
+    pub(crate) async fn look_up_key(self, found: &FoundKey) -> Result<KeyLookup, ApiError> {
+        read(&self.call(Method::POST, "/iam/v1/keys/lookup", &[], Some(&Lookup { key: &found.0 })).await?)
     }
 
     pub(crate) async fn revoke_key(self, id: AccountId, key: KeyId) -> Result<(), ApiError> {
@@ -271,6 +463,12 @@ fn refusal(answer: &http::Response<Vec<u8>>) -> ApiError {
             }
         }
     }
+}
+
+/// The version that an answer shows. Any, if it shows none.
+fn version(answer: &http::Response<Vec<u8>>) -> String {
+    let version = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    version.unwrap_or("*").to_owned()
 }
 
 fn read<T: DeserializeOwned>(answer: &http::Response<Vec<u8>>) -> Result<T, ApiError> {

@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use shared::http::FieldError;
+
 use crate::Site;
 use crate::api::ApiError;
 use crate::trouble::Trouble;
@@ -29,6 +31,15 @@ impl Faults {
     /// One field is wrong.
     pub(crate) fn field(name: &str, problem: impl Into<String>) -> Self {
         Self { status: 422, fields: vec![(name.to_owned(), problem.into())], ..Self::default() }
+    }
+
+    /// Some fields are wrong, which are of the API's own names.
+    pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
+        let fields = errors.into_iter().map(|error| {
+            let name = error.pointer.split('/').nth(1).unwrap_or_default();
+            (name.to_owned(), error.detail)
+        });
+        Self { status: 422, fields: fields.collect(), ..Self::default() }
     }
 
     /// What the API's refusal means for a form with fields of the API's own
@@ -58,7 +69,7 @@ impl Faults {
             }
             ApiError::Problem(problem) => problem,
         };
-        if problem.code == "name_taken" {
+        if matches!(problem.code.as_str(), "name_taken" | "role_built_in") {
             return Ok(Self { status: problem.status, ..Self::field("name", problem.detail) });
         }
         if problem.code == "precondition_failed" {
@@ -72,11 +83,7 @@ impl Faults {
             let alert = Some((problem.title, problem.detail));
             return Ok(Self { status: problem.status, alert, ..Self::default() });
         }
-        let fields = problem.errors.into_iter().map(|error| {
-            let name = error.pointer.split('/').nth(1).unwrap_or_default();
-            (name.to_owned(), error.detail)
-        });
-        Ok(Self { status: problem.status, fields: fields.collect(), ..Self::default() })
+        Ok(Self { status: problem.status, ..Self::fields(problem.errors) })
     }
 
     pub(crate) fn status(&self) -> u16 {
@@ -91,17 +98,22 @@ impl Faults {
         self.request_id.as_deref()
     }
 
-    /// What is wrong with the field `name`, as a sentence.
+    /// What is wrong with the field `name`, a sentence a line.
     pub(crate) fn on(&self, name: &str) -> Option<String> {
-        let (_, detail) = self.fields.iter().find(|(field, _)| field == name)?;
-        let mut characters = detail.chars();
-        let first = characters.next()?.to_uppercase();
-        let end = if detail.ends_with('.') { "" } else { "." };
-        Some(format!("{first}{}{end}", characters.as_str()))
+        let details = self.fields.iter().filter(|(field, _)| field == name);
+        let sentences: Vec<_> = details.filter_map(|(_, detail)| sentence(detail)).collect();
+        if sentences.is_empty() { None } else { Some(sentences.join("\n")) }
     }
 
     /// Whether anything at all is wrong.
     pub(crate) fn is_any(&self) -> bool {
         self.status != 0
     }
+}
+
+fn sentence(detail: &str) -> Option<String> {
+    let mut characters = detail.chars();
+    let first = characters.next()?.to_uppercase();
+    let end = if detail.ends_with('.') { "" } else { "." };
+    Some(format!("{first}{}{end}", characters.as_str()))
 }

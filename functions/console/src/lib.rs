@@ -12,6 +12,7 @@ mod console_url;
 mod csrf;
 mod form;
 mod guard;
+mod matching;
 mod outgoing;
 mod page;
 mod pages;
@@ -19,6 +20,7 @@ mod provider;
 mod secrets;
 mod session;
 mod trouble;
+mod uses;
 mod words;
 
 use std::sync::Arc;

@@ -235,6 +235,8 @@ impl<T: DeserializeOwned> FromRequest<Site> for Posted<T> {
         let (parts, body) = request.into_parts();
         let visit = Visit::read(&parts, console).await?;
         let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await.map_err(|_| Trouble::Malformed)?;
+        // One form has a key in it.
+        let body = Zeroizing::new(Vec::from(body));
         let token: Token = serde_html_form::from_bytes(&body).map_err(|_| Trouble::Malformed)?;
         let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
         if !csrf::is_valid(&keys.forms, visit.token.reveal(), &token.csrf) {

@@ -41,7 +41,7 @@ impl When {
             words: words(ahead),
             exact: at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
             machine: text.to_owned(),
-            is_soon: !ahead.is_negative() && ahead < SOON,
+            is_soon: ahead.is_positive() && ahead < SOON,
         }
     }
 }
@@ -68,7 +68,20 @@ fn words(ahead: SignedDuration) -> String {
 
 /// So many of a thing.
 pub(crate) fn count(number: u64, unit: &str) -> String {
-    if number == 1 { format!("1 {unit}") } else { format!("{number} {unit}s") }
+    if number == 1 { format!("1 {unit}") } else { format!("{} {unit}s", thousands(number)) }
+}
+
+/// Such as `1,204`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A line of a history.

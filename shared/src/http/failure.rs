@@ -20,7 +20,7 @@ pub struct FieldError {
 }
 
 /// A service account that has a role, or a key whose own role it is.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleUse {
     /// The account.

@@ -15,7 +15,7 @@ use crate::policy;
 use crate::store::{self, CustomRole, ListedRole, Page};
 
 /// Days, today among them, whose uses are shown.
-const SHOWN_DAYS: i32 = 30;
+pub const SHOWN_DAYS: i32 = 30;
 
 /// A service account.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]

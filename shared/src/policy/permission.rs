@@ -33,6 +33,14 @@ enum Segment {
     Rest,
 }
 
+impl Segment {
+    /// Whether it is the empty one behind a slash at the end, which no segment
+    /// in braces covers.
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Literal(text) if text.is_empty())
+    }
+}
+
 /// Why a text is no permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPermission {
@@ -163,6 +171,36 @@ impl Permission {
         &self.text
     }
 
+    /// The methods that it covers.
+    pub fn methods(&self) -> impl Iterator<Item = Method> + use<> {
+        let methods = self.methods;
+        Method::ALL.into_iter().filter(move |method| methods & *method as u8 != 0)
+    }
+
+    /// Its path, in the route syntax.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.text.split_once(' ').unwrap_or_default().1
+    }
+
+    /// Whether it covers every path that `other` does, whatever the methods.
+    #[must_use]
+    pub fn covers_paths_of(&self, other: &Self) -> bool {
+        let mut others = other.segments.iter();
+        for segment in &self.segments {
+            let is_covered = match (segment, others.next()) {
+                (_, None) => false,
+                (Segment::Rest, Some(first)) => return !first.is_empty(),
+                (Segment::One, Some(one)) => !one.is_empty() && *one != Segment::Rest,
+                (Segment::Literal(_), Some(literal)) => segment == literal,
+            };
+            if !is_covered {
+                return false;
+            }
+        }
+        others.next().is_none()
+    }
+
     /// Whether it permits exactly what `other` does: the order of methods and
     /// the names in braces do not matter.
     fn means(&self, other: &Self) -> bool {
@@ -171,8 +209,7 @@ impl Permission {
 
     /// By path, then by methods.
     fn sort_key(&self) -> (&str, &str) {
-        let (methods, path) = self.text.split_once(' ').unwrap_or_default();
-        (path, methods)
+        (self.path(), &self.text)
     }
 
     /// Whether there is any request that it covers and that passes the checks
@@ -195,9 +232,10 @@ impl Permission {
                 Segment::One | Segment::Rest => "x",
             });
         }
-        let method = Method::ALL.into_iter().find(|method| self.methods & *method as u8 != 0);
-        let target =
-            method.and_then(|method| Target::parse(method.name(), &path, &BasePaths::default()).ok());
+        let target = self
+            .methods()
+            .next()
+            .and_then(|method| Target::parse(method.name(), &path, &BasePaths::default()).ok());
         match target {
             Some(target) if self.covers(&target) => Ok(()),
             _ => Err(Unreachable::Ambiguous),

@@ -4,17 +4,21 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::{Redirect, Response};
 use shared::domain::AccountId;
-use shared::http::representation::{Key, KeyState, ServiceAccount};
+use shared::http::representation::{Key, KeyState, SHOWN_DAYS, ServiceAccount};
 
 use super::id;
+use super::retired_keys::RetiredRow;
 use super::roles::{self, RoleChoice};
 use crate::page::{Page, Shown};
 use crate::session::Visit;
 use crate::trouble::Trouble;
+use crate::uses::Uses;
 use crate::words::{Told, When};
 
 /// So many events are shown here. All are on a page of their own.
 const RECENT: u8 = 5;
+/// So many retired keys are shown here, those that are still presented first.
+const RETIRED: usize = 5;
 
 /// A key, as it is shown.
 pub(super) struct KeyRow {
@@ -24,6 +28,9 @@ pub(super) struct KeyRow {
     pub(super) ends: When,
     /// The class of its state, and its word.
     pub(super) state: (&'static str, &'static str),
+    /// Whether it opens nothing, be it for now or for good.
+    is_refused: bool,
+    pub(super) uses: Uses,
 }
 
 impl KeyRow {
@@ -39,8 +46,40 @@ impl KeyRow {
                 KeyState::Retiring => ("warn", "Being replaced"),
                 KeyState::Active => ("good", "Active"),
             },
+            is_refused: !is_enabled || matches!(key.state, KeyState::Expired | KeyState::Retired),
+            uses: Uses::of(&key.usage, visit.now()),
             key,
         }
+    }
+
+    /// What its revocation stops: how much that weighs, as a class, and in words.
+    pub(super) fn stops(&self) -> (&'static str, String) {
+        let Some(last) = &self.uses.last else {
+            return ("notice", "It was never used: nothing should stop.".to_owned());
+        };
+        let last = &last.words;
+        if self.is_refused {
+            let text = format!("It was last used {last}, and is refused already: nothing more will stop.");
+            return ("notice", text);
+        }
+        if self.uses.total == 0 {
+            let text = format!(
+                "It was last used {last}, and not in the last {SHOWN_DAYS} days: a program that uses it rarely will be \
+                 refused."
+            );
+            return ("alert warn", text);
+        }
+        let total = self.uses.total_in_words();
+        ("alert", format!("It was last used {last}; {total}: those programs will be refused."))
+    }
+
+    fn is_active(&self) -> bool {
+        matches!(self.key.state, KeyState::Active)
+    }
+
+    /// It still works, and the key that replaces it.
+    pub(super) fn successor(&self) -> Option<&str> {
+        self.key.replaced_by.as_deref().filter(|_| matches!(self.key.state, KeyState::Retiring))
     }
 }
 
@@ -53,8 +92,20 @@ struct AccountPage {
     updated: When,
     role: Option<RoleChoice>,
     keys: Vec<KeyRow>,
+    retired: Vec<RetiredRow>,
+    /// How many retired keys there are.
+    all_retired: usize,
+    /// How many of them are still presented.
+    presented: usize,
     events: Vec<Told>,
     has_more_events: bool,
+}
+
+impl AccountPage {
+    /// Whether the key `id` has a row here.
+    fn has_row(&self, id: &str) -> bool {
+        self.keys.iter().any(|row| row.key.id == id) || self.retired.iter().any(|row| row.key.id == id)
+    }
 }
 
 pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
@@ -66,12 +117,21 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
     let account = read.account.account;
     let is_enabled = account.enabled;
     let keys = read.account.keys.into_iter().rev().map(|key| KeyRow::of(key, is_enabled, &visit));
+    let mut retired: Vec<_> =
+        read.account.retired_keys.into_iter().map(|key| RetiredRow::of(key, now)).collect();
+    let all_retired = retired.len();
+    let presented = retired.iter().filter(|row| row.uses.presented.is_some()).count();
+    retired.sort_by_key(|row| row.uses.presented.is_none());
+    retired.truncate(RETIRED);
     let page = AccountPage {
         page: visit.page(),
         created: When::of(&account.created_at, now),
         updated: When::of(&account.updated_at, now),
-        role: roles::find(&visit.console, &account.role),
+        role: roles::find(&visit, &account.role).await?,
         keys: keys.collect(),
+        retired,
+        all_retired,
+        presented,
         events: events.items.into_iter().map(|event| Told::of(event, now)).collect(),
         has_more_events: events.next_cursor.is_some(),
         account,

@@ -34,14 +34,10 @@ struct CreateAccount {
 
 pub(super) async fn show(visit: Visit) -> Result<Response, Trouble> {
     let attempt = new_attempt(&visit.console)?;
+    let roles = roles::choices(&visit).await?;
     // Least privilege is what is chosen unless somebody chooses.
     let form = Form { attempt, role: BuiltInRole::Reader.name().to_owned(), ..Form::default() };
-    let page = CreateAccount {
-        page: visit.page(),
-        form,
-        faults: Faults::default(),
-        roles: roles::choices(&visit.console),
-    };
+    let page = CreateAccount { page: visit.page(), form, faults: Faults::default(), roles };
     Ok(visit.show(Shown(page)))
 }
 
@@ -56,7 +52,7 @@ pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response
         Err(error) => {
             let faults = Faults::of(error)?;
             let page = visit.page();
-            let roles = roles::choices(&visit.console);
+            let roles = roles::choices_again(&visit, &form.role).await;
             Ok(with_status(faults.status(), CreateAccount { page, form, faults, roles }))
         }
     }

@@ -1,27 +1,19 @@
 //! `GET /accounts/{id}/keys/new`, `POST /accounts/{id}/keys`: issues a key.
-//!
-//! The answer to the form is the one page that shows the secret. It is no
-//! redirect, since the secret is kept nowhere: sending the form again asks the
-//! API for the same attempt, which it does not issue twice and never shows
-//! again.
 
 use askama::Template;
 use axum::extract::Path;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use shared::domain::{AccountId, BuiltInRole};
-use shared::http::representation::{Key, ServiceAccount};
-use zeroize::Zeroizing;
+use shared::http::representation::ServiceAccount;
 
-use super::id;
 use super::roles::{self, RoleChoice};
-use crate::api::{ApiError, NewKey};
+use super::{id, issued_key};
+use crate::api::NewKey;
 use crate::form::{Faults, new_attempt};
 use crate::page::{Page, Shown, with_status};
 use crate::session::{Posted, Visit};
 use crate::trouble::Trouble;
-use crate::words::When;
 
 /// The lifetime that is offered, in days.
 const DEFAULT_LIFETIME_DAYS: u32 = 90;
@@ -49,24 +41,6 @@ struct IssueKey {
     max_days: u32,
 }
 
-#[derive(Template)]
-#[template(path = "issued_key.html")]
-struct Issued {
-    page: Page,
-    account: AccountId,
-    key: Key,
-    expires: When,
-    secret: Zeroizing<String>,
-    api: String,
-}
-
-#[derive(Template)]
-#[template(path = "issued_before.html")]
-struct IssuedBefore {
-    page: Page,
-    account: AccountId,
-}
-
 pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
     let form = Form {
         attempt: new_attempt(&visit.console)?,
@@ -83,10 +57,12 @@ async fn form_page(
     form: Form,
     faults: Faults,
 ) -> Result<IssueKey, Trouble> {
-    let account = visit.api().account(account).await?.account.account;
+    let (account, roles) =
+        tokio::join!(visit.api().account(account), roles::choices_again(visit, &form.role));
+    let account = account?.account.account;
     Ok(IssueKey {
         page: visit.page(),
-        roles: narrower(visit, &account.role),
+        roles: narrower(roles, &account.role),
         account,
         form,
         faults,
@@ -120,20 +96,9 @@ pub(super) async fn submit(
             .collect(),
     };
     match visit.api().issue_key(account, &key, &form.attempt).await {
-        Ok(issued) => {
-            let page = Issued {
-                page: visit.page(),
-                account,
-                expires: When::of(&issued.key.expires_at, visit.now()),
-                key: issued.key,
-                secret: issued.secret,
-                api: visit.console.api.base().to_owned(),
-            };
-            Ok(visit.show(Shown(page)))
-        }
-        Err(ApiError::Problem(problem)) if problem.code == "key_already_issued" => {
-            let page = IssuedBefore { page: visit.page(), account };
-            Ok((StatusCode::CONFLICT, Shown(page)).into_response())
+        Ok(issued) => Ok(issued_key::show(visit, account, issued)),
+        Err(error) if issued_key::is_issued_before(&error) => {
+            Ok(issued_key::show_issued_before(&visit, account))
         }
         Err(error) => {
             let faults = Faults::of(error)?;
@@ -144,11 +109,14 @@ pub(super) async fn submit(
     }
 }
 
-/// The roles that make a key narrower than its account. A role of an account
-/// that is none of the built-in ones may be narrowed by any.
-fn narrower(visit: &Visit, account_role: &str) -> Vec<RoleChoice> {
+/// The roles that make a key narrower than its account: of the built-in ones
+/// those below the account's, and any other than the account's where one of the
+/// two is custom.
+fn narrower(roles: Vec<RoleChoice>, account_role: &str) -> Vec<RoleChoice> {
     let rank = |name: &str| BuiltInRole::ALL.into_iter().rev().position(|role| role.name() == name);
-    let account_rank = rank(account_role);
-    let is_narrower = |choice: &RoleChoice| account_rank.is_none_or(|most| rank(&choice.name) < Some(most));
-    roles::choices(&visit.console).into_iter().filter(is_narrower).collect()
+    let is_narrower = |choice: &RoleChoice| match (rank(&choice.name), rank(account_role)) {
+        (Some(one), Some(most)) => one < most,
+        _ => choice.name != account_role,
+    };
+    roles.into_iter().filter(is_narrower).collect()
 }

@@ -4,13 +4,23 @@ mod account;
 pub(crate) mod assets;
 mod create_account;
 mod delete_account;
+mod delete_role;
 mod edit_account;
+mod edit_role;
+mod explain;
+mod find_account;
 mod history;
 mod issue_key;
+mod issued_key;
+mod leaked;
+mod list_roles;
 mod overview;
+mod retired_keys;
 mod revoke_all_keys;
 mod revoke_key;
+mod role;
 mod roles;
+mod rotate_key;
 mod session;
 mod switch_account;
 
@@ -37,8 +47,17 @@ pub(crate) fn router() -> Router<Site> {
         .route("/accounts/{id}/keys/new", get(issue_key::show))
         // A reload from the address bar must not end in an error.
         .route("/accounts/{id}/keys", post(issue_key::submit).get(account::go))
+        .route("/accounts/{id}/keys/retired", get(retired_keys::show))
         .route("/accounts/{id}/keys/revoke", get(revoke_all_keys::show).post(revoke_all_keys::submit))
         .route("/accounts/{id}/keys/{key_id}/revoke", get(revoke_key::show).post(revoke_key::submit))
+        .route("/accounts/{id}/keys/{key_id}/rotate", get(rotate_key::show).post(rotate_key::submit))
+        .route("/leaked", get(leaked::show).post(leaked::submit))
+        .route("/roles", get(list_roles::show))
+        .route("/roles/{name}", get(role::show))
+        .route("/roles/{name}/edit", get(edit_role::show).post(edit_role::submit))
+        .route("/roles/{name}/delete", get(delete_role::show).post(delete_role::submit))
+        .route("/new-role", get(edit_role::show_new).post(edit_role::submit_new))
+        .route("/explain", get(explain::show).post(explain::submit))
         .route("/sign-in", get(session::sign_in))
         .route(CALLBACK, get(session::callback))
         .route("/sign-out", post(session::sign_out).get(overview::go))

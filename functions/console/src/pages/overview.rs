@@ -37,7 +37,8 @@ impl Overview {
 pub(super) async fn show(visit: Visit, Query(mut query): Query<AccountsQuery>) -> Result<Response, Trouble> {
     // What a person types around a name is none of it.
     query.prefix = query.prefix.trim().to_owned();
-    let list = visit.api().accounts(&query).await?;
+    let (list, roles) = tokio::join!(visit.api().accounts(&query), roles::choices(&visit));
+    let (list, roles) = (list?, roles?);
     let now = visit.now();
     let next = list.next_cursor.map(|cursor| AccountsQuery { cursor, ..query.clone() });
     let next =
@@ -48,7 +49,7 @@ pub(super) async fn show(visit: Visit, Query(mut query): Query<AccountsQuery>) -
     });
     let overview = Overview {
         page: visit.page(),
-        roles: roles::choices(&visit.console),
+        roles: roles::with(roles, &query.role, ""),
         rows: rows.collect(),
         next: next.map_err(|error| Trouble::unavailable(error.to_string()))?,
         query,

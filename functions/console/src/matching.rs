@@ -1,0 +1,96 @@
+//! What a permission matches, in words and by example, and what one role
+//! permits beyond another.
+
+use shared::policy::{BasePaths, Method, Permission, Target};
+
+/// What stands for anything in an example.
+const ANYTHING: &str = "42";
+/// What stands below that.
+const BELOW: &str = "notes";
+
+/// A permission, explained.
+pub(crate) struct Matched {
+    /// Such as `GET and HEAD`.
+    pub(crate) methods: String,
+    pub(crate) path: String,
+    /// Requests that it covers.
+    pub(crate) fits: Vec<String>,
+    /// A path near them that it does not cover.
+    pub(crate) misses: Option<String>,
+}
+
+impl Matched {
+    pub(crate) fn of(permission: &Permission) -> Self {
+        let path = permission.path();
+        let rest = path.ends_with("+}");
+        let example = path.split('/').map(filled).collect::<Vec<_>>().join("/");
+        let below = format!("{}/{BELOW}", example.trim_end_matches('/'));
+        let above = example.rsplit_once('/').map_or("", |(above, _)| above);
+        let above = if above.is_empty() { "/" } else { above }.to_owned();
+        // The code that decides says which of them fit: an example is never
+        // other than a decision.
+        let method = permission.methods().next().unwrap_or(Method::Get);
+        let covers = |path: &String| {
+            let target = Target::parse(method.name(), path, &BasePaths::default());
+            target.is_ok_and(|target| permission.covers(&target))
+        };
+        let fits = if rest { vec![example, below.clone()] } else { vec![example] };
+        Self {
+            methods: in_words(permission),
+            path: path.to_owned(),
+            fits: fits
+                .iter()
+                .filter(|path| covers(path))
+                .map(|path| format!("{method} {path}", method = method.name()))
+                .collect(),
+            misses: [below, above].into_iter().find(|path| !covers(path)),
+        }
+    }
+
+    /// Of those that the API has as text.
+    pub(crate) fn of_all(permissions: &[String]) -> Vec<Self> {
+        parsed(permissions).iter().map(Self::of).collect()
+    }
+}
+
+/// What `one` permits and `other` does not: permissions, as narrow as that.
+pub(crate) fn beyond(one: &[String], other: &[String]) -> Vec<String> {
+    let (one, other) = (parsed(one), parsed(other));
+    let is_covered = |permission: &Permission, method: Method| {
+        other.iter().any(|other| {
+            other.methods().any(|covered| covered == method) && other.covers_paths_of(permission)
+        })
+    };
+    let rest = one.iter().filter_map(|permission| {
+        let methods: Vec<_> =
+            permission.methods().filter(|method| !is_covered(permission, *method)).collect();
+        match methods.len() {
+            0 => None,
+            // As it is written, or all of them.
+            count if count == permission.methods().count() => Some(permission.to_string()),
+            _ => {
+                let methods: Vec<_> = methods.into_iter().map(Method::name).collect();
+                Some(format!("{} {}", methods.join(","), permission.path()))
+            }
+        }
+    });
+    rest.collect()
+}
+
+fn parsed(permissions: &[String]) -> Vec<Permission> {
+    permissions.iter().filter_map(|text| Permission::parse(text).ok()).collect()
+}
+
+/// A segment, and if it stands for others one of them.
+fn filled(segment: &str) -> &str {
+    if segment.starts_with('{') { ANYTHING } else { segment }
+}
+
+fn in_words(permission: &Permission) -> String {
+    let names: Vec<_> = permission.methods().map(Method::name).collect();
+    match names.as_slice() {
+        all if all.len() == Method::ALL.len() => "Any method".to_owned(),
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        names => names.join(", "),
+    }
+}

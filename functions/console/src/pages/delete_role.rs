@@ -1,0 +1,62 @@
+//! `GET, POST /roles/{name}/delete`: deletes a custom role that nobody has.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::response::Response;
+use serde::Deserialize;
+use shared::domain::RoleName;
+use shared::http::RoleUse;
+
+use super::id;
+use crate::api::ApiError;
+use crate::form::Faults;
+use crate::page::{Page, Shown, with_status};
+use crate::session::{Posted, Visit};
+use crate::trouble::Trouble;
+
+/// What was sent.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Form {
+    /// The version that was seen.
+    version: String,
+}
+
+#[derive(Template)]
+#[template(path = "delete_role.html")]
+struct DeleteRole {
+    page: Page,
+    name: RoleName,
+    form: Form,
+    faults: Faults,
+    /// Who has it, if that is why it was not deleted: the first of them.
+    users: Vec<RoleUse>,
+}
+
+pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
+    let name: RoleName = id(&name)?;
+    let form = Form { version: visit.api().role(&name).await?.version };
+    let page = DeleteRole { page: visit.page(), name, form, faults: Faults::default(), users: Vec::new() };
+    Ok(visit.show(Shown(page)))
+}
+
+pub(super) async fn submit(
+    Path(name): Path<String>,
+    Posted(visit, form): Posted<Form>,
+) -> Result<Response, Trouble> {
+    let name: RoleName = id(&name)?;
+    match visit.api().delete_role(&name, &form.version).await {
+        Ok(()) => Ok(visit.go("/roles", &format!("The role {name} is deleted."))),
+        Err(ApiError::Problem(problem)) if problem.code == "role_in_use" => {
+            let status = problem.status;
+            let users = problem.used_by;
+            let page = DeleteRole { page: visit.page(), name, form, faults: Faults::default(), users };
+            Ok(with_status(status, page))
+        }
+        Err(error) => {
+            let faults = Faults::of(error)?;
+            let page = DeleteRole { page: visit.page(), name, form, faults, users: Vec::new() };
+            Ok(with_status(page.faults.status(), page))
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! `GET, POST /new-role`: registers a custom role. `GET, POST
+//! /roles/{name}/edit`: replaces one. Either form can be previewed: it then says
+//! what its permissions match, and saves nothing.
+//!
+//! The form of a new one is not below `/roles/`, where a role of any name has
+//! its page.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::response::Response;
+use serde::Deserialize;
+use shared::domain::RoleName;
+use shared::http::FieldError;
+use shared::http::representation::Role;
+use shared::policy::{Permission, Permissions};
+
+use super::id;
+use crate::api::{ApiError, Before, NewRole};
+use crate::form::Faults;
+use crate::matching::Matched;
+use crate::page::{Page, Shown, with_status};
+use crate::session::{Posted, Visit};
+use crate::trouble::Trouble;
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Form {
+    name: String,
+    /// The version that was seen: a change by somebody else is not overwritten.
+    version: String,
+    description: String,
+    /// One a line.
+    permissions: String,
+    /// Which button was pressed: `preview`, or nothing.
+    button: String,
+}
+
+#[derive(Template)]
+#[template(path = "edit_role.html")]
+struct EditRole {
+    page: Page,
+    /// The role that is replaced.
+    name: Option<RoleName>,
+    form: Form,
+    faults: Faults,
+    /// What it would match, if somebody has asked.
+    preview: Option<Vec<Matched>>,
+}
+
+pub(super) async fn show_new(visit: Visit) -> Result<Response, Trouble> {
+    let (form, faults) = (Form::default(), Faults::default());
+    let page = EditRole { page: visit.page(), name: None, form, faults, preview: None };
+    Ok(visit.show(Shown(page)))
+}
+
+pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
+    let name: RoleName = id(&name)?;
+    let read = visit.api().role(&name).await?;
+    let form = Form {
+        name: read.role.name,
+        version: read.version,
+        description: read.role.description,
+        permissions: read.role.permissions.join("\n"),
+        button: String::new(),
+    };
+    let faults = Faults::default();
+    let page = EditRole { page: visit.page(), name: Some(name), form, faults, preview: None };
+    Ok(visit.show(Shown(page)))
+}
+
+pub(super) async fn submit_new(Posted(visit, form): Posted<Form>) -> Result<Response, Trouble> {
+    submit_either(visit, None, form).await
+}
+
+pub(super) async fn submit(
+    Path(name): Path<String>,
+    Posted(visit, form): Posted<Form>,
+) -> Result<Response, Trouble> {
+    submit_either(visit, Some(id(&name)?), form).await
+}
+
+/// Registers or replaces a role, or says what it would match.
+async fn submit_either(visit: Visit, name: Option<RoleName>, form: Form) -> Result<Response, Trouble> {
+    if form.button == "preview" {
+        let (preview, faults) = preview(&form.permissions);
+        let status = faults.status();
+        let page = EditRole { page: visit.page(), name, form, faults, preview: Some(preview) };
+        return Ok(with_status(status, page));
+    }
+    match put(&visit, name.as_ref(), &form).await {
+        Ok(saved) => {
+            let notice = format!("The role {} is saved. It counts from the next request on.", saved.name);
+            Ok(visit.go(&format!("/roles/{}", saved.name), &notice))
+        }
+        Err(faults) => {
+            let faults = faults?;
+            let page = EditRole { page: visit.page(), name, form, faults, preview: None };
+            Ok(with_status(page.faults.status(), page))
+        }
+    }
+}
+
+/// Puts the role, or says what is wrong with the form.
+async fn put(visit: &Visit, name: Option<&RoleName>, form: &Form) -> Result<Role, Result<Faults, Trouble>> {
+    let new = name.is_none();
+    let name = match name {
+        Some(name) => name.clone(),
+        None => form.name.trim().parse().map_err(|_| {
+            Ok(Faults::field(
+                "name",
+                "must be a letter and up to 63 letters, digits, dots, underscores and dashes",
+            ))
+        })?,
+    };
+    let lines = lines(&form.permissions);
+    let role = NewRole {
+        description: &form.description,
+        permissions: lines.iter().map(|(_, text)| *text).collect(),
+    };
+    let before = if new { Before::Nothing } else { Before::Version(&form.version) };
+    match visit.api().put_role(&name, &role, before).await {
+        Ok(role) => Ok(role),
+        Err(ApiError::Problem(problem)) if new && problem.code == "precondition_failed" => {
+            // Sent twice, it is the same role.
+            let there = visit.api().role(&name).await.map_err(|error| Err(error.into()))?.role;
+            if is_same(&there, &role) {
+                return Ok(there);
+            }
+            Err(Ok(Faults::field("name", "is another role's already: choose another one, or edit that role")))
+        }
+        Err(ApiError::Problem(mut problem)) => {
+            problem.errors = placed(problem.errors, &lines);
+            Err(Faults::of(ApiError::Problem(problem)))
+        }
+        Err(error) => Err(Faults::of(error)),
+    }
+}
+
+fn is_same(there: &Role, new: &NewRole<'_>) -> bool {
+    let permissions = Permissions::parse(&new.permissions).map(Permissions::into_vec).unwrap_or_default();
+    there.description == new.description.trim()
+        && permissions.iter().map(Permission::as_str).eq(there.permissions.iter().map(String::as_str))
+}
+
+/// What the permissions match, and what is wrong with them, by the code of the
+/// API.
+fn preview(text: &str) -> (Vec<Matched>, Faults) {
+    let lines = lines(text);
+    let texts: Vec<_> = lines.iter().map(|(_, text)| *text).collect();
+    let matched = texts.iter().filter_map(|text| Permission::parse(text).ok());
+    let preview = matched.map(|permission| Matched::of(&permission)).collect();
+    let Err(problems) = Permissions::parse(&texts) else {
+        return (preview, Faults::default());
+    };
+    let errors = problems.into_iter().map(|problem| FieldError {
+        pointer: problem
+            .position()
+            .map_or_else(|| "/permissions".to_owned(), |at| format!("/permissions/{at}")),
+        detail: problem.to_string(),
+    });
+    (preview, Faults::fields(placed(errors.collect(), &lines)))
+}
+
+/// The lines that have something on them, with their numbers.
+fn lines(text: &str) -> Vec<(usize, &str)> {
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+    lines.filter(|(_, line)| !line.is_empty()).collect()
+}
+
+/// `errors`, in which a permission is told by its line.
+fn placed(errors: Vec<FieldError>, lines: &[(usize, &str)]) -> Vec<FieldError> {
+    let place = |error: FieldError| {
+        let detail = lines.iter().enumerate().fold(error.detail, |detail, (at, (line, _))| {
+            detail.replace(&format!("/permissions/{at}:"), &format!("line {line}:"))
+        });
+        let at = error.pointer.strip_prefix("/permissions/").and_then(|at| at.parse::<usize>().ok());
+        let detail = match at.and_then(|at| lines.get(at)) {
+            Some((line, text)) => format!("Line {line}, {text}, {detail}"),
+            None => detail,
+        };
+        FieldError { detail, ..error }
+    };
+    errors.into_iter().map(place).collect()
+}

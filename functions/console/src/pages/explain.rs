@@ -1,0 +1,164 @@
+//! `GET, POST /explain`: may this account, key or role do METHOD PATH?
+//!
+//! The question is sent, and not in an address, where a key that somebody pastes
+//! into a field would stay.
+
+use askama::Template;
+use axum::extract::Query;
+use axum::response::Response;
+use serde::Deserialize;
+use shared::domain::AccountId;
+use shared::http::representation::ServiceAccountWithKeys;
+use shared::policy::Method;
+
+use super::find_account::by_id_or_name;
+use super::roles::{self, RoleChoice};
+use crate::api::{ApiError, Explanation, Question};
+use crate::form::Faults;
+use crate::page::{Page, Shown, with_status};
+use crate::session::{Posted, Visit};
+use crate::trouble::Trouble;
+
+/// What was typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Form {
+    /// An account's id or name.
+    account: String,
+    /// A key's id, or nothing for any key of the account.
+    key: String,
+    role: String,
+    method: String,
+    path: String,
+    source_address: String,
+}
+
+/// What is asked about before anything is typed.
+#[derive(Deserialize)]
+pub(super) struct About {
+    #[serde(default)]
+    account: String,
+    #[serde(default)]
+    role: String,
+}
+
+#[derive(Template)]
+#[template(path = "explain.html")]
+struct Explain {
+    page: Page,
+    form: Form,
+    faults: Faults,
+    /// The account that is asked about, if it is known.
+    account: Option<ServiceAccountWithKeys>,
+    roles: Vec<RoleChoice>,
+    answer: Option<Explanation>,
+    methods: [&'static str; 7],
+}
+
+pub(super) async fn show(
+    visit: Visit,
+    Query(About { account, role }): Query<About>,
+) -> Result<Response, Trouble> {
+    let form = Form {
+        account,
+        role,
+        method: Method::Get.name().to_owned(),
+        path: "/".to_owned(),
+        ..Form::default()
+    };
+    let (id, roles) = tokio::join!(account_of(&visit, &form), roles::choices_again(&visit, &form.role));
+    // A text that names no account stands in its field, to be corrected.
+    let account = match id.ok().flatten() {
+        Some(id) => visit.api().account(id).await.ok().map(|read| read.account),
+        None => None,
+    };
+    let page = Explain {
+        page: visit.page(),
+        form,
+        faults: Faults::default(),
+        account,
+        roles,
+        answer: None,
+        methods: methods(),
+    };
+    Ok(visit.show(Shown(page)))
+}
+
+pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response, Trouble> {
+    let (id, roles) = tokio::join!(account_of(&visit, &form), roles::choices_again(&visit, &form.role));
+    let (account, answer) = match id {
+        Ok(id) => tokio::join!(read(&visit, id), ask(&visit, id, &form)),
+        Err(faults) => (None, Err(faults)),
+    };
+    let (answer, faults) = match answer {
+        Ok(answer) => (Some(answer), Faults::default()),
+        Err(faults) => (None, faults?),
+    };
+    let status = faults.status();
+    Ok(with_status(
+        status,
+        Explain { page: visit.page(), form, faults, account, roles, answer, methods: methods() },
+    ))
+}
+
+/// The account that the form names, if it names one.
+async fn account_of(visit: &Visit, form: &Form) -> Result<Option<AccountId>, Result<Faults, Trouble>> {
+    let text = form.account.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match by_id_or_name(visit, text).await {
+        Ok(Some(id)) => Ok(Some(id)),
+        Ok(None) => Err(Ok(Faults::field("serviceAccountId", "is no account's id or name"))),
+        Err(error) => Err(Faults::of(error)),
+    }
+}
+
+/// Its keys are there to choose from. Without them the question is answered all
+/// the same.
+async fn read(visit: &Visit, id: Option<AccountId>) -> Option<ServiceAccountWithKeys> {
+    visit.api().account(id?).await.ok().map(|read| read.account)
+}
+
+async fn ask(
+    visit: &Visit,
+    id: Option<AccountId>,
+    form: &Form,
+) -> Result<Explanation, Result<Faults, Trouble>> {
+    let id = id.map(|id| id.to_string());
+    let given = |text: &'_ str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    let (key, role, address) = (given(&form.key), given(&form.role), given(&form.source_address));
+    if id.is_none() && role.is_none() {
+        return Err(Ok(Faults::field("serviceAccountId", "name an account, or choose a role below")));
+    }
+    let question = Question {
+        service_account_id: id.as_deref(),
+        key_id: key.as_deref(),
+        role: role.as_deref(),
+        method: &form.method,
+        path: form.path.trim(),
+        source_address: address.as_deref(),
+    };
+    // Here nothing is set in backticks.
+    let plain = |answer: Explanation| Explanation { detail: answer.detail.replace('`', ""), ..answer };
+    visit.api().explain(&question).await.map(plain).map_err(|error| match error {
+        ApiError::Problem(mut problem) => {
+            // In the words of this form.
+            for error in &mut problem.errors {
+                error.detail = match error.pointer.as_str() {
+                    "/role" if id.is_some() => {
+                        "must not be chosen beside an account: clear one of them".to_owned()
+                    }
+                    "/sourceAddress" if key.is_none() => "counts for a key: choose one".to_owned(),
+                    _ => std::mem::take(&mut error.detail),
+                };
+            }
+            Faults::of(ApiError::Problem(problem))
+        }
+        error @ (ApiError::NotPermitted | ApiError::Unavailable { .. }) => Faults::of(error),
+    })
+}
+
+fn methods() -> [&'static str; 7] {
+    Method::ALL.map(Method::name)
+}

@@ -1,0 +1,75 @@
+//! The one page that shows a key's secret, whichever form made the key, and what
+//! there is instead when that form is sent again.
+//!
+//! The page is the answer to the form and no redirect, since the secret is kept
+//! nowhere: sending the form again asks the API for the same attempt, which it
+//! does not do twice and never shows again.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use shared::domain::AccountId;
+use shared::http::representation::Key;
+use zeroize::Zeroizing;
+
+use crate::api::{ApiError, IssuedKey};
+use crate::page::{Page, Shown};
+use crate::session::Visit;
+use crate::words::When;
+
+/// A key that this one replaces.
+struct Replaced {
+    id: String,
+    ends: When,
+    /// Whether it is refused already.
+    is_over: bool,
+}
+
+#[derive(Template)]
+#[template(path = "issued_key.html")]
+struct Issued {
+    page: Page,
+    account: AccountId,
+    key: Key,
+    expires: When,
+    secret: Zeroizing<String>,
+    api: String,
+    replaces: Option<Replaced>,
+}
+
+#[derive(Template)]
+#[template(path = "issued_before.html")]
+struct IssuedBefore {
+    page: Page,
+    account: AccountId,
+}
+
+/// Shows a key that was just made.
+pub(super) fn show(visit: Visit, account: AccountId, issued: IssuedKey) -> Response {
+    let now = visit.now();
+    let replaces = issued.replaces.map(|replaced| Replaced {
+        ends: When::of(&replaced.retires_at, now),
+        is_over: replaced.retires_at.parse().is_ok_and(|end: jiff::Timestamp| end <= now),
+        id: replaced.id,
+    });
+    let page = Issued {
+        page: visit.page(),
+        account,
+        expires: When::of(&issued.key.expires_at, now),
+        key: issued.key,
+        secret: issued.secret,
+        api: visit.console.api.base().to_owned(),
+        replaces,
+    };
+    visit.show(Shown(page))
+}
+
+/// Whether the form was sent before, and its key shown then.
+pub(super) fn is_issued_before(error: &ApiError) -> bool {
+    matches!(error, ApiError::Problem(problem) if problem.code == "key_already_issued")
+}
+
+/// Says that it was.
+pub(super) fn show_issued_before(visit: &Visit, account: AccountId) -> Response {
+    (StatusCode::CONFLICT, Shown(IssuedBefore { page: visit.page(), account })).into_response()
+}

@@ -1,0 +1,118 @@
+//! `GET /roles`: who may do what, and all custom roles.
+
+use askama::Template;
+use axum::extract::Query;
+use axum::response::Response;
+use serde::Deserialize;
+use shared::domain::BuiltInRole;
+use shared::http::representation::Role;
+use shared::policy::{BasePaths, Grant, Target, decide};
+
+use crate::Site;
+use crate::page::{Page, Shown};
+use crate::session::Visit;
+use crate::trouble::Trouble;
+
+/// The operations by roles, as the tests have found them through the gateway.
+/// The page takes the operations from it and asks this deployment's own roles,
+/// whose data prefixes may be others.
+const MATRIX: &str = include_str!("../../../../tests/it/role_matrix.txt");
+
+/// The built-in roles, the narrowest first.
+const COLUMNS: [BuiltInRole; 3] = [BuiltInRole::Reader, BuiltInRole::Writer, BuiltInRole::Admin];
+
+/// An operation, by the requests that do it.
+struct Operation {
+    name: &'static str,
+    requests: Vec<Request>,
+}
+
+struct Request {
+    text: &'static str,
+    /// Whether a key of each of [`COLUMNS`] may do it.
+    may: [bool; 3],
+}
+
+impl Operation {
+    /// Whether a key of each of [`COLUMNS`] may do it.
+    fn may(&self) -> [&'static str; 3] {
+        let mut permitted = [0; 3];
+        for request in &self.requests {
+            for (count, may) in permitted.iter_mut().zip(request.may) {
+                *count += usize::from(may);
+            }
+        }
+        permitted.map(|count| match count {
+            0 => "no",
+            all if all == self.requests.len() => "yes",
+            _ => "in part",
+        })
+    }
+}
+
+impl Request {
+    /// Which of them may.
+    fn who(&self) -> String {
+        let who: Vec<_> =
+            COLUMNS.iter().zip(self.may).filter(|(_, may)| *may).map(|(role, _)| short(*role)).collect();
+        if who.is_empty() { "no key".to_owned() } else { who.join(", ") }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Paging {
+    #[serde(default)]
+    cursor: String,
+}
+
+#[derive(Template)]
+#[template(path = "roles.html")]
+struct Roles {
+    page: Page,
+    columns: Vec<(&'static str, &'static str)>,
+    operations: Vec<Operation>,
+    custom: Vec<Role>,
+    is_first: bool,
+    next: Option<String>,
+}
+
+pub(super) async fn show(visit: Visit, Query(Paging { cursor }): Query<Paging>) -> Result<Response, Trouble> {
+    let list = visit.api().roles(&cursor).await?;
+    let page = Roles {
+        page: visit.page(),
+        columns: COLUMNS.map(|role| (role.name(), short(role))).to_vec(),
+        operations: operations(&visit.console),
+        custom: list.items.into_iter().filter(|role| !role.built_in).collect(),
+        is_first: cursor.is_empty(),
+        next: list.next_cursor,
+    };
+    Ok(visit.show(Shown(page)))
+}
+
+/// A built-in role's name without what all of them have in common.
+fn short(role: BuiltInRole) -> &'static str {
+    role.name().trim_start_matches("ServiceAccount")
+}
+
+fn operations(console: &Site) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    // Above the first one are the names of the columns.
+    for line in MATRIX.lines().skip(1).filter(|line| !line.is_empty()) {
+        if let Some(name) = line.strip_prefix("# ") {
+            operations.push(Operation { name, requests: Vec::new() });
+        } else if let (Some(operation), Some((text, _))) = (operations.last_mut(), line.split_once("  ")) {
+            operation.requests.push(Request { text, may: COLUMNS.map(|role| may(console, role, text)) });
+        }
+    }
+    operations
+}
+
+/// Whether a key of an account with `role` may do `request`: a method and a path.
+fn may(console: &Site, role: BuiltInRole, request: &str) -> bool {
+    let (method, path) = request.split_once(' ').unwrap_or_default();
+    // Of a route as it is documented, what is in braces stands for anything.
+    let path = path.replace(['{', '}'], "");
+    let grant = Grant::Key { role: console.built_in_roles.get(role), key_role: None };
+    let target = Target::parse(method, &path, &BasePaths::default());
+    target.is_ok_and(|target| decide(grant, &target).is_ok())
+}

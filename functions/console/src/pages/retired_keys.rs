@@ -1,0 +1,82 @@
+//! `GET /accounts/{id}/keys/retired`: the keys of an account that are no longer
+//! good.
+
+use askama::Template;
+use axum::extract::{Path, Query};
+use axum::response::Response;
+use jiff::Timestamp;
+use serde::Deserialize;
+use shared::http::representation::{RetiredKey, ServiceAccount};
+
+use super::id;
+use crate::page::{Page, Shown};
+use crate::session::Visit;
+use crate::trouble::Trouble;
+use crate::uses::Uses;
+use crate::words::When;
+
+/// So many are on a page: it stays small, whatever they are called.
+const SHOWN: usize = 25;
+
+/// A retired key, as it is shown.
+pub(super) struct RetiredRow {
+    pub(super) key: RetiredKey,
+    pub(super) ended: When,
+    pub(super) uses: Uses,
+}
+
+impl RetiredRow {
+    pub(super) fn of(key: RetiredKey, now: Timestamp) -> Self {
+        Self { ended: When::of(&key.retired_at, now), uses: Uses::of(&key.usage, now), key }
+    }
+
+    pub(super) fn why(&self) -> &str {
+        match self.key.reason.as_str() {
+            "revoked" => "Revoked",
+            "expired" => "Expired",
+            "rotated" => "Replaced",
+            // One that a newer API tells of.
+            other => other,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Paging {
+    /// So many newer ones are on the pages before.
+    #[serde(default)]
+    after: usize,
+}
+
+#[derive(Template)]
+#[template(path = "retired_keys.html")]
+struct RetiredKeys {
+    page: Page,
+    account: ServiceAccount,
+    after: usize,
+    rows: Vec<RetiredRow>,
+    next: Option<usize>,
+}
+
+pub(super) async fn show(
+    visit: Visit,
+    Path(account): Path<String>,
+    Query(Paging { after }): Query<Paging>,
+) -> Result<Response, Trouble> {
+    let read = visit.api().account(id(&account)?).await?.account;
+    let next = after.saturating_add(SHOWN);
+    let page = RetiredKeys {
+        page: visit.page(),
+        next: Some(next).filter(|next| *next < read.retired_keys.len()),
+        rows: read
+            .retired_keys
+            .into_iter()
+            .skip(after)
+            .take(SHOWN)
+            .map(|key| RetiredRow::of(key, visit.now()))
+            .collect(),
+        account: read.account,
+        after,
+    };
+    Ok(visit.show(Shown(page)))
+}

@@ -1,0 +1,41 @@
+//! `GET /roles/{name}`: a role.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::response::Response;
+use shared::domain::{Actor, RoleName};
+use shared::http::representation::Role;
+
+use super::id;
+use crate::matching::Matched;
+use crate::page::{Page, Shown};
+use crate::session::Visit;
+use crate::trouble::Trouble;
+use crate::words::When;
+
+#[derive(Template)]
+#[template(path = "role.html")]
+struct RolePage {
+    page: Page,
+    /// When, and by whom. A built-in one was not.
+    created: Option<(When, String)>,
+    updated: Option<(When, String)>,
+    matches: Vec<Matched>,
+    role: Role,
+}
+
+pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
+    let name: RoleName = id(&name)?;
+    let role = visit.api().role(&name).await?.role;
+    let told = |at: &Option<String>, by: &Option<Actor>| {
+        Some((When::of(at.as_deref()?, visit.now()), by.as_ref()?.name.clone()))
+    };
+    let page = RolePage {
+        page: visit.page(),
+        created: told(&role.created_at, &role.created_by),
+        updated: told(&role.updated_at, &role.updated_by),
+        matches: Matched::of_all(&role.permissions),
+        role,
+    };
+    Ok(visit.show(Shown(page)))
+}

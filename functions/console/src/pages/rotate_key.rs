@@ -1,0 +1,122 @@
+//! `GET, POST /accounts/{id}/keys/{key_id}/rotate`: replaces a key, which works
+//! for a while longer.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::response::Response;
+use serde::Deserialize;
+use shared::domain::{AccountId, KeyId};
+use shared::http::representation::{KeyState, ServiceAccount};
+
+use super::account::KeyRow;
+use super::{id, issued_key};
+use crate::api::ApiError;
+use crate::form::{Faults, new_attempt};
+use crate::page::{Page, Shown, with_status};
+use crate::session::{Posted, Visit};
+use crate::trouble::Trouble;
+
+/// For how long the old key may still work: in seconds, in words, and for whom
+/// that is.
+const GRACES: [(u32, &str, &str); 5] = [
+    (0, "Not at all", "It is refused at once: for a key that others may know."),
+    (3600, "1 hour", "For a program that you change by hand, now."),
+    (86_400, "1 day", "For a program that reads its key again when it is deployed."),
+    (259_200, "3 days", "For one that is changed over a weekend."),
+    (604_800, "7 days", "For one that somebody else has to change."),
+];
+
+/// The grace that is offered, in seconds.
+const DEFAULT_GRACE: &str = "86400";
+
+/// What was chosen.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Form {
+    attempt: String,
+    grace: String,
+}
+
+#[derive(Template)]
+#[template(path = "rotate_key.html")]
+struct RotateKey {
+    page: Page,
+    account: ServiceAccount,
+    row: KeyRow,
+    form: Form,
+    faults: Faults,
+}
+
+pub(super) async fn show(
+    visit: Visit,
+    Path((account, key)): Path<(String, String)>,
+) -> Result<Response, Trouble> {
+    let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
+    let form = Form { attempt: new_attempt(&visit.console)?, grace: DEFAULT_GRACE.to_owned() };
+    let path = format!("/accounts/{account}");
+    let Some(page) = form_page(&visit, account, key, form, Faults::default()).await? else {
+        return Ok(visit.go(&path, GONE));
+    };
+    let why_not = match page.row.key.state {
+        KeyState::Active => return Ok(visit.show(Shown(page))),
+        KeyState::Retiring | KeyState::Retired => {
+            "That key was rotated before. Rotate the one that replaces it."
+        }
+        KeyState::Expired => "That key has expired: it is too late to rotate it. Issue another one.",
+    };
+    Ok(visit.go(&path, why_not))
+}
+
+/// Whoever sees this may have lost the answer that showed a successor.
+const GONE: &str = "That key is not there any more: it was revoked, or replaced at once. If there is a new key whose \
+                    secret you have not seen, revoke that one and issue another.";
+
+/// None if the key is none of the account's living ones.
+async fn form_page(
+    visit: &Visit,
+    account: AccountId,
+    key: KeyId,
+    form: Form,
+    faults: Faults,
+) -> Result<Option<RotateKey>, Trouble> {
+    let read = visit.api().account(account).await?.account;
+    let found = read.keys.into_iter().find(|live| live.id == key.to_string());
+    Ok(found.map(|found| RotateKey {
+        page: visit.page(),
+        row: KeyRow::of(found, read.account.enabled, visit),
+        account: read.account,
+        form,
+        faults,
+    }))
+}
+
+pub(super) async fn submit(
+    Path((account, key)): Path<(String, String)>,
+    Posted(visit, form): Posted<Form>,
+) -> Result<Response, Trouble> {
+    let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
+    let grace = GRACES.into_iter().find(|(seconds, _, _)| seconds.to_string() == form.grace);
+    // The form offers nothing else.
+    let (grace, _, _) = grace.ok_or(Trouble::Malformed)?;
+    let path = format!("/accounts/{account}");
+    match visit.api().rotate_key(account, key, grace, &form.attempt).await {
+        Ok(issued) => Ok(issued_key::show(visit, account, issued)),
+        Err(error) if issued_key::is_issued_before(&error) => {
+            Ok(issued_key::show_issued_before(&visit, account))
+        }
+        Err(ApiError::Problem(problem))
+            if matches!(problem.code.as_str(), "key_already_rotated" | "key_revoked" | "key_expired") =>
+        {
+            Ok(visit.go(&path, &format!("Nothing was issued. {}", problem.detail)))
+        }
+        Err(error) => {
+            let faults = Faults::of(error)?;
+            let status = faults.status();
+            let page = form_page(&visit, account, key, form, faults).await?;
+            Ok(match page {
+                Some(page) => with_status(status, page),
+                None => visit.go(&path, GONE),
+            })
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! How a key was used, in words and as a small chart.
+
+use std::fmt::Write as _;
+
+use askama::Template;
+use askama::filters::HtmlSafe;
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan as _};
+use shared::domain::day_of;
+use shared::http::representation::{SHOWN_DAYS, Usage};
+
+use crate::words::{When, count};
+
+/// The height of the chart's highest bar, in its own units.
+const HEIGHT: u64 = 20;
+/// From the middle of one bar to the middle of the next.
+const STEP: i32 = 4;
+const WIDTH: i32 = SHOWN_DAYS * STEP;
+
+/// How a key was used.
+pub(crate) struct Uses {
+    /// When it was last let in.
+    pub(crate) last: Option<When>,
+    /// In the days that are shown.
+    pub(crate) total: u64,
+    /// There is none of a key that was not used.
+    pub(crate) chart: Option<Chart>,
+    /// What was seen of it after its end.
+    pub(crate) presented: Option<Presented>,
+}
+
+/// A key was presented after its end.
+pub(crate) struct Presented {
+    /// When last.
+    pub(crate) last: When,
+    minutes: u64,
+}
+
+/// Uses per day, as an SVG of one path: a stroke a day, upwards from 0. No style
+/// is in it, which the policy of the pages would not let in.
+#[derive(Template)]
+#[template(path = "chart.html")]
+pub(crate) struct Chart {
+    path: String,
+    /// On the busiest day.
+    most: String,
+}
+
+/// Its template has escaped what is in it.
+impl HtmlSafe for Chart {}
+
+impl Uses {
+    /// What the API says as `usage`, seen at `now`.
+    pub(crate) fn of(usage: &Usage, now: Timestamp) -> Self {
+        Self {
+            last: usage.last_used_at.as_deref().map(|at| When::of(at, now)),
+            total: usage.uses_by_day.values().sum(),
+            chart: Chart::of(usage, now),
+            presented: usage
+                .presented_at
+                .as_deref()
+                .map(|at| Presented { last: When::of(at, now), minutes: usage.presentations.unwrap_or(1) }),
+        }
+    }
+
+    /// Such as `1,204 uses in 30 days`.
+    pub(crate) fn total_in_words(&self) -> String {
+        format!("{} in {SHOWN_DAYS} days", count(self.total, "use"))
+    }
+}
+
+impl Presented {
+    /// Such as `in 4 minutes so far`: the API counts minutes.
+    pub(crate) fn minutes(&self) -> String {
+        format!("in {} so far", count(self.minutes, "minute"))
+    }
+}
+
+impl Chart {
+    fn of(usage: &Usage, now: Timestamp) -> Option<Self> {
+        let today = day_of(now);
+        let first = today.checked_sub((SHOWN_DAYS - 1).days()).ok()?;
+        let days = usage.uses_by_day.iter().filter_map(|(day, uses)| {
+            let at = day.parse::<Date>().ok()?.since(first).ok()?.get_days();
+            (0..SHOWN_DAYS).contains(&at).then_some((at, *uses))
+        });
+        let days: Vec<_> = days.filter(|(_, uses)| *uses > 0).collect();
+        let most = days.iter().map(|(_, uses)| *uses).max()?;
+        let mut path = String::new();
+        for (at, uses) in days {
+            // A day with one use shows beside one with a million.
+            let height = (uses.saturating_mul(HEIGHT) / most).max(1);
+            write!(path, "M{} 0v-{height}", at * STEP + STEP / 2).ok()?;
+        }
+        Some(Self { path, most: count(most, "use") })
+    }
+}
