@@ -510,13 +510,15 @@ async fn an_api_that_is_down_is_said_with_its_request_and_can_be_tried_again() {
     let page = browser.get(&account).await.expect(503);
     assert!(page.text.contains("Keyward does not answer") && page.text.contains("request <code>"));
     assert!(page.text.contains(&format!("href=\"{account}\">Try again")), "{}", page.text);
-    let lost = browser.submit(&form, &format!("{account}/keys"), &[("name", "k")]).await;
-    assert_eq!(lost.status, 503, "{lost:?}");
+    let lost = browser.submit(&form, &format!("{account}/keys"), &[("name", "k")]).await.expect(503);
+    assert!(lost.text.contains("value=\"k\""), "what was typed is still there: {}", lost.text);
     harness.wire.calm();
     // So long a keyring that could not be read is not asked for again.
     harness.clock.advance_seconds(1);
-    let again = browser.submit(&form, &format!("{account}/keys"), &[("name", "k")]).await.expect(200);
+    let again = browser.submit(&lost, &format!("{account}/keys"), &[]).await.expect(200);
     assert!(secret(&again).is_some(), "nothing was issued before");
+    let once_more = browser.submit(&lost, &format!("{account}/keys"), &[]).await.expect(409);
+    assert!(secret(&once_more).is_none(), "it is the same attempt");
 }
 
 #[tokio::test]
@@ -526,9 +528,11 @@ async fn no_credential_is_in_its_logs() {
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "a").await;
     let (_, key) = issue(&mut browser, &account).await;
-    browser.get("/callback?code=tops3cret&state=tops3cret").await.expect(400);
+    browser.get(&format!("/{key}")).await.expect(404);
+    browser.get(&format!("/accounts/{key}")).await.expect(404);
+    Browser::of(&harness).get("/callback?code=tops3cret&state=tops3cret").await.expect(400);
     let logged = logs.take();
-    assert!(logged.contains("\"path\":\"/callback\""), "it logs: {logged}");
+    assert!(logged.contains("\"page\":\"/callback\""), "it logs: {logged}");
     let session = &browser.cookies["keyward-session"];
     let password = &harness.system.facts().admin_password;
     for line in logged.lines() {

@@ -26,6 +26,8 @@ for (const form of document.querySelectorAll("form[data-once]")) {
   form.addEventListener("submit", (event) => {
     if (isSent) event.preventDefault();
     isSent = true;
+    // Somebody may have stopped it.
+    setTimeout(() => { isSent = false; }, 5000);
   });
   // A page that the browser brings back can be sent again: the server knows a
   // second attempt from the first.

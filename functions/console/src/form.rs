@@ -33,6 +33,17 @@ impl Faults {
         Self { status: 422, fields: vec![(name.to_owned(), problem.into())], ..Self::default() }
     }
 
+    /// The same attempt was sent before, with other values. What it asks for now
+    /// is another attempt.
+    pub(crate) fn sent_before() -> Self {
+        let alert = (
+            "This form was sent before, with other values".to_owned(),
+            "See first what came of that: it may have been done. Sent once more, this one is another."
+                .to_owned(),
+        );
+        Self { status: 422, alert: Some(alert), ..Self::default() }
+    }
+
     /// Some fields are wrong, which are of the API's own names.
     pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
         let fields = errors.into_iter().map(|error| {
@@ -74,8 +85,10 @@ impl Faults {
         }
         if problem.code == "precondition_failed" {
             let alert = Some((
-                "Somebody has changed it meanwhile".to_owned(),
-                "Nothing was saved. Open this page anew to see what it is now.".to_owned(),
+                "It has changed since you opened it".to_owned(),
+                "Nothing was saved just now. Somebody else did it, or you yourself, if you have sent this before. Open \
+                 this page anew to see what it is now."
+                    .to_owned(),
             ));
             return Ok(Self { status: problem.status, alert, ..Self::default() });
         }

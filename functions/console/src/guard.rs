@@ -1,16 +1,23 @@
 //! What holds for every request: where forms may come from, what a browser may
 //! do with a page, one line in the log, and a page for each trouble.
 
+use std::time::Duration;
+
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::Site;
+use crate::provider::CALLBACK;
 use crate::trouble::Trouble;
+
+/// How long a page may take: the function has 29 s.
+const DEADLINE: Duration = Duration::from_secs(27);
 
 const ORIGIN: &str = "origin";
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -52,30 +59,40 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
         Ok(()) => URL_SAFE_NO_PAD.encode(random),
         Err(_) => "-".to_owned(),
     };
-    // Without the query: the issuer's answer has a code in it.
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let retry = if method == Method::GET {
-        request.uri().path_and_query().map_or_else(|| path.clone(), ToString::to_string)
-    } else {
-        "/".to_owned()
+    let method = request.method().clone();
+    // The page, and not the path or the query: the issuer's answer has a code in
+    // it, and somebody may have pasted a key.
+    let page = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let retry = match request.uri().path() {
+        _ if method != Method::GET => None,
+        // Its code is spent.
+        CALLBACK => Some("/sign-in".to_owned()),
+        path => Some(request.uri().path_and_query().map_or(path, PathAndQuery::as_str).to_owned()),
     };
     let mut response = if is_from_here(&method, request.headers(), console.url.origin()) {
-        next.run(request).await
+        let late = |_| Trouble::unavailable(format!("it took longer than {} s", DEADLINE.as_secs()));
+        tokio::time::timeout(DEADLINE, next.run(request))
+            .await
+            .unwrap_or_else(|elapsed| late(elapsed).into_response())
     } else {
         Trouble::Forged.into_response()
     };
+    // What axum says of a path or a query that cannot be one of the console's.
+    if response.status() == StatusCode::BAD_REQUEST && response.extensions().get::<Trouble>().is_none() {
+        response = Trouble::NoPage.into_response();
+    }
     let (mut reason, mut cause) = ("shown", String::new());
     if let Some(trouble) = response.extensions_mut().remove::<Trouble>() {
         let said = trouble.reason();
         (reason, cause) = (said.0, said.1.to_owned());
-        response = trouble.page(&console, &request_id, &retry);
+        response = trouble.page(&console, &request_id, retry);
     }
     let status = response.status().as_u16();
     let method = method.as_str();
     if status >= 500 {
-        tracing::error!(request_id, method, path, status, reason, cause, "answered");
+        tracing::error!(request_id, method, page, status, reason, cause, "answered");
     } else {
-        tracing::info!(request_id, method, path, status, reason, cause, "answered");
+        tracing::info!(request_id, method, page, status, reason, cause, "answered");
     }
     let headers = response.headers_mut();
     for (name, value) in HEADERS {

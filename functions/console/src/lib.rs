@@ -78,7 +78,7 @@ impl Console {
             max_key_lifetime_days: setup.max_key_lifetime_days()?,
             api: Api::new(variables.text(variable::API_URL)?, outgoing.clone()),
             provider: Provider::new(setup, &url, outgoing)?,
-            secret: OwnSecret::new(setup.secret(variable::CONSOLE_SECRET)?),
+            secret: OwnSecret::new(setup.secret(variable::CONSOLE_SECRET)?, Arc::clone(&setup.clock)),
             clock: Arc::clone(&setup.clock),
             entropy: Arc::clone(&setup.entropy),
             url,

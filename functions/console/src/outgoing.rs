@@ -11,8 +11,8 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 
-/// How long one call may take: the functions behind the API have 15 s, and this
-/// one 29 for two calls.
+/// How long one call may take: the functions behind the API have 15 s. What a
+/// page may take in all is [`crate::guard`]'s.
 const TIMEOUT: Duration = Duration::from_secs(14);
 /// The longest answer, in bytes: a page of 100 accounts is far below.
 const MAX_BYTES: usize = 1024 * 1024;

@@ -121,14 +121,18 @@ impl Provider {
     }
 
     /// Begins to sign somebody in: what to keep, and where to send the browser.
-    pub(crate) async fn begin(&self, back_to: String) -> Result<(Attempt, String), SignInError> {
+    /// With `anew` the issuer asks who it is, whomever it knows.
+    pub(crate) async fn begin(&self, back_to: String, anew: bool) -> Result<(Attempt, String), SignInError> {
         let attempt =
             Attempt { state: self.random()?, nonce: self.random()?, verifier: self.random()?, back_to };
         let configuration = self.configuration().await?;
         let client = self.client(&configuration)?;
         let verifier = PkceCodeVerifier::new(attempt.verifier.to_string());
-        let (url, _) = client
-            .authorize_url(|| CsrfToken::new(attempt.state.to_string()))
+        let mut request = client.authorize_url(|| CsrfToken::new(attempt.state.to_string()));
+        if anew {
+            request = request.add_extra_param("prompt", "login");
+        }
+        let (url, _) = request
             .add_scope(Scope::new("openid".to_owned()))
             .add_extra_param("nonce", attempt.nonce.as_str())
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
@@ -212,7 +216,8 @@ impl Provider {
     }
 
     async fn configuration(&self) -> Result<Configuration, SignInError> {
-        let url = format!("{}/.well-known/openid-configuration", self.issuer);
+        // A slash at its end goes first (section 4 of the discovery's standard).
+        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let configuration: Configuration = self.get(&url).await?;
         if configuration.issuer != self.issuer {
             return Err(SignInError::Issuer(format!("{url} is of another issuer")));

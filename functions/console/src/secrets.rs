@@ -3,18 +3,26 @@
 //! `{"clientSecret": "…", "cookieKey": "<random>"}`: the template writes the
 //! first, `CloudFormation` generates the second.
 
+use std::sync::Arc;
+
 use axum_extra::extract::cookie::Key;
 use hmac::{Hmac, KeyInit as _};
+use jiff::{SignedDuration, Timestamp};
 use oauth2::ClientSecret;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256, Sha512};
+use shared::domain::Clock;
 use shared::secret::SecretReader;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 /// The fewest characters of a cookie key: 190 bits, if they are letters and
 /// digits.
 const MIN_KEY_LENGTH: usize = 32;
+
+/// How long what was read counts. So long after a change the old secret may still
+/// be in use.
+const KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 
 /// The secret cannot be had. The message holds nothing of it.
 #[derive(Debug, thiserror::Error)]
@@ -38,25 +46,45 @@ struct Members {
     cookie_key: Zeroizing<String>,
 }
 
-/// The secret, read once.
+/// The secret, as it was read last.
 pub(crate) struct OwnSecret {
     reader: SecretReader,
-    keys: OnceCell<Keys>,
+    clock: Arc<dyn Clock>,
+    last: Mutex<Option<(Arc<Keys>, Timestamp)>>,
 }
 
 impl OwnSecret {
-    pub(crate) fn new(reader: SecretReader) -> Self {
-        Self { reader, keys: OnceCell::new() }
+    pub(crate) fn new(reader: SecretReader, clock: Arc<dyn Clock>) -> Self {
+        Self { reader, clock, last: Mutex::default() }
     }
 
-    pub(crate) async fn get(&self) -> Result<&Keys, SecretUnavailable> {
-        self.keys
-            .get_or_try_init(|| async {
-                let secret =
-                    self.reader.read().await.map_err(|error| SecretUnavailable(error.to_string()))?;
-                parse(&secret)
-            })
-            .await
+    /// What it holds, read anew every few minutes. Where that fails, what was
+    /// read before counts on.
+    pub(crate) async fn get(&self) -> Result<Arc<Keys>, SecretUnavailable> {
+        // One at a time: the others then find what the first has read.
+        let mut last = self.last.lock().await;
+        let now = self.clock.now();
+        let before = last.clone();
+        if let Some((keys, at)) = &before
+            && now.duration_since(*at) < KEPT_FOR
+        {
+            return Ok(Arc::clone(keys));
+        }
+        let keys = match (self.read().await, before) {
+            (Ok(keys), _) => Arc::new(keys),
+            (Err(error), Some((keys, _))) => {
+                tracing::warn!(cause = %error, "the console's secret could not be read anew");
+                keys
+            }
+            (Err(error), None) => return Err(error),
+        };
+        *last = Some((Arc::clone(&keys), now));
+        Ok(keys)
+    }
+
+    async fn read(&self) -> Result<Keys, SecretUnavailable> {
+        let secret = self.reader.read().await.map_err(|error| SecretUnavailable(error.to_string()))?;
+        parse(&secret)
     }
 }
 

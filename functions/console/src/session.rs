@@ -25,6 +25,8 @@ use crate::{Site, csrf};
 const MARGIN: SignedDuration = SignedDuration::from_secs(30);
 /// How long a notice waits for the page that shows it, in seconds.
 const NOTICE_SECONDS: i64 = 60;
+/// The most bytes of a path to come back to: it stands in a cookie.
+const MAX_PATH_BYTES: usize = 1024;
 /// The most bytes of a form.
 const MAX_FORM_BYTES: usize = 64 * 1024;
 
@@ -240,7 +242,7 @@ impl<T: DeserializeOwned> FromRequest<Site> for Posted<T> {
         let token: Token = serde_html_form::from_bytes(&body).map_err(|_| Trouble::Malformed)?;
         let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
         if !csrf::is_valid(&keys.forms, visit.token.reveal(), &token.csrf) {
-            return Err(Trouble::Forged);
+            return Err(Trouble::OldPage { back_to: way_back(&parts, console) });
         }
         let form = serde_html_form::from_bytes(&body).map_err(|_| Trouble::Malformed)?;
         Ok(Self(visit, form))
@@ -261,7 +263,8 @@ fn way_back(parts: &Parts, console: &Site) -> String {
 /// Whether `path` is one of this console, and can be no other site's: a browser
 /// reads `//host` and `/\host` as another host's.
 pub(crate) fn is_own_path(path: &str) -> bool {
-    path.starts_with('/')
+    path.len() <= MAX_PATH_BYTES
+        && path.starts_with('/')
         && !path.starts_with("//")
         && !path.contains('\\')
         && path.bytes().all(|byte| byte.is_ascii_graphic())

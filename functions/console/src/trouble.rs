@@ -33,6 +33,20 @@ pub(crate) enum Trouble {
     Refused(String, String),
     /// Signing in did not work: why, in words.
     NotSignedIn(&'static str, String),
+    /// A page of an earlier session has sent a form.
+    OldPage {
+        /// Where that page is.
+        back_to: String,
+    },
+    /// Whether the API has done what a form asks for is not known.
+    Unsure {
+        /// The same form.
+        again: Again,
+        /// The API's request, if it answered at all.
+        request_id: Option<String>,
+        /// Why, for the log.
+        cause: String,
+    },
     /// Something that the console needs does not answer.
     Unavailable {
         /// The API's request, if it answered at all.
@@ -40,6 +54,15 @@ pub(crate) enum Trouble {
         /// Why, for the log.
         cause: String,
     },
+}
+
+/// A form to be sent again as it was, which asks for nothing a second time.
+#[derive(Clone, Debug)]
+pub(crate) struct Again {
+    /// Where to.
+    pub(crate) action: String,
+    /// What it holds. None of it is secret.
+    pub(crate) fields: Vec<(&'static str, String)>,
 }
 
 impl Trouble {
@@ -50,11 +73,11 @@ impl Trouble {
     fn status(&self) -> StatusCode {
         match self {
             Self::SignIn { .. } => StatusCode::UNAUTHORIZED,
-            Self::NotAdmin | Self::Forged => StatusCode::FORBIDDEN,
+            Self::NotAdmin | Self::Forged | Self::OldPage { .. } => StatusCode::FORBIDDEN,
             Self::Malformed | Self::NotSignedIn(..) => StatusCode::BAD_REQUEST,
             Self::NoPage | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Refused(..) => StatusCode::CONFLICT,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unsure { .. } | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -64,18 +87,22 @@ impl Trouble {
             Self::SignIn { .. } => ("sign_in", ""),
             Self::NotAdmin => ("not_admin", ""),
             Self::Forged => ("forged", ""),
+            Self::OldPage { .. } => ("old_page", ""),
             Self::Malformed => ("malformed", ""),
             Self::NoPage => ("no_page", ""),
             Self::NotFound(_) => ("not_found", ""),
             Self::Refused(..) => ("refused", ""),
             Self::NotSignedIn(_, cause) => ("not_signed_in", cause),
+            Self::Unsure { cause, .. } => ("unsure", cause),
             Self::Unavailable { cause, .. } => ("unavailable", cause),
         }
     }
 
-    /// The page that says so.
-    pub(crate) fn page(self, console: &Site, own_request_id: &str, path: &str) -> Response {
+    /// The page that says so. `retry` is where it can be tried again, if that
+    /// changes nothing.
+    pub(crate) fn page(self, console: &Site, own_request_id: &str, retry: Option<String>) -> Response {
         let status = self.status();
+        let again = if let Self::Unsure { again, .. } = &self { Some(again.clone()) } else { None };
         let page = Page::new(console, None, None);
         let (title, text, link, request_id) = match self {
             Self::SignIn { back_to, is_form: false } => return Redirect::to(&sign_in(&back_to)).into_response(),
@@ -90,15 +117,20 @@ impl Trouble {
                 "You are signed in, but the console is for members of the admin group. An admin can add you to it in \
                  the identity provider. Then sign in again."
                     .to_owned(),
-                Some(("Sign in again", "/sign-in".to_owned())),
+                Some(("Sign in as somebody else", "/sign-in?anew=true".to_owned())),
                 None,
             ),
             Self::Forged => (
                 "That did not come from this console",
-                "Nothing was changed. Another site, or a page of an earlier session, has sent it. If it was you, go \
-                 to the console and try again."
+                "Nothing was changed. Another site has sent it. If it was you, go to the console and try again."
                     .to_owned(),
                 Some(("Go to the console", "/".to_owned())),
+                None,
+            ),
+            Self::OldPage { back_to } => (
+                "That page was opened before you signed in again",
+                "Nothing was changed. Open it again and send it from there.".to_owned(),
+                Some(("Open it again", back_to)),
                 None,
             ),
             Self::Malformed => (
@@ -123,16 +155,26 @@ impl Trouble {
             Self::NotSignedIn(why, _) => {
                 ("You are not signed in", why.to_owned(), Some(("Try again", "/sign-in".to_owned())), Some(own_request_id.to_owned()))
             }
+            Self::Unsure { request_id, .. } => (
+                "Keyward does not answer",
+                "Whether it was done is not known. Send it again as it was: it is never done twice.".to_owned(),
+                None,
+                Some(request_id.unwrap_or_else(|| own_request_id.to_owned())),
+            ),
             Self::Unavailable { request_id, .. } => (
                 "Keyward does not answer",
-                "What you see here comes from Keyward's API, which cannot be reached at the moment. Trying again is \
-                 safe: nothing is done twice."
-                    .to_owned(),
-                Some(("Try again", path.to_owned())),
+                if retry.is_some() {
+                    "What you see here comes from Keyward's API, which cannot be reached at the moment. Trying again \
+                     is safe."
+                } else {
+                    "Whether it was done is not known. See what is there before you do it again."
+                }
+                .to_owned(),
+                Some(retry.map_or_else(|| ("Go to the console", "/".to_owned()), |path| ("Try again", path))),
                 Some(request_id.unwrap_or_else(|| own_request_id.to_owned())),
             ),
         };
-        (status, Shown(TroublePage { page, title, text, link, request_id })).into_response()
+        (status, Shown(TroublePage { page, title, text, link, again, request_id })).into_response()
     }
 }
 
@@ -151,6 +193,7 @@ struct TroublePage {
     title: &'static str,
     text: String,
     link: Option<(&'static str, String)>,
+    again: Option<Again>,
     request_id: Option<String>,
 }
 

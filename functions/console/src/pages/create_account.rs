@@ -6,7 +6,7 @@ use serde::Deserialize;
 use shared::domain::BuiltInRole;
 
 use super::roles::{self, RoleChoice};
-use crate::api::NewAccount;
+use crate::api::{ApiError, NewAccount};
 use crate::form::{Faults, new_attempt};
 use crate::page::{Page, Shown, with_status};
 use crate::session::{Posted, Visit};
@@ -50,7 +50,13 @@ pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response
             &format!("{} is created. Now issue a key for it.", account.name),
         )),
         Err(error) => {
-            let faults = Faults::of(error)?;
+            let is_other =
+                matches!(&error, ApiError::Problem(problem) if problem.code == "idempotency_key_reused");
+            let (faults, form) = if is_other {
+                (Faults::sent_before(), Form { attempt: new_attempt(&visit.console)?, ..form })
+            } else {
+                (Faults::of(error)?, form)
+            };
             let page = visit.page();
             let roles = roles::choices_again(&visit, &form.role).await;
             Ok(with_status(faults.status(), CreateAccount { page, form, faults, roles }))

@@ -8,6 +8,7 @@ use shared::domain::AccountId;
 use shared::http::representation::ServiceAccount;
 
 use super::id;
+use crate::api::ApiError;
 use crate::form::Faults;
 use crate::page::{Page, Shown, with_status};
 use crate::session::{Posted, Visit};
@@ -41,8 +42,17 @@ pub(super) async fn submit(
     Posted(visit, form): Posted<Form>,
 ) -> Result<Response, Trouble> {
     let account_id: AccountId = id(&account)?;
-    let account = visit.api().account(account_id).await?.account.account;
-    if form.name.trim() != account.name {
+    let account = match visit.api().account(account_id).await {
+        Ok(read) => read.account.account,
+        // Sent once more: the first answer was lost.
+        Err(ApiError::Problem(problem)) if problem.status == 404 => {
+            return Ok(visit.go("/", "It is not there any more: it is deleted."));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // A page shows white space as one space.
+    let shown = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ");
+    if shown(&form.name) != shown(&account.name) {
         let faults = Faults::field("name", "is not the account's name, so nothing was deleted");
         return Ok(with_status(422, DeleteAccount { page: visit.page(), account, form, faults }));
     }

@@ -9,11 +9,11 @@ use shared::http::representation::ServiceAccount;
 
 use super::roles::{self, RoleChoice};
 use super::{id, issued_key};
-use crate::api::NewKey;
+use crate::api::{ApiError, NewKey};
 use crate::form::{Faults, new_attempt};
 use crate::page::{Page, Shown, with_status};
 use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
+use crate::trouble::{Again, Trouble};
 
 /// The lifetime that is offered, in days.
 const DEFAULT_LIFETIME_DAYS: u32 = 90;
@@ -27,6 +27,22 @@ pub(super) struct Form {
     expires_in_days: String,
     role: String,
     allowed_cidrs: String,
+}
+
+impl Form {
+    fn again(self, visit: &Visit, account: AccountId) -> Again {
+        Again {
+            action: format!("/accounts/{account}/keys"),
+            fields: vec![
+                ("csrf", visit.page().csrf().to_owned()),
+                ("attempt", self.attempt),
+                ("name", self.name),
+                ("expires_in_days", self.expires_in_days),
+                ("role", self.role),
+                ("allowed_cidrs", self.allowed_cidrs),
+            ],
+        }
+    }
 }
 
 #[derive(Template)]
@@ -99,6 +115,15 @@ pub(super) async fn submit(
         Ok(issued) => Ok(issued_key::show(visit, account, issued)),
         Err(error) if issued_key::is_issued_before(&error) => {
             Ok(issued_key::show_issued_before(&visit, account))
+        }
+        Err(ApiError::Unavailable { request_id, cause }) => {
+            let again = form.again(&visit, account);
+            Err(Trouble::Unsure { again, request_id, cause })
+        }
+        Err(ApiError::Problem(problem)) if problem.code == "idempotency_key_reused" => {
+            let form = Form { attempt: new_attempt(&visit.console)?, ..form };
+            let page = form_page(&visit, account, form, Faults::sent_before()).await?;
+            Ok(with_status(422, page))
         }
         Err(error) => {
             let faults = Faults::of(error)?;

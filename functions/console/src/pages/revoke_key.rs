@@ -14,6 +14,9 @@ use crate::session::{Posted, Visit};
 use crate::trouble::Trouble;
 use crate::words::When;
 
+/// So much of a key's name is said back.
+const MAX_NAME_CHARS: usize = 200;
+
 #[derive(Template)]
 #[template(path = "revoke_key.html")]
 struct RevokeKey {
@@ -51,6 +54,8 @@ pub(super) async fn submit(
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
     visit.api().revoke_key(account, key).await?;
     let since = When::of(&visit.now().to_string(), visit.now()).exact;
-    let notice = format!("The key {} is dead since {since}. Every call with it is refused.", form.name);
+    // It stands in a cookie.
+    let name: String = form.name.chars().take(MAX_NAME_CHARS).collect();
+    let notice = format!("The key {name} is dead since {since}. Every call with it is refused.");
     Ok(visit.go(&format!("/accounts/{account}"), &notice))
 }

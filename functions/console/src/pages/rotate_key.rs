@@ -14,7 +14,7 @@ use crate::api::ApiError;
 use crate::form::{Faults, new_attempt};
 use crate::page::{Page, Shown, with_status};
 use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
+use crate::trouble::{Again, Trouble};
 
 /// For how long the old key may still work: in seconds, in words, and for whom
 /// that is.
@@ -108,6 +108,12 @@ pub(super) async fn submit(
             if matches!(problem.code.as_str(), "key_already_rotated" | "key_revoked" | "key_expired") =>
         {
             Ok(visit.go(&path, &format!("Nothing was issued. {}", problem.detail)))
+        }
+        Err(ApiError::Unavailable { request_id, cause }) => {
+            let csrf = visit.page().csrf().to_owned();
+            let fields = vec![("csrf", csrf), ("attempt", form.attempt), ("grace", form.grace)];
+            let again = Again { action: format!("{path}/keys/{key}/rotate"), fields };
+            Err(Trouble::Unsure { again, request_id, cause })
         }
         Err(error) => {
             let faults = Faults::of(error)?;

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
@@ -14,21 +14,27 @@ use crate::trouble::Trouble;
 
 /// How long somebody may take to sign in, in seconds.
 const ATTEMPT_SECONDS: i64 = 600;
+/// The longest name and value of a cookie that browsers take (RFC 6265bis,
+/// section 5.7). They drop a longer one, and say nothing.
+const MAX_COOKIE_BYTES: usize = 4096;
 
 #[derive(Deserialize)]
 pub(super) struct SignIn {
     /// Where to go on afterwards.
     back: Option<String>,
+    /// Whether the issuer should ask who it is, though it knows somebody.
+    #[serde(default)]
+    anew: bool,
 }
 
 /// Sends the browser to the issuer.
 pub(super) async fn sign_in(
     State(console): State<Site>,
-    Query(SignIn { back }): Query<SignIn>,
+    Query(SignIn { back, anew }): Query<SignIn>,
     headers: HeaderMap,
 ) -> Result<Response, Trouble> {
     let back_to = back.filter(|path| is_own_path(path)).unwrap_or_else(|| "/".to_owned());
-    let (attempt, url) = console.provider.begin(back_to).await.map_err(trouble)?;
+    let (attempt, url) = console.provider.begin(back_to, anew).await.map_err(trouble)?;
     let attempt = serde_json::to_string(&attempt).map_err(|error| Trouble::unavailable(error.to_string()))?;
     let cookies = Cookies::read(&console, &headers).await?;
     Ok(cookies.set(CookieName::SignIn, &attempt, ATTEMPT_SECONDS).on(Redirect::to(&url)))
@@ -52,9 +58,15 @@ pub(super) async fn callback(
     let cookies = Cookies::read(&console, &headers).await?;
     let attempt = cookies.get(CookieName::SignIn);
     let attempt = attempt.and_then(|attempt| serde_json::from_str::<Attempt>(&attempt).ok());
-    let attempt = attempt.filter(|attempt| is_same(&attempt.state, &answer.state)).ok_or_else(|| {
-        refused("That took too long, or was begun in another window or browser.", "the state is another one")
-    })?;
+    let Some(attempt) = attempt.filter(|attempt| is_same(&attempt.state, &answer.state)) else {
+        // Of several windows that signed in, one is enough; and this page may
+        // have been loaded once more.
+        if cookies.get(CookieName::Session).is_some() {
+            return Ok(Redirect::to("/").into_response());
+        }
+        let why = "That took too long, or was begun in another window or browser.";
+        return Err(refused(why, "the state is another one"));
+    };
     let (Some(code), None) = (answer.code, answer.error) else {
         return Err(refused("The identity provider did not sign you in.", "it answered an error"));
     };
@@ -67,7 +79,15 @@ pub(super) async fn callback(
     console.api.by(&token).whoami().await?;
     let seconds = claims.seconds_left(console.clock.now());
     let cookies = cookies.remove(CookieName::SignIn).set(CookieName::Session, token.reveal(), seconds);
-    Ok(cookies.on(Redirect::to(&attempt.back_to)))
+    let response = cookies.on(Redirect::to(&attempt.back_to));
+    let mut set = response.headers().get_all(header::SET_COOKIE).iter();
+    if set
+        .any(|cookie| cookie.as_bytes().split(|byte| *byte == b';').any(|part| part.len() > MAX_COOKIE_BYTES))
+    {
+        let why = "Your access token is too large for a session: you are in too many groups, perhaps.";
+        return Err(refused(why, "the session's cookie is longer than browsers take"));
+    }
+    Ok(response)
 }
 
 fn trouble(error: SignInError) -> Trouble {

@@ -162,7 +162,8 @@ fn show(issuer: &Issuer, wanted: &Wanted, email: &str, is_wrong: bool) -> Respon
     (status, headers, Html(page)).into_response()
 }
 
-/// Text as it stands in an attribute of HTML.
+/// Text as it stands in an attribute of HTML, and is none of the page's places.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;")
+    let text = text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('{', "&#123;")
 }
