@@ -530,3 +530,122 @@ async fn a_question_that_cannot_be_asked_is_corrected_beside_its_field() {
         assert!(!page.text.contains("<script>alert"), "{}", page.text);
     }
 }
+
+#[tokio::test]
+async fn everybodys_history_is_told_in_words_and_filtered() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    expect(&browser.get("/history").await.expect(200), &["Nothing has happened yet"]);
+    let account = harness.create_account(HOSTILE, "ServiceAccountReader").await;
+    let key = harness.issue_key(&account).await;
+    harness.clock.advance_days(1);
+    let grace = harness.token_of("grace-1", "grace@example.com");
+    let put = async |permissions: Value| {
+        let request = harness.request("PUT", "/iam/v1/roles/Auditor").bearer(&grace);
+        let _ = request.json(&json!({ "permissions": permissions })).send().await;
+    };
+    put(json!(["GET /a", "GET /b"])).await;
+    harness.clock.advance_seconds(1);
+    put(json!(["GET /b", "GET /c"])).await;
+    harness.clock.advance_days(1);
+    let _ = harness.request("DELETE", "/iam/v1/roles/Auditor").admin().send().await.expect(204);
+    harness.clock.advance_seconds(1);
+    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+
+    // The session has ended meanwhile.
+    let mut browser = Browser::signed_in(&harness).await;
+    let page = browser.get("/history").await.expect(200);
+    let admin = "admin@keyward.local";
+    let deleted = format!("{admin} deleted the account {HOSTILE} and its keys just now");
+    let issued = format!("{admin} issued the key {} of {HOSTILE} 2 days ago", key.id);
+    let created = format!("{admin} created the account {HOSTILE}");
+    expect(
+        &page,
+        &[
+            &deleted,
+            &format!("{admin} deleted the role Auditor"),
+            "no longer permits GET /b",
+            "no longer permits GET /c",
+            "grace@example.com changed the role Auditor",
+            "no longer permits GET /a",
+            "now permits GET /c",
+            "grace@example.com created the role Auditor",
+            "now permits GET /a",
+            "now permits GET /b",
+            &issued,
+            &created,
+        ],
+    );
+    assert!(!page.text.contains("<script>alert"), "{}", page.text);
+    let history = format!("/accounts/{}/history", account.id);
+    assert_eq!(page.text.matches(&format!("href=\"{history}\"")).count(), 3, "{}", page.text);
+    let own = browser.get(&history).await.expect(200);
+    expect(&own, &["deleted the account and its keys", "issued the key", &key.id, "created the account"]);
+
+    for (query, texts, others) in [
+        ("type=role.updated", vec!["changed the role Auditor"], vec!["created the", "issued the"]),
+        (
+            "actor=grace%40example.com",
+            vec!["changed the role", "created the role"],
+            vec!["deleted the", "issued the"],
+        ),
+        (&format!("account={}", account.id), vec!["deleted the account", "issued"], vec!["the role Auditor"]),
+        (
+            "from=2026-01-02&to=2026-01-02",
+            vec!["changed the role", "created the role"],
+            vec!["deleted the", "issued the"],
+        ),
+        ("to=2026-01-01", vec!["issued", "created the account"], vec!["the role Auditor"]),
+        ("type=key.rotated", vec!["Nothing like that has happened"], vec!["issued the"]),
+        ("actor=&account=&type=&from=&to=", vec!["deleted the", "issued the"], vec!["Clear"]),
+    ] {
+        let page = browser.get(&format!("/history?{query}")).await.expect(200);
+        expect(&page, &texts);
+        for other in others {
+            expect_none(&page, other);
+        }
+    }
+    for (query, field, problem) in [
+        ("from=yesterday", "from", "Must be a day"),
+        ("from=2026-01-03&to=2026-01-02", "to", "Must not be before the first day."),
+        ("account=Nobody", "account", "Is no account"),
+        ("account=%3Cscript%3Ealert(1)", "account", "Is no account"),
+    ] {
+        let page = browser.get(&format!("/history?{query}")).await.expect(422);
+        let start =
+            page.text.find(&format!("id=\"{field}-wrong\"")).unwrap_or_else(|| panic!("{}", page.text));
+        assert!(
+            page.text[start..].contains(problem) && !page.text.contains("<script>alert"),
+            "{}",
+            page.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn everybodys_history_is_paged_with_its_filters() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    for number in 0..60 {
+        harness.clock.advance_seconds(1);
+        let patch = json!({ "description": format!("the {number}th") });
+        let _ = harness.request("PATCH", &account.path()).admin().json(&patch).send().await.expect(200);
+    }
+    let query = "type=serviceAccount.updated&account=batch";
+    let mut path = format!("/history?{query}");
+    let mut seen = 0;
+    loop {
+        let page = browser.get(&path).await.expect(200);
+        let css = browser.get("/assets/console.css").await.text.len();
+        assert!(page.text.len() + css < 60_000, "{}", page.text.len() + css);
+        seen += page.text.matches("<li>").count();
+        expect_none(&page, "created the account");
+        let Some((rest, _)) = page.text.split_once("\" rel=\"next\">Older") else {
+            assert!(path.contains("cursor=") && page.text.contains(">Newest</a>"), "{}", page.text);
+            break;
+        };
+        path = rest.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&").replace("&amp;", "&");
+    }
+    assert_eq!(seen, 60);
+}

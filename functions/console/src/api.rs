@@ -3,6 +3,7 @@
 use std::fmt;
 
 use http::{Method, header};
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::domain::{AccountId, Actor, KeyId, RoleName};
@@ -65,6 +66,24 @@ pub(crate) struct AccountsQuery {
     pub(crate) enabled: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) cursor: String,
+}
+
+/// Which events of all accounts and roles to list.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct EventsQuery {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) actor: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<AccountId>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) r#type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<Timestamp>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) cursor: String,
+    pub(crate) limit: u8,
 }
 
 /// What a new account is made of.
@@ -290,6 +309,12 @@ impl Caller<'_> {
         limit: u8,
     ) -> Result<List<AuditEvent>, ApiError> {
         self.list(&format!("{ACCOUNTS}/{id}/events"), cursor, limit).await
+    }
+
+    /// A page of the events of all accounts and roles, the newest first.
+    pub(crate) async fn all_events(self, query: &EventsQuery) -> Result<List<AuditEvent>, ApiError> {
+        let query = serde_html_form::to_string(query).map_err(|error| unreadable(&error))?;
+        read(&self.call(Method::GET, &format!("/iam/v1/events?{query}"), &[], None::<&()>).await?)
     }
 
     /// A page of the roles, in the order of their names.

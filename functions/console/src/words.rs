@@ -84,12 +84,20 @@ fn thousands(number: u64) -> String {
     text
 }
 
+/// The type of the event that an account is deleted with its keys.
+const DELETED: &str = "serviceAccount.deleted";
+
 /// A line of a history.
 pub(crate) struct Told {
     pub(crate) actor: String,
     /// What the actor did, such as `issued the key`.
     pub(crate) deed: String,
+    /// What else, behind what it was done to.
+    pub(crate) besides: &'static str,
     pub(crate) key: Option<String>,
+    /// The account's id and its name at that time, where it is not said anyway.
+    pub(crate) account: Option<(String, String)>,
+    pub(crate) role: Option<String>,
     /// `name`: from → to.
     pub(crate) changes: Vec<(String, String, String)>,
     pub(crate) when: When,
@@ -97,17 +105,27 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// A line of the history of its account.
     pub(crate) fn of(event: AuditEvent, now: Timestamp) -> Self {
+        Self { account: None, ..Self::of_any(event, now) }
+    }
+
+    /// A line of everybody's history.
+    pub(crate) fn of_any(event: AuditEvent, now: Timestamp) -> Self {
         let deed = match event.r#type.as_str() {
             "serviceAccount.created" => "created the account",
             "serviceAccount.updated" => "changed the account",
-            "serviceAccount.deleted" => "deleted the account and its keys",
+            DELETED => "deleted the account",
             "key.issued" => "issued the key",
             "key.rotated" => "rotated the key",
             "key.revoked" => "revoked the key",
+            "role.created" => "created the role",
+            "role.updated" => "changed the role",
+            "role.deleted" => "deleted the role",
             // One that a newer API tells of.
             other => other,
         };
+        let besides = if event.r#type == DELETED { "and its keys" } else { "" };
         let deed = match event.changes.as_slice() {
             [change] if change.field == "enabled" && change.to == "true" => "enabled the account",
             [change] if change.field == "enabled" => "disabled the account",
@@ -118,7 +136,13 @@ impl Told {
         Self {
             actor: event.actor.name,
             deed: deed.to_owned(),
+            besides,
             key: event.key_id,
+            account: event.service_account_id.map(|id| {
+                let name = event.service_account_name.unwrap_or_else(|| id.clone());
+                (id, name)
+            }),
+            role: event.role,
             changes: changes
                 .map(|change| (change.field.clone(), change.from.clone(), change.to.clone()))
                 .collect(),

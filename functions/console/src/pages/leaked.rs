@@ -76,7 +76,7 @@ pub(super) async fn show(visit: Visit) -> Response {
 pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response, Trouble> {
     match visit.api().look_up_key(&form.key).await {
         Ok(found) => {
-            let page = LeakedKey::of(found, &visit);
+            let page = LeakedKey::of(found, &visit).await;
             Ok(visit.show(Shown(page)))
         }
         Err(error) => {
@@ -118,11 +118,17 @@ impl Verdict {
 }
 
 impl LeakedKey {
-    fn of(found: KeyLookup, visit: &Visit) -> Self {
+    async fn of(found: KeyLookup, visit: &Visit) -> Self {
         let verdict = Verdict::of(&found);
         let is_enabled = found.service_account.as_ref().is_some_and(|account| account.enabled);
         let own_role = found.key.as_ref().and_then(|key| key.role.clone());
         let role = found.service_account.as_ref().map(|account| account.role.clone());
+        let mut roles = Vec::new();
+        for name in [role, own_role].into_iter().flatten() {
+            // The key can be revoked whether or not its roles can be told.
+            let role = roles::find(visit, &name).await.ok().flatten();
+            roles.push((name, role));
+        }
         let ends = found.retired_at.or_else(|| {
             let key = found.key.as_ref()?;
             let ended = matches!(key.state, KeyState::Expired | KeyState::Retired);
@@ -137,11 +143,7 @@ impl LeakedKey {
             row: found.key.map(|key| KeyRow::of(key, is_enabled, visit)),
             ended: ends.map(|at| When::of(&at, visit.now())),
             ended_by: found.retired_by.map(|actor| actor.name),
-            roles: [role, own_role]
-                .into_iter()
-                .flatten()
-                .map(|name| (name.clone(), roles::find(&visit.console, &name)))
-                .collect(),
+            roles,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The pages, one a file.
 
 mod account;
+mod all_history;
 pub(crate) mod assets;
 mod create_account;
 mod delete_account;
@@ -52,6 +53,7 @@ pub(crate) fn router() -> Router<Site> {
         .route("/accounts/{id}/keys/{key_id}/revoke", get(revoke_key::show).post(revoke_key::submit))
         .route("/accounts/{id}/keys/{key_id}/rotate", get(rotate_key::show).post(rotate_key::submit))
         .route("/leaked", get(leaked::show).post(leaked::submit))
+        .route("/history", get(all_history::show))
         .route("/roles", get(list_roles::show))
         .route("/roles/{name}", get(role::show))
         .route("/roles/{name}/edit", get(edit_role::show).post(edit_role::submit))

@@ -1,0 +1,161 @@
+//! `GET /history`: who did what to any account or role, and when.
+
+use askama::Template;
+use axum::extract::Query;
+use axum::response::Response;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use shared::domain::{AccountId, EventType};
+
+use super::find_account::by_id_or_name;
+use crate::api::EventsQuery;
+use crate::form::Faults;
+use crate::page::{Page, Shown, with_status};
+use crate::session::Visit;
+use crate::trouble::Trouble;
+use crate::words::Told;
+
+const EVENTS: u8 = 50;
+
+/// What was typed, and which page of it.
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Form {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    actor: String,
+    /// An account's id or name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    account: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    r#type: String,
+    /// The first day.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    from: String,
+    /// The last day.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    to: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cursor: String,
+}
+
+#[derive(Template)]
+#[template(path = "all_history.html")]
+struct AllHistory {
+    page: Page,
+    form: Form,
+    faults: Faults,
+    types: Vec<(&'static str, &'static str)>,
+    events: Vec<Told>,
+    /// The addresses of the first page and of the next one.
+    newest: Option<String>,
+    older: Option<String>,
+}
+
+impl AllHistory {
+    fn is_filtered(&self) -> bool {
+        let Form { actor, account, r#type, from, to, cursor: _ } = &self.form;
+        [actor, account, r#type, from, to].iter().any(|typed| !typed.is_empty())
+    }
+}
+
+pub(super) async fn show(visit: Visit, Query(form): Query<Form>) -> Result<Response, Trouble> {
+    let query = match query(&visit, &form).await {
+        Ok(query) => query,
+        Err(faults) => {
+            let faults = faults?;
+            let page = page(&visit, form, faults, Vec::new(), None)?;
+            return Ok(with_status(page.faults.status(), page));
+        }
+    };
+    let list = visit.api().all_events(&query).await?;
+    let events = list.items.into_iter().map(|event| Told::of_any(event, visit.now())).collect();
+    let page = page(&visit, form, Faults::default(), events, list.next_cursor)?;
+    Ok(visit.show(Shown(page)))
+}
+
+fn page(
+    visit: &Visit,
+    form: Form,
+    faults: Faults,
+    events: Vec<Told>,
+    next: Option<String>,
+) -> Result<AllHistory, Trouble> {
+    let is_first = form.cursor.is_empty();
+    let address = |cursor: String| {
+        let query = serde_html_form::to_string(Form { cursor, ..form.clone() });
+        query
+            .map(|query| format!("/history?{query}"))
+            .map_err(|error| Trouble::unavailable(error.to_string()))
+    };
+    Ok(AllHistory {
+        page: visit.page(),
+        faults,
+        types: EventType::ALL.iter().map(|known| (known.name(), in_words(*known))).collect(),
+        events,
+        newest: if is_first { None } else { Some(address(String::new())?) },
+        older: next.map(address).transpose()?,
+        form,
+    })
+}
+
+/// What the API is asked for, or what is wrong with the form.
+async fn query(visit: &Visit, form: &Form) -> Result<EventsQuery, Result<Faults, Trouble>> {
+    let from = day("from", &form.from).map_err(Ok)?;
+    let to = day("to", &form.to).map_err(Ok)?;
+    if from.zip(to).is_some_and(|(from, to)| from > to) {
+        return Err(Ok(Faults::field("to", "must not be before the first day")));
+    }
+    let start = |day: Option<Date>| day.and_then(start_of);
+    Ok(EventsQuery {
+        actor: form.actor.trim().to_owned(),
+        account: account(visit, form.account.trim()).await?,
+        r#type: form.r#type.clone(),
+        from: start(from),
+        // The last day is among them.
+        to: start(to.and_then(|day| day.tomorrow().ok())),
+        cursor: form.cursor.clone(),
+        limit: EVENTS,
+    })
+}
+
+async fn account(visit: &Visit, text: &str) -> Result<Option<AccountId>, Result<Faults, Trouble>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match by_id_or_name(visit, text).await {
+        Ok(Some(id)) => Ok(Some(id)),
+        Ok(None) => {
+            let problem = "is no account's name. A deleted account is found by its id";
+            Err(Ok(Faults::field("account", problem)))
+        }
+        Err(error) => Err(Err(error.into())),
+    }
+}
+
+fn day(field: &str, text: &str) -> Result<Option<Date>, Faults> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let day = text.parse().map_err(|_| Faults::field(field, "must be a day, such as 2026-11-24"))?;
+    Ok(Some(day))
+}
+
+fn start_of(day: Date) -> Option<Timestamp> {
+    format!("{day}T00:00:00Z").parse().ok()
+}
+
+/// What happened, as a person calls it.
+fn in_words(event: EventType) -> &'static str {
+    match event {
+        EventType::ServiceAccountCreated => "Account created",
+        EventType::ServiceAccountUpdated => "Account changed",
+        EventType::ServiceAccountDeleted => "Account deleted",
+        EventType::KeyIssued => "Key issued",
+        EventType::KeyRotated => "Key rotated",
+        EventType::KeyRevoked => "Key revoked",
+        EventType::RoleCreated => "Role created",
+        EventType::RoleUpdated => "Role changed",
+        EventType::RoleDeleted => "Role deleted",
+    }
+}
