@@ -280,7 +280,13 @@ async fn an_answer_to_another_attempt_signs_nobody_in() {
     victim.get(&format!("/callback?error=access_denied&state={state}")).await.expect(400);
     assert!(!victim.cookies.contains_key("keyward-session"));
     victim.get(&own).await.expect(303);
-    // Once: neither the code nor the attempt is left.
+    // Once: neither the code nor the attempt is left. Who is signed in stays so.
+    let session = victim.cookies["keyward-session"].clone();
+    for path in [&own, &theirs] {
+        assert_eq!(victim.get(path).await.expect(303).location(), "/");
+    }
+    assert_eq!(victim.cookies["keyward-session"], session);
+    victim.cookies.clear();
     victim.get(&own).await.expect(400);
     // And not for ever.
     let mut late = Browser::new(&harness);
@@ -297,18 +303,22 @@ fn issuer(harness: &Harness, change: Arc<Mutex<Value>>, nonce: Arc<Mutex<String>
         "token_endpoint": format!("{url}/token"), "jwks_uri": harness.system.issuer().jwks_uri(),
     });
     let real = harness.system.issuer().clone();
-    let access = harness.admin_token(|claims| claims["iss"] = url.clone().into());
+    let mut access = real.claims("keyward-console");
+    access["iss"] = url.clone().into();
     let now = 1_767_225_600;
     let token = post(move || async move {
+        let mut access = access;
         let mut claims = json!({ "iss": url, "aud": "keyward-console", "sub": "a", "iat": now, "exp": now + 3600,
             "nonce": *nonce.lock().unwrap() });
         let mut header = real.header();
         for (name, value) in change.lock().unwrap().as_object().unwrap() {
-            match name.strip_prefix("header.") {
-                Some(name) => header[name] = value.clone(),
+            match name.split_once('.') {
+                Some(("header", name)) => header[name] = value.clone(),
+                Some((_, name)) => access[name] = value.clone(),
                 None => claims[name] = value.clone(),
             }
         }
+        let access = tests::sign(&real.header(), &access);
         let id_token = tests::sign(&header, &claims);
         axum::Json(json!({ "access_token": access, "token_type": "Bearer", "id_token": id_token }))
     });
@@ -338,6 +348,7 @@ async fn an_id_token_that_is_not_for_this_attempt_signs_nobody_in() {
         (answer.status, browser.cookies.contains_key("keyward-session"))
     };
     assert_eq!(attempt(json!({})).await, (303, true));
+    assert_eq!(attempt(json!({ "access.scope": "s".repeat(1500) })).await, (303, true));
     for changes in [
         json!({ "nonce": "another" }),
         json!({ "nonce": null }),
@@ -348,6 +359,8 @@ async fn an_id_token_that_is_not_for_this_attempt_signs_nobody_in() {
         json!({ "header.kid": "unknown" }),
         json!({ "header.alg": "HS256" }),
         json!({ "header.alg": "none" }),
+        // Its cookie would be longer than browsers take.
+        json!({ "access.scope": "s".repeat(3000) }),
     ] {
         assert_eq!(attempt(changes.clone()).await, (400, false), "{changes}");
     }
@@ -522,6 +535,48 @@ async fn an_api_that_is_down_is_said_with_its_request_and_can_be_tried_again() {
 }
 
 #[tokio::test]
+async fn an_attempt_with_other_values_is_said_and_becomes_another() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "a").await;
+    let path = format!("{account}/keys");
+    let form = browser.get(&format!("{path}/new")).await.expect(200);
+    browser.submit(&form, &path, &[("name", "one")]).await.expect(200);
+    let other = browser.submit(&form, &path, &[("name", "two")]).await.expect(422);
+    assert!(other.text.contains("This form was sent before, with other values"), "{}", other.text);
+    assert!(secret(&browser.submit(&other, &path, &[]).await.expect(200)).is_some());
+    let form = browser.get("/accounts/new").await.expect(200);
+    browser.submit(&form, "/accounts", &[("name", "b")]).await.expect(303);
+    let other = browser.submit(&form, "/accounts", &[("name", "c")]).await.expect(422);
+    browser.submit(&other, "/accounts", &[]).await.expect(303);
+}
+
+#[tokio::test]
+async fn a_deletion_whose_answer_was_lost_is_said_to_be_done() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "two  spaces").await;
+    let path = format!("{account}/delete");
+    let form = browser.get(&path).await.expect(200);
+    for _ in 0..2 {
+        let done = browser.submit(&form, &path, &[("name", "two spaces")]).await.expect(303);
+        assert_eq!(done.location(), "/");
+    }
+    assert!(browser.get("/").await.expect(200).text.contains("it is deleted"));
+}
+
+#[tokio::test]
+async fn a_page_of_an_earlier_session_is_said_to_be_one() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let form = browser.get("/accounts/new").await.expect(200);
+    harness.clock.advance_seconds(1);
+    browser.sign_in("/sign-in").await.expect(303);
+    let old = browser.submit(&form, "/accounts", &[("name", "a")]).await.expect(403);
+    assert!(old.text.contains("opened before you signed in again"), "{}", old.text);
+}
+
+#[tokio::test]
 async fn no_credential_is_in_its_logs() {
     let harness = Harness::start().await;
     let logs = Logs::capture(LevelFilter::TRACE);
@@ -530,7 +585,7 @@ async fn no_credential_is_in_its_logs() {
     let (_, key) = issue(&mut browser, &account).await;
     browser.get(&format!("/{key}")).await.expect(404);
     browser.get(&format!("/accounts/{key}")).await.expect(404);
-    Browser::of(&harness).get("/callback?code=tops3cret&state=tops3cret").await.expect(400);
+    Browser::new(&harness).get("/callback?code=tops3cret&state=tops3cret").await.expect(400);
     let logged = logs.take();
     assert!(logged.contains("\"page\":\"/callback\""), "it logs: {logged}");
     let session = &browser.cookies["keyward-session"];

@@ -477,7 +477,7 @@ async fn what_is_no_key_of_ours_is_said_so_and_quoted_nowhere() {
         assert_hidden(&answer, whole);
     }
     let logged = logs.take();
-    assert!(logged.contains("\"path\":\"/leaked\""), "it logs: {logged}");
+    assert!(logged.contains("\"page\":\"/leaked\""), "it logs: {logged}");
     let secret = &whole[whole.len() - 49..];
     for line in logged.lines() {
         assert!(!line.contains(&secret[..24]) && !line.contains(&secret[24..]), "{line}");

@@ -127,7 +127,7 @@ async fn a_role_is_created_once_seen_replaced_and_deleted() {
     browser.submit(&seen, edit, &kept).await.expect(303);
     assert_eq!(role(&harness, "Reports").await["permissions"], json!(["GET /reports/{id}"]));
     let stale = browser.submit(&seen, edit, &[("permissions", "ANY /stale")]).await.expect(412);
-    expect(&stale, &["Somebody has changed it meanwhile", "ANY /stale"]);
+    expect(&stale, &["It has changed since you opened it", "ANY /stale"]);
 
     let delete = "/roles/Reports/delete";
     let confirm = browser.get(delete).await.expect(200);
