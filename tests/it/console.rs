@@ -552,6 +552,30 @@ async fn an_attempt_with_other_values_is_said_and_becomes_another() {
 }
 
 #[tokio::test]
+async fn another_cookie_key_ends_sessions_within_five_minutes() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let secrets = harness.system.console_secrets();
+    let value = secrets.versions()[0].2.clone().unwrap();
+    let mut members: Value = serde_json::from_str(&value).unwrap();
+    members["cookieKey"] = "k".repeat(64).into();
+    secrets.set(members.to_string());
+    harness.clock.advance_seconds(299);
+    browser.get("/").await.expect(200);
+    // A secret that cannot be read just now leaves the one that was read before.
+    harness
+        .wire
+        .disturb(|call| if call.operation == "GetSecretValue" { Action::Refuse } else { Action::Pass });
+    harness.clock.advance_seconds(1);
+    browser.get("/").await.expect(200);
+    harness.wire.calm();
+    harness.clock.advance_seconds(300);
+    assert_eq!(browser.get("/").await.expect(303).location(), "/sign-in");
+    browser.sign_in("/sign-in").await.expect(303);
+    browser.get("/").await.expect(200);
+}
+
+#[tokio::test]
 async fn a_deletion_whose_answer_was_lost_is_said_to_be_done() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;

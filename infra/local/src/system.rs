@@ -93,6 +93,7 @@ pub struct System {
     published: notices::Published,
     issuer: Issuer,
     secrets: Secrets,
+    console_secrets: Secrets,
     rotate_pepper: Arc<RotatePepper>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -143,7 +144,8 @@ impl System {
             (endpoint, "keyward".to_owned())
         };
         let secrets = Secrets::new(account.keyring());
-        let router = secrets::router(secrets.clone(), Secrets::new(console_secret.value()));
+        let console_secrets = Secrets::new(console_secret.value());
+        let router = secrets::router(secrets.clone(), console_secrets.clone());
         let (secrets_url, task) = serve_part(options.host, "the secrets", router, told.clone()).await?;
         tasks.push(task);
         let published = notices::Published::default();
@@ -209,6 +211,7 @@ impl System {
             published,
             issuer,
             secrets,
+            console_secrets,
             rotate_pepper,
             stop,
             tasks,
@@ -271,6 +274,12 @@ impl System {
     #[must_use]
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
+    }
+
+    /// The console's own secret.
+    #[must_use]
+    pub fn console_secrets(&self) -> &Secrets {
+        &self.console_secrets
     }
 
     /// Exchanges the pepper secret's value.
