@@ -81,8 +81,9 @@ pub(crate) async fn serve(
 /// Creates the template's table as `name`, unless it is there.
 pub(crate) async fn create_table(endpoint: &str, template: &Template, name: &str) -> Result<(), StartError> {
     let client = client(endpoint);
-    // Asked first, so that a start on data that is there logs no failed call.
-    if client.describe_table().table_name(name).send().await.is_ok() {
+    // Asked first, so that no start logs a failed call.
+    let tables = client.list_tables().send().await.map(|listed| listed.table_names.unwrap_or_default());
+    if tables.is_ok_and(|tables| tables.iter().any(|table| table == name)) {
         return Ok(());
     }
     let properties = template.resources("AWS::DynamoDB::Table").map(|(_, properties)| properties).next();
