@@ -181,19 +181,14 @@ struct Lookup<'a> {
     key: &'a str,
 }
 
-/// Whose a key is, and whether it is alive.
-#[derive(Deserialize)]
+/// Whose a key is, and whether it is alive. Nothing of its secret is in it.
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KeyLookup {
-    pub(crate) alive: bool,
-    /// Why it is not, in the words of the authorizer's log.
+    /// Why it is not alive, in the words of the authorizer's log.
     pub(crate) reason: Option<String>,
     pub(crate) service_account_id: String,
-    /// Unless it has been deleted.
-    pub(crate) service_account: Option<ServiceAccount>,
     pub(crate) key_id: String,
-    /// Unless only its end is on record.
-    pub(crate) key: Option<Key>,
     pub(crate) retired_at: Option<String>,
     pub(crate) retired_by: Option<Actor>,
 }

@@ -39,6 +39,8 @@ pub(crate) enum CookieName {
     SignIn,
     /// What the next page says was done.
     Notice,
+    /// What became of a leaked key that was looked up.
+    Found,
 }
 
 impl CookieName {
@@ -50,9 +52,11 @@ impl CookieName {
             (Self::Session, true) => "__Host-keyward-session",
             (Self::SignIn, true) => "__Host-keyward-sign-in",
             (Self::Notice, true) => "__Host-keyward-notice",
+            (Self::Found, true) => "__Host-keyward-found",
             (Self::Session, false) => "keyward-session",
             (Self::SignIn, false) => "keyward-sign-in",
             (Self::Notice, false) => "keyward-notice",
+            (Self::Found, false) => "keyward-found",
         }
     }
 }
@@ -196,10 +200,26 @@ impl Visit {
 
     /// Answers with a page, which has shown the notice.
     pub(crate) fn show(self, page: impl axum::response::IntoResponse) -> Response {
-        match self.notice {
-            Some(_) => self.cookies.remove(CookieName::Notice).on(page),
-            None => page.into_response(),
-        }
+        let cookies = match self.notice {
+            Some(_) => self.cookies.remove(CookieName::Notice),
+            None => self.cookies,
+        };
+        cookies.on(page)
+    }
+
+    /// What was kept under `name` for this page.
+    pub(crate) fn kept(&self, name: CookieName) -> Option<Zeroizing<String>> {
+        self.cookies.get(name)
+    }
+
+    /// Keeps it no longer.
+    pub(crate) fn forget(self, name: CookieName) -> Self {
+        Self { cookies: self.cookies.remove(name), ..self }
+    }
+
+    /// Goes on to another page, for which `value` is kept so many seconds.
+    pub(crate) fn go_with(self, path: &str, name: CookieName, value: &str, seconds: i64) -> Response {
+        self.cookies.set(name, value, seconds).on(Redirect::to(path))
     }
 
     /// Goes on to another page, which then says `notice`.
@@ -209,7 +229,8 @@ impl Visit {
 
     /// Ends the session.
     pub(crate) fn sign_out(self, path: &str) -> Response {
-        self.cookies.remove(CookieName::Session).remove(CookieName::Notice).on(Redirect::to(path))
+        let cookies = [CookieName::Session, CookieName::Notice, CookieName::Found];
+        cookies.into_iter().fold(self.cookies, Cookies::remove).on(Redirect::to(path))
     }
 }
 

@@ -1,28 +1,44 @@
-//! `GET, POST /leaked`: whose is a key that was found where it should not be, and
-//! does it still open anything?
+//! `GET, POST /leaked`, `GET /leaked/key`: whose is a key that was found where it
+//! should not be, and does it still open anything?
 //!
-//! What was pasted is in no address and no log, and no page shows it again: not
-//! even the one that says what is wrong with it.
+//! What was pasted is in no address and no log, and no page shows it again. Each
+//! answer to the form is a redirect, because a browser keeps the body of a form
+//! whose answer is reloaded, on its disk too (Chromium, for one: to restore a
+//! session). What came of it waits in an encrypted cookie, without the secret.
 
 use askama::Template;
-use axum::response::Response;
-use serde::Deserialize;
-use shared::http::representation::{KeyState, ServiceAccount};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::{Deserialize, Serialize};
+use shared::http::representation::{KeyState, RetiredKey, ServiceAccount, ServiceAccountWithKeys};
 
 use super::account::KeyRow;
+use super::id;
+use super::retired_keys::RetiredRow;
 use super::roles::{self, RoleChoice};
 use crate::api::{ApiError, FoundKey, KeyLookup};
 use crate::form::Faults;
-use crate::page::{Page, Shown, with_status};
-use crate::session::{Posted, Visit};
+use crate::page::{Page, Shown};
+use crate::session::{CookieName, Posted, Visit};
 use crate::trouble::Trouble;
 use crate::words::When;
+
+/// How long what was found can be seen again, in seconds.
+const KEPT_SECONDS: i64 = 600;
 
 /// What was pasted.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Form {
     key: FoundKey,
+}
+
+/// What came of it.
+#[derive(Deserialize, Serialize)]
+enum Outcome {
+    /// It is a key, of which the API says this.
+    Key(KeyLookup),
+    /// It is none of ours: why, in words.
+    None(String),
 }
 
 #[derive(Template)]
@@ -54,7 +70,10 @@ struct LeakedKey {
     account_id: String,
     account: Option<ServiceAccount>,
     key_id: String,
+    /// It is one of the account's, be it good or not.
     row: Option<KeyRow>,
+    /// Or it is on record.
+    retired: Option<RetiredRow>,
     ended: Option<When>,
     ended_by: Option<String>,
     /// What it may do at most: its account's role, and its own if it has one.
@@ -69,81 +88,131 @@ impl LeakedKey {
 }
 
 pub(super) async fn show(visit: Visit) -> Response {
-    let page = Leaked { page: visit.page(), faults: Faults::default() };
+    let (visit, faults) = match outcome(&visit) {
+        Some(Outcome::None(why)) => (visit.forget(CookieName::Found), Faults::field("key", why)),
+        Some(Outcome::Key(_)) | None => (visit, Faults::default()),
+    };
+    let page = Leaked { page: visit.page(), faults };
     visit.show(Shown(page))
 }
 
-pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response, Trouble> {
-    match visit.api().look_up_key(&form.key).await {
-        Ok(found) => {
-            let page = LeakedKey::of(found, &visit).await;
-            Ok(visit.show(Shown(page)))
-        }
-        Err(error) => {
-            let faults = faults(error)?;
-            Ok(with_status(faults.status(), Leaked { page: visit.page(), faults }))
-        }
-    }
+pub(super) async fn submit(posted: Result<Posted<Form>, Trouble>) -> Result<Response, Trouble> {
+    let Posted(visit, form) = match posted {
+        // The page itself sends whoever is not signed in to do so.
+        Err(Trouble::SignIn { .. }) => return Ok(Redirect::to("/leaked").into_response()),
+        posted => posted?,
+    };
+    let (path, outcome) = match visit.api().look_up_key(&form.key).await {
+        Ok(found) => ("/leaked/key", Outcome::Key(found)),
+        Err(error) => ("/leaked", Outcome::None(why_none(error)?)),
+    };
+    let kept = serde_json::to_string(&outcome).map_err(|error| Trouble::unavailable(error.to_string()))?;
+    Ok(visit.go_with(path, CookieName::Found, &kept, KEPT_SECONDS))
 }
 
-fn faults(error: ApiError) -> Result<Faults, Trouble> {
+/// Why there is no key to show, in words that quote nothing of what was pasted.
+fn why_none(error: ApiError) -> Result<String, Trouble> {
     match error {
-        ApiError::Problem(problem) if problem.code == "key_not_found" => Ok(Faults::field(
-            "key",
+        ApiError::NotPermitted => Err(error.into()),
+        ApiError::Problem(problem) if problem.code == "key_not_found" => Ok(
             "this has the form of a key of ours, and its checksum, but there is none of its id: it was never issued \
-             here, or retired more than 400 days ago. It opens nothing",
-        )),
-        ApiError::Problem(problem) if !problem.errors.is_empty() => {
-            let problems: Vec<_> = problem.errors.into_iter().map(|error| error.detail).collect();
-            Ok(Faults::field("key", format!("what you pasted {}", problems.join(", "))))
+             here, or retired more than 400 days ago. It opens nothing"
+                .to_owned(),
+        ),
+        ApiError::Problem(problem) if problem.errors.is_empty() => {
+            Ok(format!("nothing was looked up. {}. {}", problem.title, problem.detail))
         }
-        // A look-up changes nothing: there is nothing that may have been done.
-        ApiError::Unavailable { .. } => Err(error.into()),
-        ApiError::NotPermitted | ApiError::Problem(_) => Faults::of(error),
+        ApiError::Problem(problem) => {
+            let problems: Vec<_> = problem.errors.into_iter().map(|error| error.detail).collect();
+            Ok(format!("what you pasted {}", problems.join(", ")))
+        }
+        ApiError::Unavailable { request_id, cause } => {
+            tracing::error!(request_id, cause, "the API does not answer");
+            let request = request_id.map(|id| format!(" (request {id})")).unwrap_or_default();
+            Ok(format!("Keyward does not answer, so nothing was looked up{request}. Paste it again in a moment"))
+        }
     }
 }
 
-impl Verdict {
-    fn of(found: &KeyLookup) -> Self {
-        match found.reason.as_deref() {
-            None if found.alive => Self::Alive,
-            Some("revoked") => Self::Revoked,
-            Some("expired") => Self::Expired,
-            Some("retired") if found.service_account.is_some() => Self::Replaced,
-            Some("retired") => Self::Deleted,
-            Some("disabled") => Self::Paused,
-            _ => Self::Forged,
-        }
-    }
+fn outcome(visit: &Visit) -> Option<Outcome> {
+    serde_json::from_str(&visit.kept(CookieName::Found)?).ok()
+}
+
+pub(super) async fn show_key(visit: Visit) -> Result<Response, Trouble> {
+    let Some(Outcome::Key(found)) = outcome(&visit) else {
+        return Ok(Redirect::to("/leaked").into_response());
+    };
+    // As it is now: it may have been revoked since.
+    let read = match visit.api().account(id(&found.service_account_id)?).await {
+        Ok(read) => Some(read.account),
+        Err(ApiError::Problem(problem)) if problem.status == 404 => None,
+        Err(error) => return Err(error.into()),
+    };
+    let page = LeakedKey::of(found, read, &visit).await;
+    Ok(visit.show(Shown(page)))
 }
 
 impl LeakedKey {
-    async fn of(found: KeyLookup, visit: &Visit) -> Self {
-        let verdict = Verdict::of(&found);
-        let is_enabled = found.service_account.as_ref().is_some_and(|account| account.enabled);
-        let own_role = found.key.as_ref().and_then(|key| key.role.clone());
-        let role = found.service_account.as_ref().map(|account| account.role.clone());
+    async fn of(found: KeyLookup, read: Option<ServiceAccountWithKeys>, visit: &Visit) -> Self {
+        let (account, keys, retired) = match read {
+            Some(read) => (Some(read.account), read.keys, read.retired_keys),
+            None => (None, Vec::new(), Vec::new()),
+        };
+        let key = keys.into_iter().find(|key| key.id == found.key_id);
+        let retired = retired.into_iter().find(|key| key.id == found.key_id);
+        let end = key.as_ref().and_then(|key| match key.state {
+            KeyState::Active | KeyState::Retiring => None,
+            KeyState::Expired => Some(key.expires_at.clone()),
+            KeyState::Retired => key.retires_at.clone(),
+        });
+        let recorded = retired.as_ref().map(|key| key.retired_at.clone());
+        let own_role = key.as_ref().and_then(|key| key.role.clone());
+        let own_role = own_role.or_else(|| retired.as_ref()?.role.clone());
         let mut roles = Vec::new();
-        for name in [role, own_role].into_iter().flatten() {
+        for name in account.as_ref().map(|account| account.role.clone()).into_iter().chain(own_role) {
             // The key can be revoked whether or not its roles can be told.
             let role = roles::find(visit, &name).await.ok().flatten();
             roles.push((name, role));
         }
-        let ends = found.retired_at.or_else(|| {
-            let key = found.key.as_ref()?;
-            let ended = matches!(key.state, KeyState::Expired | KeyState::Retired);
-            ended.then(|| key.retires_at.clone().unwrap_or_else(|| key.expires_at.clone()))
-        });
+        let is_enabled = account.as_ref().is_some_and(|account| account.enabled);
+        let by = retired.as_ref().and_then(|key| key.retired_by.clone()).or(found.retired_by);
+        let verdict = if found.reason.as_deref() == Some("wrong_secret") {
+            Verdict::Forged
+        } else if account.is_none() {
+            Verdict::Deleted
+        } else if let Some(key) = &key {
+            match key.state {
+                KeyState::Expired => Verdict::Expired,
+                KeyState::Retired => Verdict::Replaced,
+                KeyState::Active | KeyState::Retiring if is_enabled => Verdict::Alive,
+                KeyState::Active | KeyState::Retiring => Verdict::Paused,
+            }
+        } else {
+            Verdict::of_retired(retired.as_ref(), found.reason.as_deref())
+        };
         Self {
             page: visit.page(),
             verdict,
             account_id: found.service_account_id,
-            account: found.service_account,
+            account,
             key_id: found.key_id,
-            row: found.key.map(|key| KeyRow::of(key, is_enabled, visit)),
-            ended: ends.map(|at| When::of(&at, visit.now())),
-            ended_by: found.retired_by.map(|actor| actor.name),
+            row: key.map(|key| KeyRow::of(key, is_enabled, visit)),
+            retired: retired.map(|key| RetiredRow::of(key, visit.now())),
+            ended: end.or(recorded).or(found.retired_at).map(|at| When::of(&at, visit.now())),
+            ended_by: by.map(|actor| actor.name),
             roles,
+        }
+    }
+}
+
+impl Verdict {
+    /// What became of a key that is none of its account's any more: as its
+    /// record says, or else `reason` when it was looked up.
+    fn of_retired(retired: Option<&RetiredKey>, reason: Option<&str>) -> Self {
+        match retired.map(|key| key.reason.as_str()).or(reason) {
+            Some("expired") => Self::Expired,
+            Some("rotated" | "retired") => Self::Replaced,
+            _ => Self::Revoked,
         }
     }
 }

@@ -60,6 +60,7 @@ pub(crate) fn router() -> Router<Site> {
         .route("/roles/{name}/delete", get(delete_role::show).post(delete_role::submit))
         .route("/new-role", get(edit_role::show_new).post(edit_role::submit_new))
         .route("/explain", get(explain::show).post(explain::submit))
+        .route("/leaked/key", get(leaked::show_key))
         .route("/sign-in", get(session::sign_in))
         .route(CALLBACK, get(session::callback))
         .route("/sign-out", post(session::sign_out).get(overview::go))
