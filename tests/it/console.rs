@@ -39,9 +39,11 @@ pub(crate) fn secret(page: &Page) -> Option<String> {
 
 /// Every page of an account and the two above it.
 fn pages(account: &str, key: &str) -> Vec<String> {
-    let of_account = ["", "/edit", "/delete", "/history", "/keys/new", "/keys/revoke"];
+    let of_account = ["", "/edit", "/delete", "/history", "/keys/new", "/keys/revoke", "/keys/retired"];
     let mut pages: Vec<_> = of_account.iter().map(|page| format!("{account}{page}")).collect();
-    pages.extend(["/".to_owned(), "/accounts/new".to_owned(), format!("{account}/keys/{key}/revoke")]);
+    let of_key = ["revoke", "rotate"].map(|page| format!("{account}/keys/{key}/{page}"));
+    pages
+        .extend(["/".to_owned(), "/accounts/new".to_owned(), "/leaked".to_owned()].into_iter().chain(of_key));
     pages
 }
 
@@ -197,6 +199,8 @@ async fn a_form_that_is_not_from_a_page_of_this_session_does_nothing() {
         format!("{account}/keys"),
         format!("{account}/keys/revoke"),
         format!("{account}/keys/{key}/revoke"),
+        format!("{account}/keys/{key}/rotate"),
+        "/leaked".to_owned(),
     ];
     let fields = |token: &str| -> BTreeMap<String, String> {
         [

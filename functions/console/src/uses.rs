@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use askama::Template;
 use askama::filters::HtmlSafe;
-use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
 use shared::domain::day_of;
 use shared::http::representation::{SHOWN_DAYS, Usage};
@@ -13,7 +12,7 @@ use crate::words::{When, count};
 
 /// The height of the chart's highest bar, in its own units.
 const HEIGHT: u64 = 20;
-/// From the middle of one bar to the middle of the next.
+/// The width of a bar.
 const STEP: i32 = 4;
 const WIDTH: i32 = SHOWN_DAYS * STEP;
 
@@ -36,8 +35,8 @@ pub(crate) struct Presented {
     minutes: u64,
 }
 
-/// Uses per day, as an SVG of one path: a stroke a day, upwards from 0. No style
-/// is in it, which the policy of the pages would not let in.
+/// Uses per day, as an SVG of one path: a bar a day, upwards from 0. No style is
+/// in it, which the policy of the pages would not let in.
 #[derive(Template)]
 #[template(path = "chart.html")]
 pub(crate) struct Chart {
@@ -78,20 +77,18 @@ impl Presented {
 
 impl Chart {
     fn of(usage: &Usage, now: Timestamp) -> Option<Self> {
-        let today = day_of(now);
-        let first = today.checked_sub((SHOWN_DAYS - 1).days()).ok()?;
-        let days = usage.uses_by_day.iter().filter_map(|(day, uses)| {
-            let at = day.parse::<Date>().ok()?.since(first).ok()?.get_days();
-            (0..SHOWN_DAYS).contains(&at).then_some((at, *uses))
-        });
-        let days: Vec<_> = days.filter(|(_, uses)| *uses > 0).collect();
-        let most = days.iter().map(|(_, uses)| *uses).max()?;
-        let mut path = String::new();
-        for (at, uses) in days {
+        let first = day_of(now).checked_sub((SHOWN_DAYS - 1).days()).ok()?;
+        let days = first.series(1.day()).take(usize::try_from(SHOWN_DAYS).ok()?);
+        let uses: Vec<u64> =
+            days.map(|day| usage.uses_by_day.get(&day.to_string()).copied().unwrap_or_default()).collect();
+        let most = uses.iter().copied().max().filter(|most| *most > 0)?;
+        let mut path = "M0 0".to_owned();
+        for bars in uses.chunk_by(PartialEq::eq) {
             // A day with one use shows beside one with a million.
-            let height = (uses.saturating_mul(HEIGHT) / most).max(1);
-            write!(path, "M{} 0v-{height}", at * STEP + STEP / 2).ok()?;
+            let height = bars.first().map_or(0, |uses| uses.saturating_mul(HEIGHT).div_ceil(most));
+            write!(path, "V-{height}h{}", i32::try_from(bars.len()).ok()? * STEP).ok()?;
         }
+        path.push_str("V0z");
         Some(Self { path, most: count(most, "use") })
     }
 }
