@@ -86,6 +86,8 @@ class Browser:
         options = webdriver.ChromeOptions()
         options.binary_location = "/usr/bin/chromium"
         self.profile = tempfile.TemporaryDirectory()
+        # Those that it has shown.
+        self.keys: list[str] = []
         for flag in [*FLAGS, f"--user-data-dir={self.profile.name}"]:
             options.add_argument(flag)
         self.driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
@@ -436,6 +438,146 @@ def without_scripts(local: Local, browser: Browser) -> None:
     check("revoked without scripts", local.status(key), 403)
 
 
+def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
+    browser.open("/")
+    browser.sign_in()
+    account, old = an_account_with_a_key(browser, "rotating")
+    browser.open(account)
+    check("an unused key says so", "never" in browser.text)
+    check("it works", local.status(old), 200)
+    browser.open(account)
+    check("its use is told", "1 use in 30 days" in browser.text)
+    browser.look("account-used")
+
+    browser.click("Rotate the key server 1")
+    check("a day is what is offered", browser.field("1 day").is_selected())
+    browser.look("rotate-key")
+    browser.field("1 hour").click()
+    button = browser.find("Rotate the key")
+    browser.leaving(lambda: ActionChains(browser.driver).double_click(button).perform())
+    time.sleep(0.5)
+    new = browser.secret()
+    check("the new key is shown, and it is another one", new is not None and new != old)
+    check("both work", (local.status(old), local.status(new)), (200, 200))
+    check("it is said until when the old one does", "The old key works until" in browser.text)
+    check("nothing of it is stored", new[40:] in browser.stored(), False)
+    browser.keys += [new]
+    browser.look("rotated-key")
+    browser.leaving(browser.driver.refresh)
+    check("a reload rotates nothing again", (browser.heading(), browser.secret()), ("This key was issued before", None))
+    for direction in (browser.driver.back, browser.driver.back, browser.driver.forward, browser.driver.forward):
+        direction()
+        time.sleep(0.3)
+        check("back and forward never show the new key", browser.secret(), None)
+
+    browser.open(account)
+    check("a double click rotated it once", browser.text.count("ends in"), 2)
+    check("the old key says until when it works", "works until" in browser.text)
+    browser.look("account-rotating")
+    browser.find("see the new key").click()
+    row = browser.driver.find_element(By.CSS_SELECTOR, "tr:target")
+    check("and leads to the new one", f"ends in {new[-4:]}" in row.text)
+    browser.click("Revoke the old key server 1")
+    check("it is said what that stops", "It was last used" in browser.text and "those programs will be refused" in browser.text)
+    browser.look("revoke-used-key")
+    browser.click("Revoke this key")
+    check("the gateway refuses the old key alone", (local.status(old), local.status(new)), (403, 200))
+    browser.open(account)
+    check("it is told that it came again", "came again after the end" in browser.text)
+    browser.look("account-retired")
+    browser.open(f"{account}/keys/retired")
+    browser.look("retired-keys")
+
+
+def an_account_with_a_key(browser: Browser, name: str) -> tuple[str, str]:
+    """The account's path, and the key. The browser is where it was shown."""
+    browser.open("/accounts/new")
+    browser.type("Name", name)
+    browser.click("Create the account")
+    account = browser.path
+    browser.click("Issue the first key")
+    browser.type("Name", "server 1")
+    browser.click("Issue the key")
+    key = browser.secret()
+    browser.keys += [key]
+    return account, key
+
+
+def a_leaked_key_is_found_and_revoked(local: Local, browser: Browser) -> None:
+    _, key = an_account_with_a_key(browser, "leaking")
+    secret = key[40:]
+    browser.click("Leaked key")
+    check("the field hides what is pasted", browser.field("The key").get_attribute("type"), "password")
+    browser.look("leaked")
+
+    def hidden() -> bool:
+        history = json.dumps(browser.driver.execute_cdp_cmd("Page.getNavigationHistory", {}))
+        held = [e.get_attribute("value") or "" for e in browser.driver.find_elements(By.CSS_SELECTOR, "input")]
+        return secret not in browser.driver.page_source + browser.stored() + history + "".join(held)
+
+    browser.type("The key", f"Authorization: Bearer {key}")
+    browser.click("Look it up")
+    check("it is alive", browser.heading(), "It is alive")
+    check("and is nowhere in the page, its address, its history or what is stored", hidden())
+    browser.look("leaked-key")
+    browser.leaving(browser.driver.refresh)
+    check("nor after a reload", (browser.heading(), hidden()), ("It is alive", True))
+    browser.driver.back()
+    time.sleep(0.5)
+    check("nor on the way back", hidden())
+    browser.type("The key", key[:-1])
+    browser.click("Look it up")
+    check("half a key is said so", "What you pasted holds no whole key" in browser.text)
+    check("and is in no field again", browser.field("The key").get_attribute("value"), "")
+    browser.look("leaked-refused")
+    browser.type("The key", key)
+    browser.click("Look it up")
+    browser.click("Revoke this key")
+    check("it is said since when it is dead", re.search(r"The key server 1 is dead since [-\d: ]+ UTC", browser.text) is not None)
+    check("the gateway refuses it", local.status(key), 403)
+    browser.click("Leaked key")
+    browser.type("The key", key)
+    browser.click("Look it up")
+    check("a dead one is said so", browser.heading(), "It is dead already")
+    browser.look("leaked-key-dead")
+
+
+def no_key_is_on_the_disk(local: Local, browser: Browser) -> None:
+    """In no file of the browser's profile, once it has ended and written all."""
+    browser.driver.quit()
+    paths = [path for path in pathlib.Path(browser.profile.name).rglob("*") if path.is_file() and not path.is_symlink()]
+    files = {str(path.relative_to(browser.profile.name)): path.read_bytes() for path in paths}
+    check("the profile tells of the console", any(local.console.encode() in file for file in files.values()))
+    secrets = [text for key in browser.keys for text in (key[40:].encode(), key[40:].encode("utf-16-le"))]
+    found = [f"{name}: key {at // 2}" for at, secret in enumerate(secrets) for name, file in files.items() if secret in file]
+    check(f"and of none of {len(browser.keys)} keys", found, [])
+
+
+def keys_by_keyboard(local: Local, browser: Browser) -> None:
+    browser.open("/")
+    browser.press(local.adminPassword, Keys.ENTER)
+    WebDriverWait(browser.driver, 20).until(lambda _: browser.path == "/")
+    browser.enter("Create an account")
+    browser.press("rotated-by-keyboard")
+    browser.enter("Create the account")
+    browser.enter("Issue a key")
+    browser.press("typed")
+    browser.enter("Issue the key")
+    browser.enter("I have copied it")
+    browser.enter("Rotate the key typed")
+    browser.tab_to("1 day")
+    browser.press(Keys.ARROW_DOWN)
+    check("the arrows choose", browser.field("3 days").is_selected())
+    browser.enter("Rotate the key")
+    key = browser.secret()
+    check("rotated by keyboard", key is not None and local.status(key), 200)
+    browser.enter("Leaked key")
+    browser.leaving(lambda: browser.press(key, Keys.ENTER))
+    check("looked up by keyboard", browser.heading(), "It is alive")
+    browser.enter("Revoke this key")
+    check("and revoked", local.status(key), 403)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--axe", type=pathlib.Path, required=True)
@@ -448,6 +590,8 @@ def main() -> None:
         [the_four_steps_by_keyboard],
         [somebody_else],
         [without_scripts],
+        [keys_are_used_rotated_and_revoked, a_leaked_key_is_found_and_revoked, no_key_is_on_the_disk],
+        [keys_by_keyboard],
     ]
     with tempfile.TemporaryDirectory() as folder:
         local = Local(pathlib.Path(folder) / "data")
