@@ -2,11 +2,11 @@
 //! and of what wants attention.
 
 use serde_json::{Value, json};
-use tests::Harness;
+use tests::{Account, Action, Harness, Key, Shape};
 
+use crate::console::HOSTILE;
+use crate::console_keys::used;
 use crate::support::browser::{Browser, Page};
-
-const HOSTILE: &str = "<script>alert(1)</script>\"'&";
 
 /// What a reader sees of a page: its text without tags, and one space between
 /// words.
@@ -648,4 +648,77 @@ async fn everybodys_history_is_paged_with_its_filters() {
         path = rest.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&").replace("&amp;", "&");
     }
     assert_eq!(seen, 60);
+}
+
+/// An account with a key that lives so many days.
+async fn account(harness: &Harness, name: &str, days: u32) -> (Account, Key) {
+    let account = harness.create_account(name, "ServiceAccountReader").await;
+    let key = harness.issue_key_with(&account, &json!({ "name": "k", "expiresInDays": days })).await;
+    (account, key)
+}
+
+#[tokio::test]
+async fn what_wants_attention_stands_first() {
+    let harness = Harness::start().await;
+    let (_, revoked) = account(&harness, "came again", 365).await;
+    let _ = harness.revoke(&revoked).await.expect(204);
+    let (_, in_use) = account(&harness, "in use", 365).await;
+    account(&harness, "unused", 365).await;
+    harness.clock.advance_days(80);
+    account(&harness, HOSTILE, 24).await;
+    account(&harness, "expires first", 20).await;
+    account(&harness, "expires later", 26).await;
+    let (off, _) = account(&harness, "off", 300).await;
+    let patch = harness.request("PATCH", &off.path()).admin().json(&json!({ "enabled": false }));
+    let _ = patch.send().await.expect(200);
+    harness.clock.advance_days(11);
+    used(&harness, &in_use, &[(4, 1, 3)]).await;
+    assert!(!harness.authorize(&Shape::HttpV2.bearer(&revoked.secret)).await.unwrap().is_allow());
+    harness.clock.advance_seconds(7200);
+
+    let mut browser = Browser::signed_in(&harness).await;
+    let page = browser.get("/").await.expect(200);
+    expect(
+        &page,
+        &[
+            "What needs attention",
+            "Came again came again : A key came again after its end, and was refused. Last: 2 hours ago",
+            "Expires soon expires first : A key expires in 9 days",
+            &format!("Expires soon {HOSTILE} : A key expires in 13 days"),
+            "Unused unused : 1 live key not used for 90 days.",
+            "Disabled off : 1 live key refused.",
+            "Name begins with",
+            "Last used",
+            "came again ServiceAccountReader Enabled 0 never Came again after its end no key",
+            "in use ServiceAccountReader Enabled 1 14 hours ago",
+            "unused ServiceAccountReader Enabled 1 never Unused for 90 days",
+        ],
+    );
+    let (first, _) =
+        words(&page).split_once("Name begins with").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert!(!first.contains("expires later") && !first.contains("in use"), "{first}");
+    assert!(!page.text.contains("<script>alert"), "{}", page.text);
+    // It is of the first page alone, and not of what somebody looks for.
+    expect_none(&browser.get("/?enabled=false").await.expect(200), "What needs attention");
+}
+
+#[tokio::test]
+async fn the_overview_reads_no_more_accounts_than_it_shows_and_stands_without_them() {
+    let harness = Harness::start().await;
+    for number in 0..27 {
+        harness.create_account(&format!("account {number:02}"), "ServiceAccountReader").await;
+    }
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.wire.take_calls();
+    let page = browser.get("/").await.expect(200);
+    let reads = harness.wire.take_operations().iter().filter(|operation| *operation == "GetItem").count();
+    assert_eq!(reads, 25, "as many as are shown");
+    expect(&page, &["account 00", "never", "account 24", "Next page"]);
+    expect_none(&page, "account 25");
+    let css = browser.get("/assets/console.css").await.text.len();
+    assert!(page.text.len() + css < 60_000, "{}", page.text.len() + css);
+    // Reading them fails, and listing them does not.
+    harness.wire.disturb(|call| if call.operation == "GetItem" { Action::Refuse } else { Action::Pass });
+    let page = browser.get("/").await.expect(200);
+    expect(&page, &["account 00", "not known now", "account 24"]);
 }

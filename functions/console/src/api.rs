@@ -66,6 +66,10 @@ pub(crate) struct AccountsQuery {
     pub(crate) enabled: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) cursor: String,
+    /// At most so many, if not as many as the API sends by itself. Nobody types
+    /// it.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<u8>,
 }
 
 /// Which events of all accounts and roles to list.
@@ -295,6 +299,19 @@ impl Caller<'_> {
     pub(crate) async fn accounts(self, query: &AccountsQuery) -> Result<List<ServiceAccount>, ApiError> {
         let query = serde_html_form::to_string(query).map_err(|error| unreadable(&error))?;
         read(&self.call(Method::GET, &format!("{ACCOUNTS}?{query}"), &[], None::<&()>).await?)
+    }
+
+    /// All accounts, by name, as far as the first pages of a list go.
+    pub(crate) async fn first_accounts(self, pages: usize) -> Result<List<ServiceAccount>, ApiError> {
+        let mut all = List { items: Vec::new(), next_cursor: Some(String::new()) };
+        for _ in 0..pages {
+            let Some(cursor) = all.next_cursor.take() else { break };
+            let query = AccountsQuery { cursor, limit: Some(MOST), ..AccountsQuery::default() };
+            let page = self.accounts(&query).await?;
+            all.items.extend(page.items);
+            all.next_cursor = page.next_cursor;
+        }
+        Ok(all)
     }
 
     pub(crate) async fn account(self, id: AccountId) -> Result<Versioned, ApiError> {
