@@ -428,7 +428,7 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
             "/reports",
             vec![
                 "No: GET /reports is refused",
-                "No permission of role ServiceAccountWriter covers it.",
+                "The account's role ServiceAccountWriter",
                 "has no permission that covers it.",
             ],
         ),
@@ -463,7 +463,12 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
             "/organizations/1",
             vec!["Yes:", "The role Auditor permits it by GET /organizations/{id} ."],
         ),
-        (by_role, "GET", "/organizations/1/", vec!["No:", "No permission of role Auditor covers it."]),
+        (
+            by_role,
+            "GET",
+            "/organizations/1/",
+            vec!["No:", "The role Auditor has no permission that covers it."],
+        ),
     ] {
         let typed = [who, &[("method", method), ("path", path)]].concat();
         let page = browser.submit(&form, "/explain", &typed).await.expect(200);
@@ -721,4 +726,54 @@ async fn the_overview_reads_no_more_accounts_than_it_shows_and_stands_without_th
     harness.wire.disturb(|call| if call.operation == "GetItem" { Action::Refuse } else { Action::Pass });
     let page = browser.get("/").await.expect(200);
     expect(&page, &["account 00", "not known now", "account 24"]);
+}
+
+#[tokio::test]
+async fn pages_stay_light_however_much_roles_permit() {
+    let harness = Harness::start().await;
+    let many: Vec<_> =
+        (0..100).map(|number| format!("GET,HEAD /reports/of/the/year/{number}/{{id}}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    for number in 0..30 {
+        harness.put_role(&format!("Role{number:02}"), &many).await;
+    }
+    let mut browser = Browser::signed_in(&harness).await;
+    let css = browser.get("/assets/console.css").await.text.len();
+    let mut pages = Vec::new();
+    for path in
+        ["/", "/accounts/new", "/history", "/roles", "/roles/Role07", "/roles/Role07/edit", "/explain"]
+    {
+        pages.push((path, browser.get(path).await.expect(200)));
+    }
+    let preview = [("permissions", many.join("\n")), ("button", "preview".to_owned())];
+    let preview = preview.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let edit = "/roles/Role07/edit";
+    let form = browser.get(edit).await.expect(200);
+    pages.push(("preview", browser.submit(&form, edit, &preview).await.expect(200)));
+    for (path, page) in &pages {
+        assert!(page.text.len() + css < 60_000, "{path} has {} bytes", page.text.len() + css);
+    }
+    let (_, list) = &pages[3];
+    expect(list, &["Role00", "and 92 more", "Role24", "Next page"]);
+    expect(&pages[2].1, &["created the role", "now permits", "and 88 more"]);
+}
+
+#[tokio::test]
+async fn a_form_of_a_role_that_is_from_elsewhere_does_nothing() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let good = browser.get("/new-role").await.fields("/new-role")["csrf"].clone();
+    let before = harness.table.dump().await;
+    let own = browser.origin.clone();
+    for form in ["/new-role", "/roles/Auditor/edit", "/roles/Auditor/delete", "/explain"] {
+        for (origin, token) in
+            [("https://evil.example", good.as_str()), (own.as_str(), ""), (own.as_str(), &good[1..])]
+        {
+            let fields = [("csrf", token), ("name", "New"), ("version", "*"), ("permissions", "ANY /{all+}")];
+            let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            browser.send("POST", form, Some(&fields), &[("origin", origin)]).await.expect(403);
+        }
+    }
+    assert_eq!(before, harness.table.dump().await);
 }

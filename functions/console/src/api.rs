@@ -19,7 +19,7 @@ const REQUEST_ID: &str = "apigw-requestid";
 const ACCOUNTS: &str = "/iam/v1/service-accounts";
 const ROLES: &str = "/iam/v1/roles";
 /// How many items of a list a page of the API can have.
-const MOST: u8 = 100;
+pub(crate) const MOST: u8 = 100;
 
 /// Why the API did not do what was asked.
 #[derive(Clone, Debug)]
@@ -335,8 +335,8 @@ impl Caller<'_> {
     }
 
     /// A page of the roles, in the order of their names.
-    pub(crate) async fn roles(self, cursor: &str) -> Result<List<Role>, ApiError> {
-        self.list(ROLES, cursor, MOST).await
+    pub(crate) async fn roles(self, cursor: &str, limit: u8) -> Result<List<Role>, ApiError> {
+        self.list(ROLES, cursor, limit).await
     }
 
     pub(crate) async fn role(self, name: &RoleName) -> Result<VersionedRole, ApiError> {
