@@ -28,6 +28,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+import roles
+from checks import check, failed, passed
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEM = ROOT / "target" / "debug" / "local"
 HOSTILE = "<script>document.title='owned'</script>\"'&" + "W" * 17
@@ -36,15 +39,6 @@ FLAGS = [
     "--disable-component-update", "--disable-sync", "--no-first-run", "--force-prefers-reduced-motion",
 ]
 WIDE, NARROW = (1280, 900), (390, 844)
-passed: list[str] = []
-failed: list[str] = []
-
-
-def check(what: str, actual: object, expected: object = True) -> None:
-    """One line of the story. It goes on after a failure."""
-    good = actual == expected
-    (passed if good else failed).append(what)
-    print(f"{'ok    ' if good else 'FAILED'} {what}" + ("" if good else f": {actual!r} and not {expected!r}"), flush=True)
 
 
 class Local:
@@ -592,6 +586,7 @@ def main() -> None:
         [without_scripts],
         [keys_are_used_rotated_and_revoked, a_leaked_key_is_found_and_revoked, no_key_is_on_the_disk],
         [keys_by_keyboard],
+        *roles.STORIES,
     ]
     with tempfile.TemporaryDirectory() as folder:
         local = Local(pathlib.Path(folder) / "data")

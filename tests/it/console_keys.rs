@@ -51,7 +51,7 @@ async fn let_in(harness: &Harness, key: &Key) {
 
 /// Writes that `key` was used so often on each day of 2026 of these months and
 /// days, and last at noon of the first of them.
-async fn used(harness: &Harness, key: &Key, days: &[(i8, i8, u64)]) {
+pub(crate) async fn used(harness: &Harness, key: &Key, days: &[(i8, i8, u64)]) {
     let number = |number: i64| AttributeValue::N(number.to_string());
     let at = |(month, day, _): (i8, i8, u64)| {
         Offset::UTC.to_timestamp(date(2026, month, day).at(12, 0, 0, 0)).unwrap().as_second()

@@ -2,11 +2,11 @@
 //! and of what wants attention.
 
 use serde_json::{Value, json};
-use tests::Harness;
+use tests::{Account, Action, Harness, Key, Shape};
 
+use crate::console::HOSTILE;
+use crate::console_keys::used;
 use crate::support::browser::{Browser, Page};
-
-const HOSTILE: &str = "<script>alert(1)</script>\"'&";
 
 /// What a reader sees of a page: its text without tags, and one space between
 /// words.
@@ -428,7 +428,7 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
             "/reports",
             vec![
                 "No: GET /reports is refused",
-                "No permission of role ServiceAccountWriter covers it.",
+                "The account's role ServiceAccountWriter",
                 "has no permission that covers it.",
             ],
         ),
@@ -463,7 +463,12 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
             "/organizations/1",
             vec!["Yes:", "The role Auditor permits it by GET /organizations/{id} ."],
         ),
-        (by_role, "GET", "/organizations/1/", vec!["No:", "No permission of role Auditor covers it."]),
+        (
+            by_role,
+            "GET",
+            "/organizations/1/",
+            vec!["No:", "The role Auditor has no permission that covers it."],
+        ),
     ] {
         let typed = [who, &[("method", method), ("path", path)]].concat();
         let page = browser.submit(&form, "/explain", &typed).await.expect(200);
@@ -648,4 +653,127 @@ async fn everybodys_history_is_paged_with_its_filters() {
         path = rest.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&").replace("&amp;", "&");
     }
     assert_eq!(seen, 60);
+}
+
+/// An account with a key that lives so many days.
+async fn account(harness: &Harness, name: &str, days: u32) -> (Account, Key) {
+    let account = harness.create_account(name, "ServiceAccountReader").await;
+    let key = harness.issue_key_with(&account, &json!({ "name": "k", "expiresInDays": days })).await;
+    (account, key)
+}
+
+#[tokio::test]
+async fn what_wants_attention_stands_first() {
+    let harness = Harness::start().await;
+    let (_, revoked) = account(&harness, "came again", 365).await;
+    let _ = harness.revoke(&revoked).await.expect(204);
+    let (_, in_use) = account(&harness, "in use", 365).await;
+    account(&harness, "unused", 365).await;
+    harness.clock.advance_days(80);
+    account(&harness, HOSTILE, 24).await;
+    account(&harness, "expires first", 20).await;
+    account(&harness, "expires later", 26).await;
+    let (off, _) = account(&harness, "off", 300).await;
+    let patch = harness.request("PATCH", &off.path()).admin().json(&json!({ "enabled": false }));
+    let _ = patch.send().await.expect(200);
+    harness.clock.advance_days(11);
+    used(&harness, &in_use, &[(4, 1, 3)]).await;
+    assert!(!harness.authorize(&Shape::HttpV2.bearer(&revoked.secret)).await.unwrap().is_allow());
+    harness.clock.advance_seconds(7200);
+
+    let mut browser = Browser::signed_in(&harness).await;
+    let page = browser.get("/").await.expect(200);
+    expect(
+        &page,
+        &[
+            "What needs attention",
+            "Came again came again : A key came again after its end, and was refused. Last: 2 hours ago",
+            "Expires soon expires first : A key expires in 9 days",
+            &format!("Expires soon {HOSTILE} : A key expires in 13 days"),
+            "Unused unused : 1 live key not used for 90 days.",
+            "Disabled off : 1 live key refused.",
+            "Name begins with",
+            "Last used",
+            "came again ServiceAccountReader Enabled 0 never Came again after its end no key",
+            "in use ServiceAccountReader Enabled 1 14 hours ago",
+            "unused ServiceAccountReader Enabled 1 never Unused for 90 days",
+        ],
+    );
+    let (first, _) =
+        words(&page).split_once("Name begins with").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert!(!first.contains("expires later") && !first.contains("in use"), "{first}");
+    assert!(!page.text.contains("<script>alert"), "{}", page.text);
+    // It is of the first page alone, and not of what somebody looks for.
+    expect_none(&browser.get("/?enabled=false").await.expect(200), "What needs attention");
+}
+
+#[tokio::test]
+async fn the_overview_reads_no_more_accounts_than_it_shows_and_stands_without_them() {
+    let harness = Harness::start().await;
+    for number in 0..27 {
+        harness.create_account(&format!("account {number:02}"), "ServiceAccountReader").await;
+    }
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.wire.take_calls();
+    let page = browser.get("/").await.expect(200);
+    let reads = harness.wire.take_operations().iter().filter(|operation| *operation == "GetItem").count();
+    assert_eq!(reads, 25, "as many as are shown");
+    expect(&page, &["account 00", "never", "account 24", "Next page"]);
+    expect_none(&page, "account 25");
+    let css = browser.get("/assets/console.css").await.text.len();
+    assert!(page.text.len() + css < 60_000, "{}", page.text.len() + css);
+    // Reading them fails, and listing them does not.
+    harness.wire.disturb(|call| if call.operation == "GetItem" { Action::Refuse } else { Action::Pass });
+    let page = browser.get("/").await.expect(200);
+    expect(&page, &["account 00", "not known now", "account 24"]);
+}
+
+#[tokio::test]
+async fn pages_stay_light_however_much_roles_permit() {
+    let harness = Harness::start().await;
+    let many: Vec<_> =
+        (0..100).map(|number| format!("GET,HEAD /reports/of/the/year/{number}/{{id}}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    for number in 0..30 {
+        harness.put_role(&format!("Role{number:02}"), &many).await;
+    }
+    let mut browser = Browser::signed_in(&harness).await;
+    let css = browser.get("/assets/console.css").await.text.len();
+    let mut pages = Vec::new();
+    for path in
+        ["/", "/accounts/new", "/history", "/roles", "/roles/Role07", "/roles/Role07/edit", "/explain"]
+    {
+        pages.push((path, browser.get(path).await.expect(200)));
+    }
+    let preview = [("permissions", many.join("\n")), ("button", "preview".to_owned())];
+    let preview = preview.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let edit = "/roles/Role07/edit";
+    let form = browser.get(edit).await.expect(200);
+    pages.push(("preview", browser.submit(&form, edit, &preview).await.expect(200)));
+    for (path, page) in &pages {
+        assert!(page.text.len() + css < 60_000, "{path} has {} bytes", page.text.len() + css);
+    }
+    let (_, list) = &pages[3];
+    expect(list, &["Role00", "and 92 more", "Role24", "Next page"]);
+    expect(&pages[2].1, &["created the role", "now permits", "and 88 more"]);
+}
+
+#[tokio::test]
+async fn a_form_of_a_role_that_is_from_elsewhere_does_nothing() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let good = browser.get("/new-role").await.fields("/new-role")["csrf"].clone();
+    let before = harness.table.dump().await;
+    let own = browser.origin.clone();
+    for form in ["/new-role", "/roles/Auditor/edit", "/roles/Auditor/delete", "/explain"] {
+        for (origin, token) in
+            [("https://evil.example", good.as_str()), (own.as_str(), ""), (own.as_str(), &good[1..])]
+        {
+            let fields = [("csrf", token), ("name", "New"), ("version", "*"), ("permissions", "ANY /{all+}")];
+            let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            browser.send("POST", form, Some(&fields), &[("origin", origin)]).await.expect(403);
+        }
+    }
+    assert_eq!(before, harness.table.dump().await);
 }

@@ -19,7 +19,7 @@ const REQUEST_ID: &str = "apigw-requestid";
 const ACCOUNTS: &str = "/iam/v1/service-accounts";
 const ROLES: &str = "/iam/v1/roles";
 /// How many items of a list a page of the API can have.
-const MOST: u8 = 100;
+pub(crate) const MOST: u8 = 100;
 
 /// Why the API did not do what was asked.
 #[derive(Clone, Debug)]
@@ -66,6 +66,10 @@ pub(crate) struct AccountsQuery {
     pub(crate) enabled: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) cursor: String,
+    /// At most so many, if not as many as the API sends by itself. Nobody types
+    /// it.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<u8>,
 }
 
 /// Which events of all accounts and roles to list.
@@ -292,6 +296,19 @@ impl Caller<'_> {
         read(&self.call(Method::GET, &format!("{ACCOUNTS}?{query}"), &[], None::<&()>).await?)
     }
 
+    /// All accounts, by name, as far as the first pages of a list go.
+    pub(crate) async fn first_accounts(self, pages: usize) -> Result<List<ServiceAccount>, ApiError> {
+        let mut all = List { items: Vec::new(), next_cursor: Some(String::new()) };
+        for _ in 0..pages {
+            let Some(cursor) = all.next_cursor.take() else { break };
+            let query = AccountsQuery { cursor, limit: Some(MOST), ..AccountsQuery::default() };
+            let page = self.accounts(&query).await?;
+            all.items.extend(page.items);
+            all.next_cursor = page.next_cursor;
+        }
+        Ok(all)
+    }
+
     pub(crate) async fn account(self, id: AccountId) -> Result<Versioned, ApiError> {
         let answer = self.call(Method::GET, &format!("{ACCOUNTS}/{id}"), &[], None::<&()>).await?;
         Ok(Versioned { version: version(&answer), account: read(&answer)? })
@@ -313,8 +330,8 @@ impl Caller<'_> {
     }
 
     /// A page of the roles, in the order of their names.
-    pub(crate) async fn roles(self, cursor: &str) -> Result<List<Role>, ApiError> {
-        self.list(ROLES, cursor, MOST).await
+    pub(crate) async fn roles(self, cursor: &str, limit: u8) -> Result<List<Role>, ApiError> {
+        self.list(ROLES, cursor, limit).await
     }
 
     pub(crate) async fn role(self, name: &RoleName) -> Result<VersionedRole, ApiError> {

@@ -8,6 +8,7 @@
 //! [`pages`] and one in `templates/`.
 
 mod api;
+mod attention;
 mod console_url;
 mod csrf;
 mod form;

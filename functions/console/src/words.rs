@@ -84,6 +84,10 @@ fn thousands(number: u64) -> String {
     text
 }
 
+/// So many changes are told of an event: a role can have a hundred permissions,
+/// and a page is to stay light.
+const MOST_CHANGES: usize = 12;
+
 /// The type of the event that an account is deleted with its keys.
 const DELETED: &str = "serviceAccount.deleted";
 
@@ -98,8 +102,10 @@ pub(crate) struct Told {
     /// The account's id and its name at that time, where it is not said anyway.
     pub(crate) account: Option<(String, String)>,
     pub(crate) role: Option<String>,
-    /// `name`: from → to.
+    /// `name`: from → to. The first of them.
     pub(crate) changes: Vec<(String, String, String)>,
+    /// How many more there are.
+    pub(crate) more: usize,
     pub(crate) when: When,
     pub(crate) request_id: String,
 }
@@ -133,6 +139,8 @@ impl Told {
         };
         let is_switch = deed.starts_with("enabled") || deed.starts_with("disabled");
         let changes = event.changes.iter().filter(|_| !is_switch);
+        let more = changes.clone().count().saturating_sub(MOST_CHANGES);
+        let changes = changes.take(MOST_CHANGES);
         Self {
             actor: event.actor.name,
             deed: deed.to_owned(),
@@ -146,6 +154,7 @@ impl Told {
             changes: changes
                 .map(|change| (change.field.clone(), change.from.clone(), change.to.clone()))
                 .collect(),
+            more,
             when: When::of(&event.at, now),
             request_id: event.request_id,
         }

@@ -174,6 +174,8 @@ fn placed(errors: Vec<FieldError>, lines: &[(usize, &str)]) -> Vec<FieldError> {
         let detail = lines.iter().enumerate().fold(error.detail, |detail, (at, (line, _))| {
             detail.replace(&format!("/permissions/{at}:"), &format!("line {line}:"))
         });
+        // Here nothing is set in backticks.
+        let detail = detail.replace('`', "");
         let at = error.pointer.strip_prefix("/permissions/").and_then(|at| at.parse::<usize>().ok());
         let detail = match at.and_then(|at| lines.get(at)) {
             Some((line, text)) => format!("Line {line}, {text}, {detail}"),

@@ -18,6 +18,9 @@ use crate::trouble::Trouble;
 /// whose data prefixes may be others.
 const MATRIX: &str = include_str!("../../../../tests/it/role_matrix.txt");
 
+/// So many roles are on a page, built-in ones among them.
+const ROLES: u8 = 25;
+
 /// The built-in roles, the narrowest first.
 const COLUMNS: [BuiltInRole; 3] = [BuiltInRole::Reader, BuiltInRole::Writer, BuiltInRole::Admin];
 
@@ -77,7 +80,7 @@ struct Roles {
 }
 
 pub(super) async fn show(visit: Visit, Query(Paging { cursor }): Query<Paging>) -> Result<Response, Trouble> {
-    let list = visit.api().roles(&cursor).await?;
+    let list = visit.api().roles(&cursor, ROLES).await?;
     let page = Roles {
         page: visit.page(),
         columns: COLUMNS.map(|role| (role.name(), short(role))).to_vec(),

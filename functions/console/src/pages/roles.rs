@@ -4,7 +4,7 @@ use shared::domain::{BuiltInRole, RoleName};
 use shared::http::representation::Role;
 
 use crate::Site;
-use crate::api::{ApiError, Caller};
+use crate::api::{ApiError, Caller, MOST};
 use crate::session::Visit;
 
 /// The most pages of roles that are read for a choice: 500 roles. Further ones
@@ -64,7 +64,7 @@ pub(crate) async fn find(visit: &Visit, name: &str) -> Result<Option<RoleChoice>
 async fn custom(api: Caller<'_>) -> Result<Vec<Role>, ApiError> {
     let (mut roles, mut cursor) = (Vec::new(), String::new());
     for _ in 0..MOST_PAGES {
-        let list = api.roles(&cursor).await?;
+        let list = api.roles(&cursor, MOST).await?;
         roles.extend(list.items.into_iter().filter(|role| !role.built_in));
         match list.next_cursor {
             Some(next) => cursor = next,

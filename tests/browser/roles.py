@@ -1,0 +1,222 @@
+"""The part of the story that is about roles, what they decide, everybody's
+history, and what needs attention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from checks import check
+
+if TYPE_CHECKING:
+    from run import Browser, Local
+
+HOSTILE = "<script>document.title='owned'</script>\"'&" + "W" * 17
+
+
+def roles_by_mouse(local: Local, browser: Browser) -> None:
+    browser.open("/roles")
+    browser.sign_in()
+    check("the roles are there after signing in", (browser.path, browser.heading()), ("/roles", "Roles"))
+    browser.find("Requests of: Create an organization").click()
+    check("an operation tells its requests", "POST /organizations Writer, Admin" in browser.text)
+    browser.look("roles-empty")
+    browser.click("Create a role")
+    browser.look("create-role")
+    browser.type("Name", "ReportsReader")
+    browser.type("Description (optional)", "Reads reports")
+    browser.type("What it permits", "GET,HEAD /reports/{id}\n\nANY /notes/{all+}\nnonsense")
+    browser.click("Preview what it matches")
+    check("a wrong line is told by its number", "Line 4, nonsense, must be methods, one space and a path" in browser.text)
+    explained = "GET and HEAD on /reports/{id}: for example GET /reports/42; not /reports/42/notes."
+    check("the preview says what matches", explained in browser.text)
+    check("what was typed is still there", browser.field("Name").get_attribute("value"), "ReportsReader")
+    browser.look("create-role-preview")
+    browser.type("What it permits", "GET,HEAD /reports/{id}\nANY /notes/{all+}")
+    browser.click("Create the role")
+    check("the role is there", browser.heading(), "ReportsReader Custom")
+    check("and says what it matches", explained in browser.text)
+    browser.look("role")
+    browser.click("Edit the role")
+    browser.look("edit-role")
+    browser.click("Cancel")
+    browser.click("Roles")
+    browser.look("roles")
+
+
+def another_role_shows_its_difference(local: Local, browser: Browser) -> None:
+    browser.open("/accounts/new")
+    browser.type("Name", "reporting")
+    check("the chosen role tells what it permits", "GET,HEAD,OPTIONS /teams" in browser.text)
+    browser.field("ReportsReader").click()
+    check("another one tells when it is chosen", "ANY /notes/{all+}" in browser.text)
+    check("and those that are not are quiet", "GET,HEAD,OPTIONS /teams" in browser.text, False)
+    browser.look("create-account-with-custom-role")
+    browser.click("Create the account")
+    account = browser.path
+    browser.click("Issue a key")
+    browser.type("Name", "first")
+    browser.click("Issue the key")
+    key = browser.secret()
+    check("its role refuses an organization", local.status(key), 403)
+    browser.open(account)
+    browser.click("Edit")
+    browser.field("ServiceAccountReader").click()
+    browser.click("Save")
+    check("another role is asked about first", browser.heading(), "Give reporting the role ServiceAccountReader?")
+    shown = [[e.text for e in browser.driver.find_elements(By.CSS_SELECTOR, f"ul.{kind} li")] for kind in ("come", "gone")]
+    come = ["+ GET,HEAD,OPTIONS " + path for path in ("/organizations", "/organizations/{proxy+}", "/teams", "/teams/{proxy+}")]
+    check("what comes and what goes is shown", shown, [come, ["− ANY /notes/{all+}", "− GET,HEAD /reports/{id}"]])
+    browser.look("change-role")
+    check("nothing is saved by looking", local.status(key), 403)
+    browser.click("Go back to the form")
+    check("the form has what was chosen", browser.field("ServiceAccountReader").is_selected())
+    browser.click("Save")
+    browser.click("Save with the role ServiceAccountReader")
+    check("once it is saved it counts", local.status(key), 200)
+
+
+def a_question_is_answered(local: Local, browser: Browser) -> None:
+    browser.open("/")
+    browser.click("reporting")
+    browser.click("May it do …?")
+    browser.look("explain")
+    browser.type("Path", "/organizations/42")
+    browser.click("Ask")
+    check("yes, and by which permission", "permits it by GET,HEAD,OPTIONS /organizations/{proxy+}." in browser.text)
+    browser.look("explain-yes")
+    browser.type("Path", "/reports/42")
+    browser.click("Ask")
+    check("no, and why", "No: GET /reports/42 is refused" in browser.text and "has no permission that covers it" in browser.text)
+    browser.look("explain-no")
+    browser.type("Account", "nobody")
+    browser.click("Ask")
+    check("an unknown account is said beside its field", "Is no account's id or name." in browser.text)
+    browser.look("explain-refused")
+
+
+def a_role_in_use_is_not_deleted(local: Local, browser: Browser) -> None:
+    browser.open("/")
+    browser.click("reporting")
+    browser.click("Issue a key")
+    browser.type("Name", "narrow")
+    browser.find("Make it narrower than the account").click()
+    browser.field("ReportsReader").click()
+    browser.look("issue-narrow-key")
+    browser.click("Issue the key")
+    browser.open("/roles/ReportsReader")
+    browser.click("Delete the role")
+    browser.look("delete-role")
+    browser.click("Delete the role")
+    check("a role in use is not deleted", "It is in use, so nothing was deleted." in browser.text)
+    browser.look("delete-role-in-use")
+    browser.click("reporting")
+    check("whoever has it is a click away", browser.heading(), "reporting Enabled")
+    browser.click("Revoke the key narrow")
+    browser.click("Revoke this key")
+    browser.open("/roles/ReportsReader/delete")
+    browser.click("Delete the role")
+    check("then it is deleted", "The role ReportsReader is deleted." in browser.text)
+
+
+def everybodys_history(local: Local, browser: Browser) -> None:
+    browser.open("/")
+    browser.click("History")
+    check("everybody's history is told", browser.heading(), "History")
+    for deed in ("created the role ReportsReader", "deleted the role ReportsReader", "created the account reporting"):
+        check(f"it tells who {deed}", f"admin@keyward.local {deed}" in browser.text)
+    browser.look("all-history")
+    Select(browser.field("What happened")).select_by_visible_text("Key revoked")
+    browser.click("Show")
+    lines = browser.driver.find_elements(By.CSS_SELECTOR, ".timeline li")
+    check("filtered it tells that alone", [("revoked the key" in line.text) for line in lines], [True])
+    browser.look("all-history-filtered")
+    browser.click("reporting")
+    check("an account is a click away", browser.heading(), "History of reporting")
+
+
+def what_needs_attention(local: Local, browser: Browser) -> None:
+    browser.open("/accounts/new")
+    browser.type("Name", "short-lived")
+    browser.click("Create the account")
+    browser.click("Issue a key")
+    browser.type("Name", "soon over")
+    browser.type("Days until it expires", "7")
+    browser.click("Issue the key")
+    browser.open("/")
+    browser.click("reporting")
+    browser.click("Disable")
+    browser.open("/")
+    for text in ("Expires soon short-lived: A key expires ⚠ in 7 days", "Disabled reporting: 1 live key refused."):
+        check(f"what needs attention is told: {text}", text.replace("⚠ ", "") in browser.text.replace("⚠ ", ""))
+    browser.look("overview-attention")
+
+
+def hostile_roles_are_harmless(local: Local, browser: Browser) -> None:
+    browser.open("/new-role")
+    browser.type("Name", "Hostile")
+    browser.type("Description (optional)", HOSTILE)
+    browser.type("What it permits", "</textarea><script>document.title='owned'</script>")
+    browser.click("Preview what it matches")
+    check("a script among permissions is text", "owned" == browser.driver.title, False)
+    browser.look("create-role-refused")
+    browser.type("What it permits", "GET /it's&!" + "W" * 200)
+    browser.click("Create the role")
+    for page in ("/roles/Hostile", "/roles", "/roles/Hostile/edit", "/roles/Hostile/delete", "/accounts/new", "/history"):
+        browser.open(page)
+        inline = browser.driver.find_elements(By.CSS_SELECTOR, "script:not([src])")
+        check(f"nothing runs on {page}", ("owned" == browser.driver.title, len(inline)), (False, 0))
+    for page, name in (("/roles", "roles-hostile"), ("/roles/Hostile", "role-hostile"), ("/history", "all-history-hostile")):
+        browser.open(page)
+        browser.look(name)
+
+
+def roles_by_keyboard(local: Local, browser: Browser) -> None:
+    browser.open("/new-role")
+    browser.press(local.adminPassword, Keys.ENTER)
+    WebDriverWait(browser.driver, 20).until(lambda _: browser.path == "/new-role")
+    browser.press("ByKeyboard")
+    browser.tab_to("What it permits")
+    browser.press("GET /a/{b}")
+    browser.enter("Preview what it matches")
+    check("a preview by keyboard", "for example GET /a/42; not /a/42/notes" in browser.text)
+    browser.enter("Create the role")
+    check("a role by keyboard", browser.heading(), "ByKeyboard Custom")
+    browser.enter("May it do …?")
+    browser.tab_to("Path")
+    browser.press("/a/1")
+    browser.enter("Ask")
+    check("a question by keyboard", "Yes: GET /a/1 passes" in browser.text)
+    browser.open("/roles/ByKeyboard")
+    browser.enter("Edit the role")
+    browser.tab_to("What it permits")
+    browser.press(Keys.CONTROL + Keys.END + Keys.NULL)
+    browser.press(Keys.ENTER + "POST /a")
+    browser.enter("Save the role")
+    check("replaced by keyboard", "POST on /a: for example POST /a" in browser.text)
+    browser.enter("Delete the role")
+    browser.enter("Delete the role")
+    check("deleted by keyboard", "The role ByKeyboard is deleted." in browser.text)
+
+
+def roles_without_scripts(local: Local, browser: Browser) -> None:
+    browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.open("/new-role")
+    browser.sign_in()
+    browser.type("Name", "Plain")
+    browser.type("What it permits", "GET /a/{b}")
+    browser.click("Preview what it matches")
+    check("a preview without scripts", "for example GET /a/42; not /a/42/notes" in browser.text)
+    browser.click("Create the role")
+    check("a role without scripts", browser.heading(), "Plain Custom")
+
+
+STORIES = [
+    [roles_by_mouse, another_role_shows_its_difference, a_question_is_answered, a_role_in_use_is_not_deleted,
+     everybodys_history, what_needs_attention, hostile_roles_are_harmless],
+    [roles_by_keyboard],
+    [roles_without_scripts],
+]
