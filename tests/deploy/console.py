@@ -78,6 +78,7 @@ class Provider:
 
     def configuration(self) -> dict:
         ends = {"authorization_endpoint": "/authorize", "token_endpoint": "/token", "jwks_uri": "/jwks"}
+        ends["end_session_endpoint"] = "/end"
         return {"issuer": self.url} | {name: self.url + path for name, path in ends.items()}
 
     def jwks(self) -> dict:

@@ -279,8 +279,9 @@ def the_console(aws: Aws, template: pathlib.Path) -> None:
         check("and dead on the next call", aws.call(api, "GET", "/iam/v1/whoami", key).status, 403)
         events = browser.open(f"/accounts/{account}/history").text
         check("all of it has the admin's name", events.count("ada@example.com") >= 3, True)
-        browser.submit(page, "/sign-out")
+        page = browser.submit(page, "/sign-out")
         check("who signs out has no session", list(browser.cookies), [])
+        check("and is shown how to end the provider's", f"{provider.url}/end?client_id=the-console&#38;" in page.text, True)
 
 
 def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
