@@ -132,7 +132,7 @@ def everybodys_history(local: Local, browser: Browser) -> None:
     Select(browser.field("What happened")).select_by_visible_text("Key revoked")
     browser.click("Show")
     lines = browser.driver.find_elements(By.CSS_SELECTOR, ".timeline li")
-    check("filtered it tells that alone", [("revoked the key" in line.text) for line in lines], [True])
+    check("filtered it tells that alone", {"revoked the key" in line.text for line in lines}, {True})
     browser.look("all-history-filtered")
     browser.click("reporting")
     check("an account is a click away", browser.heading(), "History of reporting")
