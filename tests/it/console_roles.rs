@@ -525,8 +525,8 @@ async fn a_question_that_cannot_be_asked_is_corrected_beside_its_field() {
         assert!(page.text[start..].contains(problem), "{problem} in {}", page.text);
     }
     // A key that was pasted into the wrong field is in no call of anybody.
-    let calls = format!("{:?}", harness.wire.take_calls());
-    assert!(calls.len() > 100 && !calls.contains(&key.secret[..40]), "{calls}");
+    let calls = format!("{:?}", harness.wire.take_calls()).to_lowercase();
+    assert!(calls.contains("batch") && !calls.contains(&key.secret[..40].to_lowercase()), "{calls}");
     for path in [
         "/explain?account=%3Cscript%3Ealert(1)&role=%22%3E%3Cscript%3Ealert(1)",
         "/explain?account=sa_0000000000000000",
