@@ -539,6 +539,73 @@ async fn an_api_that_is_down_is_said_with_its_request_and_can_be_tried_again() {
 }
 
 #[tokio::test]
+async fn what_stops_something_is_offered_again_when_its_answer_is_lost() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "a").await;
+    issue(&mut browser, &account).await;
+    let (_, key) = issue(&mut browser, &account).await;
+    let key_id = format!("key_{}", key.split('_').nth(3).unwrap());
+    let forms = [
+        (format!("{account}/switch"), account.clone(), vec![("enabled", "false")]),
+        (format!("{account}/keys/{key_id}/revoke"), format!("{account}/keys/{key_id}/revoke"), vec![]),
+        (format!("{account}/keys/revoke"), format!("{account}/keys/revoke"), vec![]),
+        (format!("{account}/delete"), format!("{account}/delete"), vec![("name", "a")]),
+    ];
+    for (action, page, typed) in forms {
+        let page = browser.get(&page).await.expect(200);
+        harness.wire.disturb(|call| match call.operation.as_str() {
+            "TransactWriteItems" => Action::Refuse,
+            _ => Action::Pass,
+        });
+        let lost = browser.submit(&page, &action, &typed).await.expect(503);
+        assert!(lost.text.contains("Whether it was done is not known"), "{}", lost.text);
+        harness.wire.calm();
+        browser.submit(&lost, &action, &[]).await.expect(303);
+    }
+    browser.get(&account).await.expect(404);
+}
+
+#[tokio::test]
+async fn an_account_can_be_stopped_though_its_role_and_history_cannot_be_told() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Custom", &["GET /a"]).await;
+    let account = harness.create_account("a", "Custom").await;
+    harness.wire.disturb(|call| {
+        let is_role = call.body["Key"]["pk"]["S"].as_str().is_some_and(|key| key.starts_with("ROLE#"));
+        let is_event = call.body["ExpressionAttributeValues"][":pk"]["S"]
+            .as_str()
+            .is_some_and(|key| key.starts_with("EVENTS#"));
+        if is_role || is_event { Action::Refuse } else { Action::Pass }
+    });
+    let page = browser.get(&format!("/accounts/{}", account.id)).await.expect(200);
+    assert!(page.text.contains("What it permits cannot be told just now."), "{}", page.text);
+    assert!(page.text.contains("That cannot be told just now."), "{}", page.text);
+}
+
+#[tokio::test]
+async fn a_key_in_an_address_leads_to_where_leaked_keys_are_looked_up() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    for path in ["/?prefix=kwsa_local_x", "/history?actor=kwsa_local_x", "/history?account=kwsa_local_x"] {
+        assert_eq!(browser.get(path).await.expect(303).location(), "/leaked");
+    }
+}
+
+#[tokio::test]
+async fn what_the_api_cannot_read_of_a_form_leaves_the_form() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let form = browser.get("/accounts/new").await.expect(200);
+    let page = browser.submit(&form, "/accounts", &[("name", "typed"), ("attempt", "")]).await.expect(400);
+    assert!(page.text.contains("value=\"typed\""), "{}", page.text);
+    for path in ["/accounts/%ff", "/?enabled=x&enabled=y"] {
+        assert!(browser.get(path).await.expect(404).text.contains("There is no such page"));
+    }
+}
+
+#[tokio::test]
 async fn an_attempt_with_other_values_is_said_and_becomes_another() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;

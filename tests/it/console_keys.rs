@@ -214,7 +214,9 @@ async fn a_key_is_rotated_once_and_its_successor_shown_once() {
     // A reload, a second click, back, and another choice under the same attempt.
     let again = browser.submit(&form, &path, &[("grace", "3600")]).await.expect(409);
     assert!(again.text.contains("This key was issued before"), "{}", again.text);
-    let other = browser.submit(&form, &path, &[("grace", "0")]).await.expect(422);
+    let other = browser.submit(&form, &path, &[("grace", "0")]).await.expect(303);
+    let told = browser.get(other.location()).await.expect(200);
+    assert!(words(&told.text).contains("To stop the old key now, revoke it."), "{}", told.text);
     // Another window.
     let page = browser.get(&path).await.expect(303);
     assert_eq!(page.location(), page_of(&account));

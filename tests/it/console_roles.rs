@@ -330,6 +330,48 @@ async fn custom_roles_can_be_chosen_wherever_a_role_is() {
 }
 
 #[tokio::test]
+async fn what_permits_most_is_not_what_a_short_list_leaves_out() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let narrow: Vec<_> = (0..14).map(|at| format!("GET /a{at}")).collect();
+    let narrow: Vec<_> = narrow.iter().map(String::as_str).collect();
+    harness.put_role("Sneaky", &narrow).await;
+    harness.put_role("Sneaky", &[narrow.as_slice(), &["ANY /{proxy+}"]].concat()).await;
+    let account = harness.create_account("a", "Sneaky").await;
+    for path in ["/accounts/new", &format!("/accounts/{}", account.id), "/roles"] {
+        expect(&browser.get(path).await.expect(200), &["Sneaky", "ANY /{proxy+}", "and 7 more"]);
+    }
+    expect(&browser.get("/history").await.expect(200), &["changed the role Sneaky", "ANY /{proxy+}"]);
+}
+
+#[tokio::test]
+async fn many_large_roles_and_changes_of_them_leave_every_page_there() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let permissions = |first: char| -> Vec<String> {
+        (0..100).map(|at| format!("GET /{first}{at:03}{}", "x".repeat(240))).collect()
+    };
+    let sets = [permissions('a'), permissions('b')];
+    for at in 0..42 {
+        let set: Vec<_> = sets[at % 2].iter().map(String::as_str).collect();
+        harness.put_role(&format!("Role{}", at / 2 * 2 % 40), &set).await;
+        harness.put_role(&format!("Other{at}"), &set).await;
+    }
+    for path in ["/", "/accounts/new", "/history"] {
+        browser.get(path).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_built_in_role_has_no_form() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    for form in ["edit", "delete"] {
+        browser.get(&format!("/roles/ServiceAccountReader/{form}")).await.expect(404);
+    }
+}
+
+#[tokio::test]
 async fn another_role_is_saved_once_it_was_shown_what_it_changes() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
@@ -346,8 +388,8 @@ async fn another_role_is_saved_once_it_was_shown_what_it_changes() {
             "Give batch the role Reports ?",
             "It has ServiceAccountReader now. Nothing is saved yet.",
             "What its keys may do that they may not do now",
-            "+ POST /reports",
             "+ POST,PUT,PATCH,DELETE /teams/{proxy+}",
+            "+ POST /reports",
             "What they may do no longer",
             "− GET,HEAD,OPTIONS /organizations",
             "− GET,HEAD,OPTIONS /organizations/{proxy+}",

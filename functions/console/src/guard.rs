@@ -8,7 +8,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -19,6 +19,8 @@ use crate::trouble::Trouble;
 /// How long a page may take: the function has 29 s.
 const DEADLINE: Duration = Duration::from_secs(27);
 
+/// How a key begins.
+const KEY_PREFIX: &str = "kwsa_";
 const ORIGIN: &str = "origin";
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
@@ -69,7 +71,11 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
         CALLBACK => Some("/sign-in".to_owned()),
         path => Some(request.uri().path_and_query().map_or(path, PathAndQuery::as_str).to_owned()),
     };
-    let mut response = if is_from_here(&method, request.headers(), console.url.origin()) {
+    // A key that somebody has pasted into a filter has no place in an address.
+    let has_key = request.uri().query().is_some_and(|query| query.contains(KEY_PREFIX));
+    let mut response = if method == Method::GET && has_key {
+        Redirect::to("/leaked").into_response()
+    } else if is_from_here(&method, request.headers(), console.url.origin()) {
         let late = |_| Trouble::unavailable(format!("it took longer than {} s", DEADLINE.as_secs()));
         tokio::time::timeout(DEADLINE, next.run(request))
             .await
@@ -78,7 +84,11 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
         Trouble::Forged.into_response()
     };
     // What axum says of a path or a query that cannot be one of the console's.
-    if response.status() == StatusCode::BAD_REQUEST && response.extensions().get::<Trouble>().is_none() {
+    let is_text = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if response.status() == StatusCode::BAD_REQUEST && is_text {
         response = Trouble::NoPage.into_response();
     }
     let (mut reason, mut cause) = ("shown", String::new());

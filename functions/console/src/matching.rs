@@ -53,7 +53,20 @@ impl Matched {
     }
 }
 
-/// What `one` permits and `other` does not: permissions, as narrow as that.
+/// What permits more than the other does comes first, so that no short list hides
+/// it: by what stands for any number of segments, and for any method.
+pub(crate) fn widest_first(permissions: &mut [String]) {
+    permissions.sort_by_cached_key(|permission| width(permission));
+}
+
+/// Less is wider.
+pub(crate) fn width(permission: &str) -> (bool, bool, usize) {
+    let is_tail = permission.ends_with("+}");
+    (!is_tail, !permission.starts_with("ANY "), permission.split('/').count())
+}
+
+/// The permissions of `one` that none of `other` covers: whole ones, of which
+/// some may cover a part. None that is wider than `other` is left out.
 pub(crate) fn beyond(one: &[String], other: &[String]) -> Vec<String> {
     let (one, other) = (parsed(one), parsed(other));
     let is_covered = |permission: &Permission, method: Method| {

@@ -14,8 +14,10 @@ use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 /// How long one call may take: the functions behind the API have 15 s. What a
 /// page may take in all is [`crate::guard`]'s.
 const TIMEOUT: Duration = Duration::from_secs(14);
-/// The longest answer, in bytes: a page of 100 accounts is far below.
-const MAX_BYTES: usize = 1024 * 1024;
+/// The longest answer, in bytes. A function's cannot be longer than 6 MB
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>),
+/// and a page of roles or events can come near it.
+const MAX_BYTES: usize = 7 * 1024 * 1024;
 
 /// A call that got no answer.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -97,7 +97,10 @@ fn parse(secret: &str) -> Result<Keys, SecretUnavailable> {
     }
     // 64 bytes out of however many characters there are, of which the cookies'
     // encryption takes one half and leaves the other.
-    let cookies = Key::from(&Sha512::digest(members.cookie_key.as_bytes()));
+    let digest = Sha512::new().chain_update(members.cookie_key.as_bytes());
+    // Another client is another console: nobody stays signed in.
+    let digest = digest.chain_update([0]).chain_update(members.client_secret.secret());
+    let cookies = Key::from(&digest.finalize());
     let forms = Hmac::new_from_slice(cookies.signing()).map_err(|_| malformed())?;
     Ok(Keys { cookies, forms, client_secret: members.client_secret })
 }

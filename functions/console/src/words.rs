@@ -5,6 +5,8 @@ use askama::filters::HtmlSafe;
 use jiff::{SignedDuration, Timestamp};
 use shared::http::representation::AuditEvent;
 
+use crate::matching::width;
+
 /// A key that expires within so long wants attention.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
@@ -138,9 +140,11 @@ impl Told {
             _ => deed,
         };
         let is_switch = deed.starts_with("enabled") || deed.starts_with("disabled");
-        let changes = event.changes.iter().filter(|_| !is_switch);
-        let more = changes.clone().count().saturating_sub(MOST_CHANGES);
-        let changes = changes.take(MOST_CHANGES);
+        // What is not told must not be what permits most.
+        let mut changes: Vec<_> = event.changes.iter().filter(|_| !is_switch).collect();
+        changes.sort_by_cached_key(|change| width(&change.from).min(width(&change.to)));
+        let more = changes.len().saturating_sub(MOST_CHANGES);
+        let changes = changes.into_iter().take(MOST_CHANGES);
         Self {
             actor: event.actor.name,
             deed: deed.to_owned(),

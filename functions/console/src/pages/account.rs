@@ -91,6 +91,8 @@ struct AccountPage {
     created: When,
     updated: When,
     role: Option<RoleChoice>,
+    /// Whether there is such a role, or there is none for certain.
+    is_role_known: bool,
     keys: Vec<KeyRow>,
     retired: Vec<RetiredRow>,
     /// How many retired keys there are.
@@ -112,7 +114,9 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
     let account_id: AccountId = id(&account)?;
     let (read, events) =
         tokio::join!(visit.api().account(account_id), visit.api().events(account_id, "", RECENT));
-    let (read, events) = (read?, events?);
+    let read = read?;
+    // Whoever is here to stop something needs neither its history nor its role.
+    let (events, more) = events.map_or((Vec::new(), None), |list| (list.items, list.next_cursor));
     let now = visit.now();
     let account = read.account.account;
     let is_enabled = account.enabled;
@@ -123,17 +127,19 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
     let presented = retired.iter().filter(|row| row.uses.presented.is_some()).count();
     retired.sort_by_key(|row| row.uses.presented.is_none());
     retired.truncate(RETIRED);
+    let role = roles::find(&visit, &account.role).await;
     let page = AccountPage {
         page: visit.page(),
         created: When::of(&account.created_at, now),
         updated: When::of(&account.updated_at, now),
-        role: roles::find(&visit, &account.role).await?,
+        is_role_known: role.is_ok(),
+        role: role.ok().flatten(),
         keys: keys.collect(),
         retired,
         all_retired,
         presented,
-        events: events.items.into_iter().map(|event| Told::of(event, now)).collect(),
-        has_more_events: events.next_cursor.is_some(),
+        events: events.into_iter().map(|event| Told::of(event, now)).collect(),
+        has_more_events: more.is_some(),
         account,
     };
     Ok(visit.show(Shown(page)))

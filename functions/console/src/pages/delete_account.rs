@@ -56,6 +56,11 @@ pub(super) async fn submit(
         let faults = Faults::field("name", "is not the account's name, so nothing was deleted");
         return Ok(with_status(422, DeleteAccount { page: visit.page(), account, form, faults }));
     }
-    visit.api().delete_account(account_id).await?;
+    let csrf = visit.page().csrf().to_owned();
+    let again = |error: ApiError| {
+        let fields = vec![("name", form.name.clone())];
+        Trouble::from(error).or_again(&csrf, format!("/accounts/{account_id}/delete"), fields)
+    };
+    visit.api().delete_account(account_id).await.map_err(again)?;
     Ok(visit.go("/", &format!("{} is deleted, and its keys are refused.", account.name)))
 }

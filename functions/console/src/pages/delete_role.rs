@@ -35,7 +35,11 @@ struct DeleteRole {
 
 pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
     let name: RoleName = id(&name)?;
-    let form = Form { version: visit.api().role(&name).await?.version };
+    let read = visit.api().role(&name).await?;
+    if read.role.built_in {
+        return Err(Trouble::NoPage);
+    }
+    let form = Form { version: read.version };
     let page = DeleteRole { page: visit.page(), name, form, faults: Faults::default(), users: Vec::new() };
     Ok(visit.show(Shown(page)))
 }

@@ -57,6 +57,9 @@ pub(super) async fn show_new(visit: Visit) -> Result<Response, Trouble> {
 pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
     let name: RoleName = id(&name)?;
     let read = visit.api().role(&name).await?;
+    if read.role.built_in {
+        return Err(Trouble::NoPage);
+    }
     let form = Form {
         name: read.role.name,
         version: read.version,

@@ -5,9 +5,9 @@ use axum::extract::Query;
 use axum::response::Response;
 use serde::Deserialize;
 use shared::domain::BuiltInRole;
-use shared::http::representation::Role;
 use shared::policy::{BasePaths, Grant, Target, decide};
 
+use super::roles::RoleChoice;
 use crate::Site;
 use crate::page::{Page, Shown};
 use crate::session::Visit;
@@ -74,7 +74,7 @@ struct Roles {
     page: Page,
     columns: Vec<(&'static str, &'static str)>,
     operations: Vec<Operation>,
-    custom: Vec<Role>,
+    custom: Vec<RoleChoice>,
     is_first: bool,
     next: Option<String>,
 }
@@ -85,7 +85,7 @@ pub(super) async fn show(visit: Visit, Query(Paging { cursor }): Query<Paging>) 
         page: visit.page(),
         columns: COLUMNS.map(|role| (role.name(), short(role))).to_vec(),
         operations: operations(&visit.console),
-        custom: list.items.into_iter().filter(|role| !role.built_in).collect(),
+        custom: list.items.into_iter().filter(|role| !role.built_in).map(RoleChoice::from).collect(),
         is_first: cursor.is_empty(),
         next: list.next_cursor,
     };

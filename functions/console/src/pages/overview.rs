@@ -50,6 +50,8 @@ struct Overview {
     more: usize,
     /// How many accounts were looked through, if there are more.
     looked_through: Option<usize>,
+    /// Whether some of it could not be looked for.
+    is_blind: bool,
     /// The next page's address.
     next: Option<String>,
 }
@@ -69,8 +71,10 @@ pub(super) async fn show(visit: Visit, Query(mut query): Query<AccountsQuery>) -
     query.prefix = query.prefix.trim().to_owned();
     let is_front = !is_filtered(&query) && query.cursor.is_empty();
     let (list, roles, scanned) =
-        tokio::join!(visit.api().accounts(&query), roles::choices(&visit), scan(&visit, is_front));
-    let (list, roles) = (list?, roles?);
+        tokio::join!(visit.api().accounts(&query), roles::choices_again(&visit, ""), scan(&visit, is_front));
+    let list = list?;
+    let is_blind = scanned.is_none();
+    let scanned = scanned.unwrap_or(List { items: Vec::new(), next_cursor: None });
     let now = visit.now();
     let next = list.next_cursor.map(|cursor| AccountsQuery { cursor, ..query.clone() });
     let next =
@@ -102,19 +106,20 @@ pub(super) async fn show(visit: Visit, Query(mut query): Query<AccountsQuery>) -
         attention,
         more,
         looked_through: scanned.next_cursor.map(|_| scanned.items.len()),
+        is_blind,
         next: next.map_err(|error| Trouble::unavailable(error.to_string()))?,
         query,
     };
     Ok(visit.show(Shown(overview)))
 }
 
-/// The accounts to look through. Without them the page is there all the same.
-async fn scan(visit: &Visit, is_front: bool) -> List<ServiceAccount> {
-    let none = List { items: Vec::new(), next_cursor: None };
+/// The accounts to look through, if they are to be had. Without them the page is
+/// there all the same.
+async fn scan(visit: &Visit, is_front: bool) -> Option<List<ServiceAccount>> {
     if !is_front {
-        return none;
+        return Some(List { items: Vec::new(), next_cursor: None });
     }
-    visit.api().first_accounts(SCANNED_PAGES).await.unwrap_or(none)
+    visit.api().first_accounts(SCANNED_PAGES).await.ok()
 }
 
 /// How the keys of each account are used, as far as it is to be had in time.

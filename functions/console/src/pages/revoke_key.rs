@@ -9,13 +9,11 @@ use shared::http::representation::ServiceAccount;
 
 use super::account::KeyRow;
 use super::id;
+use crate::api::ApiError;
 use crate::page::{Page, Shown};
 use crate::session::{Posted, Visit};
 use crate::trouble::Trouble;
 use crate::words::When;
-
-/// So much of a key's name is said back.
-const MAX_NAME_CHARS: usize = 200;
 
 #[derive(Template)]
 #[template(path = "revoke_key.html")]
@@ -42,20 +40,31 @@ pub(super) async fn show(
 }
 
 #[derive(Deserialize)]
-pub(super) struct Form {
-    #[serde(default)]
-    name: String,
-}
+pub(super) struct Form {}
 
 pub(super) async fn submit(
     Path((account, key)): Path<(String, String)>,
-    Posted(visit, form): Posted<Form>,
+    Posted(visit, Form {}): Posted<Form>,
 ) -> Result<Response, Trouble> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
-    visit.api().revoke_key(account, key).await?;
-    let since = When::of(&visit.now().to_string(), visit.now()).exact;
-    // It stands in a cookie.
-    let name: String = form.name.chars().take(MAX_NAME_CHARS).collect();
-    let notice = format!("The key {name} is dead since {since}. Every call with it is refused.");
+    let csrf = visit.page().csrf().to_owned();
+    let again = |error: ApiError| {
+        let path = format!("/accounts/{account}/keys/{key}/revoke");
+        Trouble::from(error).or_again(&csrf, path, Vec::new())
+    };
+    visit.api().revoke_key(account, key).await.map_err(again)?;
+    // Who revoked it first, and when, is on record.
+    let record =
+        visit.api().account(account).await.ok().and_then(|read| {
+            read.account.retired_keys.into_iter().find(|retired| retired.id == key.to_string())
+        });
+    let notice = record.map_or_else(
+        || "The key is dead. Every call with it is refused.".to_owned(),
+        |record| {
+            let since = When::of(&record.retired_at, visit.now()).exact;
+            let name = record.name.unwrap_or_default();
+            format!("The key {name} is dead since {since}. Every call with it is refused.")
+        },
+    );
     Ok(visit.go(&format!("/accounts/{account}"), &notice))
 }

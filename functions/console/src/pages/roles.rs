@@ -5,6 +5,7 @@ use shared::http::representation::Role;
 
 use crate::Site;
 use crate::api::{ApiError, Caller, MOST};
+use crate::matching;
 use crate::session::Visit;
 
 /// The most pages of roles that are read for a choice: 500 roles. Further ones
@@ -94,6 +95,8 @@ fn choice(console: &Site, role: BuiltInRole) -> RoleChoice {
 
 impl From<Role> for RoleChoice {
     fn from(role: Role) -> Self {
-        Self { name: role.name, summary: role.description, permissions: role.permissions }
+        let mut permissions = role.permissions;
+        matching::widest_first(&mut permissions);
+        Self { name: role.name, summary: role.description, permissions }
     }
 }

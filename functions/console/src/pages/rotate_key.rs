@@ -109,6 +109,12 @@ pub(super) async fn submit(
         {
             Ok(visit.go(&path, &format!("Nothing was issued. {}", problem.detail)))
         }
+        // Another grace, chosen after it was sent.
+        Err(ApiError::Problem(problem)) if problem.code == "idempotency_key_reused" => {
+            let notice = "Nothing more was done: this form was sent before, with another grace, and rotated the key \
+                          then. To stop the old key now, revoke it.";
+            Ok(visit.go(&path, notice))
+        }
         Err(ApiError::Unavailable { request_id, cause }) => {
             let csrf = visit.page().csrf().to_owned();
             let fields = vec![("csrf", csrf), ("attempt", form.attempt), ("grace", form.grace)];

@@ -3,9 +3,10 @@
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
+use shared::domain::AccountId;
 
 use super::id;
-use crate::api::AccountChanges;
+use crate::api::{AccountChanges, ApiError};
 use crate::session::Posted;
 use crate::trouble::Trouble;
 use crate::words::When;
@@ -20,7 +21,13 @@ pub(super) async fn submit(
     Posted(visit, form): Posted<Form>,
 ) -> Result<Response, Trouble> {
     let changes = AccountChanges { enabled: Some(form.enabled), ..AccountChanges::default() };
-    let account = visit.api().update_account(id(&account)?, &changes, "*").await?;
+    let account: AccountId = id(&account)?;
+    let csrf = visit.page().csrf().to_owned();
+    let again = |error: ApiError| {
+        let fields = vec![("enabled", form.enabled.to_string())];
+        Trouble::from(error).or_again(&csrf, format!("/accounts/{account}/switch"), fields)
+    };
+    let account = visit.api().update_account(account, &changes, "*").await.map_err(again)?;
     let notice = if form.enabled {
         format!("{} is enabled. Its keys work again.", account.name)
     } else {
