@@ -567,6 +567,17 @@ async fn what_stops_something_is_offered_again_when_its_answer_is_lost() {
 }
 
 #[tokio::test]
+async fn signing_in_while_the_api_is_down_is_said_and_begins_anew() {
+    // Nothing listens there.
+    let nowhere = "http://127.0.0.1:9";
+    let harness = Harness::builder().variable(variable::API_URL, nowhere).start().await;
+    let mut browser = Browser::new(&harness);
+    let callback = browser.authorize("admin@keyward.local", "/sign-in").await;
+    let page = browser.get(&callback).await.expect(503);
+    assert!(page.text.contains("request <code>") && page.text.contains("href=\"/sign-in\""), "{}", page.text);
+}
+
+#[tokio::test]
 async fn an_account_can_be_stopped_though_its_role_and_history_cannot_be_told() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;

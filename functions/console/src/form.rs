@@ -7,6 +7,7 @@ use shared::http::FieldError;
 
 use crate::Site;
 use crate::api::ApiError;
+use crate::guard;
 use crate::trouble::Trouble;
 
 /// A new name for one attempt to make one thing: the API's `Idempotency-Key`.
@@ -63,7 +64,13 @@ impl Faults {
         let problem = match error {
             ApiError::NotPermitted => return Err(error.into()),
             ApiError::Unavailable { request_id, cause } => {
-                tracing::error!(request_id, cause, "the API does not answer");
+                let own = guard::request_id();
+                tracing::error!(
+                    request_id = own,
+                    api_request_id = request_id,
+                    cause,
+                    "the API does not answer"
+                );
                 return Ok(Self {
                     status: 503,
                     alert: Some((
@@ -71,7 +78,7 @@ impl Faults {
                         "Whether it was done is not known. Send the form again: it is never done twice."
                             .to_owned(),
                     )),
-                    request_id,
+                    request_id: Some(request_id.unwrap_or(own)),
                     ..Self::default()
                 });
             }

@@ -19,6 +19,16 @@ use crate::trouble::Trouble;
 /// How long a page may take: the function has 29 s.
 const DEADLINE: Duration = Duration::from_secs(27);
 
+tokio::task_local! {
+    /// The id of the request that is answered.
+    static REQUEST_ID: String;
+}
+
+/// The id of the request that is answered, for whoever reports that it failed.
+pub(crate) fn request_id() -> String {
+    REQUEST_ID.try_with(Clone::clone).unwrap_or_default()
+}
+
 /// How a key begins.
 const KEY_PREFIX: &str = "kwsa_";
 const ORIGIN: &str = "origin";
@@ -77,7 +87,7 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
         Redirect::to("/leaked").into_response()
     } else if is_from_here(&method, request.headers(), console.url.origin()) {
         let late = |_| Trouble::unavailable(format!("it took longer than {} s", DEADLINE.as_secs()));
-        tokio::time::timeout(DEADLINE, next.run(request))
+        tokio::time::timeout(DEADLINE, REQUEST_ID.scope(request_id.clone(), next.run(request)))
             .await
             .unwrap_or_else(|elapsed| late(elapsed).into_response())
     } else {

@@ -17,6 +17,7 @@ use super::retired_keys::RetiredRow;
 use super::roles::{self, RoleChoice};
 use crate::api::{ApiError, FoundKey, KeyLookup};
 use crate::form::Faults;
+use crate::guard;
 use crate::page::{Page, Shown};
 use crate::session::{CookieName, Posted, Visit};
 use crate::trouble::Trouble;
@@ -127,9 +128,12 @@ fn why_none(error: ApiError) -> Result<String, Trouble> {
             Ok(format!("what you pasted {}", problems.join(", ")))
         }
         ApiError::Unavailable { request_id, cause } => {
-            tracing::error!(request_id, cause, "the API does not answer");
-            let request = request_id.map(|id| format!(" (request {id})")).unwrap_or_default();
-            Ok(format!("Keyward does not answer, so nothing was looked up{request}. Paste it again in a moment"))
+            let own = guard::request_id();
+            tracing::error!(request_id = own, api_request_id = request_id, cause, "the API does not answer");
+            let id = request_id.unwrap_or(own);
+            Ok(format!(
+                "Keyward does not answer, so nothing was looked up (request {id}). Paste it again in a moment"
+            ))
         }
     }
 }
