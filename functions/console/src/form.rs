@@ -64,13 +64,6 @@ impl Faults {
         let problem = match error {
             ApiError::NotPermitted => return Err(error.into()),
             ApiError::Unavailable { request_id, cause } => {
-                let own = guard::request_id();
-                tracing::error!(
-                    request_id = own,
-                    api_request_id = request_id,
-                    cause,
-                    "the API does not answer"
-                );
                 return Ok(Self {
                     status: 503,
                     alert: Some((
@@ -78,7 +71,7 @@ impl Faults {
                         "Whether it was done is not known. Send the form again: it is never done twice."
                             .to_owned(),
                     )),
-                    request_id: Some(request_id.unwrap_or(own)),
+                    request_id: Some(guard::report(request_id, &cause)),
                     ..Self::default()
                 });
             }

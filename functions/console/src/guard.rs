@@ -24,9 +24,12 @@ tokio::task_local! {
     static REQUEST_ID: String;
 }
 
-/// The id of the request that is answered, for whoever reports that it failed.
-pub(crate) fn request_id() -> String {
-    REQUEST_ID.try_with(Clone::clone).unwrap_or_default()
+/// Logs that the API did not do what this request needed, and why: the id to tell
+/// the person, which is the API's if it gave one.
+pub(crate) fn report(api_request_id: Option<String>, cause: &str) -> String {
+    let request_id = REQUEST_ID.try_with(Clone::clone).unwrap_or_default();
+    tracing::error!(request_id, api_request_id, cause, "the API does not answer");
+    api_request_id.unwrap_or(request_id)
 }
 
 /// How a key begins.

@@ -15,9 +15,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::api::Caller;
+use crate::api::{ApiError, Caller};
 use crate::page::{Page, User};
-use crate::trouble::Trouble;
+use crate::trouble::{Again, Trouble};
 use crate::{Site, csrf};
 
 /// A session counts as ended so long before its token does, so that no call
@@ -225,6 +225,20 @@ impl Visit {
     /// Goes on to another page, which then says `notice`.
     pub(crate) fn go(self, path: &str, notice: &str) -> Response {
         self.cookies.set(CookieName::Notice, notice, NOTICE_SECONDS).on(Redirect::to(path))
+    }
+
+    /// What `error` means for a form that asks for nothing a second time: where
+    /// nobody knows whether it was done, the same can be sent to `action` again.
+    pub(crate) fn or_again(
+        &self,
+        error: ApiError,
+        action: String,
+        fields: Vec<(&'static str, String)>,
+    ) -> Trouble {
+        let ApiError::Unavailable { request_id, cause } = error else { return error.into() };
+        let csrf = [("csrf", self.user.csrf.clone())];
+        let again = Again { action, fields: csrf.into_iter().chain(fields).collect() };
+        Trouble::Unsure { again, request_id, cause }
     }
 
     /// Ends the session.

@@ -70,15 +70,6 @@ impl Trouble {
         Self::Unavailable { request_id: None, cause }
     }
 
-    /// This one, or where it is not known whether something was done, an offer to
-    /// send the same again to `action`: for what is not done twice.
-    pub(crate) fn or_again(self, csrf: &str, action: String, fields: Vec<(&'static str, String)>) -> Self {
-        let Self::Unavailable { request_id, cause } = self else { return self };
-        let csrf = [("csrf", csrf.to_owned())];
-        let fields = csrf.into_iter().chain(fields).collect();
-        Self::Unsure { again: Again { action, fields }, request_id, cause }
-    }
-
     fn status(&self) -> StatusCode {
         match self {
             Self::SignIn { .. } => StatusCode::UNAUTHORIZED,

@@ -56,11 +56,8 @@ pub(super) async fn submit(
         let faults = Faults::field("name", "is not the account's name, so nothing was deleted");
         return Ok(with_status(422, DeleteAccount { page: visit.page(), account, form, faults }));
     }
-    let csrf = visit.page().csrf().to_owned();
-    let again = |error: ApiError| {
-        let fields = vec![("name", form.name.clone())];
-        Trouble::from(error).or_again(&csrf, format!("/accounts/{account_id}/delete"), fields)
-    };
-    visit.api().delete_account(account_id).await.map_err(again)?;
+    let (path, fields) = (format!("/accounts/{account_id}/delete"), vec![("name", form.name)]);
+    let deleted = visit.api().delete_account(account_id).await;
+    deleted.map_err(|error| visit.or_again(error, path, fields))?;
     Ok(visit.go("/", &format!("{} is deleted, and its keys are refused.", account.name)))
 }

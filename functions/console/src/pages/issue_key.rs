@@ -13,7 +13,7 @@ use crate::api::{ApiError, NewKey};
 use crate::form::{Faults, new_attempt};
 use crate::page::{Page, Shown, with_status};
 use crate::session::{Posted, Visit};
-use crate::trouble::{Again, Trouble};
+use crate::trouble::Trouble;
 
 /// The lifetime that is offered, in days.
 const DEFAULT_LIFETIME_DAYS: u32 = 90;
@@ -30,18 +30,14 @@ pub(super) struct Form {
 }
 
 impl Form {
-    fn again(self, visit: &Visit, account: AccountId) -> Again {
-        Again {
-            action: format!("/accounts/{account}/keys"),
-            fields: vec![
-                ("csrf", visit.page().csrf().to_owned()),
-                ("attempt", self.attempt),
-                ("name", self.name),
-                ("expires_in_days", self.expires_in_days),
-                ("role", self.role),
-                ("allowed_cidrs", self.allowed_cidrs),
-            ],
-        }
+    fn fields(self) -> Vec<(&'static str, String)> {
+        vec![
+            ("attempt", self.attempt),
+            ("name", self.name),
+            ("expires_in_days", self.expires_in_days),
+            ("role", self.role),
+            ("allowed_cidrs", self.allowed_cidrs),
+        ]
     }
 }
 
@@ -116,9 +112,8 @@ pub(super) async fn submit(
         Err(error) if issued_key::is_issued_before(&error) => {
             Ok(issued_key::show_issued_before(&visit, account))
         }
-        Err(ApiError::Unavailable { request_id, cause }) => {
-            let again = form.again(&visit, account);
-            Err(Trouble::Unsure { again, request_id, cause })
+        Err(error @ ApiError::Unavailable { .. }) => {
+            Err(visit.or_again(error, format!("/accounts/{account}/keys"), form.fields()))
         }
         Err(ApiError::Problem(problem)) if problem.code == "idempotency_key_reused" => {
             let form = Form { attempt: new_attempt(&visit.console)?, ..form };

@@ -128,9 +128,7 @@ fn why_none(error: ApiError) -> Result<String, Trouble> {
             Ok(format!("what you pasted {}", problems.join(", ")))
         }
         ApiError::Unavailable { request_id, cause } => {
-            let own = guard::request_id();
-            tracing::error!(request_id = own, api_request_id = request_id, cause, "the API does not answer");
-            let id = request_id.unwrap_or(own);
+            let id = guard::report(request_id, &cause);
             Ok(format!(
                 "Keyward does not answer, so nothing was looked up (request {id}). Paste it again in a moment"
             ))

@@ -8,7 +8,6 @@ use shared::domain::AccountId;
 use shared::http::representation::ServiceAccount;
 
 use super::id;
-use crate::api::ApiError;
 use crate::page::{Page, Shown};
 use crate::session::{Posted, Visit};
 use crate::trouble::Trouble;
@@ -40,11 +39,9 @@ pub(super) async fn submit(
     Posted(visit, Form {}): Posted<Form>,
 ) -> Result<Response, Trouble> {
     let account: AccountId = id(&account)?;
-    let csrf = visit.page().csrf().to_owned();
-    let again = |error: ApiError| {
-        Trouble::from(error).or_again(&csrf, format!("/accounts/{account}/keys/revoke"), Vec::new())
-    };
-    let revoked = visit.api().revoke_all_keys(account).await.map_err(again)?;
+    let path = format!("/accounts/{account}/keys/revoke");
+    let revoked = visit.api().revoke_all_keys(account).await;
+    let revoked = revoked.map_err(|error| visit.or_again(error, path, Vec::new()))?;
     let since = When::of(&visit.now().to_string(), visit.now()).exact;
     let keys = count(u64::try_from(revoked).unwrap_or(u64::MAX), "key");
     let notice = format!("{keys} revoked, dead since {since}.");

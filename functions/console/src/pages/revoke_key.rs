@@ -9,7 +9,6 @@ use shared::http::representation::ServiceAccount;
 
 use super::account::KeyRow;
 use super::id;
-use crate::api::ApiError;
 use crate::page::{Page, Shown};
 use crate::session::{Posted, Visit};
 use crate::trouble::Trouble;
@@ -47,12 +46,9 @@ pub(super) async fn submit(
     Posted(visit, Form {}): Posted<Form>,
 ) -> Result<Response, Trouble> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
-    let csrf = visit.page().csrf().to_owned();
-    let again = |error: ApiError| {
-        let path = format!("/accounts/{account}/keys/{key}/revoke");
-        Trouble::from(error).or_again(&csrf, path, Vec::new())
-    };
-    visit.api().revoke_key(account, key).await.map_err(again)?;
+    let path = format!("/accounts/{account}/keys/{key}/revoke");
+    let revoked = visit.api().revoke_key(account, key).await;
+    revoked.map_err(|error| visit.or_again(error, path, Vec::new()))?;
     // Who revoked it first, and when, is on record.
     let record =
         visit.api().account(account).await.ok().and_then(|read| {

@@ -14,7 +14,7 @@ use crate::api::ApiError;
 use crate::form::{Faults, new_attempt};
 use crate::page::{Page, Shown, with_status};
 use crate::session::{Posted, Visit};
-use crate::trouble::{Again, Trouble};
+use crate::trouble::Trouble;
 
 /// For how long the old key may still work: in seconds, in words, and for whom
 /// that is.
@@ -115,11 +115,9 @@ pub(super) async fn submit(
                           then. To stop the old key now, revoke it.";
             Ok(visit.go(&path, notice))
         }
-        Err(ApiError::Unavailable { request_id, cause }) => {
-            let csrf = visit.page().csrf().to_owned();
-            let fields = vec![("csrf", csrf), ("attempt", form.attempt), ("grace", form.grace)];
-            let again = Again { action: format!("{path}/keys/{key}/rotate"), fields };
-            Err(Trouble::Unsure { again, request_id, cause })
+        Err(error @ ApiError::Unavailable { .. }) => {
+            let fields = vec![("attempt", form.attempt), ("grace", form.grace)];
+            Err(visit.or_again(error, format!("{path}/keys/{key}/rotate"), fields))
         }
         Err(error) => {
             let faults = Faults::of(error)?;

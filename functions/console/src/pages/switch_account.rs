@@ -6,7 +6,7 @@ use serde::Deserialize;
 use shared::domain::AccountId;
 
 use super::id;
-use crate::api::{AccountChanges, ApiError};
+use crate::api::AccountChanges;
 use crate::session::Posted;
 use crate::trouble::Trouble;
 use crate::words::When;
@@ -22,12 +22,9 @@ pub(super) async fn submit(
 ) -> Result<Response, Trouble> {
     let changes = AccountChanges { enabled: Some(form.enabled), ..AccountChanges::default() };
     let account: AccountId = id(&account)?;
-    let csrf = visit.page().csrf().to_owned();
-    let again = |error: ApiError| {
-        let fields = vec![("enabled", form.enabled.to_string())];
-        Trouble::from(error).or_again(&csrf, format!("/accounts/{account}/switch"), fields)
-    };
-    let account = visit.api().update_account(account, &changes, "*").await.map_err(again)?;
+    let (path, fields) = (format!("/accounts/{account}/switch"), vec![("enabled", form.enabled.to_string())]);
+    let switched = visit.api().update_account(account, &changes, "*").await;
+    let account = switched.map_err(|error| visit.or_again(error, path, fields))?;
     let notice = if form.enabled {
         format!("{} is enabled. Its keys work again.", account.name)
     } else {
