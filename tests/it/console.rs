@@ -2,6 +2,7 @@
 //! key's secret is shown once. What takes a real browser is in `tests/browser`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -536,6 +537,31 @@ async fn an_api_that_is_down_is_said_with_its_request_and_can_be_tried_again() {
     assert!(secret(&again).is_some(), "nothing was issued before");
     let once_more = browser.submit(&lost, &format!("{account}/keys"), &[]).await.expect(409);
     assert!(secret(&once_more).is_none(), "it is the same attempt");
+}
+
+#[tokio::test]
+async fn a_key_that_was_issued_unseen_is_not_issued_again() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "a").await;
+    let path = format!("{account}/keys");
+    let form = browser.get(&format!("{path}/new")).await.expect(200);
+    // It is written, and from then on nobody hears of it.
+    let is_written = AtomicBool::new(false);
+    harness.wire.disturb(move |call| match call.operation.as_str() {
+        _ if is_written.load(Ordering::SeqCst) => Action::Refuse,
+        "TransactWriteItems" => {
+            is_written.store(true, Ordering::SeqCst);
+            Action::LoseResponse
+        }
+        _ => Action::Pass,
+    });
+    let lost = browser.submit(&form, &path, &[("name", "k")]).await.expect(503);
+    harness.wire.calm();
+    let again = browser.submit(&lost, &path, &[]).await.expect(409);
+    assert!(again.text.contains("This key was issued before"), "{}", again.text);
+    let keys = harness.get(&format!("/iam/v1/service-{}", account.trim_start_matches('/'))).await.json();
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "{keys}");
 }
 
 #[tokio::test]
