@@ -2,7 +2,7 @@
 
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
-use tests::{Account, Harness};
+use tests::{Account, Action, Harness, Key, Shape};
 
 const PATH: &str = "/iam/v1/service-accounts";
 
@@ -48,6 +48,69 @@ async fn lists_accounts_with_their_live_keys_counted_200() {
     harness.create_account("Another", "ServiceAccountReader").await;
     harness.clock.advance_days(2);
     assert_json_snapshot!(harness.get(PATH).await.snapshot());
+}
+
+#[tokio::test]
+async fn says_how_the_keys_of_each_account_are_used_200() {
+    let harness = Harness::start().await;
+    let batch = harness.create_account("batch", "ServiceAccountReader").await;
+    let live = harness.issue_key_with(&batch, &json!({ "name": "live", "expiresInDays": 365 })).await;
+    let gone = harness.issue_key_with(&batch, &json!({ "name": "gone", "expiresInDays": 365 })).await;
+    let idle = harness.create_account("idle", "ServiceAccountReader").await;
+    let rotated = harness.issue_key_with(&idle, &json!({ "name": "old", "expiresInDays": 365 })).await;
+    harness.issue_key_with(&idle, &json!({ "name": "never used", "expiresInDays": 365 })).await;
+    harness.issue_key_with(&idle, &json!({ "name": "expired", "expiresInDays": 1 })).await;
+    let authorize = async |key: &Key| harness.authorize(&Shape::HttpV2.bearer(&key.secret)).await.unwrap();
+    assert!(authorize(&live).await.is_allow());
+    harness.clock.advance_seconds(3600);
+    assert!(authorize(&gone).await.is_allow());
+    let _ = harness.revoke(&gone).await.expect(204);
+    harness.clock.advance_seconds(3600);
+    assert!(!authorize(&gone).await.is_allow());
+    let uses = async || {
+        let items = harness.get(PATH).await.json()["items"].as_array().unwrap().clone();
+        let use_of = |item: &Value| {
+            ["name", "lastUsedAt", "presentedAt", "unusedKeyCount"].map(|name| item[name].clone())
+        };
+        items.iter().map(use_of).collect::<Vec<_>>()
+    };
+    let batch_used = |unused: u32| {
+        [json!("batch"), json!("2026-01-01T01:00:00Z"), json!("2026-01-01T02:00:00Z"), json!(unused)]
+    };
+    let idle_used = |unused: u32| [json!("idle"), Value::Null, Value::Null, json!(unused)];
+    assert_eq!(uses().await, [batch_used(0), idle_used(0)]);
+    harness.clock.advance_days(90);
+    let path = format!("{}/rotation", rotated.path());
+    let rotate = harness.request("POST", &path).admin().json(&json!({ "graceSeconds": 3600 }));
+    let _ = rotate.send().await.expect(201);
+    // Two hours less, and the live key's last use was 90 days ago. The rotated key
+    // and the expired one are nobody's concern.
+    assert_eq!(uses().await, [batch_used(1), idle_used(1)]);
+    assert!(authorize(&live).await.is_allow());
+    assert_eq!(
+        uses().await[0][1..],
+        [json!("2026-04-01T02:00:00Z"), json!("2026-01-01T02:00:00Z"), json!(0)]
+    );
+}
+
+#[tokio::test]
+async fn reads_the_use_of_those_accounts_alone_that_it_shows() {
+    let harness = Harness::start().await;
+    create_all(&harness, &["a", "b", "c", "d"]).await;
+    harness.wire.take_calls();
+    assert_eq!(names(&harness.get(&format!("{PATH}?limit=3")).await.json()), ["a", "b", "c"]);
+    assert_eq!(
+        harness.wire.take_operations(),
+        ["Query", "Query", "Query", "Query"],
+        "of the list, and of each"
+    );
+    // What is not known is not said to be nothing.
+    harness.wire.disturb(|call| {
+        let is_usage = call.body.to_string().contains("USAGE#");
+        if is_usage { Action::Refuse } else { Action::Pass }
+    });
+    let request = harness.request("GET", PATH).admin();
+    harness.refuse(request, 503, "dependency_unavailable").await;
 }
 
 #[tokio::test]

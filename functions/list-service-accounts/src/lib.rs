@@ -1,6 +1,7 @@
 //! Reads service accounts and audit events:
 //!
-//! - `GET /iam/v1/service-accounts`: those of a prefix, role or state;
+//! - `GET /iam/v1/service-accounts`: those of a prefix, role or state, with when
+//!   they were last used;
 //! - `GET /iam/v1/service-accounts/{id}`: one with its keys and their use;
 //! - `GET /iam/v1/service-accounts/{id}/events`: its audit events;
 //! - `GET /iam/v1/events`: the audit events of all accounts.
@@ -9,8 +10,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use shared::config::{ConfigError, Setup};
-use shared::domain::{AccountId, AccountName, Clock, EventType, FoldedName, RoleName, parse_instant};
-use shared::http::representation::{AuditEvent, List, ServiceAccount, ServiceAccountWithKeys};
+use shared::domain::{
+    Account, AccountId, AccountName, Clock, EventType, FoldedName, RoleName, parse_instant,
+};
+use shared::http::representation::{AuditEvent, List, ListedServiceAccount, ServiceAccountWithKeys};
 use shared::http::{Admin, Failure, Operation, Paging, Problem, Reply, Request, parameter};
 use shared::store::{AccountFilter, Cursor, EventFilter, Store};
 
@@ -102,8 +105,8 @@ impl EventsQuery {
 
 /// List service accounts
 ///
-/// In the order of their names. The list may be a moment behind; an account
-/// itself and every authorization never are.
+/// In the order of their names, each with when its keys were last used. The list
+/// may be a moment behind; an account itself and every authorization never are.
 ///
 /// # Errors
 /// As its responses say.
@@ -119,7 +122,7 @@ impl EventsQuery {
         ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
         ("limit" = Option<u8>, Query, minimum = 1, maximum = 100, description = "At most so many items; 25 if not said"),
     ),
-    responses((status = 200, description = "A page", body = List<ServiceAccount>), (status = 400, body = Problem))
+    responses((status = 200, description = "A page", body = List<ListedServiceAccount>), (status = 400, body = Problem))
 )]
 pub async fn list_service_accounts(
     function: &ListServiceAccounts,
@@ -140,8 +143,11 @@ pub async fn list_service_accounts(
     let paging = Paging { cursor: query.cursor, limit: query.limit };
     let page = paging.page(|cursor| Cursor::decode_account(cursor, filter.prefix.as_ref()))?;
     let accounts = function.store.list_accounts(&filter, &page).await?;
+    let ids = accounts.items.iter().map(|account| account.id).collect();
+    let mut usage = function.store.list_last_usage(ids).await?.into_iter();
     let now = function.clock.now();
-    Ok(Reply::ok(&List::of(accounts, |account| ServiceAccount::of(&account, now))))
+    let show = |account: Account| ListedServiceAccount::of(&account, &usage.next().unwrap_or_default(), now);
+    Ok(Reply::ok(&List::of(accounts, show)))
 }
 
 /// Get a service account

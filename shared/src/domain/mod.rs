@@ -35,5 +35,5 @@ pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};
 pub use time::{Clock, InvalidInstant, SystemClock, parse_instant};
-pub use usage::{KeyUsage, day_of};
+pub use usage::{AccountUsage, KeyUsage, day_of};
 pub use verifier::{Fingerprint, Verifier, VerifierEntry};

@@ -57,9 +57,7 @@ impl Notice {
                 kinds.push(NoticeKind::Expires { within_days });
             }
         }
-        let idle = last_used_at.map_or(key.created_at, |used| used.max(key.created_at));
-        let since = idle.saturating_add(days(UNUSED_NOTICE_DAYS)).unwrap_or(Timestamp::MAX);
-        if since <= now && key.over(now).is_none() {
+        if let Some(since) = unused_since(key, last_used_at, now) {
             kinds.push(NoticeKind::Unused { since, last_used_at });
         }
         kinds.into_iter().map(|kind| Self { key: key.id, kind }).collect()
@@ -75,6 +73,19 @@ impl Notice {
             NoticeKind::Unused { since, .. } => format!("{}/unused/{}", self.key, since.strftime("%Y-%m-%d")),
         }
     }
+}
+
+/// Since when it holds that nobody has used `key` for [`UNUSED_NOTICE_DAYS`], if
+/// it does at `now`. It never does of a key that has come to its end or that was
+/// rotated: another key replaces it.
+pub(super) fn unused_since(
+    key: &LiveKey,
+    last_used_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let idle = last_used_at.map_or(key.created_at, |used| used.max(key.created_at));
+    let since = idle.saturating_add(days(UNUSED_NOTICE_DAYS)).unwrap_or(Timestamp::MAX);
+    (since <= now && key.rotation.is_none() && key.over(now).is_none()).then_some(since)
 }
 
 fn days(number: u32) -> SignedDuration {

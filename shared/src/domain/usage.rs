@@ -1,10 +1,13 @@
 //! When a key was used, and how often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::Offset;
+
+use super::notice::unused_since;
+use super::{Account, KeyId};
 
 /// The day of an instant, in UTC.
 #[must_use]
@@ -24,4 +27,30 @@ pub struct KeyUsage {
     pub presented_at: Option<Timestamp>,
     /// In how many minutes it was presented after its end.
     pub presentations: u64,
+}
+
+/// How the keys of an account are used, in sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountUsage {
+    /// When one of its keys, live or retired, was last let in.
+    pub last_used_at: Option<Timestamp>,
+    /// When one of them was last presented after its end.
+    pub presented_at: Option<Timestamp>,
+    /// How many of its live keys nobody has used for
+    /// [`super::UNUSED_NOTICE_DAYS`].
+    pub unused_keys: usize,
+}
+
+impl AccountUsage {
+    /// That of `account`, whose keys were used as `usage` says.
+    #[must_use]
+    pub fn of(account: &Account, usage: &HashMap<KeyId, KeyUsage>, now: Timestamp) -> Self {
+        let last_used_at = |key: KeyId| usage.get(&key).and_then(|usage| usage.last_used_at);
+        let unused = account.keys.iter().filter_map(|key| unused_since(key, last_used_at(key.id), now));
+        Self {
+            last_used_at: usage.values().filter_map(|usage| usage.last_used_at).max(),
+            presented_at: usage.values().filter_map(|usage| usage.presented_at).max(),
+            unused_keys: unused.count(),
+        }
+    }
 }

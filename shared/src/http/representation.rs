@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::{
-    Account, Actor, BuiltInRole, Event, FieldChange, KeyId, KeyUsage, LiveKey, RetiredReason, Subject, day_of,
+    Account, AccountUsage, Actor, BuiltInRole, Event, FieldChange, KeyId, KeyUsage, LiveKey, RetiredReason,
+    Subject, day_of,
 };
 use crate::policy;
 use crate::store::{self, CustomRole, ListedRole, Page};
@@ -53,6 +54,28 @@ pub struct ServiceAccount {
     pub updated_at: String,
     /// Who last changed it or its keys.
     pub updated_by: Actor,
+}
+
+/// A service account as the list shows it, with how its keys are used. What an
+/// instance of the authorizer has seen in the last five minutes may not be among
+/// it yet.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedServiceAccount {
+    /// The account.
+    #[serde(flatten)]
+    pub account: ServiceAccount,
+    /// When one of its keys, retired ones among them, was last let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false)]
+    pub last_used_at: Option<String>,
+    /// When one of its keys was last presented after its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false)]
+    pub presented_at: Option<String>,
+    /// How many of its live keys nobody has used for 90 days, and were issued
+    /// before. One that was rotated is not counted: another key replaces it.
+    pub unused_key_count: usize,
 }
 
 /// A service account with its keys.
@@ -316,6 +339,20 @@ impl ServiceAccount {
             created_by: account.created_by.clone(),
             updated_at: seconds(account.updated_at),
             updated_by: account.updated_by.clone(),
+        }
+    }
+}
+
+impl ListedServiceAccount {
+    /// How `account`, whose keys were used as `usage` says, is shown at `now`.
+    #[must_use]
+    pub fn of(account: &Account, usage: &HashMap<KeyId, KeyUsage>, now: Timestamp) -> Self {
+        let usage = AccountUsage::of(account, usage, now);
+        Self {
+            account: ServiceAccount::of(account, now),
+            last_used_at: usage.last_used_at.map(seconds),
+            presented_at: usage.presented_at.map(seconds),
+            unused_key_count: usage.unused_keys,
         }
     }
 }

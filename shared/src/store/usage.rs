@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::Config;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
@@ -25,6 +26,12 @@ pub const PRESENTATIONS_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// Days, today among them, whose uses are kept. One more than are shown, so that
 /// a day is whole wherever one looks from.
 const KEPT_DAYS: i32 = 31;
+
+/// Partitions that are read at a time.
+const READS_AT_A_TIME: usize = 16;
+
+/// What there is of a key's usage without that of each day.
+const LAST: [&str; 3] = [schema::SK, attribute::LAST_USED_AT, attribute::PRESENTED_AT];
 
 impl Store {
     /// Notes that `key` was let in: last at `at`, and so often on each of these
@@ -110,7 +117,28 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached, or an item is not well-formed.
     pub async fn list_usage(&self, account: AccountId) -> Result<HashMap<KeyId, KeyUsage>, StoreError> {
-        let items = self.read_partition(schema::usage_partition(account), &[], MAX_QUERIES).await?;
+        self.read_usage(account, &[]).await
+    }
+
+    /// The usage of the keys of each of `accounts`, in their order, without the
+    /// uses by day: of many accounts that is much.
+    ///
+    /// # Errors
+    /// As [`Store::list_usage`].
+    pub async fn list_last_usage(
+        &self,
+        accounts: Vec<AccountId>,
+    ) -> Result<Vec<HashMap<KeyId, KeyUsage>>, StoreError> {
+        let read = |account| self.read_usage(account, &LAST);
+        futures::stream::iter(accounts).map(read).buffered(READS_AT_A_TIME).try_collect().await
+    }
+
+    async fn read_usage(
+        &self,
+        account: AccountId,
+        attributes: &[&str],
+    ) -> Result<HashMap<KeyId, KeyUsage>, StoreError> {
+        let items = self.read_partition(schema::usage_partition(account), attributes, MAX_QUERIES).await?;
         let usage = |item: &Map| usage(item).map_err(|problem| problem.in_item("the usage of a key"));
         items.iter().map(usage).collect()
     }
