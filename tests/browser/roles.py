@@ -153,6 +153,9 @@ def what_needs_attention(local: Local, browser: Browser) -> None:
     for text in ("Expires soon short-lived: A key expires ⚠ in 7 days", "Disabled reporting: 1 live key refused."):
         check(f"what needs attention is told: {text}", text.replace("⚠ ", "") in browser.text.replace("⚠ ", ""))
     browser.look("overview-attention")
+    browser.open("/attention")
+    check("all of it has a page", "Disabled reporting: 1 live key refused." in browser.text)
+    browser.look("attention")
 
 
 def hostile_roles_are_harmless(local: Local, browser: Browser) -> None:

@@ -2,7 +2,7 @@
 //! and of what wants attention.
 
 use serde_json::{Value, json};
-use tests::{Account, Action, Harness, Key, Shape};
+use tests::{Account, Action, Call, Harness, Key, Shape};
 
 use crate::console::HOSTILE;
 use crate::console_keys::used;
@@ -750,24 +750,84 @@ async fn what_wants_attention_stands_first() {
 }
 
 #[tokio::test]
-async fn the_overview_reads_no_more_accounts_than_it_shows_and_stands_without_them() {
+async fn what_wants_attention_is_looked_for_in_all_accounts() {
     let harness = Harness::start().await;
-    for number in 0..27 {
-        harness.create_account(&format!("account {number:02}"), "ServiceAccountReader").await;
+    for number in 0..104 {
+        harness.create_account(&format!("account {number:03}"), "ServiceAccountReader").await;
+    }
+    let (reused, key) = account(&harness, "the last one", 365).await;
+    let _ = harness.revoke(&key).await.expect(204);
+    let (unused, _) = account(&harness, "unused, and second to last", 365).await;
+    harness.clock.advance_days(90);
+    assert!(!harness.authorize(&Shape::HttpV2.bearer(&key.secret)).await.unwrap().is_allow());
+    for number in 0..11 {
+        account(&harness, &format!("expires {number:02}"), 9).await;
     }
     let mut browser = Browser::signed_in(&harness).await;
     harness.wire.take_calls();
     let page = browser.get("/").await.expect(200);
-    let reads = harness.wire.take_operations().iter().filter(|operation| *operation == "GetItem").count();
-    assert_eq!(reads, 25, "as many as are shown");
-    expect(&page, &["account 00", "never", "account 24", "Next page"]);
-    expect_none(&page, "account 25");
+    let (attention, list) = page.text.split_once("Name begins with").unwrap();
+    assert!(attention.contains(&reused.id), "{attention}");
+    assert!(!attention.contains(&unused.id) && !list.contains(&reused.id), "{}", page.text);
+    expect(&page, &["Came again the last one", "Expires soon expires 00", "And 3 more .", "account 000"]);
+    // A list asks once for what it shows, and once for the use of each account.
+    let operations = harness.wire.take_operations();
+    assert!(operations.iter().all(|operation| operation == "Query"), "{operations:?}");
+    assert!(page.text.contains("<a href=\"/attention\">3 more</a>"), "{}", page.text);
+    let all = browser.get("/attention").await.expect(200);
+    expect(
+        &all,
+        &[
+            "Expires soon expires 10 : A key expires in 9 days",
+            "Unused unused, and second to last : 1 live key not used for 90 days.",
+        ],
+    );
+    assert_eq!(all.text.matches("Expires soon").count(), 11);
+}
+
+#[tokio::test]
+async fn all_that_wants_attention_is_there_page_by_page() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let none = browser.get("/attention").await.expect(200);
+    expect(&none, &["Nothing", "Every account is enabled"]);
+    for number in 0..53 {
+        account(&harness, &format!("{number:02} {}", "&".repeat(61)), 9).await;
+    }
+    let first = browser.get("/attention").await.expect(200);
     let css = browser.get("/assets/console.css").await.text.len();
-    assert!(page.text.len() + css < 60_000, "{}", page.text.len() + css);
-    // Reading them fails, and listing them does not.
-    harness.wire.disturb(|call| if call.operation == "GetItem" { Action::Refuse } else { Action::Pass });
+    assert!(first.text.len() + css < 60_000, "{}", first.text.len() + css);
+    let next = browser.get("/attention?after=50").await.expect(200);
+    expect(&first, &["Expires soon 00 &&", "Next page"]);
+    expect(&next, &["Expires soon 50 &&", "First page"]);
+    expect_none(&next, "Next page");
+    let told = [&first, &next].map(|page| page.text.matches("Expires soon").count());
+    assert_eq!(told, [50, 3]);
+    expect(&browser.get("/attention?after=100").await.expect(200), &["Nothing more", "First page"]);
+}
+
+#[tokio::test]
+async fn the_overview_stands_without_what_wants_attention_and_says_what_was_not_looked_at() {
+    let harness = Harness::start().await;
+    for number in 0..101 {
+        account(&harness, &format!("account {number:03}"), 9).await;
+    }
+    let mut browser = Browser::signed_in(&harness).await;
+    let long = |call: &Call| call.body["Limit"] == 101;
+    harness.wire.disturb(move |call| if long(call) { Action::Refuse } else { Action::Pass });
     let page = browser.get("/").await.expect(200);
-    expect(&page, &["account 00", "not known now", "account 24"]);
+    expect(&page, &["What needs attention could not be looked for just now.", "account 000", "account 024"]);
+    let failed = browser.get("/attention").await.expect(503);
+    expect(&failed, &["Keyward does not answer", "Try again"]);
+    let second = move |call: &Call| long(call) && !call.body["ExclusiveStartKey"].is_null();
+    harness.wire.disturb(move |call| if second(call) { Action::Refuse } else { Action::Pass });
+    let page = browser.get("/").await.expect(200);
+    expect(
+        &page,
+        &["account 000 : A key expires", "Only the first 100 accounts were looked at", "account 024"],
+    );
+    let page = browser.get("/attention").await.expect(200);
+    expect(&page, &["Only the first 100 accounts, by name, were looked at", "account 049"]);
 }
 
 #[tokio::test]

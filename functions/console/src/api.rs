@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::domain::{AccountId, Actor, KeyId, RoleName};
-use shared::http::representation::{AuditEvent, Key, List, Role, ServiceAccount, ServiceAccountWithKeys};
+use shared::http::representation::{
+    AuditEvent, Key, List, ListedServiceAccount, Role, ServiceAccount, ServiceAccountWithKeys,
+};
 use shared::http::{FieldError, RoleUse};
 use zeroize::Zeroizing;
 
@@ -291,22 +293,12 @@ impl Caller<'_> {
         self.call(Method::GET, "/iam/v1/whoami", &[], None::<&()>).await.map(drop)
     }
 
-    pub(crate) async fn accounts(self, query: &AccountsQuery) -> Result<List<ServiceAccount>, ApiError> {
+    pub(crate) async fn accounts(
+        self,
+        query: &AccountsQuery,
+    ) -> Result<List<ListedServiceAccount>, ApiError> {
         let query = serde_html_form::to_string(query).map_err(|error| unreadable(&error))?;
         read(&self.call(Method::GET, &format!("{ACCOUNTS}?{query}"), &[], None::<&()>).await?)
-    }
-
-    /// All accounts, by name, as far as the first pages of a list go.
-    pub(crate) async fn first_accounts(self, pages: usize) -> Result<List<ServiceAccount>, ApiError> {
-        let mut all = List { items: Vec::new(), next_cursor: Some(String::new()) };
-        for _ in 0..pages {
-            let Some(cursor) = all.next_cursor.take() else { break };
-            let query = AccountsQuery { cursor, limit: Some(MOST), ..AccountsQuery::default() };
-            let page = self.accounts(&query).await?;
-            all.items.extend(page.items);
-            all.next_cursor = page.next_cursor;
-        }
-        Ok(all)
     }
 
     pub(crate) async fn account(self, id: AccountId) -> Result<Versioned, ApiError> {

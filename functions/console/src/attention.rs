@@ -1,14 +1,15 @@
-//! What wants an admin's attention: of accounts as they are listed, and of how
-//! their keys are used.
+//! What wants an admin's attention, of accounts as the API lists them.
+
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use shared::http::representation::{KeyState, ServiceAccount, ServiceAccountWithKeys, Usage};
+use shared::http::representation::ListedServiceAccount;
+use tokio::time::{Instant, timeout_at};
 
+use crate::api::{AccountsQuery, ApiError, Caller, MOST};
 use crate::words::{When, count};
 
-/// A key that was not used for so long wants attention.
-const UNUSED: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// A key that was presented after its end does so for so long.
+/// A key that was presented after its end wants attention for so long.
 const RECENTLY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Why an account wants attention. The most pressing first.
@@ -32,15 +33,15 @@ pub(crate) struct Attention {
     pub(crate) when: Option<When>,
 }
 
-/// How the keys of an account are used.
-pub(crate) struct Use {
-    /// When one of them was last let in.
-    pub(crate) last: Option<When>,
-    /// How many live keys were not for 90 days.
-    pub(crate) unused: usize,
-    /// When one was last presented after its end, if it was lately.
-    pub(crate) presented: Option<When>,
-    presented_at: Option<Timestamp>,
+/// What was found of it.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The most pressing first.
+    pub(crate) all: Vec<Attention>,
+    /// How many accounts were looked at.
+    pub(crate) accounts: usize,
+    /// Whether there are more.
+    pub(crate) is_cut: bool,
 }
 
 impl Why {
@@ -55,86 +56,77 @@ impl Why {
     }
 }
 
-impl Use {
-    pub(crate) fn of(account: &ServiceAccountWithKeys, now: Timestamp) -> Self {
-        let usages = || {
-            let keys = account.keys.iter().map(|key| &key.usage);
-            keys.chain(account.retired_keys.iter().map(|key| &key.usage))
+/// Looks at all accounts in turn, or for so long.
+///
+/// # Errors
+/// The API's, if it answered nothing at all. What it does not answer behind that
+/// is left out, like what comes too late.
+pub(crate) async fn look(api: Caller<'_>, now: Timestamp, limit: Duration) -> Result<Found, ApiError> {
+    let until = Instant::now() + limit;
+    let mut found = Found::default();
+    let mut query = AccountsQuery { limit: Some(MOST), ..AccountsQuery::default() };
+    loop {
+        let page = match timeout_at(until, api.accounts(&query)).await {
+            Ok(Ok(page)) => page,
+            Ok(Err(error)) if found.accounts == 0 => return Err(error),
+            Ok(Err(_)) | Err(_) => break found.is_cut = true,
         };
-        let newest = |what: fn(&Usage) -> Option<&str>| usages().filter_map(what).filter_map(instant).max();
-        let is_old = |at: Option<Timestamp>| at.is_some_and(|at| now.duration_since(at) >= UNUSED);
-        let live =
-            account.keys.iter().filter(|key| matches!(key.state, KeyState::Active | KeyState::Retiring));
-        let unused = live.filter(|key| {
-            let last = key.usage.last_used_at.as_deref().and_then(instant);
-            is_old(last.or_else(|| instant(&key.created_at)))
-        });
-        let presented = newest(|usage| usage.presented_at.as_deref());
-        let presented = presented.filter(|at| now.duration_since(*at) < RECENTLY);
-        let shown = |at: Option<Timestamp>| at.map(|at| When::of(&at.to_string(), now));
-        Self {
-            last: shown(newest(|usage| usage.last_used_at.as_deref())),
-            unused: unused.count(),
-            presented: shown(presented),
-            presented_at: presented,
+        found.accounts += page.items.len();
+        found.all.extend(page.items.iter().flat_map(|account| of(account, now)));
+        match page.next_cursor {
+            Some(next) => query.cursor = next,
+            None => break,
         }
     }
-
-    /// What of it wants attention.
-    pub(crate) fn attention(&self, account: &ServiceAccount, now: Timestamp) -> Vec<Attention> {
-        let presented = self.presented_at.map(|at| {
-            let text = "A key came again after its end, and was refused. Last:";
-            // The latest first.
-            let ago = now.duration_since(at).as_secs();
-            attention(
-                Why::Presented,
-                account,
-                format!("{ago:020}"),
-                text,
-                Some(When::of(&at.to_string(), now)),
-            )
-        });
-        let unused = (self.unused > 0).then(|| {
-            let keys = count(u64::try_from(self.unused).unwrap_or(u64::MAX), "live key");
-            let text = format!("{keys} not used for 90 days.");
-            attention(Why::Unused, account, account.name.clone(), text, None)
-        });
-        [presented, unused].into_iter().flatten().collect()
-    }
+    found.all.sort_by(|a, b| (a.why, &a.order).cmp(&(b.why, &b.order)));
+    Ok(found)
 }
 
-/// What wants attention of an account as it is listed.
-pub(crate) fn of_listed(account: &ServiceAccount, now: Timestamp) -> Vec<Attention> {
+/// When one of the keys of `account` came again after its end, if it did lately.
+pub(crate) fn presented(account: &ListedServiceAccount, now: Timestamp) -> Option<Timestamp> {
+    let at: Timestamp = account.presented_at.as_deref()?.parse().ok()?;
+    (now.duration_since(at) < RECENTLY).then_some(at)
+}
+
+/// What of an account wants attention.
+fn of(listed: &ListedServiceAccount, now: Timestamp) -> impl Iterator<Item = Attention> {
+    let account = &listed.account;
+    let presented = presented(listed, now).map(|at| {
+        let text = "A key came again after its end, and was refused. Last:";
+        // The latest first.
+        let ago = now.duration_since(at).as_secs();
+        let when = When::of(&at.to_string(), now);
+        attention(Why::Presented, listed, format!("{ago:020}"), text, Some(when))
+    });
     let expires = account.next_key_expires_at.as_deref().map(|at| When::of(at, now));
     let expiring = expires
         .filter(|at| at.is_soon)
-        .map(|at| attention(Why::Expiring, account, at.machine.clone(), "A key expires", Some(at)));
+        .map(|at| attention(Why::Expiring, listed, at.machine.clone(), "A key expires", Some(at)));
+    let unused = (listed.unused_key_count > 0).then(|| {
+        let text = format!("{} not used for 90 days.", live_keys(listed.unused_key_count));
+        attention(Why::Unused, listed, account.name.clone(), text, None)
+    });
     let disabled = (!account.enabled).then(|| {
         let text = match account.live_key_count {
             0 => "It has no live key.".to_owned(),
-            keys => format!("{} refused.", count(u64::try_from(keys).unwrap_or(u64::MAX), "live key")),
+            keys => format!("{} refused.", live_keys(keys)),
         };
-        attention(Why::Disabled, account, account.name.clone(), text, None)
+        attention(Why::Disabled, listed, account.name.clone(), text, None)
     });
-    [expiring, disabled].into_iter().flatten().collect()
-}
-
-/// The most pressing first.
-pub(crate) fn sort(all: &mut [Attention]) {
-    all.sort_by(|a, b| (a.why, &a.order).cmp(&(b.why, &b.order)));
+    [presented, expiring, unused, disabled].into_iter().flatten()
 }
 
 fn attention(
     why: Why,
-    account: &ServiceAccount,
+    listed: &ListedServiceAccount,
     order: String,
     text: impl Into<String>,
     when: Option<When>,
 ) -> Attention {
-    let (account, name) = (account.id.clone(), account.name.clone());
+    let (account, name) = (listed.account.id.clone(), listed.account.name.clone());
     Attention { why, order, account, name, text: text.into(), when }
 }
 
-fn instant(text: &str) -> Option<Timestamp> {
-    text.parse().ok()
+fn live_keys(number: usize) -> String {
+    count(u64::try_from(number).unwrap_or(u64::MAX), "live key")
 }

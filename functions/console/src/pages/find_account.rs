@@ -20,8 +20,9 @@ pub(super) async fn by_id_or_name(visit: &Visit, text: &str) -> Result<Option<Ac
     }
     let folded = FoldedName::of(text);
     // Its own name stands before all that begin with it.
-    let query = AccountsQuery { prefix: text.to_owned(), ..AccountsQuery::default() };
+    let query = AccountsQuery { prefix: text.to_owned(), limit: Some(1), ..AccountsQuery::default() };
     let list = visit.api().accounts(&query).await?;
-    let named = list.items.iter().find(|account| FoldedName::of(&account.name) == folded);
+    let first = list.items.into_iter().map(|listed| listed.account).next();
+    let named = first.filter(|account| FoldedName::of(&account.name) == folded);
     Ok(named.and_then(|account| account.id.parse().ok()))
 }

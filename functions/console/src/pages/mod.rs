@@ -3,6 +3,7 @@
 mod account;
 mod all_history;
 pub(crate) mod assets;
+mod attention;
 mod create_account;
 mod delete_account;
 mod delete_role;
@@ -38,6 +39,7 @@ use crate::trouble::Trouble;
 pub(crate) fn router() -> Router<Site> {
     Router::new()
         .route("/", get(overview::show))
+        .route("/attention", get(attention::show))
         .route("/accounts/new", get(create_account::show))
         .route("/accounts", post(create_account::submit).get(overview::go))
         .route("/accounts/{id}", get(account::show))
