@@ -524,6 +524,13 @@ def a_leaked_key_is_found_and_revoked(local: Local, browser: Browser) -> None:
     check("half a key is said so", "What you pasted holds no whole key" in browser.text)
     check("and is in no field again", browser.field("The key").get_attribute("value"), "")
     browser.look("leaked-refused")
+    # As from a page of an earlier session.
+    browser.driver.execute_script("document.querySelector('main [name=csrf]').value = ''")
+    browser.type("The key", key)
+    browser.click("Look it up")
+    browser.leaving(browser.driver.refresh)
+    check("a refusal says so, after a reload too", "Nothing was looked up: the page was opened before you signed in again." in browser.text)
+    check("and keeps the key nowhere", hidden())
     browser.type("The key", key)
     browser.click("Look it up")
     browser.click("Revoke this key")

@@ -201,7 +201,6 @@ async fn a_form_that_is_not_from_a_page_of_this_session_does_nothing() {
         format!("{account}/keys/revoke"),
         format!("{account}/keys/{key}/revoke"),
         format!("{account}/keys/{key}/rotate"),
-        "/leaked".to_owned(),
     ];
     let fields = |token: &str| -> BTreeMap<String, String> {
         [
@@ -219,6 +218,11 @@ async fn a_form_that_is_not_from_a_page_of_this_session_does_nothing() {
             let refused = browser.send("POST", form, Some(&fields(token)), headers).await;
             assert_eq!(refused.status, 403, "{form} with {headers:?} and {token}");
         }
+    }
+    // Where a key is pasted, the answer is a page of another address.
+    for (headers, token) in forged {
+        let refused = browser.send("POST", "/leaked", Some(&fields(token)), headers).await.expect(303);
+        assert!(["/leaked?why=forged", "/leaked?why=old_page"].contains(&refused.location()), "{refused:?}");
     }
     assert_eq!(before, harness.table.dump().await);
     // What they lacked is all that they lacked.

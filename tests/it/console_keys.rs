@@ -382,15 +382,20 @@ async fn a_leaked_key_is_found_and_revoked() {
     let page = browser.get(done.location()).await.expect(200);
     assert!(page.text.contains("The key server 1 is dead since 2026-01-01 00:03:00 UTC."), "{}", page.text);
     assert_eq!(harness.check(&key.secret).await, 403);
+    let form = browser.get("/leaked").await.expect(200);
     let dead = paste(&mut browser, &key.secret).await;
     assert!(main_of(&dead).contains("It was revoked just now by admin@keyward.local . It opens nothing."));
     assert!(!dead.text.contains("/revoke\""), "there is nothing to revoke");
     // What was found can be seen again for ten minutes, and in this session alone.
-    browser.get("/leaked/key").await.expect(200);
+    let again = browser.submit(&form, "/leaked", &[("key", key.secret.as_str())]).await.expect(303);
+    let found_at = again.location().to_owned();
+    for _ in 0..2 {
+        browser.get(&found_at).await.expect(200);
+    }
     let signed_out = browser.submit(&dead, "/sign-out", &[]).await.expect(303);
     assert!(!browser.cookies.contains_key("keyward-found"), "{signed_out:?}");
     let mut browser = Browser::signed_in(&harness).await;
-    assert_eq!(browser.get("/leaked/key").await.expect(303).location(), "/leaked");
+    assert_eq!(browser.get(&found_at).await.expect(303).location(), "/leaked?why=gone");
 }
 
 #[tokio::test]
@@ -464,13 +469,12 @@ async fn what_is_no_key_of_ours_is_said_so_and_quoted_nowhere() {
         let start = page.text.find("id=\"key-wrong\"").unwrap_or_else(|| panic!("{name}: {}", page.text));
         let wrong = &page.text[start..start + page.text[start..].find("</p>").unwrap()];
         told.push(format!("{name}: {}", words(&format!("<{wrong}"))));
-        assert!(!browser.get("/leaked").await.text.contains("key-wrong"), "it is said once");
+        assert!(!browser.get("/leaked").await.text.contains("key-wrong"), "it is not said of the next one");
     }
     let hostile = paste(&mut browser, &format!("{HOSTILE}{whole}{HOSTILE}")).await;
     assert!(main_of(&hostile).contains("It is alive") && !hostile.text.contains("<script>alert"));
     assert_snapshot!(told.join("\n"));
-    // Down, forged, or without a session: nothing of it comes back either.
-    let form = browser.get("/leaked").await.expect(200);
+    // Nor does anything of it come back where the API is down.
     harness.wire.disturb(|_| Action::Refuse);
     let down = paste(&mut browser, whole).await;
     assert!(
@@ -479,24 +483,88 @@ async fn what_is_no_key_of_ours_is_said_so_and_quoted_nowhere() {
         down.text
     );
     harness.wire.calm();
-    let mut fields = form.fields("/leaked");
-    fields.insert("key".to_owned(), whole.clone());
-    let evil = browser.send("POST", "/leaked", Some(&fields), &[("origin", "https://evil.example")]).await;
-    fields.insert("csrf".to_owned(), String::new());
-    let origin = browser.origin.clone();
-    let forged = browser.send("POST", "/leaked", Some(&fields), &[("origin", &origin)]).await.expect(403);
-    browser.cookies.clear();
-    let stranger = browser.send("POST", "/leaked", Some(&fields), &[("origin", &origin)]).await.expect(303);
-    assert_eq!(browser.get(stranger.location()).await.expect(303).location(), "/sign-in?back=%2Fleaked");
-    for answer in [down, evil.expect(403), forged, stranger] {
-        assert_hidden(&answer, whole);
-    }
+    assert_hidden(&down, whole);
     let logged = logs.take();
     assert!(logged.contains("\"page\":\"/leaked\""), "it logs: {logged}");
     let secret = &whole[whole.len() - 49..];
     for line in logged.lines() {
         assert!(!line.contains(&secret[..24]) && !line.contains(&secret[24..]), "{line}");
     }
+}
+
+#[tokio::test]
+async fn where_a_leaked_key_is_refused_the_answer_keeps_none_and_says_why() {
+    let harness = Harness::start().await;
+    let (_, key, mut browser) = prepared(&harness).await;
+    let form = browser.get("/leaked").await.expect(200);
+    let own = browser.origin.clone();
+    let mut good = form.fields("/leaked");
+    good.insert("key".to_owned(), key.secret.clone());
+    let mut old = good.clone();
+    old.insert("csrf".to_owned(), String::new());
+    let long = [("key".to_owned(), format!("{}{}", key.secret, " ".repeat(70_000)))].into();
+    let signed_in = browser.cookies.clone();
+    harness.wire.take_calls();
+    for (fields, origin, is_signed_in, why, said) in [
+        (&good, "https://evil.example", true, "forged", "that was not sent from this page"),
+        (&good, "null", true, "forged", "that was not sent from this page"),
+        (&old, own.as_str(), true, "old_page", "opened before you signed in again"),
+        (&long, own.as_str(), true, "malformed", "what was sent cannot be read"),
+        (&good, own.as_str(), false, "ended", "your session had ended"),
+        (&good, "https://evil.example", false, "forged", "that was not sent from this page"),
+    ] {
+        browser.cookies = if is_signed_in { signed_in.clone() } else { Default::default() };
+        let answer = browser.send("POST", "/leaked", Some(fields), &[("origin", origin)]).await.expect(303);
+        assert_eq!(answer.location(), format!("/leaked?why={why}"));
+        assert_hidden(&answer, &key.secret);
+        // Also by way of signing in again.
+        if !is_signed_in {
+            let sent = browser.get(answer.location()).await.expect(303);
+            assert_eq!(browser.sign_in(sent.location()).await.expect(303).location(), answer.location());
+        }
+        let page = browser.get(answer.location()).await.expect(200);
+        let told = main_of(&page);
+        assert!(told.contains("Nothing was looked up: ") && told.contains(said), "{said} in {told}");
+        assert_hidden(&page, &key.secret);
+    }
+    let asked = harness.wire.take_operations();
+    assert!(!asked.contains(&"GetItem".to_owned()), "nothing was looked up: {asked:?}");
+    // Its session has ended by its token.
+    browser.cookies = signed_in;
+    harness.clock.advance_seconds(3600);
+    let late = browser.send("POST", "/leaked", Some(&good), &[("origin", &own)]).await.expect(303);
+    assert_eq!(late.location(), "/leaked?why=ended");
+}
+
+#[tokio::test]
+async fn of_two_windows_with_leaked_keys_each_finds_its_own() {
+    let harness = Harness::start().await;
+    let (_, key, mut browser) = prepared(&harness).await;
+    let other = harness.reader_key_of("other").await;
+    let form = browser.get("/leaked").await.expect(200);
+    let mut pages = Vec::new();
+    for text in [key.secret.as_str(), other.secret.as_str(), "nothing", &key.secret[..60]] {
+        pages
+            .push(browser.submit(&form, "/leaked", &[("key", text)]).await.expect(303).location().to_owned());
+    }
+    for _ in 0..2 {
+        for (page, said) in pages.iter().zip([&key.id, &other.id, "holds no key", "holds no whole key"]) {
+            let told = main_of(&browser.get(page).await.expect(200));
+            assert!(told.contains(said), "{said} in {told}");
+        }
+    }
+    // The oldest has no room beside a fifth one: then it is said to be gone, and
+    // no other key is shown in its place.
+    browser.submit(&form, "/leaked", &[("key", other.secret.as_str())]).await.expect(303);
+    let gone = browser.get(&pages[0]).await.expect(303);
+    assert_eq!(gone.location(), "/leaked?why=gone");
+    assert!(main_of(&browser.get(&pages[1]).await.expect(200)).contains(&other.id));
+    for path in ["/leaked/key", "/leaked/key?found=nonsense"] {
+        assert_eq!(browser.get(path).await.expect(303).location(), "/leaked?why=gone");
+    }
+    // However much is found, the browser takes the cookie.
+    let cookies = browser.set_cookies.iter().filter(|cookie| cookie.starts_with("keyward-found"));
+    assert!(cookies.clone().count() > 4 && cookies.clone().all(|cookie| cookie.len() < 4096));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::Site;
+use crate::pages::leaked;
 use crate::provider::CALLBACK;
 use crate::trouble::Trouble;
 
@@ -84,6 +85,7 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
         CALLBACK => Some("/sign-in".to_owned()),
         path => Some(request.uri().path_and_query().map_or(path, PathAndQuery::as_str).to_owned()),
     };
+    let has_leaked_key = method == Method::POST && request.uri().path() == leaked::PATH;
     // A key that somebody has pasted into a filter has no place in an address.
     let has_key = request.uri().query().is_some_and(|query| query.contains(KEY_PREFIX));
     let mut response = if method == Method::GET && has_key {
@@ -104,15 +106,19 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
     if response.status() == StatusCode::BAD_REQUEST && is_text {
         response = Trouble::NoPage.into_response();
     }
-    let (mut reason, mut cause) = ("shown", String::new());
+    let (mut reason, mut cause, mut is_ours) = ("shown", String::new(), false);
     if let Some(trouble) = response.extensions_mut().remove::<Trouble>() {
         let said = trouble.reason();
-        (reason, cause) = (said.0, said.1.to_owned());
-        response = trouble.page(&console, &request_id, retry);
+        (reason, cause, is_ours) = (said.0, said.1.to_owned(), trouble.status().is_server_error());
+        response = if has_leaked_key {
+            leaked::instead_of(&trouble).into_response()
+        } else {
+            trouble.page(&console, &request_id, retry)
+        };
     }
     let status = response.status().as_u16();
     let method = method.as_str();
-    if status >= 500 {
+    if is_ours || status >= 500 {
         tracing::error!(request_id, method, page, status, reason, cause, "answered");
     } else {
         tracing::info!(request_id, method, page, status, reason, cause, "answered");

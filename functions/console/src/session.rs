@@ -39,7 +39,7 @@ pub(crate) enum CookieName {
     SignIn,
     /// What the next page says was done.
     Notice,
-    /// What became of a leaked key that was looked up.
+    /// What became of the leaked keys that were looked up.
     Found,
 }
 
@@ -210,11 +210,6 @@ impl Visit {
     /// What was kept under `name` for this page.
     pub(crate) fn kept(&self, name: CookieName) -> Option<Zeroizing<String>> {
         self.cookies.get(name)
-    }
-
-    /// Keeps it no longer.
-    pub(crate) fn forget(self, name: CookieName) -> Self {
-        Self { cookies: self.cookies.remove(name), ..self }
     }
 
     /// Goes on to another page, for which `value` is kept so many seconds.

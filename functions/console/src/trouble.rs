@@ -70,7 +70,8 @@ impl Trouble {
         Self::Unavailable { request_id: None, cause }
     }
 
-    fn status(&self) -> StatusCode {
+    /// The status of its page.
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::SignIn { .. } => StatusCode::UNAUTHORIZED,
             Self::NotAdmin | Self::Forged | Self::OldPage { .. } => StatusCode::FORBIDDEN,

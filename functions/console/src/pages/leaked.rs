@@ -2,11 +2,14 @@
 //! should not be, and does it still open anything?
 //!
 //! What was pasted is in no address and no log, and no page shows it again. Each
-//! answer to the form is a redirect, because a browser keeps the body of a form
-//! whose answer is reloaded, on its disk too (Chromium, for one: to restore a
-//! session). What came of it waits in an encrypted cookie, without the secret.
+//! answer to the form is a redirect, a refusal too ([`instead_of`]), because a
+//! browser keeps the body of a form whose answer is reloaded, on its disk too
+//! (Chromium, for one: to restore a session). What came of it waits in an
+//! encrypted cookie, without the secret, under a random name that the address
+//! has: of two windows each finds its own.
 
 use askama::Template;
+use axum::extract::Query;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::{Deserialize, Serialize};
 use shared::http::representation::{KeyState, RetiredKey, ServiceAccount, ServiceAccountWithKeys};
@@ -16,15 +19,22 @@ use super::id;
 use super::retired_keys::RetiredRow;
 use super::roles::{self, RoleChoice};
 use crate::api::{ApiError, FoundKey, KeyLookup};
-use crate::form::Faults;
+use crate::form::{Faults, new_attempt};
 use crate::guard;
 use crate::page::{Page, Shown};
 use crate::session::{CookieName, Posted, Visit};
 use crate::trouble::Trouble;
 use crate::words::When;
 
+/// The page with the form, which is sent to itself.
+pub(crate) const PATH: &str = "/leaked";
 /// How long what was found can be seen again, in seconds.
 const KEPT_SECONDS: i64 = 600;
+/// What came of so many look-ups is kept, the latest.
+const MOST_KEPT: usize = 4;
+/// All of it has at most so many bytes. Encrypted and as text a third more, a
+/// cookie still is one that browsers take.
+const MOST_KEPT_BYTES: usize = 2800;
 
 /// What was pasted.
 #[derive(Default, Deserialize)]
@@ -40,6 +50,106 @@ enum Outcome {
     Key(KeyLookup),
     /// It is none of ours: why, in words.
     None(String),
+}
+
+/// What came of the latest look-ups, each under its name, the oldest first.
+#[derive(Default, Deserialize, Serialize)]
+struct Kept(Vec<(String, Outcome)>);
+
+impl Kept {
+    /// What the browser of this visit has kept.
+    fn of(visit: &Visit) -> Self {
+        let kept = visit.kept(CookieName::Found);
+        kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default()
+    }
+
+    /// What came of the look-up `name`.
+    fn take(self, name: &str) -> Option<Outcome> {
+        self.0.into_iter().find(|(kept, _)| kept == name).map(|(_, outcome)| outcome)
+    }
+
+    /// With one more, and without the oldest that have no room beside it.
+    fn and(mut self, name: String, outcome: Outcome) -> Result<String, serde_json::Error> {
+        self.0.push((name, outcome));
+        loop {
+            let text = serde_json::to_string(&self)?;
+            let fits = self.0.len() <= MOST_KEPT && text.len() <= MOST_KEPT_BYTES;
+            if fits || self.0.len() == 1 {
+                return Ok(text);
+            }
+            self.0.remove(0);
+        }
+    }
+}
+
+/// Which look-up a page is about, or why there is none.
+#[derive(Deserialize)]
+pub(super) struct About {
+    /// The name under which what came of it is kept.
+    #[serde(default)]
+    found: String,
+    why: Option<WhyNot>,
+}
+
+/// Why nothing was looked up. It stands in the address of the page that says so.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum WhyNot {
+    /// The form came from elsewhere.
+    Forged,
+    /// From a page of an earlier session.
+    OldPage,
+    /// The session had ended.
+    Ended,
+    /// It cannot be read.
+    Malformed,
+    /// The person is no admin user.
+    NotAdmin,
+    /// Something does not answer.
+    Unavailable,
+    /// What was found is not kept any more.
+    Gone,
+}
+
+impl WhyNot {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Forged => {
+                "nothing was looked up: that was not sent from this page. If it was you, paste it again, here"
+            }
+            Self::OldPage => {
+                "nothing was looked up: the page was opened before you signed in again. Paste it again"
+            }
+            Self::Ended => "nothing was looked up: your session had ended. Paste it again",
+            Self::Malformed => "nothing was looked up: what was sent cannot be read. Paste the key alone",
+            Self::NotAdmin => "nothing was looked up: that is for admin users",
+            Self::Unavailable => "nothing was looked up: Keyward did not answer. Paste it again in a moment",
+            Self::Gone => "what was found is kept for ten minutes, and no longer. Paste it again",
+        }
+    }
+
+    fn path(self) -> String {
+        let query = serde_html_form::to_string([("why", self)]).unwrap_or_default();
+        format!("{PATH}?{query}")
+    }
+}
+
+/// The page to go on to where the form is refused for `trouble`: a page at the
+/// form's own address would keep the key that was sent to it.
+pub(crate) fn instead_of(trouble: &Trouble) -> Redirect {
+    let why = match trouble {
+        Trouble::SignIn { .. } => WhyNot::Ended,
+        Trouble::NotAdmin => WhyNot::NotAdmin,
+        Trouble::OldPage { .. } => WhyNot::OldPage,
+        Trouble::Forged => WhyNot::Forged,
+        Trouble::Malformed
+        | Trouble::NoPage
+        | Trouble::NotFound(_)
+        | Trouble::Refused(..)
+        | Trouble::NotSignedIn(..) => WhyNot::Malformed,
+        Trouble::Unsure { .. } | Trouble::Unavailable { .. } => WhyNot::Unavailable,
+    };
+    Redirect::to(&why.path())
 }
 
 #[derive(Template)]
@@ -88,27 +198,26 @@ impl LeakedKey {
     }
 }
 
-pub(super) async fn show(visit: Visit) -> Response {
-    let (visit, faults) = match outcome(&visit) {
-        Some(Outcome::None(why)) => (visit.forget(CookieName::Found), Faults::field("key", why)),
-        Some(Outcome::Key(_)) | None => (visit, Faults::default()),
+pub(super) async fn show(visit: Visit, Query(about): Query<About>) -> Response {
+    let why = match Kept::of(&visit).take(&about.found) {
+        Some(Outcome::None(why)) => Some(why),
+        Some(Outcome::Key(_)) | None => about.why.map(|why| why.in_words().to_owned()),
     };
+    let faults = why.map_or_else(Faults::default, |why| Faults::field("key", why));
     let page = Leaked { page: visit.page(), faults };
     visit.show(Shown(page))
 }
 
-pub(super) async fn submit(posted: Result<Posted<Form>, Trouble>) -> Result<Response, Trouble> {
-    let Posted(visit, form) = match posted {
-        // The page itself sends whoever is not signed in to do so.
-        Err(Trouble::SignIn { .. }) => return Ok(Redirect::to("/leaked").into_response()),
-        posted => posted?,
+pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response, Trouble> {
+    let name = new_attempt(&visit.console)?;
+    let (page, outcome) = match visit.api().look_up_key(&form.key).await {
+        Ok(found) => ("/key", Outcome::Key(found)),
+        Err(error) => ("", Outcome::None(why_none(error)?)),
     };
-    let (path, outcome) = match visit.api().look_up_key(&form.key).await {
-        Ok(found) => ("/leaked/key", Outcome::Key(found)),
-        Err(error) => ("/leaked", Outcome::None(why_none(error)?)),
-    };
-    let kept = serde_json::to_string(&outcome).map_err(|error| Trouble::unavailable(error.to_string()))?;
-    Ok(visit.go_with(path, CookieName::Found, &kept, KEPT_SECONDS))
+    let path = format!("{PATH}{page}?found={name}");
+    let kept = Kept::of(&visit).and(name, outcome);
+    let kept = kept.map_err(|error| Trouble::unavailable(error.to_string()))?;
+    Ok(visit.go_with(&path, CookieName::Found, &kept, KEPT_SECONDS))
 }
 
 /// Why there is no key to show, in words that quote nothing of what was pasted.
@@ -136,13 +245,9 @@ fn why_none(error: ApiError) -> Result<String, Trouble> {
     }
 }
 
-fn outcome(visit: &Visit) -> Option<Outcome> {
-    serde_json::from_str(&visit.kept(CookieName::Found)?).ok()
-}
-
-pub(super) async fn show_key(visit: Visit) -> Result<Response, Trouble> {
-    let Some(Outcome::Key(found)) = outcome(&visit) else {
-        return Ok(Redirect::to("/leaked").into_response());
+pub(super) async fn show_key(visit: Visit, Query(about): Query<About>) -> Result<Response, Trouble> {
+    let Some(Outcome::Key(found)) = Kept::of(&visit).take(&about.found) else {
+        return Ok(Redirect::to(&WhyNot::Gone.path()).into_response());
     };
     // As it is now: it may have been revoked since.
     let read = match visit.api().account(id(&found.service_account_id)?).await {

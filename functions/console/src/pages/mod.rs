@@ -14,7 +14,7 @@ mod find_account;
 mod history;
 mod issue_key;
 mod issued_key;
-mod leaked;
+pub(crate) mod leaked;
 mod list_roles;
 mod overview;
 mod retired_keys;
@@ -54,7 +54,7 @@ pub(crate) fn router() -> Router<Site> {
         .route("/accounts/{id}/keys/revoke", get(revoke_all_keys::show).post(revoke_all_keys::submit))
         .route("/accounts/{id}/keys/{key_id}/revoke", get(revoke_key::show).post(revoke_key::submit))
         .route("/accounts/{id}/keys/{key_id}/rotate", get(rotate_key::show).post(rotate_key::submit))
-        .route("/leaked", get(leaked::show).post(leaked::submit))
+        .route(leaked::PATH, get(leaked::show).post(leaked::submit))
         .route("/history", get(all_history::show))
         .route("/roles", get(list_roles::show))
         .route("/roles/{name}", get(role::show))
