@@ -418,6 +418,22 @@ async fn a_key_is_shown_once_and_issued_once() {
 }
 
 #[tokio::test]
+async fn what_was_done_is_said_on_its_own_page_alone() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let other = create(&mut browser, "other").await;
+    browser.get(&other).await.expect(200);
+    let account = create(&mut browser, "mine").await;
+    // Another window comes first.
+    for path in ["/", "/roles", &other, &format!("{account}/edit")] {
+        let page = browser.get(path).await.expect(200);
+        assert!(!page.text.contains("role=\"status\""), "{path}: {}", page.text);
+    }
+    assert!(browser.get(&account).await.expect(200).text.contains("mine is created."));
+    assert!(!browser.get(&account).await.expect(200).text.contains("mine is created."));
+}
+
+#[tokio::test]
 async fn an_account_is_created_once_changed_switched_and_deleted() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;

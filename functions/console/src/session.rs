@@ -1,5 +1,6 @@
 //! Who is signed in: an encrypted cookie that holds the access token alone.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use axum_extra::extract::cookie::{Cookie, PrivateCookieJar, SameSite};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::api::{ApiError, Caller};
@@ -108,6 +109,14 @@ impl Cookies {
     }
 }
 
+/// What the next page of one path says was done. Of several windows another one
+/// may be the next to show a page.
+#[derive(Deserialize, Serialize)]
+struct Notice<'a> {
+    path: Cow<'a, str>,
+    text: Cow<'a, str>,
+}
+
 /// An admin's access token.
 #[derive(Clone)]
 pub(crate) struct AccessToken(Zeroizing<String>);
@@ -180,7 +189,10 @@ impl Visit {
         }
         let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
         let user = User { name: claims.name(), csrf: csrf::token(&keys.forms, token.reveal()) };
-        let notice = cookies.get(CookieName::Notice).map(|notice| notice.to_string());
+        let notice = cookies.get(CookieName::Notice);
+        let notice = notice.and_then(|notice| serde_json::from_str::<Notice<'static>>(&notice).ok());
+        let notice = notice.filter(|notice| notice.path == parts.uri.path());
+        let notice = notice.map(|notice| notice.text.into_owned());
         Ok(Self { console: console.clone(), cookies, token, user, notice })
     }
 
@@ -219,7 +231,11 @@ impl Visit {
 
     /// Goes on to another page, which then says `notice`.
     pub(crate) fn go(self, path: &str, notice: &str) -> Response {
-        self.cookies.set(CookieName::Notice, notice, NOTICE_SECONDS).on(Redirect::to(path))
+        let notice = Notice { path: path.into(), text: notice.into() };
+        match serde_json::to_string(&notice) {
+            Ok(notice) => self.go_with(path, CookieName::Notice, &notice, NOTICE_SECONDS),
+            Err(error) => Trouble::unavailable(error.to_string()).into_response(),
+        }
     }
 
     /// What `error` means for a form that asks for nothing a second time: where
