@@ -254,10 +254,70 @@ async fn a_session_ends_with_its_token_and_comes_back_to_its_page() {
     let referer = format!("{}{edit}", browser.origin);
     let origin = browser.origin.clone();
     let headers = [("origin", origin.as_str()), ("referer", referer.as_str())];
-    let lost = browser.send("POST", &edit, Some(&form.fields(&edit)), &headers).await.expect(401);
-    assert!(lost.text.contains("Your session has ended") && lost.text.contains(&back), "{}", lost.text);
+    let mut fields = form.fields(&edit);
+    fields.insert("owner".to_owned(), HOSTILE.to_owned());
+    let ended = browser.send("POST", &edit, Some(&fields), &headers).await.expect(401);
+    assert!(ended.text.contains("Your session has ended") && ended.text.contains(&back), "{}", ended.text);
+    assert!(ended.text.contains("target=\"_blank\""), "this page stays where it is: {}", ended.text);
     assert_eq!(browser.sign_in(&back).await.expect(303).location(), edit);
     browser.get(&edit).await.expect(200);
+
+    // What was typed is sent again by hand, and never by itself.
+    let before = harness.table.dump().await;
+    let asked = browser.submit(&ended, &edit, &[]).await.expect(403);
+    assert_eq!(before, harness.table.dump().await);
+    assert!(asked.text.contains("opened before you signed in again"), "{}", asked.text);
+    browser.submit(&asked, &edit, &[]).await.expect(303);
+    assert!(browser.get(&account).await.expect(200).text.contains("<bdi>&#60;script&#62;alert"));
+}
+
+#[tokio::test]
+async fn a_form_of_a_lapsed_session_is_kept_on_no_page_if_it_may_hold_a_key() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "a").await;
+    let (_, key) = issue(&mut browser, &account).await;
+    let form = browser.get("/explain").await.expect(200);
+    for typed in [key.as_str(), "not a key"] {
+        let mut other = browser.clone();
+        let asked = [("account", typed), ("method", "GET"), ("path", "/"), ("csrf", "")];
+        let old = other.submit(&form, "/explain", &asked).await.expect(403);
+        other.cookies.clear();
+        let ended = other.submit(&form, "/explain", &asked).await.expect(401);
+        for page in [old, ended] {
+            assert_eq!(page.text.contains("action=\"/explain\""), typed != key, "{}", page.text);
+            assert!(!page.text.contains(&key[..20]), "{}", page.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn methods_are_answered_as_they_should_be() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::new(&harness);
+    for method in ["GET", "HEAD"] {
+        let sent = browser.send(method, "/accounts/new", None, &[]).await.expect(303);
+        assert_eq!(sent.location(), "/sign-in?back=%2Faccounts%2Fnew", "{method}");
+    }
+    browser.sign_in("/sign-in").await.expect(303);
+    let head = browser.send("HEAD", "/accounts/new", None, &[]).await.expect(200);
+    assert_eq!(head.text, "");
+    let origin = browser.origin.clone();
+    let own = [("origin", origin.as_str())];
+    for (method, path, allow) in [
+        ("POST", "/history", "GET,HEAD"),
+        ("PUT", "/leaked", "GET,HEAD,POST"),
+        ("DELETE", "/accounts", "GET,HEAD,POST"),
+        ("POST", "/assets/console.css", "GET,HEAD"),
+    ] {
+        let answer = browser.send(method, path, None, &own).await.expect(405);
+        let mut methods: Vec<_> = answer.header("allow").split(',').map(str::trim).collect();
+        methods.sort_unstable();
+        assert_eq!(methods.join(","), allow, "{method} {path}");
+        assert!(answer.text.contains("Nothing can be sent there"), "{}", answer.text);
+    }
+    browser.send("POST", "/nowhere", None, &own).await.expect(404);
+    browser.send("PUT", "/history", None, &[]).await.expect(403);
 }
 
 #[tokio::test]
@@ -267,6 +327,13 @@ async fn signing_out_ends_the_session() {
     let page = browser.get("/").await.expect(200);
     assert_eq!(browser.submit(&page, "/sign-out", &[]).await.expect(303).location(), "/signed-out");
     assert_eq!(browser.cookies, BTreeMap::new());
+    // Also one that has ended by itself, in another window or by its token.
+    browser.submit(&page, "/sign-out", &[]).await.expect(303);
+    let mut late = Browser::signed_in(&harness).await;
+    let page_of_late = late.get("/").await.expect(200);
+    harness.clock.advance_seconds(3600);
+    assert_eq!(late.submit(&page_of_late, "/sign-out", &[]).await.expect(303).location(), "/signed-out");
+    assert_eq!(late.cookies, BTreeMap::new());
     assert!(browser.get("/signed-out").await.expect(200).text.contains("You are signed out"));
     assert_eq!(browser.get("/").await.expect(303).location(), "/sign-in");
 }

@@ -34,7 +34,7 @@ pub(crate) fn report(api_request_id: Option<String>, cause: &str) -> String {
 }
 
 /// How a key begins.
-const KEY_PREFIX: &str = "kwsa_";
+pub(crate) const KEY_PREFIX: &str = "kwsa_";
 const ORIGIN: &str = "origin";
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
@@ -61,10 +61,9 @@ const HSTS: &str = "max-age=63072000";
 
 /// `router`, guarded.
 pub(crate) fn around(router: Router<Site>, console: Site) -> Router {
-    let fallback = || async { Trouble::NoPage };
     router
-        .fallback(fallback)
-        .method_not_allowed_fallback(fallback)
+        .fallback(|| async { Trouble::NoPage })
+        .method_not_allowed_fallback(|| async { Trouble::WrongMethod })
         .layer(middleware::from_fn_with_state(console.clone(), guard))
         .with_state(console)
 }
@@ -108,6 +107,7 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
     }
     let (mut reason, mut cause, mut is_ours) = ("shown", String::new(), false);
     if let Some(trouble) = response.extensions_mut().remove::<Trouble>() {
+        let allow = response.headers_mut().remove(header::ALLOW);
         let said = trouble.reason();
         (reason, cause, is_ours) = (said.0, said.1.to_owned(), trouble.status().is_server_error());
         response = if has_leaked_key {
@@ -115,6 +115,7 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
         } else {
             trouble.page(&console, &request_id, retry)
         };
+        response.headers_mut().extend(allow.map(|methods| (header::ALLOW, methods)));
     }
     let status = response.status().as_u16();
     let method = method.as_str();

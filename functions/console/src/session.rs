@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum_extra::extract::cookie::{Cookie, PrivateCookieJar, SameSite};
 use base64::Engine as _;
@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::api::{ApiError, Caller};
+use crate::guard::KEY_PREFIX;
 use crate::page::{Page, User};
+use crate::pages::leaked;
 use crate::trouble::{Again, Trouble};
 use crate::{Site, csrf};
 
@@ -97,6 +99,12 @@ impl Cookies {
     /// `response` with these cookies.
     pub(crate) fn on(self, response: impl axum::response::IntoResponse) -> Response {
         (self.jar, response).into_response()
+    }
+
+    /// Ends the session, if there is one.
+    pub(crate) fn sign_out(self, path: &str) -> Response {
+        let cookies = [CookieName::Session, CookieName::Notice, CookieName::Found];
+        cookies.into_iter().fold(self, Self::remove).on(Redirect::to(path))
     }
 
     fn cookie(&self, name: CookieName, value: String) -> Cookie<'static> {
@@ -180,8 +188,7 @@ pub(crate) struct Visit {
 impl Visit {
     async fn read(parts: &Parts, console: &Site) -> Result<Self, Trouble> {
         let cookies = Cookies::read(console, &parts.headers).await?;
-        let sign_in =
-            || Trouble::SignIn { back_to: way_back(parts, console), is_form: parts.method != Method::GET };
+        let sign_in = || Trouble::SignIn { back_to: way_back(parts, console) };
         let token = cookies.get(CookieName::Session).map(AccessToken::new).ok_or_else(sign_in)?;
         let claims = token.claims().ok_or_else(sign_in)?;
         if claims.seconds_left(console.clock.now()) == 0 {
@@ -247,15 +254,15 @@ impl Visit {
         fields: Vec<(&'static str, String)>,
     ) -> Trouble {
         let ApiError::Unavailable { request_id, cause } = error else { return error.into() };
-        let csrf = [("csrf", self.user.csrf.clone())];
-        let again = Again { action, fields: csrf.into_iter().chain(fields).collect() };
+        let csrf = [(CSRF, self.user.csrf.clone())];
+        let fields = csrf.into_iter().chain(fields).map(|(name, value)| (name.to_owned(), value));
+        let again = Again { action, fields: fields.collect() };
         Trouble::Unsure { again, request_id, cause }
     }
 
     /// Ends the session.
     pub(crate) fn sign_out(self, path: &str) -> Response {
-        let cookies = [CookieName::Session, CookieName::Notice, CookieName::Found];
-        cookies.into_iter().fold(self.cookies, Cookies::remove).on(Redirect::to(path))
+        self.cookies.sign_out(path)
     }
 }
 
@@ -270,6 +277,9 @@ impl FromRequestParts<Site> for Visit {
 /// A form that somebody who is signed in has sent from a page of theirs.
 pub(crate) struct Posted<T>(pub(crate) Visit, pub(crate) T);
 
+/// The field of it that says so.
+const CSRF: &str = "csrf";
+
 #[derive(Deserialize)]
 struct Token {
     #[serde(default)]
@@ -281,24 +291,50 @@ impl<T: DeserializeOwned> FromRequest<Site> for Posted<T> {
 
     async fn from_request(request: Request, console: &Site) -> Result<Self, Trouble> {
         let (parts, body) = request.into_parts();
-        let visit = Visit::read(&parts, console).await?;
-        let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await.map_err(|_| Trouble::Malformed)?;
+        let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await;
+        let visit = match Visit::read(&parts, console).await {
+            Err(Trouble::SignIn { back_to }) => {
+                let again = body.ok().and_then(|body| again(&parts, &body, None));
+                return Err(Trouble::Ended { back_to, again });
+            }
+            visit => visit?,
+        };
         // One form has a key in it.
-        let body = Zeroizing::new(Vec::from(body));
+        let body = Zeroizing::new(Vec::from(body.map_err(|_| Trouble::Malformed)?));
         let token: Token = serde_html_form::from_bytes(&body).map_err(|_| Trouble::Malformed)?;
         let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
         if !csrf::is_valid(&keys.forms, visit.token.reveal(), &token.csrf) {
-            return Err(Trouble::OldPage { back_to: way_back(&parts, console) });
+            let again = again(&parts, &body, Some(visit.user.csrf));
+            return Err(Trouble::OldPage { back_to: way_back(&parts, console), again });
         }
         let form = serde_html_form::from_bytes(&body).map_err(|_| Trouble::Malformed)?;
         Ok(Self(visit, form))
     }
 }
 
+/// The same form, for the person to send it again: with the token of the session
+/// that there is now, if there is one. None of a form that may hold a key.
+///
+/// It is shown to whoever has sent it from a page of the console: nobody else's
+/// comes so far ([`crate::guard`]).
+fn again(parts: &Parts, body: &[u8], csrf: Option<String>) -> Option<Again> {
+    let action = parts.uri.path();
+    if action == leaked::PATH {
+        return None;
+    }
+    let fields: Vec<(String, String)> = serde_html_form::from_bytes(body).ok()?;
+    if fields.iter().any(|(_, value)| value.contains(KEY_PREFIX)) {
+        return None;
+    }
+    let typed = fields.into_iter().filter(|(name, _)| name != CSRF);
+    let csrf = csrf.map(|csrf| (CSRF.to_owned(), csrf));
+    Some(Again { action: action.to_owned(), fields: csrf.into_iter().chain(typed).collect() })
+}
+
 /// The page to come back to after signing in: this one, or for a form the page
 /// that it is on.
 fn way_back(parts: &Parts, console: &Site) -> String {
-    if parts.method == Method::GET {
+    if parts.method.is_safe() {
         return parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
     }
     let referer = parts.headers.get(header::REFERER).and_then(|value| value.to_str().ok());

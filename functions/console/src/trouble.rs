@@ -16,8 +16,13 @@ pub(crate) enum Trouble {
     SignIn {
         /// Where to go on after it.
         back_to: String,
-        /// Whether a form was sent, which is lost.
-        is_form: bool,
+    },
+    /// Nobody is signed in any more who has sent a form.
+    Ended {
+        /// Where the form is.
+        back_to: String,
+        /// The same form, if it can be sent again.
+        again: Option<Again>,
     },
     /// Somebody is signed in who may not use this.
     NotAdmin,
@@ -27,6 +32,8 @@ pub(crate) enum Trouble {
     Malformed,
     /// There is no such page.
     NoPage,
+    /// There is such a page, for other methods.
+    WrongMethod,
     /// The API has no such thing: its words.
     NotFound(String),
     /// The API does not do that now: its title and detail.
@@ -37,6 +44,8 @@ pub(crate) enum Trouble {
     OldPage {
         /// Where that page is.
         back_to: String,
+        /// The same form, if it can be sent again.
+        again: Option<Again>,
     },
     /// Whether the API has done what a form asks for is not known.
     Unsure {
@@ -56,13 +65,13 @@ pub(crate) enum Trouble {
     },
 }
 
-/// A form to be sent again as it was, which asks for nothing a second time.
+/// A form to be sent again as it was.
 #[derive(Clone, Debug)]
 pub(crate) struct Again {
     /// Where to.
     pub(crate) action: String,
     /// What it holds. None of it is secret.
-    pub(crate) fields: Vec<(&'static str, String)>,
+    pub(crate) fields: Vec<(String, String)>,
 }
 
 impl Trouble {
@@ -73,10 +82,12 @@ impl Trouble {
     /// The status of its page.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::SignIn { .. } => StatusCode::UNAUTHORIZED,
+            Self::SignIn { .. } => StatusCode::SEE_OTHER,
+            Self::Ended { .. } => StatusCode::UNAUTHORIZED,
             Self::NotAdmin | Self::Forged | Self::OldPage { .. } => StatusCode::FORBIDDEN,
             Self::Malformed | Self::NotSignedIn(..) => StatusCode::BAD_REQUEST,
             Self::NoPage | Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused(..) => StatusCode::CONFLICT,
             Self::Unsure { .. } | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -86,11 +97,13 @@ impl Trouble {
     pub(crate) fn reason(&self) -> (&'static str, &str) {
         match self {
             Self::SignIn { .. } => ("sign_in", ""),
+            Self::Ended { .. } => ("session_ended", ""),
             Self::NotAdmin => ("not_admin", ""),
             Self::Forged => ("forged", ""),
             Self::OldPage { .. } => ("old_page", ""),
             Self::Malformed => ("malformed", ""),
             Self::NoPage => ("no_page", ""),
+            Self::WrongMethod => ("wrong_method", ""),
             Self::NotFound(_) => ("not_found", ""),
             Self::Refused(..) => ("refused", ""),
             Self::NotSignedIn(_, cause) => ("not_signed_in", cause),
@@ -99,15 +112,34 @@ impl Trouble {
         }
     }
 
+    /// The form that can be sent again.
+    fn again(&self) -> Option<&Again> {
+        if let Self::Unsure { again, .. } = self {
+            return Some(again);
+        }
+        if let Self::Ended { again, .. } | Self::OldPage { again, .. } = self { again.as_ref() } else { None }
+    }
+
     /// The page that says so. `retry` is where it can be tried again, if that
     /// changes nothing.
     pub(crate) fn page(self, console: &Site, own_request_id: &str, retry: Option<String>) -> Response {
         let status = self.status();
-        let again = if let Self::Unsure { again, .. } = &self { Some(again.clone()) } else { None };
+        let again = self.again().cloned();
+        let can_send_again = again.is_some();
+        // It takes away the form otherwise.
+        let is_new_tab = can_send_again && matches!(&self, Self::Ended { .. });
         let page = Page::new(console, None, None);
         let (title, text, link, request_id) = match self {
-            Self::SignIn { back_to, is_form: false } => return Redirect::to(&sign_in(&back_to)).into_response(),
-            Self::SignIn { back_to, is_form: true } => (
+            Self::SignIn { back_to } => return Redirect::to(&sign_in(&back_to)).into_response(),
+            Self::Ended { back_to, .. } if can_send_again => (
+                "Your session has ended",
+                "Nothing was changed, and nothing is lost: this page still has what you sent. Sign in again in a new \
+                 tab, then come back to this one and send it again."
+                    .to_owned(),
+                Some(("Sign in again, in a new tab", sign_in(&back_to))),
+                None,
+            ),
+            Self::Ended { back_to, .. } => (
                 "Your session has ended",
                 "Nothing was changed. Sign in again, and you come back to the page that you were on.".to_owned(),
                 Some(("Sign in again", sign_in(&back_to))),
@@ -128,10 +160,15 @@ impl Trouble {
                 Some(("Go to the console", "/".to_owned())),
                 None,
             ),
-            Self::OldPage { back_to } => (
+            Self::OldPage { back_to, .. } => (
                 "That page was opened before you signed in again",
-                "Nothing was changed. Open it again and send it from there.".to_owned(),
-                Some(("Open it again", back_to)),
+                if can_send_again {
+                    "Nothing was changed yet. Send it again as it was, or open the page anew."
+                } else {
+                    "Nothing was changed. Open it anew and send it from there."
+                }
+                .to_owned(),
+                Some(("Open the page anew", back_to)),
                 None,
             ),
             Self::Malformed => (
@@ -144,6 +181,12 @@ impl Trouble {
                 "There is no such page",
                 "The address may be mistyped, or the page may have moved.".to_owned(),
                 Some(("See all service accounts", "/".to_owned())),
+                None,
+            ),
+            Self::WrongMethod => (
+                "Nothing can be sent there",
+                "Nothing was changed.".to_owned(),
+                Some(("Go to the console", "/".to_owned())),
                 None,
             ),
             Self::NotFound(detail) => {
@@ -175,7 +218,8 @@ impl Trouble {
                 Some(request_id.unwrap_or_else(|| own_request_id.to_owned())),
             ),
         };
-        (status, Shown(TroublePage { page, title, text, link, again, request_id })).into_response()
+        (status, Shown(TroublePage { page, title, text, link, is_new_tab, again, request_id }))
+            .into_response()
     }
 }
 
@@ -194,6 +238,8 @@ struct TroublePage {
     title: &'static str,
     text: String,
     link: Option<(&'static str, String)>,
+    /// Whether the link leaves this page where it is.
+    is_new_tab: bool,
     again: Option<Again>,
     request_id: Option<String>,
 }

@@ -138,12 +138,13 @@ impl WhyNot {
 /// form's own address would keep the key that was sent to it.
 pub(crate) fn instead_of(trouble: &Trouble) -> Redirect {
     let why = match trouble {
-        Trouble::SignIn { .. } => WhyNot::Ended,
+        Trouble::SignIn { .. } | Trouble::Ended { .. } => WhyNot::Ended,
         Trouble::NotAdmin => WhyNot::NotAdmin,
         Trouble::OldPage { .. } => WhyNot::OldPage,
         Trouble::Forged => WhyNot::Forged,
         Trouble::Malformed
         | Trouble::NoPage
+        | Trouble::WrongMethod
         | Trouble::NotFound(_)
         | Trouble::Refused(..)
         | Trouble::NotSignedIn(..) => WhyNot::Malformed,

@@ -66,7 +66,7 @@ pub(crate) fn router() -> Router<Site> {
         .route("/sign-in", get(session::sign_in))
         .route(CALLBACK, get(session::callback))
         .route("/sign-out", post(session::sign_out).get(overview::go))
-        .route("/signed-out", get(session::signed_out))
+        .route(session::SIGNED_OUT, get(session::signed_out))
         .route("/assets/console.css", get(assets::css))
         .route("/assets/console.js", get(assets::js))
         .route("/assets/icon.svg", get(assets::icon))

@@ -14,6 +14,8 @@ use crate::trouble::Trouble;
 
 /// How long somebody may take to sign in, in seconds.
 const ATTEMPT_SECONDS: i64 = 600;
+/// The page that says that a session has ended.
+pub(super) const SIGNED_OUT: &str = "/signed-out";
 /// The longest name and value of a cookie that browsers take (RFC 6265bis,
 /// section 5.7). They drop a longer one, and say nothing.
 const MAX_COOKIE_BYTES: usize = 4096;
@@ -105,9 +107,18 @@ fn trouble(error: SignInError) -> Trouble {
 #[derive(Deserialize)]
 pub(super) struct Nothing {}
 
-/// Ends the session.
-pub(super) async fn sign_out(Posted(visit, Nothing {}): Posted<Nothing>) -> Response {
-    visit.sign_out("/signed-out")
+/// Ends the session. One that has ended by itself leaves nothing that another
+/// site could end.
+pub(super) async fn sign_out(
+    State(console): State<Site>,
+    headers: HeaderMap,
+    posted: Result<Posted<Nothing>, Trouble>,
+) -> Result<Response, Trouble> {
+    match posted {
+        Ok(Posted(visit, Nothing {})) => Ok(visit.sign_out(SIGNED_OUT)),
+        Err(Trouble::Ended { .. }) => Ok(Cookies::read(&console, &headers).await?.sign_out(SIGNED_OUT)),
+        Err(trouble) => Err(trouble),
+    }
 }
 
 #[derive(Template)]
@@ -120,7 +131,7 @@ struct SignedOut {
 /// Says that it has ended, and how to end the one at the issuer. That is a link
 /// and no redirect: a form of the console may not lead to another site.
 pub(super) async fn signed_out(State(console): State<Site>) -> Response {
-    let here = format!("{}/signed-out", console.url.origin());
+    let here = format!("{}{SIGNED_OUT}", console.url.origin());
     // Without an answer there is just no such link.
     let provider = console.provider.sign_out_url(&here).await.unwrap_or_default();
     Shown(SignedOut { page: Page::new(&console, None, None), provider }).into_response()
