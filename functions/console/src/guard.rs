@@ -107,7 +107,6 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
     }
     let (mut reason, mut cause, mut is_ours) = ("shown", String::new(), false);
     if let Some(trouble) = response.extensions_mut().remove::<Trouble>() {
-        let allow = response.headers_mut().remove(header::ALLOW);
         let said = trouble.reason();
         (reason, cause, is_ours) = (said.0, said.1.to_owned(), trouble.status().is_server_error());
         response = if has_leaked_key {
@@ -115,7 +114,6 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
         } else {
             trouble.page(&console, &request_id, retry)
         };
-        response.headers_mut().extend(allow.map(|methods| (header::ALLOW, methods)));
     }
     let status = response.status().as_u16();
     let method = method.as_str();
