@@ -202,6 +202,16 @@ async fn says_how_to_begin() {
         }
     }
     assert_snapshot!(said);
+    // The shell's lines work as they stand.
+    let lines: String = local
+        .said
+        .lines()
+        .filter(|line| line.contains("export "))
+        .fold(String::new(), |all, line| all + line + "\n");
+    let echo = format!("{lines} echo $ADMIN_TOKEN $ADMIN_API_TOKEN");
+    let output = std::process::Command::new("sh").arg("-c").arg(echo).output().unwrap();
+    let tokens = ["adminToken", "adminApiToken"].map(|member| local.facts[member].as_str().unwrap());
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), tokens.join(" "));
     let account = local.create_account("labelled").await;
     assert!(local.issue_key(&account).await.starts_with("kwsa_dev1_"));
 }

@@ -13,7 +13,13 @@ pub(crate) struct Places<'a> {
 /// Where everything is, how to sign in, and the first commands.
 pub(crate) fn text(places: &Places<'_>, facts: &LocalJson) -> String {
     let Places { local_json, kept, backend } = places;
-    let LocalJson { api, console, issuer, admin_token, admin_api_token, admin_email, admin_password } = facts;
+    let LocalJson { api, console, issuer, admin_email, admin_password, .. } = facts;
+    // Two tokens of 700 characters would push the way in off the screen.
+    let of_file = |member: &str| {
+        let file = local_json.replace('\'', r"'\''");
+        format!(r#"$(sed -n 's/.*"{member}": "\(.*\)".*/\1/p' '{file}')"#)
+    };
+    let (admin_token, admin_api_token) = (of_file("adminToken"), of_file("adminApiToken"));
     format!(
         "Keyward is running. {kept}
 
