@@ -30,6 +30,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 import roles
 from checks import check, failed, passed
+from stranger import a_stranger_calls_with_a_new_key_in_two_minutes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEM = ROOT / "target" / "debug" / "local"
@@ -46,7 +47,9 @@ class Local:
 
     def __init__(self, folder: pathlib.Path) -> None:
         ports = ["--port", "0", "--console-port", "0", "--issuer-port", "0"]
-        self.process = subprocess.Popen([SYSTEM, "--memory", "--data", folder, *ports], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.text = folder.with_suffix(".txt")
+        with self.text.open("w") as text:
+            self.process = subprocess.Popen([SYSTEM, "--memory", "--data", folder, *ports], stdout=subprocess.DEVNULL, stderr=text)
         path = folder / "local.json"
         for _ in range(300):
             if path.exists() and path.read_text().endswith("}\n"):
@@ -58,6 +61,10 @@ class Local:
 
     def __getattr__(self, name: str) -> str:
         return self.facts[name]
+
+    def said(self) -> str:
+        """What it has said on the terminal."""
+        return self.text.read_text()
 
     def status(self, key: str) -> int:
         """What the gateway answers to a key."""
@@ -579,6 +586,10 @@ def keys_by_keyboard(local: Local, browser: Browser) -> None:
     check("and revoked", local.status(key), 403)
 
 
+def a_stranger(_: Local, browser: Browser) -> None:
+    a_stranger_calls_with_a_new_key_in_two_minutes(Local, browser)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--axe", type=pathlib.Path, required=True)
@@ -593,6 +604,7 @@ def main() -> None:
         [without_scripts],
         [keys_are_used_rotated_and_revoked, a_leaked_key_is_found_and_revoked, no_key_is_on_the_disk],
         [keys_by_keyboard],
+        [a_stranger],
         *roles.STORIES,
     ]
     with tempfile.TemporaryDirectory() as folder:

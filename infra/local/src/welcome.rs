@@ -27,12 +27,11 @@ pub(crate) fn text(places: &Places<'_>, facts: &LocalJson) -> String {
   Sign in as  {admin_email}
   Password    {admin_password}
 
-Create a service account there, issue a key, and try it as the page says. {VISITOR_EMAIL} has the
-same password and is no admin.
+Create a service account there, issue a key, and try it as the page says.
 
   API         {api}   (/iam/v1/… manages accounts and keys)
   Protected   {api}   (every other path: {backend})
-  Issuer      {issuer}
+  Issuer      {issuer}   ({VISITOR_EMAIL} has the same password, and is no admin)
   For scripts {local_json}
 
 Or from a shell. These tokens count for an hour:

@@ -1,0 +1,97 @@
+"""How long a stranger takes from the start-up text to a call with a new key.
+
+No stranger is at hand, so it is counted, off the text and the pages themselves.
+Each is read from its top to what is acted on there, at 238 words a minute
+(Brysbaert 2019: silent reading, on average), and whatever is pointed at, pressed
+and typed costs what the keystroke-level model says (Card, Moran and Newell 1980),
+with one moment of thought a page. Where they are and what is to be copied as it is, nobody reads."""
+
+import pathlib
+import re
+import subprocess
+import tempfile
+
+from selenium.webdriver.common.by import By
+
+from checks import check
+
+READ_A_WORD = 60 / 238
+THINK, POINT, PRESS, TO_THE_OTHER_DEVICE, TYPE_A_KEY = 1.35, 1.1, 0.2, 0.4, 0.28
+CLICK = POINT + PRESS
+# Marked by a double click. The other window is a click away.
+COPY = CLICK + PRESS + TO_THE_OTHER_DEVICE + 2 * TYPE_A_KEY
+PASTE = CLICK + TO_THE_OTHER_DEVICE + 2 * TYPE_A_KEY
+LIMIT = 120
+
+ABOVE = """
+const end = arguments[0], texts = [];
+const walk = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+while (walk.nextNode()) {
+    const element = walk.currentNode.parentElement;
+    if (!(element === end || end.contains(element)) && end.compareDocumentPosition(element) & Node.DOCUMENT_POSITION_FOLLOWING) break;
+    if (element.checkVisibility() && !element.closest('nav, code, .hidden, [hidden]')) texts.push(walk.currentNode.data);
+}
+return texts.join(' ');
+"""
+
+
+class Stranger:
+    def __init__(self, browser) -> None:
+        self.browser, self.seconds = browser, 0.0
+
+    def read(self, text: str) -> None:
+        self.seconds += THINK + READ_A_WORD * len(re.findall(r"\w[\w'’.:/@-]*", text))
+
+    def read_to(self, name: str) -> None:
+        """Reads the page from its top to this link or button."""
+        self.read(self.browser.driver.execute_script(ABOVE, self.browser.find(name)))
+
+    def click(self, name: str) -> None:
+        self.seconds += CLICK
+        self.browser.click(name)
+
+    def choose(self, name: str) -> None:
+        self.seconds += CLICK
+        self.browser.field(name).click()
+
+    def type(self, name: str, text: str) -> None:
+        self.seconds += CLICK + TO_THE_OTHER_DEVICE + TYPE_A_KEY * len(text)
+        self.browser.type(name, text)
+
+
+def a_stranger_calls_with_a_new_key_in_two_minutes(start, browser) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        local = start(pathlib.Path(folder) / "data")
+        browser.local = local
+        stranger = Stranger(browser)
+        try:
+            way = local.said().split("\n  API ")[0]
+            check("the start-up text says where to go and how to sign in", local.console in way and local.adminPassword in way)
+            stranger.read(way)
+            stranger.seconds += CLICK
+            browser.open("/")
+            stranger.read_to("Sign in")
+            stranger.seconds += COPY + PASTE
+            browser.type("Password", local.adminPassword)
+            stranger.click("Sign in")
+            stranger.read_to("Create the first account")
+            stranger.click("Create the first account")
+            stranger.read_to("Create the account")
+            stranger.type("Name", "nightly-batch")
+            stranger.choose("ServiceAccountReader")
+            stranger.click("Create the account")
+            stranger.read_to("Issue a key")
+            stranger.click("Issue a key")
+            stranger.read_to("Issue the key")
+            stranger.type("Name", "my laptop")
+            stranger.click("Issue the key")
+            stranger.read_to("Copy the curl command")
+            command = browser.driver.find_element(By.ID, "curl").text
+            stranger.seconds += CLICK + PASTE + TYPE_A_KEY
+            browser.find("Copy the curl command").click()
+            answer = subprocess.run(["sh", "-c", f"{command} -s"], capture_output=True, text=True).stdout
+            check("the command of the page works", '"principalName":"nightly-batch"' in answer)
+            seconds = round(stranger.seconds)
+            check(f"a stranger needs {seconds} s for it, and less than {LIMIT}", seconds < LIMIT)
+        finally:
+            local.stop()
