@@ -436,6 +436,41 @@ async fn another_role_is_saved_once_it_was_shown_what_it_changes() {
 }
 
 #[tokio::test]
+async fn a_role_that_changes_after_its_difference_was_shown_is_shown_again() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Before", &["GET /a", "GET /b"]).await;
+    harness.put_role("After", &["GET /b"]).await;
+    let account = harness.create_account("batch", "Before").await;
+    let edit = format!("/accounts/{}/edit", account.id);
+    let role = async || harness.get(&account.path()).await.json()["role"].as_str().unwrap().to_owned();
+    let form = browser.get(&edit).await.expect(200);
+    let confirm = [("button", "confirm")];
+    let mut asked = browser.submit(&form, &edit, &[("role", "After"), ("owner", "ops")]).await.expect(200);
+    // The one that it is to get, and the one that it has.
+    for (name, permissions, told) in [
+        ("After", vec!["GET /b", "ANY /{all+}"], "+ ANY /{all+}"),
+        ("Before", vec!["GET /", "GET /a"], "no longer − GET /"),
+        ("After", vec!["GET /b"], "no longer − GET / − GET /a"),
+    ] {
+        harness.put_role(name, &permissions).await;
+        let again = browser.submit(&asked, &edit, &confirm).await.expect(409);
+        expect(&again, &["A role was changed meanwhile, so nothing was saved.", told]);
+        assert_eq!(role().await, "Before");
+        asked = again;
+    }
+    // Confirmed without having been shown.
+    browser.submit(&asked, &edit, &[("button", "confirm"), ("shown", "")]).await.expect(409);
+    // What has gone meanwhile cannot be given.
+    let _ = harness.request("DELETE", "/iam/v1/roles/After").admin().send().await.expect(204);
+    expect(&browser.submit(&asked, &edit, &confirm).await.expect(422), &["Is no role (any more)"]);
+    harness.put_role("After", &["GET /b"]).await;
+    browser.submit(&asked, &edit, &confirm).await.expect(303);
+    let saved = harness.get(&account.path()).await.json();
+    assert_eq!((&saved["role"], &saved["owner"]), (&json!("After"), &json!("ops")));
+}
+
+#[tokio::test]
 async fn a_question_is_answered_with_the_permission_that_decides() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;

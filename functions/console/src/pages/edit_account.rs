@@ -4,7 +4,10 @@
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use shared::domain::AccountId;
 
 use super::id;
@@ -28,6 +31,9 @@ pub(super) struct Form {
     role: String,
     /// The role that it had when it was read.
     role_was: String,
+    /// What was shown of the other role: [`Difference::mark`]. A role may be
+    /// replaced meanwhile, of which the account's version says nothing.
+    shown: String,
     /// Which button was pressed on the page that shows what another role
     /// changes: `confirm` or `back`. Or nothing.
     button: String,
@@ -40,12 +46,44 @@ struct ChangeRole {
     page: Page,
     id: String,
     form: Form,
+    /// Whether another difference was shown before, and confirmed.
+    is_other: bool,
+    difference: Difference,
+}
+
+/// What another role changes.
+struct Difference {
     /// What its keys may do that they might not.
     come: Vec<String>,
     /// What they may do no longer.
     gone: Vec<String>,
     /// What the new role permits.
     permissions: Vec<String>,
+}
+
+impl Difference {
+    /// Between what is permitted `before` and `after`.
+    fn between(before: &[String], after: Vec<String>) -> Self {
+        Self {
+            come: matching::beyond(&after, before),
+            gone: matching::beyond(before, &after),
+            permissions: after,
+        }
+    }
+
+    /// A text that differs where anything that is shown of it does.
+    fn mark(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in [&self.come, &self.gone, &self.permissions] {
+            for permission in part {
+                // No permission has a line's end in it.
+                hash.update(permission);
+                hash.update("\n");
+            }
+            hash.update("\n");
+        }
+        URL_SAFE_NO_PAD.encode(hash.finalize())
+    }
 }
 
 #[derive(Template)]
@@ -74,6 +112,7 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
             owner: account.owner,
             role_was: account.role.clone(),
             role: account.role,
+            shown: String::new(),
             button: String::new(),
         },
         faults: Faults::default(),
@@ -89,8 +128,19 @@ pub(super) async fn submit(
     if form.button == "back" {
         return Ok(again(&visit, account, form, Faults::default()).await);
     }
-    if form.role != form.role_was && form.button != "confirm" {
-        return confirm(&visit, account, form).await;
+    if form.role != form.role_was {
+        let difference = match difference(&visit, &form).await {
+            Ok(difference) => difference,
+            Err(faults) => return Ok(again(&visit, account, form, faults?).await),
+        };
+        let (mark, is_confirmed) = (difference.mark(), form.button == "confirm");
+        if !(is_confirmed && mark == form.shown) {
+            // Nothing is saved yet.
+            let form = Form { shown: mark, ..form };
+            let page =
+                ChangeRole { page: visit.page(), id: account, form, is_other: is_confirmed, difference };
+            return Ok(with_status(if is_confirmed { 409 } else { 200 }, page));
+        }
     }
     let changes = AccountChanges {
         name: Some(&form.name),
@@ -111,26 +161,14 @@ async fn again(visit: &Visit, id: String, form: Form, faults: Faults) -> Respons
     with_status(faults.status(), EditAccount { page: visit.page(), id, form, faults, roles })
 }
 
-/// Shows what the other role changes. Nothing is saved yet.
-async fn confirm(visit: &Visit, id: String, form: Form) -> Result<Response, Trouble> {
+/// What the other role changes, or why that cannot be told.
+async fn difference(visit: &Visit, form: &Form) -> Result<Difference, Result<Faults, Trouble>> {
     let (before, after) = tokio::join!(roles::find(visit, &form.role_was), roles::find(visit, &form.role));
-    let (before, after) = match (before, after) {
-        (Ok(before), Ok(Some(after))) => (before, after),
-        (Ok(_), Ok(None)) => {
-            let faults = Faults::field("role", "is no role (any more): choose another one");
-            return Ok(again(visit, id, form, faults).await);
-        }
-        (Err(error), _) | (_, Err(error)) => return Ok(again(visit, id, form, Faults::of(error)?).await),
-    };
+    let before = before.map_err(Faults::of)?;
+    let after = after.map_err(Faults::of)?;
+    let after =
+        after.ok_or_else(|| Ok(Faults::field("role", "is no role (any more): choose another one")))?;
     // A role that is not there permits nothing.
     let before = before.map(|role| role.permissions).unwrap_or_default();
-    let page = ChangeRole {
-        page: visit.page(),
-        id,
-        form,
-        come: matching::beyond(&after.permissions, &before),
-        gone: matching::beyond(&before, &after.permissions),
-        permissions: after.permissions,
-    };
-    Ok(with_status(200, page))
+    Ok(Difference::between(&before, after.permissions))
 }
