@@ -583,6 +583,63 @@ async fn what_the_api_refuses_stands_beside_its_field_with_what_was_typed() {
 }
 
 #[tokio::test]
+async fn the_focus_is_on_what_is_wrong_first() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "a").await;
+    let [new_account, new_key, new_role] =
+        ["/accounts/new".to_owned(), format!("{account}/keys/new"), "/new-role".to_owned()];
+    let (keys, long) = (format!("{account}/keys"), "x".repeat(300));
+    for (path, action, typed, focused) in [
+        (&new_account, "/accounts", vec![("name", ""), ("description", &long)], "id=\"name\""),
+        (
+            &new_account,
+            "/accounts",
+            vec![("name", "b"), ("owner", &long), ("description", &long)],
+            "id=\"description\"",
+        ),
+        (&new_account, "/accounts", vec![("name", "b"), ("role", "Nobody")], "<fieldset"),
+        (&new_key, &keys, vec![("name", "k"), ("expires_in_days", "0")], "id=\"expiresInDays\""),
+        (&new_key, &keys, vec![("name", "k"), ("allowed_cidrs", "x")], "id=\"allowedCidrs\""),
+        (&new_role, "/new-role", vec![("name", "R"), ("permissions", "x")], "id=\"permissions\""),
+    ] {
+        let form = browser.get(path).await.expect(200);
+        assert_eq!(focus(&form), ["id=\"name\""], "the first field");
+        let page = browser.submit(&form, action, &typed).await.expect(422);
+        let focus = focus(&page);
+        assert!(focus.len() == 1 && focus[0].contains(focused), "{focused}: {focus:?}");
+    }
+}
+
+/// The elements of a page that ask for the focus: their ids, or else their tags.
+fn focus(page: &Page) -> Vec<String> {
+    let tags = page.text.split('<').map(|tag| tag.split('>').next().unwrap());
+    let focused = tags.filter(|tag| tag.split_whitespace().any(|part| part == "autofocus"));
+    let named = focused.map(|tag| {
+        let id = tag.split_whitespace().find(|part| part.starts_with("id="));
+        id.map_or_else(|| format!("<{tag}"), str::to_owned)
+    });
+    named.collect()
+}
+
+#[tokio::test]
+async fn a_form_takes_whatever_is_not_too_long() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    // In UTF-16, as a browser counts, each of these has two units.
+    let (name, description) = ("😀".repeat(64), "😀".repeat(256));
+    let form = browser.get("/accounts/new").await.expect(200);
+    let typed = [("name", name.as_str()), ("description", &description), ("owner", &"😀".repeat(128))];
+    for (field, text) in typed {
+        let (_, input) = form.text.split_once(&format!("<input id=\"{field}\"")).unwrap();
+        let (_, most) = input.split_once("maxlength=\"").unwrap();
+        let most: usize = most.split('"').next().unwrap().parse().unwrap();
+        assert_eq!(text.encode_utf16().count(), most, "{field}");
+    }
+    browser.submit(&form, "/accounts", &typed).await.expect(303);
+}
+
+#[tokio::test]
 async fn hostile_text_is_text_everywhere() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;

@@ -1,5 +1,7 @@
 //! What a form says when what was typed was not taken.
 
+use std::cell::Cell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -26,6 +28,9 @@ pub(crate) struct Faults {
     alert: Option<(String, String)>,
     request_id: Option<String>,
     fields: Vec<(String, String)>,
+    /// Whether a field of the page has the focus already: it is for the first
+    /// wrong one, in the order of the form, which the form alone knows.
+    is_focused: Cell<bool>,
 }
 
 impl Faults {
@@ -116,6 +121,16 @@ impl Faults {
         let details = self.fields.iter().filter(|(field, _)| field == name);
         let sentences: Vec<_> = details.filter_map(|(_, detail)| sentence(detail)).collect();
         if sentences.is_empty() { None } else { Some(sentences.join("\n")) }
+    }
+
+    /// Whether the field `name`, which is shown now, is the first wrong one.
+    pub(crate) fn takes_focus(&self, name: &str) -> bool {
+        self.fields.iter().any(|(field, _)| field == name) && !self.is_focused.replace(true)
+    }
+
+    /// Whether a field is wrong.
+    pub(crate) fn is_on_any(&self) -> bool {
+        !self.fields.is_empty()
     }
 
     /// Whether anything at all is wrong.

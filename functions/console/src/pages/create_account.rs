@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::response::Response;
 use serde::Deserialize;
-use shared::domain::BuiltInRole;
+use shared::domain::{AccountName, BuiltInRole, Description, Owner};
 
 use super::roles::{self, RoleChoice};
 use crate::api::{ApiError, NewAccount};

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
-use shared::domain::AccountId;
+use shared::domain::{AccountId, AccountName};
 use shared::http::representation::ServiceAccount;
 
 use super::id;

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use shared::domain::AccountId;
+use shared::domain::{AccountId, AccountName, Description, Owner};
 
 use super::id;
 use super::roles::{self, RoleChoice};

@@ -9,7 +9,7 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
-use shared::domain::RoleName;
+use shared::domain::{Description, RoleName};
 use shared::http::FieldError;
 use shared::http::representation::Role;
 use shared::policy::{Permission, Permissions};
