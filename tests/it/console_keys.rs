@@ -245,7 +245,7 @@ async fn two_windows_rotate_a_key_once() {
     let second = browser.submit(&windows[1], &path, &[("grace", "604800")]).await.expect(303);
     assert_eq!(second.location(), page_of(&account));
     let told = browser.get(second.location()).await.expect(200);
-    assert!(told.text.contains("Nothing was issued. Key key_"), "{}", told.text);
+    assert!(told.text.contains("Nothing was issued. That key was rotated before."), "{}", told.text);
     assert_eq!(keys_of(&harness, &account).await, (2, 0));
 }
 
@@ -274,7 +274,8 @@ async fn what_stands_against_a_rotation_is_said_and_what_was_chosen_is_kept() {
     let path = rotation_of(&old);
     let form = browser.get(&path).await.expect(200);
     let refused = browser.submit(&form, &path, &[("grace", "3600")]).await.expect(409);
-    assert!(refused.text.contains("role=\"alert\""), "{}", refused.text);
+    let told = main_of(&refused);
+    assert!(told.contains("or choose “Not at all”, which stops the old key at once."), "{told}");
     assert_eq!(refused.fields(&path)["grace"], "3600");
     assert_eq!(refused.fields(&path)["attempt"], form.fields(&path)["attempt"], "the same attempt");
     for grace in ["60", "", "-1", "604801"] {
@@ -565,6 +566,84 @@ async fn of_two_windows_with_leaked_keys_each_finds_its_own() {
     // However much is found, the browser takes the cookie.
     let cookies = browser.set_cookies.iter().filter(|cookie| cookie.starts_with("keyward-found"));
     assert!(cookies.clone().count() > 4 && cookies.clone().all(|cookie| cookie.len() < 4096));
+}
+
+#[tokio::test]
+async fn the_history_of_an_account_tells_of_its_keys_by_their_names() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let [first, second] = [
+        harness.issue_key_with(&account, &json!({ "name": "first" })).await,
+        harness.issue_key_with(&account, &json!({ "name": HOSTILE })).await,
+    ];
+    let mut hints = Vec::new();
+    for (key, grace) in [(&first, 3600), (&second, 0)] {
+        let rotate = harness.request("POST", &format!("{}/rotation", key.path())).admin();
+        let new = rotate.json(&json!({ "graceSeconds": grace })).send().await.expect(201);
+        hints.push(new.json()["hint"].as_str().unwrap().to_owned());
+    }
+    let hint = |key: &Key| key.secret[key.secret.len() - 4..].to_owned();
+    let mut browser = Browser::signed_in(&harness).await;
+    let history = format!("{}/history", page_of(&account));
+    let rotated = format!(
+        "rotated the key first (ends in {} ) first (ends in {} ) replaces it. The old key works until 2026-01-01 \
+         01:00:00 UTC at most.",
+        hint(&first),
+        hints[0],
+    );
+    let at_once = format!("(ends in {} ) replaces it. The old key was refused at once.", hints[1]);
+    for path in [history.clone(), page_of(&account)] {
+        let page = browser.get(&path).await.expect(200);
+        let told = main_of(&page);
+        for text in [&rotated, &at_once, &format!("issued the key first (ends in {} )", hint(&first))] {
+            assert!(told.contains(text), "{text} in {told}");
+        }
+        assert!(!page.text.contains("<script>alert") && page.text.contains("&#60;script&#62;"));
+        assert!(!told.contains("replacedBy") && !told.contains("retiresAt"), "{told}");
+    }
+    harness.clock.advance_seconds(3600);
+    let mut browser = Browser::signed_in(&harness).await;
+    let told = main_of(&browser.get(&history).await.expect(200));
+    assert!(told.contains("The old key worked until 2026-01-01 01:00:00 UTC at most."), "{told}");
+    // Everybody's has ids, and so has that of a deleted account.
+    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+    for path in ["/history", &history] {
+        let told = main_of(&browser.get(path).await.expect(200));
+        let texts = [format!("rotated the key {}", first.id), format!("issued the key {}", first.id)];
+        assert!(texts.iter().all(|text| told.contains(text)), "{told}");
+        assert!(told.contains("The old key worked until") && !told.contains("retiresAt"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn an_instant_is_told_in_one_unit_up_to_the_next() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let mut told = Vec::new();
+    let mut last = 0;
+    for at in [59, 60, 3569, 3570, 3600, 170_999, 171_000, 7_819_199, 7_819_200, 60_911_999, 60_912_000] {
+        harness.clock.advance_seconds(at - last);
+        last = at;
+        let page = Browser::signed_in(&harness).await.get(&page_of(&account)).await.expect(200);
+        let (_, created) = page.text.split_once("<dt>Created</dt>").unwrap();
+        told.push(words(created.split("</time>").next().unwrap()));
+    }
+    assert_eq!(
+        told,
+        [
+            "just now",
+            "1 minute ago",
+            "59 minutes ago",
+            "1 hour ago",
+            "1 hour ago",
+            "47 hours ago",
+            "2 days ago",
+            "90 days ago",
+            "3 months ago",
+            "23 months ago",
+            "2 years ago"
+        ]
+    );
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ async fn the_operations_by_roles_are_those_that_the_tests_have_found() {
             "Built in",
             "Any method on /{proxy+}",
             ": for example GET /42 and GET /42/notes ; not /",
-            "Nothing else",
+            "Nothing else, but that each key may ask who it is: GET /iam/v1/whoami .",
         ],
     );
     assert!(!admin.text.contains("/edit\"") && !admin.text.contains("/delete\""), "{}", admin.text);
@@ -326,7 +326,7 @@ async fn custom_roles_can_be_chosen_wherever_a_role_is() {
     expect(&form, &["As the account: ServiceAccountReader", "Auditor"]);
     expect_none(&form, "ServiceAccountWriter");
     let shown = browser.submit(&form, &keys, &[("name", "k"), ("role", "Auditor")]).await.expect(200);
-    expect(&shown, &["also only Auditor"]);
+    expect(&shown, &["for what both the account and Auditor permit"]);
 }
 
 #[tokio::test]

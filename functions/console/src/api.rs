@@ -14,6 +14,7 @@ use shared::http::{FieldError, RoleUse};
 use zeroize::Zeroizing;
 
 use crate::outgoing::Outgoing;
+use crate::plain::{plain, unmarked};
 use crate::session::AccessToken;
 
 /// Where a gateway puts the id of a request that it answered.
@@ -353,7 +354,8 @@ impl Caller<'_> {
 
     /// What the authorizer would decide.
     pub(crate) async fn explain(self, question: &Question<'_>) -> Result<Explanation, ApiError> {
-        read(&self.call(Method::POST, &format!("{ROLES}/explain"), &[], Some(question)).await?)
+        let answer = self.call(Method::POST, &format!("{ROLES}/explain"), &[], Some(question)).await?;
+        read(&answer).map(|said: Explanation| Explanation { detail: unmarked(&said.detail), ..said })
     }
 
     async fn list<T: DeserializeOwned>(
@@ -482,7 +484,7 @@ fn refusal(answer: &http::Response<Vec<u8>>) -> ApiError {
     let problem = serde_json::from_slice::<Problem>(answer.body()).ok();
     match (status, problem) {
         (401 | 403, _) => ApiError::NotPermitted,
-        (..500, Some(problem)) if status != 429 => ApiError::Problem(Box::new(problem)),
+        (..500, Some(problem)) if status != 429 => ApiError::Problem(Box::new(plain(problem))),
         (_, problem) => {
             let said = answer.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
             let code = problem.as_ref().map_or("no problem details", |problem| &problem.code);

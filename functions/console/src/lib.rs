@@ -17,6 +17,7 @@ mod matching;
 mod outgoing;
 mod page;
 mod pages;
+mod plain;
 mod provider;
 mod secrets;
 mod session;

@@ -248,6 +248,8 @@ impl From<ApiError> for Trouble {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::NotPermitted => Self::NotAdmin,
+            // An address that was cut off, or changed by hand.
+            ApiError::Problem(problem) if problem.code == "malformed_request" => Self::NoPage,
             ApiError::Problem(problem) if problem.status == 404 => Self::NotFound(problem.detail),
             ApiError::Problem(problem) => Self::Refused(problem.title, problem.detail),
             ApiError::Unavailable { request_id, cause } => Self::Unavailable { request_id, cause },

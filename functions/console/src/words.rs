@@ -1,9 +1,11 @@
 //! Instants and events in words.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::{SignedDuration, Timestamp};
-use shared::http::representation::AuditEvent;
+use shared::http::representation::{AuditEvent, Key, RetiredKey};
 
 use crate::matching::width;
 
@@ -51,11 +53,12 @@ impl When {
 /// How far away an instant is, rounded: `ahead`, or ago if it is negative.
 fn words(ahead: SignedDuration) -> String {
     const UNITS: [(u64, u64, &str); 5] = [
-        // Below so many seconds it is counted in units of so many.
-        (3600, 60, "minute"),
-        (2 * 86_400, 3600, "hour"),
+        // Below so many seconds it is counted in units of so many: so that none
+        // is rounded up to what the next unit begins with.
+        (3600 - 30, 60, "minute"),
+        (2 * 86_400 - 1800, 3600, "hour"),
         (90 * 86_400 + 43_200, 86_400, "day"),
-        (730 * 86_400, 30 * 86_400, "month"),
+        (720 * 86_400 - 15 * 86_400, 30 * 86_400, "month"),
         (u64::MAX, 365 * 86_400, "year"),
     ];
     let seconds = ahead.as_secs().unsigned_abs();
@@ -93,6 +96,32 @@ const MOST_CHANGES: usize = 12;
 /// The type of the event that an account is deleted with its keys.
 const DELETED: &str = "serviceAccount.deleted";
 
+/// The type of the event that a key is rotated, and its changes.
+const ROTATED: &str = "key.rotated";
+const REPLACED_BY: &str = "replacedBy";
+const RETIRES_AT: &str = "retiresAt";
+
+/// What people call an account's keys, by their ids.
+#[derive(Default)]
+pub(crate) struct KeyNames(BTreeMap<String, (String, String)>);
+
+/// A key that a history tells of.
+pub(crate) struct ToldKey {
+    pub(crate) id: String,
+    /// Its name and its last characters, where they are known.
+    pub(crate) known: Option<(String, String)>,
+}
+
+/// What a rotation means for the key that it replaces.
+pub(crate) struct ToldRotation {
+    pub(crate) successor: Option<ToldKey>,
+    /// Until when the old key works, if it is not revoked sooner. Nothing, if it
+    /// was refused at once.
+    pub(crate) until: Option<When>,
+    /// Whether that is over.
+    pub(crate) is_over: bool,
+}
+
 /// A line of a history.
 pub(crate) struct Told {
     pub(crate) actor: String,
@@ -100,7 +129,8 @@ pub(crate) struct Told {
     pub(crate) deed: String,
     /// What else, behind what it was done to.
     pub(crate) besides: &'static str,
-    pub(crate) key: Option<String>,
+    pub(crate) key: Option<ToldKey>,
+    pub(crate) rotation: Option<ToldRotation>,
     /// The account's id and its name at that time, where it is not said anyway.
     pub(crate) account: Option<(String, String)>,
     pub(crate) role: Option<String>,
@@ -112,20 +142,51 @@ pub(crate) struct Told {
     pub(crate) request_id: String,
 }
 
-impl Told {
-    /// A line of the history of its account.
-    pub(crate) fn of(event: AuditEvent, now: Timestamp) -> Self {
-        Self { account: None, ..Self::of_any(event, now) }
+impl KeyNames {
+    /// Those of the keys that an account has, or has had of late.
+    pub(crate) fn of(keys: &[Key], retired: &[RetiredKey]) -> Self {
+        let live = keys.iter().map(|key| (key.id.clone(), (key.name.clone(), key.hint.clone())));
+        let retired =
+            retired.iter().filter_map(|key| Some((key.id.clone(), (key.name.clone()?, key.hint.clone()?))));
+        Self(live.chain(retired).collect())
     }
 
-    /// A line of everybody's history.
-    pub(crate) fn of_any(event: AuditEvent, now: Timestamp) -> Self {
+    fn told(&self, id: String) -> ToldKey {
+        ToldKey { known: self.0.get(&id).cloned(), id }
+    }
+}
+
+impl ToldRotation {
+    fn of(event: &AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
+        let to = |field: &str| {
+            event.changes.iter().find(|change| change.field == field).map(|change| change.to.as_str())
+        };
+        let instant = |text: &str| text.parse::<Timestamp>().ok();
+        let end = to(RETIRES_AT).and_then(instant);
+        // Without a grace it ends in that very second.
+        let has_grace = |end: &Timestamp| instant(&event.at).is_none_or(|at| *end > at);
+        Self {
+            successor: to(REPLACED_BY).map(|id| keys.told(id.to_owned())),
+            until: end.filter(has_grace).map(|end| When::of(&end.to_string(), now)),
+            is_over: end.is_some_and(|end| end <= now),
+        }
+    }
+}
+
+impl Told {
+    /// A line of the history of its account, whose keys have these names.
+    pub(crate) fn of(event: AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
+        Self { account: None, ..Self::of_any(event, keys, now) }
+    }
+
+    /// A line of everybody's history, of whose keys some have these names.
+    pub(crate) fn of_any(event: AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
         let deed = match event.r#type.as_str() {
             "serviceAccount.created" => "created the account",
             "serviceAccount.updated" => "changed the account",
             DELETED => "deleted the account",
             "key.issued" => "issued the key",
-            "key.rotated" => "rotated the key",
+            ROTATED => "rotated the key",
             "key.revoked" => "revoked the key",
             "role.created" => "created the role",
             "role.updated" => "changed the role",
@@ -141,7 +202,13 @@ impl Told {
         };
         let is_switch = deed.starts_with("enabled") || deed.starts_with("disabled");
         // What is not told must not be what permits most.
-        let mut changes: Vec<_> = event.changes.iter().filter(|_| !is_switch).collect();
+        let is_rotation = event.r#type == ROTATED;
+        let rotation = is_rotation.then(|| ToldRotation::of(&event, keys, now));
+        let changes = event.changes.iter().filter(|change| {
+            let is_told = is_rotation && [REPLACED_BY, RETIRES_AT].contains(&change.field.as_str());
+            !is_switch && !is_told
+        });
+        let mut changes: Vec<_> = changes.collect();
         changes.sort_by_cached_key(|change| width(&change.from).min(width(&change.to)));
         let more = changes.len().saturating_sub(MOST_CHANGES);
         let changes = changes.into_iter().take(MOST_CHANGES);
@@ -149,7 +216,8 @@ impl Told {
             actor: event.actor.name,
             deed: deed.to_owned(),
             besides,
-            key: event.key_id,
+            rotation,
+            key: event.key_id.map(|id| keys.told(id)),
             account: event.service_account_id.map(|id| {
                 let name = event.service_account_name.unwrap_or_else(|| id.clone());
                 (id, name)

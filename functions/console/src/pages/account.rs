@@ -13,7 +13,7 @@ use crate::page::{Page, Shown};
 use crate::session::Visit;
 use crate::trouble::Trouble;
 use crate::uses::Uses;
-use crate::words::{Told, When};
+use crate::words::{KeyNames, Told, When};
 
 /// So many events are shown here. All are on a page of their own.
 const RECENT: u8 = 5;
@@ -120,6 +120,7 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
     let now = visit.now();
     let account = read.account.account;
     let is_enabled = account.enabled;
+    let names = KeyNames::of(&read.account.keys, &read.account.retired_keys);
     let keys = read.account.keys.into_iter().rev().map(|key| KeyRow::of(key, is_enabled, &visit));
     let mut retired: Vec<_> =
         read.account.retired_keys.into_iter().map(|key| RetiredRow::of(key, now)).collect();
@@ -138,7 +139,7 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
         retired,
         all_retired,
         presented,
-        events: events.into_iter().map(|event| Told::of(event, now)).collect(),
+        events: events.into_iter().map(|event| Told::of(event, &names, now)).collect(),
         has_more_events: more.is_some(),
         account,
     };

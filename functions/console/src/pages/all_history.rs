@@ -14,7 +14,7 @@ use crate::form::Faults;
 use crate::page::{Page, Shown, with_status};
 use crate::session::Visit;
 use crate::trouble::Trouble;
-use crate::words::Told;
+use crate::words::{KeyNames, Told};
 
 const EVENTS: u8 = 50;
 
@@ -69,7 +69,8 @@ pub(super) async fn show(visit: Visit, Query(form): Query<Form>) -> Result<Respo
         }
     };
     let list = visit.api().all_events(&query).await?;
-    let events = list.items.into_iter().map(|event| Told::of_any(event, visit.now())).collect();
+    let events =
+        list.items.into_iter().map(|event| Told::of_any(event, &KeyNames::default(), visit.now())).collect();
     let page = page(&visit, form, Faults::default(), events, list.next_cursor)?;
     Ok(visit.show(Shown(page)))
 }

@@ -50,13 +50,16 @@ pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response
             &format!("{} is created. Now issue a key for it.", account.name),
         )),
         Err(error) => {
-            let is_other =
-                matches!(&error, ApiError::Problem(problem) if problem.code == "idempotency_key_reused");
-            let (faults, form) = if is_other {
-                (Faults::sent_before(), Form { attempt: new_attempt(&visit.console)?, ..form })
+            let code = if let ApiError::Problem(problem) = &error { problem.code.as_str() } else { "" };
+            let is_reused = code == "idempotency_key_reused";
+            // Sent again, it is then another attempt.
+            let attempt = if is_reused || code == "service_account_deleted" {
+                new_attempt(&visit.console)?
             } else {
-                (Faults::of(error)?, form)
+                form.attempt
             };
+            let faults = if is_reused { Faults::sent_before() } else { Faults::of(error)? };
+            let form = Form { attempt, ..form };
             let page = visit.page();
             let roles = roles::choices_again(&visit, &form.role).await;
             Ok(with_status(faults.status(), CreateAccount { page, form, faults, roles }))

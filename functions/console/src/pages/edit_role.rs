@@ -19,6 +19,7 @@ use crate::api::{ApiError, Before, NewRole};
 use crate::form::Faults;
 use crate::matching::Matched;
 use crate::page::{Page, Shown, with_status};
+use crate::plain::unmarked;
 use crate::session::{Posted, Visit};
 use crate::trouble::Trouble;
 
@@ -160,7 +161,7 @@ fn preview(text: &str) -> (Vec<Matched>, Faults) {
         pointer: problem
             .position()
             .map_or_else(|| "/permissions".to_owned(), |at| format!("/permissions/{at}")),
-        detail: problem.to_string(),
+        detail: unmarked(&problem.to_string()),
     });
     (preview, Faults::fields(placed(errors.collect(), &lines)))
 }
@@ -177,8 +178,6 @@ fn placed(errors: Vec<FieldError>, lines: &[(usize, &str)]) -> Vec<FieldError> {
         let detail = lines.iter().enumerate().fold(error.detail, |detail, (at, (line, _))| {
             detail.replace(&format!("/permissions/{at}:"), &format!("line {line}:"))
         });
-        // Here nothing is set in backticks.
-        let detail = detail.replace('`', "");
         let at = error.pointer.strip_prefix("/permissions/").and_then(|at| at.parse::<usize>().ok());
         let detail = match at.and_then(|at| lines.get(at)) {
             Some((line, text)) => format!("Line {line}, {text}, {detail}"),

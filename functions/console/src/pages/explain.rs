@@ -139,9 +139,7 @@ async fn ask(
         path: form.path.trim(),
         source_address: address.as_deref(),
     };
-    // Here nothing is set in backticks.
-    let plain = |answer: Explanation| Explanation { detail: answer.detail.replace('`', ""), ..answer };
-    visit.api().explain(&question).await.map(plain).map_err(|error| match error {
+    visit.api().explain(&question).await.map_err(|error| match error {
         ApiError::Problem(mut problem) => {
             // In the words of this form.
             for error in &mut problem.errors {

@@ -10,7 +10,7 @@ use super::id;
 use crate::page::{Page, Shown};
 use crate::session::Visit;
 use crate::trouble::Trouble;
-use crate::words::Told;
+use crate::words::{KeyNames, Told};
 
 const EVENTS: u8 = 50;
 
@@ -38,14 +38,18 @@ pub(super) async fn show(
     Query(Paging { cursor }): Query<Paging>,
 ) -> Result<Response, Trouble> {
     let id: AccountId = id(&account)?;
-    let list = visit.api().events(id, &cursor, EVENTS).await?;
+    let (list, read) = tokio::join!(visit.api().events(id, &cursor, EVENTS), visit.api().account(id));
+    let list = list?;
+    // A deleted account's keys have their ids alone.
+    let keys = read.map(|read| KeyNames::of(&read.account.keys, &read.account.retired_keys));
+    let keys = keys.unwrap_or_default();
     let name = list.items.first().and_then(|event| event.service_account_name.clone());
     let page = History {
         page: visit.page(),
         id,
         name: name.unwrap_or_else(|| id.to_string()),
         is_first: cursor.is_empty(),
-        events: list.items.into_iter().map(|event| Told::of(event, visit.now())).collect(),
+        events: list.items.into_iter().map(|event| Told::of(event, &keys, visit.now())).collect(),
         next: list.next_cursor,
     };
     Ok(visit.show(Shown(page)))

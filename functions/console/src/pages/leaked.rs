@@ -230,6 +230,9 @@ fn why_none(error: ApiError) -> Result<String, Trouble> {
              here, or retired more than 400 days ago. It opens nothing"
                 .to_owned(),
         ),
+        ApiError::Problem(problem) if problem.code == "body_too_large" => {
+            Ok("nothing was looked up: that is too long. Paste the key alone".to_owned())
+        }
         ApiError::Problem(problem) if problem.errors.is_empty() => {
             Ok(format!("nothing was looked up. {}. {}", problem.title, problem.detail))
         }

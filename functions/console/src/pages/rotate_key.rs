@@ -59,12 +59,25 @@ pub(super) async fn show(
     };
     let why_not = match page.row.key.state {
         KeyState::Active => return Ok(visit.show(Shown(page))),
-        KeyState::Retiring | KeyState::Retired => {
-            "That key was rotated before. Rotate the one that replaces it."
-        }
-        KeyState::Expired => "That key has expired: it is too late to rotate it. Issue another one.",
+        KeyState::Retiring | KeyState::Retired => ROTATED,
+        KeyState::Expired => EXPIRED,
     };
     Ok(visit.go(&path, why_not))
+}
+
+const ROTATED: &str = "That key was rotated before. Rotate the one that replaces it.";
+const EXPIRED: &str = "That key has expired: it is too late to rotate it. Issue another one.";
+const REVOKED: &str = "That key was revoked: nothing replaces it. Issue another one if one is needed.";
+
+/// Why the key cannot be rotated at all, if that is what the API says.
+fn why_never(error: &ApiError) -> Option<&'static str> {
+    let ApiError::Problem(problem) = error else { return None };
+    match problem.code.as_str() {
+        "key_already_rotated" => Some(ROTATED),
+        "key_expired" => Some(EXPIRED),
+        "key_revoked" => Some(REVOKED),
+        _ => None,
+    }
 }
 
 /// Whoever sees this may have lost the answer that showed a successor.
@@ -104,11 +117,6 @@ pub(super) async fn submit(
         Err(error) if issued_key::is_issued_before(&error) => {
             Ok(issued_key::show_issued_before(&visit, account))
         }
-        Err(ApiError::Problem(problem))
-            if matches!(problem.code.as_str(), "key_already_rotated" | "key_revoked" | "key_expired") =>
-        {
-            Ok(visit.go(&path, &format!("Nothing was issued. {}", problem.detail)))
-        }
         // Another grace, chosen after it was sent.
         Err(ApiError::Problem(problem)) if problem.code == "idempotency_key_reused" => {
             let notice = "Nothing more was done: this form was sent before, with another grace, and rotated the key \
@@ -120,7 +128,10 @@ pub(super) async fn submit(
             Err(visit.or_again(error, format!("{path}/keys/{key}/rotate"), fields))
         }
         Err(error) => {
-            let faults = Faults::of(error)?;
+            if let Some(why) = why_never(&error) {
+                return Ok(visit.go(&path, &format!("Nothing was issued. {why}")));
+            }
+            let faults = Faults::of(in_words(error))?;
             let status = faults.status();
             let page = form_page(&visit, account, key, form, faults).await?;
             Ok(match page {
@@ -129,4 +140,16 @@ pub(super) async fn submit(
             })
         }
     }
+}
+
+/// `error` in the words of this form.
+fn in_words(mut error: ApiError) -> ApiError {
+    if let ApiError::Problem(problem) = &mut error
+        && problem.code == "key_limit_reached"
+    {
+        "While the old key still works there would be one more than the account may have. Revoke one that is no \
+         longer needed, or choose “Not at all”, which stops the old key at once."
+            .clone_into(&mut problem.detail);
+    }
+    error
 }
