@@ -7,7 +7,7 @@ use serde::Deserialize;
 use shared::domain::RoleName;
 use shared::http::RoleUse;
 
-use super::id;
+use super::{id, role};
 use crate::api::ApiError;
 use crate::form::Faults;
 use crate::page::{Page, Shown, with_status};
@@ -35,10 +35,7 @@ struct DeleteRole {
 
 pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
     let name: RoleName = id(&name)?;
-    let read = visit.api().role(&name).await?;
-    if read.role.built_in {
-        return Err(Trouble::NoPage);
-    }
+    let read = role::custom(&visit, &name).await?;
     let form = Form { version: read.version };
     let page = DeleteRole { page: visit.page(), name, form, faults: Faults::default(), users: Vec::new() };
     Ok(visit.show(Shown(page)))

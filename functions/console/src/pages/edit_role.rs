@@ -14,7 +14,7 @@ use shared::http::FieldError;
 use shared::http::representation::Role;
 use shared::policy::{Permission, Permissions};
 
-use super::id;
+use super::{id, role};
 use crate::api::{ApiError, Before, NewRole};
 use crate::form::Faults;
 use crate::matching::Matched;
@@ -57,10 +57,7 @@ pub(super) async fn show_new(visit: Visit) -> Result<Response, Trouble> {
 
 pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
     let name: RoleName = id(&name)?;
-    let read = visit.api().role(&name).await?;
-    if read.role.built_in {
-        return Err(Trouble::NoPage);
-    }
+    let read = role::custom(&visit, &name).await?;
     let form = Form {
         name: read.role.name,
         version: read.version,

@@ -27,9 +27,10 @@ struct History {
     id: AccountId,
     /// The account's name, as its newest event here has it.
     name: String,
-    is_first: bool,
     events: Vec<Told>,
-    next: Option<String>,
+    /// The addresses of the first page and of the next one.
+    newest: Option<String>,
+    older: Option<String>,
 }
 
 pub(super) async fn show(
@@ -44,13 +45,16 @@ pub(super) async fn show(
     let keys = read.map(|read| KeyNames::of(&read.account.keys, &read.account.retired_keys));
     let keys = keys.unwrap_or_default();
     let name = list.items.first().and_then(|event| event.service_account_name.clone());
+    let address = format!("/accounts/{id}/history");
+    // A cursor is safe in an address as it is.
+    let older = list.next_cursor.map(|cursor| format!("{address}?cursor={cursor}"));
     let page = History {
         page: visit.page(),
         id,
         name: name.unwrap_or_else(|| id.to_string()),
-        is_first: cursor.is_empty(),
+        newest: Some(address).filter(|_| !cursor.is_empty()),
+        older,
         events: list.items.into_iter().map(|event| Told::of(event, &keys, visit.now())).collect(),
-        next: list.next_cursor,
     };
     Ok(visit.show(Shown(page)))
 }

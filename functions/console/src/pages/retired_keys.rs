@@ -53,9 +53,10 @@ pub(super) struct Paging {
 struct RetiredKeys {
     page: Page,
     account: ServiceAccount,
-    after: usize,
     rows: Vec<RetiredRow>,
-    next: Option<usize>,
+    /// The addresses of the first page and of the next one.
+    newest: Option<String>,
+    older: Option<String>,
 }
 
 pub(super) async fn show(
@@ -64,10 +65,12 @@ pub(super) async fn show(
     Query(Paging { after }): Query<Paging>,
 ) -> Result<Response, Trouble> {
     let read = visit.api().account(id(&account)?).await?.account;
-    let next = after.saturating_add(SHOWN);
+    let address = format!("/accounts/{}/keys/retired", read.account.id);
+    let next = Some(after.saturating_add(SHOWN)).filter(|next| *next < read.retired_keys.len());
     let page = RetiredKeys {
         page: visit.page(),
-        next: Some(next).filter(|next| *next < read.retired_keys.len()),
+        older: next.map(|next| format!("{address}?after={next}")),
+        newest: Some(address).filter(|_| after > 0),
         rows: read
             .retired_keys
             .into_iter()
@@ -76,7 +79,6 @@ pub(super) async fn show(
             .map(|key| RetiredRow::of(key, visit.now()))
             .collect(),
         account: read.account,
-        after,
     };
     Ok(visit.show(Shown(page)))
 }

@@ -7,6 +7,7 @@ use shared::domain::{Actor, RoleName};
 use shared::http::representation::Role;
 
 use super::id;
+use crate::api::VersionedRole;
 use crate::matching::Matched;
 use crate::page::{Page, Shown};
 use crate::session::Visit;
@@ -22,6 +23,12 @@ struct RolePage {
     updated: Option<(When, String)>,
     matches: Vec<Matched>,
     role: Role,
+}
+
+/// A custom role, which can be changed. Nothing of a built-in one can.
+pub(super) async fn custom(visit: &Visit, name: &RoleName) -> Result<VersionedRole, Trouble> {
+    let read = visit.api().role(name).await?;
+    if read.role.built_in { Err(Trouble::NoPage) } else { Ok(read) }
 }
 
 pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
