@@ -24,6 +24,7 @@ from jwt.algorithms import RSAAlgorithm
 from aws import Answer, Aws
 
 CLIENT, CLIENT_SECRET = "the-console", "a+secret/of=the:console"
+DOMAIN = "console.example.com"
 GROUP = "keyward-admins"
 
 
@@ -115,16 +116,16 @@ class Provider:
 class Browser:
     """As much of one as a page without scripts needs: cookies, redirects, forms."""
 
-    def __init__(self, aws: Aws, api: str, url: str, provider: Provider) -> None:
-        self.aws, self.api, self.url, self.provider = aws, api, url, provider
+    def __init__(self, aws: Aws, url: str, provider: Provider) -> None:
+        self.aws, self.url, self.provider = aws, url, provider
         self.cookies: dict[str, str] = {}
 
     def send(self, method: str, path: str, form: dict[str, str] | None = None) -> Answer:
-        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+        headers = {"Host": DOMAIN, "Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
         if form is not None:
             headers |= {"Origin": self.url, "Content-Type": "application/x-www-form-urlencoded"}
         body = None if form is None else urllib.parse.urlencode(form)
-        answer = self.aws.send(self.api, method, path, headers, body)
+        answer = self.aws.send(DOMAIN, method, path, headers, body)
         for cookie in answer.cookies:
             name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies.pop(name, None)

@@ -23,7 +23,7 @@ import time
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from aws import ROOT, Aws, Stack
-from console import Browser, Provider
+from console import DOMAIN, Browser, Provider
 from rights import by_function, compare, unnoticed
 
 INFRA = ROOT / "infra"
@@ -256,9 +256,17 @@ def the_console(aws: Aws, template: pathlib.Path) -> None:
     """A third environment, whose admins sign in to its console at an identity
     provider of their own: the four steps, as a person takes them."""
     with Provider() as provider:
-        stack = Stack(aws, "keyward-three", template).deploy(**parameters("three"), **provider.parameters)
+        certificate = f"arn:aws:acm:us-east-1:{'0' * 12}:certificate/of-{DOMAIN}"
+        domain = {"ConsoleDomain": DOMAIN, "ConsoleCertificateArn": certificate}
+        stack = Stack(aws, "keyward-three", template).deploy(**parameters("three"), **provider.parameters, **domain)
         check("with a provider of one's own, there is no Cognito", "UserPool" in stack.resources, False)
-        browser = Browser(aws, stack.resources["ConsoleApi"], stack.outputs["ConsoleUrl"], provider)
+        check("the console is at the domain of its own", stack.outputs["ConsoleUrl"], f"https://{DOMAIN}")
+        (mapping,) = aws.client("apigatewayv2").get_api_mappings(DomainName=DOMAIN)["Items"]
+        check("which leads to it", (mapping["ApiId"], mapping["Stage"]), (stack.resources["ConsoleApi"], "$default"))
+        (configuration,) = aws.client("apigatewayv2").get_domain_name(DomainName=DOMAIN)["DomainNameConfigurations"]
+        target = configuration["ApiGatewayDomainName"]
+        check("and where its DNS record leads is told", stack.outputs["ConsoleDomainTarget"], target)
+        browser = Browser(aws, stack.outputs["ConsoleUrl"], provider)
         page = browser.open("/accounts/new")
         check("an admin signs in and comes back", (page.status, 'action="/accounts"' in page.text), (200, True))
         check("the session is one cookie of this host", list(browser.cookies), ["__Host-keyward-session"])

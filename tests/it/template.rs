@@ -247,6 +247,9 @@ fn bounded(text: &str) -> Vec<String> {
 /// pass for.
 fn console(text: &str) -> Vec<String> {
     let (_, template) = parse(text);
+    // It knows its one address, and so does whoever sends people back to it.
+    let host = "!If [HasConsoleDomain, !Ref ConsoleDomain, !Sub \"${ConsoleApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}\"]";
+    let at = |path: &str| format!("!Sub [\"https://${{Host}}{path}\", {{Host: {host}}}]");
     expect_all(
         &template,
         &[
@@ -261,6 +264,16 @@ fn console(text: &str) -> Vec<String> {
                 "!Sub \"arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${ConsoleApi}/*\"",
             ),
             ("Resources.Console.Properties.Events", "null"),
+            ("Resources.Console.Properties.Environment.Variables.KEYWARD_CONSOLE_URL", &at("")),
+            ("Resources.ConsoleClient.Properties.CallbackURLs", &format!("[{}]", at("/callback"))),
+            ("Resources.ConsoleClient.Properties.LogoutURLs", &format!("[{}]", at("/signed-out"))),
+            ("Outputs.ConsoleUrl.Value", &at("")),
+            (
+                "Resources.ConsoleApi.Properties.DisableExecuteApiEndpoint",
+                "!If [HasConsoleDomain, true, false]",
+            ),
+            ("Resources.ConsoleMapping.Properties.ApiId", "!Ref ConsoleApi"),
+            ("Resources.ConsoleMapping.Properties.Stage", "!Ref ConsoleStage"),
             ("Resources.ConsoleClient.Properties.GenerateSecret", "true"),
             ("Resources.ConsoleClient.Properties.AllowedOAuthFlows", "[code]"),
             ("Resources.ConsoleClient.Properties.AllowedOAuthScopes", "[openid]"),
