@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
-from checks import check
+from checks import HOSTILE, check, nothing_runs_on
 
 if TYPE_CHECKING:
     from run import Browser, Local
-
-HOSTILE = "<script>document.title='owned'</script>\"'&" + "W" * 17
 
 
 def roles_by_mouse(local: Local, browser: Browser) -> None:
@@ -34,6 +32,7 @@ def roles_by_mouse(local: Local, browser: Browser) -> None:
     explained = "GET and HEAD on /reports/{id}: for example GET /reports/42; not /reports/42/notes."
     check("the preview says what matches", explained in browser.text)
     check("what was typed is still there", browser.field("Name").get_attribute("value"), "ReportsReader")
+    check("and what is wrong has the focus", browser.driver.switch_to.active_element, browser.field("What it permits"))
     browser.look("create-role-preview")
     browser.type("What it permits", "GET,HEAD /reports/{id}\nANY /notes/{all+}")
     browser.click("Create the role")
@@ -57,10 +56,7 @@ def another_role_shows_its_difference(local: Local, browser: Browser) -> None:
     browser.look("create-account-with-custom-role")
     browser.click("Create the account")
     account = browser.path
-    browser.click("Issue a key")
-    browser.type("Name", "first")
-    browser.click("Issue the key")
-    key = browser.secret()
+    key = browser.issue_key(account, "first")
     check("its role refuses an organization", local.status(key), 403)
     browser.open(account)
     browser.click("Edit")
@@ -139,13 +135,7 @@ def everybodys_history(local: Local, browser: Browser) -> None:
 
 
 def what_needs_attention(local: Local, browser: Browser) -> None:
-    browser.open("/accounts/new")
-    browser.type("Name", "short-lived")
-    browser.click("Create the account")
-    browser.click("Issue a key")
-    browser.type("Name", "soon over")
-    browser.type("Days until it expires", "7")
-    browser.click("Issue the key")
+    browser.issue_key(browser.create_account("short-lived"), "soon over", days=7)
     browser.open("/")
     browser.click("reporting")
     browser.click("Disable")
@@ -169,18 +159,14 @@ def hostile_roles_are_harmless(local: Local, browser: Browser) -> None:
     browser.type("What it permits", "GET /it's&!" + "W" * 200)
     browser.click("Create the role")
     for page in ("/roles/Hostile", "/roles", "/roles/Hostile/edit", "/roles/Hostile/delete", "/accounts/new", "/history"):
-        browser.open(page)
-        inline = browser.driver.find_elements(By.CSS_SELECTOR, "script:not([src])")
-        check(f"nothing runs on {page}", ("owned" == browser.driver.title, len(inline)), (False, 0))
+        nothing_runs_on(browser, page, page)
     for page, name in (("/roles", "roles-hostile"), ("/roles/Hostile", "role-hostile"), ("/history", "all-history-hostile")):
         browser.open(page)
         browser.look(name)
 
 
 def roles_by_keyboard(local: Local, browser: Browser) -> None:
-    browser.open("/new-role")
-    browser.press(local.adminPassword, Keys.ENTER)
-    WebDriverWait(browser.driver, 20).until(lambda _: browser.path == "/new-role")
+    browser.sign_in_by_keyboard("/new-role")
     browser.press("ByKeyboard")
     browser.tab_to("What it permits")
     browser.press("GET /a/{b}")

@@ -2,6 +2,8 @@
 //! revoked, and what becomes of one that leaked. What takes a real browser is in
 //! `tests/browser`.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_snapshot;
 use jiff::civil::date;
@@ -514,7 +516,7 @@ async fn where_a_leaked_key_is_refused_the_answer_keeps_none_and_says_why() {
         (&good, own.as_str(), false, "ended", "your session had ended"),
         (&good, "https://evil.example", false, "forged", "that was not sent from this page"),
     ] {
-        browser.cookies = if is_signed_in { signed_in.clone() } else { Default::default() };
+        browser.cookies = if is_signed_in { signed_in.clone() } else { BTreeMap::default() };
         let answer = browser.send("POST", "/leaked", Some(fields), &[("origin", origin)]).await.expect(303);
         assert_eq!(answer.location(), format!("/leaked?why={why}"));
         assert_hidden(&answer, &key.secret);
