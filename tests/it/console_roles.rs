@@ -10,7 +10,7 @@ use crate::support::browser::{Browser, Page};
 
 /// What a reader sees of a page: its text without tags, and one space between
 /// words.
-fn words(page: &Page) -> String {
+pub(crate) fn words(page: &Page) -> String {
     let text: String = page
         .text
         .split('<')
@@ -26,7 +26,7 @@ fn words(page: &Page) -> String {
 }
 
 /// Fails unless these texts are on the page, in this order.
-fn expect(page: &Page, texts: &[&str]) {
+pub(crate) fn expect(page: &Page, texts: &[&str]) {
     let seen = words(page);
     let mut rest = seen.as_str();
     for text in texts {
@@ -35,7 +35,7 @@ fn expect(page: &Page, texts: &[&str]) {
     }
 }
 
-fn expect_none(page: &Page, text: &str) {
+pub(crate) fn expect_none(page: &Page, text: &str) {
     let seen = words(page);
     assert!(!seen.contains(text), "`{text}` is in: {seen}");
 }
@@ -204,9 +204,9 @@ async fn a_preview_says_what_would_match_and_saves_nothing() {
             "Line 3, nonsense, must be methods, one space and a path",
             "What it would match",
             "Any method on /teams/{proxy+} : for example GET /teams/42 and GET /teams/42/notes ; not /teams .",
+            "DELETE on / : for example DELETE / ; not /notes .",
             "GET, HEAD and POST on /reports/{id} : for example GET /reports/42 ; not /reports/42/notes .",
             "PUT on /a/ : for example PUT /a/ ; not /a/notes .",
-            "DELETE on / : for example DELETE / ; not /notes .",
             "Nothing is saved yet.",
         ],
     );

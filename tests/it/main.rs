@@ -21,6 +21,7 @@ mod consistent_read;
 mod console;
 mod console_keys;
 mod console_roles;
+mod console_sizes;
 mod create_service_account;
 mod delete_role;
 mod delete_service_account;

@@ -1,6 +1,6 @@
 //! What a form says when what was typed was not taken.
 
-use std::cell::Cell;
+use std::cell::OnceCell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,6 +9,7 @@ use shared::http::FieldError;
 
 use crate::Site;
 use crate::api::ApiError;
+use crate::excerpt;
 use crate::guard;
 use crate::trouble::Trouble;
 
@@ -20,6 +21,10 @@ pub(crate) fn new_attempt(console: &Site) -> Result<String, Trouble> {
     Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
+/// Of a field so many faults are told, with so many bytes.
+const MOST_FAULTS: usize = 12;
+const MOST_FAULTS_BYTES: usize = 4_000;
+
 /// What is wrong with a form.
 #[derive(Default)]
 pub(crate) struct Faults {
@@ -28,9 +33,9 @@ pub(crate) struct Faults {
     alert: Option<(String, String)>,
     request_id: Option<String>,
     fields: Vec<(String, String)>,
-    /// Whether a field of the page has the focus already: it is for the first
-    /// wrong one, in the order of the form, which the form alone knows.
-    is_focused: Cell<bool>,
+    /// The field that has the focus: the first wrong one, in the order of the form,
+    /// which the form alone knows.
+    focused: OnceCell<String>,
 }
 
 impl Faults {
@@ -120,12 +125,21 @@ impl Faults {
     pub(crate) fn on(&self, name: &str) -> Option<String> {
         let details = self.fields.iter().filter(|(field, _)| field == name);
         let sentences: Vec<_> = details.filter_map(|(_, detail)| sentence(detail)).collect();
-        if sentences.is_empty() { None } else { Some(sentences.join("\n")) }
+        let sentences = excerpt::texts(sentences, MOST_FAULTS, MOST_FAULTS_BYTES);
+        if sentences.is_empty() {
+            return None;
+        }
+        let more = match sentences.more() {
+            0 => String::new(),
+            more => format!("\nAnd {more} more."),
+        };
+        Some(sentences.shown().join("\n") + &more)
     }
 
     /// Whether the field `name`, which is shown now, is the first wrong one.
     pub(crate) fn takes_focus(&self, name: &str) -> bool {
-        self.fields.iter().any(|(field, _)| field == name) && !self.is_focused.replace(true)
+        self.fields.iter().any(|(field, _)| field == name)
+            && self.focused.get_or_init(|| name.to_owned()) == name
     }
 
     /// Whether a field is wrong.

@@ -11,6 +11,7 @@ mod api;
 mod attention;
 mod console_url;
 mod csrf;
+mod excerpt;
 mod form;
 mod guard;
 mod matching;

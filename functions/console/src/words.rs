@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::{SignedDuration, Timestamp};
+use shared::domain::FieldChange;
 use shared::http::representation::{AuditEvent, Key, RetiredKey};
 
+use crate::excerpt::{Excerpt, escaped};
 use crate::matching::width;
 
 /// A key that expires within so long wants attention.
@@ -92,6 +94,8 @@ fn thousands(number: u64) -> String {
 /// So many changes are told of an event: a role can have a hundred permissions,
 /// and a page is to stay light.
 const MOST_CHANGES: usize = 12;
+/// And so many bytes of them.
+const MOST_CHANGES_BYTES: usize = 1_600;
 
 /// The type of the event that an account is deleted with its keys.
 const DELETED: &str = "serviceAccount.deleted";
@@ -135,9 +139,7 @@ pub(crate) struct Told {
     pub(crate) account: Option<(String, String)>,
     pub(crate) role: Option<String>,
     /// `name`: from → to. The first of them.
-    pub(crate) changes: Vec<(String, String, String)>,
-    /// How many more there are.
-    pub(crate) more: usize,
+    pub(crate) changes: Excerpt<(String, String, String)>,
     pub(crate) when: When,
     pub(crate) request_id: String,
 }
@@ -210,8 +212,10 @@ impl Told {
         });
         let mut changes: Vec<_> = changes.collect();
         changes.sort_by_cached_key(|change| width(&change.from).min(width(&change.to)));
-        let more = changes.len().saturating_sub(MOST_CHANGES);
-        let changes = changes.into_iter().take(MOST_CHANGES);
+        let changes = changes.into_iter().map(|change| {
+            let FieldChange { field, from, to } = change;
+            (field.clone(), from.clone(), to.clone())
+        });
         Self {
             actor: event.actor.name,
             deed: deed.to_owned(),
@@ -223,10 +227,9 @@ impl Told {
                 (id, name)
             }),
             role: event.role,
-            changes: changes
-                .map(|change| (change.field.clone(), change.from.clone(), change.to.clone()))
-                .collect(),
-            more,
+            changes: Excerpt::of(changes.collect(), MOST_CHANGES, MOST_CHANGES_BYTES, |(_, from, to)| {
+                escaped(from) + escaped(to)
+            }),
             when: When::of(&event.at, now),
             request_id: event.request_id,
         }

@@ -1,14 +1,16 @@
 //! `GET /accounts/{id}`: an account with its keys.
 
 use askama::Template;
-use axum::extract::Path;
+use axum::extract::{Path, Query};
 use axum::response::{Redirect, Response};
+use serde::Deserialize;
 use shared::domain::AccountId;
 use shared::http::representation::{Key, KeyState, SHOWN_DAYS, ServiceAccount};
 
 use super::id;
 use super::retired_keys::RetiredRow;
 use super::roles::{self, RoleChoice};
+use crate::excerpt::{self, Excerpt, fit};
 use crate::page::{Page, Shown};
 use crate::session::Visit;
 use crate::trouble::Trouble;
@@ -83,6 +85,13 @@ impl KeyRow {
     }
 }
 
+#[derive(Deserialize)]
+pub(super) struct Paging {
+    /// So many newer keys are on the pages before.
+    #[serde(default)]
+    after: usize,
+}
+
 #[derive(Template)]
 #[template(path = "account.html")]
 struct AccountPage {
@@ -93,7 +102,10 @@ struct AccountPage {
     role: Option<RoleChoice>,
     /// Whether there is such a role, or there is none for certain.
     is_role_known: bool,
-    keys: Vec<KeyRow>,
+    /// The newest first.
+    keys: Excerpt<KeyRow>,
+    /// So many newer ones are on the pages before.
+    after: usize,
     retired: Vec<RetiredRow>,
     /// How many retired keys there are.
     all_retired: usize,
@@ -106,11 +118,16 @@ struct AccountPage {
 impl AccountPage {
     /// Whether the key `id` has a row here.
     fn has_row(&self, id: &str) -> bool {
-        self.keys.iter().any(|row| row.key.id == id) || self.retired.iter().any(|row| row.key.id == id)
+        self.keys.shown().iter().any(|row| row.key.id == id)
+            || self.retired.iter().any(|row| row.key.id == id)
     }
 }
 
-pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
+pub(super) async fn show(
+    visit: Visit,
+    Path(account): Path<String>,
+    Query(Paging { after }): Query<Paging>,
+) -> Result<Response, Trouble> {
     let account_id: AccountId = id(&account)?;
     let (read, events) =
         tokio::join!(visit.api().account(account_id), visit.api().events(account_id, "", RECENT));
@@ -129,13 +146,14 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
     retired.sort_by_key(|row| row.uses.presented.is_none());
     retired.truncate(RETIRED);
     let role = roles::find(&visit, &account.role).await;
-    let page = AccountPage {
+    let mut page = AccountPage {
         page: visit.page(),
         created: When::of(&account.created_at, now),
         updated: When::of(&account.updated_at, now),
         is_role_known: role.is_ok(),
         role: role.ok().flatten(),
-        keys: keys.collect(),
+        keys: excerpt::after(keys.collect(), after),
+        after,
         retired,
         all_retired,
         presented,
@@ -143,6 +161,7 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
         has_more_events: more.is_some(),
         account,
     };
+    fit(&mut page, |page| &mut page.keys);
     Ok(visit.show(Shown(page)))
 }
 

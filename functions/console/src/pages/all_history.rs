@@ -10,6 +10,7 @@ use shared::domain::{AccountId, EventType};
 
 use super::find_account::by_id_or_name;
 use crate::api::EventsQuery;
+use crate::excerpt::{Excerpt, fit};
 use crate::form::Faults;
 use crate::page::{Page, Shown, with_status};
 use crate::session::Visit;
@@ -46,7 +47,7 @@ struct AllHistory {
     form: Form,
     faults: Faults,
     types: Vec<(&'static str, &'static str)>,
-    events: Vec<Told>,
+    events: Excerpt<Told>,
     /// The addresses of the first page and of the next one.
     newest: Option<String>,
     older: Option<String>,
@@ -69,10 +70,15 @@ pub(super) async fn show(visit: Visit, Query(form): Query<Form>) -> Result<Respo
         }
     };
     let list = visit.api().all_events(&query).await?;
-    let events =
+    let told =
         list.items.into_iter().map(|event| Told::of_any(event, &KeyNames::default(), visit.now())).collect();
-    let page = page(&visit, form, Faults::default(), events, list.next_cursor)?;
-    Ok(visit.show(Shown(page)))
+    let mut shown = page(&visit, form.clone(), Faults::default(), told, list.next_cursor)?;
+    fit(&mut shown, |page| &mut page.events);
+    if shown.events.more() > 0 {
+        let query = EventsQuery { limit: shown.events.limit(), ..query };
+        shown.older = older(&form, visit.api().all_events(&query).await?.next_cursor)?;
+    }
+    Ok(visit.show(Shown(shown)))
 }
 
 fn page(
@@ -83,21 +89,25 @@ fn page(
     next: Option<String>,
 ) -> Result<AllHistory, Trouble> {
     let is_first = form.cursor.is_empty();
-    let address = |cursor: String| {
-        let query = serde_html_form::to_string(Form { cursor, ..form.clone() });
-        query
-            .map(|query| format!("/history?{query}"))
-            .map_err(|error| Trouble::unavailable(error.to_string()))
-    };
     Ok(AllHistory {
         page: visit.page(),
         faults,
         types: EventType::ALL.iter().map(|known| (known.name(), in_words(*known))).collect(),
-        events,
-        newest: if is_first { None } else { Some(address(String::new())?) },
-        older: next.map(address).transpose()?,
+        events: Excerpt::whole(events),
+        newest: if is_first { None } else { Some(address(&form, String::new())?) },
+        older: older(&form, next)?,
         form,
     })
+}
+
+fn older(form: &Form, next: Option<String>) -> Result<Option<String>, Trouble> {
+    next.map(|cursor| address(form, cursor)).transpose()
+}
+
+/// The address of another page of the same.
+fn address(form: &Form, cursor: String) -> Result<String, Trouble> {
+    let query = serde_html_form::to_string(Form { cursor, ..form.clone() });
+    query.map(|query| format!("/history?{query}")).map_err(|error| Trouble::unavailable(error.to_string()))
 }
 
 /// What the API is asked for, or what is wrong with the form.

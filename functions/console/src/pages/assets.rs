@@ -27,6 +27,11 @@ pub(crate) fn version() -> String {
     format!("{:08x}", hasher.finalize())
 }
 
+/// How many bytes the stylesheet has.
+pub(crate) fn css_bytes() -> usize {
+    CSS.len()
+}
+
 pub(super) async fn css() -> Asset {
     asset("text/css; charset=utf-8", &CSS)
 }

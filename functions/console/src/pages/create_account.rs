@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use shared::domain::{AccountName, BuiltInRole, Description, Owner};
 
-use super::roles::{self, RoleChoice};
+use super::roles::{self, Chooser};
 use crate::api::{ApiError, NewAccount};
 use crate::form::{Faults, new_attempt};
 use crate::page::{Page, Shown, with_status};
@@ -21,6 +21,10 @@ pub(super) struct Form {
     description: String,
     owner: String,
     role: String,
+    /// The name of a further role, which is shown before it can be chosen.
+    other_role: String,
+    /// Which button was pressed: `role` shows that one. Or nothing.
+    button: String,
 }
 
 #[derive(Template)]
@@ -29,19 +33,25 @@ struct CreateAccount {
     page: Page,
     form: Form,
     faults: Faults,
-    roles: Vec<RoleChoice>,
+    roles: Chooser,
 }
 
 pub(super) async fn show(visit: Visit) -> Result<Response, Trouble> {
     let attempt = new_attempt(&visit.console)?;
-    let roles = roles::choices(&visit).await?;
+    let roles = roles::known(&visit).await?;
     // Least privilege is what is chosen unless somebody chooses.
     let form = Form { attempt, role: BuiltInRole::Reader.name().to_owned(), ..Form::default() };
+    let roles = roles.chooser(&visit, &form.role, "").await;
     let page = CreateAccount { page: visit.page(), form, faults: Faults::default(), roles };
     Ok(visit.show(Shown(page)))
 }
 
-pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response, Trouble> {
+pub(super) async fn submit(Posted(visit, mut form): Posted<Form>) -> Result<Response, Trouble> {
+    if form.button == "role" || !form.other_role.trim().is_empty() {
+        let known = roles::known_again(&visit).await;
+        let (roles, faults) = known.choose(&visit, &mut form.role, &mut form.other_role).await?;
+        return Ok(with_status(faults.status(), CreateAccount { page: visit.page(), form, faults, roles }));
+    }
     let new =
         NewAccount { name: &form.name, description: &form.description, owner: &form.owner, role: &form.role };
     match visit.api().create_account(&new, &form.attempt).await {
@@ -61,7 +71,8 @@ pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response
             let faults = if is_reused { Faults::sent_before() } else { Faults::of(error)? };
             let form = Form { attempt, ..form };
             let page = visit.page();
-            let roles = roles::choices_again(&visit, &form.role).await;
+            let known = roles::known_again(&visit).await;
+            let roles = known.chooser(&visit, &form.role, roles::CHOSEN_BEFORE).await;
             Ok(with_status(faults.status(), CreateAccount { page, form, faults, roles }))
         }
     }

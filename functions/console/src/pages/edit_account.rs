@@ -11,13 +11,17 @@ use sha2::{Digest as _, Sha256};
 use shared::domain::{AccountId, AccountName, Description, Owner};
 
 use super::id;
-use super::roles::{self, RoleChoice};
+use super::roles::{self, Chooser};
 use crate::api::AccountChanges;
+use crate::excerpt::{self, Excerpt};
 use crate::form::Faults;
 use crate::matching;
 use crate::page::{Page, Shown, with_status};
 use crate::session::{Posted, Visit};
 use crate::trouble::Trouble;
+
+/// Of what comes, and of what goes, so many bytes are shown.
+const DIFFERENCE_BYTES: usize = 13_000;
 
 /// What was typed.
 #[derive(Default, Deserialize)]
@@ -29,13 +33,16 @@ pub(super) struct Form {
     description: String,
     owner: String,
     role: String,
+    /// The name of a further role, which is shown before it can be chosen.
+    other_role: String,
     /// The role that it had when it was read.
     role_was: String,
     /// What was shown of the other role: [`Difference::mark`]. A role may be
     /// replaced meanwhile, of which the account's version says nothing.
     shown: String,
-    /// Which button was pressed on the page that shows what another role
-    /// changes: `confirm` or `back`. Or nothing.
+    /// Which button was pressed: in the form `role`, which shows the further one,
+    /// and on the page that shows what another role changes `confirm` or `back`.
+    /// Or nothing.
     button: String,
 }
 
@@ -54,9 +61,9 @@ struct ChangeRole {
 /// What another role changes.
 struct Difference {
     /// What its keys may do that they might not.
-    come: Vec<String>,
+    come: Excerpt<String>,
     /// What they may do no longer.
-    gone: Vec<String>,
+    gone: Excerpt<String>,
     /// What the new role permits.
     permissions: Vec<String>,
 }
@@ -65,16 +72,16 @@ impl Difference {
     /// Between what is permitted `before` and `after`.
     fn between(before: &[String], after: Vec<String>) -> Self {
         Self {
-            come: matching::beyond(&after, before),
-            gone: matching::beyond(before, &after),
+            come: some(matching::beyond(&after, before)),
+            gone: some(matching::beyond(before, &after)),
             permissions: after,
         }
     }
 
-    /// A text that differs where anything that is shown of it does.
+    /// A text that differs where anything of it does.
     fn mark(&self) -> String {
         let mut hash = Sha256::new();
-        for part in [&self.come, &self.gone, &self.permissions] {
+        for part in [self.come.all(), self.gone.all(), &self.permissions] {
             for permission in part {
                 // No permission has a line's end in it.
                 hash.update(permission);
@@ -93,17 +100,19 @@ struct EditAccount {
     id: String,
     form: Form,
     faults: Faults,
-    roles: Vec<RoleChoice>,
+    roles: Chooser,
 }
 
 pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
     let account: AccountId = id(&account)?;
-    let (read, roles) = tokio::join!(visit.api().account(account), roles::choices(&visit));
+    let (read, roles) = tokio::join!(visit.api().account(account), roles::known(&visit));
     let read = read?;
     let account = read.account.account;
     let page = EditAccount {
         page: visit.page(),
-        roles: roles::with(roles?, &account.role, "The present role. There is no such role any more."),
+        roles: roles?
+            .chooser(&visit, &account.role, "The present role. There is no such role any more.")
+            .await,
         id: account.id,
         form: Form {
             version: read.version,
@@ -113,6 +122,7 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
             role_was: account.role.clone(),
             role: account.role,
             shown: String::new(),
+            other_role: String::new(),
             button: String::new(),
         },
         faults: Faults::default(),
@@ -122,11 +132,17 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
 
 pub(super) async fn submit(
     Path(account): Path<String>,
-    Posted(visit, form): Posted<Form>,
+    Posted(visit, mut form): Posted<Form>,
 ) -> Result<Response, Trouble> {
     let account_id: AccountId = id(&account)?;
     if form.button == "back" {
         return Ok(again(&visit, account, form, Faults::default()).await);
+    }
+    if form.button == "role" || !form.other_role.trim().is_empty() {
+        let known = roles::known_again(&visit).await;
+        let (roles, faults) = known.choose(&visit, &mut form.role, &mut form.other_role).await?;
+        let page = EditAccount { page: visit.page(), id: account, form, faults, roles };
+        return Ok(with_status(page.faults.status(), page));
     }
     if form.role != form.role_was {
         let difference = match difference(&visit, &form).await {
@@ -157,7 +173,7 @@ pub(super) async fn submit(
 
 /// The form again, with what was typed.
 async fn again(visit: &Visit, id: String, form: Form, faults: Faults) -> Response {
-    let roles = roles::choices_again(visit, &form.role).await;
+    let roles = roles::known_again(visit).await.chooser(visit, &form.role, roles::CHOSEN_BEFORE).await;
     with_status(faults.status(), EditAccount { page: visit.page(), id, form, faults, roles })
 }
 
@@ -171,4 +187,8 @@ async fn difference(visit: &Visit, form: &Form) -> Result<Difference, Result<Fau
     // A role that is not there permits nothing.
     let before = before.map(|role| role.permissions).unwrap_or_default();
     Ok(Difference::between(&before, after.permissions))
+}
+
+fn some(difference: Vec<String>) -> Excerpt<String> {
+    excerpt::texts(difference, usize::MAX, DIFFERENCE_BYTES)
 }

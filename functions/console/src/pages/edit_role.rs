@@ -16,8 +16,9 @@ use shared::policy::{Permission, Permissions};
 
 use super::{id, role};
 use crate::api::{ApiError, Before, NewRole};
+use crate::excerpt::{Excerpt, fit};
 use crate::form::Faults;
-use crate::matching::Matched;
+use crate::matching::{Matched, widest_first};
 use crate::page::{Page, Shown, with_status};
 use crate::plain::unmarked;
 use crate::session::{Posted, Visit};
@@ -46,7 +47,7 @@ struct EditRole {
     form: Form,
     faults: Faults,
     /// What it would match, if somebody has asked.
-    preview: Option<Vec<Matched>>,
+    preview: Option<Excerpt<Matched>>,
 }
 
 pub(super) async fn show_new(visit: Visit) -> Result<Response, Trouble> {
@@ -86,7 +87,9 @@ async fn submit_either(visit: Visit, name: Option<RoleName>, form: Form) -> Resu
     if form.button == "preview" {
         let (preview, faults) = preview(&form.permissions);
         let status = faults.status();
-        let page = EditRole { page: visit.page(), name, form, faults, preview: Some(preview) };
+        let preview = Some(Excerpt::whole(preview));
+        let mut page = EditRole { page: visit.page(), name, form, faults, preview };
+        fit(&mut page, |page| page.preview.get_or_insert_default());
         return Ok(with_status(status, page));
     }
     match put(&visit, name.as_ref(), &form).await {
@@ -149,8 +152,9 @@ fn is_same(there: &Role, new: &NewRole<'_>) -> bool {
 fn preview(text: &str) -> (Vec<Matched>, Faults) {
     let lines = lines(text);
     let texts: Vec<_> = lines.iter().map(|(_, text)| *text).collect();
-    let matched = texts.iter().filter_map(|text| Permission::parse(text).ok());
-    let preview = matched.map(|permission| Matched::of(&permission)).collect();
+    let mut matching: Vec<_> = texts.iter().map(ToString::to_string).collect();
+    widest_first(&mut matching);
+    let preview = Matched::of_all(&matching);
     let Err(problems) = Permissions::parse(&texts) else {
         return (preview, Faults::default());
     };
@@ -163,10 +167,35 @@ fn preview(text: &str) -> (Vec<Matched>, Faults) {
     (preview, Faults::fields(placed(errors.collect(), &lines)))
 }
 
+/// `text` in a textarea, where nothing else can be HTML's own (RCDATA; HTML
+/// Standard, sections 13.2.5.2 and 13.2.5.72): what is typed stays as light as it
+/// is.
+pub(crate) fn in_textarea(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
+        let begins_reference = rest.peek().is_some_and(|next| next.is_ascii_alphanumeric() || *next == '#');
+        match character {
+            '<' => escaped.push_str("&lt;"),
+            '&' if begins_reference => escaped.push_str("&amp;"),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
 /// The lines that have something on them, with their numbers.
 fn lines(text: &str) -> Vec<(usize, &str)> {
     let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     lines.filter(|(_, line)| !line.is_empty()).collect()
+}
+
+/// A line, of which more would tell nothing.
+fn beginning(line: &str) -> String {
+    match line.char_indices().nth(100) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line.to_owned(),
+    }
 }
 
 /// `errors`, in which a permission is told by its line.
@@ -177,7 +206,7 @@ fn placed(errors: Vec<FieldError>, lines: &[(usize, &str)]) -> Vec<FieldError> {
         });
         let at = error.pointer.strip_prefix("/permissions/").and_then(|at| at.parse::<usize>().ok());
         let detail = match at.and_then(|at| lines.get(at)) {
-            Some((line, text)) => format!("Line {line}, {text}, {detail}"),
+            Some((line, text)) => format!("Line {line}, {}, {detail}", beginning(text)),
             None => detail,
         };
         FieldError { detail, ..error }

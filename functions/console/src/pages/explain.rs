@@ -12,7 +12,7 @@ use shared::http::representation::ServiceAccountWithKeys;
 use shared::policy::Method;
 
 use super::find_account::by_id_or_name;
-use super::roles::{self, RoleChoice};
+use super::roles::{self, RoleNames};
 use crate::api::{ApiError, Explanation, Question};
 use crate::form::Faults;
 use crate::page::{Page, Shown, with_status};
@@ -50,7 +50,7 @@ struct Explain {
     faults: Faults,
     /// The account that is asked about, if it is known.
     account: Option<ServiceAccountWithKeys>,
-    roles: Vec<RoleChoice>,
+    roles: RoleNames,
     answer: Option<Explanation>,
     methods: [&'static str; 7],
 }
@@ -66,7 +66,7 @@ pub(super) async fn show(
         path: "/".to_owned(),
         ..Form::default()
     };
-    let (id, roles) = tokio::join!(account_of(&visit, &form), roles::choices_again(&visit, &form.role));
+    let (id, roles) = tokio::join!(account_of(&visit, &form), roles::known_again(&visit));
     // A text that names no account stands in its field, to be corrected.
     let account = match id.ok().flatten() {
         Some(id) => visit.api().account(id).await.ok().map(|read| read.account),
@@ -77,7 +77,7 @@ pub(super) async fn show(
         form,
         faults: Faults::default(),
         account,
-        roles,
+        roles: roles.names(),
         answer: None,
         methods: methods(),
     };
@@ -85,7 +85,7 @@ pub(super) async fn show(
 }
 
 pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response, Trouble> {
-    let (id, roles) = tokio::join!(account_of(&visit, &form), roles::choices_again(&visit, &form.role));
+    let (id, roles) = tokio::join!(account_of(&visit, &form), roles::known_again(&visit));
     let (account, answer) = match id {
         Ok(id) => tokio::join!(read(&visit, id), ask(&visit, id, &form)),
         Err(faults) => (None, Err(faults)),
@@ -94,7 +94,7 @@ pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response
         Ok(answer) => (Some(answer), Faults::default()),
         Err(faults) => (None, faults?),
     };
-    let status = faults.status();
+    let (status, roles) = (faults.status(), roles.names());
     Ok(with_status(
         status,
         Explain { page: visit.page(), form, faults, account, roles, answer, methods: methods() },

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use shared::domain::AccountId;
 
 use super::id;
+use crate::excerpt::{Excerpt, fit};
 use crate::page::{Page, Shown};
 use crate::session::Visit;
 use crate::trouble::Trouble;
@@ -27,7 +28,7 @@ struct History {
     id: AccountId,
     /// The account's name, as its newest event here has it.
     name: String,
-    events: Vec<Told>,
+    events: Excerpt<Told>,
     /// The addresses of the first page and of the next one.
     newest: Option<String>,
     older: Option<String>,
@@ -47,14 +48,19 @@ pub(super) async fn show(
     let name = list.items.first().and_then(|event| event.service_account_name.clone());
     let address = format!("/accounts/{id}/history");
     // A cursor is safe in an address as it is.
-    let older = list.next_cursor.map(|cursor| format!("{address}?cursor={cursor}"));
-    let page = History {
+    let older = |cursor: Option<String>| cursor.map(|cursor| format!("{address}?cursor={cursor}"));
+    let told = list.items.into_iter().map(|event| Told::of(event, &keys, visit.now()));
+    let mut page = History {
         page: visit.page(),
         id,
         name: name.unwrap_or_else(|| id.to_string()),
-        newest: Some(address).filter(|_| !cursor.is_empty()),
-        older,
-        events: list.items.into_iter().map(|event| Told::of(event, &keys, visit.now())).collect(),
+        newest: Some(address.clone()).filter(|_| !cursor.is_empty()),
+        older: older(list.next_cursor),
+        events: Excerpt::whole(told.collect()),
     };
+    fit(&mut page, |page| &mut page.events);
+    if page.events.more() > 0 {
+        page.older = older(visit.api().events(id, &cursor, page.events.limit()).await?.next_cursor);
+    }
     Ok(visit.show(Shown(page)))
 }

@@ -4,10 +4,10 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
-use shared::domain::{AccountId, BuiltInRole, KeyName};
+use shared::domain::{AccountId, KeyName};
 use shared::http::representation::ServiceAccount;
 
-use super::roles::{self, RoleChoice};
+use super::roles::{self, Chooser};
 use super::{id, issued_key};
 use crate::api::{ApiError, NewKey};
 use crate::form::{Faults, new_attempt};
@@ -26,7 +26,11 @@ pub(super) struct Form {
     name: String,
     expires_in_days: String,
     role: String,
+    /// The name of a further role, which is shown before it can be chosen.
+    other_role: String,
     allowed_cidrs: String,
+    /// Which button was pressed: `role` shows that one. Or nothing.
+    button: String,
 }
 
 impl Form {
@@ -49,7 +53,7 @@ struct IssueKey {
     form: Form,
     faults: Faults,
     /// The roles that are narrower than the account's.
-    roles: Vec<RoleChoice>,
+    roles: Chooser,
     max_days: u32,
 }
 
@@ -69,17 +73,31 @@ async fn form_page(
     form: Form,
     faults: Faults,
 ) -> Result<IssueKey, Trouble> {
-    let (account, roles) =
-        tokio::join!(visit.api().account(account), roles::choices_again(visit, &form.role));
+    let (account, known) = tokio::join!(visit.api().account(account), roles::known_again(visit));
     let account = account?.account.account;
-    Ok(IssueKey {
-        page: visit.page(),
-        roles: narrower(roles, &account.role),
-        account,
-        form,
-        faults,
-        max_days: visit.console.max_key_lifetime_days,
-    })
+    let known = known.narrower_than(&account.role);
+    let roles = known.chooser(visit, &form.role, roles::CHOSEN_BEFORE).await;
+    Ok(IssueKey::of(visit, account, form, faults, roles))
+}
+
+/// The form, with the role chosen whose name was typed.
+async fn form_with_other_role(
+    visit: &Visit,
+    account: AccountId,
+    mut form: Form,
+) -> Result<IssueKey, Trouble> {
+    let (account, known) = tokio::join!(visit.api().account(account), roles::known_again(visit));
+    let account = account?.account.account;
+    let known = known.narrower_than(&account.role);
+    let (roles, faults) = known.choose(visit, &mut form.role, &mut form.other_role).await?;
+    Ok(IssueKey::of(visit, account, form, faults, roles))
+}
+
+impl IssueKey {
+    fn of(visit: &Visit, account: ServiceAccount, form: Form, faults: Faults, roles: Chooser) -> Self {
+        let max_days = visit.console.max_key_lifetime_days;
+        Self { page: visit.page(), account, form, faults, roles, max_days }
+    }
 }
 
 pub(super) async fn submit(
@@ -87,6 +105,10 @@ pub(super) async fn submit(
     Posted(visit, form): Posted<Form>,
 ) -> Result<Response, Trouble> {
     let account: AccountId = id(&account)?;
+    if form.button == "role" || !form.other_role.trim().is_empty() {
+        let page = form_with_other_role(&visit, account, form).await?;
+        return Ok(with_status(page.faults.status(), page));
+    }
     let days = form.expires_in_days.trim();
     let expires_in_days = match days.parse() {
         Ok(days) => Some(days),
@@ -127,16 +149,4 @@ pub(super) async fn submit(
             Ok(with_status(status, page))
         }
     }
-}
-
-/// The roles that make a key narrower than its account: of the built-in ones
-/// those below the account's, and any other than the account's where one of the
-/// two is custom.
-fn narrower(roles: Vec<RoleChoice>, account_role: &str) -> Vec<RoleChoice> {
-    let rank = |name: &str| BuiltInRole::ALL.into_iter().rev().position(|role| role.name() == name);
-    let is_narrower = |choice: &RoleChoice| match (rank(&choice.name), rank(account_role)) {
-        (Some(one), Some(most)) => one < most,
-        _ => choice.name != account_role,
-    };
-    roles.into_iter().filter(is_narrower).collect()
 }

@@ -9,6 +9,7 @@ use shared::policy::{BasePaths, Grant, Target, decide};
 
 use super::roles::RoleChoice;
 use crate::Site;
+use crate::excerpt::{Excerpt, fit};
 use crate::page::{Page, Shown};
 use crate::session::Visit;
 use crate::trouble::Trouble;
@@ -74,21 +75,27 @@ struct Roles {
     page: Page,
     columns: Vec<(&'static str, &'static str)>,
     operations: Vec<Operation>,
-    custom: Vec<RoleChoice>,
+    custom: Excerpt<RoleChoice>,
     is_first: bool,
     next: Option<String>,
 }
 
 pub(super) async fn show(visit: Visit, Query(Paging { cursor }): Query<Paging>) -> Result<Response, Trouble> {
     let list = visit.api().roles(&cursor, ROLES).await?;
-    let page = Roles {
+    let (built_in, custom): (Vec<_>, Vec<_>) = list.items.into_iter().partition(|role| role.built_in);
+    let mut page = Roles {
         page: visit.page(),
         columns: COLUMNS.map(|role| (role.name(), short(role))).to_vec(),
         operations: operations(&visit.console),
-        custom: list.items.into_iter().filter(|role| !role.built_in).map(RoleChoice::from).collect(),
+        custom: Excerpt::whole(custom.into_iter().map(RoleChoice::from).collect()),
         is_first: cursor.is_empty(),
         next: list.next_cursor,
     };
+    fit(&mut page, |page| &mut page.custom);
+    if page.custom.more() > 0 {
+        let shown = page.custom.limit().saturating_add(u8::try_from(built_in.len()).unwrap_or(u8::MAX));
+        page.next = visit.api().roles(&cursor, shown).await?.next_cursor;
+    }
     Ok(visit.show(Shown(page)))
 }
 

@@ -8,7 +8,7 @@ mod create_account;
 mod delete_account;
 mod delete_role;
 mod edit_account;
-mod edit_role;
+pub(crate) mod edit_role;
 mod explain;
 mod find_account;
 mod history;

@@ -6,12 +6,14 @@ use askama::Template;
 use axum::extract::Query;
 use axum::response::{Redirect, Response};
 use jiff::Timestamp;
-use shared::http::representation::ListedServiceAccount;
+use shared::http::representation::{List, ListedServiceAccount};
 
-use super::roles::{self, RoleChoice};
-use crate::api::AccountsQuery;
+use super::roles::{self, RoleNames};
+use crate::api::{AccountsQuery, ApiError};
 use crate::attention::{self, Attention, Found};
-use crate::page::{Page, Shown};
+use crate::excerpt::{Excerpt, fit};
+use crate::form::Faults;
+use crate::page::{Page, Shown, with_status};
 use crate::session::Visit;
 use crate::trouble::Trouble;
 use crate::words::When;
@@ -47,8 +49,9 @@ impl Row {
 struct Overview {
     page: Page,
     query: AccountsQuery,
-    roles: Vec<RoleChoice>,
-    rows: Vec<Row>,
+    roles: RoleNames,
+    faults: Faults,
+    rows: Excerpt<Row>,
     attention: Vec<Attention>,
     /// How much more there is of it.
     more: usize,
@@ -71,27 +74,55 @@ fn is_filtered(query: &AccountsQuery) -> bool {
 pub(super) async fn show(visit: Visit, Query(mut query): Query<AccountsQuery>) -> Result<Response, Trouble> {
     // What a person types around a name is none of it.
     query.prefix = query.prefix.trim().to_owned();
+    query.role = query.role.trim().to_owned();
+    let faults = roles::faults_of_name(&query.role);
+    let is_wrong = faults.is_any();
     let is_front = !is_filtered(&query) && query.cursor.is_empty();
     let (list, roles, found) =
-        tokio::join!(visit.api().accounts(&query), roles::choices_again(&visit, ""), look(&visit, is_front));
+        tokio::join!(list(&visit, &query, is_wrong), roles::known_again(&visit), look(&visit, is_front));
     let list = list?;
-    let next = list.next_cursor.map(|cursor| AccountsQuery { cursor, ..query.clone() });
-    let next =
-        next.map(|query| serde_html_form::to_string(query).map(|query| format!("/?{query}"))).transpose();
     let mut attention = found.all;
     let more = attention.len().saturating_sub(MOST_TOLD);
     attention.truncate(MOST_TOLD);
-    let overview = Overview {
+    let mut overview = Overview {
         page: visit.page(),
-        roles: roles::with(roles, &query.role, ""),
-        rows: list.items.into_iter().map(|listed| Row::of(listed, visit.now())).collect(),
+        roles: roles.names(),
+        faults,
+        next: next_page(&query, list.next_cursor)?,
+        rows: Excerpt::whole(list.items.into_iter().map(|listed| Row::of(listed, visit.now())).collect()),
         attention,
         more,
         cut: found.is_cut.then_some(found.accounts),
-        next: next.map_err(|error| Trouble::unavailable(error.to_string()))?,
         query,
     };
+    if is_wrong {
+        return Ok(with_status(overview.faults.status(), overview));
+    }
+    fit(&mut overview, |page| &mut page.rows);
+    if overview.rows.more() > 0 {
+        let shown = AccountsQuery { limit: Some(overview.rows.limit()), ..overview.query.clone() };
+        overview.next = next_page(&overview.query, visit.api().accounts(&shown).await?.next_cursor)?;
+    }
     Ok(visit.show(Shown(overview)))
+}
+
+/// The next page's address.
+fn next_page(query: &AccountsQuery, cursor: Option<String>) -> Result<Option<String>, Trouble> {
+    let next = cursor.map(|cursor| serde_html_form::to_string(AccountsQuery { cursor, ..query.clone() }));
+    let next = next.transpose().map_err(|error| Trouble::unavailable(error.to_string()))?;
+    Ok(next.map(|query| format!("/?{query}")))
+}
+
+/// The accounts of a page, of which there are none where the filter is wrong.
+async fn list(
+    visit: &Visit,
+    query: &AccountsQuery,
+    is_wrong: bool,
+) -> Result<List<ListedServiceAccount>, ApiError> {
+    if is_wrong {
+        return Ok(List { items: Vec::new(), next_cursor: None });
+    }
+    visit.api().accounts(query).await
 }
 
 /// What wants attention, on the front page. Without it the page is there all the

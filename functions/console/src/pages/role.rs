@@ -1,18 +1,27 @@
 //! `GET /roles/{name}`: a role.
 
 use askama::Template;
-use axum::extract::Path;
+use axum::extract::{Path, Query};
 use axum::response::Response;
+use serde::Deserialize;
 use shared::domain::{Actor, RoleName};
 use shared::http::representation::Role;
 
 use super::id;
 use crate::api::VersionedRole;
-use crate::matching::Matched;
+use crate::excerpt::{self, Excerpt, fit};
+use crate::matching::{Matched, widest_first};
 use crate::page::{Page, Shown};
 use crate::session::Visit;
 use crate::trouble::Trouble;
 use crate::words::When;
+
+#[derive(Deserialize)]
+pub(super) struct Paging {
+    /// So many permissions are on the pages before.
+    #[serde(default)]
+    after: usize,
+}
 
 #[derive(Template)]
 #[template(path = "role.html")]
@@ -21,7 +30,9 @@ struct RolePage {
     /// When, and by whom. A built-in one was not.
     created: Option<(When, String)>,
     updated: Option<(When, String)>,
-    matches: Vec<Matched>,
+    /// What permits most comes first.
+    matches: Excerpt<Matched>,
+    after: usize,
     role: Role,
 }
 
@@ -31,18 +42,25 @@ pub(super) async fn custom(visit: &Visit, name: &RoleName) -> Result<VersionedRo
     if read.role.built_in { Err(Trouble::NoPage) } else { Ok(read) }
 }
 
-pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
+pub(super) async fn show(
+    visit: Visit,
+    Path(name): Path<String>,
+    Query(Paging { after }): Query<Paging>,
+) -> Result<Response, Trouble> {
     let name: RoleName = id(&name)?;
-    let role = visit.api().role(&name).await?.role;
+    let mut role = visit.api().role(&name).await?.role;
+    widest_first(&mut role.permissions);
     let told = |at: &Option<String>, by: &Option<Actor>| {
         Some((When::of(at.as_deref()?, visit.now()), by.as_ref()?.name.clone()))
     };
-    let page = RolePage {
+    let mut page = RolePage {
         page: visit.page(),
         created: told(&role.created_at, &role.created_by),
         updated: told(&role.updated_at, &role.updated_by),
-        matches: Matched::of_all(&role.permissions),
+        matches: excerpt::after(Matched::of_all(&role.permissions), after),
+        after,
         role,
     };
+    fit(&mut page, |page| &mut page.matches);
     Ok(visit.show(Shown(page)))
 }
