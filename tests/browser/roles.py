@@ -3,6 +3,8 @@ history, and what needs attention."""
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from typing import TYPE_CHECKING
 
 from selenium.webdriver.common.by import By
@@ -203,9 +205,37 @@ def roles_without_scripts(local: Local, browser: Browser) -> None:
     check("a role without scripts", browser.heading(), "Plain Custom")
 
 
+def a_role_beyond_the_cards_by_keyboard(local: Local, browser: Browser) -> None:
+    for number in range(25):
+        body = {"description": f"Reads the reports of shop {number}", "permissions": [f"GET /shops/{number}/reports/{{id}}"]}
+        request = urllib.request.Request(f"{local.api}/iam/v1/roles/Shop{number:02}Reader", json.dumps(body).encode(), method="PUT")
+        request.headers |= {"Authorization": f"Bearer {local.adminToken}", "Content-type": "application/json"}
+        urllib.request.urlopen(request).close()
+    browser.sign_in_by_keyboard("/accounts/new")
+    browser.press("shop-reports")
+    browser.look("create-account-many-roles")
+    browser.tab_to("Another role")
+    browser.press("Shop")
+    browser.enter("Show what it permits")
+    check("what is no role is said so", "There is no role Shop (capital letters count)." in browser.text)
+    check("and has the focus", browser.driver.switch_to.active_element, browser.field("Another role"))
+    browser.look("create-account-no-such-role")
+    browser.press(Keys.END + "24Reader")
+    browser.enter("Show what it permits")
+    check("another role is shown and chosen", browser.field("Shop24Reader").is_selected())
+    check("and has the focus", browser.driver.switch_to.active_element, browser.field("Shop24Reader"))
+    check("and says what it permits", "GET /shops/24/reports/{id}" in browser.text)
+    browser.look("create-account-another-role")
+    browser.tab_to("Owner (optional)")
+    browser.leaving(lambda: browser.press("the shops", Keys.ENTER))
+    check("Enter creates the account, and shows no role", browser.heading(), "shop-reports Enabled")
+    check("with what was typed", ("Shop24Reader" in browser.text, "the shops" in browser.text), (True, True))
+
+
 STORIES = [
     [roles_by_mouse, another_role_shows_its_difference, a_question_is_answered, a_role_in_use_is_not_deleted,
      everybodys_history, what_needs_attention, hostile_roles_are_harmless],
     [roles_by_keyboard],
     [roles_without_scripts],
+    [a_role_beyond_the_cards_by_keyboard],
 ]

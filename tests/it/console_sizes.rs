@@ -53,7 +53,6 @@ fn name(number: usize) -> String {
 async fn weigh(browser: &mut Browser<'_>, what: &str, page: Page) -> Page {
     let css = browser.get("/assets/console.css").await.expect(200).text.len();
     let bytes = page.text.len() + css;
-    println!("{bytes:6} {what}");
     assert!(bytes < LIGHT, "{what} has {bytes} bytes");
     page
 }

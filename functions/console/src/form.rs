@@ -33,9 +33,9 @@ pub(crate) struct Faults {
     alert: Option<(String, String)>,
     request_id: Option<String>,
     fields: Vec<(String, String)>,
-    /// The field that has the focus: the first wrong one, in the order of the form,
-    /// which the form alone knows.
-    focused: OnceCell<String>,
+    /// Which of them has the focus: the first one in the order of the form, which
+    /// the form alone knows.
+    focused: OnceCell<usize>,
 }
 
 impl Faults {
@@ -138,8 +138,8 @@ impl Faults {
 
     /// Whether the field `name`, which is shown now, is the first wrong one.
     pub(crate) fn takes_focus(&self, name: &str) -> bool {
-        self.fields.iter().any(|(field, _)| field == name)
-            && self.focused.get_or_init(|| name.to_owned()) == name
+        let position = self.fields.iter().position(|(field, _)| field == name);
+        position.is_some_and(|position| *self.focused.get_or_init(|| position) == position)
     }
 
     /// Whether a field is wrong.
