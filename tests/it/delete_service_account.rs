@@ -2,7 +2,7 @@
 
 use insta::assert_json_snapshot;
 use serde_json::json;
-use tests::{Account, Harness, RequestBuilder};
+use tests::{Account, Harness, RequestBuilder, Shape};
 
 use crate::bad_input;
 
@@ -27,6 +27,20 @@ async fn deletes_an_account_and_its_keys_204() {
     let records = harness.table.items("RETIRED#").await;
     let reasons: Vec<_> = records.iter().map(|record| record["reason"].as_s().unwrap().as_str()).collect();
     assert_eq!(reasons, ["accountDeleted"; 3]);
+}
+
+#[tokio::test]
+async fn a_key_that_went_with_its_account_is_still_recognised() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    let keys = [harness.issue_key(&account).await, harness.issue_key(&account).await];
+    let _ = delete(&harness, &account).send().await.expect(204);
+    for key in &keys {
+        for shape in Shape::ALL {
+            let decided = harness.decide(&shape.bearer(&key.secret)).await;
+            assert_eq!(decided.1, "retired", "{shape:?}");
+        }
+    }
 }
 
 #[tokio::test]

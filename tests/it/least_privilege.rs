@@ -397,7 +397,7 @@ async fn watch(harness: &Harness) -> Seen {
     {
         watch.send("ManageRoles", (method, path), None, None).await;
     }
-    watch.send("UpdateServiceAccount", ("DELETE", &path), None, None).await;
+    watch.send("RevokeKey", ("DELETE", &path), None, None).await;
     watch.send("ManageRoles", ("DELETE", "/iam/v1/roles/Custom"), None, None).await;
     let gone = json!({ "permissions": [] });
     watch.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(gone), None).await;

@@ -106,8 +106,8 @@ async fn says_why_a_key_is_dead_in_the_words_of_the_authorizer_200() {
         ("wrong secret", forged(&living, 9), "wrong_secret"),
         ("wrong secret of a disabled account", forged(&disabled, 9), "wrong_secret"),
         ("wrong secret of a revoked key", forged(&revoked, 9), "wrong_secret"),
-        // Its verifier was not kept: the authorizer cannot tell, an admin is told.
-        ("deleted account", retired.secret.clone(), "unknown"),
+        ("deleted account", retired.secret.clone(), "retired"),
+        ("wrong secret of a deleted account", forged(&retired, 9), "wrong_secret"),
     ] {
         let reply = found(&harness, &text).await.json();
         let (_, reason) = harness.decide(&Shape::HttpV2.bearer(&text)).await;
@@ -115,7 +115,6 @@ async fn says_why_a_key_is_dead_in_the_words_of_the_authorizer_200() {
         assert_eq!(reply["alive"], reason == "allowed", "{name}");
         match authorizer {
             "allowed" => assert_eq!(reply.get("reason"), None, "{name}"),
-            "unknown" => assert_eq!(reply["reason"], "retired", "{name}"),
             _ => assert_eq!(reply["reason"], reason, "{name}"),
         }
         answers.push(json!({ name: reply }));

@@ -20,7 +20,7 @@ pub(crate) const ROLE: &str = "Spare";
 /// All of them, sorted as the template's are.
 pub(crate) const ROUTES: [Route; 18] = [
     route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
-    route("DELETE", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", |_| None),
+    route("DELETE", "/iam/v1/service-accounts/{id}", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys/{keyId}", "RevokeKey", |_| None),
     route("GET", "/iam/v1/events", "ListServiceAccounts", |_| None),

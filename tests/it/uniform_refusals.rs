@@ -46,7 +46,7 @@ async fn bad_credentials(harness: &Harness) -> Vec<(&'static str, String)> {
         ("foreign_environment", foreign),
         ("revoked", revoked.secret),
         ("disabled", disabled.secret),
-        ("unknown", deleted.secret),
+        ("retired", deleted.secret),
         ("expired", short.secret),
         ("malformed", malformed),
         ("malformed", "junk".to_owned()),

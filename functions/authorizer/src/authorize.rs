@@ -284,6 +284,6 @@ impl Authorizer {
         if !Verifier::compute(&pepper, key, &retired.spec).matches(&retired.verifier.verifier) {
             return Reason::WrongSecret;
         }
-        retired.reason.into()
+        retired.reason
     }
 }

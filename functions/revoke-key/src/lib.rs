@@ -1,7 +1,11 @@
-//! Revokes keys. They are dead from the next check on:
+//! Ends keys. They are dead from the next check on:
 //!
 //! - `DELETE /iam/v1/service-accounts/{id}/keys/{keyId}`: one;
-//! - `DELETE /iam/v1/service-accounts/{id}/keys`: all of an account.
+//! - `DELETE /iam/v1/service-accounts/{id}/keys`: all of an account;
+//! - `DELETE /iam/v1/service-accounts/{id}`: those of an account, with the account.
+//!
+//! Deleting an account is here because it moves verifiers to the records of keys,
+//! which only the functions that end or issue keys may.
 
 use serde::Serialize;
 use shared::config::{ConfigError, Setup};
@@ -30,6 +34,7 @@ impl Operation for RevokeKey {
         match request.route() {
             "DELETE /iam/v1/service-accounts/{id}/keys/{keyId}" => revoke_key(self, admin, request).await,
             "DELETE /iam/v1/service-accounts/{id}/keys" => revoke_all_keys(self, admin, request).await,
+            "DELETE /iam/v1/service-accounts/{id}" => delete_service_account(self, admin, request).await,
             _ => Err(Failure::RouteNotFound),
         }
     }
@@ -97,4 +102,36 @@ pub async fn revoke_all_keys(
     let revoked = function.store.revoke_all_keys(account, &request.origin(actor)?).await?;
     let revoked_key_ids = revoked.ids.iter().map(ToString::to_string).collect();
     Ok(Reply::ok(&RevokedKeys { revoked_key_ids }))
+}
+
+/// Delete a service account
+///
+/// Its keys are dead from the next check on. Its events and the records of its
+/// keys stay, so that a key is still recognised when it is presented.
+///
+/// # Errors
+/// As its responses say.
+#[utoipa::path(
+    delete,
+    path = "/iam/v1/service-accounts/{id}",
+    operation_id = "deleteServiceAccount",
+    tag = "Service accounts",
+    params(
+        ("id" = String, Path, description = "The account's id"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you saw"),
+    ),
+    responses(
+        (status = 204, description = "Deleted"), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 412, body = Problem),
+    )
+)]
+pub async fn delete_service_account(
+    function: &RevokeKey,
+    Admin(actor): Admin,
+    request: &Request,
+) -> Result<Reply, Failure> {
+    let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    let origin = request.origin(actor)?;
+    function.store.delete_account(id, request.if_match()?, &origin).await?;
+    Ok(Reply::no_content())
 }

@@ -1,7 +1,4 @@
-//! Changes and deletes service accounts:
-//!
-//! - `PATCH /iam/v1/service-accounts/{id}`
-//! - `DELETE /iam/v1/service-accounts/{id}`
+//! `PATCH /iam/v1/service-accounts/{id}`: changes a service account.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,11 +29,7 @@ impl Operation for UpdateServiceAccount {
     }
 
     async fn handle(&self, admin: Admin, request: &Request) -> Result<Reply, Failure> {
-        match request.route() {
-            "PATCH /iam/v1/service-accounts/{id}" => update_service_account(self, admin, request).await,
-            "DELETE /iam/v1/service-accounts/{id}" => delete_service_account(self, admin, request).await,
-            _ => Err(Failure::RouteNotFound),
-        }
+        update_service_account(self, admin, request).await
     }
 }
 
@@ -128,36 +121,4 @@ fn changes(body: UpdateServiceAccountRequest) -> Result<AccountChanges, Failure>
         tags: tags.and_then(|tags: BTreeMap<String, String>| -> Option<Tags> { fields.tags(&tags) }),
     };
     fields.finish(Some(changes))
-}
-
-/// Delete a service account
-///
-/// Its keys are dead from the next check on. Its events and the records of its
-/// keys stay.
-///
-/// # Errors
-/// As its responses say.
-#[utoipa::path(
-    delete,
-    path = "/iam/v1/service-accounts/{id}",
-    operation_id = "deleteServiceAccount",
-    tag = "Service accounts",
-    params(
-        ("id" = String, Path, description = "The account's id"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you saw"),
-    ),
-    responses(
-        (status = 204, description = "Deleted"), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 409, body = Problem), (status = 412, body = Problem),
-    )
-)]
-pub async fn delete_service_account(
-    function: &UpdateServiceAccount,
-    Admin(actor): Admin,
-    request: &Request,
-) -> Result<Reply, Failure> {
-    let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
-    let origin = request.origin(actor)?;
-    function.store.delete_account(id, request.if_match()?, &origin).await?;
-    Ok(Reply::no_content())
 }

@@ -31,7 +31,7 @@ const COMMON: [(&str, &str); 5] = [
         list_service_accounts::list_events,
         list_service_accounts::list_all_events,
         update_service_account::update_service_account,
-        update_service_account::delete_service_account,
+        revoke_key::delete_service_account,
         issue_key::issue_key,
         issue_key::lookup::lookup_key,
         issue_key::rotate_key::rotate_key,

@@ -130,12 +130,11 @@ impl Store {
         &self,
         id: AccountId,
     ) -> Result<Option<(Account, Fingerprint)>, StoreError> {
-        let mut attributes = READ.to_vec();
-        attributes.push(attribute::FINGERPRINT);
-        let item = self.read(schema::account_key(id), &attributes).await?;
         let read = |reader: Reader<'_>| Ok((reader.account(id)?, reader.fingerprint()?));
-        item.map(|item| read(Reader(&item)).map_err(|problem: codec::Problem| problem.in_item(id)))
-            .transpose()
+        match self.get_account_with(id, &[attribute::FINGERPRINT], read).await {
+            Err(StoreError::AccountNotFound(_)) => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     /// The account with its keys and their verifiers.
@@ -143,14 +142,21 @@ impl Store {
         &self,
         id: AccountId,
     ) -> Result<(Account, Verifiers), StoreError> {
-        let mut attributes = READ.to_vec();
-        attributes.push(attribute::VERIFIERS);
-        let item =
-            self.read(schema::account_key(id), &attributes).await?.ok_or(StoreError::AccountNotFound(id))?;
-        let reader = Reader(&item);
-        let account = reader.account(id).map_err(|problem| problem.in_item(id))?;
-        let verifiers = reader.verifiers().map_err(|problem| problem.in_item(id))?;
-        Ok((account, verifiers))
+        let read = |reader: Reader<'_>| Ok((reader.account(id)?, reader.verifiers()?));
+        self.get_account_with(id, &[attribute::VERIFIERS], read).await
+    }
+
+    /// What `read` makes of an account of which these attributes are wanted too.
+    async fn get_account_with<T>(
+        &self,
+        id: AccountId,
+        more: &[&'static str],
+        read: impl FnOnce(Reader<'_>) -> Result<T, codec::Problem>,
+    ) -> Result<T, StoreError> {
+        let attributes = [&READ[..], more].concat();
+        let item = self.read(schema::account_key(id), &attributes).await?;
+        let item = item.ok_or(StoreError::AccountNotFound(id))?;
+        read(Reader(&item)).map_err(|problem| problem.in_item(id))
     }
 
     /// Accounts in the order of their folded names. The list is for people: it
@@ -303,8 +309,8 @@ impl Store {
         after
     }
 
-    /// Deletes an account and its name. Its keys move to their records, and
-    /// its events stay.
+    /// Deletes an account and its name. Its keys move to their records, with
+    /// their verifiers, and its events stay.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::Stale`] if it is not of
@@ -317,8 +323,10 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut backoff = self.backoff();
         loop {
-            let (account, fingerprint) =
-                self.find_account_with_fingerprint(id).await?.ok_or(StoreError::AccountNotFound(id))?;
+            let read =
+                |reader: Reader<'_>| Ok((reader.account(id)?, reader.verifiers()?, reader.fingerprint()?));
+            let more = [attribute::VERIFIERS, attribute::FINGERPRINT];
+            let (account, verifiers, fingerprint) = self.get_account_with(id, &more, read).await?;
             if version.is_some_and(|version| version != account.version) {
                 return Err(StoreError::Stale);
             }
@@ -338,8 +346,7 @@ impl Store {
                 self.record(Happened::to(EventType::ServiceAccountDeleted, &account), origin, now)?,
             ];
             for key in &account.keys {
-                // Without the verifier: this function never reads one.
-                actions.push(self.retire(&account, key, None, &retirement)?);
+                actions.push(self.retire(&account, key, verifiers.get(&key.id), &retirement)?);
             }
             match self.commit(actions).await? {
                 Outcome::Committed => return Ok(()),

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::codec::{Map, Problem, Reader};
-use super::retired::{reason, went_with_account};
+use super::retired::{reason, refusal, went_with_account};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{AccountId, ApiKey, KeyId, KeySpec, RetiredReason, RoleName, Rotation, VerifierEntry};
+use crate::policy::Reason;
 
 /// What the table says of a presented key's account.
 #[derive(Debug)]
@@ -35,8 +36,8 @@ pub struct Credential {
 /// The record of a key that no longer is one of its account's.
 #[derive(Debug)]
 pub struct RetiredCredential {
-    /// Why.
-    pub reason: RetiredReason,
+    /// Why it is refused.
+    pub reason: Reason,
     /// What it could do and until when.
     pub spec: KeySpec,
     /// What a presented key must match for the record to be believed.
@@ -86,8 +87,8 @@ impl Store {
         answer.item.map(|item| found(&item, &id).map_err(|problem| problem.in_item(key.account))).transpose()
     }
 
-    /// The record of `key`, if it is retired and its verifier was kept. Read
-    /// only to name the reason of a refusal in the log.
+    /// The record of `key`, if it is retired and has its verifier. (One that was
+    /// made by hand may have none.) Read only to name the reason of a refusal in the log.
     ///
     /// # Errors
     /// When the table cannot be reached, or the record is not well-formed.
@@ -144,5 +145,5 @@ fn found(item: &Map, id: &str) -> Result<Found, Problem> {
 
 fn retired(record: &Map) -> Result<RetiredCredential, Problem> {
     let reader = Reader(record);
-    Ok(RetiredCredential { reason: reason(record)?, spec: reader.key_spec()?, verifier: reader.verifier()? })
+    Ok(RetiredCredential { reason: refusal(record)?, spec: reader.key_spec()?, verifier: reader.verifier()? })
 }

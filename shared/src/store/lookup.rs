@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::codec::{Map, Problem, Reader};
-use super::retired::{reason, went_with_account};
+use super::retired::refusal;
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{Account, Actor, ApiKey, KeyId, LiveKey, VerifierEntry};
@@ -88,7 +88,7 @@ fn on_record(account: Option<Account>, id: KeyId, record: &Map) -> Result<KnownK
         key: has(attribute::NAME).then(|| reader.live_key(id)).transpose()?,
         verifier: has(attribute::VERIFIER).then(|| reader.verifier()).transpose()?,
         end: Some(End {
-            reason: if went_with_account(record) { Reason::Retired } else { reason(record)?.into() },
+            reason: refusal(record)?,
             at: reader.seconds(attribute::RETIRED_AT)?,
             by: has(attribute::RETIRED_BY).then(|| reader.actor(attribute::RETIRED_BY)).transpose()?,
         }),

@@ -4,6 +4,7 @@ use super::codec::{self, Map, Problem, Reader};
 use super::schema::{self, attribute};
 use super::{MAX_QUERIES, Store, StoreError};
 use crate::domain::{AccountId, Actor, AllowedCidrs, KeyId, RetiredReason, RoleName};
+use crate::policy::Reason;
 use jiff::Timestamp;
 
 /// The most retired keys that are listed.
@@ -74,6 +75,11 @@ impl Store {
         keys.truncate(MAX_RETIRED_KEYS);
         Ok(keys)
     }
+}
+
+/// Why a key is refused that is on record.
+pub(super) fn refusal(record: &Map) -> Result<Reason, Problem> {
+    if went_with_account(record) { Ok(Reason::Retired) } else { reason(record).map(Into::into) }
 }
 
 /// Why a key was retired by itself or by an admin.

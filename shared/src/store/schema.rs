@@ -36,7 +36,6 @@ pub(super) fn kept_until(now: Timestamp) -> Timestamp {
 }
 
 /// The reason in the record of a deleted account and in those of its keys.
-/// They have no verifier to be recognised by.
 pub(super) const ACCOUNT_DELETED: &str = "accountDeleted";
 
 const ACCOUNT: &str = "ACCOUNT";
