@@ -164,3 +164,25 @@ async fn deletes_the_version_that_if_match_names_and_no_other_412() {
     let now = harness.get(PATH).await.headers["etag"].clone();
     let _ = delete(&harness).if_match(&now).send().await.expect(204);
 }
+
+#[tokio::test]
+async fn deletes_an_item_that_is_no_role_204() {
+    for attribute in ["permissions", "version", "createdBy"] {
+        let harness = Harness::start().await;
+        harness.put_role("Auditor", &["GET /reports"]).await;
+        let account = harness.create_account("batch", "Auditor").await;
+        let mut item = harness.table.get("ROLE#Auditor", "ROLE").await.unwrap();
+        item.remove(attribute);
+        harness.table.put(item).await;
+        harness.clock.advance_seconds(1);
+        let delete = || harness.request("DELETE", "/iam/v1/roles/Auditor").admin();
+        harness.refuse(delete(), 409, "role_in_use").await;
+        let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+        harness.refuse(delete().if_match("\"1\""), 412, "precondition_failed").await;
+        let _ = delete().send().await.expect(204);
+        assert_eq!(harness.table.get("ROLE#Auditor", "ROLE").await, None);
+        harness.refuse(delete(), 404, "role_not_found").await;
+        let events = harness.table.items("EVENTS#ROLE#").await;
+        assert_eq!(events.last().unwrap()["type"].as_s().unwrap(), "role.deleted", "{attribute}");
+    }
+}

@@ -1,5 +1,7 @@
 //! `PUT /iam/v1/roles/{name}`
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures::future::join_all;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use tests::{Harness, Reply, RequestBuilder};
@@ -300,4 +302,64 @@ async fn if_none_match_registers_and_never_replaces_412() {
         harness.refuse(refused, 400, "malformed_request").await;
     }
     harness.refuse(create().if_match("*"), 400, "malformed_request").await;
+}
+
+/// Makes a role's item one that is not well-formed, in one of several ways.
+async fn spoil(harness: &Harness, way: usize) {
+    let mut item = harness.table.get("ROLE#Auditor", "ROLE").await.unwrap();
+    match way {
+        0 => item.insert("permissions".to_owned(), AttributeValue::S("ANY /{proxy+}".to_owned())),
+        1 => item.insert("version".to_owned(), AttributeValue::S("two".to_owned())),
+        2 => item.remove("version"),
+        _ => item.remove("createdBy"),
+    };
+    harness.table.put(item).await;
+}
+
+#[tokio::test]
+async fn replaces_an_item_that_is_no_role_200() {
+    for way in 0..4 {
+        let harness = Harness::start().await;
+        let first = put(&harness, "Auditor", &auditor()).send().await.expect(201);
+        let account = harness.create_account("batch", "Auditor").await;
+        let key = harness.issue_key(&account).await;
+        spoil(&harness, way).await;
+        harness.clock.advance_seconds(1);
+        let read = harness.request("GET", "/iam/v1/roles/Auditor").admin();
+        harness.refuse(read, 500, "internal_error").await;
+        // It is there, and no version of it that anybody saw.
+        let seen = &first.headers["etag"];
+        let new = json!({ "permissions": ["GET /invoices"] });
+        let stale = put(&harness, "Auditor", &new).if_match(seen);
+        harness.refuse(stale, 412, "precondition_failed").await;
+        let is_new = put(&harness, "Auditor", &new).header("if-none-match", "*");
+        harness.refuse(is_new, 412, "precondition_failed").await;
+
+        let reply = put(&harness, "Auditor", &new).if_match("*").send().await.expect(200);
+        assert_ne!(reply.headers["etag"], first.headers["etag"]);
+        assert_eq!(harness.get("/iam/v1/roles/Auditor").await.json(), reply.json());
+        let invoices = harness.request("GET", "/invoices").bearer(&key.secret).send().await;
+        assert_eq!(invoices.status, 200, "{way}");
+        let events = events(&harness).await;
+        let added = ["permissions".to_owned(), String::new(), "GET /invoices".to_owned()];
+        assert_eq!(said(events.last().unwrap()), ("role.updated".to_owned(), vec![added]));
+    }
+}
+
+#[tokio::test]
+async fn one_alone_replaces_an_item_that_is_no_role() {
+    for way in 0..4 {
+        let harness = Harness::start().await;
+        let _ = put(&harness, "Auditor", &auditor()).send().await.expect(201);
+        spoil(&harness, way).await;
+        let bodies: Vec<Value> =
+            (0..5).map(|n| json!({ "permissions": [format!("GET /reports-{n}")] })).collect();
+        let replies = join_all(bodies.iter().map(|body| put(&harness, "Auditor", body).send())).await;
+        assert!(replies.iter().all(|reply| reply.status == 200));
+        // One of them finds no role, and each other one its predecessor.
+        let events = events(&harness).await;
+        let updates = events.iter().map(said).filter(|(event_type, _)| event_type == "role.updated");
+        let alone = updates.filter(|(_, changes)| changes.iter().all(|[_, from, _]| from.is_empty()));
+        assert_eq!((events.len(), alone.count()), (6, 1), "{way}");
+    }
 }

@@ -77,15 +77,58 @@ pub enum Precondition {
 }
 
 impl Precondition {
-    /// Whether it holds of a thing of this version, or of none.
-    fn check(self, version: Option<u64>) -> Result<(), StoreError> {
+    /// Whether it holds of what stands under a name.
+    fn check(self, before: &Standing) -> Result<(), StoreError> {
+        let is_free = matches!(before, Standing::Free);
         let holds = match self {
             Self::None => true,
-            Self::Exists => version.is_some(),
-            Self::Absent => version.is_none(),
-            Self::Version(wanted) => version == Some(wanted),
+            Self::Exists => !is_free,
+            Self::Absent => is_free,
+            Self::Version(wanted) => before.role().is_some_and(|role| role.version == wanted),
         };
         if holds { Ok(()) } else { Err(StoreError::Stale) }
+    }
+}
+
+/// What stands under the name of a custom role.
+enum Standing {
+    /// Nothing.
+    Free,
+    /// A role.
+    Role(CustomRole),
+    /// An item that is not well-formed, which somebody made by hand. It permits
+    /// nothing and cannot be shown. It can be replaced and deleted, so that
+    /// nobody needs the table itself to mend it.
+    IllFormed {
+        /// Its version, whatever that is.
+        version: Option<AttributeValue>,
+    },
+}
+
+impl Standing {
+    /// The role, if it is one.
+    fn role(&self) -> Option<&CustomRole> {
+        match self {
+            Self::Role(role) => Some(role),
+            Self::Free | Self::IllFormed { .. } => None,
+        }
+    }
+
+    /// The condition that an item is there, and still the one that was read.
+    fn unchanged(&self) -> Expression {
+        let mut unchanged = Expression::default();
+        let version = match self {
+            Self::Role(role) => Some(n(role.version)),
+            Self::IllFormed { version } => version.clone(),
+            Self::Free => None,
+        };
+        if let Some(version) = version {
+            unchanged.require_equal(attribute::VERSION, version);
+        } else {
+            let (pk, version) = (unchanged.name(schema::PK), unchanged.name(attribute::VERSION));
+            unchanged.require(format!("attribute_exists({pk}) AND attribute_not_exists({version})"));
+        }
+        unchanged
     }
 }
 
@@ -232,6 +275,20 @@ impl Store {
         item.map(|item| custom_role(name, &item).map_err(|problem| problem.in_item(name))).transpose()
     }
 
+    /// What stands under the name of a custom role, read consistently.
+    async fn standing(&self, name: &RoleName) -> Result<Standing, StoreError> {
+        let Some(item) = self.read_role(name, &READ).await? else {
+            return Ok(Standing::Free);
+        };
+        Ok(custom_role(name, &item).map_or_else(
+            |problem| {
+                tracing::warn!(cause = %problem.in_item(name), "a role is to be changed that is not well-formed");
+                Standing::IllFormed { version: item.get(attribute::VERSION).cloned() }
+            },
+            Standing::Role,
+        ))
+    }
+
     async fn read_role(&self, name: &RoleName, attributes: &[&str]) -> Result<Option<Map>, StoreError> {
         self.read(schema::role_key(name), attributes).await
     }
@@ -275,7 +332,8 @@ impl Store {
     }
 
     /// Registers a custom role, or replaces the one of this name. Where nothing
-    /// would change, nothing is written and there is no event.
+    /// would change, nothing is written and there is no event. An item that is
+    /// not well-formed is replaced as a whole.
     ///
     /// # Errors
     /// [`StoreError::Stale`] if `precondition` does not hold,
@@ -289,19 +347,21 @@ impl Store {
         let name = new.name.name();
         let mut backoff = self.backoff();
         loop {
-            let before = self.find_custom_role(name).await?;
-            precondition.check(before.as_ref().map(|role| role.version))?;
-            let after = self.put(new, before.as_ref(), origin)?;
-            let changes = changes(before.as_ref(), Some(&after));
-            let (event_type, write) = match before {
-                Some(before) if changes.is_empty() => return Ok(PutRole { role: before, created: false }),
-                Some(before) => {
-                    let mut unchanged = Expression::default();
-                    unchanged.require_equal(attribute::VERSION, n(before.version));
-                    let write = self.replace(schema::role_key(name), item(&after), unchanged)?;
+            let before = self.standing(name).await?;
+            precondition.check(&before)?;
+            let after = self.put(new, before.role(), origin)?;
+            let changes = changes(before.role(), Some(&after));
+            let (event_type, write) = match &before {
+                Standing::Role(role) if changes.is_empty() => {
+                    return Ok(PutRole { role: role.clone(), created: false });
+                }
+                Standing::Role(_) | Standing::IllFormed { .. } => {
+                    let write = self.replace(schema::role_key(name), item(&after), before.unchanged())?;
                     (EventType::RoleUpdated, write)
                 }
-                None => (EventType::RoleCreated, self.put_new(schema::role_key(name), item(&after))?),
+                Standing::Free => {
+                    (EventType::RoleCreated, self.put_new(schema::role_key(name), item(&after))?)
+                }
             };
             let event =
                 self.record(Happened::to_role(event_type, name, changes), origin, after.updated_at)?;
@@ -336,7 +396,7 @@ impl Store {
         })
     }
 
-    /// Deletes a custom role that nobody has. Who has it, the index tells, which
+    /// Deletes a custom role that nobody has, or an item that is not well-formed. Who has it, the index tells, which
     /// may be a moment behind. An account or key that got the role in that
     /// moment keeps its name, and may do nothing by it: a missing role permits
     /// nothing.
@@ -354,19 +414,18 @@ impl Store {
         let name = name.name();
         let mut backoff = self.backoff();
         loop {
-            let role = self.get_role(name).await?;
-            if version.is_some_and(|version| version != role.version) {
-                return Err(StoreError::Stale);
+            let role = self.standing(name).await?;
+            if matches!(role, Standing::Free) {
+                return Err(StoreError::RoleNotFound(name.clone()));
             }
+            version.map_or(Precondition::None, Precondition::Version).check(&role)?;
             let users = self.users_of(name).await?;
             if users.count > 0 {
                 return Err(StoreError::RoleInUse(name.clone(), users));
             }
-            let mut unchanged = Expression::default();
-            unchanged.require_equal(attribute::VERSION, n(role.version));
-            let gone = Happened::to_role(EventType::RoleDeleted, name, changes(Some(&role), None));
+            let gone = Happened::to_role(EventType::RoleDeleted, name, changes(role.role(), None));
             let event = self.record(gone, origin, self.clock.now())?;
-            let actions = vec![self.delete(schema::role_key(name), unchanged)?, event];
+            let actions = vec![self.delete(schema::role_key(name), role.unchanged())?, event];
             match self.commit(actions).await? {
                 Outcome::Committed => return Ok(()),
                 Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
