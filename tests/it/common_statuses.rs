@@ -96,7 +96,10 @@ async fn an_item_that_is_not_well_formed_is_500() {
     harness.table.put(role).await;
     let before = harness.table.dump().await;
     let mut replies = Vec::new();
-    for route in ROUTES.iter().filter(|route| route.function != "CreateServiceAccount") {
+    // Putting or deleting a role mends it.
+    let mends = |route: &Route| route.function == "ManageRoles" && ["PUT", "DELETE"].contains(&route.method);
+    let reads = |route: &&Route| route.function != "CreateServiceAccount" && !mends(route);
+    for route in ROUTES.iter().filter(reads) {
         let event = route.event(&key, Some(route.good_context(&key)));
         replies.push(harness.invoke(route.function, &event).await);
     }

@@ -164,11 +164,11 @@ async fn deleting_an_account_ends_its_keys() {
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
     let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
-    // Whoever deletes an account never reads its verifiers, so none is kept,
-    // and a record that nothing proves is not believed.
-    assert_eq!(harness.decide(&Shape::HttpV2.bearer(&key.secret)).await, refused("unknown"));
+    // Its record proves it, and whoever presents it now may be somebody who found
+    // it.
+    assert_eq!(harness.decide(&Shape::HttpV2.bearer(&key.secret)).await, refused("retired"));
     // The same name again is another account.
     let again = harness.create_account("batch", "ServiceAccountAdmin").await;
     assert_ne!(again.id, account.id);
-    assert_eq!(harness.decide(&Shape::HttpV2.bearer(&key.secret)).await, refused("unknown"));
+    assert_eq!(harness.decide(&Shape::HttpV2.bearer(&key.secret)).await, refused("retired"));
 }
