@@ -486,8 +486,25 @@ async fn base_paths_are_no_part_of_the_path() {
     ];
     for shape in Shape::REQUESTS {
         for (path, expected) in cases {
-            let event = shape.event("GET", path, &authorization);
+            let mut event = shape.event("GET", path, &authorization);
+            event["requestContext"]["domainName"] = "api.example.com".into();
             assert_eq!(harness.verdict(&event).await, expected, "{shape:?} {path}");
+        }
+        // At the API's own address `/v1/…` is a route of that name.
+        for domain in [
+            "abcdef123.execute-api.eu-central-1.amazonaws.com",
+            "vpce-1-2.execute-api.eu-central-1.vpce.amazonaws.com",
+        ] {
+            let mut event = shape.event("GET", "/v1/organizations/42", &authorization);
+            event["requestContext"]["domainName"] = domain.into();
+            assert_eq!(
+                harness.decide(&event).await,
+                (Verdict::Deny, "role".to_owned()),
+                "{shape:?} {domain}"
+            );
+            let mut event = shape.with(&authorization);
+            event["requestContext"]["domainName"] = domain.into();
+            assert_eq!(harness.verdict(&event).await, Verdict::Allow, "{shape:?} {domain}");
         }
     }
     // An ARN holds no base path: `/v1/…` there is a route of that name.

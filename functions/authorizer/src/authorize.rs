@@ -195,9 +195,8 @@ impl Authorizer {
     }
 
     async fn authorize(&self, event: &Event<'_>, subject: &mut Subject) -> Result<Answer, Denial> {
-        // A TOKEN event's path is its ARN's, which never holds a base path.
         let no_base_paths = BasePaths::default();
-        let base_paths = if event.shape == Shape::Token { &no_base_paths } else { &self.base_paths };
+        let base_paths = if event.may_have_base_path { &self.base_paths } else { &no_base_paths };
         let target =
             Target::parse(&event.method, &event.path, base_paths).map_err(|_| Reason::AmbiguousPath)?;
         if !event.arn.is_exact() {

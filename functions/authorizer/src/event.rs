@@ -25,6 +25,11 @@ pub(crate) struct Event<'a> {
     pub(crate) method: Cow<'a, str>,
     /// The path without the stage.
     pub(crate) path: Cow<'a, str>,
+    /// Whether base paths of custom domains may stand before it. They cannot in
+    /// an ARN, nor where the API was called at its own address: there a path
+    /// that begins like one is a route of that name, and the backend sees all
+    /// of it.
+    pub(crate) may_have_base_path: bool,
     /// Where the request came from, if the event says so.
     pub(crate) source: Option<IpAddr>,
 }
@@ -120,6 +125,8 @@ struct RawContext<'a> {
     event_type: Option<IgnoredAny>,
     #[serde(borrow, default, deserialize_with = "text")]
     stage: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    domain_name: Option<Cow<'a, str>>,
     #[serde(borrow)]
     http: Option<RawHttp<'a>>,
     #[serde(borrow)]
@@ -164,6 +171,7 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
     let headers = raw.headers.map_or(Authorization::Absent, |header| header.0);
     let authorization = headers.and(raw.multi_value_headers.map_or(Authorization::Absent, |header| header.0));
     let identity = context.identity.and_then(|identity| identity.source_ip);
+    let may_have_base_path = !context.domain_name.as_deref().is_some_and(is_own_address);
     match (raw.kind.as_deref(), raw.version.as_deref()) {
         (Some("TOKEN"), None) => {
             let arn = MethodArn::parse(raw.method_arn)?;
@@ -173,6 +181,7 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
                 authorization: raw.authorization_token.map_or(Authorization::Absent, Authorization::One),
                 method: arn.method().to_owned().into(),
                 path: arn.path().to_owned().into(),
+                may_have_base_path: false,
                 source: None,
                 arn,
             })
@@ -184,6 +193,7 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
             authorization,
             method: raw.http_method.ok_or(MalformedEvent::Form)?,
             path: raw.path.ok_or(MalformedEvent::Form)?,
+            may_have_base_path,
             source: address(identity),
         }),
         (Some("REQUEST"), Some("1.0")) => {
@@ -195,6 +205,7 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
                 authorization,
                 method: raw.http_method.ok_or(MalformedEvent::Form)?,
                 path: without_stage(path, context.stage.as_deref(), &arn),
+                may_have_base_path,
                 source: address(identity),
                 arn,
             })
@@ -209,6 +220,7 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
                 authorization,
                 method: http.method.ok_or(MalformedEvent::Form)?,
                 path: without_stage(raw_path, context.stage.as_deref(), &arn),
+                may_have_base_path,
                 source: address(http.source_ip),
                 arn,
             })
@@ -216,6 +228,13 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
         (Some("TOKEN" | "REQUEST"), Some(_)) => Err(MalformedEvent::Version),
         _ => Err(MalformedEvent::Form),
     }
+}
+
+/// Whether a domain is the one that API Gateway itself gives an API:
+/// `API.execute-api.REGION.amazonaws.com`, or a VPC endpoint's. Custom domains
+/// are somebody's own, and API Gateway writes this member, not the client.
+fn is_own_address(domain: &str) -> bool {
+    domain.split('.').nth(1).is_some_and(|label| label.eq_ignore_ascii_case("execute-api"))
 }
 
 fn address(text: Option<Cow<'_, str>>) -> Option<IpAddr> {
