@@ -145,6 +145,39 @@ async fn broken_off_at_any_call_it_ends_well_when_it_is_run_again() {
     ));
 }
 
+#[tokio::test]
+async fn a_keyring_that_another_makes_current_at_any_call_is_never_lost() {
+    for number in 0..calls().await {
+        let harness = Harness::start().await;
+        let mut other = keyring(&harness);
+        other["v7"] = "of-another-".repeat(6).into();
+        other["current"] = "v7".into();
+        harness.system.secrets().begin_rotation(TOKEN);
+        // Between the call before it and this one, another has come to its end.
+        let (secrets, value) = (harness.system.secrets().clone(), other.to_string());
+        let seen = Mutex::new(BTreeSet::new());
+        harness.wire.disturb(move |call: &Call| {
+            let mut seen = seen.lock().unwrap();
+            if seen.insert(call.invocation.clone()) && seen.len() == number + 1 {
+                secrets.set(value.clone());
+            }
+            Action::Pass
+        });
+        let done = steps(&harness, TOKEN).await;
+        harness.wire.calm();
+        let after = keyring(&harness);
+        for version in ["v1", "v7"] {
+            assert_eq!(after[version], other[version], "{version} is lost: call {number}, {done:?}");
+        }
+        if done.is_err() {
+            assert_eq!(after, other, "call {number}");
+        }
+        // The next one goes on from there.
+        rotate_pepper(&harness, "rotation-2").await;
+        assert_eq!(keyring(&harness)["v7"], other["v7"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn several_at_once_make_one_version() {
     for delay in [0, 30] {
