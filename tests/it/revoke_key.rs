@@ -108,3 +108,25 @@ async fn refuses_malformed_ids_400() {
     bad_input::refuses_malformed_ids(&harness, keys).await;
     assert_json_snapshot!(keys("key_short").admin().send().await.snapshot());
 }
+
+#[tokio::test]
+async fn no_change_of_keys_takes_a_condition_400() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await;
+    let (one, keys) = (key.path(), key.path().rsplit_once('/').unwrap().0.to_owned());
+    let rotation = format!("{one}/rotation");
+    let before = harness.table.dump().await;
+    for (method, path, body) in [
+        ("DELETE", &one, None),
+        ("DELETE", &keys, None),
+        ("POST", &keys, Some(json!({ "name": "another" }))),
+        ("POST", &rotation, Some(json!({}))),
+    ] {
+        for (name, value) in [("if-match", "*"), ("if-match", "\"1\""), ("if-none-match", "*")] {
+            let request = harness.request(method, path).admin().header(name, value);
+            let request = if let Some(body) = &body { request.json(body) } else { request };
+            harness.refuse(request, 400, "malformed_request").await;
+        }
+    }
+    assert_eq!(before, harness.table.dump().await);
+}

@@ -184,6 +184,7 @@ pub async fn issue_key(
     request: &Request,
 ) -> Result<Reply, Failure> {
     let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    request.has_no_condition()?;
     let origin = request.origin(actor)?;
     let wanted = wanted(request.json()?, function.max_lifetime_days)?;
     let id = origin.new_key_id(account, &*function.entropy)?;

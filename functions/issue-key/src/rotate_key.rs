@@ -85,6 +85,7 @@ pub async fn rotate_key(
 ) -> Result<Reply, Failure> {
     let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
     let old: KeyId = request.parameter(parameter::KEY_ID)?;
+    request.has_no_condition()?;
     let origin = request.origin(actor)?;
     let body: RotateKeyRequest = request.json()?;
     let fingerprint = Fingerprint::of(&body);

@@ -64,6 +64,7 @@ pub async fn revoke_key(
 ) -> Result<Reply, Failure> {
     let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
     let key: KeyId = request.parameter(parameter::KEY_ID)?;
+    request.has_no_condition()?;
     function.store.revoke_key(account, key, &request.origin(actor)?).await?;
     Ok(Reply::no_content())
 }
@@ -99,6 +100,7 @@ pub async fn revoke_all_keys(
     request: &Request,
 ) -> Result<Reply, Failure> {
     let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    request.has_no_condition()?;
     let revoked = function.store.revoke_all_keys(account, &request.origin(actor)?).await?;
     let revoked_key_ids = revoked.ids.iter().map(ToString::to_string).collect();
     Ok(Reply::ok(&RevokedKeys { revoked_key_ids }))

@@ -152,6 +152,20 @@ impl Request {
         Ok(Origin { actor, request_id: self.id.clone(), idempotency_key })
     }
 
+    /// That the request makes no condition: of what it changes, no version can be
+    /// named. One that nobody looks at would be a promise that nobody keeps.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedRequest`] when there is `If-Match` or `If-None-Match`.
+    pub fn has_no_condition(&self) -> Result<(), Failure> {
+        if [header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|name| self.headers.contains_key(name)) {
+            return Err(Failure::MalformedRequest(
+                "This operation takes neither If-Match nor If-None-Match: keys have no ETag.".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     /// The version in `If-Match`, if there is one.
     ///
     /// # Errors

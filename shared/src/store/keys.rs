@@ -135,7 +135,9 @@ impl Store {
     /// Revokes a key: moves it from its account to its record. The next
     /// consistent read of the account cannot find it.
     ///
-    /// Revoking a key that is revoked or expired already changes nothing.
+    /// Revoking a key that is on record already, whatever its end, changes
+    /// nothing. One that has come to its end by itself and is still among its
+    /// account's is revoked as a living one is.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::KeyNotFound`],
