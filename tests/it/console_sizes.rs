@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
-use tests::{Account, Harness};
+use tests::{Account, Action, Harness};
 
 use crate::console_keys::used;
 use crate::console_roles::{expect, expect_none, words};
@@ -320,4 +320,14 @@ async fn every_role_can_be_chosen_however_many_there_are() {
     let page = weigh(&mut browser, "filtered", page).await;
     assert!(page.text.contains("list=\"roles\""), "{}", page.text);
     expect(&browser.get("/?role=no+role").await.expect(422), &["Can be no role's name"]);
+    // Where the list is not to be had, a role is still asked for, and not denied.
+    let typed: Vec<_> = typed.into_iter().chain([("other_role", "Zulu"), ("button", "role")]).collect();
+    harness.wire.disturb(|call| if call.operation == "Query" { Action::Refuse } else { Action::Pass });
+    let page = browser.submit(&form, "/accounts", &typed).await.expect(200);
+    expect(&page, &["Zulu", "You asked for this one, and it is chosen."]);
+    harness.wire.disturb(|_| Action::Refuse);
+    let page = browser.submit(&form, "/accounts", &typed).await.expect(503);
+    expect(&page, &["Keyward does not answer"]);
+    expect_none(&page, "There is no role");
+    assert_eq!(page.fields("/accounts")["other_role"], "Zulu");
 }

@@ -87,7 +87,8 @@ pub(crate) async fn known_again(visit: &Visit) -> Known {
 impl Known {
     fn built_in(visit: &Visit) -> Self {
         let built_in = BuiltInRole::ALL.into_iter().rev().map(|role| choice(&visit.console, role)).collect();
-        Self { built_in, custom: Vec::new(), is_cut: false, account_role: None }
+        // Of any other one the API is asked.
+        Self { built_in, custom: Vec::new(), is_cut: true, account_role: None }
     }
 
     /// Those that make a key narrower than its account, which has `account_role`.
