@@ -11,6 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use shared::domain::KEY_PREFIX;
 
 use crate::Site;
 use crate::pages::leaked;
@@ -33,8 +34,6 @@ pub(crate) fn report(api_request_id: Option<String>, cause: &str) -> String {
     api_request_id.unwrap_or(request_id)
 }
 
-/// How a key begins.
-pub(crate) const KEY_PREFIX: &str = "kwsa_";
 const ORIGIN: &str = "origin";
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 

@@ -14,10 +14,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use shared::domain::KEY_PREFIX;
 use zeroize::Zeroizing;
 
 use crate::api::{ApiError, Caller};
-use crate::guard::KEY_PREFIX;
 use crate::page::{Page, User};
 use crate::pages::leaked;
 use crate::trouble::{Again, Trouble};
