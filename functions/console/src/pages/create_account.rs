@@ -47,7 +47,7 @@ pub(super) async fn show(visit: Visit) -> Result<Response, Trouble> {
 }
 
 pub(super) async fn submit(Posted(visit, mut form): Posted<Form>) -> Result<Response, Trouble> {
-    if form.button == "role" || !form.other_role.trim().is_empty() {
+    if roles::is_asked_for(&form.button, &form.other_role) {
         let known = roles::known_again(&visit).await;
         let (roles, faults) = known.choose(&visit, &mut form.role, &mut form.other_role).await?;
         return Ok(with_status(faults.status(), CreateAccount { page: visit.page(), form, faults, roles }));

@@ -138,7 +138,7 @@ pub(super) async fn submit(
     if form.button == "back" {
         return Ok(again(&visit, account, form, Faults::default()).await);
     }
-    if form.button == "role" || !form.other_role.trim().is_empty() {
+    if roles::is_asked_for(&form.button, &form.other_role) {
         let known = roles::known_again(&visit).await;
         let (roles, faults) = known.choose(&visit, &mut form.role, &mut form.other_role).await?;
         let page = EditAccount { page: visit.page(), id: account, form, faults, roles };

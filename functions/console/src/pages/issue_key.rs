@@ -67,37 +67,23 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
     Ok(visit.show(Shown(page)))
 }
 
+/// The form, with `faults`, or with the role chosen whose name was typed.
 async fn form_page(
     visit: &Visit,
     account: AccountId,
-    form: Form,
+    mut form: Form,
     faults: Faults,
 ) -> Result<IssueKey, Trouble> {
     let (account, known) = tokio::join!(visit.api().account(account), roles::known_again(visit));
     let account = account?.account.account;
     let known = known.narrower_than(&account.role);
-    let roles = known.chooser(visit, &form.role, roles::CHOSEN_BEFORE).await;
-    Ok(IssueKey::of(visit, account, form, faults, roles))
-}
-
-/// The form, with the role chosen whose name was typed.
-async fn form_with_other_role(
-    visit: &Visit,
-    account: AccountId,
-    mut form: Form,
-) -> Result<IssueKey, Trouble> {
-    let (account, known) = tokio::join!(visit.api().account(account), roles::known_again(visit));
-    let account = account?.account.account;
-    let known = known.narrower_than(&account.role);
-    let (roles, faults) = known.choose(visit, &mut form.role, &mut form.other_role).await?;
-    Ok(IssueKey::of(visit, account, form, faults, roles))
-}
-
-impl IssueKey {
-    fn of(visit: &Visit, account: ServiceAccount, form: Form, faults: Faults, roles: Chooser) -> Self {
-        let max_days = visit.console.max_key_lifetime_days;
-        Self { page: visit.page(), account, form, faults, roles, max_days }
-    }
+    let (roles, faults) = if roles::is_asked_for(&form.button, &form.other_role) {
+        known.choose(visit, &mut form.role, &mut form.other_role).await?
+    } else {
+        (known.chooser(visit, &form.role, roles::CHOSEN_BEFORE).await, faults)
+    };
+    let max_days = visit.console.max_key_lifetime_days;
+    Ok(IssueKey { page: visit.page(), account, form, faults, roles, max_days })
 }
 
 pub(super) async fn submit(
@@ -105,8 +91,8 @@ pub(super) async fn submit(
     Posted(visit, form): Posted<Form>,
 ) -> Result<Response, Trouble> {
     let account: AccountId = id(&account)?;
-    if form.button == "role" || !form.other_role.trim().is_empty() {
-        let page = form_with_other_role(&visit, account, form).await?;
+    if roles::is_asked_for(&form.button, &form.other_role) {
+        let page = form_page(&visit, account, form, Faults::default()).await?;
         return Ok(with_status(page.faults.status(), page));
     }
     let days = form.expires_in_days.trim();

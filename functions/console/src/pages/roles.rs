@@ -184,6 +184,12 @@ impl Known {
     }
 }
 
+/// Whether a form asks to show the role whose name was typed beside the cards: by
+/// its `button`, or because it must be seen before anything is done with it.
+pub(crate) fn is_asked_for(button: &str, typed: &str) -> bool {
+    button == "role" || !typed.trim().is_empty()
+}
+
 /// What is wrong with a name to filter by, if it can be no role's.
 pub(crate) fn faults_of_name(name: &str) -> Faults {
     if name.is_empty() || name.parse::<RoleName>().is_ok() {
