@@ -105,6 +105,23 @@ pub(crate) fn escaped(text: &str) -> usize {
     text.len() + 4 * text.bytes().filter(|byte| b"<>&\"'".contains(byte)).count()
 }
 
+/// `text` in a textarea, where nothing else can be HTML's own (RCDATA; HTML
+/// Standard, sections 13.2.5.2 and 13.2.5.72): what is typed stays as light as it
+/// is.
+pub(crate) fn in_textarea(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
+        let begins_reference = rest.peek().is_some_and(|next| next.is_ascii_alphanumeric() || *next == '#');
+        match character {
+            '<' => escaped.push_str("&lt;"),
+            '&' if begins_reference => escaped.push_str("&amp;"),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
 /// Shows of the list of `page` as much as fits into it, and one item at least.
 pub(crate) fn fit<P: Template, T>(page: &mut P, list: impl Fn(&mut P) -> &mut Excerpt<T>) {
     let most = MOST_BYTES.saturating_sub(SPARE_BYTES + assets::css_bytes());

@@ -3,13 +3,12 @@
 use askama::Template;
 use axum::extract::{Path, Query};
 use axum::response::{Redirect, Response};
-use serde::Deserialize;
 use shared::domain::AccountId;
 use shared::http::representation::{Key, KeyState, SHOWN_DAYS, ServiceAccount};
 
-use super::id;
 use super::retired_keys::RetiredRow;
 use super::roles::{self, RoleChoice};
+use super::{After, id};
 use crate::excerpt::{self, Excerpt, fit};
 use crate::page::{Page, Shown};
 use crate::session::Visit;
@@ -85,13 +84,6 @@ impl KeyRow {
     }
 }
 
-#[derive(Deserialize)]
-pub(super) struct Paging {
-    /// So many newer keys are on the pages before.
-    #[serde(default)]
-    after: usize,
-}
-
 #[derive(Template)]
 #[template(path = "account.html")]
 struct AccountPage {
@@ -126,7 +118,7 @@ impl AccountPage {
 pub(super) async fn show(
     visit: Visit,
     Path(account): Path<String>,
-    Query(Paging { after }): Query<Paging>,
+    Query(After { after }): Query<After>,
 ) -> Result<Response, Trouble> {
     let account_id: AccountId = id(&account)?;
     let (read, events) =

@@ -5,8 +5,8 @@ use std::time::Duration;
 use askama::Template;
 use axum::extract::Query;
 use axum::response::Response;
-use serde::Deserialize;
 
+use super::After;
 use crate::attention::{self, Attention};
 use crate::page::{Page, Shown};
 use crate::session::Visit;
@@ -15,15 +15,10 @@ use crate::trouble::Trouble;
 /// So long it is looked for: less than a page may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
+const ADDRESS: &str = "/attention";
+
 /// So much is on a page: it stays small, whatever the accounts are called.
 const SHOWN: usize = 50;
-
-#[derive(Deserialize)]
-pub(super) struct Paging {
-    /// So much that is more pressing is on the pages before.
-    #[serde(default)]
-    after: usize,
-}
 
 #[derive(Template)]
 #[template(path = "attention.html")]
@@ -33,16 +28,19 @@ struct AllAttention {
     shown: Vec<Attention>,
     /// How many accounts were looked at, if not all.
     cut: Option<usize>,
-    next: Option<usize>,
+    /// The addresses of the first page and of the next one.
+    first: Option<String>,
+    next: Option<String>,
 }
 
-pub(super) async fn show(visit: Visit, Query(Paging { after }): Query<Paging>) -> Result<Response, Trouble> {
+pub(super) async fn show(visit: Visit, Query(After { after }): Query<After>) -> Result<Response, Trouble> {
     let found = attention::look(visit.api(), visit.now(), LIMIT).await?;
     let next = after.saturating_add(SHOWN);
     let page = AllAttention {
         page: visit.page(),
         after,
-        next: Some(next).filter(|next| *next < found.all.len()),
+        first: (after > 0).then(|| ADDRESS.to_owned()),
+        next: (next < found.all.len()).then(|| format!("{ADDRESS}?after={next}")),
         cut: found.is_cut.then_some(found.accounts),
         shown: found.all.into_iter().skip(after).take(SHOWN).collect(),
     };

@@ -167,23 +167,6 @@ fn preview(text: &str) -> (Vec<Matched>, Faults) {
     (preview, Faults::fields(placed(errors.collect(), &lines)))
 }
 
-/// `text` in a textarea, where nothing else can be HTML's own (RCDATA; HTML
-/// Standard, sections 13.2.5.2 and 13.2.5.72): what is typed stays as light as it
-/// is.
-pub(crate) fn in_textarea(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(character) = rest.next() {
-        let begins_reference = rest.peek().is_some_and(|next| next.is_ascii_alphanumeric() || *next == '#');
-        match character {
-            '<' => escaped.push_str("&lt;"),
-            '&' if begins_reference => escaped.push_str("&amp;"),
-            _ => escaped.push(character),
-        }
-    }
-    escaped
-}
-
 /// The lines that have something on them, with their numbers.
 fn lines(text: &str) -> Vec<(usize, &str)> {
     let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));

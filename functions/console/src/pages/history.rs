@@ -3,10 +3,9 @@
 use askama::Template;
 use axum::extract::{Path, Query};
 use axum::response::Response;
-use serde::Deserialize;
 use shared::domain::AccountId;
 
-use super::id;
+use super::{Cursor, id};
 use crate::excerpt::{Excerpt, fit};
 use crate::page::{Page, Shown};
 use crate::session::Visit;
@@ -14,12 +13,6 @@ use crate::trouble::Trouble;
 use crate::words::{KeyNames, Told};
 
 const EVENTS: u8 = 50;
-
-#[derive(Deserialize)]
-pub(super) struct Paging {
-    #[serde(default)]
-    cursor: String,
-}
 
 #[derive(Template)]
 #[template(path = "history.html")]
@@ -37,7 +30,7 @@ struct History {
 pub(super) async fn show(
     visit: Visit,
     Path(account): Path<String>,
-    Query(Paging { cursor }): Query<Paging>,
+    Query(Cursor { cursor }): Query<Cursor>,
 ) -> Result<Response, Trouble> {
     let id: AccountId = id(&account)?;
     let (list, read) = tokio::join!(visit.api().events(id, &cursor, EVENTS), visit.api().account(id));

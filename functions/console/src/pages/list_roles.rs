@@ -3,10 +3,10 @@
 use askama::Template;
 use axum::extract::Query;
 use axum::response::Response;
-use serde::Deserialize;
 use shared::domain::BuiltInRole;
 use shared::policy::{BasePaths, Grant, Target, decide};
 
+use super::Cursor;
 use super::roles::RoleChoice;
 use crate::Site;
 use crate::excerpt::{Excerpt, fit};
@@ -63,12 +63,6 @@ impl Request {
     }
 }
 
-#[derive(Deserialize)]
-pub(super) struct Paging {
-    #[serde(default)]
-    cursor: String,
-}
-
 #[derive(Template)]
 #[template(path = "roles.html")]
 struct Roles {
@@ -76,25 +70,28 @@ struct Roles {
     columns: Vec<(&'static str, &'static str)>,
     operations: Vec<Operation>,
     custom: Excerpt<RoleChoice>,
-    is_first: bool,
+    /// The addresses of the first page and of the next one.
+    first: Option<String>,
     next: Option<String>,
 }
 
-pub(super) async fn show(visit: Visit, Query(Paging { cursor }): Query<Paging>) -> Result<Response, Trouble> {
+pub(super) async fn show(visit: Visit, Query(Cursor { cursor }): Query<Cursor>) -> Result<Response, Trouble> {
     let list = visit.api().roles(&cursor, ROLES).await?;
     let (built_in, custom): (Vec<_>, Vec<_>) = list.items.into_iter().partition(|role| role.built_in);
+    // A cursor is safe in an address as it is.
+    let address = |cursor: Option<String>| cursor.map(|cursor| format!("/roles?cursor={cursor}"));
     let mut page = Roles {
         page: visit.page(),
         columns: COLUMNS.map(|role| (role.name(), short(role))).to_vec(),
         operations: operations(&visit.console),
         custom: Excerpt::whole(custom.into_iter().map(RoleChoice::from).collect()),
-        is_first: cursor.is_empty(),
-        next: list.next_cursor,
+        first: (!cursor.is_empty()).then(|| "/roles".to_owned()),
+        next: address(list.next_cursor),
     };
     fit(&mut page, |page| &mut page.custom);
     if page.custom.more() > 0 {
         let shown = page.custom.limit().saturating_add(u8::try_from(built_in.len()).unwrap_or(u8::MAX));
-        page.next = visit.api().roles(&cursor, shown).await?.next_cursor;
+        page.next = address(visit.api().roles(&cursor, shown).await?.next_cursor);
     }
     Ok(visit.show(Shown(page)))
 }

@@ -8,7 +8,7 @@ mod create_account;
 mod delete_account;
 mod delete_role;
 mod edit_account;
-pub(crate) mod edit_role;
+mod edit_role;
 mod explain;
 mod find_account;
 mod history;
@@ -30,6 +30,7 @@ use std::str::FromStr;
 
 use axum::Router;
 use axum::routing::{get, post};
+use serde::Deserialize;
 
 use crate::Site;
 use crate::provider::CALLBACK;
@@ -70,6 +71,22 @@ pub(crate) fn router() -> Router<Site> {
         .route("/assets/console.css", get(assets::css))
         .route("/assets/console.js", get(assets::js))
         .route("/assets/icon.svg", get(assets::icon))
+}
+
+/// Which page of what a page of the console has read whole.
+#[derive(Deserialize)]
+struct After {
+    /// So many items are on the pages before.
+    #[serde(default)]
+    after: usize,
+}
+
+/// Which page of a list of the API.
+#[derive(Deserialize)]
+struct Cursor {
+    /// Where the page before ended. Nothing, on the first one.
+    #[serde(default)]
+    cursor: String,
 }
 
 /// The id in a path. Where there can be no such id, there is no such page.

@@ -57,7 +57,8 @@ struct Overview {
     more: usize,
     /// How many accounts were looked at for it, if not all.
     cut: Option<usize>,
-    /// The next page's address.
+    /// The addresses of the first page and of the next one.
+    first: Option<String>,
     next: Option<String>,
 }
 
@@ -88,6 +89,7 @@ pub(super) async fn show(visit: Visit, Query(mut query): Query<AccountsQuery>) -
         page: visit.page(),
         roles: roles.names(),
         faults,
+        first: if query.cursor.is_empty() { None } else { Some(address(&query, String::new())?) },
         next: next_page(&query, list.next_cursor)?,
         rows: Excerpt::whole(list.items.into_iter().map(|listed| Row::of(listed, visit.now())).collect()),
         attention,
@@ -106,11 +108,14 @@ pub(super) async fn show(visit: Visit, Query(mut query): Query<AccountsQuery>) -
     Ok(visit.show(Shown(overview)))
 }
 
-/// The next page's address.
 fn next_page(query: &AccountsQuery, cursor: Option<String>) -> Result<Option<String>, Trouble> {
-    let next = cursor.map(|cursor| serde_html_form::to_string(AccountsQuery { cursor, ..query.clone() }));
-    let next = next.transpose().map_err(|error| Trouble::unavailable(error.to_string()))?;
-    Ok(next.map(|query| format!("/?{query}")))
+    cursor.map(|cursor| address(query, cursor)).transpose()
+}
+
+/// The address of another page of the same.
+fn address(query: &AccountsQuery, cursor: String) -> Result<String, Trouble> {
+    let query = serde_html_form::to_string(AccountsQuery { cursor, ..query.clone() });
+    query.map(|query| format!("/?{query}")).map_err(|error| Trouble::unavailable(error.to_string()))
 }
 
 /// The accounts of a page, of which there are none where the filter is wrong.

@@ -5,10 +5,9 @@ use askama::Template;
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use jiff::Timestamp;
-use serde::Deserialize;
 use shared::http::representation::{RetiredKey, ServiceAccount};
 
-use super::id;
+use super::{After, id};
 use crate::page::{Page, Shown};
 use crate::session::Visit;
 use crate::trouble::Trouble;
@@ -41,13 +40,6 @@ impl RetiredRow {
     }
 }
 
-#[derive(Deserialize)]
-pub(super) struct Paging {
-    /// So many newer ones are on the pages before.
-    #[serde(default)]
-    after: usize,
-}
-
 #[derive(Template)]
 #[template(path = "retired_keys.html")]
 struct RetiredKeys {
@@ -62,7 +54,7 @@ struct RetiredKeys {
 pub(super) async fn show(
     visit: Visit,
     Path(account): Path<String>,
-    Query(Paging { after }): Query<Paging>,
+    Query(After { after }): Query<After>,
 ) -> Result<Response, Trouble> {
     let read = visit.api().account(id(&account)?).await?.account;
     let address = format!("/accounts/{}/keys/retired", read.account.id);

@@ -3,11 +3,10 @@
 use askama::Template;
 use axum::extract::{Path, Query};
 use axum::response::Response;
-use serde::Deserialize;
 use shared::domain::{Actor, RoleName};
 use shared::http::representation::Role;
 
-use super::id;
+use super::{After, id};
 use crate::api::VersionedRole;
 use crate::excerpt::{self, Excerpt, fit};
 use crate::matching::{Matched, widest_first};
@@ -15,13 +14,6 @@ use crate::page::{Page, Shown};
 use crate::session::Visit;
 use crate::trouble::Trouble;
 use crate::words::When;
-
-#[derive(Deserialize)]
-pub(super) struct Paging {
-    /// So many permissions are on the pages before.
-    #[serde(default)]
-    after: usize,
-}
 
 #[derive(Template)]
 #[template(path = "role.html")]
@@ -45,7 +37,7 @@ pub(super) async fn custom(visit: &Visit, name: &RoleName) -> Result<VersionedRo
 pub(super) async fn show(
     visit: Visit,
     Path(name): Path<String>,
-    Query(Paging { after }): Query<Paging>,
+    Query(After { after }): Query<After>,
 ) -> Result<Response, Trouble> {
     let name: RoleName = id(&name)?;
     let mut role = visit.api().role(&name).await?.role;
