@@ -88,7 +88,8 @@ impl Store {
     }
 
     /// The record of `key`, if it is retired and has its verifier. (One that was
-    /// made by hand may have none.) Read only to name the reason of a refusal in the log.
+    /// made by hand may have none.) Read only to name the reason of a refusal in
+    /// the log.
     ///
     /// # Errors
     /// When the table cannot be reached, or the record is not well-formed.

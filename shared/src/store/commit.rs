@@ -138,7 +138,7 @@ impl Store {
             .set_item(Some(item))
             .condition_expression(expression.conditions.join(" AND "))
             .set_expression_attribute_names(Some(expression.names))
-            .set_expression_attribute_values(Some(expression.values).filter(|values| !values.is_empty()));
+            .set_expression_attribute_values(given(expression.values));
         Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
     }
 
@@ -192,7 +192,7 @@ impl Store {
             .update_expression(expression.update())
             .condition_expression(expression.conditions.join(" AND "))
             .set_expression_attribute_names(Some(expression.names))
-            .set_expression_attribute_values(Some(expression.values).filter(|values| !values.is_empty()));
+            .set_expression_attribute_values(given(expression.values));
         Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
     }
 
@@ -203,9 +203,14 @@ impl Store {
             .set_key(Some(key))
             .condition_expression(expression.conditions.join(" AND "))
             .set_expression_attribute_names(Some(expression.names))
-            .set_expression_attribute_values(Some(expression.values).filter(|values| !values.is_empty()));
+            .set_expression_attribute_values(given(expression.values));
         Ok(TransactWriteItem::builder().delete(delete.build().map_err(incomplete)?).build())
     }
+}
+
+/// The values of an expression, if it has any: `DynamoDB` refuses an empty map.
+fn given(values: Map) -> Option<Map> {
+    Some(values).filter(|values| !values.is_empty())
 }
 
 /// An update and its conditions, with every name and value as a placeholder.

@@ -396,10 +396,10 @@ impl Store {
         })
     }
 
-    /// Deletes a custom role that nobody has, or an item that is not well-formed. Who has it, the index tells, which
-    /// may be a moment behind. An account or key that got the role in that
-    /// moment keeps its name, and may do nothing by it: a missing role permits
-    /// nothing.
+    /// Deletes a custom role that nobody has, or an item that is not well-formed.
+    /// Who has it, the index tells, which may be a moment behind. An account or
+    /// key that got the role in that moment keeps its name, and may do nothing by
+    /// it: a missing role permits nothing.
     ///
     /// # Errors
     /// [`StoreError::RoleNotFound`], [`StoreError::Stale`] if it is not of
