@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use crate::domain::{Clock, Entropy, Environment, OsEntropy, SystemClock};
 use crate::keyring::{Keyring, PepperRotation};
 use crate::notices::Notices;
-use crate::policy::{BasePaths, BuiltInRoles, PathPrefix};
+use crate::policy::{Api, BuiltInRoles, PathPrefix};
 use crate::secret::SecretReader;
 use crate::store::Store;
 
@@ -33,6 +33,8 @@ pub mod variable {
     /// Where the data lies that the Writer and Reader roles reach: path
     /// prefixes, separated by commas.
     pub const DATA_PREFIXES: &str = "KEYWARD_DATA_PREFIXES";
+    /// The kind of API that an authorizer function serves: `iam` or `business`.
+    pub const AUTHORIZES: &str = "KEYWARD_AUTHORIZES";
     /// Base paths of custom domains, separated by commas. May be empty.
     pub const BASE_PATHS: &str = "KEYWARD_BASE_PATHS";
     /// The longest lifetime of a key, in days.
@@ -51,6 +53,11 @@ pub mod variable {
     pub const IAM_CLIENT_IDS: &str = "KEYWARD_IAM_CLIENT_IDS";
     /// The clients whose tokens are for every other API, separated by commas.
     pub const API_CLIENT_IDS: &str = "KEYWARD_API_CLIENT_IDS";
+    /// The audience of tokens for the IAM API. Empty with Cognito, whose access
+    /// tokens have none.
+    pub const OIDC_IAM_AUDIENCE: &str = "KEYWARD_OIDC_IAM_AUDIENCE";
+    /// The audience of tokens for business APIs. Empty with Cognito.
+    pub const OIDC_API_AUDIENCE: &str = "KEYWARD_OIDC_API_AUDIENCE";
     /// Where the IAM API is: a URL without a path.
     pub const API_URL: &str = "KEYWARD_API_URL";
     /// Where the console is, as a browser sees it: a URL without a path.
@@ -273,8 +280,17 @@ impl Setup {
     ///
     /// # Errors
     /// When the variable is missing or names no paths.
-    pub fn base_paths(&self) -> Result<BasePaths, ConfigError> {
-        self.variables.read(variable::BASE_PATHS, |list| PathPrefix::parse_list(list).map(BasePaths::new))
+    pub fn base_paths(&self) -> Result<Vec<PathPrefix>, ConfigError> {
+        self.variables.read(variable::BASE_PATHS, PathPrefix::parse_list)
+    }
+
+    /// The kind of API that this authorizer function serves.
+    ///
+    /// # Errors
+    /// When the variable is missing or not the name of a kind.
+    pub fn authorizes(&self) -> Result<Api, ConfigError> {
+        self.variables
+            .read(variable::AUTHORIZES, |name| Api::parse(name).ok_or("it must be `iam` or `business`"))
     }
 
     /// The most live keys of an account.

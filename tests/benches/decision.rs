@@ -21,7 +21,7 @@ use shared::config::{Setup, default_http_client};
 use shared::domain::{
     AccountId, ApiKey, BuiltInRole, Environment, KeyId, KeySpec, OsEntropy, Pepper, Verifier,
 };
-use shared::policy::{BasePaths, BuiltInRoles, Grant, PathPrefix, Target, decide};
+use shared::policy::{Api, BuiltInRoles, Grant, PathPrefix, Target, decide};
 use tests::{Harness, Key};
 use tokio::runtime::Runtime;
 
@@ -79,11 +79,10 @@ fn pure(criterion: &mut Criterion) {
     });
     let roles = BuiltInRoles::new(&PathPrefix::parse_list("/organizations,/teams").unwrap());
     let role: &Arc<_> = roles.get(BuiltInRole::Reader);
-    let base_paths = BasePaths::default();
     criterion.bench_function("decide a route (0 calls)", |bencher| {
         bencher.iter(|| {
-            let target = Target::parse("GET", black_box("/teams/7/members"), &base_paths).unwrap();
-            decide(Grant::Key { role, key_role: None }, &target).is_ok()
+            let target = Target::parse("GET", black_box("/teams/7/members")).unwrap();
+            decide(Api::Business, Grant::Key { role, key_role: None }, &target).is_ok()
         });
     });
 }
@@ -120,9 +119,9 @@ fn whole(criterion: &mut Criterion) {
         let event = event(&credential);
         let calls = runtime.block_on(async {
             // The first decision of an instance reads the keyring as well.
-            let _ = harness.system.authorizer().answer(&event, "benchmark").await;
+            let _ = harness.authorizer().answer(&event, "benchmark").await;
             harness.wire.take_calls();
-            let _ = harness.system.authorizer().answer(&event, "benchmark").await;
+            let _ = harness.authorizer().answer(&event, "benchmark").await;
             harness.wire.take_calls().len()
         });
         let id = BenchmarkId::new(name, format!("{calls} calls"));

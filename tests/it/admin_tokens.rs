@@ -19,6 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use local::issuer::{ADMIN_GROUP, API_CLIENT, GROUPS_CLAIM, IAM_CLIENT};
 use serde_json::{Value, json};
 use shared::config::variable;
+use shared::policy::Api;
 use tests::{Harness, Shape, Verdict};
 
 /// An issuer's key of our own, for what the local issuer does not sign.
@@ -173,7 +174,10 @@ async fn every_claim_is_judged() {
         ("iat", json!(now + 60), allowed()),
         ("iat", json!(now + 61), refused("malformed")),
         ("iat", json!("now"), refused("malformed")),
-        ("iat", gone.clone(), allowed()),
+        ("iat", json!(now - 3599), allowed()),
+        // Whatever it says, a token is accepted for an hour.
+        ("iat", json!(now - 3600), refused("expired")),
+        ("iat", gone.clone(), refused("malformed")),
         ("iss", json!(format!("{issuer}/")), refused("unknown")),
         ("iss", json!(issuer.to_uppercase()), refused("unknown")),
         ("iss", json!("https://evil.example"), refused("unknown")),
@@ -214,6 +218,112 @@ async fn every_claim_is_judged() {
         }
         assert_eq!(decide(&harness, &harness.sign(&header, &claims)).await, expected, "{name} = {value}");
     }
+}
+
+/// Providers name a token's client in different claims. Where a token has
+/// several, they must agree.
+#[tokio::test]
+async fn the_client_is_named_by_one_of_three_claims() {
+    let harness = Harness::start().await;
+    let header = harness.system.issuer().header();
+    let mut nameless = harness.system.issuer().claims(API_CLIENT);
+    nameless.as_object_mut().unwrap().remove("client_id");
+    let cases = [
+        (json!({ "client_id": API_CLIENT }), allowed()),
+        (json!({ "azp": API_CLIENT }), allowed()),
+        (json!({ "cid": API_CLIENT }), allowed()),
+        (json!({ "client_id": API_CLIENT, "azp": API_CLIENT, "cid": API_CLIENT }), allowed()),
+        (json!({ "azp": IAM_CLIENT }), refused("reserved")),
+        (json!({ "azp": "another-client" }), refused("unknown")),
+        (json!({ "appid": API_CLIENT }), refused("unknown")),
+        (json!({ "client_id": API_CLIENT, "azp": IAM_CLIENT }), refused("unknown")),
+        (json!({ "client_id": "another-client", "azp": API_CLIENT }), refused("unknown")),
+        (json!({ "azp": API_CLIENT, "cid": "another-client" }), refused("unknown")),
+        (json!({ "azp": API_CLIENT, "cid": [API_CLIENT] }), refused("unknown")),
+        (json!({ "client_id": null, "azp": API_CLIENT }), refused("unknown")),
+        (json!({}), refused("unknown")),
+    ];
+    for (clients, expected) in cases {
+        let mut claims = nameless.clone();
+        claims.as_object_mut().unwrap().extend(clients.as_object().unwrap().clone());
+        assert_eq!(decide(&harness, &harness.sign(&header, &claims)).await, expected, "{clients}");
+    }
+}
+
+/// With an issuer of one's own, each lane has an audience (RFC 9068, section 4).
+#[tokio::test]
+async fn a_token_must_be_for_the_audience_of_its_lane() {
+    let harness = Harness::builder()
+        .variable(variable::OIDC_IAM_AUDIENCE, "https://iam.example")
+        .variable(variable::OIDC_API_AUDIENCE, "https://api.example")
+        .start()
+        .await;
+    let header = harness.system.issuer().header();
+    let (iam, api) = (json!("https://iam.example"), json!("https://api.example"));
+    let both = json!(["https://iam.example", "https://api.example"]);
+    let lanes = [
+        (IAM_CLIENT, Api::Iam, "/iam/v1/service-accounts", &iam, &api),
+        (API_CLIENT, Api::Business, "/organizations/42", &api, &iam),
+    ];
+    for (client, lane, path, own, other) in lanes {
+        let cases = [
+            (own.clone(), "allowed"),
+            (json!([own]), "allowed"),
+            (json!([API_CLIENT, own]), "allowed"),
+            (both.clone(), "allowed"),
+            (other.clone(), "audience"),
+            (json!([other]), "audience"),
+            (json!([]), "audience"),
+            (json!([[own]]), "audience"),
+            (json!({ "aud": own }), "audience"),
+            (json!(format!("{}/", own.as_str().unwrap())), "audience"),
+            (json!(own.as_str().unwrap().to_uppercase()), "audience"),
+            (json!(client), "audience"),
+            (json!(true), "audience"),
+            (Value::Null, "audience"),
+        ];
+        for (aud, reason) in cases {
+            let mut claims = harness.system.issuer().claims(client);
+            claims["aud"] = aud.clone();
+            let event =
+                Shape::HttpV2.event("GET", path, &format!("Bearer {}", harness.sign(&header, &claims)));
+            assert_eq!(harness.decide(&event).await.1, reason, "{client} {aud}");
+        }
+        let without = Shape::HttpV2.event(
+            "GET",
+            path,
+            &format!("Bearer {}", harness.sign(&header, &harness.system.issuer().claims(client))),
+        );
+        assert_eq!(harness.decide(&without).await.1, "audience", "{client} without an audience");
+        assert_eq!(harness.verdict_at(lane, &without).await, Verdict::Deny);
+    }
+}
+
+/// A business backend sees these tokens. With that scope it could take over the
+/// admin's account at Cognito.
+#[tokio::test]
+async fn a_token_that_can_change_the_admins_account_is_refused_by_business_apis() {
+    let harness = Harness::start().await;
+    let header = harness.system.issuer().header();
+    let cases = [
+        (json!("openid"), allowed()),
+        (json!("keyward/api"), allowed()),
+        (json!("aws.cognito.signin.user.administrator"), allowed()),
+        (json!("aws.cognito.signin.user.admin"), refused("scope")),
+        (json!("keyward/api aws.cognito.signin.user.admin"), refused("scope")),
+        (json!("aws.cognito.signin.user.admin openid"), refused("scope")),
+        (json!(["openid", "aws.cognito.signin.user.admin"]), refused("scope")),
+        (json!("openid\taws.cognito.signin.user.admin"), refused("scope")),
+    ];
+    for (scope, expected) in cases {
+        let mut claims = harness.system.issuer().claims(API_CLIENT);
+        claims["scope"] = scope.clone();
+        assert_eq!(decide(&harness, &harness.sign(&header, &claims)).await, expected, "{scope}");
+    }
+    // Keyward's own functions alone see a token of the IAM client.
+    let token = harness.admin_token(|claims| claims["scope"] = "aws.cognito.signin.user.admin".into());
+    let event = Shape::HttpV2.event("GET", "/iam/v1/roles", &format!("Bearer {token}"));
+    assert_eq!(harness.decide(&event).await, allowed());
 }
 
 #[tokio::test]
@@ -486,9 +596,9 @@ async fn an_issuer_that_is_down_is_an_outage_and_no_refusal() {
     // Down again: what was fetched counts for its hour, and no longer.
     jwks.answer(500, "");
     harness.clock.advance_seconds(3599);
-    assert_eq!(decide(&harness, &good).await, allowed());
+    assert_eq!(decide(&harness, &token(&harness, &RSA, "one")).await, allowed());
     harness.clock.advance_seconds(1);
-    assert_eq!(decide(&harness, &good).await, outage());
+    assert_eq!(decide(&harness, &token(&harness, &RSA, "one")).await, outage());
 }
 
 #[tokio::test]
@@ -561,21 +671,21 @@ async fn only_keys_for_rs256_signatures_count_and_others_do_no_harm() {
         json!({ "kty": "RSA", "kid": "one" }),
         nameless,
     ];
-    let good = token(&harness, &RSA, "one");
+    let good = || token(&harness, &RSA, "one");
     for key in odd {
         jwks.keys(std::slice::from_ref(&key));
-        assert_ne!(decide(&harness, &good).await.0, Verdict::Allow, "{key}");
+        assert_ne!(decide(&harness, &good()).await.0, Verdict::Allow, "{key}");
         harness.clock.advance_seconds(10);
         // Beside a good one it is passed over.
         let mut beside = key.clone();
         beside["kid"] = "two".into();
         jwks.keys(&[beside, jwk(&RSA, "one")]);
-        assert_eq!(decide(&harness, &good).await, allowed(), "beside {key}");
+        assert_eq!(decide(&harness, &good()).await, allowed(), "beside {key}");
         harness.clock.advance_seconds(3600);
     }
     for key in [with("use", "sig"), with("alg", "RS256")] {
         jwks.keys(std::slice::from_ref(&key));
-        assert_eq!(decide(&harness, &good).await, allowed(), "{key}");
+        assert_eq!(decide(&harness, &good()).await, allowed(), "{key}");
         harness.clock.advance_seconds(3600);
     }
 }

@@ -5,6 +5,7 @@ use insta::assert_json_snapshot;
 use local::issuer::API_CLIENT;
 use serde_json::{Map, Value, json};
 use shared::config::variable;
+use shared::policy::Api;
 use tests::{Harness, Key, Logs, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
 
@@ -80,7 +81,7 @@ async fn an_answer_holds_texts_and_no_null() {
 async fn the_samples_of_aws_let_nobody_in_and_break_nothing() {
     let harness = Harness::start().await;
     for (name, text) in SAMPLES {
-        let verdict = Verdict::from(harness.system.authorizer().answer(text, "invocation").await);
+        let verdict = Verdict::from(harness.authorizer().answer(text, "invocation").await);
         let expected = match name {
             // Its ARN names every stage: `*` is no stage.
             "rest_token" | "websocket" => malformed(),
@@ -220,7 +221,7 @@ async fn a_path_that_ends_like_a_websocket_is_none() {
 /// quotes anything of it.
 async fn assert_malformed(harness: &Harness, event: &str) {
     let logs = Logs::capture(LevelFilter::TRACE);
-    let answer = harness.system.authorizer().answer(event, "invocation-7").await;
+    let answer = harness.authorizer().answer(event, "invocation-7").await;
     let shown = &event[..event.floor_char_boundary(300)];
     assert!(matches!(answer, Err(Failed::MalformedEvent)), "{shown}");
     assert_eq!(Failed::MalformedEvent.to_string(), "MalformedEvent");
@@ -382,7 +383,7 @@ async fn an_arn_that_is_wider_than_one_request_is_refused() {
         "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/prod",
         "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/prod/GET",
         "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/*/GET/organizations/42",
-        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/prod/*/organizations/42",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/prod//organizations/42",
         "arn:aws:execute-api:eu-central-1:123456789012:*/prod/GET/organizations/42",
         "arn:aws:execute-api:eu-central-1:*:abcdef123/prod/GET/organizations/42",
         "arn:aws:execute-api:*:123456789012:abcdef123/prod/GET/organizations/42",
@@ -404,10 +405,16 @@ async fn an_arn_that_is_wider_than_one_request_is_refused() {
         for arn in arns {
             assert_eq!(with_arn(&harness, shape, &key, arn).await, malformed(), "{shape:?} {arn}");
         }
-        for path in
-            ["*", "organizations/*", "organizations/4?", "organizations/${aws:username}", "organizations/$"]
-        {
-            let arn = format!("arn:aws:execute-api:eu-central-1:123456789012:abcdef123/prod/GET/{path}");
+        for path in [
+            "GET/*",
+            "GET/organizations/*",
+            "GET/organizations/4?",
+            "GET/organizations/${aws:username}",
+            "GET/organizations/$",
+            "*/organizations/42",
+            "G*/organizations/42",
+        ] {
+            let arn = format!("arn:aws:execute-api:eu-central-1:123456789012:abcdef123/prod/{path}");
             assert_eq!(with_arn(&harness, shape, &key, &arn).await, Verdict::Deny, "{shape:?} {arn}");
         }
     }
@@ -454,63 +461,111 @@ async fn a_key_with_every_right_does_not_reach_the_iam_api_behind_a_stage() {
     let harness = Harness::start().await;
     let account = harness.create_account("root", "ServiceAccountAdmin").await;
     let key = harness.issue_key(&account).await;
+    let (path, authorization) = ("/iam/v1/service-accounts", format!("Bearer {}", key.secret));
     for shape in [Shape::HttpV1, Shape::HttpV2] {
-        let mut event = shape.event("GET", "/iam/v1/service-accounts", &format!("Bearer {}", key.secret));
-        event["requestContext"]["stage"] = "dev".into();
-        event[if shape == Shape::HttpV2 { "rawPath" } else { "path" }] =
-            "/dev/iam/v1/service-accounts".into();
+        let event = event_of(shape, "dev", &format!("/dev{path}"), path, &authorization);
         assert_eq!(harness.decide(&event).await, (Verdict::Deny, "reserved".to_owned()), "{shape:?}");
+        assert_eq!(harness.verdict_at(Api::Business, &event).await, Verdict::Deny, "{shape:?}");
     }
 }
 
+/// The three events of one request that API Gateway's documents describe: `sent`
+/// is the path in the request's URL, `routed` the one that the API's routes see.
+fn event_of(shape: Shape, stage: &str, sent: &str, routed: &str, authorization: &str) -> Value {
+    let mut event = shape.event("GET", sent, authorization);
+    let arn = format!("arn:aws:execute-api:eu-central-1:123456789012:abcdef123/{stage}/GET{routed}");
+    event[shape.arn_member()] = arn.into();
+    event["requestContext"]["stage"] = stage.into();
+    event
+}
+
 #[tokio::test]
-async fn base_paths_are_no_part_of_the_path() {
+async fn the_path_decided_is_the_path_routed() {
     let harness = Harness::builder().variable(variable::BASE_PATHS, "/v1, /v1/eu,/shop").start().await;
     let key = harness.reader_key().await.secret;
     let authorization = format!("Bearer {key}");
+    let (ok, mismatch, role) = ("allowed", "path_mismatch", "role");
     let cases = [
-        ("/organizations/42", Verdict::Allow),
-        ("/v1/organizations/42", Verdict::Allow),
-        ("/v1/eu/organizations/42", Verdict::Allow),
-        ("/shop/organizations/42", Verdict::Allow),
-        ("/shop/shop/organizations/42", Verdict::Deny),
-        ("/v1/v1/organizations/42", Verdict::Deny),
-        ("/V1/organizations/42", Verdict::Deny),
-        ("/v2/organizations/42", Verdict::Deny),
-        ("/v1x/organizations/42", Verdict::Deny),
-        ("/v1//organizations/42", Verdict::Deny),
-        ("/v1/../organizations/42", Verdict::Deny),
-        ("/v1", Verdict::Deny),
-        ("/v1/iam/v1/service-accounts", Verdict::Deny),
-        ("/v1/iam/v1/whoami", Verdict::Allow),
+        // The stage, a base path or nothing may precede the routed path.
+        ("prod", "/organizations/42", "/organizations/42", ok),
+        ("prod", "/prod/organizations/42", "/organizations/42", ok),
+        ("prod", "/v1/organizations/42", "/organizations/42", ok),
+        ("prod", "/v1/eu/organizations/42", "/organizations/42", ok),
+        ("prod", "/shop/organizations/42", "/organizations/42", ok),
+        ("$default", "/shop/organizations/42", "/organizations/42", ok),
+        // The API's own routes below `/v1` are decided as such.
+        ("prod", "/v1/organizations/42", "/v1/organizations/42", role),
+        ("prod", "/v1/v1/organizations/42", "/v1/organizations/42", role),
+        ("prod", "/prod/prod/organizations/42", "/prod/organizations/42", role),
+        // Anything else is not one request.
+        ("prod", "/v2/organizations/42", "/organizations/42", mismatch),
+        ("prod", "/V1/organizations/42", "/organizations/42", mismatch),
+        ("prod", "/v1x/organizations/42", "/organizations/42", mismatch),
+        ("prod", "/v1//organizations/42", "/organizations/42", mismatch),
+        ("prod", "/dev/organizations/42", "/organizations/42", mismatch),
+        ("$default", "/$default/organizations/42", "/teams/7", mismatch),
+        ("prod", "/prod/v1/organizations/42", "/organizations/42", mismatch),
+        ("prod", "/organizations/42", "/organizations/43", mismatch),
+        ("prod", "/organizations/42", "/organizations/42/", mismatch),
+        ("prod", "/organizations/42/", "/organizations/42", mismatch),
+        ("prod", "/organizations/42", "/prod/organizations/42", mismatch),
+        ("prod", "/teams/7", "/organizations/42", mismatch),
+        ("prod", "/iam/v1/service-accounts", "/organizations/42", mismatch),
+        ("prod", "", "/organizations/42", mismatch),
+        // One percent-decoding makes both alike, and no more than one.
+        ("prod", "/organizations/a%20b", "/organizations/a b", ok),
+        ("prod", "/organizations/a b", "/organizations/a%20b", ok),
+        ("prod", "/organizations/%C3%A9", "/organizations/\u{e9}", ok),
+        ("prod", "/organizations%2F42", "/organizations/42", ok),
+        ("prod", "/organizations/%2534", "/organizations/4", mismatch),
+        ("prod", "/organizations/%252e%252e/x", "/organizations/../x", mismatch),
+        ("prod", "/organizations/%2e%2e/x", "/organizations/../x", "ambiguous_path"),
+        // A root has a slash or, behind a prefix, none.
+        ("prod", "/prod", "/", role),
+        ("prod", "/prod/", "/", role),
+        ("prod", "/shop", "/", role),
+        ("prod", "/", "/", role),
     ];
-    for shape in Shape::REQUESTS {
-        for (path, expected) in cases {
-            let mut event = shape.event("GET", path, &authorization);
-            event["requestContext"]["domainName"] = "api.example.com".into();
-            assert_eq!(harness.verdict(&event).await, expected, "{shape:?} {path}");
-        }
-        // At the API's own address `/v1/…` is a route of that name.
-        for domain in [
-            "abcdef123.execute-api.eu-central-1.amazonaws.com",
-            "vpce-1-2.execute-api.eu-central-1.vpce.amazonaws.com",
-        ] {
-            let mut event = shape.event("GET", "/v1/organizations/42", &authorization);
-            event["requestContext"]["domainName"] = domain.into();
-            assert_eq!(
-                harness.decide(&event).await,
-                (Verdict::Deny, "role".to_owned()),
-                "{shape:?} {domain}"
-            );
-            let mut event = shape.with(&authorization);
-            event["requestContext"]["domainName"] = domain.into();
-            assert_eq!(harness.verdict(&event).await, Verdict::Allow, "{shape:?} {domain}");
+    for (stage, sent, routed, reason) in cases {
+        for shape in Shape::REQUESTS {
+            let event = event_of(shape, stage, sent, routed, &authorization);
+            assert_eq!(harness.decide(&event).await.1, reason, "{shape:?} {stage} {sent} {routed}");
         }
     }
-    // An ARN holds no base path: `/v1/…` there is a route of that name.
+    // A TOKEN event has nothing but its ARN.
     let event = Shape::RestToken.event("GET", "/v1/organizations/42", &authorization);
     assert_eq!(harness.decide(&event).await, (Verdict::Deny, "role".to_owned()));
     assert_eq!(harness.verdict(&Shape::RestToken.with(&authorization)).await, Verdict::Allow);
+}
+
+#[tokio::test]
+async fn the_method_decided_is_the_method_routed() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    for shape in Shape::REQUESTS {
+        let mut event = shape.bearer(&key);
+        let post = event[shape.arn_member()].as_str().unwrap().replace("/GET/", "/POST/");
+        event[shape.arn_member()] = post.into();
+        assert_eq!(harness.decide(&event).await, (Verdict::Deny, "path_mismatch".to_owned()), "{shape:?}");
+    }
+}
+
+/// A client can send any method. That is no outage.
+#[tokio::test]
+async fn strange_methods_are_denied() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    for method in ["M-SEARCH", "FOO.BAR", "get", "X*", "$X", "A|B", "~", "VERSION-CONTROL", "PROPFIND"] {
+        for shape in Shape::ALL {
+            let event = shape.event(method, "/organizations/42", &format!("Bearer {key}"));
+            let decided = harness.decide(&event).await;
+            assert_eq!(decided, (Verdict::Deny, "ambiguous_path".to_owned()), "{shape:?} {method}");
+        }
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let url = format!("{}/organizations/42", harness.system.facts().api);
+        let request = harness.client.request(method.clone(), url).bearer_auth(&key);
+        assert_eq!(request.send().await.unwrap().status(), 403, "{method}");
+    }
 }
 
 async fn key_from(harness: &Harness, cidrs: &[&str]) -> Key {

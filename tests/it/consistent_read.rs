@@ -28,7 +28,7 @@ async fn warm() -> Harness {
     let harness = Harness::start().await;
     harness.put_role("teams.read", &["GET /teams/{id}", "GET /organizations/{id}"]).await;
     harness.put_role("orgs.read", &["GET /organizations/{proxy+}"]).await;
-    harness.system.authorizer().warm().await;
+    harness.authorizer().warm().await;
     harness
 }
 

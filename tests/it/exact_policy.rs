@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use shared::domain::{BuiltInRole, RoleName};
 use shared::policy::{
-    BasePaths, BuiltInRoles, Grant, InvalidPermission, Method, PathPrefix, Permission, Refusal, Role, Target,
+    Api, BuiltInRoles, Grant, InvalidPermission, Method, PathPrefix, Permission, Refusal, Role, Target,
     decide,
 };
 use tests::{Harness, Shape};
@@ -282,11 +282,10 @@ proptest! {
         path in path(),
     ) {
         let (account_role, key_role) = (role(&account), key.as_deref().map(role));
-        let none = BasePaths::default();
-        let target = Target::parse(method, &path, &none).unwrap();
+        let target = Target::parse(method, &path).unwrap();
         let grant = Grant::Key { role: &account_role, key_role: key_role.as_ref() };
         let expected = naive::key_may(&account, key.as_deref(), method, &path);
-        prop_assert_eq!(decide(grant, &target).is_ok(), expected, "{:?} {:?} {} {}", account, key, method, path);
+        prop_assert_eq!(decide(Api::Business, grant, &target).is_ok(), expected, "{:?} {:?} {} {}", account, key, method, path);
     }
 
     #[test]
@@ -294,8 +293,7 @@ proptest! {
         let (methods, pattern) = permission.split_once(' ').unwrap();
         let path = pattern.replace("{id}", &fill).replace("{proxy+}", &format!("{fill}/{fill}"));
         let covered = methods == "ANY" || methods.split(',').any(|name| name == method);
-        let none = BasePaths::default();
-        let target = Target::parse(method, &path, &none).unwrap();
+        let target = Target::parse(method, &path).unwrap();
         prop_assert_eq!(Permission::parse(&permission).unwrap().covers(&target), covered);
         prop_assert!(naive::covers(&permission, method, &path) == covered);
     }
@@ -320,27 +318,41 @@ proptest! {
         path in path(),
     ) {
         let (account, key) = (role(&account), role(&key));
-        let none = BasePaths::default();
-        let target = Target::parse(method, &path, &none).unwrap();
-        let with = |key_role| decide(Grant::Key { role: &account, key_role }, &target).is_ok();
+        let target = Target::parse(method, &path).unwrap();
+        let with = |key_role| decide(Api::Business, Grant::Key { role: &account, key_role }, &target).is_ok();
         prop_assert!(with(None) || !with(Some(&key)));
-        prop_assert!(!with(Some(&role(&[]))) || target.is_whoami());
+        prop_assert!(!with(Some(&role(&[]))));
     }
 
     #[test]
     fn what_is_reserved_is_so_for_every_role(rest in path(), method in method(), prefix in "/[iI][aA][mM]") {
         let path = format!("{prefix}{rest}");
-        let none = BasePaths::default();
-        let target = Target::parse(method, &path, &none).unwrap();
+        let target = Target::parse(method, &path).unwrap();
         let admin = role(&["ANY /".to_owned(), "ANY /{proxy+}".to_owned()]);
-        let outcome = decide(Grant::Key { role: &admin, key_role: None }, &target);
-        if target.is_whoami() {
-            prop_assert!(outcome.is_ok());
-        } else {
-            prop_assert_eq!(outcome.unwrap_err(), Refusal::Reserved);
+        let is_whoami = method == "GET" && path == "/iam/v1/whoami";
+        for (grant, at_iam) in [
+            (Grant::Key { role: &admin, key_role: None }, is_whoami),
+            (Grant::KeyWithoutRoles, is_whoami),
+            (Grant::ApiAdmin, false),
+            (Grant::IamAdmin, prefix == "/iam"),
+        ] {
+            prop_assert_eq!(decide(Api::Business, grant, &target).unwrap_err(), Refusal::Reserved);
+            prop_assert_eq!(decide(Api::Iam, grant, &target).is_ok(), at_iam);
         }
-        prop_assert_eq!(decide(Grant::ApiAdmin, &target).unwrap_err(), Refusal::Reserved);
-        prop_assert_eq!(decide(Grant::IamAdmin, &target).is_ok(), prefix == "/iam");
+    }
+
+    #[test]
+    fn the_iam_api_serves_no_other_path(path in path(), method in method()) {
+        let target = Target::parse(method, &path).unwrap();
+        prop_assume!(!target.is_reserved());
+        let admin = role(&["ANY /".to_owned(), "ANY /{proxy+}".to_owned()]);
+        let key = Grant::Key { role: &admin, key_role: None };
+        for (grant, at_business) in
+            [(key, true), (Grant::KeyWithoutRoles, false), (Grant::ApiAdmin, true), (Grant::IamAdmin, false)]
+        {
+            prop_assert_eq!(decide(Api::Iam, grant, &target).unwrap_err(), Refusal::Reserved);
+            prop_assert_eq!(decide(Api::Business, grant, &target).is_ok(), at_business);
+        }
     }
 
     #[test]
@@ -354,34 +366,46 @@ proptest! {
 
     #[test]
     fn any_path_is_a_target_or_an_error(path in any::<String>(), method in any::<String>()) {
-        let none = BasePaths::default();
         for path in [path.clone(), format!("/{path}")] {
-            if let Ok(target) = Target::parse("GET", &path, &none) {
+            if let Ok(target) = Target::parse("GET", &path) {
                 prop_assert_eq!(target.path(), &path);
             }
         }
-        prop_assert_eq!(Target::parse(&method, "/", &none).is_ok(), Method::parse(&method).is_some());
+        prop_assert_eq!(Target::parse(&method, "/").is_ok(), Method::parse(&method).is_some());
     }
 }
 
+/// Each grant at each kind of API: every combination that is not named here is
+/// refused.
 #[test]
-fn an_admin_user_reaches_one_side_alone() {
-    let none = BasePaths::default();
-    let may =
-        |grant, method: &str, path: &str| decide(grant, &Target::parse(method, path, &none).unwrap()).is_ok();
-    for (path, iam, api) in [
-        ("/iam/v1/service-accounts", true, false),
-        ("/iam/v1/whoami", true, false),
-        ("/iam/", true, false),
-        ("/iam", false, false),
-        ("/IAM/v1/service-accounts", false, false),
-        ("/iamx", false, true),
-        ("/", false, true),
-        ("/organizations/1", false, true),
+fn each_grant_keeps_to_its_api() {
+    let role = role(&["ANY /".to_owned(), "ANY /{proxy+}".to_owned()]);
+    let key = Grant::Key { role: &role, key_role: None };
+    let grants =
+        [("iam", Grant::IamAdmin), ("api", Grant::ApiAdmin), ("key", key), ("valid", Grant::KeyWithoutRoles)];
+    for path in [
+        "/iam/v1/service-accounts",
+        "/iam/v1/whoami",
+        "/iam/",
+        "/iam",
+        "/IAM/v1/whoami",
+        "/iamx",
+        "/",
+        "/teams/1",
     ] {
         for method in Method::ALL {
-            assert_eq!(may(Grant::IamAdmin, method.name(), path), iam, "{path}");
-            assert_eq!(may(Grant::ApiAdmin, method.name(), path), api, "{path}");
+            for api in [Api::Iam, Api::Business] {
+                let target = Target::parse(method.name(), path).unwrap();
+                let permitted = grants.iter().filter(|(_, grant)| decide(api, *grant, &target).is_ok());
+                let permitted: Vec<_> = permitted.map(|(name, _)| *name).collect();
+                let expected: &[&str] = match (api, method, path) {
+                    (Api::Iam, Method::Get, "/iam/v1/whoami") => &["iam", "key", "valid"],
+                    (Api::Iam, _, "/iam/v1/service-accounts" | "/iam/v1/whoami" | "/iam/") => &["iam"],
+                    (Api::Business, _, "/iamx" | "/" | "/teams/1") => &["api", "key"],
+                    (Api::Iam | Api::Business, _, _) => &[],
+                };
+                assert_eq!(permitted, expected, "{api:?} {method:?} {path}");
+            }
         }
     }
 }
@@ -389,9 +413,8 @@ fn an_admin_user_reaches_one_side_alone() {
 #[test]
 fn the_permission_that_decided_is_told() {
     let role = role(&["GET /a".to_owned(), "GET /{x}".to_owned()]);
-    let none = BasePaths::default();
-    let target = Target::parse("GET", "/b", &none).unwrap();
-    let allowed = decide(Grant::Key { role: &role, key_role: None }, &target).unwrap();
+    let target = Target::parse("GET", "/b").unwrap();
+    let allowed = decide(Api::Business, Grant::Key { role: &role, key_role: None }, &target).unwrap();
     assert_eq!(allowed.permission().unwrap().to_string(), "GET /{x}");
 }
 
@@ -485,10 +508,10 @@ fn the_grammar_of_permissions_is_strict() {
 #[test]
 fn the_built_in_roles_reach_what_they_say() {
     let roles = BuiltInRoles::new(&PathPrefix::parse_list("/organizations,/v2/teams").unwrap());
-    let none = BasePaths::default();
     let may = |role: BuiltInRole, method: &str, path: &str| {
         let role = roles.get(role);
-        decide(Grant::Key { role, key_role: None }, &Target::parse(method, path, &none).unwrap()).is_ok()
+        decide(Api::Business, Grant::Key { role, key_role: None }, &Target::parse(method, path).unwrap())
+            .is_ok()
     };
     let data = [
         "/organizations",

@@ -126,6 +126,8 @@ async fn says_what_the_authorizer_does() {
         {
             let mut event = Shape::HttpV2.event(method, path, &format!("Bearer {}", key.secret));
             Shape::HttpV2.set_source(&mut event, source);
+            // An instance looks up only a few retired keys in a second.
+            harness.clock.advance_seconds(1);
             let (verdict, reason) = harness.decide(&event).await;
             let mut body = of_key(key);
             for (name, value) in [("method", method), ("path", path), ("sourceAddress", source)] {
@@ -152,12 +154,14 @@ async fn says_what_the_authorizer_does() {
 }
 
 #[tokio::test]
-async fn takes_base_paths_off_as_the_authorizer_does_200() {
+async fn decides_on_the_routed_path_which_has_no_base_path_200() {
     let harness = Harness::builder().variable("KEYWARD_BASE_PATHS", "/shop").start().await;
-    let reader = json!({ "role": "ServiceAccountReader", "path": "/shop/organizations/42" });
-    assert_eq!(explain(&harness, reader).await["allowed"], true);
-    let reserved = json!({ "role": "ServiceAccountAdmin", "path": "/shop/iam/v1/roles" });
-    assert_eq!(explain(&harness, reserved).await["reason"], "reserved");
+    let at = async |path: &str| {
+        let told = explain(&harness, json!({ "role": "ServiceAccountReader", "path": path })).await;
+        told["reason"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(at("/organizations/42").await, "allowed");
+    assert_eq!(at("/shop/organizations/42").await, "role");
 }
 
 #[tokio::test]

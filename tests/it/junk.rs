@@ -58,7 +58,7 @@ fn junk(key: &str) -> Vec<(String, &'static str)> {
 async fn junk_makes_no_call_to_aws() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
-    harness.system.authorizer().warm().await;
+    harness.authorizer().warm().await;
     // Its use is noted now, and not again below.
     assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key)).await, Verdict::Allow);
     for shape in Shape::ALL {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use local::template::{TEXT, Template};
 use serde_json::{Value, json};
 use serde_norway::Value as Yaml;
+use shared::policy::Api;
 use shared::store::schema;
 use tests::{Account, Call, Event, Harness, Shape};
 
@@ -279,6 +280,21 @@ impl Watch<'_> {
         self.note("RotatePepper");
     }
 
+    /// Asks both authorizers about requests with this key.
+    async fn authorize(&mut self, secret: &str) {
+        let bearer = format!("Bearer {secret}");
+        for (function, api, path) in [
+            ("Authorizer", Api::Business, "/organizations/42"),
+            ("IamAuthorizer", Api::Iam, "/iam/v1/whoami"),
+        ] {
+            self.harness.wire.take_calls();
+            let mut event = Shape::HttpV2.event("GET", path, &bearer);
+            Shape::HttpV2.set_source(&mut event, "127.0.0.1");
+            let _ = self.harness.authorize_at(api, &event).await;
+            self.note(function);
+        }
+    }
+
     async fn create(&mut self, body: Value, key: Option<&str>) -> Account {
         let reply =
             self.send("CreateServiceAccount", ("POST", "/iam/v1/service-accounts"), Some(body), key).await;
@@ -326,11 +342,7 @@ async fn watch(harness: &Harness) -> Seen {
     watch.send("IssueKey", ("POST", &keys), Some(restricted.clone()), Some("key")).await;
 
     for credential in [&live, &expiring] {
-        harness.wire.take_calls();
-        let mut event = Shape::HttpV2.bearer(credential["secret"].as_str().unwrap());
-        Shape::HttpV2.set_source(&mut event, "127.0.0.1");
-        let _ = harness.authorize(&event).await;
-        watch.note("Authorizer");
+        watch.authorize(credential["secret"].as_str().unwrap()).await;
     }
     let one = format!("{keys}/{}", live["id"].as_str().unwrap());
     let whoami = Event {
@@ -554,7 +566,7 @@ fn the_powers_that_matter_are_apart() {
         |action: &'static str| move |statement: &Statement| statement.actions.iter().any(|own| own == action);
 
     let pepper = |s: &Statement| s.resource == Resource::Pepper;
-    assert_eq!(holders(&pepper), ["Authorizer", "IssueKey", "RotatePepper"], "the pepper");
+    assert_eq!(holders(&pepper), ["Authorizer", "IamAuthorizer", "IssueKey", "RotatePepper"], "the pepper");
     let change = ["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"];
     assert_eq!(holders(&|s| change.iter().any(|action| does(action)(s))), ["RotatePepper"], "its change");
     assert!(statements["RotatePepper"].iter().all(pepper), "who changes the pepper reaches no table");
@@ -562,21 +574,23 @@ fn the_powers_that_matter_are_apart() {
     assert_eq!(statements["Console"].len(), 1, "the console has no other right");
     let verifiers = |s: &Statement| reads(s) && on("ACCOUNT#*")(s) && names("verifiers")(s);
     // The last one moves those of expired keys.
-    assert_eq!(holders(&verifiers), ["Authorizer", "IssueKey", "RevokeKey", "SweepKeys"], "verifiers");
+    let holders_of_verifiers = ["Authorizer", "IamAuthorizer", "IssueKey", "RevokeKey", "SweepKeys"];
+    assert_eq!(holders(&verifiers), holders_of_verifiers, "verifiers");
     let kept = |s: &Statement| {
         let is_read = reads(s) || does("dynamodb:Query")(s);
         is_read && on("RETIRED#*")(s) && (names("verifier")(s) || s.attributes.is_none() || !s.must_select)
     };
     // The second one looks leaked keys up.
-    assert_eq!(holders(&kept), ["Authorizer", "IssueKey"], "verifiers of retired keys");
+    assert_eq!(holders(&kept), ["Authorizer", "IamAuthorizer", "IssueKey"], "verifiers of retired keys");
     let alone = |s: &Statement| {
         let writes = ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"];
         writes.into_iter().any(|action| does(action)(s)) && !s.must_be_transaction
     };
-    assert_eq!(holders(&alone), ["Authorizer"], "writing outside of a transaction");
+    assert_eq!(holders(&alone), ["Authorizer", "IamAuthorizer"], "writing outside of a transaction");
     let is_usage = |s: &Statement| s.partitions.as_deref() == Some(&["USAGE#*".to_owned()]);
-    let authorizer = &statements["Authorizer"];
-    assert!(authorizer.iter().filter(|s| alone(s)).all(is_usage), "the authorizer writes usage alone");
+    for name in ["Authorizer", "IamAuthorizer"] {
+        assert!(statements[name].iter().filter(|s| alone(s)).all(is_usage), "{name} writes usage alone");
+    }
     let widen = |s: &Statement| does("dynamodb:UpdateItem")(s) && names("role")(s);
     assert_eq!(holders(&widen), ["UpdateServiceAccount"], "changing a role");
     let roles =

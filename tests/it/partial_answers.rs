@@ -286,7 +286,7 @@ async fn answers_that_are_no_item_let_nobody_in() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     let event = Shape::HttpV2.bearer(&key.secret);
-    harness.system.authorizer().warm().await;
+    harness.authorizer().warm().await;
     let bodies = [
         "",
         "{",

@@ -1,10 +1,15 @@
 //! Each decision logs one line: what was decided, about whom, and why.
 
 use authorizer::{Failed, Reason};
+use local::issuer::API_CLIENT;
 use serde_json::{Value, json};
+use shared::config::variable;
 use shared::domain::{ApiKey, Environment};
 use tests::{Action, Harness, Key, Logs, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
+
+/// The audience of business APIs.
+const AUDIENCE: &str = "business-apis";
 
 /// One cause of a decision.
 struct Cause {
@@ -47,6 +52,17 @@ async fn causes(harness: &Harness) -> Vec<Cause> {
     wrong.secret = parse(&other).secret;
     let foreign = parse(&good).display(&Environment::parse("prod").unwrap()).expose().to_owned();
     harness.clock.advance_days(1);
+    // A token for business APIs, which need an audience here.
+    let token = |change: &dyn Fn(&mut Value)| {
+        let mut claims = harness.system.issuer().claims(API_CLIENT);
+        claims["aud"] = AUDIENCE.into();
+        change(&mut claims);
+        shape.bearer(&harness.sign(&harness.system.issuer().header(), &claims))
+    };
+    let other_audience = token(&|claims| claims["aud"] = "another-api".into());
+    let admin_scope = token(&|claims| claims["scope"] = "openid aws.cognito.signin.user.admin".into());
+    let mut mismatch = shape.bearer(&good.secret);
+    mismatch["rawPath"] = "/teams/42".into();
 
     let key = |reason, verdict, key: &Key, event: Value| Cause {
         reason,
@@ -75,9 +91,12 @@ async fn causes(harness: &Harness) -> Vec<Cause> {
         key(Reason::Expired, deny, &short, of(&short)),
         key(Reason::Disabled, deny, &disabled, of(&disabled)),
         key(Reason::WrongSecret, deny, &good, text(&wrong)),
+        none(Reason::Audience, other_audience),
+        none(Reason::Scope, admin_scope),
         key(Reason::Role, deny, &good, at("/orders")),
         key(Reason::Network, deny, &narrow, of(&narrow)),
         none(Reason::AmbiguousPath, at("/organizations//42")),
+        none(Reason::PathMismatch, mismatch),
         key(Reason::Reserved, deny, &good, at("/iam/v1/service-accounts")),
         key(Reason::Outage, Verdict::Failed(Failed::Unavailable), &broken, of(&broken)),
     ]
@@ -96,21 +115,24 @@ fn number(reason: Reason) -> usize {
         Reason::Expired => 7,
         Reason::Disabled => 8,
         Reason::WrongSecret => 9,
-        Reason::Role => 10,
-        Reason::Network => 11,
-        Reason::AmbiguousPath => 12,
-        Reason::Reserved => 13,
-        Reason::Outage => 14,
+        Reason::Audience => 10,
+        Reason::Scope => 11,
+        Reason::Role => 12,
+        Reason::Network => 13,
+        Reason::AmbiguousPath => 14,
+        Reason::PathMismatch => 15,
+        Reason::Reserved => 16,
+        Reason::Outage => 17,
     }
 }
 
 #[tokio::test]
 async fn each_decision_logs_one_line_with_its_reason() {
-    let harness = Harness::start().await;
+    let harness = Harness::builder().variable(variable::OIDC_API_AUDIENCE, AUDIENCE).start().await;
     let causes = causes(&harness).await;
     assert_eq!(
         causes.iter().map(|cause| number(cause.reason)).collect::<Vec<_>>(),
-        (0..15).collect::<Vec<_>>()
+        (0..18).collect::<Vec<_>>()
     );
     for Cause { reason, verdict, event, key } in causes {
         let logs = Logs::capture(LevelFilter::TRACE);

@@ -13,7 +13,7 @@ fn every_route_of_the_template_is_tested_here_and_has_the_authorizer() {
     let tested: Vec<_> = ROUTES.iter().map(|route| (route.key(), route.function)).collect();
     assert_eq!(deployed, tested, "the template's routes, and those of routes.rs");
     for route in routes {
-        assert_eq!(route.authorizer.as_deref(), Some("Authorizer"), "{}", route.key());
+        assert_eq!(route.authorizer.as_deref(), Some("IamAuthorizer"), "{}", route.key());
     }
 }
 

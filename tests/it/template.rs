@@ -170,8 +170,8 @@ fn routes(text: &str) -> Vec<String> {
     let (template, _) = parse(text);
     let mut problems = Vec::new();
     for route in template.routes().unwrap() {
-        if route.authorizer.as_deref() != Some("Authorizer") {
-            problems.push(format!("{} has no authorizer", route.key()));
+        if route.authorizer.as_deref() != Some("IamAuthorizer") {
+            problems.push(format!("{} has no IAM authorizer", route.key()));
         }
         let is_exact = route.method != "ANY" && !route.path.contains("+}");
         if !is_exact || !route.path.starts_with("/iam/v1/") {
@@ -341,11 +341,11 @@ fn a_violation_of_any_rule_is_reported() {
             "Whoami has a boundary or a role of its own",
         ),
         ("ReauthorizeEvery: 0", "ReauthorizeEvery: 300", "Auth.Authorizers.Keyward.Identity is"),
-        ("DefaultAuthorizer: Keyward", "FailOnWarnings: true", "GET /iam/v1/whoami has no authorizer"),
+        ("DefaultAuthorizer: Keyward", "FailOnWarnings: true", "GET /iam/v1/whoami has no IAM authorizer"),
         (
             whoami,
             "Properties: { ApiId: !Ref Api, Method: GET, Path: /iam/v1/whoami, Auth: { Authorizer: NONE } }",
-            "GET /iam/v1/whoami has no authorizer",
+            "GET /iam/v1/whoami has no IAM authorizer",
         ),
         (whoami, "Properties: { ApiId: !Ref Api, Method: ANY, Path: /iam/v1/whoami }", "is wider"),
         (whoami, "Properties: { ApiId: !Ref Api, Method: GET, Path: \"/iam/v1/{proxy+}\" }", "is wider"),
@@ -398,7 +398,7 @@ async fn every_function_reads_each_variable_that_it_is_given() {
         let setup = harness.system.setup_of(&function.name).unwrap();
         tests::make(&function.name, &setup).unwrap();
         // Who rotates the pepper needs no table: its name comes from `Globals`.
-        let needed = function.variables.iter().filter(|_| function.name != "RotatePepper");
+        let needed = function.variables.keys().filter(|_| function.name != "RotatePepper");
         for removed in needed {
             let rest = setup.variables.iter().filter(|(name, _)| name != removed);
             let setup = Setup { variables: rest.collect(), ..setup.clone() };
@@ -431,7 +431,8 @@ async fn without_any_one_variable_a_function_does_not_start() {
     for (removed, template) in all {
         let fails = |function: &local::template::Function| {
             let setup = harness.system.setup_of(&function.name).unwrap();
-            let is_given = |name: &str| !name.starts_with("KEYWARD_") || function.variables.contains(name);
+            let is_given =
+                |name: &str| !name.starts_with("KEYWARD_") || function.variables.contains_key(name);
             let given = setup.variables.iter().filter(|(name, _)| is_given(name));
             tests::make(&function.name, &Setup { variables: given.collect(), ..setup.clone() }).is_err()
         };

@@ -11,6 +11,7 @@ use local::{Options, Parts, System};
 use serde_json::Value;
 use shared::config::{Variables, default_http_client, variable};
 use shared::domain::Entropy;
+use shared::policy::Api;
 use tracing::level_filters::LevelFilter;
 
 use crate::{Logs, RequestBuilder, SeededEntropy, Table, TestClock, Verdict, Wire};
@@ -66,12 +67,35 @@ impl Harness {
         signing_key().sign(&issuer.header(), &claims).unwrap()
     }
 
-    /// Hands an event to the authorizer itself.
+    /// Hands an event to the authorizer of the API that has its path: below
+    /// `/iam/` the IAM API's, else the one of business APIs.
     ///
     /// # Errors
     /// As the authorizer answers.
     pub async fn authorize(&self, event: &Value) -> Result<Answer, Failed> {
-        self.system.authorizer().answer(&event.to_string(), "invocation-1").await
+        let arn = event.get("routeArn").or_else(|| event.get("methodArn")).and_then(Value::as_str);
+        let path = arn.and_then(|arn| arn.splitn(4, '/').nth(3)).unwrap_or_default();
+        let api = if path.starts_with("iam/") { Api::Iam } else { Api::Business };
+        self.authorize_at(api, event).await
+    }
+
+    /// The authorizer of business APIs.
+    pub fn authorizer(&self) -> &Authorizer {
+        self.system.authorizer(authorizer_of(Api::Business)).unwrap()
+    }
+
+    /// Hands an event to the authorizer of this kind of API.
+    ///
+    /// # Errors
+    /// As the authorizer answers.
+    pub async fn authorize_at(&self, api: Api, event: &Value) -> Result<Answer, Failed> {
+        let authorizer = self.system.authorizer(authorizer_of(api)).unwrap();
+        authorizer.answer(&event.to_string(), "invocation-1").await
+    }
+
+    /// What the answer of this kind of API's authorizer comes to.
+    pub async fn verdict_at(&self, api: Api, event: &Value) -> Verdict {
+        self.authorize_at(api, event).await.into()
     }
 
     /// What the authorizer's answer to an event comes to.
@@ -93,10 +117,23 @@ impl Harness {
         sign(header, claims)
     }
 
-    /// One more instance of the authorizer, with a cache of its own, as Lambda
-    /// starts them.
+    /// One more instance of the authorizer for business APIs, with caches of its
+    /// own, as Lambda starts them.
     pub fn another_authorizer(&self) -> Authorizer {
-        Authorizer::new(&self.system.setup_of("Authorizer").unwrap()).unwrap()
+        self.another_authorizer_of(Api::Business)
+    }
+
+    /// One more instance of the authorizer of this kind of API.
+    pub fn another_authorizer_of(&self, api: Api) -> Authorizer {
+        Authorizer::new(&self.system.setup_of(authorizer_of(api)).unwrap()).unwrap()
+    }
+}
+
+/// The logical id of the authorizer of this kind of API.
+fn authorizer_of(api: Api) -> &'static str {
+    match api {
+        Api::Iam => "IamAuthorizer",
+        Api::Business => "Authorizer",
     }
 }
 

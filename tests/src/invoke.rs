@@ -85,7 +85,7 @@ macro_rules! with_operation {
 /// When a variable that it needs is missing or not acceptable.
 pub fn make(function: &str, setup: &Setup) -> Result<(), ConfigError> {
     match function {
-        "Authorizer" => return Authorizer::new(setup).map(drop),
+        "IamAuthorizer" | "Authorizer" => return Authorizer::new(setup).map(drop),
         "Console" => return Console::new(setup).map(drop),
         "RotatePepper" => {
             drop(RotatePepper::new(setup));

@@ -14,6 +14,20 @@ use crate::jwks::{Jwks, JwksUnavailable};
 /// Seconds by which the issuer's clock may be ahead of ours.
 const MAX_SKEW_SECONDS: i64 = 60;
 
+/// Seconds for which a token is accepted after its issue, whatever its `exp`
+/// says. No one can revoke it before that.
+const MAX_LIFETIME_SECONDS: i64 = 3600;
+
+/// The claims that name a token's client: `client_id` (RFC 9068, and Cognito),
+/// `azp` (OpenID Connect Core, section 2) and `cid` (Okta).
+const CLIENT_CLAIMS: [&str; 3] = ["client_id", "azp", "cid"];
+
+/// The scope with which a token's holder can change the user's own attributes,
+/// password and MFA. Cognito puts it into each access token that does not come
+/// from the code flow.
+/// (<https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-define-resource-servers.html>)
+const ADMIN_SCOPE: &str = "aws.cognito.signin.user.admin";
+
 /// Checks admin users' tokens.
 pub(crate) struct AdminTokens {
     jwks: Jwks,
@@ -21,8 +35,33 @@ pub(crate) struct AdminTokens {
     issuer: String,
     groups_claim: String,
     admin_group: String,
-    iam_clients: Vec<String>,
-    api_clients: Vec<String>,
+    iam: Lane,
+    api: Lane,
+}
+
+/// The tokens that have one use.
+struct Lane {
+    /// The clients that such tokens are issued to.
+    clients: Vec<String>,
+    /// The audience of such tokens. `None` with Cognito, whose access tokens
+    /// have none: there the client alone tells.
+    audience: Option<String>,
+}
+
+impl Lane {
+    fn has_client(&self, client: &str) -> bool {
+        self.clients.iter().any(|known| known == client)
+    }
+
+    /// Whether a token with this `aud` claim, a text or a list of texts, is for
+    /// this audience (RFC 9068, section 4).
+    fn has_audience(&self, aud: Option<&Value>) -> bool {
+        let Some(audience) = &self.audience else {
+            return true;
+        };
+        let is_ours = |one: &Value| one.as_str() == Some(audience);
+        aud.is_some_and(|aud| is_ours(aud) || aud.as_array().is_some_and(|list| list.iter().any(is_ours)))
+    }
 }
 
 /// What a token is for. API Gateway hands it to the backend, so a token that
@@ -31,14 +70,14 @@ pub(crate) struct AdminTokens {
 pub(crate) enum Use {
     /// The IAM API, and nothing else.
     Iam,
-    /// Everything but the IAM API.
+    /// Business APIs.
     Api,
 }
 
-/// Why a token is not good.
+/// Why a token is not accepted.
 #[derive(Debug)]
 pub(crate) enum TokenError {
-    /// It is not good, for this reason.
+    /// It is not valid, for this reason.
     Refused(Reason),
     /// We could not find out.
     Unavailable(JwksUnavailable),
@@ -53,14 +92,19 @@ impl From<Reason> for TokenError {
 impl AdminTokens {
     pub(crate) fn new(setup: &Setup) -> Result<Self, ConfigError> {
         let variables = &setup.variables;
+        let lane = |clients, audience| {
+            let audience = variables.read(audience, |text| Ok::<_, String>(text.to_owned()))?;
+            let audience = Some(audience).filter(|audience| !audience.is_empty());
+            Ok(Lane { clients: variables.list(clients)?, audience })
+        };
         Ok(Self {
             jwks: Jwks::new(variables.text(variable::OIDC_JWKS_URI)?, Arc::clone(&setup.clock)),
             clock: Arc::clone(&setup.clock),
             issuer: variables.text(variable::OIDC_ISSUER)?,
             groups_claim: variables.text(variable::OIDC_GROUPS_CLAIM)?,
             admin_group: variables.text(variable::ADMIN_GROUP)?,
-            iam_clients: variables.list(variable::IAM_CLIENT_IDS)?,
-            api_clients: variables.list(variable::API_CLIENT_IDS)?,
+            iam: lane(variable::IAM_CLIENT_IDS, variable::OIDC_IAM_AUDIENCE)?,
+            api: lane(variable::API_CLIENT_IDS, variable::OIDC_API_AUDIENCE)?,
         })
     }
 
@@ -90,17 +134,16 @@ impl AdminTokens {
             return Err(Reason::Unknown);
         }
         // An instant is a number: a text that looks like one is not.
-        let expires_at = claims.get("exp").and_then(Value::as_i64).ok_or(Reason::Malformed)?;
-        if now >= expires_at {
+        let instant =
+            |name: &str| claims.get(name).map(|at| at.as_i64().ok_or(Reason::Malformed)).transpose();
+        let expires_at = instant("exp")?.ok_or(Reason::Malformed)?;
+        let issued_at = instant("iat")?.ok_or(Reason::Malformed)?;
+        if now >= expires_at.min(issued_at.saturating_add(MAX_LIFETIME_SECONDS)) {
             return Err(Reason::Expired);
         }
-        for name in ["nbf", "iat"] {
-            if let Some(at) = claims.get(name) {
-                let at = at.as_i64().ok_or(Reason::Malformed)?;
-                if at > now.saturating_add(MAX_SKEW_SECONDS) {
-                    return Err(Reason::Malformed);
-                }
-            }
+        let latest = issued_at.max(instant("nbf")?.unwrap_or(issued_at));
+        if latest > now.saturating_add(MAX_SKEW_SECONDS) {
+            return Err(Reason::Malformed);
         }
         // Cognito says what a token is for in `token_use`; RFC 9068 says it in
         // the header's type. An ID token is no access token.
@@ -113,14 +156,19 @@ impl AdminTokens {
         if !is_access_token {
             return Err(Reason::Malformed);
         }
-        let client = text("client_id").ok_or(Reason::Unknown)?;
-        let is_of = |clients: &[String]| clients.iter().any(|known| known == client);
-        let token_use = match (is_of(&self.iam_clients), is_of(&self.api_clients)) {
-            (true, false) => Use::Iam,
-            (false, true) => Use::Api,
-            // A client in both lists would break what keeps them apart.
+        let client = client(claims).ok_or(Reason::Unknown)?;
+        let (token_use, lane) = match (self.iam.has_client(client), self.api.has_client(client)) {
+            (true, false) => (Use::Iam, &self.iam),
+            (false, true) => (Use::Api, &self.api),
+            // A client in both lists would break what keeps the two apart.
             (true, true) | (false, false) => return Err(Reason::Unknown),
         };
+        if !lane.has_audience(claims.get("aud")) {
+            return Err(Reason::Audience);
+        }
+        if token_use == Use::Api && has_admin_scope(claims.get("scope")) {
+            return Err(Reason::Scope);
+        }
         let groups = claims.get(&self.groups_claim).and_then(Value::as_array);
         if !groups.is_some_and(|groups| groups.iter().any(|group| group == self.admin_group.as_str())) {
             return Err(Reason::Role);
@@ -129,6 +177,25 @@ impl AdminTokens {
         let name = ["email", "username"].iter().find_map(|name| text(name).filter(|name| !name.is_empty()));
         Ok((Actor { id: id.to_owned(), name: name.unwrap_or(id).to_owned() }, token_use))
     }
+}
+
+/// The client that a token was issued to. Where several claims name it, they
+/// must agree.
+fn client(claims: &Map<String, Value>) -> Option<&str> {
+    let mut named = CLIENT_CLAIMS.iter().filter_map(|name| claims.get(*name));
+    let client = named.next()?.as_str()?;
+    named.all(|other| other.as_str() == Some(client)).then_some(client)
+}
+
+/// Whether a scope, a text of words (RFC 8693, section 4.2) or a list of them,
+/// has the one for managing the user.
+fn has_admin_scope(scope: Option<&Value>) -> bool {
+    let is_among = |text: &str| text.split_ascii_whitespace().any(|word| word == ADMIN_SCOPE);
+    scope.is_some_and(|scope| match scope {
+        Value::String(text) => is_among(text),
+        Value::Array(words) => words.iter().filter_map(Value::as_str).any(is_among),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+    })
 }
 
 /// The library checks the signature, with the pinned algorithm. The claims are

@@ -3,52 +3,66 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use shared::config::{ConfigError, Setup};
-use shared::domain::{AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType, Verifier};
+use shared::domain::{AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType, RoleName, Verifier};
 use shared::http::context;
 use shared::keyring::{Keyring, KeyringError};
-use shared::policy::{BasePaths, Grant, Reason, Refusal, Role, Source, Target, check_use, decide};
-use shared::store::{Found, Roles, Store, StoreError};
+use shared::policy::{Api, Grant, PathPrefix, Reason, Refusal, Role, Source, Target, check_use, decide};
+use shared::store::{Credential as StoredCredential, Found, Roles, Store, StoreError};
 
 use crate::admin_token::{AdminTokens, TokenError, Use};
 use crate::answer::{Answer, Context, Failed};
 use crate::credential::{self, Credential};
 use crate::event::{self, Event, Shape};
 use crate::face::Face;
-use crate::usage::{Noted, Usage};
+use crate::follow_up::{FollowUp, Outcome, PerSecond, RequestLine};
+use crate::usage::Usage;
 
 /// A decision takes no longer than this, whatever hangs. API Gateway itself
 /// would wait for 10 s.
 const TIME_LIMIT: Duration = Duration::from_millis(2800);
 
-/// The authorizer.
+/// The authorizer of one kind of API.
 pub struct Authorizer {
+    api: Api,
     store: Store,
     usage: Usage,
     keyring: Keyring,
     admin_tokens: AdminTokens,
     clock: Arc<dyn Clock>,
     environment: Environment,
-    roles: Roles,
-    base_paths: BasePaths,
+    /// `None` at the IAM API, where no role permits a key anything.
+    roles: Option<Roles>,
+    base_paths: Vec<PathPrefix>,
+    record_reads: PerSecond,
+}
+
+/// A decision: what to tell API Gateway, and what to do after that.
+pub struct Decided {
+    /// The answer to API Gateway.
+    pub answer: Result<Answer, Failed>,
+    /// What is left to do.
+    pub follow_up: FollowUp,
 }
 
 /// Why a request may not pass.
-#[derive(Debug)]
 enum Denial {
-    /// For this reason. Where it is a good key's scope: what of it.
+    /// For this reason. The part of a valid key's scope that refused, if one did.
     Refused(Reason, Option<Scope>),
-    /// Its verifier names a pepper that there is not: nobody can tell whether
-    /// the secret is right. The cause, for the log.
+    /// The key is not one of its account's keys.
+    NotLive(ApiKey),
+    /// The verifier names a pepper version that the secret does not have, so the
+    /// key cannot be checked. The cause, for the log.
     Unverifiable(String),
     /// We could not find out. The cause, for the log.
     Outage(String),
 }
 
-/// What of a good key's scope refused a request: said in the log, in
-/// `refused_by`, beside the reason.
+/// The part of a valid key's scope that refused a request: `refused_by` in the
+/// log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
+pub(crate) enum Scope {
     /// The role of its account.
     AccountRole,
     /// A role of its own. The account's would permit.
@@ -59,7 +73,7 @@ enum Scope {
 
 impl Scope {
     /// Its name in the log.
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AccountRole => "account_role",
             Self::KeyRole => "key_role",
@@ -102,23 +116,18 @@ impl From<KeyringError> for Denial {
     }
 }
 
-/// Whom a decision was about, as far as it became known. For the log.
+/// Who a decision is about, as far as that is known. For the log.
 #[derive(Default)]
 struct Subject {
     principal: Option<String>,
     key: Option<(AccountId, KeyId)>,
 }
 
-/// What is to be noted of a key that was decided so. Who presents a key after
-/// its end, and knows its secret, is noted too.
-fn noted(decided: &Result<Answer, Denial>) -> Option<Noted> {
-    match decided {
-        Ok(_) => Some(Noted::Use),
-        Err(Denial::Refused(Reason::Revoked | Reason::Retired | Reason::Expired, _)) => {
-            Some(Noted::Presentation)
-        }
-        Err(Denial::Refused(..) | Denial::Unverifiable(_) | Denial::Outage(_)) => None,
-    }
+/// A valid key, and what the decision needs of its account.
+struct ValidKey {
+    account_name: String,
+    role: RoleName,
+    key_role: Option<RoleName>,
 }
 
 impl Authorizer {
@@ -128,8 +137,13 @@ impl Authorizer {
     /// When a variable is missing or not acceptable.
     pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
         let store = setup.store()?;
-        let roles = Roles::new(store.clone(), setup.built_in_roles()?);
+        let api = setup.authorizes()?;
+        let roles = match api {
+            Api::Iam => None,
+            Api::Business => Some(Roles::new(store.clone(), setup.built_in_roles()?)),
+        };
         Ok(Self {
+            api,
             usage: Usage::new(store.clone(), Arc::clone(&setup.clock)),
             store,
             keyring: setup.keyring()?,
@@ -138,6 +152,7 @@ impl Authorizer {
             environment: setup.environment()?,
             roles,
             base_paths: setup.base_paths()?,
+            record_reads: PerSecond::new(),
         })
     }
 
@@ -147,58 +162,67 @@ impl Authorizer {
         tokio::join!(self.store.warm(), self.keyring.warm());
     }
 
-    /// Answers an event, and logs one line about it. `invocation` names it where
-    /// the event has no request id.
+    /// Decides on an event, follows up, and answers.
     ///
     /// # Errors
-    /// [`Failed`]: those answers that are function errors.
+    /// [`Failed`]: the answers that are function errors.
     pub async fn answer(&self, event: &str, invocation: &str) -> Result<Answer, Failed> {
-        let event = event::read(event).map_err(|error| {
-            let reason = Reason::Outage.name();
-            tracing::error!(request_id = invocation, reason, cause = %error, "decision");
-            Failed::MalformedEvent
-        })?;
-        let request_id = event.request_id.as_deref().unwrap_or(invocation);
+        // Boxed, since the futures of SDK calls are large.
+        let Decided { answer, follow_up } = Box::pin(self.decide(event, invocation)).await;
+        Box::pin(self.follow_up(follow_up)).await;
+        answer
+    }
+
+    /// Decides on an event. `invocation` names it in the log where the event has
+    /// no request id.
+    pub async fn decide(&self, event: &str, invocation: &str) -> Decided {
+        let event = match event::read(event) {
+            Ok(event) => event,
+            Err(error) => {
+                let follow_up = FollowUp {
+                    request_id: invocation.to_owned(),
+                    request: None,
+                    principal: None,
+                    key: None,
+                    outcome: Outcome::Outage(error.to_string()),
+                };
+                return Decided { answer: Err(Failed::MalformedEvent), follow_up };
+            }
+        };
         let mut subject = Subject::default();
-        let mut decided = Err(Denial::Outage("it took too long".to_owned()));
-        let deciding = async {
-            decided = self.authorize(&event, &mut subject).await;
-            if let (Some((account, key)), Some(noted)) = (subject.key, noted(&decided)) {
-                self.usage.note(account, key, noted).await;
+        let deciding = tokio::time::timeout(TIME_LIMIT, self.authorize(&event, &mut subject)).await;
+        let decided = deciding.unwrap_or_else(|_| Err(Denial::Outage("it took too long".to_owned())));
+        let (answer, outcome) = match decided {
+            Ok(answer) => (Ok(answer), Outcome::Allowed),
+            Err(denial) => {
+                let outcome = match denial {
+                    Denial::Refused(reason, scope) => Outcome::Refused { reason, scope, cause: None },
+                    Denial::NotLive(key) => Outcome::NotLive(key),
+                    Denial::Unverifiable(cause) => {
+                        Outcome::Refused { reason: Reason::WrongSecret, scope: None, cause: Some(cause) }
+                    }
+                    Denial::Outage(cause) => Outcome::Outage(cause),
+                };
+                (refusal(&event, &outcome), outcome)
             }
         };
-        // A decision that was made stands, even where its noting is cut short.
-        let _ = tokio::time::timeout(TIME_LIMIT, deciding).await;
-        let key_id = subject.key.map(|(_, key)| key.to_string());
-        let (principal, key_id) = (subject.principal.as_deref(), key_id.as_deref());
-        let (reason, scope, cause, answer) = match decided {
-            Ok(answer) => (Reason::Allowed, None, None, Some(answer)),
-            Err(Denial::Refused(reason, scope)) => (reason, scope, None, None),
-            Err(Denial::Unverifiable(cause)) => (Reason::WrongSecret, None, Some(cause), None),
-            Err(Denial::Outage(cause)) => {
-                let reason = Reason::Outage.name();
-                tracing::error!(request_id, reason, principal, key_id, cause, "decision");
-                return Err(Failed::Unavailable);
-            }
+        let reason = if let Outcome::Refused { reason, .. } = &outcome { Some(*reason) } else { None };
+        let follow_up = FollowUp {
+            request_id: event.request_id.as_deref().unwrap_or(invocation).to_owned(),
+            request: Some(RequestLine::new(&event, reason)),
+            principal: subject.principal,
+            key: subject.key,
+            outcome,
         };
-        let refused_by = scope.map(Scope::name);
-        let name = reason.name();
-        tracing::info!(request_id, reason = name, refused_by, principal, key_id, cause, "decision");
-        match (answer, Face::of(reason)) {
-            (Some(answer), Face::Allowed) => Ok(answer),
-            // Whether an HTTP API with payload format 2.0 turns this message
-            // into 401 is not documented: there a bad key is denied.
-            (_, Face::Unauthorized) if event.shape != Shape::HttpV2 => Err(Failed::Unauthorized),
-            (_, Face::Failed) => Err(Failed::Unavailable),
-            (_, Face::Allowed | Face::Unauthorized | Face::Forbidden) => Ok(Answer::deny(&event.arn)),
-        }
+        Decided { answer, follow_up }
     }
 
     async fn authorize(&self, event: &Event<'_>, subject: &mut Subject) -> Result<Answer, Denial> {
-        let no_base_paths = BasePaths::default();
-        let base_paths = if event.may_have_base_path { &self.base_paths } else { &no_base_paths };
+        if !event.agrees_with_arn(&self.base_paths) {
+            return Err(Reason::PathMismatch.into());
+        }
         let target =
-            Target::parse(&event.method, &event.path, base_paths).map_err(|_| Reason::AmbiguousPath)?;
+            Target::parse(event.arn.method(), event.arn.path()).map_err(|_| Reason::AmbiguousPath)?;
         if !event.arn.is_exact() {
             return Err(Reason::AmbiguousPath.into());
         }
@@ -206,10 +230,26 @@ impl Authorizer {
             Credential::Key(key) => {
                 subject.principal = Some(key.account.to_string());
                 subject.key = Some((key.account, key.id));
-                let (context, role, key_role) =
-                    self.check_key(&key, event.source.map_or(Source::Unknown, Source::Address)).await?;
-                let grant = Grant::Key { role: &role, key_role: key_role.as_deref() };
-                Ok(Answer::allow(decide(grant, &target)?, &event.arn, context))
+                let source = event.source.map_or(Source::Unknown, Source::Address);
+                let (account, id) = (key.account, key.id);
+                let valid = self.check_key(key, source).await?;
+                let roles = self.find_roles(&valid).await?;
+                let grant = roles.as_ref().map_or(Grant::KeyWithoutRoles, |(role, key_role)| Grant::Key {
+                    role,
+                    key_role: key_role.as_deref(),
+                });
+                let allowed = decide(self.api, grant, &target)?;
+                let mut context = Context::default()
+                    .with(context::PRINCIPAL_TYPE, PrincipalType::ServiceAccount.name())
+                    .with(context::PRINCIPAL_ID, account)
+                    .with(context::PRINCIPAL_NAME, valid.account_name)
+                    .with(context::KEY_ID, id)
+                    .with(context::ROLE, valid.role);
+                if let Some(role) = valid.key_role {
+                    context = context.with(context::KEY_ROLE, role);
+                }
+                let context = context.with(context::ENVIRONMENT, self.environment.as_str());
+                Ok(Answer::allow(allowed, &event.arn, context))
             }
             Credential::Token(token) => {
                 let (actor, token_use) =
@@ -226,63 +266,85 @@ impl Authorizer {
                     .with(context::PRINCIPAL_TYPE, PrincipalType::Admin.name())
                     .with(context::PRINCIPAL_ID, &actor.id)
                     .with(context::PRINCIPAL_NAME, &actor.name);
-                Ok(Answer::allow(decide(grant, &target)?, &event.arn, context))
+                Ok(Answer::allow(decide(self.api, grant, &target)?, &event.arn, context))
             }
         }
     }
 
-    /// Who presents `key`, if it is good here and now, and the role or roles
-    /// that must permit.
-    async fn check_key(
-        &self,
-        key: &ApiKey,
-        source: Source,
-    ) -> Result<(Context, Arc<Role>, Option<Arc<Role>>), Denial> {
-        let (found, ()) = tokio::join!(self.store.find_credential(key), self.keyring.renew());
-        let Some(Found { account_name, role, enabled, credential }) = found? else {
-            return Err(self.why_unknown(key).await.into());
+    /// Checks that `key` may be used here and now: one consistent read.
+    async fn check_key(&self, key: ApiKey, source: Source) -> Result<ValidKey, Denial> {
+        let (found, ()) = tokio::join!(self.store.find_credential(&key), self.keyring.renew());
+        let Some(Found { account_name, role, enabled, credential: Some(credential) }) = found? else {
+            return Err(Denial::NotLive(key));
         };
-        let Some(credential) = credential else {
-            return Err(self.why_unknown(key).await.into());
-        };
-        let pepper = self.keyring.get(&credential.verifier.pepper).await?;
-        let spec = credential.spec;
-        // The secret first: who does not know it learns nothing, not even from
-        // our log, about the key's state.
-        if !Verifier::compute(&pepper, key, &spec).matches(&credential.verifier.verifier) {
+        let StoredCredential { spec, rotation, verifier } = credential;
+        let pepper = self.keyring.get(&verifier.pepper).await?;
+        // The secret first: without it, neither the client nor our log learns
+        // anything about the key's state.
+        if !Verifier::compute(&pepper, &key, &spec).matches(&verifier.verifier) {
             return Err(Reason::WrongSecret.into());
         }
-        check_use(&spec, credential.rotation.as_ref(), enabled, self.clock.now(), source)?;
-        let account_role = self.roles.get(&role).await?;
-        let key_role = match &spec.role {
-            Some(role) => Some(self.roles.get(role).await?),
-            None => None,
-        };
-        let mut context = Context::default()
-            .with(context::PRINCIPAL_TYPE, PrincipalType::ServiceAccount.name())
-            .with(context::PRINCIPAL_ID, key.account)
-            .with(context::PRINCIPAL_NAME, account_name)
-            .with(context::KEY_ID, key.id)
-            .with(context::ROLE, role);
-        if let Some(role) = spec.role {
-            context = context.with(context::KEY_ROLE, role);
-        }
-        Ok((context.with(context::ENVIRONMENT, self.environment.as_str()), account_role, key_role))
+        check_use(&spec, rotation.as_ref(), enabled, self.clock.now(), source)?;
+        Ok(ValidKey { account_name, role, key_role: spec.role })
     }
 
-    /// Why a key is not among its account's, for the log. A record counts only
-    /// if the presented key matches it, and a failure here changes nothing: the
-    /// key is refused all the same.
-    async fn why_unknown(&self, key: &ApiKey) -> Reason {
-        let Ok(Some(retired)) = self.store.find_retired(key).await else {
-            return Reason::Unknown;
+    /// The roles that must permit a key's request. A role that the account and
+    /// the key share is read once.
+    async fn find_roles(&self, key: &ValidKey) -> Result<Option<(Arc<Role>, Option<Arc<Role>>)>, Denial> {
+        let Some(roles) = &self.roles else {
+            return Ok(None);
         };
-        let Ok(pepper) = self.keyring.get(&retired.verifier.pepper).await else {
-            return Reason::Unknown;
-        };
-        if !Verifier::compute(&pepper, key, &retired.spec).matches(&retired.verifier.verifier) {
-            return Reason::WrongSecret;
-        }
-        retired.reason
+        Ok(Some(match &key.key_role {
+            None => (roles.get(&key.role).await?, None),
+            Some(same) if *same == key.role => {
+                let role = roles.get(same).await?;
+                (Arc::clone(&role), Some(role))
+            }
+            Some(other) => {
+                let (role, key_role) = tokio::try_join!(roles.get(&key.role), roles.get(other))?;
+                (role, Some(key_role))
+            }
+        }))
+    }
+
+    pub(crate) fn api(&self) -> Api {
+        self.api
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    pub(crate) fn record_reads(&self) -> &PerSecond {
+        &self.record_reads
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// What API Gateway is told about a request that may not pass. All credentials
+/// that are not valid get the same answer.
+fn refusal(event: &Event<'_>, outcome: &Outcome) -> Result<Answer, Failed> {
+    let face = match outcome {
+        Outcome::Refused { reason, .. } => Face::of(*reason),
+        Outcome::NotLive(_) => Face::Unauthorized,
+        Outcome::Outage(_) | Outcome::Allowed => Face::Failed,
+    };
+    match face {
+        // Whether an HTTP API with payload format 2.0 turns this error into 401
+        // is not documented. There a bad credential gets a Deny.
+        Face::Unauthorized if event.shape != Shape::HttpV2 => Err(Failed::Unauthorized),
+        Face::Unauthorized | Face::Forbidden => Ok(Answer::deny(&event.arn)),
+        Face::Failed | Face::Allowed => Err(Failed::Unavailable),
     }
 }

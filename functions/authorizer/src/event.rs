@@ -7,8 +7,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
+use percent_encoding::percent_decode_str;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use shared::policy::PathPrefix;
 
 /// A request, as an authorizer sees it.
 #[derive(Debug)]
@@ -21,17 +23,17 @@ pub(crate) struct Event<'a> {
     pub(crate) request_id: Option<Cow<'a, str>>,
     /// The `Authorization` header.
     pub(crate) authorization: Authorization<'a>,
-    /// The method.
-    pub(crate) method: Cow<'a, str>,
-    /// The path without the stage.
-    pub(crate) path: Cow<'a, str>,
-    /// Whether base paths of custom domains may stand before it. They cannot in
-    /// an ARN, nor where the API was called at its own address: there a path
-    /// that begins like one is a route of that name, and the backend sees all
-    /// of it.
-    pub(crate) may_have_base_path: bool,
+    /// The method and path that the client sent. A TOKEN event has neither.
+    sent: Option<Sent<'a>>,
     /// Where the request came from, if the event says so.
     pub(crate) source: Option<IpAddr>,
+}
+
+/// A method and path, as the client sent them.
+#[derive(Debug)]
+struct Sent<'a> {
+    method: Cow<'a, str>,
+    path: Cow<'a, str>,
 }
 
 /// The shapes.
@@ -123,10 +125,6 @@ struct RawContext<'a> {
     #[serde(borrow, default, deserialize_with = "text")]
     request_id: Option<Cow<'a, str>>,
     event_type: Option<IgnoredAny>,
-    #[serde(borrow, default, deserialize_with = "text")]
-    stage: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "text")]
-    domain_name: Option<Cow<'a, str>>,
     #[serde(borrow)]
     http: Option<RawHttp<'a>>,
     #[serde(borrow)]
@@ -171,7 +169,6 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
     let headers = raw.headers.map_or(Authorization::Absent, |header| header.0);
     let authorization = headers.and(raw.multi_value_headers.map_or(Authorization::Absent, |header| header.0));
     let identity = context.identity.and_then(|identity| identity.source_ip);
-    let may_have_base_path = !context.domain_name.as_deref().is_some_and(is_own_address);
     match (raw.kind.as_deref(), raw.version.as_deref()) {
         (Some("TOKEN"), None) => {
             let arn = MethodArn::parse(raw.method_arn)?;
@@ -179,9 +176,7 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
                 shape: Shape::Token,
                 request_id: None,
                 authorization: raw.authorization_token.map_or(Authorization::Absent, Authorization::One),
-                method: arn.method().to_owned().into(),
-                path: arn.path().to_owned().into(),
-                may_have_base_path: false,
+                sent: None,
                 source: None,
                 arn,
             })
@@ -191,38 +186,26 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
             arn: MethodArn::parse(raw.method_arn)?,
             request_id: context.request_id,
             authorization,
-            method: raw.http_method.ok_or(MalformedEvent::Form)?,
-            path: raw.path.ok_or(MalformedEvent::Form)?,
-            may_have_base_path,
+            sent: Some(Sent::new(raw.http_method, raw.path)?),
             source: address(identity),
         }),
-        (Some("REQUEST"), Some("1.0")) => {
-            let arn = MethodArn::parse(raw.method_arn)?;
-            let path = raw.path.ok_or(MalformedEvent::Form)?;
-            Ok(Event {
-                shape: Shape::HttpV1,
-                request_id: context.request_id,
-                authorization,
-                method: raw.http_method.ok_or(MalformedEvent::Form)?,
-                path: without_stage(path, context.stage.as_deref(), &arn),
-                may_have_base_path,
-                source: address(identity),
-                arn,
-            })
-        }
+        (Some("REQUEST"), Some("1.0")) => Ok(Event {
+            shape: Shape::HttpV1,
+            arn: MethodArn::parse(raw.method_arn)?,
+            request_id: context.request_id,
+            authorization,
+            sent: Some(Sent::new(raw.http_method, raw.path)?),
+            source: address(identity),
+        }),
         (Some("REQUEST"), Some("2.0")) => {
             let http = context.http.ok_or(MalformedEvent::Form)?;
-            let raw_path = raw.raw_path.ok_or(MalformedEvent::Form)?;
-            let arn = MethodArn::parse(raw.route_arn)?;
             Ok(Event {
                 shape: Shape::HttpV2,
+                arn: MethodArn::parse(raw.route_arn)?,
                 request_id: context.request_id,
                 authorization,
-                method: http.method.ok_or(MalformedEvent::Form)?,
-                path: without_stage(raw_path, context.stage.as_deref(), &arn),
-                may_have_base_path,
+                sent: Some(Sent::new(http.method, raw.raw_path)?),
                 source: address(http.source_ip),
-                arn,
             })
         }
         (Some("TOKEN" | "REQUEST"), Some(_)) => Err(MalformedEvent::Version),
@@ -230,53 +213,71 @@ pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
     }
 }
 
-/// Whether a domain is the one that API Gateway itself gives an API:
-/// `API.execute-api.REGION.amazonaws.com`, or a VPC endpoint's. Custom domains
-/// are somebody's own, and API Gateway writes this member, not the client.
-fn is_own_address(domain: &str) -> bool {
-    domain.split('.').nth(1).is_some_and(|label| label.eq_ignore_ascii_case("execute-api"))
+impl<'a> Sent<'a> {
+    fn new(method: Option<Cow<'a, str>>, path: Option<Cow<'a, str>>) -> Result<Self, MalformedEvent> {
+        let (method, path) = method.zip(path).ok_or(MalformedEvent::Form)?;
+        Ok(Self { method, path })
+    }
+}
+
+impl Event<'_> {
+    /// The method and path that the client sent, if the event has them.
+    pub(crate) fn sent(&self) -> Option<(&str, &str)> {
+        self.sent.as_ref().map(|sent| (&*sent.method, &*sent.path))
+    }
+
+    /// Whether the method and path that the client sent are those in the ARN,
+    /// which API Gateway routed and which are decided on.
+    ///
+    /// The path may have a prefix there: the stage (HTTP APIs, payload format
+    /// 2.0, unless the stage is `$default`) or a base path under which a custom
+    /// domain maps the API (REST APIs; for HTTP APIs the documents and reports
+    /// disagree). Whether the two are percent-encoded alike is not documented,
+    /// so both are decoded once to be compared.
+    pub(crate) fn agrees_with_arn(&self, base_paths: &[PathPrefix]) -> bool {
+        let Some(Sent { method, path }) = &self.sent else {
+            return true;
+        };
+        if method != self.arn.method() {
+            return false;
+        }
+        let is_at = |prefix: &str| {
+            let routed = prefix.bytes().chain(percent_decode_str(self.arn.path()));
+            percent_decode_str(path).eq(routed) || (self.arn.path() == "/" && path == prefix)
+        };
+        let stage = self.arn.stage();
+        is_at("")
+            || (path.get(1..).is_some_and(|rest| rest.starts_with(stage))
+                && is_at(path.get(..=stage.len()).unwrap_or_default()))
+            || base_paths.iter().any(|base| is_at(base.as_str()))
+    }
 }
 
 fn address(text: Option<Cow<'_, str>>) -> Option<IpAddr> {
     text?.parse().ok()
 }
 
-/// An HTTP API's path includes the stage unless that is `$default`, or the
-/// request came by a custom domain, or (undocumented) the payload format is
-/// 1.0. The ARN's path never does: where both are the same, it is not there.
-fn without_stage<'a>(path: Cow<'a, str>, stage: Option<&str>, arn: &MethodArn<'_>) -> Cow<'a, str> {
-    let Some(stage) = stage.filter(|stage| *stage != "$default" && path != arn.path()) else {
-        return path;
-    };
-    let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(stage));
-    match rest {
-        Some("") => "/".into(),
-        Some(rest) if rest.starts_with('/') => rest.to_owned().into(),
-        Some(_) | None => path,
-    }
-}
-
 /// An invoked method's ARN:
 /// `arn:aws:execute-api:REGION:ACCOUNT:API/STAGE/METHOD/path…`.
 ///
-/// It is well-formed, and nothing in it is a wildcard or variable to IAM: in a
-/// policy it means itself and nothing else. (`$default` is a stage's name, and
-/// only `${` begins a variable.)
+/// It is well-formed, and nothing before the method is a wildcard or variable to
+/// IAM. (`$default` is a stage's name, and only `${` begins a variable.)
 #[derive(Clone, Debug)]
 pub(crate) struct MethodArn<'a> {
     text: Cow<'a, str>,
+    stage_at: usize,
     method_at: usize,
 }
 
 impl<'a> MethodArn<'a> {
     fn parse(text: Option<Cow<'a, str>>) -> Result<Self, MalformedEvent> {
         let text = text.ok_or(MalformedEvent::Arn)?;
-        let method_at = Self::method_at(&text).ok_or(MalformedEvent::Arn)?;
-        Ok(Self { text, method_at })
+        let (stage_at, method_at) = Self::positions(&text).ok_or(MalformedEvent::Arn)?;
+        Ok(Self { text, stage_at, method_at })
     }
 
-    /// Where the method begins, if all before it is of its form.
-    fn method_at(text: &str) -> Option<usize> {
+    /// Where the stage and the method begin, if the ARN is well-formed.
+    fn positions(text: &str) -> Option<(usize, usize)> {
         let mut parts = text.splitn(6, ':');
         let prefix = parts.next()? == "arn";
         let partition = parts.next()?;
@@ -300,8 +301,10 @@ impl<'a> MethodArn<'a> {
             && word(account, b"")
             && word(api, b"")
             && (stage == "$default" || word(stage, b"_-"))
-            && word(method, b"");
-        form.then_some(text.len() - resource.len() + api.len() + 1 + stage.len() + 1)
+            // Any token: a client can send any method (RFC 9110, section 5.6.2).
+            && word(method, b"!#$%&'*+-.^_`|~");
+        let stage_at = text.len() - resource.len() + api.len() + 1;
+        form.then_some((stage_at, stage_at + stage.len() + 1))
     }
 
     /// The whole ARN.
@@ -309,7 +312,13 @@ impl<'a> MethodArn<'a> {
         &self.text
     }
 
-    fn method(&self) -> &str {
+    /// The stage, such as `$default`.
+    fn stage(&self) -> &str {
+        self.text.get(self.stage_at..self.method_at.saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// The method.
+    pub(crate) fn method(&self) -> &str {
         self.tail().split('/').next().unwrap_or_default()
     }
 
@@ -322,7 +331,7 @@ impl<'a> MethodArn<'a> {
         self.text.get(self.method_at..).unwrap_or_default()
     }
 
-    /// Whether its path holds nothing that IAM reads as wildcard or variable.
+    /// Whether its path has nothing that IAM reads as a wildcard or variable.
     pub(crate) fn is_exact(&self) -> bool {
         !self.path().bytes().any(|b| matches!(b, b'*' | b'?' | b'$'))
     }

@@ -28,8 +28,14 @@ impl Face {
             | Reason::Retired
             | Reason::Expired
             | Reason::Disabled
-            | Reason::WrongSecret => Self::Unauthorized,
-            Reason::Role | Reason::Network | Reason::AmbiguousPath | Reason::Reserved => Self::Forbidden,
+            | Reason::WrongSecret
+            | Reason::Audience
+            | Reason::Scope => Self::Unauthorized,
+            Reason::Role
+            | Reason::Network
+            | Reason::AmbiguousPath
+            | Reason::PathMismatch
+            | Reason::Reserved => Self::Forbidden,
             Reason::Outage => Self::Failed,
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! [`event`] reads the four shapes of event that API Gateway sends,
 //! [`credential`] the one Bearer credential in them, [`authorize`] decides, and
-//! [`answer`] says so in the form that API Gateway wants. A key costs one
-//! consistent read of `DynamoDB`; junk costs nothing. [`usage`] notes the use of
-//! keys afterwards, now and then.
+//! [`answer`] has the form that API Gateway wants. A key costs one consistent
+//! read of `DynamoDB`; junk costs nothing. After the answer, [`follow_up`] logs
+//! the decision and [`usage`] counts the use of keys.
 
 mod admin_token;
 pub mod answer;
@@ -12,16 +12,21 @@ mod authorize;
 mod credential;
 mod event;
 mod face;
+mod follow_up;
 mod jwks;
 mod usage;
 
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use std::sync::{Mutex, PoisonError};
+
+use lambda_runtime::tower::util::ThenLayer;
+use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
 use serde_json::value::RawValue;
 use shared::config::{Setup, variable};
 use shared::telemetry;
 
 pub use answer::{Answer, Failed};
-pub use authorize::Authorizer;
+pub use authorize::{Authorizer, Decided};
+pub use follow_up::FollowUp;
 pub use shared::policy::Reason;
 
 /// Runs as this Lambda function.
@@ -34,10 +39,23 @@ pub async fn serve() -> Result<(), Error> {
     let authorizer = Authorizer::new(&setup)?;
     authorizer.warm().await;
     let authorizer = &authorizer;
+    let pending = &Mutex::new(Vec::new());
+    let take_pending = || std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner));
     // The event arrives as raw text, so that no message of a parser that quotes
     // its input (and with it a credential) can reach the runtime's log.
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        authorizer.answer(event.payload.get(), &event.context.request_id).await
-    }))
-    .await
+    let decide = |event: LambdaEvent<Box<RawValue>>| async move {
+        let Decided { answer, follow_up } =
+            authorizer.decide(event.payload.get(), &event.context.request_id).await;
+        pending.lock().unwrap_or_else(PoisonError::into_inner).push(follow_up);
+        answer
+    };
+    // A layer's work runs after the answer was posted and before the next event
+    // is requested.
+    let follow_up = move |posted| async move {
+        for follow_up in take_pending() {
+            authorizer.follow_up(follow_up).await;
+        }
+        posted
+    };
+    Runtime::new(service_fn(decide)).layer(ThenLayer::new(follow_up)).run().await
 }

@@ -1,7 +1,7 @@
 //! What a permission matches, in words and by example, and what one role
 //! permits beyond another.
 
-use shared::policy::{BasePaths, Method, Permission, Target};
+use shared::policy::{Method, Permission, Target};
 
 /// What stands for anything in an example.
 const ANYTHING: &str = "42";
@@ -31,7 +31,7 @@ impl Matched {
         // other than a decision.
         let method = permission.methods().next().unwrap_or(Method::Get);
         let covers = |path: &String| {
-            let target = Target::parse(method.name(), path, &BasePaths::default());
+            let target = Target::parse(method.name(), path);
             target.is_ok_and(|target| permission.covers(&target))
         };
         let fits = if rest { vec![example, below.clone()] } else { vec![example] };

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use shared::domain::{Account, AccountId, KeyId, LiveKey, RoleName};
 use shared::http::{Failure, Fields, Problem, Reply, Request};
-use shared::policy::{Grant, Method, Permission, Reason, Refusal, Role, Source, Target, check_use, decide};
+use shared::policy::{
+    Api, Grant, Method, Permission, Reason, Refusal, Role, Source, Target, check_use, decide,
+};
 use shared::store::StoreError;
 use utoipa::ToSchema;
 
@@ -30,7 +32,7 @@ pub struct ExplainRequest {
     /// The method.
     #[schema(example = "GET")]
     method: String,
-    /// The path as the client sends it, without stage and query.
+    /// The path as the API routes it: without a stage, a custom domain's base path, or a query.
     #[schema(example = "/organizations/42")]
     path: String,
     /// The key is used from this address. If not said, from one that it may be
@@ -126,7 +128,7 @@ pub async fn explain(function: &ManageRoles, request: &Request) -> Result<Reply,
     let asked = find(function, &question.principal).await?;
     // The steps of the authorizer, in its order. What it does between the first
     // and the second is to find the secret right.
-    let explanation = match (Target::parse(question.method, question.path, &function.base_paths), &asked) {
+    let explanation = match (Target::parse(question.method, question.path), &asked) {
         (Err(_), _) => refused(Reason::AmbiguousPath),
         (Ok(_), Asked::Retired(reason)) => refused(*reason),
         (Ok(target), Asked::Role(role)) => decided(&target, role, None),
@@ -271,7 +273,7 @@ async fn of_account(
 fn decided(target: &Target<'_>, role: &Named, key_role: Option<&Named>) -> Explanation {
     let grant = Grant::Key { role: &role.role, key_role: key_role.map(|key_role| &*key_role.role) };
     let roles = [Some(role), key_role].into_iter().flatten();
-    match decide(grant, target) {
+    match decide(Api::serving(target), grant, target) {
         Ok(allowed) => {
             let text = |permission: Option<&Permission>| permission.map(ToString::to_string);
             let (permission, key_permission) = (text(allowed.permission()), text(allowed.key_permission()));
@@ -336,7 +338,10 @@ fn refused(reason: Reason) -> Explanation {
         | Reason::ForeignEnvironment
         | Reason::Unknown
         | Reason::WrongSecret
+        | Reason::Audience
+        | Reason::Scope
         | Reason::Role
+        | Reason::PathMismatch
         | Reason::Outage => "It would be refused.",
     };
     told(reason, detail.to_owned())

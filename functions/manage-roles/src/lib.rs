@@ -15,7 +15,7 @@ use shared::config::{ConfigError, Setup};
 use shared::domain::{Clock, CustomRoleName, Description, RoleName};
 use shared::http::representation::{List, Role};
 use shared::http::{Admin, Failure, Fields, Operation, Paging, Problem, Reply, Request, parameter};
-use shared::policy::{BasePaths, Permissions};
+use shared::policy::Permissions;
 use shared::store::{Cursor, NewRole, Roles, Store};
 use utoipa::ToSchema;
 
@@ -25,7 +25,6 @@ pub use explain::{__path_explain, ExplainRequest, ExplainedRole, Explanation, ex
 pub struct ManageRoles {
     store: Store,
     roles: Roles,
-    base_paths: BasePaths,
     clock: Arc<dyn Clock>,
 }
 
@@ -37,7 +36,6 @@ impl Operation for ManageRoles {
         Ok(Self {
             roles: Roles::new(store.clone(), setup.built_in_roles()?),
             store,
-            base_paths: setup.base_paths()?,
             clock: Arc::clone(&setup.clock),
         })
     }

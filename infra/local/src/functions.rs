@@ -1,6 +1,6 @@
 //! The functions that are deployed, by the logical ids of the template.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use authorizer::Authorizer;
@@ -20,7 +20,8 @@ pub(crate) type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response<Bod
 
 /// All of them.
 pub(crate) struct Functions {
-    pub(crate) authorizer: Arc<Authorizer>,
+    /// By their logical ids: one for the IAM API, one for business APIs.
+    pub(crate) authorizers: HashMap<String, Arc<Authorizer>>,
     pub(crate) rotate_pepper: Arc<RotatePepper>,
     pub(crate) sweep_keys: Arc<SweepKeys>,
     /// It has an API of its own, and answers HTTP itself.
@@ -32,13 +33,13 @@ impl Functions {
     /// Makes each with just the variables that the template gives it, out of
     /// `values`: a function that reads another one does not start here either.
     pub(crate) fn new(template: &Template, setup: &Setup, values: &Variables) -> Result<Self, StartError> {
-        let (mut authorizer, mut rotate_pepper, mut sweep_keys, mut console) = (None, None, None, None);
-        let mut handlers = HashMap::new();
+        let (mut rotate_pepper, mut sweep_keys, mut console) = (None, None, None);
+        let (mut authorizers, mut handlers) = (HashMap::new(), HashMap::new());
         for function in template.functions() {
             let setup = Setup { variables: variables(&function.variables, setup, values)?, ..setup.clone() };
             let handler = match function.name.as_str() {
-                "Authorizer" => {
-                    authorizer = Some(Arc::new(Authorizer::new(&setup)?));
+                "IamAuthorizer" | "Authorizer" => {
+                    authorizers.insert(function.name, Arc::new(Authorizer::new(&setup)?));
                     continue;
                 }
                 "SweepKeys" => {
@@ -70,7 +71,7 @@ impl Functions {
         }
         let missing = |name: &str| StartError::Template(format!("it has no {name}"));
         Ok(Self {
-            authorizer: authorizer.ok_or_else(|| missing("Authorizer"))?,
+            authorizers,
             rotate_pepper: rotate_pepper.ok_or_else(|| missing("RotatePepper"))?,
             sweep_keys: sweep_keys.ok_or_else(|| missing("SweepKeys"))?,
             console: console.ok_or_else(|| missing("Console"))?,
@@ -98,12 +99,12 @@ impl Functions {
 
 /// What the template gives a function, beside what Lambda gives every one.
 fn variables(
-    names: &std::collections::BTreeSet<String>,
+    own: &BTreeMap<String, Option<String>>,
     setup: &Setup,
     values: &Variables,
 ) -> Result<Variables, StartError> {
-    let own = names.iter().map(|name| {
-        let value = values.get(name);
+    let own = own.iter().map(|(name, fixed)| {
+        let value = fixed.as_deref().or_else(|| values.get(name));
         let value = value
             .ok_or_else(|| StartError::Template(format!("local mode does not know the variable {name}")))?;
         Ok((name.clone(), value.to_owned()))

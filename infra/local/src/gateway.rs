@@ -29,6 +29,9 @@ use crate::template::Route;
 /// API Gateway's limit of a request's body, in bytes.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
+/// The logical id of the authorizer for business APIs.
+pub(crate) const BUSINESS_AUTHORIZER: &str = "Authorizer";
+
 /// The part of every ARN before the method.
 const ARN: &str = "arn:aws:execute-api:local-1:000000000000:keyward/$default";
 
@@ -66,19 +69,21 @@ impl Gateway {
     async fn handle(&self, call: Call) -> Response {
         let matched = self.find(call.method.as_str(), &call.path);
         // Every other path is a route that exists in local mode alone: a
-        // business API behind the same authorizer.
+        // business API, which has the authorizer of business APIs.
         if matched.is_none() && (call.path == "/iam" || call.path.starts_with("/iam/")) {
             return message(StatusCode::NOT_FOUND, "Not Found");
         }
         let route_key = matched.as_ref().map_or_else(|| "$default".to_owned(), |matched| matched.route.key());
-        let authorizer = matched.as_ref().is_none_or(|matched| matched.route.authorizer.is_some());
-        let context = if authorizer {
-            match self.authorize(&call, &route_key).await {
+        let authorizer = match &matched {
+            Some(matched) => matched.route.authorizer.as_deref(),
+            None => Some(BUSINESS_AUTHORIZER),
+        };
+        let context = match authorizer {
+            Some(authorizer) => match self.authorize(authorizer, &call, &route_key).await {
                 Ok(context) => Some(context),
                 Err(refusal) => return refusal,
-            }
-        } else {
-            None
+            },
+            None => None,
         };
         match matched {
             Some(matched) => self.invoke(&matched, &call, context).await,
@@ -90,8 +95,15 @@ impl Gateway {
         }
     }
 
-    /// Asks the authorizer. Its context, or what the client is answered.
-    async fn authorize(&self, call: &Call, route_key: &str) -> Result<Map<String, Value>, Response> {
+    /// Asks the authorizer of this logical id. Its context, or what the client is
+    /// answered.
+    async fn authorize(
+        &self,
+        authorizer: &str,
+        call: &Call,
+        route_key: &str,
+    ) -> Result<Map<String, Value>, Response> {
+        let failed = || message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
         // A missing identity source: API Gateway does not even ask.
         let identity = joined(&call.headers, header::AUTHORIZATION.as_str());
         let identity = identity.ok_or_else(|| message(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
@@ -100,9 +112,9 @@ impl Gateway {
         event.insert("type".to_owned(), "REQUEST".into());
         event.insert("routeArn".to_owned(), arn.clone().into());
         event.insert("identitySource".to_owned(), json!([identity]));
-        let answer = self.functions.authorizer.answer(&Value::Object(event).to_string(), &call.id).await;
-        let answer =
-            answer.map_err(|_| message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"))?;
+        let authorizer = self.functions.authorizers.get(authorizer).ok_or_else(failed)?;
+        let answer = authorizer.answer(&Value::Object(event).to_string(), &call.id).await;
+        let answer = answer.map_err(|_| failed())?;
         let mut answer = serde_json::to_value(answer).unwrap_or_default();
         if is_allowed(&answer, &arn) {
             Ok(answer

@@ -1,5 +1,6 @@
 //! The running system.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -88,7 +89,7 @@ pub struct System {
     setup: Setup,
     values: Variables,
     template: Template,
-    authorizer: Arc<Authorizer>,
+    authorizers: HashMap<String, Arc<Authorizer>>,
     sweep_keys: Arc<SweepKeys>,
     published: notices::Published,
     issuer: Issuer,
@@ -181,7 +182,7 @@ impl System {
         own.extend(parts.variables);
         let values = values(options, &table, &issuer, own);
         let functions = Functions::new(&template, &setup, &values)?;
-        let authorizer = Arc::clone(&functions.authorizer);
+        let authorizers = functions.authorizers.clone();
         let rotate_pepper = Arc::clone(&functions.rotate_pepper);
         let sweep_keys = Arc::clone(&functions.sweep_keys);
         let console = Arc::clone(&functions.console);
@@ -206,7 +207,7 @@ impl System {
             setup,
             values,
             template,
-            authorizer,
+            authorizers,
             sweep_keys,
             published,
             issuer,
@@ -237,10 +238,10 @@ impl System {
         &self.kept
     }
 
-    /// The authorizer that the gateway asks.
+    /// The authorizer that the gateway asks, by its logical id in the template.
     #[must_use]
-    pub fn authorizer(&self) -> &Arc<Authorizer> {
-        &self.authorizer
+    pub fn authorizer(&self, name: &str) -> Option<&Arc<Authorizer>> {
+        self.authorizers.get(name)
     }
 
     /// The sweep of keys, which runs when whoever started the system says so.
@@ -378,6 +379,9 @@ fn values(options: &Options, table: &str, issuer: &Issuer, others: Vec<(&'static
         (variable::CONSOLE_CLIENT_ID, CONSOLE_CLIENT.to_owned()),
         (variable::CONSOLE_SECRET, secrets::CONSOLE_SECRET_ID.to_owned()),
         (variable::API_CLIENT_IDS, API_CLIENT.to_owned()),
+        // As with Cognito, whose access tokens have no audience.
+        (variable::OIDC_IAM_AUDIENCE, String::new()),
+        (variable::OIDC_API_AUDIENCE, String::new()),
     ];
     values.extend(others);
     Variables::from_iter(values)

@@ -1,7 +1,7 @@
 //! What `infra/template.yaml` says: the truth about routes, authorizers,
 //! variables and the table, which local mode and the tests read.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_norway::Value;
 
@@ -40,8 +40,9 @@ pub struct Template(Value);
 pub struct Function {
     /// Its logical id.
     pub name: String,
-    /// The names of its variables.
-    pub variables: BTreeSet<String>,
+    /// The names of its variables, each with its value if the template has one
+    /// that is plain text.
+    pub variables: BTreeMap<String, Option<String>>,
 }
 
 impl Template {
@@ -76,18 +77,22 @@ impl Template {
         })
     }
 
-    /// The functions, each with the names of its variables.
+    /// The functions, each with its variables.
     #[must_use]
     pub fn functions(&self) -> Vec<Function> {
-        let variables = |value: Option<&Value>| -> BTreeSet<String> {
+        let variables = |value: Option<&Value>| -> Vec<(String, Option<String>)> {
             let variables = value.and_then(|value| value.get("Environment")?.get("Variables")?.as_mapping());
-            variables.into_iter().flatten().filter_map(|(name, _)| Some(name.as_str()?.to_owned())).collect()
+            // A tagged value, such as a `!Ref`, is not text.
+            let text =
+                |value: &Value| if let Value::String(text) = value { Some(text.clone()) } else { None };
+            let variables = variables.into_iter().flatten();
+            variables.filter_map(|(name, value)| Some((text(name)?, text(value)))).collect()
         };
         let global = variables(self.0.get("Globals").and_then(|globals| globals.get("Function")));
         self.resources("AWS::Serverless::Function")
             .map(|(name, properties)| Function {
                 name: name.to_owned(),
-                variables: global.union(&variables(Some(properties))).cloned().collect(),
+                variables: global.iter().cloned().chain(variables(Some(properties))).collect(),
             })
             .collect()
     }

@@ -12,11 +12,11 @@ mod reason;
 mod role;
 mod target;
 
-pub use decision::{Allowed, Grant, Refusal, Source, check_use, decide};
+pub use decision::{Allowed, Api, Grant, Refusal, Source, check_use, decide};
 pub use permission::{
     InvalidPermission, InvalidPermissions, MAX_PERMISSIONS, Permission, Permissions, Unreachable,
 };
-pub use prefix::{BasePaths, InvalidPrefix, PathPrefix};
+pub use prefix::{InvalidPrefix, PathPrefix};
 pub use reason::Reason;
 pub use role::{BuiltInRoles, Role};
 pub use target::{AmbiguousPath, Method, RESERVED_PREFIX, Target};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::target::is_reserved_segment;
-use super::{BasePaths, Method, Target};
+use super::{Method, Target};
 
 /// The most permissions a role can have.
 pub const MAX_PERMISSIONS: usize = 100;
@@ -232,10 +232,7 @@ impl Permission {
                 Segment::One | Segment::Rest => "x",
             });
         }
-        let target = self
-            .methods()
-            .next()
-            .and_then(|method| Target::parse(method.name(), &path, &BasePaths::default()).ok());
+        let target = self.methods().next().and_then(|method| Target::parse(method.name(), &path).ok());
         match target {
             Some(target) if self.covers(&target) => Ok(()),
             _ => Err(Unreachable::Ambiguous),

@@ -43,30 +43,3 @@ impl PathPrefix {
         &self.0
     }
 }
-
-/// The base paths under which custom domains map the API, as the event's path
-/// carries them and the backend's routes do not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BasePaths(Vec<PathPrefix>);
-
-impl BasePaths {
-    /// These base paths. Where several fit a path, the longest counts.
-    #[must_use]
-    pub fn new(mut paths: Vec<PathPrefix>) -> Self {
-        paths.sort_by_key(|path| std::cmp::Reverse(path.0.len()));
-        Self(paths)
-    }
-
-    /// `path` without the base path that it begins with, if it does.
-    #[must_use]
-    pub fn strip<'a>(&self, path: &'a str) -> &'a str {
-        let stripped = self.0.iter().find_map(|base| {
-            path.strip_prefix(base.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
-        match stripped {
-            Some("") => "/",
-            Some(rest) => rest,
-            None => path,
-        }
-    }
-}

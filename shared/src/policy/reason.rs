@@ -28,13 +28,22 @@ pub enum Reason {
     Disabled,
     /// The secret is not the key's, or the signature not the issuer's.
     WrongSecret,
+    /// The token is for another audience than this API's.
+    Audience,
+    /// The token has the scope `aws.cognito.signin.user.admin`, with which its
+    /// holder could change the admin's own e-mail, password and MFA. Business
+    /// backends see tokens, so theirs must not have it.
+    Scope,
     /// No role permits it; or the person is no admin.
     Role,
     /// The key may not be used from there.
     Network,
     /// The method or path could mean something else to the backend.
     AmbiguousPath,
-    /// The path is reserved for another kind of credential.
+    /// The event's method and path are not those in its ARN, so what was routed
+    /// is uncertain.
+    PathMismatch,
+    /// The path or the API is reserved for another kind of credential.
     Reserved,
     /// We could not find out: something that we depend on is down or wrong.
     Outage,
@@ -65,9 +74,12 @@ impl Reason {
             Self::Expired => "expired",
             Self::Disabled => "disabled",
             Self::WrongSecret => "wrong_secret",
+            Self::Audience => "audience",
+            Self::Scope => "scope",
             Self::Role => "role",
             Self::Network => "network",
             Self::AmbiguousPath => "ambiguous_path",
+            Self::PathMismatch => "path_mismatch",
             Self::Reserved => "reserved",
             Self::Outage => "outage",
         }

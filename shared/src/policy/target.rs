@@ -2,8 +2,6 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::BasePaths;
-
 /// Everything below this path is for admin users.
 pub const RESERVED_PREFIX: &str = "/iam";
 
@@ -64,8 +62,9 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Reads the method and the path as they arrived, without the stage.
-    /// Nothing is decoded: what a further decoding could change is refused.
+    /// Reads a method and a path: the API's own path, without a stage or a
+    /// custom domain's base path. Nothing is decoded. A path that further
+    /// decoding could change is refused.
     ///
     /// # Errors
     /// When the method is none that API Gateway routes, or the path does not
@@ -75,10 +74,9 @@ impl<'a> Target<'a> {
     /// trailing slash), a control character, `*`, `?`, `$` or `#` (escaped or
     /// not), or, below `/iam`, anything but letters, digits and `-._~/`. A
     /// segment counts as dot or empty by what stands before a `;` in it.
-    pub fn parse(method: &str, path: &'a str, base_paths: &BasePaths) -> Result<Self, AmbiguousPath> {
+    pub fn parse(method: &str, path: &'a str) -> Result<Self, AmbiguousPath> {
         let method = Method::parse(method).ok_or(AmbiguousPath)?;
         check(path)?;
-        let path = base_paths.strip(path);
         let target = Self { method, path };
         // No id or name of the IAM API needs an escape. This also keeps away
         // what lambda_http cannot turn into a URI.
@@ -95,7 +93,7 @@ impl<'a> Target<'a> {
         self.method
     }
 
-    /// The path, without a configured base path. It begins with `/`.
+    /// The path. It begins with `/`.
     #[must_use]
     pub fn path(&self) -> &'a str {
         self.path

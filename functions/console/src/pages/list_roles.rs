@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::Query;
 use axum::response::Response;
 use shared::domain::BuiltInRole;
-use shared::policy::{BasePaths, Grant, Target, decide};
+use shared::policy::{Api, Grant, Target, decide};
 
 use super::Cursor;
 use super::roles::RoleChoice;
@@ -120,6 +120,6 @@ fn may(console: &Site, role: BuiltInRole, request: &str) -> bool {
     // Of a route as it is documented, what is in braces stands for anything.
     let path = path.replace(['{', '}'], "");
     let grant = Grant::Key { role: console.built_in_roles.get(role), key_role: None };
-    let target = Target::parse(method, &path, &BasePaths::default());
-    target.is_ok_and(|target| decide(grant, &target).is_ok())
+    let target = Target::parse(method, &path);
+    target.is_ok_and(|target| decide(Api::serving(&target), grant, &target).is_ok())
 }

@@ -1,0 +1,162 @@
+//! What the authorizer does once its answer is out: it looks up why a key is not
+//! live, logs the decision, and counts the use. No client waits for that.
+
+use authorizer::{Authorizer, Decided};
+use serde_json::{Value, json};
+use shared::domain::{ApiKey, Environment};
+use shared::policy::Api;
+use tests::{Action, Harness, Logs, Shape, Verdict};
+use tracing::level_filters::LevelFilter;
+
+/// The calls to AWS before an answer, and those after it.
+async fn calls(
+    harness: &Harness,
+    authorizer: &Authorizer,
+    credential: &str,
+) -> (Verdict, Vec<String>, Vec<String>) {
+    harness.wire.take_calls();
+    let event = Shape::HttpV2.bearer(credential).to_string();
+    let Decided { answer, follow_up } = authorizer.decide(&event, "invocation-1").await;
+    let before = harness.wire.take_operations();
+    authorizer.follow_up(follow_up).await;
+    (answer.into(), before, harness.wire.take_operations())
+}
+
+/// A key of this account that does not exist.
+fn forged(secret: &str, number: usize) -> String {
+    let local = Environment::parse("local").unwrap();
+    let mut key = ApiKey::parse(secret, &local).unwrap();
+    key.id = format!("key_{number:016}").parse().unwrap();
+    key.display(&local).expose().to_owned()
+}
+
+#[tokio::test]
+async fn every_key_costs_one_read_before_its_answer() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let [live, revoked] = [harness.issue_key(&account).await, harness.issue_key(&account).await];
+    let _ = harness.revoke(&revoked).await.expect(204);
+    let authorizer = harness.another_authorizer();
+    authorizer.warm().await;
+    let logs = Logs::capture(LevelFilter::INFO);
+    for (credential, verdict, reason, after) in [
+        (live.secret.clone(), Verdict::Allow, "allowed", &["UpdateItem"][..]),
+        (live.secret.clone(), Verdict::Allow, "allowed", &[]),
+        (revoked.secret, Verdict::Deny, "revoked", &["GetItem", "UpdateItem"]),
+        (forged(&live.secret, 0), Verdict::Deny, "unknown", &["GetItem"]),
+    ] {
+        let (answer, before, later) = calls(&harness, &authorizer, &credential).await;
+        assert_eq!((answer, before), (verdict, vec!["GetItem".to_owned()]), "{reason}");
+        assert_eq!(later, after, "{reason}");
+        assert_eq!(logs.take_decisions()[0]["reason"], reason);
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_keys_costs_few_more_reads() {
+    let harness = Harness::start().await;
+    let live = harness.reader_key().await.secret;
+    let authorizer = harness.another_authorizer();
+    let logs = Logs::capture(LevelFilter::INFO);
+    for second in 0..3 {
+        let mut reads = 0;
+        for number in 0..40 {
+            let (verdict, before, after) =
+                calls(&harness, &authorizer, &forged(&live, 40 * second + number)).await;
+            assert_eq!(verdict, Verdict::Deny);
+            assert!(before.iter().filter(|call| *call == "GetItem").count() == 1, "{before:?}");
+            reads += after.len();
+        }
+        assert_eq!(reads, 5, "in second {second}");
+        let decisions = logs.take_decisions();
+        assert!(decisions.iter().all(|line| line["reason"] == "unknown"));
+        let skipped = decisions.iter().filter(|line| line.get("cause").is_some()).count();
+        assert_eq!(skipped, 35, "the log says which keys were not looked up");
+        harness.clock.advance_seconds(1);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_changes_no_answer_and_is_logged() {
+    let harness = Harness::start().await;
+    let live = harness.reader_key().await.secret;
+    let authorizer = harness.another_authorizer();
+    authorizer.warm().await;
+    for fault in [Action::Refuse, Action::Hang, Action::Answer(400, "{}".to_owned())] {
+        let logs = Logs::capture(LevelFilter::INFO);
+        let what = format!("{fault:?}");
+        harness.wire.disturb(move |call| {
+            let is_record = call.body["Key"]["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("RETIRED#"));
+            if is_record { fault.clone() } else { Action::Pass }
+        });
+        let started = std::time::Instant::now();
+        let (verdict, _, _) = calls(&harness, &authorizer, &forged(&live, 1)).await;
+        assert_eq!(verdict, Verdict::Deny, "{what}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(2), "{what}");
+        let decision = logs.take_decisions().remove(0);
+        assert_eq!(decision["reason"], "unknown", "{what}");
+        assert!(
+            decision["cause"].as_str().unwrap().starts_with("its record could not be read"),
+            "{decision}"
+        );
+        harness.clock.advance_seconds(1);
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_account_and_key_share_is_read_once() {
+    let harness = Harness::start().await;
+    harness.put_role("Shared", &["GET /organizations/{id}"]).await;
+    harness.put_role("Other", &["GET /organizations/{id}"]).await;
+    let account = harness.create_account("batch", "Shared").await;
+    let authorizer = harness.another_authorizer();
+    authorizer.warm().await;
+    for (role, reads) in [("Shared", 2), ("Other", 3)] {
+        let key = harness.issue_key_with(&account, &json!({ "name": "key", "role": role })).await;
+        let (verdict, before, _) = calls(&harness, &authorizer, &key.secret).await;
+        assert_eq!((verdict, before.len()), (Verdict::Allow, reads), "{role}: {before:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_decision_names_its_request() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    let bearer = format!("Bearer {key}");
+    let line = async |api: Api, event: &Value| {
+        let logs = Logs::capture(LevelFilter::INFO);
+        harness.verdict_at(api, event).await;
+        logs.take_decisions().remove(0)
+    };
+    let event = Shape::HttpV2.event("GET", "/organizations/42", &bearer);
+    let told = line(Api::Business, &event).await;
+    let fields = ["api", "source", "method", "path"].map(|name| told[name].as_str().unwrap());
+    assert_eq!(fields, ["business", "203.0.113.7", "GET", "/organizations/42"]);
+    assert_eq!((told.get("sent_path"), told.get("sent_method")), (None, None));
+
+    let mut event = Shape::HttpV2.event("GET", "/organizations/42", &bearer);
+    event["rawPath"] = "/v9/organizations/42".into();
+    event["requestContext"]["http"]["method"] = "POST".into();
+    let told = line(Api::Business, &event).await;
+    let fields =
+        ["reason", "method", "path", "sent_method", "sent_path"].map(|name| told[name].as_str().unwrap());
+    assert_eq!(fields, ["path_mismatch", "GET", "/organizations/42", "POST", "/v9/organizations/42"]);
+
+    // A TOKEN event has no source address.
+    let told = line(Api::Iam, &Shape::RestToken.event("GET", "/iam/v1/whoami", &bearer)).await;
+    assert_eq!((&told["api"], told.get("source")), (&json!("iam"), None));
+
+    // Nothing in a path can pass for another line, fill the log, or leak a key.
+    let odd = "/x\n{\"message\":\"decision\"}\u{1b}[31m\u{202e}\u{feff}\u{7f}\u{85}";
+    let told = line(Api::Business, &Shape::HttpV2.event("GET", odd, &bearer)).await;
+    let path = told["path"].as_str().unwrap();
+    assert_eq!(path, "/x\\u{a}{\"message\":\"decision\"}\\u{1b}[31m\\u{202e}\\u{feff}\\u{7f}\\u{85}");
+    let long = format!("/{}", "é".repeat(5_000));
+    let told = line(Api::Business, &Shape::HttpV2.event("GET", &long, &bearer)).await;
+    assert_eq!(told["path"].as_str().unwrap(), format!("/{}…", "é".repeat(255)));
+    let told = line(Api::Business, &Shape::HttpV2.event(&"M".repeat(99), "/x", &bearer)).await;
+    assert_eq!(told["method"].as_str().unwrap(), format!("{}…", "M".repeat(32)));
+    let leaked = format!("/x/{key}");
+    let told = line(Api::Business, &Shape::HttpV2.event("GET", &leaked, &bearer)).await;
+    assert!(!told.to_string().contains(&key), "{told}");
+}
