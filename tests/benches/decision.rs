@@ -17,7 +17,7 @@ use std::sync::Arc;
 use authorizer::Authorizer;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use serde_json::json;
-use shared::config::{Setup, default_http_client};
+use shared::config::Setup;
 use shared::domain::{
     AccountId, ApiKey, BuiltInRole, Environment, KeyId, KeySpec, OsEntropy, Pepper, Verifier,
 };
@@ -101,7 +101,8 @@ async fn system() -> (Harness, Key) {
 /// An authorizer without the harness's wire around its HTTP client.
 fn plain_authorizer(harness: &Harness) -> Authorizer {
     let setup = harness.system.setup_of("Authorizer").unwrap();
-    Authorizer::new(&Setup { http_client: default_http_client(), ..setup }).unwrap()
+    let http_client = harness.system.services().http_client();
+    Authorizer::new(&Setup { http_client, ..setup }).unwrap()
 }
 
 /// The whole authorizer against the embedded database.

@@ -40,9 +40,9 @@ async fn main() {
     for (name, properties) in template.resources("AWS::Serverless::Function") {
         let folder = properties.get("CodeUri").unwrap().as_str().unwrap();
         let binary = folder.rsplit('/').next().unwrap().to_owned();
-        functions.push((binary, harness.system.setup_of(name).unwrap().variables));
+        functions.push((binary, harness.variables_to_share(name).await));
     }
-    let authorizer = harness.system.setup_of("Authorizer").unwrap().variables;
+    let authorizer = harness.variables_to_share("Authorizer").await;
     functions.push(("bare_function".to_owned(), authorizer));
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lambda");
     for (name, variables) in functions {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use authorizer::Authorizer;
 use futures::future::join_all;
 use serde_json::{Value, json};
-use shared::config::{Setup, default_http_client, variable};
+use shared::config::{Setup, variable};
 use tests::{Action, Call, Harness, Key};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -241,7 +241,8 @@ fn authorizer_with(harness: &Harness, name: &'static str, url: &str) -> Authoriz
     let setup = harness.system.setup_of("Authorizer").unwrap();
     let others = setup.variables.iter().filter(|(other, _)| *other != name);
     let variables = others.chain([(name, url)]).collect();
-    Authorizer::new(&Setup { variables, http_client: default_http_client(), ..setup }).unwrap()
+    let http_client = harness.system.services().http_client();
+    Authorizer::new(&Setup { variables, http_client, ..setup }).unwrap()
 }
 
 #[tokio::test]

@@ -191,6 +191,23 @@ async fn tells_scripts_and_nobody_else() {
     assert_eq!(local.check(local.facts["adminToken"].as_str().unwrap()).await, 403);
 }
 
+/// The table and the secrets have no port that another user could connect to.
+#[tokio::test]
+async fn listens_on_the_ports_of_the_api_the_console_and_the_issuer_alone() {
+    let data = Folder::new();
+    let local = LocalProcess::start(&data, &[]).await;
+    let mut expected: Vec<String> = ["api", "console", "issuer"]
+        .iter()
+        .map(|member| {
+            let port = local.facts[*member].as_str().unwrap().rsplit(':').next().unwrap();
+            // 127.0.0.1, as a little-endian machine keeps it.
+            format!("0100007F:{:04X}", port.parse::<u16>().unwrap())
+        })
+        .collect();
+    expected.sort();
+    assert_eq!(local.listeners(), expected);
+}
+
 #[tokio::test]
 async fn says_how_to_begin() {
     let data = Folder::new();

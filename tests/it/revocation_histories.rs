@@ -420,7 +420,7 @@ async fn child() {
 async fn no_other_process_allows_a_check_after_an_end() {
     let harness = Harness::start().await;
     harness.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
-    let variables = harness.system.setup_of("Authorizer").unwrap().variables;
+    let variables = harness.variables_to_share("Authorizer").await;
     let variables = serde_json::to_string(&variables.iter().collect::<Vec<_>>()).unwrap();
     let mut processes: Vec<_> = (0..3).map(|_| Process::start(&variables)).collect();
     let (mut violations, mut checks) = (Vec::new(), 0);

@@ -32,16 +32,16 @@ struct Emulator {
 
 impl Emulator {
     /// With `DynamoDB` at `dynamodb`, logging at `level`.
-    fn start(harness: &Harness, variables: &Variables, dynamodb: &str, level: &str) -> Self {
+    async fn start(harness: &Harness, variables: &Variables, dynamodb: &str, level: &str) -> Self {
         let path = |name| variables.get(name).unwrap_or_else(|| panic!("{name} must be set")).to_owned();
         let address = free_address();
-        let setup = harness.system.setup_of("Authorizer").unwrap();
+        let shared = harness.variables_to_share("Authorizer").await;
         let child = Command::new(path("KEYWARD_TEST_RIE"))
             .args(["--runtime-interface-emulator-address", &address])
             .args(["--runtime-api-address", &free_address()])
             .arg(path("KEYWARD_TEST_BOOTSTRAP"))
             .env_clear()
-            .envs(setup.variables.iter())
+            .envs(shared.iter())
             .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)
             .env("KEYWARD_LOG_LEVEL", level)
             .stdout(Stdio::piped())
@@ -91,8 +91,8 @@ struct Way {
 impl Way {
     /// To the `DynamoDB` of `harness`.
     async fn open(harness: &Harness) -> Self {
-        let setup = harness.system.setup_of("Authorizer").unwrap();
-        let target = setup.variables.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap().replace("http://", "");
+        let shared = harness.variables_to_share("Authorizer").await;
+        let target = shared.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap().replace("http://", "");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (is_open, watched) = watch::channel(true);
@@ -163,7 +163,7 @@ async fn the_built_authorizer_answers_every_shape_of_event() {
     let key = harness.reader_key().await;
     let revoked = harness.reader_key_of("revoked").await;
     let _ = harness.revoke(&revoked).await.expect(204);
-    let emulator = Emulator::start(&harness, &Variables::from_process(), &way.url, "TRACE");
+    let emulator = Emulator::start(&harness, &Variables::from_process(), &way.url, "TRACE").await;
 
     for (shape, event) in events(&key.secret) {
         let answer = emulator.invoke(&harness, &event.to_string()).await;
@@ -210,7 +210,7 @@ async fn a_process_that_ends_lets_nobody_in_and_the_next_one_decides() {
     let harness = harness().await;
     let way = Way::open(&harness).await;
     let key = harness.reader_key().await;
-    let emulator = Emulator::start(&harness, &Variables::from_process(), &way.url, "ERROR");
+    let emulator = Emulator::start(&harness, &Variables::from_process(), &way.url, "ERROR").await;
     let [_, _, _, (_, event)] = events(&key.secret);
     let event = event.to_string();
     let effect = |answer: &Value| answer["policyDocument"]["Statement"][0]["Effect"].clone();

@@ -9,12 +9,12 @@ use clap::Parser as _;
 use local::issuer::{IAM_CLIENT, SigningKey};
 use local::{Options, Parts, System};
 use serde_json::Value;
-use shared::config::{Variables, default_http_client, variable};
+use shared::config::{Variables, variable};
 use shared::domain::Entropy;
 use shared::policy::Api;
 use tracing::level_filters::LevelFilter;
 
-use crate::{Logs, RequestBuilder, SeededEntropy, Table, TestClock, Verdict, Wire};
+use crate::{Logs, RequestBuilder, SeededEntropy, Table, TestClock, Verdict, Wire, sharing};
 
 /// The variable that names a `DynamoDB` endpoint to test against, in place of
 /// the embedded engine.
@@ -117,6 +117,12 @@ impl Harness {
         sign(header, claims)
     }
 
+    /// The variables of the function of this logical id, for a process of its own.
+    pub async fn variables_to_share(&self, function: &str) -> Variables {
+        let setup = self.system.setup_of(function).unwrap();
+        sharing::share(self.system.services(), &setup.variables).await
+    }
+
     /// One more instance of the authorizer for business APIs, with caches of its
     /// own, as Lambda starts them.
     pub fn another_authorizer(&self) -> Authorizer {
@@ -179,7 +185,10 @@ impl Builder {
         let parts = Parts {
             clock: Arc::<TestClock>::clone(&clock),
             entropy: self.entropy,
-            http_client: wire.around(default_http_client()),
+            wrap_http_client: Box::new({
+                let wire = wire.clone();
+                move |client| wire.around(client)
+            }),
             dynamodb: elsewhere,
             signing_key: Some(signing_key()),
             variables: self.variables,
@@ -187,7 +196,8 @@ impl Builder {
         let system = System::start(&Options::parse_from(arguments), parts).await.unwrap();
         let variables = system.setup_of("Authorizer").unwrap().variables;
         let endpoint = variables.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap();
-        let table = Table::new(endpoint, variables.get(variable::TABLE).unwrap().to_owned());
+        let client = local::dynamodb_client(endpoint, system.services().http_client());
+        let table = Table { client, name: variables.get(variable::TABLE).unwrap().to_owned() };
         let client =
             reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
         Harness { clock, wire, table, system, client: client.unwrap(), folder }

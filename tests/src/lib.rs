@@ -19,6 +19,7 @@ mod events;
 mod harness;
 mod invoke;
 mod logs;
+mod sharing;
 mod table;
 mod wire;
 

@@ -19,10 +19,6 @@ pub struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(endpoint: &str, name: String) -> Self {
-        Self { client: local::dynamodb_client(endpoint), name }
-    }
-
     /// Every item, in the order of the keys.
     pub async fn dump(&self) -> Vec<Item> {
         let mut items = Vec::new();

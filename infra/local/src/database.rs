@@ -1,8 +1,7 @@
-//! `DynamoDB`, embedded: dynoxide over HTTP on a loopback port, in memory or in
-//! an `SQLite` file, with the table as the template describes it.
+//! `DynamoDB`, embedded: dynoxide in this process, in memory or in an `SQLite`
+//! file, with the table as the template describes it.
 
 use std::fs::{DirBuilder, File, TryLockError};
-use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,13 +13,14 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
-use dynoxide::Database;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use dynoxide::{Database, DynoxideError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_norway::Value;
-use shared::config::default_http_client;
-use tokio::task::JoinHandle;
 
 use crate::StartError;
-use crate::server::{self, Stop};
+use crate::services::{Answer, failure};
 use crate::template::Template;
 
 const FILE: &str = "keyward.sqlite";
@@ -63,24 +63,39 @@ pub(crate) fn open(data: Option<&DataFolder>) -> Result<Database, StartError> {
     }
 }
 
-/// Serves `database` on a free port. Its endpoint, and the task.
-pub(crate) async fn serve(
-    database: Database,
-    host: IpAddr,
-    stop: Stop,
-) -> Result<(String, JoinHandle<()>), StartError> {
-    let (listener, address) = server::bind(host, 0, "the database", "--host").await?;
-    let task = tokio::spawn(async move {
-        if let Err(error) = dynoxide::server::serve_with_shutdown(listener, database, stop.told()).await {
-            tracing::error!(cause = %error, "the local database ended");
-        }
-    });
-    Ok((format!("http://{address}"), task))
+/// Answers the request `body` for `operation`, as `DynamoDB` does. These are the
+/// operations that the functions and the tests call.
+pub(crate) fn answer(database: &Database, operation: &str, body: &[u8]) -> Answer {
+    let done = match operation {
+        "CreateTable" => run(body, |request| database.create_table(request)),
+        "ListTables" => run(body, |request| database.list_tables(request)),
+        "GetItem" => run(body, |request| database.get_item(request)),
+        "PutItem" => run(body, |request| database.put_item(request)),
+        "UpdateItem" => run(body, |request| database.update_item(request)),
+        "DeleteItem" => run(body, |request| database.delete_item(request)),
+        "Query" => run(body, |request| database.query(request)),
+        "Scan" => run(body, |request| database.scan(request)),
+        "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
+        _ => return failure("UnknownOperationException", "local mode does not have this operation"),
+    };
+    match done {
+        Ok(body) => (200, body),
+        Err(error) => (error.status_code(), error.to_json()),
+    }
+}
+
+fn run<Q: DeserializeOwned, A: Serialize>(
+    body: &[u8],
+    operation: impl FnOnce(Q) -> dynoxide::Result<A>,
+) -> dynoxide::Result<String> {
+    let request = serde_json::from_slice(body);
+    let request = request.map_err(|error| DynoxideError::ValidationException(error.to_string()))?;
+    let answer = serde_json::to_string(&operation(request)?);
+    answer.map_err(|error| DynoxideError::InternalServerError(error.to_string()))
 }
 
 /// Creates the template's table as `name`, unless it is there.
-pub(crate) async fn create_table(endpoint: &str, template: &Template, name: &str) -> Result<(), StartError> {
-    let client = client(endpoint);
+pub(crate) async fn create_table(client: &Client, template: &Template, name: &str) -> Result<(), StartError> {
     // Asked first, so that no start logs a failed call.
     let tables = client.list_tables().send().await.map(|listed| listed.table_names.unwrap_or_default());
     if tables.is_ok_and(|tables| tables.iter().any(|table| table == name)) {
@@ -103,14 +118,14 @@ pub(crate) async fn create_table(endpoint: &str, template: &Template, name: &str
 /// A client of the database at `endpoint`, for what no function does: making the
 /// table, and looking into it.
 #[must_use]
-pub fn client(endpoint: &str) -> Client {
+pub fn client(endpoint: &str, http_client: SharedHttpClient) -> Client {
     let credentials = aws_credential_types::Credentials::new("local", "local", None, None, "local");
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version_latest()
         .region(aws_sdk_dynamodb::config::Region::from_static("local"))
         .credentials_provider(credentials)
         .endpoint_url(endpoint)
-        .http_client(default_http_client());
+        .http_client(http_client);
     Client::from_conf(config.build())
 }
 

@@ -2,10 +2,9 @@
 //!
 //! The functions are the very ones that are deployed. Around them stand the
 //! parts that AWS provides: a [`gateway`] that reads routes, authorizers and
-//! variables from `infra/template.yaml`, `DynamoDB` by dynoxide ([`database`]),
-//! the part of Secrets Manager that the functions call
-//! ([`secrets`]), the part of `EventBridge` that the daily sweep calls
-//! ([`notices`]), and an OpenID Connect [`issuer`] with one admin.
+//! variables from `infra/template.yaml`, [`services`] that have no port
+//! (`DynamoDB` by dynoxide, and the parts of Secrets Manager and `EventBridge`
+//! that the functions call), and an OpenID Connect [`issuer`] with one admin.
 
 mod account;
 mod backend;
@@ -19,6 +18,7 @@ pub mod openapi;
 pub mod options;
 mod secrets;
 mod server;
+pub mod services;
 mod system;
 pub mod template;
 mod welcome;

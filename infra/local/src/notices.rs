@@ -1,32 +1,21 @@
-//! The part of `EventBridge` that the sweep of keys calls: `PutEvents`, in its
-//! JSON protocol over HTTP. A notice is a line of the log here.
+//! The part of `EventBridge` that the sweep of keys calls: `PutEvents`. A notice
+//! is a line of the log here.
 
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use serde_json::{Value, json};
 
-use crate::secrets::failure;
+use crate::services::{Answer, failure};
 
 /// The entries that were published.
 pub(crate) type Published = Arc<Mutex<Vec<Value>>>;
 
-/// The service.
-pub(crate) fn router(published: Published) -> Router {
-    Router::new().route("/", post(answer)).with_state(published)
-}
-
-async fn answer(State(published): State<Published>, headers: HeaderMap, body: Bytes) -> Response {
-    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if target != "AWSEvents.PutEvents" {
+/// Answers the request `body` for `operation`.
+pub(crate) fn answer(published: &Published, operation: &str, body: &[u8]) -> Answer {
+    if operation != "PutEvents" {
         return failure("InvalidAction", "local mode only takes events");
     }
-    let mut request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let mut request: Value = serde_json::from_slice(body).unwrap_or_default();
     let entries = request.get_mut("Entries").and_then(Value::as_array_mut).map(std::mem::take);
     let entries = entries.unwrap_or_default();
     // What EventBridge takes: https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
@@ -49,6 +38,5 @@ async fn answer(State(published): State<Published>, headers: HeaderMap, body: By
         }
     }
     let failed = results.iter().filter(|result| result.get("ErrorCode").is_some()).count();
-    let body = json!({ "FailedEntryCount": failed, "Entries": results });
-    ([(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string()).into_response()
+    (200, json!({ "FailedEntryCount": failed, "Entries": results }).to_string())
 }

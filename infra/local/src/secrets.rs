@@ -1,5 +1,5 @@
 //! Secrets Manager, as far as the functions call it and rotations need it:
-//! secrets with versions and staging labels, in its JSON protocol over HTTP.
+//! secrets with versions and staging labels.
 //!
 //! What a version may be called, when its value may be written again and how a
 //! label moves is as AWS documents it:
@@ -8,13 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use serde_json::{Value, json};
+
+use crate::services::{Answer, failure};
 
 /// The pepper secret's name.
 pub(crate) const SECRET_ID: &str = "keyward-pepper";
@@ -183,35 +179,33 @@ impl Secret {
 }
 
 /// Every secret there is, by its name.
-type Named = Arc<[(&'static str, Secrets)]>;
+pub(crate) struct NamedSecrets([(&'static str, Secrets); 2]);
 
-/// The service, which keeps these two secrets.
-pub(crate) fn router(pepper: Secrets, console: Secrets) -> Router {
-    let secrets: Named = Arc::new([(SECRET_ID, pepper), (CONSOLE_SECRET_ID, console)]);
-    Router::new().route("/", post(answer)).with_state(secrets)
-}
+impl NamedSecrets {
+    pub(crate) fn new(pepper: Secrets, console: Secrets) -> Self {
+        Self([(SECRET_ID, pepper), (CONSOLE_SECRET_ID, console)])
+    }
 
-async fn answer(State(secrets): State<Named>, headers: HeaderMap, body: Bytes) -> Response {
-    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let secret = secrets.iter().find(|(name, _)| text(&request, "SecretId") == Some(name));
-    let done = if let Some((_, secret)) = secret {
-        let mut secret = secret.lock();
-        match target {
-            "secretsmanager.GetSecretValue" => secret.get(&request),
-            "secretsmanager.DescribeSecret" => Ok(secret.describe()),
-            "secretsmanager.PutSecretValue" => secret.put(&request),
-            "secretsmanager.UpdateSecretVersionStage" => secret.update_stage(&request),
-            _ => Err(("InvalidRequestException", "local mode does not do this".to_owned())),
+    /// Answers the request `body` for `operation`.
+    pub(crate) fn answer(&self, operation: &str, body: &[u8]) -> Answer {
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let secret = self.0.iter().find(|(name, _)| text(&request, "SecretId") == Some(name));
+        let done = if let Some((_, secret)) = secret {
+            let mut secret = secret.lock();
+            match operation {
+                "GetSecretValue" => secret.get(&request),
+                "DescribeSecret" => Ok(secret.describe()),
+                "PutSecretValue" => secret.put(&request),
+                "UpdateSecretVersionStage" => secret.update_stage(&request),
+                _ => Err(("InvalidRequestException", "local mode does not do this".to_owned())),
+            }
+        } else {
+            Err(not_found())
+        };
+        match done {
+            Ok(body) => (200, body.to_string()),
+            Err((kind, message)) => failure(kind, &message),
         }
-    } else {
-        Err(not_found())
-    };
-    match done {
-        Ok(body) => {
-            ([(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string()).into_response()
-        }
-        Err((kind, message)) => failure(kind, &message),
     }
 }
 
@@ -221,10 +215,4 @@ fn text<'a>(request: &'a Value, member: &str) -> Option<&'a str> {
 
 fn not_found() -> Refusal {
     ("ResourceNotFoundException", "Secrets Manager can't find the specified secret value.".to_owned())
-}
-
-pub(crate) fn failure(kind: &str, message: &str) -> Response {
-    let body = json!({ "__type": kind, "Message": message });
-    (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string())
-        .into_response()
 }

@@ -1,13 +1,13 @@
 //! The running system.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use authorizer::Authorizer;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use rotate_pepper::{Event, RotatePepper};
 use serde::Serialize;
-use shared::config::{Setup, Variables, default_http_client, variable};
+use shared::config::{Setup, Variables, variable};
 use shared::domain::{Clock, Entropy, OsEntropy, SystemClock};
 use shared::keyring::{Progress, RotationError, Step};
 use sweep_keys::SweepKeys;
@@ -23,8 +23,9 @@ use crate::issuer::{
     ADMIN_GROUP, API_CLIENT, CONSOLE_CLIENT, ConsoleClient, GROUPS_CLAIM, IAM_CLIENT, Issuer, SigningKey,
 };
 use crate::options::Options;
-use crate::secrets::Secrets;
+use crate::secrets::{NamedSecrets, Secrets};
 use crate::server::{self, Stop};
+use crate::services::{self, Services};
 use crate::template::Template;
 use crate::welcome::{self, Places};
 use crate::{StartError, notices, secrets};
@@ -38,8 +39,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The random source.
     pub entropy: Arc<dyn Entropy>,
-    /// The HTTP client of the functions' SDK clients.
-    pub http_client: aws_sdk_dynamodb::config::SharedHttpClient,
+    /// Wraps the HTTP client of the functions' SDK clients.
+    pub wrap_http_client: Box<dyn FnOnce(SharedHttpClient) -> SharedHttpClient + Send>,
     /// A `DynamoDB` to use in place of the embedded one, and the table's name.
     pub dynamodb: Option<(String, String)>,
     /// The issuer's key.
@@ -53,7 +54,7 @@ impl Default for Parts {
         Self {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
-            http_client: default_http_client(),
+            wrap_http_client: Box::new(|client| client),
             dynamodb: None,
             signing_key: None,
             variables: Vec::new(),
@@ -86,6 +87,7 @@ pub struct System {
     facts: LocalJson,
     welcome: String,
     kept: String,
+    services: Services,
     setup: Setup,
     values: Variables,
     template: Template,
@@ -136,23 +138,17 @@ impl System {
         let (stop, told) = Stop::channel();
         let mut tasks = Vec::new();
 
-        let (dynamodb, table) = if let Some(elsewhere) = parts.dynamodb {
-            elsewhere
+        let (database, (dynamodb, table)) = if let Some(elsewhere) = parts.dynamodb {
+            (None, elsewhere)
         } else {
             let database = database::open((!options.memory).then_some(&data))?;
-            let (endpoint, task) = database::serve(database, options.host, told.clone()).await?;
-            tasks.push(task);
-            (endpoint, "keyward".to_owned())
+            (Some(database), (services::ENDPOINT.to_owned(), "keyward".to_owned()))
         };
         let secrets = Secrets::new(account.keyring());
         let console_secrets = Secrets::new(console_secret.value());
-        let router = secrets::router(secrets.clone(), console_secrets.clone());
-        let (secrets_url, task) = serve_part(options.host, "the secrets", router, told.clone()).await?;
-        tasks.push(task);
+        let named = NamedSecrets::new(secrets.clone(), console_secrets.clone());
         let published = notices::Published::default();
-        let router = notices::router(Arc::clone(&published));
-        let (notices_url, task) = serve_part(options.host, "the notices", router, told.clone()).await?;
-        tasks.push(task);
+        let services = Services::new(database, named, Arc::clone(&published));
 
         let (api_url, console_url) = (format!("http://{api}"), format!("http://{console_address}"));
         // A test may say that the console is elsewhere, such as behind TLS.
@@ -167,16 +163,13 @@ impl System {
         tasks.push(server::serve(issuer_listener, issuer.clone().router(), told.clone()));
 
         let setup = Setup {
-            variables: lambda_variables([
-                ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb),
-                ("AWS_ENDPOINT_URL_EVENTBRIDGE", &notices_url),
-                ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets_url),
-            ]),
+            variables: lambda_variables(&dynamodb),
             clock: Arc::clone(&parts.clock),
             entropy: parts.entropy,
-            http_client: parts.http_client,
+            http_client: (parts.wrap_http_client)(services.http_client()),
         };
-        database::create_table(&dynamodb, &template, &table).await?;
+        let client = database::client(&dynamodb, services.http_client());
+        database::create_table(&client, &template, &table).await?;
         let mut own =
             vec![(variable::API_URL, api_url.clone()), (variable::CONSOLE_URL, console_url.clone())];
         own.extend(parts.variables);
@@ -204,6 +197,7 @@ impl System {
             facts,
             welcome,
             kept,
+            services,
             setup,
             values,
             template,
@@ -263,6 +257,12 @@ impl System {
     /// When the template has no such function.
     pub fn setup_of(&self, function: &str) -> Result<Setup, StartError> {
         Functions::setup_of(&self.template, &self.setup, &self.values, function)
+    }
+
+    /// The AWS services in this process.
+    #[must_use]
+    pub fn services(&self) -> &Services {
+        &self.services
     }
 
     /// The issuer.
@@ -334,17 +334,6 @@ fn account(options: &Options, data: &DataFolder) -> Result<LocalAccount, StartEr
     }
 }
 
-/// Serves a part of AWS on a free port: where it is, and its server.
-async fn serve_part(
-    host: IpAddr,
-    what: &'static str,
-    router: axum::Router,
-    stop: Stop,
-) -> Result<(String, JoinHandle<()>), StartError> {
-    let (listener, address) = server::bind(host, 0, what, "--host").await?;
-    Ok((format!("http://{address}"), server::serve(listener, router, stop)))
-}
-
 /// Whether and where what is created is kept: a sentence.
 fn kept(options: &Options, data: &DataFolder) -> String {
     if options.memory {
@@ -355,10 +344,15 @@ fn kept(options: &Options, data: &DataFolder) -> String {
 }
 
 /// What Lambda sets on every function.
-fn lambda_variables(endpoints: [(&str, &str); 3]) -> Variables {
-    let lambda =
-        [("AWS_REGION", "local"), ("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local")];
-    lambda.into_iter().chain(endpoints).collect()
+fn lambda_variables(dynamodb: &str) -> Variables {
+    Variables::from_iter([
+        ("AWS_REGION", "local"),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
+        ("AWS_ENDPOINT_URL_EVENTBRIDGE", services::ENDPOINT),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", services::ENDPOINT),
+    ])
 }
 
 /// What the template's parameters and resources come to here.

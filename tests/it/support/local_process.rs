@@ -103,6 +103,26 @@ impl LocalProcess {
         self.child.id().unwrap()
     }
 
+    /// The local addresses of its sockets that listen for TCP connections, as
+    /// `proc_pid_net(5)` writes them, sorted.
+    pub(crate) fn listeners(&self) -> Vec<String> {
+        const LISTEN: &str = "0A";
+        let process = format!("/proc/{}", self.pid());
+        let links = std::fs::read_dir(format!("{process}/fd")).unwrap();
+        let own: Vec<_> = links.filter_map(|link| std::fs::read_link(link.unwrap().path()).ok()).collect();
+        let is_own =
+            |inode: &str| own.iter().any(|target| target.as_os_str() == &*format!("socket:[{inode}]"));
+        let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("{process}/net/{table}")));
+        let lines = tables.iter().flatten().flat_map(|table| table.lines().skip(1));
+        let sockets = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut addresses: Vec<_> = sockets
+            .filter(|socket| socket[3] == LISTEN && is_own(socket[9]))
+            .map(|socket| socket[1].to_owned())
+            .collect();
+        addresses.sort();
+        addresses
+    }
+
     /// A request to its API.
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();

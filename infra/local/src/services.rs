@@ -1,0 +1,119 @@
+//! The AWS services of local mode: `DynamoDB`, Secrets Manager and `EventBridge`,
+//! in this process.
+//!
+//! They have no port. The functions' SDK clients reach them through an HTTP
+//! client that answers requests to [`ENDPOINT`] itself, so neither a web page nor
+//! another user of the machine can read the table or the secrets.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use dynoxide::Database;
+use serde_json::json;
+use shared::config::default_http_client;
+
+use crate::notices::Published;
+use crate::secrets::NamedSecrets;
+use crate::{database, notices};
+
+/// The endpoint of every service. No name below `invalid` resolves (RFC 6761,
+/// section 6.4), so a client that does not know the services fails.
+pub const ENDPOINT: &str = "http://aws.invalid";
+
+/// A response: its status, and its JSON body.
+pub type Answer = (u16, String);
+
+/// The services.
+#[derive(Clone)]
+pub struct Services(Arc<Parts>);
+
+struct Parts {
+    /// Absent if the table is elsewhere.
+    database: Option<Database>,
+    secrets: NamedSecrets,
+    published: Published,
+}
+
+impl Services {
+    pub(crate) fn new(database: Option<Database>, secrets: NamedSecrets, published: Published) -> Self {
+        Self(Arc::new(Parts { database, secrets, published }))
+    }
+
+    /// Answers the request that has `target` in its `X-Amz-Target` header, as
+    /// AWS's JSON protocols put it: `Service.Operation`.
+    #[must_use]
+    pub fn answer(&self, target: &str, body: &[u8]) -> Answer {
+        let (service, operation) = target.split_once('.').unwrap_or_default();
+        match (service, &self.0.database) {
+            ("DynamoDB_20120810", Some(database)) => database::answer(database, operation, body),
+            ("secretsmanager", _) => self.0.secrets.answer(operation, body),
+            ("AWSEvents", _) => notices::answer(&self.0.published, operation, body),
+            _ => failure("UnknownOperationException", "local mode does not have this service"),
+        }
+    }
+
+    /// An HTTP client that reaches the services, and everything else over the
+    /// network.
+    #[must_use]
+    pub fn http_client(&self) -> SharedHttpClient {
+        SharedHttpClient::new(InProcess { services: self.clone(), elsewhere: default_http_client() })
+    }
+}
+
+/// A refusal in AWS's JSON protocols.
+pub(crate) fn failure(kind: &str, message: &str) -> Answer {
+    (400, json!({ "__type": kind, "Message": message }).to_string())
+}
+
+#[derive(Clone)]
+struct InProcess<T> {
+    services: Services,
+    elsewhere: T,
+}
+
+impl<T> fmt::Debug for InProcess<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("InProcess")
+    }
+}
+
+impl HttpClient for InProcess<SharedHttpClient> {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let elsewhere = self.elsewhere.http_connector(settings, components);
+        SharedHttpConnector::new(InProcess { services: self.services.clone(), elsewhere })
+    }
+}
+
+impl HttpConnector for InProcess<SharedHttpConnector> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let path = request.uri().strip_prefix(ENDPOINT);
+        if !path.is_some_and(|path| path.is_empty() || path.starts_with('/')) {
+            return self.elsewhere.call(request);
+        }
+        let services = self.services.clone();
+        HttpConnectorFuture::new(async move {
+            // Another thread, so that requests overlap as they do over a network.
+            let answer = tokio::task::spawn_blocking(move || {
+                let target = request.headers().get("x-amz-target").unwrap_or_default();
+                services.answer(target, request.body().bytes().unwrap_or_default())
+            });
+            let (status, body) = answer.await.map_err(|error| ConnectorError::io(error.into()))?;
+            let status = StatusCode::try_from(status);
+            let status = status.map_err(|error| ConnectorError::other(error.into(), None))?;
+            Ok(HttpResponse::new(status, SdkBody::from(body)))
+        })
+    }
+}

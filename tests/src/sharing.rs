@@ -1,0 +1,28 @@
+//! The embedded AWS services on a port, for a test that starts a function as a
+//! process of its own.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use local::services::{ENDPOINT, Services};
+use shared::config::Variables;
+use tokio::net::TcpListener;
+
+/// `variables` with the services at a port of this process, for as long as the
+/// test runs.
+pub(crate) async fn share(services: &Services, variables: &Variables) -> Variables {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(answer).with_state(services.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let variables = variables.iter();
+    variables.map(|(name, value)| (name, if value == ENDPOINT { &url } else { value })).collect()
+}
+
+async fn answer(State(services): State<Services>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
+    let target = headers["x-amz-target"].to_str().unwrap().to_owned();
+    let answer = tokio::task::spawn_blocking(move || services.answer(&target, &body)).await;
+    let (status, body) = answer.unwrap();
+    (StatusCode::from_u16(status).unwrap(), body)
+}
