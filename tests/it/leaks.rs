@@ -9,8 +9,7 @@
 //! What this build can show and what it cannot: our own events are judged at
 //! every level, the libraries' from `INFO` on. Below that `aws_smithy_runtime`
 //! writes whole requests and responses, and with them what the table and the
-//! secret hold, and so does `dynoxide`, which is in no deployed function. (Those
-//! two and no others: the test prints which it found.) A release build has no
+//! secret hold. (It and no other: the test prints which it found.) A release build has no
 //! such events: the feature `release_max_level_info` of `tracing`, which
 //! [`libraries_are_silent_below_info_in_a_release_build`] asserts, leaves them
 //! out when it is compiled.

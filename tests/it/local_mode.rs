@@ -1,7 +1,9 @@
 //! `cargo dev` as a process: it is for one laptop alone, says in one sentence
 //! why it does not start, and keeps what was created.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -153,6 +155,81 @@ fn part(key: &str, at: usize) -> &str {
     key.split('_').nth(at).unwrap()
 }
 
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn mode_of(path: &Path) -> u32 {
+    std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn refuses_a_folder_that_others_can_open() {
+    let data = Folder::new();
+    let mut said = Vec::new();
+    for mode in [0o777, 0o770, 0o755, 0o750, 0o705, 0o711] {
+        set_mode(data.path(), mode);
+        said.push(refusal(&data, &[]).await);
+        assert_eq!(mode_of(data.path()), mode, "it changes nothing by itself");
+        assert_eq!(data.files(), [""; 0]);
+    }
+    assert_snapshot!(said.join("\n"));
+    set_mode(data.path(), 0o700);
+    LocalProcess::start(&data, &[]).await;
+}
+
+/// Root alone can give a file away, and CI runs as root.
+#[tokio::test]
+async fn refuses_what_belongs_to_another_user() {
+    let other = 12_345;
+    let data = Folder::new();
+    let mut said = Vec::new();
+    for name in ["secrets.json", "keyward.sqlite", "keyward.sqlite-wal", "lock"] {
+        let file = data.path().join(name);
+        std::fs::write(&file, "{}").unwrap();
+        if std::os::unix::fs::chown(&file, Some(other), None).is_err() {
+            return;
+        }
+        said.push(refusal(&data, &[]).await);
+        std::fs::remove_file(file).unwrap();
+    }
+    std::os::unix::fs::chown(data.path(), Some(other), None).unwrap();
+    said.push(refusal(&data, &[]).await);
+    assert_snapshot!(said.join("\n"));
+}
+
+#[tokio::test]
+async fn follows_no_link() {
+    let data = Folder::new();
+    let elsewhere = Folder::new();
+    let target = elsewhere.path().join("target");
+    std::fs::write(&target, "precious").unwrap();
+    let mut said = Vec::new();
+    for name in
+        ["local.json", "secrets.json", "lock", "keyward.sqlite", "keyward.sqlite-wal", "keyward.sqlite-shm"]
+    {
+        let link = data.path().join(name);
+        // One that leads to a file, and one that leads to where a file could be.
+        for target in [target.clone(), elsewhere.path().join("new")] {
+            symlink(target, &link).unwrap();
+            said.push(refusal(&data, &[]).await);
+            std::fs::remove_file(&link).unwrap();
+        }
+    }
+    std::fs::create_dir(data.path().join("lock")).unwrap();
+    said.push(refusal(&data, &[]).await);
+    for slash in ["", "/"] {
+        let linked = elsewhere.path().join("linked");
+        let _ = symlink(data.path(), &linked);
+        let argument = format!("{}{slash}", linked.display());
+        let refusal = refusal(&data, &["--data", &argument]).await;
+        said.push(refusal.replace(elsewhere.text(), "[elsewhere]"));
+    }
+    assert_snapshot!(said.join("\n"));
+    assert_eq!(elsewhere.files(), ["linked", "target"]);
+    assert_eq!(std::fs::read_to_string(target).unwrap(), "precious");
+}
+
 #[tokio::test]
 async fn keeps_nothing_in_memory_but_the_facts_for_scripts() {
     let data = Folder::new();
@@ -174,9 +251,10 @@ async fn keeps_nothing_in_memory_but_the_facts_for_scripts() {
 async fn tells_scripts_and_nobody_else() {
     let data = Folder::new();
     let local = LocalProcess::start(&data, &[]).await;
-    for file in ["local.json", "secrets.json"] {
-        let mode = std::fs::metadata(data.path().join(file)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{file}");
+    let files = data.files();
+    assert!(files.len() > 4, "the database has files of its own: {files:?}");
+    for file in files {
+        assert_eq!(mode_of(&data.path().join(&file)), 0o600, "{file}");
     }
     assert_json_snapshot!(local.facts, {
         ".api" => "[url]",

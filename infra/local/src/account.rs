@@ -1,17 +1,12 @@
 //! The one admin of local mode, and the secrets that belong to the data.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::fs;
 
 use serde::{Deserialize, Serialize};
 use shared::domain::{Entropy, EntropyError, MIN_PEPPER_LENGTH, Pepper};
 
 use crate::StartError;
-
-/// The file's name in the data folder.
-const FILE: &str = "secrets.json";
+use crate::data::{DataFolder, SECRETS};
 
 /// The admin's e-mail address.
 pub(crate) const ADMIN_EMAIL: &str = "admin@keyward.local";
@@ -33,8 +28,8 @@ impl LocalAccount {
     }
 
     /// Those in the folder `data`, or new ones, which then are there.
-    pub(crate) fn load(data: &Path, entropy: &dyn Entropy) -> Result<Self, StartError> {
-        let path = data.join(FILE);
+    pub(crate) fn load(data: &DataFolder, entropy: &dyn Entropy) -> Result<Self, StartError> {
+        let path = data.path.join(SECRETS);
         match fs::read_to_string(&path) {
             Ok(text) => {
                 let broken = |cause: serde_json::Error| {
@@ -51,7 +46,7 @@ impl LocalAccount {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let account = Self::generate(entropy)?;
-                write_private(&path, &account)?;
+                data.write(SECRETS, &account)?;
                 Ok(account)
             }
             Err(cause) => Err(StartError::Data { path, cause }),
@@ -62,17 +57,6 @@ impl LocalAccount {
     pub(crate) fn keyring(&self) -> String {
         serde_json::json!({ "current": "v1", "v1": self.pepper }).to_string()
     }
-}
-
-/// Writes `value` as JSON into a file that nobody else can read.
-pub(crate) fn write_private(path: &Path, value: &impl Serialize) -> Result<(), StartError> {
-    let write = || -> std::io::Result<()> {
-        let mut file: File =
-            File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        serde_json::to_writer_pretty(&mut file, value)?;
-        file.write_all(b"\n")
-    };
-    write().map_err(|cause| StartError::Data { path: path.to_owned(), cause })
 }
 
 /// The console's secret: who it is to the issuer, and its cookies' key. New at

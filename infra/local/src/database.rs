@@ -1,10 +1,6 @@
 //! `DynamoDB`, embedded: dynoxide in this process, in memory or in an `SQLite`
 //! file, with the table as the template describes it.
 
-use std::fs::{DirBuilder, File, TryLockError};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
-
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, DisplayErrorContext};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
@@ -20,38 +16,15 @@ use serde::de::DeserializeOwned;
 use serde_norway::Value;
 
 use crate::StartError;
+use crate::data::DataFolder;
 use crate::services::{Answer, failure};
 use crate::template::Template;
-
-const FILE: &str = "keyward.sqlite";
-const LOCK_FILE: &str = "lock";
-
-/// Holds the data folder for this process, until it is dropped.
-pub(crate) struct DataFolder {
-    pub(crate) path: PathBuf,
-    _lock: File,
-}
-
-impl DataFolder {
-    /// Makes the folder if need be, and takes it.
-    pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
-        let unusable = |cause| StartError::Data { path: path.to_owned(), cause };
-        // For its owner alone: the table and the secrets are in it.
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
-        let lock = File::create(path.join(LOCK_FILE)).map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(StartError::AlreadyRunning(path.to_owned())),
-            Err(TryLockError::Error(cause)) => Err(unusable(cause)),
-        }
-    }
-}
 
 /// Opens the database: in `data`, or in memory.
 pub(crate) fn open(data: Option<&DataFolder>) -> Result<Database, StartError> {
     match data {
         Some(data) => {
-            let path = data.path.join(FILE);
+            let path = data.database()?;
             Database::new(&path.to_string_lossy()).map_err(|error| {
                 // The first sentence says what is wrong. Those behind it tell a
                 // programmer about encryption, which there is none of here.

@@ -39,6 +39,31 @@ pub enum StartError {
         /// Why not.
         cause: std::io::Error,
     },
+    /// The data folder is a link.
+    #[error("the data folder {} is a symbolic link. Name the folder itself with --data DIR", .0.display())]
+    LinkedFolder(PathBuf),
+    /// The data folder is another user's.
+    #[error("the data folder {} belongs to another user. Choose another folder with --data DIR", .0.display())]
+    ForeignFolder(PathBuf),
+    /// Other users can open the data folder.
+    #[error(
+        "other users can open the data folder {path} (its mode is {mode:o}). Run `chmod 700 {path}`, or choose another folder with --data DIR",
+        path = path.display()
+    )]
+    OpenFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A file in the data folder may be another user's.
+    #[error("{} {what}. Move it away, or choose other data with --data DIR", path.display())]
+    ForeignFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// A file in the data folder is not what it should be.
     #[error("the file {} is broken ({cause}). Move it away to start anew, or choose other data with --data DIR", path.display())]
     BrokenFile {

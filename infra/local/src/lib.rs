@@ -8,6 +8,7 @@
 
 mod account;
 mod backend;
+mod data;
 mod database;
 mod error;
 mod functions;

@@ -14,9 +14,10 @@ use sweep_keys::SweepKeys;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::account::{ADMIN_EMAIL, ConsoleSecret, LocalAccount, write_private};
+use crate::account::{ADMIN_EMAIL, ConsoleSecret, LocalAccount};
 use crate::backend::Backend;
-use crate::database::{self, DataFolder};
+use crate::data::{DataFolder, LOCAL_JSON};
+use crate::database;
 use crate::functions::Functions;
 use crate::gateway::Gateway;
 use crate::issuer::{
@@ -29,9 +30,6 @@ use crate::services::{self, Services};
 use crate::template::Template;
 use crate::welcome::{self, Places};
 use crate::{StartError, notices, secrets};
-
-/// The file's name in the data folder.
-const LOCAL_JSON: &str = "local.json";
 
 /// What a test may put in place of the usual parts.
 pub struct Parts {
@@ -184,7 +182,7 @@ impl System {
 
         let facts = facts((api_url, console_url), &issuer, account.admin_password)?;
         let local_json = data.path.join(LOCAL_JSON);
-        write_private(&local_json, &facts)?;
+        data.write(LOCAL_JSON, &facts)?;
         let kept = kept(options, &data);
         let places = Places {
             local_json: &local_json.display().to_string(),
@@ -330,7 +328,7 @@ fn account(options: &Options, data: &DataFolder) -> Result<LocalAccount, StartEr
     if options.memory {
         Ok(LocalAccount::generate(&OsEntropy)?)
     } else {
-        LocalAccount::load(&data.path, &OsEntropy)
+        LocalAccount::load(data, &OsEntropy)
     }
 }
 

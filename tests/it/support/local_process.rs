@@ -1,5 +1,6 @@
 //! The `cargo dev` of this workspace as a process of its own.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +23,7 @@ impl Folder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("keyward-local-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
+        std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
         Self(path)
     }
 
@@ -53,7 +54,9 @@ impl Drop for Folder {
 /// The command, on free ports, with these further arguments.
 pub(crate) fn command(data: &Folder, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_local-under-test"));
-    command.args(["--data", data.text()]);
+    if !arguments.contains(&"--data") {
+        command.args(["--data", data.text()]);
+    }
     for port in ["--port", "--console-port", "--issuer-port"] {
         if !arguments.contains(&port) {
             command.args([port, "0"]);
@@ -113,8 +116,8 @@ impl LocalProcess {
         let is_own =
             |inode: &str| own.iter().any(|target| target.as_os_str() == &*format!("socket:[{inode}]"));
         let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("{process}/net/{table}")));
-        let lines = tables.iter().flatten().flat_map(|table| table.lines().skip(1));
-        let sockets = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let rows = tables.iter().flatten().flat_map(|table| table.lines().skip(1));
+        let sockets = rows.map(|row| row.split_whitespace().collect::<Vec<_>>());
         let mut addresses: Vec<_> = sockets
             .filter(|socket| socket[3] == LISTEN && is_own(socket[9]))
             .map(|socket| socket[1].to_owned())

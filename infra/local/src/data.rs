@@ -1,0 +1,115 @@
+//! The data folder, which is for the user who runs local mode alone.
+//!
+//! The table and the secrets are in it. Its mode keeps other users out, and a file
+//! that another user could have put there is not used.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use serde::Serialize;
+
+use crate::StartError;
+
+/// The table.
+pub(crate) const DATABASE: &str = "keyward.sqlite";
+/// The pepper and the admin's password.
+pub(crate) const SECRETS: &str = "secrets.json";
+/// The facts for scripts.
+pub(crate) const LOCAL_JSON: &str = "local.json";
+const LOCK: &str = "lock";
+
+/// Every file that is read or written in place. `SQLite` makes the last three
+/// (<https://www.sqlite.org/tempfiles.html>).
+const FILES: [&str; 7] = [
+    LOCK,
+    SECRETS,
+    LOCAL_JSON,
+    DATABASE,
+    "keyward.sqlite-wal",
+    "keyward.sqlite-shm",
+    "keyward.sqlite-journal",
+];
+
+/// Holds the data folder for this process, until it is dropped.
+pub(crate) struct DataFolder {
+    pub(crate) path: PathBuf,
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Creates the folder if it does not exist, and locks it.
+    pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
+        // Without a slash at its end, which would follow a link.
+        let path: PathBuf = path.components().collect();
+        let unusable = |cause| StartError::Data { path: path.clone(), cause };
+        if fs::symlink_metadata(&path).is_ok_and(|folder| folder.is_symlink()) {
+            return Err(StartError::LinkedFolder(path));
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(unusable)?;
+        let folder = fs::symlink_metadata(&path).map_err(unusable)?;
+        if folder.uid() != rustix::process::geteuid().as_raw() {
+            return Err(StartError::ForeignFolder(path));
+        }
+        if folder.mode() & 0o077 != 0 {
+            return Err(StartError::OpenFolder { mode: folder.mode() & 0o7777, path });
+        }
+        // Nobody else can change the folder now, so what is checked stays true.
+        for name in FILES {
+            check_file(path.join(name))?;
+        }
+        let lock = open_private(&path.join(LOCK)).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StartError::AlreadyRunning(path)),
+            Err(TryLockError::Error(cause)) => Err(StartError::Data { path, cause }),
+        }
+    }
+
+    /// The path of the database, which exists. `SQLite` gives its other files the
+    /// same mode.
+    pub(crate) fn database(&self) -> Result<PathBuf, StartError> {
+        let path = self.path.join(DATABASE);
+        match open_private(&path) {
+            Ok(_) => Ok(path),
+            Err(cause) => Err(StartError::Data { path, cause }),
+        }
+    }
+
+    /// Writes `value` as JSON into the file `name`, all of it or nothing.
+    pub(crate) fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StartError> {
+        let path = self.path.join(name);
+        let write = || -> io::Result<()> {
+            // Created with mode 0600 and `O_EXCL`.
+            let mut file = tempfile::Builder::new().prefix(".").tempfile_in(&self.path)?;
+            serde_json::to_writer_pretty(&mut file, value)?;
+            file.write_all(b"\n")?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().map_err(|cause| StartError::Data { path: path.clone(), cause })
+    }
+}
+
+/// Refuses what is not a regular file of this user.
+fn check_file(path: PathBuf) -> Result<(), StartError> {
+    match fs::symlink_metadata(&path) {
+        Ok(file) if file.is_symlink() => Err(StartError::ForeignFile { path, what: "is a symbolic link" }),
+        Ok(file) if !file.is_file() => Err(StartError::ForeignFile { path, what: "is not a regular file" }),
+        Ok(file) if file.uid() != rustix::process::geteuid().as_raw() => {
+            Err(StartError::ForeignFile { path, what: "belongs to another user" })
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(StartError::Data { path, cause }),
+    }
+}
+
+/// Opens a file for writing. A new one has mode 0600, and a link is an error.
+fn open_private(path: &Path) -> io::Result<File> {
+    let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
+    File::options().append(true).create(true).mode(0o600).custom_flags(no_follow).open(path)
+}
