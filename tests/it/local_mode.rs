@@ -10,7 +10,8 @@ use axum::Router;
 use axum::extract::Request;
 use insta::{assert_json_snapshot, assert_snapshot};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::local_process::{Folder, LocalProcess, command, run};
 
@@ -284,6 +285,142 @@ async fn listens_on_the_ports_of_the_api_the_console_and_the_issuer_alone() {
         .collect();
     expected.sort();
     assert_eq!(local.listeners(), expected);
+}
+
+/// A server, and a request that it answers with this status.
+struct Door {
+    method: &'static str,
+    url: String,
+    token: String,
+    form: Vec<(&'static str, String)>,
+    status: u16,
+}
+
+/// What a stranger could want: to read, to write, and to get a token.
+fn doors(local: &LocalProcess) -> Vec<Door> {
+    let fact = |member: &str| local.facts[member].as_str().unwrap().to_owned();
+    let grant = [
+        ("grant_type", "password".to_owned()),
+        ("client_id", "keyward-iam".to_owned()),
+        ("username", fact("adminEmail")),
+        ("password", fact("adminPassword")),
+    ];
+    let door = |method, server: &str, path: &str, status| Door {
+        method,
+        url: fact(server) + path,
+        token: fact("adminToken"),
+        form: Vec::new(),
+        status,
+    };
+    let token = Door { form: grant.into(), ..door("POST", "issuer", "/token", 200) };
+    vec![
+        door("GET", "api", "/iam/v1/service-accounts", 200),
+        door("DELETE", "api", "/iam/v1/service-accounts/sa_0000000000000000", 404),
+        door("GET", "api", "/organizations/1", 403),
+        door("GET", "console", "/accounts/new", 303),
+        door("GET", "issuer", "/.well-known/jwks.json", 200),
+        token,
+    ]
+}
+
+/// The response to `door`'s request with these headers besides.
+async fn knock(local: &LocalProcess, door: &Door, headers: &[(&str, &str)]) -> reqwest::Response {
+    let mut request = local.request_to(door.method, &door.url).bearer_auth(&door.token);
+    if !door.form.is_empty() {
+        request = request.form(&door.form);
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn answers_under_its_own_names_alone() {
+    let data = Folder::new();
+    let local = LocalProcess::start(&data, &[]).await;
+    for door in doors(&local) {
+        let port = door.url.split(['/', ':']).nth(4).unwrap();
+        for host in ["127.0.0.1", "localhost", "LOCALHOST", "[::1]", "127.9.9.9"] {
+            let host = format!("{host}:{port}");
+            let answer = knock(&local, &door, &[("host", &host)]).await;
+            assert_eq!(answer.status(), door.status, "{host}: {} {}", door.method, door.url);
+        }
+        let with_port =
+            ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "0.0.0.0"]
+                .map(|host| format!("{host}:{port}"));
+        let others = ["localhost", "127.0.0.1", "127.0.0.1:1", "evil.example", "", "a b"].map(str::to_owned);
+        let user = format!("evil.example@127.0.0.1:{port}");
+        for host in with_port.into_iter().chain(others).chain([user]) {
+            let answer = knock(&local, &door, &[("host", &host)]).await;
+            assert_eq!(answer.status(), 421, "{host}: {} {}", door.method, door.url);
+            assert_eq!(answer.text().await.unwrap(), "This server has no such host name.\n");
+        }
+    }
+}
+
+/// What no client library sends: no `Host`, two of them, and a request target
+/// that is another server's.
+#[tokio::test]
+async fn answers_no_request_that_names_two_hosts_or_none() {
+    let data = Folder::new();
+    let local = LocalProcess::start(&data, &[]).await;
+    for server in ["api", "console", "issuer"] {
+        let own = local.facts[server].as_str().unwrap().strip_prefix("http://").unwrap();
+        for (target, hosts, status) in [
+            ("/", vec![own], ""),
+            ("/", vec![], "421"),
+            ("/", vec![own, "evil.example"], "421"),
+            ("/", vec!["evil.example", own], "421"),
+            ("http://evil.example/", vec![own], "421"),
+        ] {
+            let hosts = hosts.iter().fold(String::new(), |all, host| format!("{all}Host: {host}\r\n"));
+            let request = format!("GET {target} HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+            let mut stream = TcpStream::connect(own).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            let answered = answer.split(' ').nth(1).unwrap();
+            assert_eq!(answered == "421", status == "421", "{server}: {request}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn lets_no_page_of_another_origin_in() {
+    let data = Folder::new();
+    let local = LocalProcess::start(&data, &[]).await;
+    // Another port of this machine is another origin too.
+    let strangers =
+        ["https://evil.example", "http://evil.example", "null", "", "http://127.0.0.1:1", "http://localhost"];
+    for door in doors(&local) {
+        let own = door.url.split('/').take(3).collect::<Vec<_>>().join("/");
+        let answer = knock(&local, &door, &[("origin", &own)]).await;
+        assert_eq!(answer.status(), door.status, "{} {}", door.method, door.url);
+        // The console's pages are judged in `console`.
+        if door.url.starts_with(local.facts["console"].as_str().unwrap()) {
+            continue;
+        }
+        let (secure, deceptive) = (own.replace("http:", "https:"), format!("{own}.evil.example"));
+        for origin in strangers.into_iter().chain([&*secure, &*deceptive]) {
+            let answer = knock(&local, &door, &[("origin", origin)]).await;
+            assert_eq!(answer.status(), 403, "{origin}: {} {}", door.method, door.url);
+            let cors = answer.headers().keys().find(|name| name.as_str().starts_with("access-control-"));
+            assert_eq!(cors, None, "{origin}: {} {}", door.method, door.url);
+            let text = answer.text().await.unwrap();
+            assert_eq!(text, "Pages of other origins may not use this server.\n");
+        }
+        let asks_first = [
+            ("origin", "https://evil.example"),
+            ("access-control-request-method", door.method),
+            ("access-control-request-headers", "authorization"),
+        ];
+        let preflight = Door { method: "OPTIONS", form: Vec::new(), ..door };
+        let answer = knock(&local, &preflight, &asks_first).await;
+        assert_eq!(answer.status(), 403, "{}", preflight.url);
+        assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    }
+    assert_eq!(local.admin("GET", "/iam/v1/service-accounts", None, 200).await["items"], json!([]));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod database;
 mod error;
 mod functions;
 mod gateway;
+mod guard;
 pub mod issuer;
 mod notices;
 pub mod openapi;

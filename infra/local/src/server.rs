@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::StartError;
+use crate::guard::Guard;
 
 /// Tells every server to stop.
 #[derive(Clone)]
@@ -40,8 +41,9 @@ pub(crate) async fn bind(
     Ok((listener, bound))
 }
 
-/// Serves `router` until told to stop.
-pub(crate) fn serve(listener: TcpListener, router: Router, stop: Stop) -> JoinHandle<()> {
+/// Serves `router` behind `guard` until told to stop.
+pub(crate) fn serve(listener: TcpListener, guard: Guard, router: Router, stop: Stop) -> JoinHandle<()> {
+    let router = guard.around(router);
     tokio::spawn(async move {
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stop.told()).await {

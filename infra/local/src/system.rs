@@ -20,6 +20,7 @@ use crate::data::{DataFolder, LOCAL_JSON};
 use crate::database;
 use crate::functions::Functions;
 use crate::gateway::Gateway;
+use crate::guard::Guard;
 use crate::issuer::{
     ADMIN_GROUP, API_CLIENT, CONSOLE_CLIENT, ConsoleClient, GROUPS_CLAIM, IAM_CLIENT, Issuer, SigningKey,
 };
@@ -151,14 +152,17 @@ impl System {
         let (api_url, console_url) = (format!("http://{api}"), format!("http://{console_address}"));
         // A test may say that the console is elsewhere, such as behind TLS.
         let other = parts.variables.iter().find(|(name, _)| *name == variable::CONSOLE_URL);
+        let seen_console_url = other.map_or(&console_url, |(_, url)| url);
+        let console_guard = Guard::of_console(console_address, seen_console_url);
         let issuer = Issuer::new(
             format!("http://{issuer_address}"),
             parts.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?,
             Arc::clone(&parts.clock),
             account.admin_password.clone(),
-            ConsoleClient::new(other.map_or(&console_url, |(_, url)| url), console_secret.client_secret),
+            ConsoleClient::new(seen_console_url, console_secret.client_secret),
         );
-        tasks.push(server::serve(issuer_listener, issuer.clone().router(), told.clone()));
+        let guard = Guard::new(issuer_address);
+        tasks.push(server::serve(issuer_listener, guard, issuer.clone().router(), told.clone()));
 
         let setup = Setup {
             variables: lambda_variables(&dynamodb),
@@ -178,7 +182,7 @@ impl System {
         let sweep_keys = Arc::clone(&functions.sweep_keys);
         let console = Arc::clone(&functions.console);
         let gateway = Gateway { routes: template.routes()?, functions, backend, clock: parts.clock };
-        tasks.push(server::serve(api_listener, gateway.router(), told.clone()));
+        tasks.push(server::serve(api_listener, Guard::new(api), gateway.router(), told.clone()));
 
         let facts = facts((api_url, console_url), &issuer, account.admin_password)?;
         let local_json = data.path.join(LOCAL_JSON);
@@ -190,7 +194,7 @@ impl System {
             backend: options.upstream.as_deref().unwrap_or("an echo"),
         };
         let welcome = welcome::text(&places, &facts);
-        tasks.push(server::serve(console_listener, console.router(), told));
+        tasks.push(server::serve(console_listener, console_guard, console.router(), told));
         Ok(Self {
             facts,
             welcome,

@@ -97,7 +97,11 @@ impl LocalProcess {
         };
         tokio::time::timeout(PATIENCE, started).await.expect("it starts");
         let facts = std::fs::read(data.path().join("local.json")).unwrap();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
         Self { child, stderr, said, facts: serde_json::from_slice(&facts).unwrap(), client }
     }
 
@@ -124,6 +128,11 @@ impl LocalProcess {
             .collect();
         addresses.sort();
         addresses
+    }
+
+    /// A request to this URL.
+    pub(crate) fn request_to(&self, method: &str, url: &str) -> reqwest::RequestBuilder {
+        self.client.request(method.parse().unwrap(), url)
     }
 
     /// A request to its API.

@@ -1,0 +1,83 @@
+//! Keeps other sites out of the servers of local mode, which a browser on this
+//! machine can reach for any page.
+//!
+//! A page whose name resolves to this machine (DNS rebinding) sends that name in
+//! `Host`. A page of another origin is named in `Origin` wherever it could change
+//! something or read the response (Fetch, "append a request `Origin` header").
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+
+/// Which requests a server takes.
+pub(crate) struct Guard {
+    /// Where the server listens.
+    address: SocketAddr,
+    /// A name that it also has, such as that of a proxy in front of it.
+    other_name: Option<Authority>,
+    checks_origin: bool,
+}
+
+impl Guard {
+    /// For a server at `address` that may be called by its own pages alone.
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { address, other_name: None, checks_origin: true }
+    }
+
+    /// For the console at `address`, which checks `Origin` itself, and which a
+    /// browser knows by `url`.
+    pub(crate) fn of_console(address: SocketAddr, url: &str) -> Self {
+        let url: Option<Uri> = url.parse().ok();
+        Self { address, other_name: url.and_then(|url| url.authority().cloned()), checks_origin: false }
+    }
+
+    /// `router`, guarded.
+    pub(crate) fn around(self, router: Router) -> Router {
+        router.layer(middleware::from_fn_with_state(Arc::new(self), check))
+    }
+
+    /// Why a request is refused, if it is.
+    fn refusal(&self, uri: &Uri, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let host = hosts.next().filter(|_| hosts.next().is_none()).and_then(|host| host.to_str().ok());
+        let is_here = host.and_then(|host| host.parse().ok()).is_some_and(|host| self.has(&host))
+            && uri.authority().is_none_or(|authority| self.has(authority));
+        if !is_here {
+            return Some((StatusCode::MISDIRECTED_REQUEST, "This server has no such host name.\n"));
+        }
+        let is_own = |origin: &str| {
+            let authority = origin.strip_prefix("http://");
+            authority.and_then(|own| own.parse().ok()).is_some_and(|own| self.has(&own))
+        };
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        if self.checks_origin && !origins.all(|origin| origin.to_str().is_ok_and(is_own)) {
+            return Some((StatusCode::FORBIDDEN, "Pages of other origins may not use this server.\n"));
+        }
+        None
+    }
+
+    /// Whether `authority` is this server: a loopback address or `localhost`, with
+    /// its port.
+    fn has(&self, authority: &Authority) -> bool {
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        let is_here = is_loopback || host.eq_ignore_ascii_case("localhost");
+        // An authority can also hold a user name.
+        let is_plain = !authority.as_str().contains('@');
+        (is_here && is_plain && authority.port_u16().unwrap_or(80) == self.address.port())
+            || self.other_name.as_ref() == Some(authority)
+    }
+}
+
+async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.refusal(request.uri(), request.headers()) {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(request).await,
+    }
+}
