@@ -3,9 +3,10 @@ one must be all of the other.
 
 A proxy before the emulator notes each call to DynamoDB, EventBridge and Secrets
 Manager.
-Every action in it is judged by the statements of the function's role, as AWS
-documents its condition keys, and each part of each statement must have been
-needed by some call.
+Every action in it is judged by the statements of the function's role, and each
+part of each statement must have been needed by some call. An action has the
+condition keys that AWS's reference lists for it, and no others, whatever the
+emulator fills in.
 """
 
 import fnmatch
@@ -13,11 +14,15 @@ import hashlib
 import http.client
 import http.server
 import json
+import pathlib
 import re
 import threading
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html
 WORDS = {"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "IN", "BETWEEN"}
+
+# The condition keys of each action, which `tests/it/least_privilege.rs` reads too.
+CONDITION_KEYS = json.loads((pathlib.Path(__file__).parents[1] / "condition_keys.json").read_text())["actions"]
 
 
 class Recorder:
@@ -73,7 +78,7 @@ class Action:
         self, name: str, resource: str, key="", attributes=(), select="", enclosing="", source="", detail_type=""
     ) -> None:
         self.name, self.resource = name, resource
-        self.values = {
+        values = {
             "dynamodb:LeadingKeys": {key} - {""},
             "dynamodb:Attributes": set(attributes),
             "dynamodb:Select": {select} - {""},
@@ -81,6 +86,8 @@ class Action:
             "events:source": {source} - {""},
             "events:detail-type": {detail_type} - {""},
         }
+        listed = CONDITION_KEYS.get(name, ())
+        self.values = {condition_key: given for condition_key, given in values.items() if condition_key in listed}
 
     def __str__(self) -> str:
         said = " ".join(",".join(sorted(values)) for values in self.values.values() if values)
@@ -146,7 +153,7 @@ def permits(statement: dict, action: Action) -> bool:
         return False
     for operator, conditions in statement.get("Condition", {}).items():
         for key, patterns in conditions.items():
-            values, patterns = action.values[key], as_list(patterns)
+            values, patterns = action.values.get(key, set()), as_list(patterns)
             # An absent key satisfies these, and no other operator.
             if not values and not operator.startswith("ForAllValues:") and not operator.endswith("IfExists"):
                 return False
@@ -167,7 +174,7 @@ def judge(statements: list[dict], done: list[Action]) -> tuple[list[str], list[s
         for operator, conditions in statement.get("Condition", {}).items():
             for key, patterns in conditions.items():
                 match = fnmatch.fnmatchcase if "StringLike" in operator else str.__eq__
-                used = {value for action in needing for value in action.values[key]}
+                used = {value for action in needing for value in action.values.get(key, set())}
                 unused = [p for p in as_list(patterns) if needing and not any(match(value, p) for value in used)]
                 surplus += [f"{statement['Action']} {key} {pattern}" for pattern in unused]
     return lack, surplus
@@ -206,12 +213,19 @@ def compare(found: dict[str, tuple[list[dict], list[Action]]]) -> tuple[list[str
 
 def unnoticed(found: dict[str, tuple[list[dict], list[Action]]]) -> list[str]:
     """The faults that `compare` would not notice, of all that can be planted:
-    each statement left out, and each function given one right more."""
+    each statement left out, each function given one right more, and each
+    check of a condition allowed in a transaction only, whose key it does not have."""
     missed = []
     for function, (statements, done) in found.items():
         for left_out in range(len(statements)):
             if not judge(statements[:left_out] + statements[left_out + 1 :], done)[0]:
                 missed.append(f"{function} without {statements[left_out]}")
+        for place, statement in enumerate(statements):
+            if statement["Action"] == "dynamodb:ConditionCheckItem":
+                enclosed = {"ForAnyValue:StringEquals": {"dynamodb:EnclosingOperation": "TransactWriteItems"}}
+                faulty = statement | {"Condition": statement["Condition"] | enclosed}
+                if not judge([*statements[:place], faulty, *statements[place + 1 :]], done)[0]:
+                    missed.append(f"{function} with {faulty}")
         scan = {"Effect": "Allow", "Action": "dynamodb:Scan", "Resource": "*"}
         if not judge([*statements, scan], done)[1]:
             missed.append(f"{function} with Scan")

@@ -6,6 +6,7 @@
 //! what no test on one machine can prove.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use local::template::{TEXT, Template};
@@ -25,9 +26,26 @@ struct Access {
     /// The partition, with `*` in place of what stands behind its prefix.
     partition: String,
     attributes: BTreeSet<String>,
-    /// Whether the request names the attributes that it reads.
+    /// Whether `dynamodb:Select` says that the request names what it reads.
     is_select: bool,
+    /// Whether `dynamodb:EnclosingOperation` names a transaction.
     is_transaction: bool,
+}
+
+/// Condition keys of IAM, by action.
+type ConditionKeys = BTreeMap<String, BTreeSet<String>>;
+
+/// The condition keys that AWS's reference lists for each action that the
+/// template grants. A key that is not listed for an action is absent from its
+/// request context. `tests/deploy/rights.py` judges by the same file.
+static REFERENCE: LazyLock<ConditionKeys> = LazyLock::new(|| {
+    let reference: Value = serde_json::from_str(include_str!("../condition_keys.json")).unwrap();
+    serde_json::from_value(reference["actions"].clone()).unwrap()
+});
+
+/// Whether the request context of an action has a condition key.
+fn has_key(action: &str, key: &str) -> bool {
+    REFERENCE.get(action).is_some_and(|keys| keys.contains(key))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -196,7 +214,8 @@ fn transacted(item: &Value) -> Access {
     access(name, action, key, true)
 }
 
-fn access(action: &str, request: &Value, named: &Value, is_transaction: bool) -> Access {
+fn access(operation: &str, request: &Value, named: &Value, is_transaction: bool) -> Access {
+    let action = format!("dynamodb:{operation}");
     let mut attributes: BTreeSet<String> = named.as_object().unwrap().keys().cloned().collect();
     for expression in ["ProjectionExpression", "ConditionExpression", "UpdateExpression", "FilterExpression"]
     {
@@ -204,12 +223,12 @@ fn access(action: &str, request: &Value, named: &Value, is_transaction: bool) ->
     }
     let partition = named[schema::PK]["S"].as_str().unwrap();
     Access {
-        action: format!("dynamodb:{action}"),
         resource: if request["IndexName"].is_null() { Resource::Table } else { Resource::Index },
         partition: kind_of(partition),
         attributes,
-        is_select: !request["ProjectionExpression"].is_null(),
-        is_transaction,
+        is_select: !request["ProjectionExpression"].is_null() && has_key(&action, "dynamodb:Select"),
+        is_transaction: is_transaction && has_key(&action, "dynamodb:EnclosingOperation"),
+        action,
     }
 }
 
@@ -545,6 +564,68 @@ fn without_each_of_the_boundary() -> Vec<Template> {
     let without =
         |(from, to): (&usize, usize)| Template::parse(&format!("{}{}", &TEXT[..*from], &TEXT[to..])).unwrap();
     starts.iter().zip(ends).map(without).collect()
+}
+
+/// The conditions of a template's policy statements on keys that the reference
+/// does not list for an action of the statement, and the actions that are not
+/// in the table. `aws:` keys belong to no service, so the table has none.
+fn unlisted_keys(text: &str) -> Vec<String> {
+    let template: Yaml = serde_norway::from_str(text).unwrap();
+    let mut statements = Vec::new();
+    collect_statements(&template, &mut statements);
+    let mut unlisted = Vec::new();
+    for statement in statements {
+        let operators = statement["Condition"].as_mapping();
+        let keys = operators.into_iter().flatten().filter_map(|(_, conditions)| conditions.as_mapping());
+        let keys: Vec<&str> = keys.flatten().filter_map(|(key, _)| key.as_str()).collect();
+        for action in texts(&statement["Action"]) {
+            let Some(listed) = REFERENCE.get(&action) else {
+                unlisted.push(format!("{action} is not in tests/condition_keys.json"));
+                continue;
+            };
+            let foreign = keys.iter().filter(|key| !key.starts_with("aws:") && !listed.contains(**key));
+            unlisted.extend(foreign.map(|key| format!("{action} under {key}")));
+        }
+    }
+    unlisted
+}
+
+/// Every policy statement in `value`, wherever it is.
+fn collect_statements<'a>(value: &'a Yaml, statements: &mut Vec<&'a Yaml>) {
+    match value {
+        Yaml::Mapping(mapping) => {
+            if mapping.contains_key("Effect") && mapping.contains_key("Action") {
+                statements.push(value);
+            }
+            mapping.values().for_each(|member| collect_statements(member, statements));
+        }
+        Yaml::Sequence(list) => list.iter().for_each(|member| collect_statements(member, statements)),
+        Yaml::Tagged(tagged) => collect_statements(&tagged.value, statements),
+        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_) => {}
+    }
+}
+
+#[test]
+fn each_condition_key_is_listed_for_its_action() {
+    assert_eq!(unlisted_keys(TEXT), Vec::<String>::new());
+
+    // The fault that this test exists for: see the note on the functions'
+    // rights in the template.
+    let attributes = "\"ForAllValues:StringEquals\": { \"dynamodb:Attributes\": [pk, sk] }\n";
+    let checks = TEXT.match_indices("Action: dynamodb:ConditionCheckItem\n");
+    let mut planted = 0;
+    for (start, _) in checks {
+        let at = start + TEXT[start..].find(attributes).unwrap() + attributes.len();
+        let transaction = "                \"ForAnyValue:StringEquals\": \
+                           { \"dynamodb:EnclosingOperation\": TransactWriteItems }\n";
+        let text = format!("{}{transaction}{}", &TEXT[..at], &TEXT[at..]);
+        assert_eq!(unlisted_keys(&text), ["dynamodb:ConditionCheckItem under dynamodb:EnclosingOperation"]);
+        planted += 1;
+    }
+    assert_eq!(planted, 3, "each function that checks a condition");
+
+    let scan = TEXT.replacen("Action: dynamodb:GetItem", "Action: dynamodb:Scan", 1);
+    assert_eq!(unlisted_keys(&scan), ["dynamodb:Scan is not in tests/condition_keys.json"]);
 }
 
 /// The promises that a reader of the template would look for first.
