@@ -125,7 +125,8 @@ def actions(operation: str, body: dict, arn: str) -> list[Action]:
         resource = f"{arn}/index/{body['IndexName']}" if "IndexName" in body else arn
         attributes = named(body, "KeyConditionExpression", "FilterExpression", "ProjectionExpression")
         key = body["ExpressionAttributeValues"][value]["S"]
-        select = "SPECIFIC_ATTRIBUTES" if body.get("ProjectionExpression") else "ALL_ATTRIBUTES"
+        # What AWS takes for it where a request does not say is not documented.
+        select = body.get("Select", "")
         return [Action("dynamodb:Query", resource, key, attributes, select)]
     if operation == "UpdateItem":
         attributes = named(body, "UpdateExpression", "ConditionExpression") | body["Key"].keys()

@@ -257,6 +257,40 @@ async fn a_role_in_use_is_not_deleted_and_whoever_has_it_is_named() {
 }
 
 #[tokio::test]
+async fn the_check_of_too_many_accounts_goes_on_where_it_stopped() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let delete = "/roles/Auditor/delete";
+    let confirm = browser.get(delete).await.expect(200);
+    // The index is so large that the first request reaches the one account alone.
+    let last = place_of(&account.id);
+    let page = json!({ "Items": [], "Count": 0, "ScannedCount": 1, "LastEvaluatedKey": last });
+    harness.wire.disturb(move |call| {
+        if call.operation == "Query" { Action::Replace(page.to_string()) } else { Action::Pass }
+    });
+    let stopped = browser.submit(&confirm, delete, &[]).await.expect(409);
+    expect(&stopped, &["Not all accounts have been checked yet", "Check the rest, then delete"]);
+    assert_eq!(role(&harness, "Auditor").await["permissions"], json!(["GET /reports"]));
+    harness.wire.calm();
+    harness.wire.take_calls();
+    browser.submit(&stopped, delete, &[]).await.expect(303);
+    let queries = harness.wire.take_calls();
+    let starts: Vec<_> = queries.iter().filter(|call| call.operation == "Query").collect();
+    assert_eq!(starts[0].body["ExclusiveStartKey"], place_of(&account.id), "it goes on behind the account");
+    harness.refuse(harness.request("GET", "/iam/v1/roles/Auditor").admin(), 404, "role_not_found").await;
+}
+
+/// The place of the account `batch` in the index.
+fn place_of(id: &str) -> Value {
+    json!({
+        "pk": { "S": format!("ACCOUNT#{id}") }, "sk": { "S": "ACCOUNT" },
+        "gsi1pk": { "S": "ACCOUNTS" }, "gsi1sk": { "S": "batch" },
+    })
+}
+
+#[tokio::test]
 async fn hostile_text_in_a_role_is_text() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;

@@ -1,8 +1,11 @@
 //! `DELETE /iam/v1/roles/{name}`
 
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
 use serde_json::json;
-use tests::{Action, Harness, RequestBuilder};
+use tests::{Action, Call, Harness, Item, RequestBuilder};
 
 use crate::support::faults::stale_index;
 
@@ -107,6 +110,128 @@ async fn looks_at_every_page_of_accounts_409() {
         if is_first { Action::Replace(empty.to_string()) } else { Action::Pass }
     });
     harness.refuse(delete(&harness), 409, "role_in_use").await;
+}
+
+/// Accounts as the index has them, with what a check reads of them, and a
+/// description for a usual size.
+async fn many_accounts(harness: &Harness, number: u32) {
+    let account = |number: u32| {
+        let name = format!("batch {number:05}");
+        let texts = [
+            ("pk", format!("ACCOUNT#sa_{number:016}")),
+            ("sk", "ACCOUNT".to_owned()),
+            ("gsi1pk", "ACCOUNTS".to_owned()),
+            ("gsi1sk", name.clone()),
+            ("name", name),
+            ("role", "ServiceAccountReader".to_owned()),
+            ("description", "d".repeat(256)),
+        ];
+        let texts = texts.map(|(name, text)| (name.to_owned(), AttributeValue::S(text)));
+        let keys = ("keys".to_owned(), AttributeValue::M(Item::new()));
+        texts.into_iter().chain([keys]).collect::<Item>()
+    };
+    harness.table.put_all(&(0..number).map(account).collect::<Vec<_>>()).await;
+}
+
+/// The queries of the accounts in the index since last asked. Each reads what
+/// tells a user of a role, and no more.
+fn account_queries(harness: &Harness) -> usize {
+    let mut calls = harness.wire.take_calls();
+    calls.retain(|call| call.operation == "Query");
+    for Call { body, .. } in &calls {
+        assert_eq!(body["IndexName"], "gsi1");
+        assert_eq!(body["Select"], "SPECIFIC_ATTRIBUTES");
+        let mut read: Vec<&str> = body["ProjectionExpression"].as_str().unwrap().split(',').collect();
+        read.sort_unstable();
+        assert_eq!(read, ["#keys", "#name", "#pk", "#role"]);
+    }
+    calls.len()
+}
+
+#[tokio::test]
+async fn checks_twenty_thousand_accounts_in_one_request_or_says_where_to_go_on() {
+    const ACCOUNTS: u32 = 20_000;
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    many_accounts(&harness, ACCOUNTS).await;
+    let last = harness.create_account("the last", "ServiceAccountReader").await;
+    let narrow = harness.issue_key_with(&last, &json!({ "name": "k", "role": "Auditor" })).await;
+    harness.wire.take_calls();
+
+    // A page takes three seconds, and a check has six. The first request that
+    // reaches the user of the role names it.
+    let clock = Arc::clone(&harness.clock);
+    harness.wire.disturb(move |call| {
+        if call.operation == "Query" {
+            clock.advance_seconds(3);
+        }
+        Action::Pass
+    });
+    let refused = harness.refuse(delete(&harness), 409, "role_check_incomplete").await;
+    let mut queries = account_queries(&harness);
+    assert_eq!(queries, 2);
+    let mut cursor = refused.json()["nextCursor"].as_str().unwrap().to_owned();
+    let used_by = loop {
+        let reply = delete(&harness).query(&format!("cursor={cursor}")).send().await.expect(409);
+        queries += account_queries(&harness);
+        let reply = reply.json();
+        let Some(next) = reply["nextCursor"].as_str() else { break reply["usedBy"].clone() };
+        assert_ne!(next, cursor, "each request goes further");
+        next.clone_into(&mut cursor);
+    };
+    assert_eq!(used_by[0]["keyId"], narrow.id);
+    assert_eq!(used_by.as_array().unwrap().len(), 1);
+
+    // Once nobody has it, the request that reaches the last account deletes it.
+    let _ = harness.revoke(&narrow).await.expect(204);
+    harness.wire.take_calls();
+    let _ = delete(&harness).query(&format!("cursor={cursor}")).send().await.expect(204);
+    assert!(account_queries(&harness) <= 2);
+
+    // A usual table is fast enough for all of them at once.
+    harness.wire.calm();
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    harness.wire.take_calls();
+    let _ = delete(&harness).send().await.expect(204);
+    assert_eq!(account_queries(&harness), queries);
+    harness.refuse(harness.request("GET", PATH).admin(), 404, "role_not_found").await;
+}
+
+#[tokio::test]
+async fn stops_after_a_hundred_queries_and_deletes_nothing_409() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    let key = json!({
+        "pk": { "S": format!("ACCOUNT#{}", account.id) }, "sk": { "S": "ACCOUNT" },
+        "gsi1pk": { "S": "ACCOUNTS" }, "gsi1sk": { "S": "batch" },
+    });
+    // An index without an end.
+    let item = json!({
+        "pk": { "S": format!("ACCOUNT#{}", account.id) }, "name": { "S": "Batch" },
+        "role": { "S": "ServiceAccountReader" }, "keys": { "M": {} },
+    });
+    let page = json!({ "Items": [item], "Count": 1, "ScannedCount": 1, "LastEvaluatedKey": key });
+    harness.wire.disturb(move |call| {
+        if call.operation == "Query" { Action::Replace(page.to_string()) } else { Action::Pass }
+    });
+    harness.wire.take_calls();
+    let refused = harness.refuse(delete(&harness), 409, "role_check_incomplete").await;
+    assert_eq!(account_queries(&harness), 100);
+    assert_json_snapshot!(refused.snapshot());
+    harness.wire.calm();
+    let _ = harness.get(PATH).await.expect(200);
+}
+
+#[tokio::test]
+async fn refuses_a_query_that_is_no_cursor_of_accounts_400() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    // The second is the cursor of a role.
+    for query in ["cursor=x", "cursor=ckF1ZGl0b3I", "cursor=", "after=1", "cursor"] {
+        harness.refuse(delete(&harness).query(query), 400, "malformed_request").await;
+    }
+    let _ = harness.get(PATH).await.expect(200);
 }
 
 #[tokio::test]

@@ -226,10 +226,22 @@ fn access(operation: &str, request: &Value, named: &Value, is_transaction: bool)
         resource: if request["IndexName"].is_null() { Resource::Table } else { Resource::Index },
         partition: kind_of(partition),
         attributes,
-        is_select: !request["ProjectionExpression"].is_null() && has_key(&action, "dynamodb:Select"),
+        is_select: selects(operation, request) && has_key(&action, "dynamodb:Select"),
         is_transaction: is_transaction && has_key(&action, "dynamodb:EnclosingOperation"),
         action,
     }
+}
+
+/// Whether a read names the attributes that it gets. A `Query` must say so by
+/// `Select`. `GetItem` has no such parameter: its projection says it.
+fn selects(operation: &str, request: &Value) -> bool {
+    let is_projection = !request["ProjectionExpression"].is_null();
+    if operation != "Query" {
+        return is_projection;
+    }
+    let expected = if is_projection { json!("SPECIFIC_ATTRIBUTES") } else { json!(null) };
+    assert_eq!(request["Select"], expected, "each projecting Query says what it selects: {request}");
+    is_projection
 }
 
 /// A partition with `*` in place of what stands behind its prefix. (An event of

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 
 /// An item.
 pub type Item = HashMap<String, AttributeValue>;
@@ -59,6 +59,20 @@ impl Table {
     /// Writes an item, whatever is there.
     pub async fn put(&self, item: Item) {
         self.client.put_item().table_name(&self.name).set_item(Some(item)).send().await.unwrap();
+    }
+
+    /// Writes these items, whatever is there, many at a time.
+    pub async fn put_all(&self, items: &[Item]) {
+        // A batch has at most 25.
+        for batch in items.chunks(25) {
+            let puts = batch.iter().map(|item| {
+                let put = PutRequest::builder().set_item(Some(item.clone())).build().unwrap();
+                WriteRequest::builder().put_request(put).build()
+            });
+            let write = self.client.batch_write_item().request_items(&self.name, puts.collect());
+            let unprocessed = write.send().await.unwrap().unprocessed_items.unwrap_or_default();
+            assert!(unprocessed.is_empty(), "the engine has taken all of them");
+        }
     }
 
     /// Changes an account's item by `change`.

@@ -55,6 +55,9 @@ pub(crate) struct Problem {
     /// Who has the role that cannot be deleted.
     #[serde(default)]
     pub(crate) used_by: Vec<RoleUse>,
+    /// Where to go on checking who has that role.
+    #[serde(default)]
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// Which accounts to list.
@@ -346,9 +349,19 @@ impl Caller<'_> {
         read(&self.call(Method::PUT, &format!("{ROLES}/{name}"), &[precondition], Some(role)).await?)
     }
 
-    /// Deletes a role, if it still is of `version`.
-    pub(crate) async fn delete_role(self, name: &RoleName, version: &str) -> Result<(), ApiError> {
-        let path = format!("{ROLES}/{name}");
+    /// Deletes a role, if it still is of `version`. An earlier attempt has checked
+    /// the accounts up to `cursor`, unless that is empty.
+    pub(crate) async fn delete_role(
+        self,
+        name: &RoleName,
+        version: &str,
+        cursor: &str,
+    ) -> Result<(), ApiError> {
+        let query = [("cursor", cursor)].into_iter().filter(|(_, value)| !value.is_empty());
+        let query =
+            serde_html_form::to_string(query.collect::<Vec<_>>()).map_err(|error| unreadable(&error))?;
+        let separator = if query.is_empty() { "" } else { "?" };
+        let path = format!("{ROLES}/{name}{separator}{query}");
         self.call(Method::DELETE, &path, &[("if-match", version)], None::<&()>).await.map(drop)
     }
 

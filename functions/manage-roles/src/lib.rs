@@ -191,12 +191,27 @@ fn new_role(name: CustomRoleName, body: PutRoleRequest) -> Result<NewRole, Failu
     fields.finish(new)
 }
 
+/// The query of a deletion.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeleteRoleQuery {
+    /// The last account that an earlier request checked.
+    cursor: Option<String>,
+}
+
 /// Delete a custom role
 ///
-/// Refused while an account or a live key has it (the answer names them). Who
-/// has it is read from an index that may be a moment behind: whoever got the
-/// role in that moment may do nothing by it, since a role that is missing
-/// permits nothing.
+/// Refused while an account or a live key has it (the answer names them).
+///
+/// One request checks service accounts for up to six seconds, and at most 100 MB
+/// of them (tens of thousands). If there are more, and no user of the role was
+/// found, nothing is deleted: the answer is 409 `role_check_incomplete`. Repeat
+/// the request with its `nextCursor` as `cursor`. The request that reaches the
+/// last account deletes the role. Send `If-Match` with each request.
+///
+/// The check reads an index that may be a moment behind. An account or key that
+/// gets the role while the check runs keeps its name, and is refused by it,
+/// because a missing role permits nothing.
 ///
 /// # Errors
 /// As its responses say.
@@ -208,11 +223,12 @@ fn new_role(name: CustomRoleName, body: PutRoleRequest) -> Result<NewRole, Failu
     params(
         ("name" = String, Path, description = "The role's name"),
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you saw"),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of a `role_check_incomplete` problem, to check the service accounts after it"),
     ),
     responses(
         (status = 204, description = "Deleted"), (status = 400, body = Problem),
         (status = 404, description = "There is no such role", body = Problem),
-        (status = 409, description = "It is built in, or accounts or keys have it", body = Problem),
+        (status = 409, description = "It is built in, accounts or keys have it, or not all accounts were checked", body = Problem),
         (status = 412, description = "The role has changed", body = Problem),
     )
 )]
@@ -222,8 +238,11 @@ pub async fn delete_role(
     request: &Request,
 ) -> Result<Reply, Failure> {
     let name = custom(request)?;
-    let origin = request.origin(actor)?;
-    function.store.delete_role(&name, request.if_match()?, &origin).await?;
+    let origin = request.origin_beside_query(actor)?;
+    let after = request.query::<DeleteRoleQuery>()?.cursor.map(|text| Cursor::decode_account(&text, None));
+    let after =
+        after.transpose().map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?;
+    function.store.delete_role(&name, request.if_match()?, after.as_ref(), &origin).await?;
     Ok(Reply::no_content())
 }
 

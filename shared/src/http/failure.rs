@@ -8,7 +8,7 @@ use super::reply;
 use crate::config::variable;
 use crate::domain::{AccountId, BuiltInRole, EntropyError, KeyId, RoleName};
 use crate::keyring::KeyringError;
-use crate::store::{RoleUser, RoleUsers, StoreError};
+use crate::store::{Cursor, RoleUser, RoleUsers, StoreError};
 
 /// What is wrong with one field of a request's body.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
@@ -58,6 +58,10 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub used_by: Vec<RoleUse>,
+    /// Where to go on checking who has the role: the `cursor` of the next request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub next_cursor: Option<String>,
 }
 
 macro_rules! failures {
@@ -104,6 +108,9 @@ failures! {
     RoleBuiltIn(BuiltInRole) => CONFLICT, "role_built_in", "The role is built in";
     /// Accounts or live keys have the role.
     RoleInUse(RoleUsers) => CONFLICT, "role_in_use", "The role is in use";
+    /// So many accounts were checked without finding a user of the role, the last
+    /// of them this one, and there are more.
+    RoleCheckIncomplete(usize, Cursor) => CONFLICT, "role_check_incomplete", "Not all service accounts were checked";
     /// Another account has the name.
     NameTaken => CONFLICT, "name_taken", "The name is taken";
     /// The account is disabled.
@@ -197,6 +204,11 @@ impl Failure {
                 role.name()
             ),
             Self::RoleInUse(users) => in_use(users),
+            Self::RoleCheckIncomplete(checked, _) => format!(
+                "The role was not deleted. {checked} service accounts were checked in time, and neither they nor their \
+                 keys have it. Repeat the request with the query parameter `cursor` set to `nextCursor` to check the \
+                 rest. The request that reaches the last account deletes the role."
+            ),
             Self::NameTaken => {
                 "Another service account has this name (case does not count). Choose another one.".to_owned()
             }
@@ -258,6 +270,11 @@ impl Failure {
             } else {
                 Vec::new()
             },
+            next_cursor: if let Self::RoleCheckIncomplete(_, next) = &self {
+                Some(next.encode())
+            } else {
+                None
+            },
             errors: if let Self::InvalidFields(errors) = self { errors } else { Vec::new() },
         };
         let mut response = reply::json(status, "application/problem+json", &problem);
@@ -290,6 +307,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::RoleNotFound(name) => Self::RoleNotFound(name),
             StoreError::RoleInUse(_, users) => Self::RoleInUse(users),
+            StoreError::RoleCheckIncomplete { checked, next } => Self::RoleCheckIncomplete(checked, next),
             StoreError::AlreadyIssued(id) => Self::AlreadyIssued(id),
             StoreError::CreatedAndDeleted(id) => Self::CreatedAndDeleted(id),
             StoreError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
@@ -319,6 +337,10 @@ impl From<EntropyError> for Failure {
 
 fn in_use(users: &RoleUsers) -> String {
     let who = match users.count {
+        count if users.stopped_at.is_some() => format!(
+            "At least {count} service accounts and keys have it, and not all were checked: see `usedBy` for the first {}.",
+            users.first.len()
+        ),
         1 => "One service account or key has it: see `usedBy`.".to_owned(),
         count if count == users.first.len() => {
             format!("{count} service accounts and keys have it: see `usedBy`.")

@@ -147,6 +147,14 @@ impl Request {
         if !self.query.is_empty() {
             return Err(Failure::MalformedRequest("A change takes no query parameters.".to_owned()));
         }
+        self.origin_beside_query(actor)
+    }
+
+    /// The same, for a change that reads its query itself.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedRequest`] when the header is not of its form.
+    pub fn origin_beside_query(&self, actor: Actor) -> Result<Origin, Failure> {
         let key = self.header(IDEMPOTENCY_KEY)?.map(IdempotencyKey::parse).transpose();
         let idempotency_key = key.map_err(|error| Failure::MalformedRequest(format!("{error}.")))?;
         Ok(Origin { actor, request_id: self.id.clone(), idempotency_key })

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
-use super::RoleUsers;
+use super::{Cursor, RoleUsers};
 use crate::domain::{AccountId, EntropyError, KeyId, RoleName};
 use crate::telemetry;
 
@@ -55,6 +55,15 @@ pub enum StoreError {
     /// Accounts or live keys have the role.
     #[error("role {0} is in use")]
     RoleInUse(RoleName, RoleUsers),
+    /// The accounts that were checked do not use the role, and there are more
+    /// than one check may read.
+    #[error("only {checked} service accounts were checked")]
+    RoleCheckIncomplete {
+        /// The number of accounts that were checked.
+        checked: usize,
+        /// The last of them.
+        next: Cursor,
+    },
     /// This very request has issued this key before.
     #[error("this request has issued key {0} before")]
     AlreadyIssued(KeyId),

@@ -16,6 +16,7 @@ mod keys;
 mod list;
 mod lookup;
 mod retired;
+mod role_users;
 mod roles;
 mod rotation;
 pub mod schema;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
 
 use crate::domain::{Clock, Entropy};
 use codec::Map;
@@ -41,7 +42,8 @@ pub use list::{
 };
 pub use lookup::{End, KnownKey};
 pub use retired::{MAX_RETIRED_KEYS, RetiredKey};
-pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, RoleUser, RoleUsers, Roles};
+pub use role_users::{RoleUser, RoleUsers};
+pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, Roles};
 pub use rotation::{NewRotation, Rotated};
 pub use sweep::SweepPage;
 pub use usage::PRESENTATIONS_EVERY;
@@ -100,6 +102,7 @@ impl Store {
     ) -> Result<Vec<Map>, StoreError> {
         let (projection, mut names) = codec::projection(attributes);
         names.insert("#pk".to_owned(), schema::PK.to_owned());
+        let projection = Some(projection).filter(|names| !names.is_empty());
         let mut items = Vec::new();
         let mut start = None;
         for _ in 0..most {
@@ -110,7 +113,9 @@ impl Store {
                 .key_condition_expression("#pk = :pk")
                 .set_expression_attribute_names(Some(names.clone()))
                 .expression_attribute_values(":pk", partition.clone())
-                .set_projection_expression(Some(projection.clone()).filter(|names| !names.is_empty()))
+                // Policies want it said, beside the projection that implies it.
+                .set_select(projection.as_ref().map(|_| Select::SpecificAttributes))
+                .set_projection_expression(projection.clone())
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
                 .send()

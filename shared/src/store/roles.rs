@@ -12,13 +12,9 @@ use super::list::{Cursor, Page, PageRequest};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
-    AccountId, AccountName, Actor, BuiltInRole, CustomRoleName, Description, Entropy, EventType, FieldChange,
-    KeyId, Origin, RoleName,
+    Actor, BuiltInRole, CustomRoleName, Description, Entropy, EventType, FieldChange, Origin, RoleName,
 };
 use crate::policy::{BuiltInRoles, MAX_PERMISSIONS, Permission, Permissions, Role};
-
-/// The most users of a role that a refusal to delete it names.
-const MAX_NAMED_USERS: usize = 20;
 
 /// All that is known of a custom role.
 const READ: [&str; 8] = [
@@ -139,35 +135,6 @@ pub struct PutRole {
     pub role: CustomRole,
     /// Whether there was none of this name.
     pub created: bool,
-}
-
-/// An account that has a role, or a key of its own role.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoleUser {
-    /// The account.
-    pub account: AccountId,
-    /// The account's name.
-    pub account_name: AccountName,
-    /// The key, if it is the key's own role.
-    pub key: Option<KeyId>,
-}
-
-/// Who has a role.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RoleUsers {
-    /// The first of them, in the order of the accounts' names.
-    pub first: Vec<RoleUser>,
-    /// How many there are.
-    pub count: usize,
-}
-
-impl RoleUsers {
-    fn add(&mut self, user: RoleUser) {
-        self.count += 1;
-        if self.first.len() < MAX_NAMED_USERS {
-            self.first.push(user);
-        }
-    }
 }
 
 /// A role of a list.
@@ -396,22 +363,28 @@ impl Store {
         })
     }
 
-    /// Deletes a custom role that nobody has, or an item that is not well-formed.
-    /// Who has it, the index tells, which may be a moment behind. An account or
-    /// key that got the role in that moment keeps its name, and may do nothing by
-    /// it: a missing role permits nothing.
+    /// Deletes a custom role that no account and no live key has, or an item that
+    /// is not well-formed. It reads the accounts after `after` in the index, which
+    /// may be a moment behind. Where that finds no user but cannot reach the last
+    /// account in time, nothing is deleted, and the error says where to go on.
+    ///
+    /// An account or key that got the role in the meantime keeps its name, and may
+    /// do nothing by it: a missing role permits nothing. The same holds for one
+    /// that a caller skips with an `after` of their own making.
     ///
     /// # Errors
     /// [`StoreError::RoleNotFound`], [`StoreError::Stale`] if it is not of
-    /// `version`, [`StoreError::RoleInUse`], [`StoreError::Contention`], or the
-    /// table cannot be reached.
+    /// `version`, [`StoreError::RoleInUse`], [`StoreError::RoleCheckIncomplete`],
+    /// [`StoreError::Contention`], or the table cannot be reached.
     pub async fn delete_role(
         &self,
         name: &CustomRoleName,
         version: Option<u64>,
+        after: Option<&Cursor>,
         origin: &Origin,
     ) -> Result<(), StoreError> {
         let name = name.name();
+        let until = self.end_of_check();
         let mut backoff = self.backoff();
         loop {
             let role = self.standing(name).await?;
@@ -419,9 +392,12 @@ impl Store {
                 return Err(StoreError::RoleNotFound(name.clone()));
             }
             version.map_or(Precondition::None, Precondition::Version).check(&role)?;
-            let users = self.users_of(name).await?;
+            let users = self.users_of(name, after, until).await?;
             if users.count > 0 {
                 return Err(StoreError::RoleInUse(name.clone(), users));
+            }
+            if let Some(next) = users.stopped_at {
+                return Err(StoreError::RoleCheckIncomplete { checked: users.checked, next });
             }
             let gone = Happened::to_role(EventType::RoleDeleted, name, changes(role.role(), None));
             let event = self.record(gone, origin, self.clock.now())?;
@@ -432,57 +408,6 @@ impl Store {
             }
         }
     }
-
-    /// The accounts that have this role, and the live keys whose own role it is:
-    /// all accounts of the index are looked at.
-    async fn users_of(&self, role: &RoleName) -> Result<RoleUsers, StoreError> {
-        let now = self.clock.now();
-        let (projection, mut names) =
-            codec::projection(&[schema::PK, attribute::NAME, attribute::ROLE, attribute::KEYS]);
-        names.insert("#partition".to_owned(), schema::INDEX_PK.to_owned());
-        let (mut users, mut start) = (RoleUsers::default(), None);
-        loop {
-            let answer = self
-                .client
-                .query()
-                .table_name(&*self.table)
-                .index_name(schema::INDEX)
-                .key_condition_expression("#partition = :pk")
-                .projection_expression(&projection)
-                .set_expression_attribute_names(Some(names.clone()))
-                .expression_attribute_values(":pk", s(schema::INDEX_ACCOUNTS))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(StoreError::from_sdk)?;
-            for item in answer.items() {
-                note_users(item, role, now, &mut users).map_err(|problem| problem.in_item("an account"))?;
-            }
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                return Ok(users);
-            }
-        }
-    }
-}
-
-/// Adds an account to `users` if it has the role, and each of its live keys whose
-/// own role it is.
-fn note_users(item: &Map, role: &RoleName, now: Timestamp, users: &mut RoleUsers) -> Result<(), Problem> {
-    let reader = Reader(item);
-    let account = reader.parse(schema::PK, |pk| {
-        pk.strip_prefix(schema::partition::ACCOUNT).unwrap_or_default().parse::<AccountId>()
-    })?;
-    let account_name = reader.parse(attribute::NAME, AccountName::parse)?;
-    if reader.parse(attribute::ROLE, RoleName::parse)? == *role {
-        users.add(RoleUser { account, account_name: account_name.clone(), key: None });
-    }
-    for key in reader.keys()? {
-        if key.spec.role.as_ref() == Some(role) && key.over(now).is_none() {
-            users.add(RoleUser { account, account_name: account_name.clone(), key: Some(key.id) });
-        }
-    }
-    Ok(())
 }
 
 /// 48 random bits.

@@ -120,7 +120,8 @@ fn account(item: &Map) -> Result<Account, StoreError> {
 }
 
 /// Where an account stands in the index.
-fn place(item: &Map) -> Option<Cursor> {
+/// An item's place in the index of accounts.
+pub(super) fn place(item: &Map) -> Option<Cursor> {
     let id = Reader(item).parse(schema::PK, account_id).ok()?;
     let name = Reader(item).text(schema::INDEX_SK).ok()?;
     Some(Cursor::Account { id, name: FoldedName::of(name) })

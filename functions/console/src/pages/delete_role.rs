@@ -20,6 +20,8 @@ use crate::trouble::Trouble;
 pub(super) struct Form {
     /// The version that was seen.
     version: String,
+    /// The accounts up to here were checked, by an earlier attempt.
+    cursor: String,
 }
 
 #[derive(Template)]
@@ -36,22 +38,29 @@ struct DeleteRole {
 pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
     let name: RoleName = id(&name)?;
     let read = role::custom(&visit, &name).await?;
-    let form = Form { version: read.version };
+    let form = Form { version: read.version, cursor: String::new() };
     let page = DeleteRole { page: visit.page(), name, form, faults: Faults::default(), users: Vec::new() };
     Ok(visit.show(Shown(page)))
 }
 
 pub(super) async fn submit(
     Path(name): Path<String>,
-    Posted(visit, form): Posted<Form>,
+    Posted(visit, mut form): Posted<Form>,
 ) -> Result<Response, Trouble> {
     let name: RoleName = id(&name)?;
-    match visit.api().delete_role(&name, &form.version).await {
+    match visit.api().delete_role(&name, &form.version, &form.cursor).await {
         Ok(()) => Ok(visit.go("/roles", &format!("The role {name} is deleted."))),
         Err(ApiError::Problem(problem)) if problem.code == "role_in_use" => {
             let status = problem.status;
             let users = problem.used_by;
             let page = DeleteRole { page: visit.page(), name, form, faults: Faults::default(), users };
+            Ok(with_status(status, page))
+        }
+        Err(ApiError::Problem(problem)) if problem.code == "role_check_incomplete" => {
+            let status = problem.status;
+            form.cursor = problem.next_cursor.unwrap_or_default();
+            let page =
+                DeleteRole { page: visit.page(), name, form, faults: Faults::default(), users: Vec::new() };
             Ok(with_status(status, page))
         }
         Err(error) => {

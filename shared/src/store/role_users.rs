@@ -1,0 +1,136 @@
+//! Which accounts and keys use a role: asked before the role is deleted.
+//!
+//! The answer is in the index, in the partition of all accounts. There is no
+//! counter of a role's users, because every change of a key would contend for
+//! it, revocations too. So one check reads a bounded part of the partition, and
+//! says where it stopped.
+
+use aws_sdk_dynamodb::types::Select;
+use jiff::{SignedDuration, Timestamp};
+
+use super::accounts::{account_id, index_position};
+use super::codec::{self, Map, Problem, Reader, s};
+use super::list::Cursor;
+use super::schema::{self, attribute};
+use super::sweep::place;
+use super::{Store, StoreError};
+use crate::domain::{AccountId, AccountName, KeyId, RoleName};
+
+/// The most users of a role that a refusal to delete it names.
+const MAX_NAMED_USERS: usize = 20;
+/// The most queries of one check. Each reads up to 1 MB:
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html>
+const MAX_QUERIES: usize = 100;
+/// How long a deletion goes on checking. The query that is under way then may
+/// take 2.4 s more and the transaction as long, within the function's 15 s.
+const MAX_TIME: SignedDuration = SignedDuration::from_secs(6);
+
+/// An account that has a role, or a key of its own role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleUser {
+    /// The account.
+    pub account: AccountId,
+    /// The account's name.
+    pub account_name: AccountName,
+    /// The key, if it is the key's own role.
+    pub key: Option<KeyId>,
+}
+
+/// The accounts and live keys that use a role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleUsers {
+    /// The first of them, in the order of the accounts' names.
+    pub first: Vec<RoleUser>,
+    /// The number of users that were found.
+    pub count: usize,
+    /// The number of accounts that were checked.
+    pub checked: usize,
+    /// The last account that was checked, if there are more.
+    pub stopped_at: Option<Cursor>,
+}
+
+impl RoleUsers {
+    fn add(&mut self, user: RoleUser) {
+        self.count += 1;
+        if self.first.len() < MAX_NAMED_USERS {
+            self.first.push(user);
+        }
+    }
+}
+
+impl Store {
+    /// When a deletion that begins now stops checking.
+    pub(super) fn end_of_check(&self) -> Timestamp {
+        self.clock.now().saturating_add(MAX_TIME).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The accounts after `after` that have this role, and the live keys whose
+    /// own role it is. It stops at `until` and after [`MAX_QUERIES`] queries, and
+    /// makes at least one.
+    pub(super) async fn users_of(
+        &self,
+        role: &RoleName,
+        after: Option<&Cursor>,
+        until: Timestamp,
+    ) -> Result<RoleUsers, StoreError> {
+        // The whole map of keys, because an index cannot project a part of it.
+        let (projection, mut names) =
+            codec::projection(&[schema::PK, attribute::NAME, attribute::ROLE, attribute::KEYS]);
+        names.insert("#partition".to_owned(), schema::INDEX_PK.to_owned());
+        let mut start = after.and_then(|after| match after {
+            Cursor::Account { id, name } => Some(index_position(*id, name)),
+            Cursor::Event(_) | Cursor::AllEvents(_) | Cursor::Role(_) => None,
+        });
+        let mut users = RoleUsers::default();
+        for _ in 0..MAX_QUERIES {
+            let answer = self
+                .client
+                .query()
+                .table_name(&*self.table)
+                .index_name(schema::INDEX)
+                .key_condition_expression("#partition = :pk")
+                .select(Select::SpecificAttributes)
+                .projection_expression(&projection)
+                .set_expression_attribute_names(Some(names.clone()))
+                .expression_attribute_values(":pk", s(schema::INDEX_ACCOUNTS))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(StoreError::from_sdk)?;
+            let now = self.clock.now();
+            for item in answer.items() {
+                note_users(item, role, now, &mut users).map_err(|problem| problem.in_item("an account"))?;
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || now >= until {
+                break;
+            }
+        }
+        users.stopped_at = match start {
+            None => None,
+            // Without a place to go on, the check would pass for a complete one.
+            Some(start) => Some(place(&start).ok_or_else(|| {
+                StoreError::Unavailable("a page of the index ended at no account".to_owned())
+            })?),
+        };
+        Ok(users)
+    }
+}
+
+/// Adds an account to `users` if it has the role, and each of its live keys whose
+/// own role it is.
+fn note_users(item: &Map, role: &RoleName, now: Timestamp, users: &mut RoleUsers) -> Result<(), Problem> {
+    let reader = Reader(item);
+    let account = reader.parse(schema::PK, account_id)?;
+    let account_name = reader.parse(attribute::NAME, AccountName::parse)?;
+    users.checked += 1;
+    if reader.parse(attribute::ROLE, RoleName::parse)? == *role {
+        users.add(RoleUser { account, account_name: account_name.clone(), key: None });
+    }
+    for key in reader.keys()? {
+        if key.spec.role.as_ref() == Some(role) && key.over(now).is_none() {
+            users.add(RoleUser { account, account_name: account_name.clone(), key: Some(key.id) });
+        }
+    }
+    Ok(())
+}
