@@ -23,6 +23,7 @@ mod console_keys;
 mod console_roles;
 mod console_sizes;
 mod create_service_account;
+mod credentials_in_texts;
 mod delete_role;
 mod delete_service_account;
 mod exact_policy;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use shared::config::{ConfigError, Setup};
-use shared::domain::{Clock, CustomRoleName, Description, RoleName};
+use shared::domain::{Clock, CustomRoleName, Description, InvalidText, RoleName, contains_credential};
 use shared::http::representation::{List, Role};
 use shared::http::{Admin, Failure, Fields, Operation, Paging, Problem, Reply, Request, parameter};
 use shared::policy::Permissions;
@@ -175,6 +175,11 @@ pub async fn put_role(
 fn new_role(name: CustomRoleName, body: PutRoleRequest) -> Result<NewRole, Failure> {
     let mut fields = Fields::default();
     let description = fields.check("/description", Description::parse(&body.description));
+    for (at, text) in body.permissions.iter().enumerate() {
+        if contains_credential(text) {
+            fields.refuse(&format!("/permissions/{at}"), InvalidText::Credential);
+        }
+    }
     let permissions = Permissions::parse(&body.permissions)
         .map_err(|problems| {
             for problem in problems {

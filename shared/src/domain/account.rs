@@ -25,9 +25,27 @@ impl Tags {
     pub fn parse<'a>(
         tags: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, (Option<String>, InvalidText)> {
+        Self::collect(tags, TagKey::parse, TagValue::parse)
+    }
+
+    /// The same of tags that were stored, in which a credential is no error.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], without credentials.
+    pub fn from_stored<'a>(
+        tags: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, (Option<String>, InvalidText)> {
+        Self::collect(tags, TagKey::from_stored, TagValue::from_stored)
+    }
+
+    fn collect<'a>(
+        tags: impl IntoIterator<Item = (&'a str, &'a str)>,
+        read_key: impl Fn(&str) -> Result<TagKey, InvalidText>,
+        read_value: impl Fn(&str) -> Result<TagValue, InvalidText>,
+    ) -> Result<Self, (Option<String>, InvalidText)> {
         let mut parsed = BTreeMap::new();
         for (key, value) in tags {
-            let checked = TagKey::parse(key).and_then(|key| Ok((key, TagValue::parse(value)?)));
+            let checked = read_key(key).and_then(|key| Ok((key, read_value(value)?)));
             let (tag, value) = checked.map_err(|invalid| (Some(key.to_owned()), invalid))?;
             parsed.insert(tag, value);
         }

@@ -29,7 +29,7 @@ pub use key::{
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
 pub use notice::{EXPIRY_NOTICE_DAYS, Notice, NoticeKind, UNUSED_NOTICE_DAYS};
-pub use pasted::{KEY_PATTERN, NotOneKey};
+pub use pasted::{KEY_PATTERN, NotOneKey, contains_credential, redact_credentials};
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};

@@ -1,5 +1,12 @@
-//! A key in a pasted text: a leaked one as people find it, with whatever stands
-//! around it.
+//! Credentials in texts: a leaked key in what an admin pasted, and credentials
+//! where none belongs, such as descriptions and log lines.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::key::KEY_PREFIX;
 use super::{ApiKey, Environment, KeyError};
@@ -71,4 +78,137 @@ impl ApiKey {
         }
         found.map(|(_, key)| key).ok_or(none)
     }
+}
+
+/// The prefix of the tokens that stand for a key for a short time.
+const TOKEN_PREFIX: &str = "kwst_";
+
+/// The most characters after a key's prefix that are no secret: environment,
+/// account and key, each with a separator.
+const PUBLIC_LENGTH: usize = 12 + 1 + 16 + 1 + 16 + 1;
+
+/// The characters after a token's prefix from which on it counts as a token, and
+/// not as words about tokens.
+const MIN_TOKEN_LENGTH: usize = 32;
+
+/// The most places of one part of a text at which a JWT's header is tried, so
+/// that a hostile text costs little.
+const MAX_HEADERS: usize = 16;
+
+/// What stands in place of a credential.
+const REDACTED: &str = "[redacted]";
+
+/// Whether a text contains a credential, whole or in a part that reveals some of
+/// its secret: a key of any environment, also with a wrong checksum or a few
+/// characters missing, a token, or a compact JWT (RFC 7515, section 3.1). Words
+/// about keys, a bare prefix and the ids of accounts and keys are none.
+#[must_use]
+pub fn contains_credential(text: &str) -> bool {
+    text.split(|c| !is_part(c)).any(|part| find_credential(part).is_some())
+}
+
+/// The text with `[redacted]` in place of each credential, and of what follows
+/// it without a break. See [`contains_credential`].
+#[must_use]
+pub fn redact_credentials(text: &str) -> Cow<'_, str> {
+    if !contains_credential(text) {
+        return Cow::Borrowed(text);
+    }
+    let mut redacted = String::with_capacity(text.len());
+    for piece in text.split_inclusive(|c| !is_part(c)) {
+        let part = piece.trim_end_matches(|c| !is_part(c));
+        let (before, after) = match find_credential(part) {
+            Some(at) => (part.get(..at).unwrap_or_default(), piece.get(part.len()..).unwrap_or_default()),
+            None => (piece, ""),
+        };
+        redacted.push_str(before);
+        if before.len() < part.len() {
+            redacted.push_str(REDACTED);
+        }
+        redacted.push_str(after);
+    }
+    Cow::Owned(redacted)
+}
+
+/// Whether a character can be in a credential. `%` is among them for the sake of
+/// paths, in which `_` may be written as `%5F`.
+fn is_part(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '%')
+}
+
+/// Where the first credential of a part begins.
+fn find_credential(part: &str) -> Option<usize> {
+    let ours = part
+        .match_indices(['k', 'K'])
+        .map(|(at, _)| at)
+        .find(|at| is_key_or_token(part.get(*at..).unwrap_or_default()));
+    ours.into_iter().chain(find_jwt(part)).min()
+}
+
+/// Whether a key or token begins here.
+fn is_key_or_token(text: &str) -> bool {
+    if let Some(rest) = strip_prefix(text, KEY_PREFIX) {
+        return length(rest, |c| c.is_ascii_alphanumeric()) > PUBLIC_LENGTH;
+    }
+    strip_prefix(text, TOKEN_PREFIX).is_some_and(|rest| {
+        length(rest, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')) >= MIN_TOKEN_LENGTH
+    })
+}
+
+/// What follows `prefix`, a word and `_`, in any case.
+fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let word = prefix.strip_suffix('_')?;
+    let (start, rest) = text.split_at_checked(word.len())?;
+    if start.eq_ignore_ascii_case(word) { strip_underscore(rest) } else { None }
+}
+
+/// What follows `_`, which a path may write as `%5F`.
+fn strip_underscore(text: &str) -> Option<&str> {
+    text.strip_prefix('_').or_else(|| text.strip_prefix("%5F")).or_else(|| text.strip_prefix("%5f"))
+}
+
+/// The number of characters at the start of a text that are `_` or wanted.
+fn length(text: &str, is_wanted: impl Fn(char) -> bool) -> usize {
+    let (mut rest, mut length) = (text, 0);
+    while let Some(next) = strip_underscore(rest).or_else(|| rest.strip_prefix(&is_wanted)) {
+        (rest, length) = (next, length + 1);
+    }
+    length
+}
+
+/// Where the first compact JWT of a part begins.
+fn find_jwt(part: &str) -> Option<usize> {
+    let mut start = 0;
+    let members: Vec<(usize, &str)> = part
+        .split('.')
+        .map(|member| {
+            let at = start;
+            start += member.len() + 1;
+            (at, member)
+        })
+        .collect();
+    members.windows(3).find_map(|window| {
+        let [(start, header), (_, payload), _] = window else { return None };
+        let is_payload = payload.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        find_header(header).filter(|_| is_payload).map(|at| start + at)
+    })
+}
+
+/// Where in a text the JWT header begins that ends with it. Something may be in
+/// front of it, such as `token_`.
+fn find_header(text: &str) -> Option<usize> {
+    #[derive(Deserialize)]
+    struct Header {
+        #[serde(rename = "alg")]
+        _algorithm: IgnoredAny,
+    }
+    // `{` and the character after it, as base64 writes them.
+    let starts = text.match_indices(['e']).map(|(at, _)| at).filter(|at| {
+        let second = text.get(at + 1..).and_then(|rest| rest.chars().next());
+        matches!(second, Some('y' | 'w'))
+    });
+    starts.take(MAX_HEADERS).find(|at| {
+        let header = text.get(*at..).and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+        header.is_some_and(|header| serde_json::from_slice::<Header>(&header).is_ok())
+    })
 }

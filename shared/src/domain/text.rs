@@ -7,6 +7,8 @@ use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 
+use super::contains_credential;
+
 /// Why a text was not taken. The message is for the person who wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
@@ -26,10 +28,17 @@ pub enum InvalidText {
     /// what stands around it.
     #[error("must not contain invisible characters or marks of direction")]
     Invisible,
+    /// It contains a key or a token. The message quotes nothing of it.
+    #[error("must not contain a key or a token: revoke it if it is real")]
+    Credential,
     /// It holds something else than its alphabet.
     #[error("must consist of {0}")]
     Alphabet(&'static str),
 }
+
+/// The longest text that is searched for credentials: no field takes a longer
+/// one.
+const MAX_SEARCHED_BYTES: usize = 4096;
 
 /// Trims, normalizes to NFC, and checks length (in characters) and characters.
 fn clean(text: &str, most: usize) -> Result<String, InvalidText> {
@@ -49,6 +58,14 @@ fn clean(text: &str, most: usize) -> Result<String, InvalidText> {
         return Err(InvalidText::Invisible);
     }
     Ok(text)
+}
+
+/// Refuses a text that contains a credential, also with joiners in it. What is
+/// stored is not refused for that: an account must stay readable whose
+/// description has a key since before this rule.
+fn without_credential(text: &str) -> Result<(), InvalidText> {
+    let visible: String = text.chars().filter(|c| !is_joiner(*c)).collect();
+    if contains_credential(&visible) { Err(InvalidText::Credential) } else { Ok(()) }
 }
 
 /// Whether a character shows nothing or turns the direction of others, so that
@@ -99,8 +116,21 @@ macro_rules! text {
             ///
             /// # Errors
             /// When it is empty though it must not be, too long, or holds a
-            /// control character or an invisible one.
+            /// control character, an invisible one or a credential.
             pub fn parse(text: &str) -> Result<Self, InvalidText> {
+                // A text that is far too long is not worth searching.
+                if text.len() <= MAX_SEARCHED_BYTES {
+                    without_credential(text)?;
+                }
+                Self::from_stored(text)
+            }
+
+            /// The same of a text that was stored, in which a credential is no
+            /// error.
+            ///
+            /// # Errors
+            /// As [`Self::parse`], without credentials.
+            pub fn from_stored(text: &str) -> Result<Self, InvalidText> {
                 let text = clean(text, Self::MAX_CHARS)?;
                 if text.chars().all(is_joiner) && !$may_be_empty {
                     return Err(InvalidText::Empty);
@@ -184,8 +214,17 @@ impl TagKey {
     /// Checks `text`.
     ///
     /// # Errors
-    /// When it is empty, too long, or holds another character.
+    /// When it is empty, too long, or holds another character or a credential.
     pub fn parse(text: &str) -> Result<Self, InvalidText> {
+        without_credential(text)?;
+        Self::from_stored(text)
+    }
+
+    /// The same of a text that was stored, in which a credential is no error.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], without credentials.
+    pub fn from_stored(text: &str) -> Result<Self, InvalidText> {
         if text.is_empty() {
             return Err(InvalidText::Empty);
         }

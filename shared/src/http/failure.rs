@@ -6,7 +6,7 @@ use lambda_http::{Body, Response};
 
 use super::reply;
 use crate::config::variable;
-use crate::domain::{AccountId, BuiltInRole, EntropyError, KeyId, RoleName};
+use crate::domain::{AccountId, BuiltInRole, EntropyError, KeyId, RoleName, redact_credentials};
 use crate::keyring::KeyringError;
 use crate::store::{Cursor, RoleUser, RoleUsers, StoreError};
 
@@ -17,6 +17,14 @@ pub struct FieldError {
     pub pointer: String,
     /// What to do about it.
     pub detail: String,
+}
+
+impl FieldError {
+    /// Without the credentials that a client's own names and values may hold.
+    fn redacted(self) -> Self {
+        let redact = |text: &str| redact_credentials(text).into_owned();
+        Self { pointer: redact(&self.pointer), detail: redact(&self.detail) }
+    }
 }
 
 /// A service account that has a role, or a key whose own role it is.
@@ -275,7 +283,11 @@ impl Failure {
             } else {
                 None
             },
-            errors: if let Self::InvalidFields(errors) = self { errors } else { Vec::new() },
+            errors: if let Self::InvalidFields(errors) = self {
+                errors.into_iter().map(FieldError::redacted).collect()
+            } else {
+                Vec::new()
+            },
         };
         let mut response = reply::json(status, "application/problem+json", &problem);
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {

@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
     pub(super) fn live_key(self, id: KeyId) -> Result<LiveKey, Problem> {
         Ok(LiveKey {
             id,
-            name: self.parse(attribute::NAME, KeyName::parse)?,
+            name: self.parse(attribute::NAME, KeyName::from_stored)?,
             hint: self.text(attribute::HINT)?.to_owned(),
             spec: self.key_spec()?,
             created_at: self.seconds(attribute::CREATED_AT)?,
@@ -201,15 +201,15 @@ impl<'a> Reader<'a> {
     pub(super) fn account(self, id: AccountId) -> Result<Account, Problem> {
         Ok(Account {
             id,
-            name: self.parse(attribute::NAME, AccountName::parse)?,
-            description: self.parse(attribute::DESCRIPTION, Description::parse)?,
+            name: self.parse(attribute::NAME, AccountName::from_stored)?,
+            description: self.parse(attribute::DESCRIPTION, Description::from_stored)?,
             role: self.parse(attribute::ROLE, RoleName::parse)?,
             enabled: self.boolean(attribute::ENABLED)?,
-            owner: self.parse(attribute::OWNER, Owner::parse)?,
+            owner: self.parse(attribute::OWNER, Owner::from_stored)?,
             tags: self.get(attribute::TAGS, |value| {
                 let tags = value.as_m().ok()?;
                 let tags = tags.iter().map(|(key, value)| Some((key.as_str(), text(value)?)));
-                Tags::parse(tags.collect::<Option<Vec<_>>>()?).ok()
+                Tags::from_stored(tags.collect::<Option<Vec<_>>>()?).ok()
             })?,
             version: self.version()?,
             created_at: self.seconds(attribute::CREATED_AT)?,

@@ -122,7 +122,7 @@ impl Store {
 fn note_users(item: &Map, role: &RoleName, now: Timestamp, users: &mut RoleUsers) -> Result<(), Problem> {
     let reader = Reader(item);
     let account = reader.parse(schema::PK, account_id)?;
-    let account_name = reader.parse(attribute::NAME, AccountName::parse)?;
+    let account_name = reader.parse(attribute::NAME, AccountName::from_stored)?;
     users.checked += 1;
     if reader.parse(attribute::ROLE, RoleName::parse)? == *role {
         users.add(RoleUser { account, account_name: account_name.clone(), key: None });

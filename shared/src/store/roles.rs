@@ -459,7 +459,7 @@ fn custom_role(name: &RoleName, item: &Map) -> Result<CustomRole, Problem> {
     let reader = Reader(item);
     Ok(CustomRole {
         role: role(name, item)?,
-        description: reader.parse(attribute::DESCRIPTION, Description::parse)?,
+        description: reader.parse(attribute::DESCRIPTION, Description::from_stored)?,
         version: reader.version()?,
         created_at: reader.seconds(attribute::CREATED_AT)?,
         created_by: reader.actor(attribute::CREATED_BY)?,

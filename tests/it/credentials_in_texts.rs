@@ -1,0 +1,211 @@
+//! No text that people write stores a credential, and none reaches a log line
+//! whose text is redacted.
+
+use std::borrow::Cow;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use shared::domain::{AccountId, ApiKey, Environment, KeyId, contains_credential, redact_credentials};
+use tests::{Harness, SeededEntropy};
+
+/// A JWT of an admin, as an issuer makes it.
+const JWT: &str = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl";
+
+/// Texts about credentials, and what looks like one and is none.
+const HARMLESS: [&str; 16] = [
+    "",
+    "rotate kwsa_ keys",
+    "keys begin with kwsa_prod_, tokens with kwst_prod_",
+    "kwsa_production1_AAAAAAAAAAAAAAAA_BBBBBBBBBBBBBBBB",
+    "sa_AAAAAAAAAAAAAAAA and key_BBBBBBBBBBBBBBBB",
+    "kwst_ tokens live for 15 minutes",
+    "eyJ is how a JWT begins",
+    "eyJhbGciOiJSUzI1NiJ9",
+    "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiI0MiJ9",
+    // `{"typ":"JWT"}`: no algorithm.
+    "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl",
+    // `{"a` and more that is no JSON.
+    "eyJhYWFhYWFh.b.c",
+    "see keyward.example.com/teams/1.2.3-rc.4",
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "Batch für München – nightly",
+    "%E2%82%AC.%20.%5F",
+    "kwsa%5Fprod%5FAAAAAAAAAAAAAAAA",
+];
+
+fn key(label: &str, seed: u64) -> String {
+    let entropy = SeededEntropy::new(seed);
+    let (account, id) = (AccountId::generate(&entropy).unwrap(), KeyId::generate(&entropy).unwrap());
+    let key = ApiKey::generate(account, id, &entropy).unwrap();
+    key.display(&Environment::parse(label).unwrap()).expose().to_owned()
+}
+
+/// Credentials of each kind.
+fn credential() -> impl Strategy<Value = String> {
+    let header = |algorithm: String| format!(r#"{{"typ":"JWT","alg":"{algorithm}"}}"#);
+    prop_oneof![
+        ("[a-z0-9]{1,12}", any::<u64>()).prop_map(|(label, seed)| key(&label, seed)),
+        // Mistyped, and with the checksum cut off.
+        "kwsa_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z]{43,49}",
+        "kwst_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z_.-]{20,200}",
+        ("[A-Z0-9]{2,8}", "[0-9A-Za-z_-]{1,80}", "[0-9A-Za-z_-]{0,80}").prop_map(
+            move |(algorithm, payload, signature)| {
+                use base64::Engine as _;
+                let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(header(algorithm));
+                format!("{header}.{payload}.{signature}")
+            }
+        ),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_credential_is_found_whatever_stands_around_it(
+        before in "([ -~]{0,20}[ =/:\"?&_-])?", credential in credential(), after in "([ /\"&,;'?].{0,20})?",
+    ) {
+        let text = format!("{before}{credential}{after}");
+        prop_assert!(contains_credential(&text));
+        let redacted = redact_credentials(&text);
+        prop_assert!(!redacted.contains(&credential));
+        prop_assert!(redacted.contains("[redacted]"));
+        prop_assert!(!contains_credential(&redacted));
+        // What follows is kept.
+        prop_assert!(redacted.ends_with(&*redact_credentials(&after)));
+    }
+
+    #[test]
+    fn a_key_in_a_path_is_found_in_each_spelling(label in "[a-z0-9]{1,12}", seed: u64, lower: bool) {
+        let key = key(&label, seed);
+        let path = format!("/teams/{}/x", key.replace('_', if lower { "%5f" } else { "%5F" }));
+        prop_assert_eq!(redact_credentials(&path), "/teams/[redacted]/x");
+        let shouted = format!("/teams/{}", key.replacen("kwsa", "KWSA", 1));
+        prop_assert_eq!(redact_credentials(&shouted), "/teams/[redacted]");
+    }
+
+    #[test]
+    fn it_takes_any_text_and_changes_none_without_a_credential(text in ".{0,300}") {
+        let redacted = redact_credentials(&text);
+        prop_assert_eq!(contains_credential(&text), matches!(redacted, Cow::Owned(_)));
+        if !contains_credential(&text) {
+            prop_assert_eq!(&*redacted, text.as_str());
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_secret_that_helps_is_left_out(label in "[a-z0-9]{1,12}", seed: u64, kept in 30_usize..49) {
+        // A key whose end was lost still has most of its secret.
+        let key = key(&label, seed);
+        let cut = &key[..key.len() - 49 + kept];
+        prop_assert!(contains_credential(cut));
+    }
+}
+
+#[test]
+fn harmless_texts_pass() {
+    for text in HARMLESS {
+        assert!(!contains_credential(text), "{text}");
+        assert!(matches!(redact_credentials(text), Cow::Borrowed(same) if same == text), "{text}");
+    }
+}
+
+#[test]
+fn each_credential_of_a_line_is_redacted() {
+    let (one, two) = (key("prod", 1), key("dev", 2));
+    let line = format!("GET /x/{one}/y?a={two}&b=token_{JWT} and Bearer {JWT}.");
+    assert_eq!(
+        redact_credentials(&line),
+        "GET /x/[redacted]/y?a=[redacted]&b=token_[redacted] and Bearer [redacted]"
+    );
+}
+
+#[test]
+fn a_hostile_text_costs_little() {
+    // Each place could be the start of a JWT's header, or of a key.
+    for text in ["ey".repeat(16_000) + ".a.b", "kwsa_".repeat(6_400), "kwst_.".repeat(5_000)] {
+        let started = std::time::Instant::now();
+        for _ in 0..10 {
+            let _ = redact_credentials(&text);
+        }
+        assert!(started.elapsed().as_secs() < 5, "{:?} for {:.10}", started.elapsed(), text);
+    }
+}
+
+#[tokio::test]
+async fn no_field_takes_a_credential_and_no_answer_quotes_it() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let live = harness.issue_key(&account).await;
+    let mistyped = key("prod", 3).replace(&key("prod", 3)[60..61], "x");
+    let token = format!("kwst_prod_{}", "a1B2".repeat(12));
+    for credential in [live.secret.as_str(), &key("elsewhere", 4), &mistyped, &token, JWT] {
+        let text = format!("use {credential} here");
+        let (accounts, keys) = ("/iam/v1/service-accounts", format!("{}/keys", account.path()));
+        let new = |field: &str, value: Value| {
+            let mut body = json!({ "name": "other", "role": "ServiceAccountReader" });
+            body[field] = value;
+            body
+        };
+        let role = |description: &str, permission: &str| json!({ "description": description, "permissions": [permission] });
+        let cases = [
+            ("POST", accounts, new("name", json!(text)), "/name"),
+            ("POST", accounts, new("description", json!(text)), "/description"),
+            ("POST", accounts, new("owner", json!(text)), "/owner"),
+            ("POST", accounts, new("tags", json!({ "a": text })), "/tags/a"),
+            ("PATCH", &account.path(), json!({ "name": text }), "/name"),
+            ("PATCH", &account.path(), json!({ "description": text }), "/description"),
+            ("PATCH", &account.path(), json!({ "owner": text }), "/owner"),
+            ("PATCH", &account.path(), json!({ "tags": { "a": text } }), "/tags/a"),
+            ("POST", &keys, json!({ "name": text }), "/name"),
+            ("PUT", "/iam/v1/roles/Auditor", role(&text, "GET /reports"), "/description"),
+            ("PUT", "/iam/v1/roles/Auditor", role("", &format!("GET /x/{credential}")), "/permissions/0"),
+        ];
+        for (method, path, body, pointer) in cases {
+            let request = harness.request(method, path).admin().json(&body);
+            let refused = harness.refuse(request, 422, "invalid_fields").await;
+            let expected = json!({
+                "pointer": pointer, "detail": "must not contain a key or a token: revoke it if it is real",
+            });
+            assert_eq!(refused.errors()[0], expected, "{method} {path}");
+            assert!(!refused.text.contains(credential), "{method} {path}");
+        }
+        // Where it is the name of a member, no pointer quotes it either.
+        for body in [new("tags", json!({ credential: "a" })), new(credential, json!(1))] {
+            let request = harness.request("POST", accounts).admin().json(&body);
+            let refused = harness.refuse(request, 422, "invalid_fields").await;
+            assert!(!refused.text.contains(credential), "{}", refused.text);
+        }
+        // An idempotency key is never stored: ids are derived from its hash.
+        let request = harness.request("POST", &keys).admin().json(&json!({ "name": "k" }));
+        let issued = request.idempotency_key(credential).send().await.expect(201);
+        let path = format!("{keys}/{}", issued.json()["id"].as_str().unwrap());
+        let _ = harness.request("DELETE", &path).admin().send().await.expect(204);
+        let stored = format!("{:?}", harness.table.dump().await);
+        assert!(!stored.contains(credential));
+        // A cursor and a filter are never stored either.
+        for query in [format!("cursor={credential}"), format!("prefix={credential}")] {
+            let _ = harness.request("GET", accounts).admin().query(&query).send().await;
+        }
+    }
+    assert_eq!(harness.table.items("ACCOUNT#").await.len(), 1);
+    assert_eq!(harness.table.items("ROLE#").await.len(), 0);
+    let rotate = json!({ "description": "rotate kwsa_ keys", "name": "batch of kwst_ tokens" });
+    let _ = harness.request("PATCH", &account.path()).admin().json(&rotate).send().await.expect(200);
+}
+
+#[tokio::test]
+async fn what_was_stored_before_stays_readable_and_can_be_changed() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let live = harness.issue_key(&account).await;
+    let text = key("prod", 5);
+    harness
+        .table
+        .tamper(&account.id, |item| {
+            item.insert("description".to_owned(), aws_sdk_dynamodb::types::AttributeValue::S(text.clone()));
+        })
+        .await;
+    assert_eq!(harness.check(&live.secret).await, 200);
+    assert_eq!(harness.get(&account.path()).await.json()["description"], text);
+    let patch = json!({ "description": "mended" });
+    let _ = harness.request("PATCH", &account.path()).admin().json(&patch).send().await.expect(200);
+}
