@@ -23,6 +23,7 @@ import time
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from aws import ROOT, Aws, Stack
+from checklist import the_checklist
 from console import DOMAIN, Browser, Provider
 from rights import by_function, compare, unnoticed
 
@@ -250,6 +251,9 @@ def the_story(aws: Aws, debug: bool) -> None:
     secrets = aws.client("secretsmanager").get_secret_value(SecretId=one.stack.resources["Pepper"])["SecretString"]
     peppers = [pepper for name, pepper in json.loads(secrets).items() if name != "current"]
     the_logs(aws, one, [key, new_key, writer_key, other_key, one.token, one.api_token, *peppers])
+
+    # Last, because its sweep and its requests add to the logs.
+    the_checklist(aws, one, check)
 
 
 def the_console(aws: Aws, template: pathlib.Path) -> None:

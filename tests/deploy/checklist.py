@@ -1,0 +1,85 @@
+"""Runs infra/first-deploy.py against a deployed stack of the emulator: to its
+end, with a token that may manage nothing, and interrupted halfway."""
+
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+from aws import ROOT, Aws
+
+SCRIPT = ROOT / "infra" / "first-deploy.py"
+# What the emulator lacks.
+NOT_POSSIBLE = {
+    # It counts neither deliveries nor messages.
+    "EventBridge and SNS counted the notice",
+    # It splits the path of a REST API after decoding, so there is no such route.
+    "event, REST API, /{id}: %2F (slash)",
+    "decision, REST API, /{id}: %2F (slash)",
+}
+
+
+def start(aws: Aws, stack: str, token: str, *arguments: str) -> subprocess.Popen:
+    file = pathlib.Path(aws.folder.name) / "token"
+    file.write_text(token)
+    command = [sys.executable, SCRIPT, "--stack", stack, "--admin-token-file", file, "--endpoint-url", aws.endpoint]
+    command += ["--json", "--wait", "5", *arguments]
+    return subprocess.Popen(command, env=aws.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def left(aws: Aws, one) -> list[str]:
+    """What is still there of a run."""
+    stacks = aws.client("cloudformation").describe_stacks()["Stacks"]
+    found = [stack["StackName"] for stack in stacks if "-first-deploy-" in stack["StackName"] and stack["StackStatus"] != "DELETE_COMPLETE"]
+    found += [item["name"] for item in one.call("GET", "/iam/v1/service-accounts?prefix=first-deploy").json["items"]]
+    found += [item["name"] for item in one.call("GET", "/iam/v1/roles").json["items"] if item["name"].startswith("FirstDeploy")]
+    groups = aws.client("logs").describe_log_groups()["logGroups"]
+    found += [group["logGroupName"] for group in groups if "first-deploy" in group["logGroupName"]]
+    found += [url for url in aws.client("sqs").list_queues().get("QueueUrls", []) if "first-deploy" in url]
+    return found
+
+
+def the_checklist(aws: Aws, one, check) -> None:
+    domain = "api.example.com"
+    configuration = {"CertificateArn": f"arn:aws:acm:eu-central-1:{'0' * 12}:certificate/api", "EndpointType": "REGIONAL"}
+    aws.client("apigatewayv2").create_domain_name(DomainName=domain, DomainNameConfigurations=[configuration])
+    run = start(aws, one.stack.name, one.token, "--domain", domain)
+    out, err = run.communicate()
+    *steps, total = [json.loads(line) for line in out.splitlines()]
+    states = {step["step"]: step["state"] for step in steps}
+    failed = {step["step"]: step["detail"] for step in steps if step["state"] == "failed"}
+    check("the first-deploy checklist passes", (run.returncode, err, failed), (0, "", {}))
+    check("its total counts its steps", total["total"]["ok"] + total["total"]["n/a"], len(steps))
+    not_possible = {name for name, state in states.items() if state == "n/a"}
+    expected = NOT_POSSIBLE | {"decisions behind a custom domain"}
+    check("what it cannot do here is known", not_possible, expected)
+    decisions = [step for step in steps if step["step"].startswith("decision, ") and step["state"] == "ok"]
+    check("it found the decision of each probe", (len(decisions) > 40, {step["reason"] for step in decisions}), (True, {"allowed", "ambiguous_path"}))
+    events = [step for step in steps if step["step"].startswith("event, ")]
+    check("it shows real events", all(step["event"]["arn"] for step in events if step["state"] == "ok"), True)
+    errors = {step["step"]: step["status"] for step in steps if step["step"].startswith("an authorizer's error")}
+    check("and what clients get for an authorizer's error", len(errors), 6)
+    check("it prints no key and no token", re.findall(r"kwsa_one_\w{20,}|eyJ\w{10,}", out + err), [])
+    mappings = aws.client("apigatewayv2").get_api_mappings(DomainName=domain)["Items"]
+    check("it leaves nothing behind", (left(aws, one), mappings), ([], []))
+
+    # A token that manages nothing ends it before it makes anything.
+    run = start(aws, one.stack.name, one.api_token)
+    out, _ = run.communicate()
+    steps = [json.loads(line) for line in out.splitlines()]
+    check("with another token it fails and makes nothing", (run.returncode, len(steps), left(aws, one)), (1, 2, []))
+
+    # Ctrl-C, as soon as there is a key, and once more while it cleans up.
+    run = start(aws, one.stack.name, one.token)
+    for line in run.stdout:
+        step = json.loads(line)["step"]
+        if step == "issue a key":
+            run.send_signal(signal.SIGINT)
+        elif step.startswith("clean up: delete the service account"):
+            run.send_signal(signal.SIGINT)
+            break
+    _, err = run.communicate()
+    check("Ctrl-C ends it", (run.returncode, err), (130, "cleaning up, please wait\n"))
+    check("after which nothing is left either", left(aws, one), [])
