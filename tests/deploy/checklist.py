@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from aws import ROOT, Aws
+from checks import check
 
 SCRIPT = ROOT / "infra" / "first-deploy.py"
 # What the emulator lacks.
@@ -41,7 +42,7 @@ def left(aws: Aws, one) -> list[str]:
     return found
 
 
-def the_checklist(aws: Aws, one, check) -> None:
+def the_checklist(aws: Aws, one) -> None:
     domain = "api.example.com"
     configuration = {"CertificateArn": f"arn:aws:acm:eu-central-1:{'0' * 12}:certificate/api", "EndpointType": "REGIONAL"}
     aws.client("apigatewayv2").create_domain_name(DomainName=domain, DomainNameConfigurations=[configuration])

@@ -24,6 +24,7 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from aws import ROOT, Aws, Stack
 from checklist import the_checklist
+from checks import check, finish
 from console import DOMAIN, Browser, Provider
 from rights import by_function, compare, unnoticed
 
@@ -31,15 +32,6 @@ INFRA = ROOT / "infra"
 ADMIN = "ada@example.com"
 ACCOUNTS = "/iam/v1/service-accounts"
 LOOKUP = "/iam/v1/keys/lookup"
-passed: list[str] = []
-failed: list[str] = []
-
-
-def check(what: str, actual: object, expected: object) -> None:
-    """One line of the story. It goes on after a failure."""
-    good = actual == expected
-    (passed if good else failed).append(what)
-    print(f"{'ok    ' if good else 'FAILED'} {what}" + ("" if good else f": {actual!r} and not {expected!r}"), flush=True)
 
 
 def parameters(label: str) -> dict[str, str]:
@@ -253,7 +245,7 @@ def the_story(aws: Aws, debug: bool) -> None:
     the_logs(aws, one, [key, new_key, writer_key, other_key, one.token, one.api_token, *peppers])
 
     # Last, because its sweep and its requests add to the logs.
-    the_checklist(aws, one, check)
+    the_checklist(aws, one)
 
 
 def the_console(aws: Aws, template: pathlib.Path) -> None:
@@ -644,12 +636,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--debug", action="store_true")
     debug = parser.parse_args().debug
-    started = time.monotonic()
     with Aws() as aws:
         the_story(aws, debug)
     check("no process is left", aws.children(), [])
-    print(f"\nIt took {time.monotonic() - started:.0f} s.\n{len(passed)} passed, {len(failed)} failed")
-    raise SystemExit(1 if failed else 0)
+    finish()
 
 
 if __name__ == "__main__":
