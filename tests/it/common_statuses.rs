@@ -1,6 +1,8 @@
 //! What every operation can answer beside its own statuses: 409 to too many
 //! concurrent changes, 429, 500 and 503.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use insta::assert_json_snapshot;
@@ -79,7 +81,11 @@ async fn a_change_with_a_query_is_400_and_changes_nothing() {
     for route in ROUTES.iter().filter(|route| route.is_change()) {
         replies.push(route.request(&harness, &key).query("dryRun=true").admin().send().await);
     }
-    assert_json_snapshot!(all(replies, 400, "malformed_request")["body"]["detail"]);
+    // The deletion of a role knows one parameter, and names it.
+    let details: BTreeSet<String> =
+        replies.iter().map(|reply| reply.json()["detail"].as_str().unwrap().to_owned()).collect();
+    assert_json_snapshot!(details);
+    all(replies, 400, "malformed_request");
     assert_eq!(before, harness.table.dump().await);
 }
 

@@ -81,6 +81,7 @@ impl RequestLine {
 /// At most `max` characters of `text`. Characters that a terminal or a reader
 /// could mistake for something else are escaped, and a key or token is left out.
 fn loggable(text: &str, max: usize) -> String {
+    let text = shared::domain::redact_credentials(text);
     let mut line = String::with_capacity(text.len().min(max));
     for (count, character) in text.chars().enumerate() {
         if count == max {

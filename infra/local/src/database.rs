@@ -46,6 +46,7 @@ pub(crate) fn answer(database: &Database, operation: &str, body: &[u8]) -> Answe
         "PutItem" => run(body, |request| database.put_item(request)),
         "UpdateItem" => run(body, |request| database.update_item(request)),
         "DeleteItem" => run(body, |request| database.delete_item(request)),
+        "BatchWriteItem" => run(body, |request| database.batch_write_item(request)),
         "Query" => run(body, |request| database.query(request)),
         "Scan" => run(body, |request| database.scan(request)),
         "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
