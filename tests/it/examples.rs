@@ -78,6 +78,17 @@ fn rest_api(text: &str) -> Vec<String> {
             ),
         ],
     ));
+    // An outage is a 503, whichever of the two API Gateway takes it for:
+    // <https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html>.
+    for kind in ["AUTHORIZER_CONFIGURATION_ERROR", "AUTHORIZER_FAILURE"] {
+        let response = get(get(body, "x-amazon-apigateway-gateway-responses"), kind);
+        let retried = response
+            .get("responseParameters")
+            .and_then(|parameters| parameters.get("gatewayresponse.header.Retry-After"));
+        if get(response, "statusCode").as_str() != Some("503") || retried.is_none() {
+            problems.push(format!("{kind} is no 503 with Retry-After"));
+        }
+    }
     for (path, operations) in get(body, "paths").as_mapping().unwrap() {
         for (method, operation) in operations.as_mapping().unwrap() {
             let (path, method) = (path.as_str().unwrap(), method.as_str().unwrap());
@@ -137,12 +148,18 @@ fn what_is_taken_away_is_missed() {
         "x-amazon-apigateway-authorizer:",
         "authorizerResultTtlInSeconds:",
         "passthroughBehavior:",
+        "AUTHORIZER_FAILURE:",
         "KeywardPermission:",
         "BackendPermission:",
     ] {
         assert_ne!(rest_api(&without(REST_API, part, 0)), [""; 0], "{part}");
     }
-    for (from, to) in [("get: *operation", "get: { responses: {} }"), ("post: *operation", "post: {}")] {
+    for (from, to) in [
+        ("get: *operation", "get: { responses: {} }"),
+        ("post: *operation", "post: {}"),
+        ("AUTHORIZER_CONFIGURATION_ERROR:", "AUTHORIZER_UNKNOWN:"),
+        ("statusCode: \"503\"", "statusCode: \"500\""),
+    ] {
         assert_ne!(rest_api(&REST_API.replacen(from, to, 1)), [""; 0], "{to}");
     }
     for text in [HTTP_API, REST_API] {
