@@ -123,8 +123,11 @@ class Aws:
         return self.send(api, method, path, sent, None if body is None else json.dumps(body))
 
     def send(self, api: str, method: str, path: str, headers: dict[str, str], body: str | None) -> "Answer":
+        return self.request(method, path, {"Host": f"{api}.execute-api.localhost:{self.port}"} | headers, body)
+
+    def request(self, method: str, path: str, headers: dict[str, str], body: str | None) -> "Answer":
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request(method, path, body, {"Host": f"{api}.execute-api.localhost:{self.port}"} | headers)
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
         text = response.read().decode()
         connection.close()

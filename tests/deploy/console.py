@@ -26,6 +26,7 @@ from aws import Answer, Aws
 CLIENT, CLIENT_SECRET = "the-console", "a+secret/of=the:console"
 DOMAIN = "console.example.com"
 GROUP = "keyward-admins"
+IAM_AUDIENCE = "https://keyward.example.com/iam"
 
 
 class Provider:
@@ -72,6 +73,8 @@ class Provider:
             "OidcIssuer": self.url,
             "OidcJwksUri": f"{self.url}/jwks",
             "OidcIamClientIds": "a-command-line",
+            "OidcIamAudience": IAM_AUDIENCE,
+            "OidcApiAudience": "https://business.example.com",
             "OidcConsoleClientId": CLIENT,
             "OidcConsoleClientSecret": CLIENT_SECRET,
             "OidcGroupsClaim": "groups",
@@ -105,12 +108,12 @@ class Provider:
             return 400, {"error": "invalid_grant"}
         now = int(time.time())
         own = {"iss": self.url, "sub": "ada", "iat": now, "exp": now + 3600}
-        access = own | {"client_id": CLIENT, "token_use": "access", "email": "ada@example.com", "groups": [GROUP]}
+        access = own | {"client_id": CLIENT, "aud": IAM_AUDIENCE, "email": "ada@example.com", "groups": [GROUP]}
         id_token = own | {"aud": CLIENT, "nonce": asked["nonce"]}
-        return 200, {"token_type": "Bearer", "access_token": self.sign(access), "id_token": self.sign(id_token)}
+        return 200, {"token_type": "Bearer", "access_token": self.sign(access, "at+jwt"), "id_token": self.sign(id_token, "JWT")}
 
-    def sign(self, claims: dict) -> str:
-        return jwt.encode(claims, self.key, algorithm="RS256", headers={"kid": "one"})
+    def sign(self, claims: dict, kind: str) -> str:
+        return jwt.encode(claims, self.key, algorithm="RS256", headers={"kid": "one", "typ": kind})
 
 
 class Browser:

@@ -10,15 +10,20 @@ thing belongs in the story below.
 """
 
 import argparse
+import base64
 import datetime
+import hashlib
+import hmac
 import json
 import os
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import time
+import urllib.parse
 
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
@@ -70,11 +75,29 @@ class Environment:
             ChallengeResponses={"USERNAME": ADMIN, "NEW_PASSWORD": "Permanent-12"},
             Session=begun["Session"],
         )
-        self.token = signed_in["AuthenticationResult"]["AccessToken"]
+        # AWS documents that the first sign-in gets tokens before MFA is set up. So
+        # does the emulator, and it never asks for the set-up (MFA_SETUP) either.
+        token = signed_in["AuthenticationResult"]["AccessToken"]
+        secret = cognito.associate_software_token(AccessToken=token)["SecretCode"]
+        cognito.verify_software_token(AccessToken=token, UserCode=one_time_code(secret))
         credentials["PASSWORD"] = "Permanent-12"
-        client = self.stack.outputs["ApiClientId"]
-        signed_in = cognito.admin_initiate_auth(ClientId=client, AuthParameters=credentials, **flow)
-        self.api_token = signed_in["AuthenticationResult"]["AccessToken"]
+        begun = cognito.admin_initiate_auth(ClientId=client, AuthParameters=credentials, **flow)
+        check("each further sign-in asks for a code", begun.get("ChallengeName"), "SOFTWARE_TOKEN_MFA")
+        answer = {"UserPoolId": pool, "ClientId": client, "ChallengeName": "SOFTWARE_TOKEN_MFA", "Session": begun["Session"]}
+        code = {"USERNAME": ADMIN, "SOFTWARE_TOKEN_MFA_CODE": one_time_code(secret)}
+        signed_in = cognito.admin_respond_to_auth_challenge(ChallengeResponses=code, **answer)
+        self.token = signed_in["AuthenticationResult"]["AccessToken"]
+        self.api_token = sign_in_by_code(self.aws, self.stack.outputs["ApiClientId"], "keyward/api", "Permanent-12")
+        claims = json.loads(base64.urlsafe_b64decode(self.api_token.split(".")[1] + "=="))
+        check("a token for business APIs has their scope alone", claims["scope"], "keyward/api")
+        check("and may not change the user", changes_user(cognito, self.api_token), "NotAuthorizedException")
+        for name, client in (("IamClient", client), ("ApiClient", self.stack.outputs["ApiClientId"])):
+            described = cognito.describe_user_pool_client(UserPoolId=pool, ClientId=client)["UserPoolClient"]
+            check(f"no token of {name} may write an e-mail address", described["WriteAttributes"], ["locale"])
+        described = cognito.describe_user_pool(UserPoolId=pool)["UserPool"]
+        invitation = described["AdminCreateUserConfig"]["InviteMessageTemplate"]["EmailMessage"]
+        told = [part in invitation for part in (self.stack.outputs["ConsoleUrl"], "{username}", "{####}")]
+        check("the invitation says where to sign in", (described["MfaConfiguration"], told), ("ON", [True] * 3))
 
     def call(self, method: str, path: str, body: object = None, token: str | None = None, attempt: str | None = None):
         headers = {"Idempotency-Key": attempt} if attempt else {}
@@ -89,6 +112,48 @@ class Environment:
         answer = self.call("POST", f"{ACCOUNTS}/{account}/keys", {"name": "a key"} | body)
         check("a key is issued", answer.status, 201)
         return answer.json["id"], answer.json["secret"]
+
+
+def one_time_code(secret: str) -> str:
+    """What an authenticator app shows now: RFC 6238 with its defaults."""
+    digest = hmac.digest(base64.b32decode(secret), struct.pack(">Q", int(time.time()) // 30), "sha1")
+    (number,) = struct.unpack_from(">I", digest, digest[-1] & 15)
+    return f"{(number & 0x7FFFFFFF) % 10**6:06}"
+
+
+def sign_in_by_code(aws: Aws, client: str, scope: str, password: str) -> str:
+    """The access token of the code flow with PKCE, as a browser gets it. The
+    emulator's pages ask for no second factor."""
+    redirect, verifier = "http://localhost:8400/callback", "v" * 43
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+    asked = {"client_id": client, "redirect_uri": redirect, "response_type": "code", "scope": scope, "state": "s"}
+    asked |= {"code_challenge": challenge, "code_challenge_method": "S256"}
+    page = form(aws, "GET", f"/oauth2/authorize?{urllib.parse.urlencode(asked)}")
+    check("the sign-in page is shown", page.status, 200)
+    sent = form(aws, "POST", "/login", asked | {"username": ADMIN, "password": password})
+    came, _, query = sent.headers.get("location", "").partition("?")
+    check("the browser is sent to the callback", came, redirect)
+    grant = {"grant_type": "authorization_code", "client_id": client, "redirect_uri": redirect}
+    grant["code"] = urllib.parse.parse_qs(query)["code"][0]
+    wrong = form(aws, "POST", "/oauth2/token", grant | {"code_verifier": "w" * 43})
+    check("the code is of no use without its verifier", wrong.status, 400)
+    sent = form(aws, "POST", "/login", asked | {"username": ADMIN, "password": password})
+    grant["code"] = urllib.parse.parse_qs(sent.headers["location"].partition("?")[2])["code"][0]
+    return form(aws, "POST", "/oauth2/token", grant | {"code_verifier": verifier}).json["access_token"]
+
+
+def form(aws: Aws, method: str, path: str, fields: dict[str, str] | None = None):
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Host": f"127.0.0.1:{aws.port}"}
+    return aws.request(method, path, headers, fields and urllib.parse.urlencode(fields))
+
+
+def changes_user(cognito, token: str) -> str | None:
+    """The error, if the holder of this token may not change the user's own attributes."""
+    try:
+        cognito.update_user_attributes(AccessToken=token, UserAttributes=[{"Name": "locale", "Value": "x"}])
+    except cognito.exceptions.ClientError as error:
+        return error.response["Error"]["Code"]
+    return None
 
 
 class Shop:

@@ -1,7 +1,7 @@
 //! What `infra/template.yaml` must say. Each rule is a function that reports
 //! what breaks it; a planted violation of each shows that it does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use local::template::{TEXT, Template};
 use serde_norway::Value;
@@ -20,8 +20,8 @@ const PEPPER: &str = r#"      GenerateSecretString:
 /// What breaks a rule in the template `text`.
 type Rule = fn(text: &str) -> Vec<String>;
 
-const RULES: [Rule; 10] =
-    [names, kept, pepper, rotation, authorizer, routes, doors, admins, bounded, console];
+const RULES: [Rule; 11] =
+    [names, kept, pepper, rotation, authorizer, routes, doors, admins, bounded, console, clients];
 
 fn parse(text: &str) -> (Template, Value) {
     (Template::parse(text).unwrap(), serde_norway::from_str(text).unwrap())
@@ -218,7 +218,15 @@ fn admins(text: &str) -> Vec<String> {
     expect_all(
         &template,
         &[
-            ("Resources.UserPool.Properties.AdminCreateUserConfig", "{ AllowAdminCreateUserOnly: true }"),
+            ("Resources.UserPool.Properties.AdminCreateUserConfig.AllowAdminCreateUserOnly", "true"),
+            ("Resources.UserPool.Properties.MfaConfiguration", "!Ref AdminMfa"),
+            ("Resources.UserPool.Properties.EnabledMfas", "[SOFTWARE_TOKEN_MFA]"),
+            // Without quotation marks, YAML 1.1 would read a boolean.
+            ("Parameters.AdminMfa.Default", "\"ON\""),
+            ("Parameters.AdminMfa.AllowedValues", "[\"ON\", OPTIONAL]"),
+            // With another AdminEmail, the former admin stays one.
+            ("Resources.FirstAdmin.UpdateReplacePolicy", "Retain"),
+            ("Resources.FirstAdminMembership.UpdateReplacePolicy", "Retain"),
             // With the one, Cognito refuses such a user name; with the other, it
             // makes one of its own.
             ("Resources.UserPool.Properties.AliasAttributes", "null"),
@@ -228,6 +236,40 @@ fn admins(text: &str) -> Vec<String> {
             ("Resources.FirstAdminMembership.Properties.GroupName", "!Ref AdminUserGroup"),
         ],
     )
+}
+
+/// No token can change an admin's e-mail address, and none that a business backend
+/// sees can change anything of the user.
+fn clients(text: &str) -> Vec<String> {
+    let (template, whole) = parse(text);
+    let mut problems = Vec::new();
+    for (name, client) in template.resources("AWS::Cognito::UserPoolClient") {
+        if client.get("WriteAttributes") != Some(&serde_norway::from_str("[locale]").unwrap()) {
+            problems.push(format!("{name} may write other attributes than locale"));
+        }
+        if client.get("AllowedOAuthFlows") != Some(&serde_norway::from_str("[code]").unwrap()) {
+            problems.push(format!("{name} has other flows than the code flow"));
+        }
+    }
+    let (api, iam) = ("Resources.ApiClient.Properties", "Resources.IamClient.Properties");
+    // What infra/sign-in.py listens on.
+    let callback = "[\"http://localhost:8400/callback\"]";
+    let expected = [
+        (format!("{api}.ExplicitAuthFlows"), "[ALLOW_REFRESH_TOKEN_AUTH]"),
+        (format!("{api}.AllowedOAuthScopes"), "[keyward/api]"),
+        (format!("{api}.CallbackURLs"), callback),
+        (format!("{api}.GenerateSecret"), "null"),
+        (format!("{iam}.ExplicitAuthFlows"), "[ALLOW_ADMIN_USER_PASSWORD_AUTH, ALLOW_REFRESH_TOKEN_AUTH]"),
+        (format!("{iam}.AllowedOAuthScopes"), "[keyward/iam]"),
+        (format!("{iam}.CallbackURLs"), callback),
+        ("Resources.ApiClient.DependsOn".to_owned(), "TokenScopes"),
+        ("Resources.IamClient.DependsOn".to_owned(), "TokenScopes"),
+        ("Resources.TokenScopes.Properties.Identifier".to_owned(), "keyward"),
+        ("Resources.TokenScopes.Properties.Scopes.0.ScopeName".to_owned(), "api"),
+        ("Resources.TokenScopes.Properties.Scopes.1.ScopeName".to_owned(), "iam"),
+    ];
+    problems.extend(expected.iter().filter_map(|(at, expected)| expect(&whole, at, expected)));
+    problems
 }
 
 /// Every function's role has the boundary. (What it permits: `least_privilege`.)
@@ -322,7 +364,7 @@ fn a_violation_of_any_rule_is_reported() {
             "EnableFunctionDefaultPermissions: false",
             "EnableFunctionDefaultPermissions is",
         ),
-        ("AllowAdminCreateUserOnly: true", "AllowAdminCreateUserOnly: false", "AdminCreateUserConfig is"),
+        ("AllowAdminCreateUserOnly: true", "AllowAdminCreateUserOnly: false", "AllowAdminCreateUserOnly is"),
         (
             "      AutoVerifiedAttributes",
             "      AliasAttributes: [email]\n      AutoVerifiedAttributes",
@@ -370,7 +412,7 @@ fn a_violation_of_any_rule_is_reported() {
             "  WhoamiLogs:\n    Type: AWS::Lambda::Url",
             "WhoamiLogs is a",
         ),
-        ("AllowedOAuthFlows: [code]", "AllowedOAuthFlows: [implicit]", "AllowedOAuthFlows is"),
+        ("AllowedOAuthFlows: [code]", "AllowedOAuthFlows: [implicit]", "has other flows than the code flow"),
         ("GenerateSecret: true", "GenerateSecret: false", "GenerateSecret is"),
         (
             "{ ApiId: !Ref ConsoleApi, RouteKey",
@@ -383,6 +425,41 @@ fn a_violation_of_any_rule_is_reported() {
             "ConsolePermission.Properties.FunctionName is",
         ),
     ];
+    assert_reported(&violations);
+}
+
+#[test]
+fn a_violation_of_a_rule_about_tokens_is_reported() {
+    assert_reported(&[
+        ("MfaConfiguration: !Ref AdminMfa", "MfaConfiguration: OPTIONAL", "MfaConfiguration is"),
+        ("Default: \"ON\"", "Default: OPTIONAL", "AdminMfa.Default is"),
+        (
+            "    DeletionPolicy: Delete\n    UpdateReplacePolicy: Retain\n",
+            "    DeletionPolicy: Delete\n",
+            "FirstAdmin.UpdateReplacePolicy is",
+        ),
+        ("WriteAttributes: [locale]", "WriteAttributes: [locale, email]", "may write other attributes"),
+        ("      WriteAttributes: [locale]\n", "", "IamClient may write other attributes"),
+        (
+            "ExplicitAuthFlows: [ALLOW_ADMIN_USER_PASSWORD_AUTH, ALLOW_REFRESH_TOKEN_AUTH]",
+            "ExplicitAuthFlows: [ALLOW_USER_SRP_AUTH]",
+            "IamClient.Properties.ExplicitAuthFlows is",
+        ),
+        (
+            "      # Without the list, Cognito would allow sign-in by SRP too.\n      ExplicitAuthFlows: [ALLOW_REFRESH_TOKEN_AUTH]\n",
+            "",
+            "ApiClient.Properties.ExplicitAuthFlows is",
+        ),
+        (
+            "AllowedOAuthScopes: [keyward/api]",
+            "AllowedOAuthScopes: [keyward/api, aws.cognito.signin.user.admin]",
+            "ApiClient.Properties.AllowedOAuthScopes is",
+        ),
+    ]);
+}
+
+/// Each replacement in the template makes a rule report what is named third.
+fn assert_reported(violations: &[(&str, &str, &str)]) {
     for (from, to, expected) in violations {
         assert!(TEXT.contains(from), "the template does not say {from}");
         let violated = TEXT.replacen(from, to, 1);
@@ -438,4 +515,79 @@ async fn without_any_one_variable_a_function_does_not_start() {
         };
         assert!(template.functions().iter().any(fails), "nothing needs {removed}");
     }
+}
+
+/// What CloudFormation makes of a rule's functions, with these parameters.
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-rules.html>
+fn holds(condition: &Value, parameters: &BTreeMap<&str, &str>) -> bool {
+    let Value::Tagged(tagged) = condition else { panic!("no function: {condition:?}") };
+    let parts = tagged.value.as_sequence().unwrap();
+    let text = |part: &Value| {
+        if let Value::Tagged(reference) = part {
+            assert_eq!(reference.tag, "Ref");
+            return parameters[reference.value.as_str().unwrap()].to_owned();
+        }
+        part.as_str().unwrap().to_owned()
+    };
+    match tagged.tag.to_string().as_str() {
+        "!Equals" => text(&parts[0]) == text(&parts[1]),
+        "!Not" => !holds(&parts[0], parameters),
+        "!And" => parts.iter().all(|part| holds(part, parameters)),
+        other => panic!("what is {other}?"),
+    }
+}
+
+/// Why CloudFormation refuses to deploy with these parameters beside the defaults.
+fn refusals(given: &[(&str, &str)]) -> Vec<String> {
+    let (_, whole) = parse(TEXT);
+    let defaults = get(&whole, "Parameters").as_mapping().unwrap().iter();
+    let mut parameters: BTreeMap<&str, &str> = defaults
+        .map(|(name, parameter)| {
+            (name.as_str().unwrap(), get(parameter, "Default").as_str().unwrap_or_default())
+        })
+        .collect();
+    for (name, value) in given {
+        assert!(parameters.insert(name, value).is_some(), "there is no parameter {name}");
+    }
+    let rules = get(&whole, "Rules").as_mapping().unwrap().values();
+    let rules = rules.filter(|rule| holds(get(rule, "RuleCondition"), &parameters));
+    let assertions = rules.flat_map(|rule| get(rule, "Assertions").as_sequence().unwrap());
+    let failed = assertions.filter(|assertion| !holds(get(assertion, "Assert"), &parameters));
+    failed.map(|assertion| get(assertion, "AssertDescription").as_str().unwrap().to_owned()).collect()
+}
+
+/// A provider of one's own, complete.
+const OIDC: [(&str, &str); 7] = [
+    ("OidcIssuer", "https://id.example.com"),
+    ("OidcJwksUri", "https://id.example.com/jwks"),
+    ("OidcIamClientIds", "command-line"),
+    ("OidcIamAudience", "https://keyward.example.com/iam"),
+    ("OidcApiAudience", "https://api.example.com"),
+    ("OidcConsoleClientId", "console"),
+    ("OidcConsoleClientSecret", "secret"),
+];
+
+#[test]
+fn an_issuer_needs_each_of_its_parameters_and_two_audiences() {
+    assert_eq!(refusals(&OIDC), [""; 0]);
+    for (left_out, (name, _)) in OIDC.iter().enumerate().skip(1) {
+        let mut rest = OIDC.to_vec();
+        rest.remove(left_out);
+        let told = refusals(&rest);
+        assert!(told.iter().any(|told| told.contains(name)), "without {name}: {told:?}");
+    }
+    let mut same = OIDC;
+    same[4].1 = OIDC[3].1;
+    assert_eq!(refusals(&same), ["OidcIamAudience and OidcApiAudience must differ"]);
+}
+
+#[test]
+fn cognito_takes_none_of_an_issuers_parameters() {
+    let admin = ("AdminEmail", "ada@example.com");
+    assert_eq!(refusals(&[admin]), [""; 0]);
+    for given in &OIDC[1..] {
+        let told = refusals(&[admin, *given]);
+        assert!(told.iter().any(|told| told.contains("go with OidcIssuer")), "{given:?}: {told:?}");
+    }
+    assert_eq!(refusals(&[]), ["without OidcIssuer, AdminEmail names the first admin user"]);
 }
