@@ -1,7 +1,7 @@
 """Deploys what `sam build` has made, and the examples, with the SAM CLI to an
 emulated AWS, and drives the whole job through its gateways.
 
-    (cd infra && sam build --parameter-overrides Architecture=x86_64)
+    (cd infra && sam build)
     python3 tests/deploy/run.py [--debug]
 
 With --debug it deploys the template with the functions of `cargo build` instead,
@@ -41,7 +41,7 @@ LOOKUP = "/iam/v1/keys/lookup"
 
 def parameters(label: str) -> dict[str, str]:
     """Of a Keyward stack, all but its identity provider's."""
-    return {"Environment": label, "AlarmEmail": "ops@example.com", "Architecture": "x86_64"}
+    return {"Environment": label, "AlarmEmail": "ops@example.com"}
 
 
 class Environment:
@@ -188,6 +188,12 @@ def the_story(aws: Aws, debug: bool) -> None:
     greedy = [route for route in routes if route[0] in ("ANY", "$default") or "+" in route[1]]
     check("no route is greedy, and no function has a URL", (greedy, "AWS::Lambda::Url" in one.stack.types), ([], False))
     check("with a token for other APIs: 403", one.call("GET", ACCOUNTS, token=one.api_token).status, 403)
+
+    for api, group, throttled in ("Api", "ApiAccessLogs", 4), ("ConsoleApi", "ConsoleAccessLogs", 0):
+        (stage,) = aws.client("apigatewayv2").get_stages(ApiId=one.stack.resources[api])["Items"]
+        told = (stage["AccessLogSettings"]["DestinationArn"].endswith(f":log-group:{one.stack.resources[group]}"),
+                len(stage.get("RouteSettings", {})))
+        check(f"the {api} logs its requests, and throttles what ends something by itself", told, (True, throttled))
 
     # The console stands on an API of its own, and lets nobody in yet.
     console = one.stack.resources["ConsoleApi"]

@@ -20,8 +20,41 @@ const PEPPER: &str = r#"      GenerateSecretString:
 /// What breaks a rule in the template `text`.
 type Rule = fn(text: &str) -> Vec<String>;
 
-const RULES: [Rule; 11] =
-    [names, kept, pepper, rotation, authorizer, routes, doors, admins, bounded, console, clients];
+const RULES: [Rule; 15] = [
+    names,
+    kept,
+    pepper,
+    rotation,
+    authorizer,
+    routes,
+    doors,
+    admins,
+    bounded,
+    console,
+    clients,
+    throttles,
+    trails,
+    access_logs,
+    notices,
+];
+
+/// What an access log may say. Each is a variable of HTTP APIs that has neither a
+/// header nor the query:
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-logging-variables.html>.
+const LOGGED: [&str; 12] = [
+    "authorizer.error",
+    "authorizer.principalId",
+    "error.message",
+    "httpMethod",
+    "identity.sourceIp",
+    "integrationErrorMessage",
+    "path",
+    "requestId",
+    "requestTimeEpoch",
+    "responseLatency",
+    "routeKey",
+    "status",
+];
 
 fn parse(text: &str) -> (Template, Value) {
     (Template::parse(text).unwrap(), serde_norway::from_str(text).unwrap())
@@ -99,7 +132,8 @@ fn kept(text: &str) -> Vec<String> {
                 "Resources.Table.Properties.PointInTimeRecoverySpecification",
                 "{ PointInTimeRecoveryEnabled: true }",
             ),
-            ("Resources.Table.Properties.SSESpecification", "{ SSEEnabled: true }"),
+            // It would select a key in KMS that the functions may not use.
+            ("Resources.Table.Properties.SSESpecification", "null"),
             ("Resources.Table.Properties.BillingMode", "PAY_PER_REQUEST"),
         ],
     );
@@ -272,6 +306,104 @@ fn clients(text: &str) -> Vec<String> {
     problems
 }
 
+/// The routes that end something have limits of their own, far above the others'.
+fn throttles(text: &str) -> Vec<String> {
+    let (template, _) = parse(text);
+    let api = template.properties("Api").unwrap();
+    let limit = |settings: &Value, name: &str| settings.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let settings = get(api, "RouteSettings");
+    let ends = |function: &str| ["RevokeKey", "UpdateServiceAccount"].contains(&function);
+    let mut expected = BTreeSet::new();
+    let mut problems = Vec::new();
+    for route in template.routes().unwrap().iter().filter(|route| ends(&route.function)) {
+        for name in ["ThrottlingRateLimit", "ThrottlingBurstLimit"] {
+            let own = settings.get(route.key()).map_or(0, |own| limit(own, name));
+            if own < 20 * limit(get(api, "DefaultRouteSettings"), name).max(1) {
+                problems.push(format!("{} has no {name} of its own", route.key()));
+            }
+        }
+        expected.insert(route.key());
+    }
+    for (key, _) in settings.as_mapping().into_iter().flatten() {
+        if !expected.contains(key.as_str().unwrap()) {
+            problems.push(format!("{} ends nothing", key.as_str().unwrap()));
+        }
+    }
+    problems
+}
+
+/// Every log group outlives the stack for 90 days, and is none that another stack
+/// of the same name wants to make.
+fn trails(text: &str) -> Vec<String> {
+    let (template, whole) = parse(text);
+    let id = "{ Id: !Select [2, !Split [\"/\", !Ref \"AWS::StackId\"]] }";
+    let mut problems = Vec::new();
+    for (name, group) in template.resources("AWS::Logs::LogGroup") {
+        let kind = get(group, "LogGroupName.0").as_str().unwrap_or_default();
+        let is_own = ["/aws/lambda/", "/aws/vendedlogs/"]
+            .iter()
+            .any(|prefix| kind.starts_with(&format!("{prefix}${{AWS::StackName}}/${{Id}}/")));
+        if !is_own || expect(group, "LogGroupName.1", id).is_some() {
+            problems.push(format!("{name} may have the name of another stack's group"));
+        }
+        problems.extend(expect(group, "RetentionInDays", "90").map(|problem| format!("{name}: {problem}")));
+        for (policy, kept) in [("DeletionPolicy", "RetainExceptOnCreate"), ("UpdateReplacePolicy", "Retain")]
+        {
+            problems.extend(expect(&whole, &format!("Resources.{name}.{policy}"), kept));
+        }
+    }
+    problems
+}
+
+/// Both APIs log each request, without a credential and without the query.
+fn access_logs(text: &str) -> Vec<String> {
+    let (_, whole) = parse(text);
+    let mut problems = Vec::new();
+    let api = ["authorizer.error", "integrationErrorMessage", "path", "identity.sourceIp"];
+    for (stage, group, wanted) in
+        [("Api", "ApiAccessLogs", &api[..]), ("ConsoleStage", "ConsoleAccessLogs", &api[1..])]
+    {
+        let settings = get(&whole, &format!("Resources.{stage}.Properties.AccessLogSettings"));
+        let arn = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:";
+        problems.extend(expect(settings, "DestinationArn", &format!("!Sub \"{arn}${{{group}}}\"")));
+        let format = get(settings, "Format").as_str().unwrap_or_default();
+        let line: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(format).ok();
+        let Some(line) = line else {
+            problems.push(format!("{stage}'s access log is no JSON"));
+            continue;
+        };
+        let said: Vec<&str> =
+            line.values().map(|value| value.as_str().unwrap().trim_start_matches("$context.")).collect();
+        problems.extend(
+            said.iter().filter(|name| !LOGGED.contains(name)).map(|name| format!("{stage} logs {name}")),
+        );
+        let lacks = wanted.iter().filter(|name| !said.contains(name));
+        problems.extend(lacks.map(|name| format!("{stage} does not log {name}")));
+    }
+    problems
+}
+
+/// Notices reach the topic. `EventBridge` supports no condition in its policy:
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-sns-permissions>.
+fn notices(text: &str) -> Vec<String> {
+    let (_, whole) = parse(text);
+    let statement = "{ Effect: Allow, Principal: { Service: events.amazonaws.com }, Action: sns:Publish, Resource: !Ref AlarmTopic }";
+    expect_all(
+        &whole,
+        &[
+            ("Resources.AlarmTopicPolicy.Properties.PolicyDocument.Statement.1", statement),
+            ("Resources.NoticeRule.Properties.Targets.0.RoleArn", "null"),
+            ("Resources.NoticeFailedAlarm.Properties.Namespace", "AWS/Events"),
+            ("Resources.NoticeFailedAlarm.Properties.MetricName", "FailedInvocations"),
+            (
+                "Resources.NoticeFailedAlarm.Properties.Dimensions",
+                "[{ Name: RuleName, Value: !Ref NoticeRule }]",
+            ),
+            ("Resources.NoticeFailedAlarm.Properties.AlarmActions", "[!Ref AlarmTopic]"),
+        ],
+    )
+}
+
 /// Every function's role has the boundary. (What it permits: `least_privilege`.)
 fn bounded(text: &str) -> Vec<String> {
     let (template, whole) = parse(text);
@@ -429,7 +561,7 @@ fn a_violation_of_any_rule_is_reported() {
 }
 
 #[test]
-fn a_violation_of_a_rule_about_tokens_is_reported() {
+fn a_violation_of_a_rule_about_tokens_limits_or_logs_is_reported() {
     assert_reported(&[
         ("MfaConfiguration: !Ref AdminMfa", "MfaConfiguration: OPTIONAL", "MfaConfiguration is"),
         ("Default: \"ON\"", "Default: OPTIONAL", "AdminMfa.Default is"),
@@ -437,6 +569,11 @@ fn a_violation_of_a_rule_about_tokens_is_reported() {
             "    DeletionPolicy: Delete\n    UpdateReplacePolicy: Retain\n",
             "    DeletionPolicy: Delete\n",
             "FirstAdmin.UpdateReplacePolicy is",
+        ),
+        (
+            "      TimeToLiveSpecification",
+            "      SSESpecification: { SSEEnabled: true }\n      TimeToLiveSpecification",
+            "SSESpecification is",
         ),
         ("WriteAttributes: [locale]", "WriteAttributes: [locale, email]", "may write other attributes"),
         ("      WriteAttributes: [locale]\n", "", "IamClient may write other attributes"),
@@ -454,6 +591,41 @@ fn a_violation_of_a_rule_about_tokens_is_reported() {
             "AllowedOAuthScopes: [keyward/api]",
             "AllowedOAuthScopes: [keyward/api, aws.cognito.signin.user.admin]",
             "ApiClient.Properties.AllowedOAuthScopes is",
+        ),
+        (
+            "        \"DELETE /iam/v1/service-accounts/{id}/keys\": { ThrottlingRateLimit: 1000, ThrottlingBurstLimit: 2000 }\n",
+            "",
+            "DELETE /iam/v1/service-accounts/{id}/keys has no ThrottlingRateLimit of its own",
+        ),
+        (
+            "\"PATCH /iam/v1/service-accounts/{id}\": { ThrottlingRateLimit: 1000",
+            "\"PATCH /iam/v1/service-accounts/{id}\": { ThrottlingRateLimit: 50",
+            "PATCH /iam/v1/service-accounts/{id} has no ThrottlingRateLimit of its own",
+        ),
+        (
+            "\"PATCH /iam/v1/service-accounts/{id}\": {",
+            "\"PATCH /iam/v1/other\": {",
+            "PATCH /iam/v1/other ends nothing",
+        ),
+        ("DeletionPolicy: RetainExceptOnCreate", "DeletionPolicy: Delete", "Logs.DeletionPolicy is"),
+        ("RetentionInDays: 90", "RetentionInDays: 7", "RetentionInDays is"),
+        (
+            "/aws/lambda/${AWS::StackName}/${Id}/revoke-key",
+            "/aws/lambda/${AWS::StackName}/revoke-key",
+            "RevokeKeyLogs may have the name of another stack's group",
+        ),
+        ("\"path\":\"$context.path\"", "\"path\":\"$request.header.authorization\"", "Api logs $request"),
+        ("\"$context.authorizer.error\"", "\"$context.status\"", "Api does not log authorizer.error"),
+        ("log-group:${ConsoleAccessLogs}", "log-group:${ConsoleLogs}", "DestinationArn is"),
+        (
+            "            Action: sns:Publish\n            Resource: !Ref AlarmTopic\n\n",
+            "            Action: sns:Publish\n            Resource: !Ref AlarmTopic\n            Condition: { ArnEquals: { \"aws:SourceArn\": !GetAtt NoticeRule.Arn } }\n\n",
+            "PolicyDocument.Statement.1 is",
+        ),
+        (
+            "MetricName: FailedInvocations",
+            "MetricName: Invocations",
+            "NoticeFailedAlarm.Properties.MetricName is",
         ),
     ]);
 }
@@ -590,4 +762,17 @@ fn cognito_takes_none_of_an_issuers_parameters() {
         assert!(told.iter().any(|told| told.contains("go with OidcIssuer")), "{given:?}: {told:?}");
     }
     assert_eq!(refusals(&[]), ["without OidcIssuer, AdminEmail names the first admin user"]);
+}
+
+/// CloudWatch charges for each metric that an alarm watches.
+#[test]
+fn the_guide_counts_the_metrics_of_the_alarms() {
+    let (template, _) = parse(TEXT);
+    let metrics = template.resources("AWS::CloudWatch::Alarm").map(|(_, alarm)| {
+        let metrics = get(alarm, "Metrics").as_sequence();
+        metrics.map_or(1, |all| all.iter().filter(|metric| metric.get("MetricStat").is_some()).count())
+    });
+    let count: usize = metrics.sum();
+    let guide = include_str!("../../infra/README.md");
+    assert!(guide.contains(&format!("alarms on {count} metrics")), "there are {count} metrics");
 }
