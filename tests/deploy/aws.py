@@ -23,7 +23,7 @@ from rights import Recorder
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REGION = "eu-central-1"
 # The emulator has an environment of its own, which .ci/tools makes.
-EMULATOR = ROOT / "target" / "ci" / "emulator" / "bin" / "ministack"
+EMULATOR = [ROOT / "target" / "ci" / "emulator" / "bin" / "python", pathlib.Path(__file__).with_name("emulator.py")]
 
 
 class Aws:
@@ -67,7 +67,7 @@ class Aws:
         self.log = open(f"{self.folder.name}/emulator.log", "w+")
         # A session of its own, so that all that it starts can be found.
         self.process = subprocess.Popen(
-            [EMULATOR], env=self.environment | settings, stdout=self.log, stderr=self.log, start_new_session=True
+            EMULATOR, env=self.environment | settings, stdout=self.log, stderr=self.log, start_new_session=True
         )
         for _ in range(300):
             with socket.socket() as probe:

@@ -309,6 +309,7 @@ def the_story(aws: Aws, debug: bool) -> None:
     check("nor is its admin", two.call("GET", ACCOUNTS, token=one.token).status, 403)
     check("the first one's key is still good", shops[0].call("GET", "/organizations", key).status, 200)
 
+    adopted(aws, two, other_key)
     the_console(aws, template)
 
     secrets = aws.client("secretsmanager").get_secret_value(SecretId=one.stack.resources["Pepper"])["SecretString"]
@@ -317,6 +318,54 @@ def the_story(aws: Aws, debug: bool) -> None:
 
     # Last, because its sweep and its requests add to the logs.
     the_checklist(aws, one)
+
+
+def adopted(aws: Aws, two: Environment, key: str) -> None:
+    """The stack is deleted, and another one of its name is made from what is left."""
+    formation, database, secrets = aws.client("cloudformation"), aws.client("dynamodb"), aws.client("secretsmanager")
+    stack, before = two.stack.name, dict(two.stack.resources)
+    table, pepper = before["Table"], secrets.get_secret_value(SecretId=before["Pepper"])
+    formation.delete_stack(StackName=stack)
+    formation.get_waiter("stack_delete_complete").wait(StackName=stack)
+    groups = {group["logGroupName"] for group in aws.client("logs").describe_log_groups()["logGroups"]}
+    kept = {before[name] for name in before if name.endswith("Logs")}
+    check("the logs outlive the stack", (len(kept) > 10, kept - groups), (True, set()))
+
+    # A restored table lacks these.
+    database.update_time_to_live(TableName=table, TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": False})
+    off = {"PointInTimeRecoveryEnabled": False}
+    database.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=off)
+    database.update_table(TableName=table, DeletionProtectionEnabled=False)
+
+    def adopt(environment: str, table: str = table) -> tuple[int, str]:
+        given = ("--stack", stack, "--environment", environment, "--table", table, "--secret", pepper["ARN"])
+        done = subprocess.run([sys.executable, INFRA / "adopt.py", *given], env=aws.environment, text=True, capture_output=True)
+        return done.returncode, done.stdout + done.stderr
+
+    code, told = adopt("three")
+    check("no other environment adopts it", (code, "and not as" in told), (1, True))
+    code, told = adopt("two", "restored")
+    check("a table without the index is not adopted", (code, "other keys or indexes" in told), (1, True))
+    code, told = adopt("two")
+    done = [line.partition(":")[0] for line in told.splitlines() if line.endswith(": turned on")]
+    restored = ["deletion protection", "expiry of items", "point-in-time recovery"]
+    check("a new stack adopts the table and the pepper", (code, done), (0, restored))
+    code, told = adopt("two")
+    check("and once", (code, "already" in told), (1, True))
+    described = database.describe_table(TableName=table)["Table"]
+    ttl = database.describe_time_to_live(TableName=table)["TimeToLiveDescription"]["TimeToLiveStatus"]
+    backups = database.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
+    recovery = backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"]
+    safe = (described["DeletionProtectionEnabled"], ttl, recovery)
+    check("it has what a restored table lacks", safe, (True, "ENABLED", "ENABLED"))
+    two.deploy()
+    now = {name: two.stack.resources[name] for name in ("Table", "Pepper")}
+    check("the rest is deployed around both", now, {name: before[name] for name in now})
+    after = secrets.get_secret_value(SecretId=before["Pepper"])
+    check("the pepper is what it was", (after["SecretString"], after["ARN"]), (pepper["SecretString"], pepper["ARN"]))
+    new = {two.stack.resources[name] for name in before if name.endswith("Logs")}
+    check("with log groups of its own", new & kept, set())
+    check("a key from before passes", two.call("GET", "/iam/v1/whoami", token=key).status, 200)
 
 
 def the_console(aws: Aws, template: pathlib.Path) -> None:

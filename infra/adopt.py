@@ -1,0 +1,148 @@
+"""Makes a new stack from a table and a pepper that exist: the old stack was deleted,
+or the table is a restored one. CloudFormation imports both into the stack, and
+`sam deploy` then adds the rest. Every key goes on working.
+
+    python3 adopt.py --stack keyward-prod --environment prod --table TABLE --secret ARN
+
+It needs Python with boto3 and PyYAML, which the SAM CLI brings. It reads no item of
+the table and no value of the secret. What to do before and after: README.md.
+"""
+
+import argparse
+import pathlib
+import sys
+
+import boto3
+import yaml
+
+TEMPLATE = pathlib.Path(__file__).with_name("template.yaml")
+TYPES = {"Table": "AWS::DynamoDB::Table", "Pepper": "AWS::SecretsManager::Secret"}
+
+
+def block(lines: list[str], section: str, name: str) -> list[str]:
+    """The lines of one parameter or resource of the template, with its name."""
+    at = lines.index(f"  {name}:\n", lines.index(f"{section}:\n"))
+    inside = at + 1
+    while inside < len(lines) and (not lines[inside].strip() or lines[inside].startswith("    ")):
+        inside += 1
+    return lines[at:inside]
+
+
+def imported() -> str:
+    """The template with nothing but the table, the pepper, and the parameter that they
+    need. Each is word for word as in the whole template, so that the deploy after the
+    import finds nothing to change: another GenerateSecretString would replace the
+    pepper."""
+    lines = TEMPLATE.read_text().splitlines(keepends=True)
+    parts = ['AWSTemplateFormatVersion: "2010-09-09"\n', "Parameters:\n", *block(lines, "Parameters", "Environment")]
+    parts.append("Resources:\n")
+    for name in TYPES:
+        parts += block(lines, "Resources", name)
+    return "".join(parts)
+
+
+class Loader(yaml.SafeLoader):
+    """Reads a template, with the argument in place of a function such as !Sub."""
+
+
+Loader.add_multi_constructor("!", lambda loader, _, node: loader.construct_scalar(node))
+
+
+def properties(name: str) -> dict:
+    return yaml.load(imported(), Loader)["Resources"][name]["Properties"]
+
+
+def shape(table: dict) -> dict:
+    """What of a table cannot be changed in place, in a form that compares."""
+
+    def keys(described: dict) -> list[tuple[str, str]]:
+        return [(key["AttributeName"], key["KeyType"]) for key in described["KeySchema"]]
+
+    def index(described: dict) -> tuple:
+        projection = described["Projection"]
+        return keys(described), projection["ProjectionType"], sorted(projection.get("NonKeyAttributes", []))
+
+    definitions = sorted((item["AttributeName"], item["AttributeType"]) for item in table["AttributeDefinitions"])
+    indexes = {described["IndexName"]: index(described) for described in table.get("GlobalSecondaryIndexes", [])}
+    return {"attributes": definitions, "keys": keys(table), "indexes": indexes}
+
+
+def check_table(database, name: str) -> None:
+    """Refuses a table that is none of Keyward's. Turns on what a restored table lacks:
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/pointintimerecovery_beforeyoubegin.html
+    CloudFormation takes a table as it is, and would never notice."""
+    wanted, table = properties("Table"), database.describe_table(TableName=name)["Table"]
+    if table["TableStatus"] != "ACTIVE":
+        sys.exit(f"{name} is {table['TableStatus']}. Wait until it is ACTIVE.")
+    if shape(table) != shape(wanted):
+        sys.exit(f"{name} has other keys or indexes than the template: {shape(table)} and not {shape(wanted)}")
+    if table.get("BillingModeSummary", {}).get("BillingMode") != wanted["BillingMode"]:
+        print("on-demand capacity: turned on")
+        database.update_table(TableName=name, BillingMode=wanted["BillingMode"])
+        database.get_waiter("table_exists").wait(TableName=name)
+    if not table.get("DeletionProtectionEnabled"):
+        print("deletion protection: turned on")
+        database.update_table(TableName=name, DeletionProtectionEnabled=True)
+        database.get_waiter("table_exists").wait(TableName=name)
+    ttl = database.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+    if ttl["TimeToLiveStatus"] not in ("ENABLED", "ENABLING"):
+        print("expiry of items: turned on")
+        database.update_time_to_live(TableName=name, TimeToLiveSpecification=wanted["TimeToLiveSpecification"])
+    backups = database.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+    if backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") != "ENABLED":
+        print("point-in-time recovery: turned on")
+        recovery = wanted["PointInTimeRecoverySpecification"]
+        database.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=recovery)
+
+
+def check_secret(secrets, arn: str, environment: str) -> str:
+    """The secret's whole ARN. Refuses a secret that is not this environment's pepper."""
+    secret = secrets.describe_secret(SecretId=arn)
+    if "DeletedDate" in secret:
+        sys.exit(f"{arn} is being deleted. Take that back first: aws secretsmanager restore-secret --secret-id {arn}")
+    wanted = properties("Pepper")["Description"].replace("${Environment}", environment)
+    if secret.get("Description") != wanted:
+        sys.exit(f"{arn} is described as {secret.get('Description')!r} and not as {wanted!r}")
+    if secret.get("RotationEnabled"):
+        # Its function went with the old stack. PepperRotationDays starts it again.
+        print("the schedule of rotations: ended")
+        secrets.cancel_rotate_secret(SecretId=arn)
+    return secret["ARN"]
+
+
+def import_both(formation, stack: str, environment: str, table: str, arn: str) -> None:
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/import-resources-manually.html"""
+    identifiers = {"Table": {"TableName": table}, "Pepper": {"Id": arn}}
+    resources = [
+        {"ResourceType": TYPES[name], "LogicalResourceId": name, "ResourceIdentifier": identifier}
+        for name, identifier in identifiers.items()
+    ]
+    name = {"StackName": stack, "ChangeSetName": "adopt"}
+    parameters = [{"ParameterKey": "Environment", "ParameterValue": environment}]
+    formation.create_change_set(
+        **name, ChangeSetType="IMPORT", ResourcesToImport=resources, TemplateBody=imported(), Parameters=parameters
+    )
+    formation.get_waiter("change_set_create_complete").wait(**name)
+    formation.execute_change_set(**name)
+    formation.get_waiter("stack_import_complete").wait(StackName=stack)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stack", required=True, help="the name of the new stack")
+    parser.add_argument("--environment", required=True, help="the label that the keys carry")
+    parser.add_argument("--table", required=True, help="the table's name")
+    parser.add_argument("--secret", required=True, help="the pepper's ARN")
+    given = parser.parse_args()
+    formation = boto3.client("cloudformation")
+    found = [stack["StackName"] for page in formation.get_paginator("describe_stacks").paginate() for stack in page["Stacks"]]
+    if given.stack in found:
+        sys.exit(f"there is a stack {given.stack} already")
+    arn = check_secret(boto3.client("secretsmanager"), given.secret, given.environment)
+    check_table(boto3.client("dynamodb"), given.table)
+    import_both(formation, given.stack, given.environment, given.table, arn)
+    print(f"{given.stack} has the table and the pepper. Now: sam deploy --stack-name {given.stack}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Starts ministack, which can import a table into a stack and no secret, with what
+it lacks for infra/adopt.py. It runs in the emulator's environment."""
+
+from ministack.app import main
+from ministack.services import secretsmanager
+from ministack.services.cloudformation import changesets, provisioners
+
+SECRET = "AWS::SecretsManager::Secret"
+
+
+def find(arn: str) -> dict | None:
+    return next((secret for secret in secretsmanager._secrets.values() if secret["ARN"] == arn), None)
+
+
+def import_secret(identifier: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """The secret's name, which is how the emulator refers to one, and its attributes."""
+    secret = find(identifier["Id"])
+    return secret["Name"], {"Id": secret["ARN"], "Arn": secret["ARN"]}
+
+
+# The resource's identifier is its ARN:
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-secretsmanager-secret.html
+changesets._IMPORT_LOOKUPS[SECRET] = (("Id",), lambda arn: None if find(arn) else f"there is no secret {arn}")
+provisioners._RESOURCE_HANDLERS[SECRET]["import"] = import_secret
+
+if __name__ == "__main__":
+    main()
