@@ -98,6 +98,11 @@ class Local:
         self.process.wait()
 
 
+def session_name(local: Local) -> str:
+    """The session's cookie, which has the port in its name."""
+    return f"keyward-session-{local.console.rsplit(':')[-1]}"
+
+
 class Browser:
     """A browser with a profile of its own."""
 
@@ -297,7 +302,7 @@ def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
     check("nothing of it is stored", key[40:] in browser.stored(), False)
     cookies = browser.driver.get_cookies()
     check("no script reads a cookie", [cookie["name"] for cookie in cookies if not cookie["httpOnly"]], [])
-    check("there is one cookie, the session", [cookie["name"] for cookie in cookies], ["keyward-session"])
+    check("there is one cookie, the session", [cookie["name"] for cookie in cookies], [session_name(local)])
     check("it is no token", "eyJ" in cookies[0]["value"], False)
     browser.driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
     browser.find("Copy").click()
@@ -380,7 +385,7 @@ def a_form_outlives_its_session(local: Local, browser: Browser) -> None:
     browser.open("/accounts/new")
     browser.type("Name", "outlives")
     browser.type("Owner (optional)", "the team")
-    browser.driver.delete_cookie("keyward-session")
+    browser.driver.delete_cookie(session_name(local))
     browser.click("Create the account")
     check("a session that has ended is said", browser.heading(), "Your session has ended")
     browser.look("session-ended")

@@ -48,6 +48,12 @@ fn pages(account: &str, key: &str) -> Vec<String> {
     pages
 }
 
+/// The name of the session's cookie in a console without TLS.
+fn session_name(harness: &Harness) -> String {
+    let port = harness.system.facts().console.rsplit(':').next().unwrap().to_owned();
+    format!("keyward-session-{port}")
+}
+
 pub(crate) fn key_id(page: &Page) -> String {
     let start = page.text.find("key_").unwrap();
     page.text[start..start + 20].to_owned()
@@ -110,21 +116,39 @@ async fn cookies_are_bound_to_the_host_and_out_of_reach() {
     assert_snapshot!(sorted.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
+/// A browser sends the cookies of one port to every port of the same host.
+#[tokio::test]
+async fn consoles_on_two_ports_leave_each_others_session_alone() {
+    let (one, other) = (Harness::start().await, Harness::start().await);
+    let mut first = Browser::signed_in(&one).await;
+    let mut second = Browser::new(&other);
+    second.cookies.clone_from(&first.cookies);
+    assert_eq!(second.sign_in("/sign-in").await.expect(303).location(), "/");
+    assert_eq!(second.cookies.len(), 2, "{:?}", second.cookies.keys());
+    first.cookies.clone_from(&second.cookies);
+    first.get("/accounts/new").await.expect(200);
+    let page = second.get("/accounts/new").await.expect(200);
+    second.submit(&page, "/sign-out", &[]).await.expect(303);
+    first.cookies.clone_from(&second.cookies);
+    first.get("/accounts/new").await.expect(200);
+}
+
 #[tokio::test]
 async fn an_altered_session_is_none() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let good = browser.cookies.clone();
-    let session = good["keyward-session"].clone();
+    let session = good[&session_name(&harness)].clone();
     let token = harness.system.facts().admin_token.clone();
     let altered = format!("{}{}", if session.starts_with('A') { "B" } else { "A" }, &session[1..]);
     for value in [altered, token, String::new(), "%00".to_owned()] {
-        browser.cookies.insert("keyward-session".to_owned(), value.clone());
+        browser.cookies.insert(session_name(&harness), value.clone());
         assert_eq!(browser.get("/").await.expect(303).location(), "/sign-in", "{value}");
     }
     // A cookie of one name is none of another.
     browser.cookies.clear();
-    browser.cookies.insert("keyward-sign-in".to_owned(), session);
+    let sign_in = session_name(&harness).replace("session", "sign-in");
+    browser.cookies.insert(sign_in, session);
     assert_eq!(browser.get("/").await.expect(303).location(), "/sign-in");
 }
 
@@ -237,7 +261,7 @@ async fn somebody_who_is_no_admin_is_told_so_and_gets_no_session() {
     let mut browser = Browser::new(&harness);
     let page = browser.sign_in_as_visitor().await.expect(403);
     assert!(page.text.contains("You are not an admin user"), "{}", page.text);
-    assert!(!browser.cookies.contains_key("keyward-session"));
+    assert!(!browser.cookies.contains_key(&session_name(&harness)));
 }
 
 #[tokio::test]
@@ -354,14 +378,14 @@ async fn an_answer_to_another_attempt_signs_nobody_in() {
     // With the right state, an injected code fails by its PKCE challenge.
     victim.get(&format!("/callback?code={code}&state={state}")).await.expect(400);
     victim.get(&format!("/callback?error=access_denied&state={state}")).await.expect(400);
-    assert!(!victim.cookies.contains_key("keyward-session"));
+    assert!(!victim.cookies.contains_key(&session_name(&harness)));
     victim.get(&own).await.expect(303);
     // Once: neither the code nor the attempt is left. Who is signed in stays so.
-    let session = victim.cookies["keyward-session"].clone();
+    let session = victim.cookies[&session_name(&harness)].clone();
     for path in [&own, &theirs] {
         assert_eq!(victim.get(path).await.expect(303).location(), "/");
     }
-    assert_eq!(victim.cookies["keyward-session"], session);
+    assert_eq!(victim.cookies[&session_name(&harness)], session);
     victim.cookies.clear();
     victim.get(&own).await.expect(400);
     // And not for ever.
@@ -421,7 +445,7 @@ async fn an_id_token_that_is_not_for_this_attempt_signs_nobody_in() {
         *nonce.lock().unwrap() = parameter("nonce");
         *change.lock().unwrap() = changes;
         let answer = browser.get(&format!("/callback?code=c&state={}", parameter("state"))).await;
-        (answer.status, browser.cookies.contains_key("keyward-session"))
+        (answer.status, browser.cookies.contains_key(&session_name(&harness)))
     };
     assert_eq!(attempt(json!({})).await, (303, true));
     assert_eq!(attempt(json!({ "access.scope": "s".repeat(1500) })).await, (303, true));
@@ -871,7 +895,7 @@ async fn no_credential_is_in_its_logs() {
     Browser::new(&harness).get("/callback?code=tops3cret&state=tops3cret").await.expect(400);
     let logged = logs.take();
     assert!(logged.contains("\"page\":\"/callback\""), "it logs: {logged}");
-    let session = &browser.cookies["keyward-session"];
+    let session = &browser.cookies[&session_name(&harness)];
     let password = &harness.system.facts().admin_password;
     for line in logged.lines() {
         for secret in [&key, session, password, "tops3cret", "Bearer ey"] {

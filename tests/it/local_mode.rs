@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::Request;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use insta::{assert_json_snapshot, assert_snapshot};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -265,6 +267,13 @@ async fn tells_scripts_and_nobody_else() {
         ".adminApiToken" => "[token]",
         ".adminPassword" => "[password]",
     });
+    let ids = ["adminToken", "adminApiToken"].map(|member| {
+        let payload = local.facts[member].as_str().unwrap().split('.').nth(1).unwrap();
+        let claims: serde_json::Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        claims["jti"].as_str().expect("a token has an id").to_owned()
+    });
+    assert_ne!(ids[0], ids[1]);
     let token = local.facts["adminApiToken"].as_str().unwrap();
     assert_eq!(local.check(token).await, 200);
     assert_eq!(local.check(local.facts["adminToken"].as_str().unwrap()).await, 403);
@@ -475,6 +484,9 @@ async fn puts_the_users_own_api_behind_the_authorizer() {
         .header("X-Keyward-Principal-Id", "sa_forged")
         .header("x-keyward-anything", "forged")
         .header("x-other", "kept")
+        .header("cookie", "keyward-session-8081=a; theme=dark;keyward-notice-80=b; keyward-theme=c; =d; odd")
+        .header("cookie", "__Host-keyward-session=e; keyward-sign-in-65535=f")
+        .header("cookie", "keyward-found-1=g; keyward-session=h; keyward-session-x=i")
         .send()
         .await
         .unwrap();
@@ -495,6 +507,10 @@ async fn puts_the_users_own_api_behind_the_authorizer() {
     };
     assert_eq!(named("authorization"), [""; 0]);
     assert_eq!(named("x-other"), ["x-other: kept"]);
+    assert_eq!(
+        named("cookie"),
+        ["cookie: keyward-session=h; keyward-session-x=i", "cookie: theme=dark; keyward-theme=c; =d; odd"]
+    );
     assert_eq!(
         named("x-keyward-"),
         [

@@ -5,6 +5,7 @@ use http::Uri;
 /// An origin: scheme, host and port.
 pub(crate) struct ConsoleUrl {
     origin: String,
+    port: Option<u16>,
     is_secure: bool,
 }
 
@@ -22,12 +23,17 @@ impl ConsoleUrl {
             Some("http") if is_loopback(host) => false,
             _ => return Err("it must begin with https:// (or with http:// on a loopback address)"),
         };
-        Ok(Self { origin: text.to_owned(), is_secure })
+        Ok(Self { origin: text.to_owned(), port: uri.port_u16(), is_secure })
     }
 
     /// The origin, as a browser sends it in `Origin`.
     pub(crate) fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The port, unless it is the scheme's own.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.port
     }
 
     /// Whether it has TLS.

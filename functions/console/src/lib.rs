@@ -28,6 +28,8 @@ mod words;
 
 use std::sync::Arc;
 
+pub use session::is_own_cookie;
+
 use axum::Router;
 use shared::config::{ConfigError, Setup, variable};
 use shared::domain::{Clock, Entropy, Environment};

@@ -18,6 +18,7 @@ use shared::domain::KEY_PREFIX;
 use zeroize::Zeroizing;
 
 use crate::api::{ApiError, Caller};
+use crate::console_url::ConsoleUrl;
 use crate::page::{Page, User};
 use crate::pages::leaked;
 use crate::trouble::{Again, Trouble};
@@ -34,7 +35,7 @@ const MAX_PATH_BYTES: usize = 1024;
 const MAX_FORM_BYTES: usize = 64 * 1024;
 
 /// The console's cookies.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CookieName {
     /// The access token.
     Session,
@@ -46,39 +47,58 @@ pub(crate) enum CookieName {
     Found,
 }
 
+/// Every cookie with its name.
+const COOKIES: [(CookieName, &str); 4] = [
+    (CookieName::Session, "session"),
+    (CookieName::SignIn, "sign-in"),
+    (CookieName::Notice, "notice"),
+    (CookieName::Found, "found"),
+];
+const SECURE_PREFIX: &str = "__Host-keyward-";
+const PREFIX: &str = "keyward-";
+
 impl CookieName {
-    /// With TLS under the `__Host-` prefix, which takes it and binds the cookie
-    /// to this very host. Without TLS, which is local mode alone, no browser has
-    /// to take such a cookie, and Safari does not.
-    fn name(self, is_secure: bool) -> &'static str {
-        match (self, is_secure) {
-            (Self::Session, true) => "__Host-keyward-session",
-            (Self::SignIn, true) => "__Host-keyward-sign-in",
-            (Self::Notice, true) => "__Host-keyward-notice",
-            (Self::Found, true) => "__Host-keyward-found",
-            (Self::Session, false) => "keyward-session",
-            (Self::SignIn, false) => "keyward-sign-in",
-            (Self::Notice, false) => "keyward-notice",
-            (Self::Found, false) => "keyward-found",
+    /// The name at the console's `url`.
+    ///
+    /// With TLS it has the prefix `__Host-`, which requires TLS and binds the
+    /// cookie to this host. Without TLS (in local mode) Safari refuses such a
+    /// cookie. There the name has the port, because a cookie is sent to every port
+    /// of its host (RFC 6265, section 8.5): two consoles would end each other's
+    /// session.
+    fn at(self, url: &ConsoleUrl) -> String {
+        let name = COOKIES.into_iter().find(|(cookie, _)| *cookie == self).map_or("", |(_, name)| name);
+        if url.is_secure() {
+            format!("{SECURE_PREFIX}{name}")
+        } else {
+            format!("{PREFIX}{name}-{}", url.port().unwrap_or(80))
         }
     }
+}
+
+/// Whether a cookie of this name is a console's, at any port.
+#[must_use]
+pub fn is_own_cookie(name: &str) -> bool {
+    let is_known = |name: &str| COOKIES.into_iter().any(|(_, own)| own == name);
+    let at_port = name.strip_prefix(PREFIX).and_then(|name| name.rsplit_once('-'));
+    name.strip_prefix(SECURE_PREFIX).is_some_and(is_known)
+        || at_port.is_some_and(|(name, port)| port.parse::<u16>().is_ok() && is_known(name))
 }
 
 /// The cookies of a request, and those of its answer.
 pub(crate) struct Cookies {
     jar: PrivateCookieJar,
-    is_secure: bool,
+    console: Site,
 }
 
 impl Cookies {
     pub(crate) async fn read(console: &Site, headers: &HeaderMap) -> Result<Self, Trouble> {
         let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
         let jar = PrivateCookieJar::from_headers(headers, keys.cookies.clone());
-        Ok(Self { jar, is_secure: console.url.is_secure() })
+        Ok(Self { jar, console: console.clone() })
     }
 
     pub(crate) fn get(&self, name: CookieName) -> Option<Zeroizing<String>> {
-        let cookie = self.jar.get(name.name(self.is_secure))?;
+        let cookie = self.jar.get(&name.at(&self.console.url))?;
         Some(Zeroizing::new(cookie.value().to_owned()))
     }
 
@@ -108,10 +128,10 @@ impl Cookies {
     }
 
     fn cookie(&self, name: CookieName, value: String) -> Cookie<'static> {
-        Cookie::build((name.name(self.is_secure), value))
+        Cookie::build((name.at(&self.console.url), value))
             .path("/")
             .http_only(true)
-            .secure(self.is_secure)
+            .secure(self.console.url.is_secure())
             .same_site(SameSite::Lax)
             .build()
     }

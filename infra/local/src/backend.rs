@@ -125,8 +125,8 @@ impl Backend {
     }
 }
 
-/// The client's headers without credential, hop-by-hop headers and forged
-/// principals, and with the true principal.
+/// The client's headers without credential, hop-by-hop headers, cookies of the
+/// console and forged principals, and with the true principal.
 fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) -> HeaderMap {
     let of_this_hop = named_by_connection(&headers);
     let is_dropped = |name: &HeaderName| {
@@ -141,6 +141,7 @@ fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) 
     for name in dropped {
         headers.remove(name);
     }
+    keep_cookies(&mut headers);
     for (member, name) in PRINCIPAL {
         let value = context.and_then(|context| context.get(member)?.as_str());
         // A name may hold letters that a header cannot: they are escaped.
@@ -150,6 +151,25 @@ fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) 
         }
     }
     headers
+}
+
+/// Drops the cookies of consoles, which a browser sends to every port of this host.
+fn keep_cookies(headers: &mut HeaderMap) {
+    let is_foreign = |cookie: &&[u8]| {
+        let name = cookie.split(|byte| *byte == b'=').next().unwrap_or_default();
+        !std::str::from_utf8(name).is_ok_and(|name| console::is_own_cookie(name.trim()))
+    };
+    let values: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
+    headers.remove(header::COOKIE);
+    for value in values {
+        let cookies = value.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let kept = cookies.filter(is_foreign).collect::<Vec<_>>().join(&b"; "[..]);
+        if let Ok(kept) = HeaderValue::from_bytes(&kept)
+            && !kept.is_empty()
+        {
+            headers.append(header::COOKIE, kept);
+        }
+    }
 }
 
 /// The headers that `Connection` says are of this hop alone.

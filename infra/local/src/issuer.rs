@@ -21,10 +21,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::domain::Clock;
+use shared::domain::{Clock, OsEntropy};
 
 use crate::StartError;
-use crate::account::ADMIN_EMAIL;
+use crate::account::{self, ADMIN_EMAIL};
 
 /// The client whose tokens are for the IAM API alone.
 pub const IAM_CLIENT: &str = "keyward-iam";
@@ -179,7 +179,17 @@ impl Issuer {
     /// # Errors
     /// When the signature fails.
     pub fn token(&self, client: &str) -> Result<String, StartError> {
-        self.key.sign(&self.header(), &self.claims(client))
+        self.issue(self.claims(client))
+    }
+
+    /// Signs a token with these claims and an id of its own (RFC 7519, section
+    /// 4.1.7).
+    fn issue(&self, mut claims: Value) -> Result<String, StartError> {
+        let id = account::text(&OsEntropy, 26)?;
+        if let Some(claims) = claims.as_object_mut() {
+            claims.insert("jti".to_owned(), id.into());
+        }
+        self.key.sign(&self.header(), &claims)
     }
 
     /// The issuer's endpoints.

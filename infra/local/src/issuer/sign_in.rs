@@ -124,8 +124,8 @@ pub(super) fn by_code(issuer: &Issuer, headers: &HeaderMap, request: &TokenReque
         "iat": now,
         "exp": now + TOKEN_LIFETIME_SECONDS,
     });
-    let sign = |claims| issuer.key.sign(&issuer.header(), claims);
-    Ok(sign(&access).and_then(|access| sign(&id).map(|id| Tokens::new(access, Some(id)))))
+    let issue = |claims| issuer.issue(claims);
+    Ok(issue(access).and_then(|access| issue(id).map(|id| Tokens::new(access, Some(id)))))
 }
 
 fn show(issuer: &Issuer, wanted: &Wanted, email: &str, is_wrong: bool) -> Response {
