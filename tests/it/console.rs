@@ -810,6 +810,61 @@ async fn what_the_api_cannot_read_of_a_form_leaves_the_form() {
     }
 }
 
+/// A hidden field becomes a header of the request to the API, where a control
+/// character cannot be. No form with one may look like an outage.
+#[tokio::test]
+async fn a_control_character_in_any_field_is_an_error_of_the_form() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = create(&mut browser, "a").await;
+    let (shown, _) = issue(&mut browser, &account).await;
+    let key = key_id(&shown);
+    harness.put_role("Custom", &["GET /reports"]).await;
+    let same = |path: String| (path.clone(), path);
+    let forms = [
+        ("/accounts/new".to_owned(), "/accounts".to_owned()),
+        same(format!("{account}/edit")),
+        (account.clone(), format!("{account}/switch")),
+        (format!("{account}/keys/new"), format!("{account}/keys")),
+        same(format!("{account}/keys/{key}/rotate")),
+        same("/new-role".to_owned()),
+        same("/roles/Custom/edit".to_owned()),
+        same("/roles/Custom/delete".to_owned()),
+        same(format!("{account}/delete")),
+        same("/leaked".to_owned()),
+    ];
+    let mut judged = std::collections::BTreeSet::new();
+    for (path, action) in forms {
+        let form = browser.get(&path).await.expect(200);
+        for name in form.fields(&action).keys().map(String::as_str) {
+            for text in ["a\0b", "a\rb", "a\nb", "a\u{7f}b"] {
+                let page = browser.submit(&form, &action, &[(name, text)]).await;
+                assert!(page.status < 500, "{action}: {name} {text:?}: {page:?}");
+                let said = match name {
+                    // A new role has no version yet.
+                    "attempt" | "version" if action != "/new-role" => {
+                        "A hidden field of this form is damaged"
+                    }
+                    // What is typed to confirm a deletion is compared and no more.
+                    "name" | "description" | "owner"
+                        if !action.ends_with("/delete") && action != "/new-role" =>
+                    {
+                        "Must not contain control characters"
+                    }
+                    _ => continue,
+                };
+                assert_eq!(page.status, 422, "{action}: {name} {text:?}: {page:?}");
+                assert!(page.text.contains(said), "{action}: {name} {text:?}: {}", page.text);
+                judged.insert(name.to_owned());
+            }
+        }
+    }
+    assert_eq!(
+        judged.into_iter().collect::<Vec<_>>(),
+        ["attempt", "description", "name", "owner", "version"]
+    );
+}
+
 #[tokio::test]
 async fn an_attempt_with_other_values_is_said_and_becomes_another() {
     let harness = Harness::start().await;

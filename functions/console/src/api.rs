@@ -476,7 +476,8 @@ impl Caller<'_> {
         credential.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, credential);
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            let value = http::HeaderValue::from_str(value).map_err(|_| damaged())?;
+            request = request.header(*name, value);
         }
         let body = match body {
             Some(body) => {
@@ -489,6 +490,21 @@ impl Caller<'_> {
         let answer = self.api.outgoing.send(request).await.map_err(|error| unavailable(error.to_string()))?;
         if answer.status().is_success() { Ok(answer) } else { Err(refusal(&answer)) }
     }
+}
+
+/// The refusal of a value that cannot be a header. It comes from a hidden field, and
+/// was not sent.
+fn damaged() -> ApiError {
+    ApiError::Problem(Box::new(Problem {
+        title: "A hidden field of this form is damaged".to_owned(),
+        status: 422,
+        detail: "Nothing was done. Open the page again, and fill in the form again.".to_owned(),
+        code: "damaged_form".to_owned(),
+        request_id: String::new(),
+        errors: Vec::new(),
+        used_by: Vec::new(),
+        next_cursor: None,
+    }))
 }
 
 /// What an answer that is no success means.
