@@ -64,6 +64,9 @@ pub mod variable {
     pub const CONSOLE_URL: &str = "KEYWARD_CONSOLE_URL";
     /// The client that the console is, for the issuer.
     pub const CONSOLE_CLIENT_ID: &str = "KEYWARD_CONSOLE_CLIENT_ID";
+    /// The audience that the console asks the issuer for: that of tokens for the
+    /// IAM API. May be empty.
+    pub const CONSOLE_AUDIENCE: &str = "KEYWARD_CONSOLE_AUDIENCE";
     /// The console's own secret: its name or ARN.
     pub const CONSOLE_SECRET: &str = "KEYWARD_CONSOLE_SECRET";
     /// The log level. None makes a function say less than `INFO`: metrics and

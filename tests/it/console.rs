@@ -2,11 +2,12 @@
 //! key's secret is shown once. What takes a real browser is in `tests/browser`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::routing::{get, post};
+use futures::future::join_all;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use shared::config::variable;
@@ -464,6 +465,99 @@ async fn an_id_token_that_is_not_for_this_attempt_signs_nobody_in() {
     ] {
         assert_eq!(attempt(changes.clone()).await, (400, false), "{changes}");
     }
+}
+
+/// The parameters of the request to authorize, with the names `audience` and
+/// `resource`.
+fn audiences(location: &str) -> Vec<String> {
+    let (_, query) = location.split_once('?').unwrap();
+    let named =
+        query.split('&').filter(|part| part.starts_with("audience=") || part.starts_with("resource="));
+    named.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_console_asks_for_its_audience() {
+    for (audience, expected) in [
+        ("", vec![]),
+        (
+            "https://iam.example/",
+            vec!["audience=https%3A%2F%2Fiam.example%2F", "resource=https%3A%2F%2Fiam.example%2F"],
+        ),
+        ("urn:keyward:iam", vec!["audience=urn%3Akeyward%3Aiam", "resource=urn%3Akeyward%3Aiam"]),
+        // RFC 8707, section 2: not an absolute URI, and one with a fragment.
+        ("keyward-iam", vec!["audience=keyward-iam"]),
+        ("https://iam.example/#a", vec!["audience=https%3A%2F%2Fiam.example%2F%23a"]),
+    ] {
+        let harness = Harness::builder().variable(variable::CONSOLE_AUDIENCE, audience).start().await;
+        let mut browser = Browser::new(&harness);
+        let begun = browser.get("/sign-in").await.expect(303);
+        assert_eq!(audiences(begun.location()), expected);
+        assert_eq!(browser.sign_in("/sign-in").await.expect(303).location(), "/");
+    }
+}
+
+/// An issuer that counts how often it is asked for its configuration, and what the
+/// token endpoint is sent.
+#[tokio::test]
+async fn the_issuers_configuration_is_fetched_once_for_many_and_not_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let harness = Harness::builder()
+        .variable(variable::OIDC_ISSUER, &url)
+        .variable(variable::CONSOLE_AUDIENCE, "https://iam.example")
+        .start()
+        .await;
+    let (asked, fails) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let exchanged = Arc::new(Mutex::new(String::new()));
+    let configuration = json!({
+        "issuer": url, "authorization_endpoint": format!("{url}/authorize"),
+        "token_endpoint": format!("{url}/token"), "jwks_uri": harness.system.issuer().jwks_uri(),
+    });
+    let (counter, failing) = (Arc::clone(&asked), Arc::clone(&fails));
+    let answer = move || async move {
+        counter.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        if failing.load(Ordering::SeqCst) {
+            Err(axum::http::StatusCode::SERVICE_UNAVAILABLE)
+        } else {
+            Ok(axum::Json(configuration))
+        }
+    };
+    let seen = Arc::clone(&exchanged);
+    let token = post(move |body: String| async move {
+        *seen.lock().unwrap() = body;
+        axum::http::StatusCode::BAD_REQUEST
+    });
+    let router = Router::new().route("/.well-known/openid-configuration", get(answer)).route("/token", token);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let begin = async || {
+        let browsers: Vec<_> = (0..8).map(|_| Browser::new(&harness)).collect();
+        let begun =
+            browsers.into_iter().map(|mut browser| async move { browser.get("/sign-in").await.status });
+        let statuses: std::collections::BTreeSet<_> = join_all(begun).await.into_iter().collect();
+        (statuses.into_iter().collect::<Vec<_>>(), asked.load(Ordering::SeqCst))
+    };
+    assert_eq!(begin().await, (vec![400], 1), "a failure is shared by those who wait");
+    fails.store(false, Ordering::SeqCst);
+    assert_eq!(begin().await, (vec![400], 1), "and for two seconds more");
+    harness.clock.advance_seconds(2);
+    assert_eq!(begin().await, (vec![303], 2));
+    harness.clock.advance_seconds(899);
+    assert_eq!(begin().await, (vec![303], 2));
+    fails.store(true, Ordering::SeqCst);
+    harness.clock.advance_seconds(1);
+    assert_eq!(begin().await, (vec![400], 3), "an old one is not used");
+    fails.store(false, Ordering::SeqCst);
+    harness.clock.advance_seconds(2);
+
+    let mut browser = Browser::new(&harness);
+    let to_issuer = browser.get("/sign-in").await.expect(303);
+    let (_, rest) = to_issuer.location().split_once("state=").unwrap();
+    let state = rest.split('&').next().unwrap();
+    browser.get(&format!("/callback?code=c&state={state}")).await.expect(400);
+    let exchanged = exchanged.lock().unwrap().clone();
+    assert!(exchanged.contains("resource=https%3A%2F%2Fiam.example"), "{exchanged}");
 }
 
 #[tokio::test]

@@ -3,14 +3,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
 };
+use oauth2::url::Url;
 use oauth2::{
     AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
     ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, StandardRevocableToken,
@@ -20,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Setup, variable};
 use shared::domain::{Clock, Entropy, EntropyError};
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::console_url::ConsoleUrl;
@@ -29,8 +33,15 @@ use crate::session::AccessToken;
 /// The path that the issuer sends a person back to.
 pub(crate) const CALLBACK: &str = "/callback";
 
+/// How long the issuer's configuration is used. Issuers rarely change it, and when
+/// one moves an endpoint, both work for a while.
+const CONFIGURATION_LIFETIME: Duration = Duration::from_mins(15);
+/// How long a failed attempt to fetch it is the answer to every caller: so callers
+/// that wait for an issuer that hangs do not wait one after the other.
+const FAILURE_LIFETIME: Duration = Duration::from_secs(2);
+
 /// Why signing in did not work, for the log. Nothing of a credential is in it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum SignInError {
     /// The issuer does not answer as it should.
     #[error("the issuer: {0}")]
@@ -58,9 +69,25 @@ pub(crate) struct Provider {
     issuer: String,
     client_id: String,
     redirect_uri: String,
+    /// What the access token is for. May be empty.
+    audience: String,
+    configuration: Mutex<Option<Fetched>>,
     outgoing: Outgoing,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+}
+
+/// The last attempt to fetch the issuer's configuration.
+struct Fetched {
+    at: Timestamp,
+    result: Result<Arc<Configuration>, SignInError>,
+}
+
+impl Fetched {
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        let lifetime = if self.result.is_ok() { CONFIGURATION_LIFETIME } else { FAILURE_LIFETIME };
+        now.duration_since(self.at).unsigned_abs() < lifetime
+    }
 }
 
 /// What the issuer says of itself (OpenID Connect Discovery 1.0, section 3).
@@ -114,6 +141,10 @@ impl Provider {
             issuer: setup.variables.text(variable::OIDC_ISSUER)?,
             client_id: setup.variables.text(variable::CONSOLE_CLIENT_ID)?,
             redirect_uri: format!("{}{CALLBACK}", url.origin()),
+            audience: setup
+                .variables
+                .read(variable::CONSOLE_AUDIENCE, |text| Ok::<_, String>(text.into()))?,
+            configuration: Mutex::default(),
             outgoing,
             clock: Arc::clone(&setup.clock),
             entropy: Arc::clone(&setup.entropy),
@@ -132,6 +163,12 @@ impl Provider {
         if anew {
             request = request.add_extra_param("prompt", "login");
         }
+        if !self.audience.is_empty() {
+            request = request.add_extra_param("audience", &self.audience);
+        }
+        if let Some(resource) = self.resource() {
+            request = request.add_extra_param("resource", resource);
+        }
         let (url, _) = request
             .add_scope(Scope::new("openid".to_owned()))
             .add_extra_param("nonce", attempt.nonce.as_str())
@@ -149,9 +186,13 @@ impl Provider {
     ) -> Result<AccessToken, SignInError> {
         let configuration = self.configuration().await?;
         let client = self.client(&configuration)?.set_client_secret(secret.clone());
-        let answer = client
+        let mut request = client
             .exchange_code(AuthorizationCode::new(code))
-            .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.to_string()))
+            .set_pkce_verifier(PkceCodeVerifier::new(attempt.verifier.to_string()));
+        if let Some(resource) = self.resource() {
+            request = request.add_extra_param("resource", resource);
+        }
+        let answer = request
             .request_async(&self.outgoing)
             .await
             // What it was caused by can quote the answer, which holds tokens.
@@ -164,7 +205,7 @@ impl Provider {
 
     /// Where a person signs out of the issuer itself, if it says so.
     pub(crate) async fn sign_out_url(&self, back_to: &str) -> Result<Option<String>, SignInError> {
-        let Some(endpoint) = self.configuration().await?.end_session_endpoint else {
+        let Some(endpoint) = &self.configuration().await?.end_session_endpoint else {
             return Ok(None);
         };
         let mut url = endpoint.url().clone();
@@ -207,6 +248,19 @@ impl Provider {
         Ok(())
     }
 
+    /// The audience by its standard name, for both requests of the code flow (RFC
+    /// 8707, sections 2.1 and 2.2). It must be an absolute URI without a fragment,
+    /// and an issuer may refuse another (`invalid_target`).
+    ///
+    /// Auth0 reads `audience`, and `resource` only where there is none
+    /// (<https://auth0.com/ai/docs/mcp/guides/resource-param-compatibility-profile>).
+    /// Where an issuer reads neither, its own settings must put the audience into
+    /// the token.
+    fn resource(&self) -> Option<&str> {
+        let url = Url::parse(&self.audience).ok()?;
+        url.fragment().is_none().then_some(&*self.audience)
+    }
+
     fn client(&self, configuration: &Configuration) -> Result<OidcClient, SignInError> {
         let redirect_uri = RedirectUrl::new(self.redirect_uri.clone());
         Ok(Client::new(ClientId::new(self.client_id.clone()))
@@ -215,7 +269,20 @@ impl Provider {
             .set_redirect_uri(redirect_uri.map_err(|error| SignInError::Issuer(error.to_string()))?))
     }
 
-    async fn configuration(&self) -> Result<Configuration, SignInError> {
+    /// The issuer's configuration. Callers that need it at the same time wait for
+    /// one fetch.
+    async fn configuration(&self) -> Result<Arc<Configuration>, SignInError> {
+        let mut last = self.configuration.lock().await;
+        let now = self.clock.now();
+        if let Some(fetched) = last.as_ref().filter(|fetched| fetched.is_fresh(now)) {
+            return fetched.result.clone();
+        }
+        let result = self.fetch_configuration().await.map(Arc::new);
+        *last = Some(Fetched { at: self.clock.now(), result: result.clone() });
+        result
+    }
+
+    async fn fetch_configuration(&self) -> Result<Configuration, SignInError> {
         // A slash at its end goes first (section 4 of the discovery's standard).
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let configuration: Configuration = self.get(&url).await?;

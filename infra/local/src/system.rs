@@ -373,6 +373,7 @@ fn values(options: &Options, table: &str, issuer: &Issuer, others: Vec<(&'static
         (variable::ADMIN_GROUP, ADMIN_GROUP.to_owned()),
         (variable::IAM_CLIENT_IDS, format!("{CONSOLE_CLIENT},{IAM_CLIENT}")),
         (variable::CONSOLE_CLIENT_ID, CONSOLE_CLIENT.to_owned()),
+        (variable::CONSOLE_AUDIENCE, String::new()),
         (variable::CONSOLE_SECRET, secrets::CONSOLE_SECRET_ID.to_owned()),
         (variable::API_CLIENT_IDS, API_CLIENT.to_owned()),
         // As with Cognito, whose access tokens have no audience.
