@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from selenium import webdriver
@@ -37,7 +38,10 @@ SYSTEM = ROOT / "target" / "debug" / "local"
 FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run", "--force-prefers-reduced-motion",
+    "--host-resolver-rules=MAP rebound.example 127.0.0.1",
 ]
+# A name that another site could let resolve to this machine.
+REBOUND = "rebound.example"
 WIDE, NARROW = (1280, 900), (390, 844)
 # What stands beyond the page, or beyond the box that it is in: the page may be
 # wide enough for it by its margins. What is in a box that scrolls may be wider,
@@ -452,6 +456,62 @@ def hostile_names_are_harmless(local: Local, browser: Browser) -> None:
     browser.look("overview")
 
 
+def serve(page: bytes) -> http.server.ThreadingHTTPServer:
+    """A site of another origin, whose every path is this page."""
+
+    class Site(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def a_page_of_another_origin_gets_nothing(local: Local, browser: Browser) -> None:
+    """Though it knows the admin's token and password, and the session is sent."""
+    browser.open("/")
+    accounts = browser.text
+    grant = {"grant_type": "password", "client_id": "keyward-iam", "username": local.adminEmail, "password": local.adminPassword}
+    body = urllib.parse.urlencode(grant)
+    create = json.dumps({"name": "made-by-evil", "role": "ServiceAccountReader"})
+    bearer = f"Bearer {local.adminToken}"
+    evil = serve(f"""<!doctype html><title>evil</title><form method="post" action="{local.issuer}/token">
+        {"".join(f'<input name="{name}" value="{value}">' for name, value in grant.items())}
+        <button id="go">win</button></form>""".encode())
+    attempts = {
+        "reads accounts": (f"{local.api}/iam/v1/service-accounts", {"headers": {"Authorization": bearer}}),
+        "creates an account": (f"{local.api}/iam/v1/service-accounts", {"method": "POST", "body": create, "headers": {"Authorization": bearer, "Content-Type": "application/json"}}),
+        "creates one without a preflight": (f"{local.api}/iam/v1/service-accounts", {"method": "POST", "mode": "no-cors", "body": create}),
+        "gets a token": (f"{local.issuer}/token", {"method": "POST", "body": body, "headers": {"Content-Type": "application/x-www-form-urlencoded"}}),
+        "reads the issuer's keys": (f"{local.issuer}/.well-known/jwks.json", {}),
+        "reads the console": (f"{local.console}/", {"credentials": "include"}),
+        "sends the console a form": (f"{local.console}/accounts", {"method": "POST", "credentials": "include", "body": "name=made-by-evil", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}),
+    }
+    script = """const [url, init, done] = arguments;
+        fetch(url, init).then(async answer => done(await answer.text()), () => done(""))"""
+    for host in ("127.0.0.1", "localhost", REBOUND):
+        browser.driver.get(f"http://{host}:{evil.server_port}/")
+        for what, (url, init) in attempts.items():
+            check(f"no page of {host} {what}", browser.driver.execute_async_script(script, url, init), "")
+        browser.leaving(browser.driver.find_element(By.ID, "go").click)
+        shown = browser.driver.find_element(By.TAG_NAME, "body").text
+        check(f"a form of {host} gets no token", shown, "Pages of other origins may not use this server.")
+    # A name that resolves to this machine makes a page no part of the server.
+    for server in (local.api, local.console, local.issuer):
+        browser.driver.get(server.replace("127.0.0.1", REBOUND) + "/")
+        check("a rebound name is refused", browser.driver.find_element(By.TAG_NAME, "body").text, "This server has no such host name.")
+    evil.shutdown()
+    browser.open("/")
+    check("and nothing has changed", browser.text, accounts)
+
+
 def a_forged_form_is_refused(local: Local, browser: Browser) -> None:
     """From another site, in the browser of somebody who is signed in."""
     browser.open("/")
@@ -460,18 +520,7 @@ def a_forged_form_is_refused(local: Local, browser: Browser) -> None:
     form = f"""<!doctype html><title>evil</title><form method="post" action="{local.console}{account}/switch">
         <input name="enabled" value="false"><button id="go">win</button></form>""".encode()
 
-    class Evil(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(form)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    evil = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Evil)
-    threading.Thread(target=evil.serve_forever, daemon=True).start()
+    evil = serve(form)
     # Another port is the same site, so that the browser sends the cookie too:
     # nothing but the console itself can refuse this one.
     for host in ("127.0.0.1", "localhost"):
@@ -656,7 +705,8 @@ def main() -> None:
     arguments.screenshots.mkdir(parents=True, exist_ok=True)
     stories = [
         [the_four_steps_by_mouse, a_shown_key_is_gone_once_left, a_double_click_issues_one, an_overflow_is_seen,
-         a_form_outlives_its_session, hostile_names_are_harmless, a_forged_form_is_refused],
+         a_form_outlives_its_session, hostile_names_are_harmless, a_forged_form_is_refused,
+         a_page_of_another_origin_gets_nothing],
         [the_four_steps_by_keyboard],
         [somebody_else],
         [without_scripts],
