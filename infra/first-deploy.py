@@ -100,8 +100,8 @@ class Report:
 
     @contextlib.contextmanager
     def step(self, name: str):
-        """Runs a step. Whatever goes wrong in it is its line, and the next step
-        follows. Ctrl-C ends the run."""
+        """Runs a step. An error in it becomes its line, and the next step follows.
+        Ctrl-C ends the run."""
         step = Step(name)
         try:
             yield step
@@ -219,7 +219,11 @@ class Stack:
         with contextlib.suppress(ClientError):
             resources = self.formation.describe_stack_resources(StackName=self.name)["StackResources"]
             kind = "AWS::Lambda::Function"
-            return [item["PhysicalResourceId"] for item in resources if item["ResourceType"] == kind and "PhysicalResourceId" in item]
+            return [
+                item["PhysicalResourceId"]
+                for item in resources
+                if item["ResourceType"] == kind and "PhysicalResourceId" in item
+            ]
         return []
 
 
@@ -281,6 +285,7 @@ class Checklist:
         self.probe_decisions()
         self.show_events()
         self.show_errors()
+        self.show_limits()
         self.revoke()
         self.read_logs()
         self.read_metrics()
@@ -327,7 +332,8 @@ class Checklist:
 
     def deploy_apis(self) -> None:
         formation, arn = self.client("cloudformation"), self.outputs["AuthorizerArn"]
-        parameters = {"AuthorizerArn": arn, "TopicArn": self.outputs.get("AlarmTopicArn", "")}
+        parameters = {"AuthorizerArn": arn, "TableName": self.outputs["TableName"]}
+        parameters["TopicArn"] = self.outputs.get("AlarmTopicArn", "")
         if self.given.domain:
             parameters |= {"Domain": self.given.domain, "BasePath": self.given.base_path}
         example = {"AuthorizerArn": arn}
@@ -449,7 +455,7 @@ class Checklist:
         return next((key.get("lastUsedAt") for key in keys if key["id"] == self.key_id), None)
 
     def change(self) -> None:
-        """What else the functions' policies must allow."""
+        """Calls the operations that the other steps do not need."""
         with self.report.step("change the account, replace the role, explain, look a key up"):
             self.need(self.key)
             expect(self.admin("PATCH", f"{ACCOUNTS}/{self.account}", {"description": "A first deploy"}), 200, "PATCH:")
@@ -494,7 +500,9 @@ class Checklist:
                 )
             except ClientError as error:
                 if "AccessDenied" in error.response["Error"]["Code"]:
-                    raise NotPossible("these credentials may not write the table, and no new key is near its end") from error
+                    raise NotPossible(
+                        "these credentials may not write the table, and no new key is near its end"
+                    ) from error
                 raise
             began = datetime.datetime.now(datetime.timezone.utc)
             # The sweep reads the index, which may be a moment behind.
@@ -604,7 +612,7 @@ class Checklist:
                     if self.given.endpoint_url:
                         # The emulator's responses do not name the authorizer's
                         # request id: what is new in the log is this request's line.
-                        probe.line = until(3, lambda: next(iter(self.new_lines()), None), 0.1)
+                        probe.line = until(15, lambda: next(iter(self.new_lines()), None), 0.1)
             step.detail = f"{len(self.probes)} requests"
 
     def reached(self, api: Api, path: str, credential: str) -> bool | None:
@@ -667,6 +675,27 @@ class Checklist:
                     step.data = {"status": answer.status, "responseType": kind}
                     step.detail = f"status {answer.status}" + (f", gateway response {kind}" if kind else "")
 
+    def show_limits(self) -> None:
+        """Where the documents do not say what a condition of a policy holds back."""
+        told: dict = {}
+        with self.report.step("call a function with half the rights"):
+            self.need(self.account, self.probe_stack)
+            payload = json.dumps({"account": self.account}).encode()
+            answer = self.client("lambda").invoke(FunctionName=self.probe_stack.outputs["LimitsName"], Payload=payload)
+            told = json.loads(answer["Payload"].read())
+            if answer.get("FunctionError"):
+                raise Failed(told.get("errorMessage", "it failed"))
+        with self.report.step("`dynamodb:Attributes` and the old item of a write whose condition fails") as step:
+            old = told.get("oldItem")
+            self.need(old)
+            step.data = old
+            step.detail = f"{old['error']}; attributes returned: {', '.join(old['attributes']) or 'none'}"
+        with self.report.step("`events:source` and a batch of two events, one of them not allowed") as step:
+            batch = told.get("batch")
+            self.need(batch)
+            step.data = batch
+            step.detail = batch["error"] or ", ".join(batch["entries"])
+
     def revoke(self) -> None:
         with self.report.step("revoke the key"):
             self.need(self.key)
@@ -686,14 +715,19 @@ class Checklist:
 
     def events(self, group: str) -> list[dict]:
         """What was logged since this began, by the group's logical id."""
-        pages = self.client("logs").get_paginator("filter_log_events").paginate(
-            # A minute earlier: this machine's clock need not be AWS's.
-            logGroupName=self.groups[group], startTime=int((self.started - 60) * 1000)
+        pages = (
+            self.client("logs")
+            .get_paginator("filter_log_events")
+            .paginate(
+                # A minute earlier: this machine's clock need not be AWS's.
+                logGroupName=self.groups[group],
+                startTime=int((self.started - 60) * 1000),
+            )
         )
         return [event for page in pages for event in page["events"]]
 
     def find_lines(self) -> bool | None:
-        """Gives each probe its line. True once all have theirs."""
+        """Finds each probe's line. True once all are found."""
         decisions = {}
         for event in self.events("AuthorizerLogs"):
             line = parse(event["message"])
@@ -738,7 +772,7 @@ class Checklist:
     # ----------------------------------------------------------- cleaning up ----
 
     def clean_up(self) -> None:
-        """Runs to its end: a second Ctrl-C is only answered."""
+        """Runs to its end, even if Ctrl-C is pressed again."""
         for number in signal.SIGINT, signal.SIGTERM:
             signal.signal(number, lambda *_: print("cleaning up, please wait", file=sys.stderr))
         if self.made_account:
@@ -751,7 +785,9 @@ class Checklist:
         if self.made_role:
             with self.report.step("clean up: delete the role"):
                 # Who has a role is read from an index, which may be a moment behind.
-                status = until(30, lambda: s if (s := self.admin("DELETE", f"{ROLES}/{self.role}").status) in (204, 404) else None, 2)
+                status = until(
+                    30, lambda: s if (s := self.admin("DELETE", f"{ROLES}/{self.role}").status) in (204, 404) else None, 2
+                )
                 if status is None:
                     raise Failed(f"the role {self.role} is still in use")
         if self.given.keep:
@@ -811,7 +847,9 @@ def main() -> None:
     parser.add_argument("--domain", help="a regional custom domain of this account, to be mapped to the probes")
     parser.add_argument("--base-path", default="keyward-first-deploy", help="the base path of that mapping")
     parser.add_argument("--wait", type=int, default=180, help="the longest wait for logs and notices, in seconds")
-    parser.add_argument("--keep", action="store_true", help="leave the APIs. The account, its keys and its role are deleted all the same")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the APIs. The account, its keys and its role are deleted all the same"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     given = parser.parse_args()
     token = read_token(given)

@@ -8,7 +8,7 @@ It opens a browser and waits for it on port 8400 of this machine. Standard outpu
 has the token and nothing else. It is good for an hour.
 
 The flow is the authorization code flow with PKCE (RFC 7636), as a native app does
-it (RFC 8252): the code is of use only to the process that asked for it.
+it (RFC 8252): only the process that asked for the code can use it.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import urllib.parse
 import webbrowser
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 # As the template registers it. Cognito takes plain http for localhost alone.
 # (https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-settings-client-apps.html)
@@ -52,8 +53,8 @@ def challenge(verifier: str) -> str:
 
 
 class Callback(http.server.HTTPServer):
-    """Takes exactly one answer of the sign-in pages: the first whose state is
-    right. Whatever else arrives is refused, and does not end the wait."""
+    """Takes exactly one answer of the sign-in pages: the first with the right state.
+    Every other request is refused and does not end the wait."""
 
     def __init__(self, state: str) -> None:
         # The loopback interface alone (RFC 8252, section 8.3).
@@ -65,7 +66,7 @@ class Callback(http.server.HTTPServer):
         while self.answer is None:
             self.timeout = end - time.monotonic()
             if self.timeout <= 0:
-                raise SignInError(f"nobody signed in within {seconds:.0f} s")
+                raise SignInError(f"no sign-in within {seconds:.0f} s")
             self.handle_request()
         return self.answer
 
@@ -91,7 +92,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not secrets.compare_digest(state.encode(), self.server.state.encode()) or not ({"code", "error"} & given.keys()):
             return self.page(400, "This is no answer to the sign-in that is waiting.")
         self.server.answer = given
-        return self.page(200, "You are signed in. You can close this page." if "code" in given else "The sign-in failed. See the terminal.")
+        return self.page(
+            200,
+            "You are signed in. You can close this page." if "code" in given else "The sign-in failed. See the terminal.",
+        )
 
     def page(self, status: int, text: str) -> None:
         body = f"<!doctype html><html lang=en><meta charset=utf-8><title>Keyward</title><p>{text}</p>".encode()
@@ -148,9 +152,9 @@ def check(token: str, client: str, scope: str) -> None:
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         scopes = claims.get("scope", "").split()
     except (ValueError, IndexError, AttributeError) as error:
-        raise SignInError("the token endpoint answered with something else than a JWT") from error
+        raise SignInError("the token endpoint did not answer with a JWT") from error
     if SELF_SERVICE in scopes:
-        raise SignInError(f"the token has the scope {SELF_SERVICE}, with which a backend could take the account over")
+        raise SignInError(f"the token has the scope {SELF_SERVICE}, with which a backend could take over the account")
     if scopes != [scope] or claims.get("client_id") != client:
         raise SignInError("the token is of another client or scope")
 
@@ -214,7 +218,7 @@ def main() -> None:
         pages, client = find(given)
         scope = "keyward/iam" if given.iam else "keyward/api"
         print(sign_in(pages, client, scope, given.timeout, print_url if given.no_browser else open_browser))
-    except SignInError as error:
+    except (SignInError, BotoCoreError, ClientError, OSError, http.client.HTTPException) as error:
         sys.exit(f"no token: {error}")
     except KeyboardInterrupt:
         sys.exit("no token: interrupted")

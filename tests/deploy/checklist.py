@@ -33,9 +33,15 @@ def start(aws: Aws, stack: str, token: str, *arguments: str) -> subprocess.Popen
 def left(aws: Aws, one) -> list[str]:
     """What is still there of a run."""
     stacks = aws.client("cloudformation").describe_stacks()["Stacks"]
-    found = [stack["StackName"] for stack in stacks if "-first-deploy-" in stack["StackName"] and stack["StackStatus"] != "DELETE_COMPLETE"]
+    found = [
+        stack["StackName"]
+        for stack in stacks
+        if "-first-deploy-" in stack["StackName"] and stack["StackStatus"] != "DELETE_COMPLETE"
+    ]
     found += [item["name"] for item in one.call("GET", "/iam/v1/service-accounts?prefix=first-deploy").json["items"]]
-    found += [item["name"] for item in one.call("GET", "/iam/v1/roles").json["items"] if item["name"].startswith("FirstDeploy")]
+    found += [
+        item["name"] for item in one.call("GET", "/iam/v1/roles").json["items"] if item["name"].startswith("FirstDeploy")
+    ]
     groups = aws.client("logs").describe_log_groups()["logGroups"]
     found += [group["logGroupName"] for group in groups if "first-deploy" in group["logGroupName"]]
     found += [url for url in aws.client("sqs").list_queues().get("QueueUrls", []) if "first-deploy" in url]
@@ -57,11 +63,21 @@ def the_checklist(aws: Aws, one) -> None:
     expected = NOT_POSSIBLE | {"decisions behind a custom domain"}
     check("what it cannot do here is known", not_possible, expected)
     decisions = [step for step in steps if step["step"].startswith("decision, ") and step["state"] == "ok"]
-    check("it found the decision of each probe", (len(decisions) > 40, {step["reason"] for step in decisions}), (True, {"allowed", "ambiguous_path"}))
+    check(
+        "it found the decision of each probe",
+        (len(decisions) > 40, {step["reason"] for step in decisions}),
+        (True, {"allowed", "ambiguous_path"}),
+    )
     events = [step for step in steps if step["step"].startswith("event, ")]
     check("it shows real events", all(step["event"]["arn"] for step in events if step["state"] == "ok"), True)
+    (old,) = [step for step in steps if "old item" in step["step"]]
+    check(
+        "what a failed condition gives away",
+        (old["error"], "verifiers" in old["attributes"]),
+        ("ConditionalCheckFailedException", True),
+    )
     errors = {step["step"]: step["status"] for step in steps if step["step"].startswith("an authorizer's error")}
-    check("and what clients get for an authorizer's error", len(errors), 6)
+    check("it shows what clients get for an authorizer's error", len(errors), 6)
     check("it prints no key and no token", re.findall(r"kwsa_one_\w{20,}|eyJ\w{10,}", out + err), [])
     mappings = aws.client("apigatewayv2").get_api_mappings(DomainName=domain)["Items"]
     check("it leaves nothing behind", (left(aws, one), mappings), ([], []))
@@ -83,4 +99,4 @@ def the_checklist(aws: Aws, one) -> None:
             break
     _, err = run.communicate()
     check("Ctrl-C ends it", (run.returncode, err), (130, "cleaning up, please wait\n"))
-    check("after which nothing is left either", left(aws, one), [])
+    check("Ctrl-C leaves nothing behind", left(aws, one), [])

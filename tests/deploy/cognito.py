@@ -41,7 +41,7 @@ def cognito_of(path) -> dict:
     """The template's Cognito, and what it refers to."""
     template = yaml_parse(path.read_text())
     kept = {"Parameters": template["Parameters"], "Conditions": template["Conditions"], "Outputs": {}}
-    # The emulator knows neither kind of resource for users: `sign_up` stands in.
+    # The emulator knows neither kind of resource for users: Pool makes its admin.
     unknown = ("AWS::Cognito::UserPoolUser", "AWS::Cognito::UserPoolUserToGroupAttachment")
     kept["Resources"] = {
         name: resource
@@ -75,7 +75,9 @@ class Pool:
         self.cognito.admin_set_user_password(UserPoolId=self.id, Username=ADMIN, Password=PASSWORD, Permanent=True)
 
     def client(self, name: str) -> dict:
-        return self.cognito.describe_user_pool_client(UserPoolId=self.id, ClientId=self.outputs[f"{name}Id"])["UserPoolClient"]
+        return self.cognito.describe_user_pool_client(UserPoolId=self.id, ClientId=self.outputs[f"{name}Id"])[
+            "UserPoolClient"
+        ]
 
     def email(self) -> str:
         user = self.cognito.admin_get_user(UserPoolId=self.id, Username=ADMIN)
@@ -120,7 +122,7 @@ def send(host: str, port: int, method: str, path: str, body: str | None = None, 
 
 
 def browse(aws: Aws, address: str, password: str = PASSWORD) -> str:
-    """What a person does in the browser: where the sign-in pages send them back to."""
+    """Signs in as a person does in the browser. Returns where the pages redirect to."""
     parts = urllib.parse.urlsplit(address)
     status, headers, page = send("127.0.0.1", aws.port, "GET", f"{parts.path}?{parts.query}")
     if status == 302:
@@ -138,7 +140,9 @@ class SignIn:
 
     def __init__(self, aws: Aws, stack: str, *arguments: str) -> None:
         command = [sys.executable, SIGN_IN, "--stack", stack, "--endpoint-url", aws.endpoint, "--no-browser", *arguments]
-        self.process = subprocess.Popen(command, env=aws.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            command, env=aws.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         self.running.append(self.process)
         self.told = self.process.stderr.readline()
         if not self.told.startswith("Sign in"):
@@ -157,7 +161,7 @@ class SignIn:
 
 
 def the_sign_in(aws: Aws, pool: Pool) -> str:
-    """A token for business APIs, and all that must not give one."""
+    """Gets a token for business APIs, and tries what must not give one."""
     specification = importlib.util.spec_from_file_location("sign_in", SIGN_IN)
     script = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(script)
@@ -169,14 +173,22 @@ def the_sign_in(aws: Aws, pool: Pool) -> str:
 
     run = SignIn(aws, pool.name)
     asked = {name: run.query.get(name) for name in ("response_type", "scope", "code_challenge_method")}
-    check("it asks for a code, one scope and S256", asked, {"response_type": "code", "scope": "keyward/api", "code_challenge_method": "S256"})
+    check(
+        "it asks for a code, one scope and S256",
+        asked,
+        {"response_type": "code", "scope": "keyward/api", "code_challenge_method": "S256"},
+    )
     location = browse(aws, run.address)
     query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(location).query))
     form = {"grant_type": "authorization_code", "client_id": pool.outputs["ApiClientId"], "code": query["code"]}
     for what, more in ("no", {}), ("another", {"code_verifier": "x" * 43}):
         stolen = urllib.parse.urlencode(form | {"redirect_uri": run.query["redirect_uri"]} | more)
         status, _, text = send("127.0.0.1", aws.port, "POST", "/oauth2/token", stolen)
-        check(f"a stolen code with {what} verifier gives no token", (status, json.loads(text).get("error")), (400, "invalid_grant"))
+        check(
+            f"a stolen code with {what} verifier gives no token",
+            (status, json.loads(text).get("error")),
+            (400, "invalid_grant"),
+        )
     refused = {
         "another state": run.call_back(location.replace(query["state"], "another"))[0],
         "no state": run.call_back(f"{CALLBACK_PATH}?code={query['code']}")[0],
@@ -188,9 +200,13 @@ def the_sign_in(aws: Aws, pool: Pool) -> str:
     }
     expected = dict.fromkeys(["another state", "no state", "two states", "neither code nor error"], 400)
     expected |= {"another path": 404, "another host": 404, "another method": 501}
-    check("whatever else comes is refused, and it goes on waiting", (refused, run.process.poll()), (expected, None))
+    check("every other request is refused, and the wait goes on", (refused, run.process.poll()), (expected, None))
     status, headers, text = run.call_back(location)
-    check("the browser is told that it worked", (status, "signed in" in text, headers["Cache-Control"]), (200, True, "no-store"))
+    check(
+        "the browser is told that it worked",
+        (status, "signed in" in text, headers["Cache-Control"]),
+        (200, True, "no-store"),
+    )
     check("the page does not have the code", query["code"] in text, False)
     status, out, err = run.end()
     token = out.removesuffix("\n")
@@ -198,21 +214,41 @@ def the_sign_in(aws: Aws, pool: Pool) -> str:
     check("standard error has neither token nor code", [it for it in (token, query["code"]) if it in err], [])
     with contextlib.suppress(ConnectionRefusedError):
         run.call_back(location)
-        check("it listens no more", "it answered", "a refused connection")
-    check("the token is for business APIs and nothing else", (claims(token)["scope"], claims(token)["client_id"]), ("keyward/api", pool.outputs["ApiClientId"]))
+        check("it stops listening", "it answered", "a refused connection")
+    check(
+        "the token is for business APIs and nothing else",
+        (claims(token)["scope"], claims(token)["client_id"]),
+        ("keyward/api", pool.outputs["ApiClientId"]),
+    )
 
     run = SignIn(aws, pool.name)
+    for what, stack, expected in (
+        ("a second sign-in at the same time", pool.name, "port 8400 of 127.0.0.1 is not free"),
+        ("an unknown stack", "nowhere", "does not exist"),
+    ):
+        command = [sys.executable, SIGN_IN, "--stack", stack, "--endpoint-url", aws.endpoint, "--no-browser"]
+        done = subprocess.run(command, env=aws.environment, text=True, capture_output=True)
+        told = (done.returncode, done.stdout, expected in done.stderr, done.stderr.count("\n"))
+        check(f"{what} is reported in one line", told, (1, "", True, 1))
     other = run.query["state"]
     run.call_back(f"{CALLBACK_PATH}?{urllib.parse.urlencode({'error': 'access_denied', 'state': other})}")
     status, out, err = run.end()
-    check("a refused sign-in is told", (status, out, err.splitlines()[-1]), (1, "", "no token: the sign-in failed: access_denied"))
+    check(
+        "a refused sign-in is reported",
+        (status, out, err.splitlines()[-1]),
+        (1, "", "no token: the sign-in failed: access_denied"),
+    )
     run = SignIn(aws, pool.name, "--timeout", "0.5")
     status, out, err = run.end()
-    check("it does not wait for ever", (status, out, err.splitlines()[-1]), (1, "", "no token: nobody signed in within 0 s"))
+    check("the wait has a limit", (status, out, err.splitlines()[-1]), (1, "", "no token: no sign-in within 0 s"))
     run = SignIn(aws, pool.name, "--iam")
     run.call_back(browse(aws, run.address))
     status, iam, err = run.end()
-    check("--iam gives a token of the IAM client", (claims(iam)["scope"], claims(iam)["client_id"]), ("keyward/iam", pool.outputs["IamClientId"]))
+    check(
+        "--iam gives a token of the IAM client",
+        (claims(iam)["scope"], claims(iam)["client_id"]),
+        ("keyward/iam", pool.outputs["IamClientId"]),
+    )
     return token
 
 
@@ -235,16 +271,26 @@ def own_account(pool: Pool, token: str) -> dict[str, str]:
         "read the user": pool.attempt("get_user", AccessToken=token),
         "change the e-mail address": pool.attempt("update_user_attributes", AccessToken=token, UserAttributes=email),
         "set up a second factor": pool.attempt("associate_software_token", AccessToken=token),
-        "turn MFA off": pool.attempt("set_user_mfa_preference", AccessToken=token, SoftwareTokenMfaSettings={"Enabled": False}),
-        "change the password": pool.attempt("change_password", AccessToken=token, PreviousPassword=PASSWORD, ProposedPassword="Mallory-1234"),
+        "turn MFA off": pool.attempt(
+            "set_user_mfa_preference", AccessToken=token, SoftwareTokenMfaSettings={"Enabled": False}
+        ),
+        "change the password": pool.attempt(
+            "change_password", AccessToken=token, PreviousPassword=PASSWORD, ProposedPassword="Mallory-1234"
+        ),
     }
 
 
 def the_control(aws: Aws, template: dict) -> None:
-    """With the flows that the client once had, its token takes the account over."""
+    """With the flows that the client once had, its token takes over the account."""
     template = copy.deepcopy(template)
     client = template["Resources"]["ApiClient"]["Properties"]
-    for name in "AllowedOAuthFlowsUserPoolClient", "AllowedOAuthFlows", "AllowedOAuthScopes", "CallbackURLs", "WriteAttributes":
+    for name in (
+        "AllowedOAuthFlowsUserPoolClient",
+        "AllowedOAuthFlows",
+        "AllowedOAuthScopes",
+        "CallbackURLs",
+        "WriteAttributes",
+    ):
         client.pop(name, None)
     client["ExplicitAuthFlows"] = ["ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH", "ALLOW_USER_SRP_AUTH"]
     pool = Pool(aws, "control", template)
@@ -261,23 +307,40 @@ def the_control(aws: Aws, template: dict) -> None:
     reset = {"ClientId": client, "Username": ADMIN, "ConfirmationCode": "654321", "Password": "Mallory-1234"}
     pool.cognito.confirm_forgot_password(**reset)
     location = browse(aws, console_address(pool), "Mallory-1234")
-    check("control: and with the new password one signs in to the console", "code=" in location, True)
+    check("control: the new password signs in to the console", "code=" in location, True)
 
 
 def the_clients(aws: Aws, template: dict, pool: Pool) -> None:
-    flows = ["USER_PASSWORD_AUTH", "USER_SRP_AUTH", "ADMIN_USER_PASSWORD_AUTH", "ADMIN_NO_SRP_AUTH", "ADMIN:USER_SRP_AUTH", "CUSTOM_AUTH"]
+    flows = [
+        "USER_PASSWORD_AUTH",
+        "USER_SRP_AUTH",
+        "ADMIN_USER_PASSWORD_AUTH",
+        "ADMIN_NO_SRP_AUTH",
+        "ADMIN:USER_SRP_AUTH",
+        "CUSTOM_AUTH",
+    ]
     begun = {flow: pool.initiate("ApiClientId", flow)[:40] for flow in flows}
     check("no flow that takes a password is allowed", begun, dict.fromkeys(flows, "InvalidParameterException"))
     client = pool.client("ApiClient")
-    settings = {name: client.get(name) for name in ("AllowedOAuthFlows", "AllowedOAuthScopes", "ExplicitAuthFlows", "ClientSecret")}
-    expected = {"AllowedOAuthFlows": ["code"], "AllowedOAuthScopes": ["keyward/api"], "ExplicitAuthFlows": ["ALLOW_REFRESH_TOKEN_AUTH"]}
+    settings = {
+        name: client.get(name) for name in ("AllowedOAuthFlows", "AllowedOAuthScopes", "ExplicitAuthFlows", "ClientSecret")
+    }
+    expected = {
+        "AllowedOAuthFlows": ["code"],
+        "AllowedOAuthScopes": ["keyward/api"],
+        "ExplicitAuthFlows": ["ALLOW_REFRESH_TOKEN_AUTH"],
+    }
     check("a public client of the code flow, with one scope", settings, expected | {"ClientSecret": None})
 
     token = the_sign_in(aws, pool)
     tried = own_account(pool, token)
     check("its token can do nothing to the admin's account", tried, dict.fromkeys(tried, "NotAuthorizedException"))
-    check("and the e-mail address is what it was", pool.email(), ADMIN)
-    query = {"response_type": "code", "client_id": pool.outputs["ApiClientId"], "redirect_uri": "http://localhost:8400/callback"}
+    check("the e-mail address is unchanged", pool.email(), ADMIN)
+    query = {
+        "response_type": "code",
+        "client_id": pool.outputs["ApiClientId"],
+        "redirect_uri": "http://localhost:8400/callback",
+    }
     digest = base64.urlsafe_b64encode(hashlib.sha256(b"x" * 43).digest()).decode().rstrip("=")
     query |= {"code_challenge": digest, "code_challenge_method": "S256", "state": "s"}
     for scope in SELF_SERVICE, f"keyward/api {SELF_SERVICE}", "keyward/iam":
@@ -288,11 +351,15 @@ def the_clients(aws: Aws, template: dict, pool: Pool) -> None:
     # Without WriteAttributes a client may write every standard attribute, and
     # then the API does not return it. The emulator lets any client write any.
     # (https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_CreateUserPoolClient.html)
-    clients = [name for name, resource in template["Resources"].items() if resource["Type"] == "AWS::Cognito::UserPoolClient"]
+    clients = [
+        name for name, resource in template["Resources"].items() if resource["Type"] == "AWS::Cognito::UserPoolClient"
+    ]
     check("the template's clients are known", sorted(clients), ["ApiClient", "ConsoleClient", "IamClient"])
     for name in clients:
         written = pool.client(name).get("WriteAttributes") or ["every standard attribute"]
-        able = {"email", "email_verified", "phone_number", "phone_number_verified", "every standard attribute"} & set(written)
+        able = {"email", "email_verified", "phone_number", "phone_number_verified", "every standard attribute"} & set(
+            written
+        )
         check(f"{name} may not write an address that a password reset is sent to", able, set())
 
 
