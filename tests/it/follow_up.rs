@@ -1,11 +1,25 @@
 //! What the authorizer does once its answer is out: it looks up why a key is not
 //! live, logs the decision, and counts the use. No client waits for that.
 
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use authorizer::{Authorizer, Decided};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use local::services::{ENDPOINT, Services};
 use serde_json::{Value, json};
+use shared::config::Variables;
 use shared::domain::{ApiKey, Environment};
 use shared::policy::Api;
 use tests::{Action, Harness, Logs, Shape, Verdict};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
 use tracing::level_filters::LevelFilter;
 
 /// The calls to AWS before an answer, and those after it.
@@ -159,4 +173,136 @@ async fn a_decision_names_its_request() {
     let leaked = format!("/x/{key}");
     let told = line(Api::Business, &Shape::HttpV2.event("GET", &leaked, &bearer)).await;
     assert!(!told.to_string().contains(&key), "{told}");
+}
+
+/// What an authorizer under Lambda's runtime does, in order.
+#[derive(Clone)]
+struct Recorder {
+    steps: Arc<Mutex<Vec<String>>>,
+    services: Services,
+    event: String,
+}
+
+impl Recorder {
+    fn note(&self, step: &str) {
+        self.steps.lock().unwrap().push(step.to_owned());
+    }
+
+    /// The runtime API: one event, and then none.
+    /// (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>)
+    fn runtime_api(self) -> Router {
+        Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(posted))
+            .with_state(self)
+    }
+
+    /// DynamoDB and Secrets Manager.
+    fn aws(self) -> Router {
+        Router::new().fallback(call).with_state(self)
+    }
+}
+
+async fn next(State(recorder): State<Recorder>) -> Response {
+    recorder.note("next");
+    if recorder.steps.lock().unwrap().iter().filter(|step| *step == "next").count() > 1 {
+        std::future::pending::<()>().await;
+    }
+    let headers = [
+        ("lambda-runtime-aws-request-id", "invocation-1"),
+        ("lambda-runtime-deadline-ms", "9999999999999"),
+        (
+            "lambda-runtime-invoked-function-arn",
+            "arn:aws:lambda:eu-central-1:123456789012:function:authorizer",
+        ),
+    ];
+    (headers, recorder.event).into_response()
+}
+
+async fn posted(State(recorder): State<Recorder>, Path((_, outcome)): Path<(String, String)>) -> StatusCode {
+    recorder.note(&outcome);
+    StatusCode::ACCEPTED
+}
+
+async fn call(State(recorder): State<Recorder>, headers: HeaderMap, body: Bytes) -> Response {
+    let target = headers["x-amz-target"].to_str().unwrap().to_owned();
+    let json: Value = serde_json::from_slice(&body).unwrap();
+    if let Some(partition) = json["Key"]["pk"]["S"].as_str().and_then(|pk| pk.split('#').next()) {
+        recorder.note(&format!("{} {partition}", target.rsplit('.').next().unwrap()));
+    }
+    let answer = tokio::task::spawn_blocking(move || recorder.services.answer(&target, &body)).await;
+    let (status, body) = answer.unwrap();
+    (StatusCode::from_u16(status).unwrap(), body).into_response()
+}
+
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+#[tokio::test]
+#[ignore = "the test below starts it in a process of its own"]
+async fn process() {
+    if Variables::from_process().get("AWS_LAMBDA_RUNTIME_API").is_some() {
+        authorizer::serve().await.unwrap();
+    }
+}
+
+/// Under Lambda's runtime, and not only in the order in which a test calls.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_is_posted_before_anything_else_is_read_or_written() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let revoked = harness.issue_key(&account).await;
+    let _ = harness.revoke(&revoked).await.expect(204);
+    let recorder = Recorder {
+        steps: Arc::default(),
+        services: harness.system.services().clone(),
+        event: Shape::HttpV2.bearer(&revoked.secret).to_string(),
+    };
+    let (runtime, aws) = (serve(recorder.clone().runtime_api()).await, serve(recorder.clone().aws()).await);
+    let variables = harness.system.setup_of("Authorizer").unwrap().variables;
+    let aws = format!("http://{aws}");
+    let variables =
+        variables.iter().map(|(name, value)| (name, if value == ENDPOINT { &aws } else { value }));
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "follow_up::process", "--ignored", "--nocapture"])
+        .env_clear()
+        .envs(variables)
+        .env("AWS_LAMBDA_RUNTIME_API", runtime)
+        .env("AWS_LAMBDA_FUNCTION_NAME", "authorizer")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let is_done = || recorder.steps.lock().unwrap().iter().filter(|step| *step == "next").count() == 2;
+    let waiting = async {
+        while !is_done() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it asks for a second event");
+    child.kill().await.unwrap();
+    let steps = recorder.steps.lock().unwrap().clone();
+    assert_eq!(
+        steps,
+        [
+            "GetItem WARM",
+            "next",
+            "GetItem ACCOUNT",
+            "response",
+            "GetItem RETIRED",
+            "UpdateItem USAGE",
+            "next"
+        ]
+    );
+    let mut log = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut log).await.unwrap();
+    let decision = log.lines().find(|line| line.contains(r#""decision""#)).unwrap();
+    let decision: Value = serde_json::from_str(&decision[decision.find('{').unwrap()..]).unwrap();
+    assert_eq!((&decision["reason"], &decision["request_id"]), (&json!("revoked"), &json!("request-1")));
 }
