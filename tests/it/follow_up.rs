@@ -288,10 +288,11 @@ async fn the_answer_is_posted_before_anything_else_is_read_or_written() {
     tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it asks for a second event");
     child.kill().await.unwrap();
     let steps = recorder.steps.lock().unwrap().clone();
+    // The first read opens the connection.
     assert_eq!(
         steps,
         [
-            "GetItem WARM",
+            "GetItem ACCOUNT",
             "next",
             "GetItem ACCOUNT",
             "response",
