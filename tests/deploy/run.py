@@ -744,7 +744,8 @@ def with_debug_builds(aws: Aws) -> pathlib.Path:
         if resource["Type"] == "AWS::Serverless::Function":
             binary = resource["Metadata"]["BuildProperties"]["Binary"]
             folder = pathlib.Path(aws.folder.name) / "debug" / binary
-            folder.mkdir(parents=True)
+            # Two functions have one binary.
+            folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / "target" / "debug" / binary, folder / "bootstrap")
             resource["Properties"]["CodeUri"] = str(folder)
     path = pathlib.Path(aws.folder.name) / "debug" / "template.yaml"
