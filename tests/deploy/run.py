@@ -466,6 +466,7 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
         # By its record, and counted there once a minute.
         shop.check("the old key stops at once", rotated.json["secret"], shop.unauthorized)
         shop.check("and the new one passes", last.json["secret"], 200)
+    check("nor does it pass at the IAM API", one.call("GET", "/iam/v1/whoami", token=rotated.json["secret"]).status, 403)
     again = one.call("POST", f"{successor}/rotation", {})
     check("no key is rotated twice", (again.status, again.json["code"]), (409, "key_already_rotated"))
     shown = one.call("GET", account)
