@@ -538,6 +538,88 @@ async fn the_path_decided_is_the_path_routed() {
     assert_eq!(harness.verdict(&Shape::RestToken.with(&authorization)).await, Verdict::Allow);
 }
 
+/// The authorizer's event of one request, as API Gateway's documents describe it
+/// for each shape, stage and address.
+fn documented_event(shape: Shape, stage: &str, address: Address, path: &str, authorization: &str) -> Value {
+    let base = if let Address::Custom { base, .. } = address { base } else { "" };
+    let sent = match (shape, address) {
+        // A REST API's path has no stage, and has a custom domain's base path.
+        (Shape::RestRequest, _) => format!("{base}{path}"),
+        // An HTTP API's path has its stage at its own address. For custom domains,
+        // the documents say that it has no base path, and reports say that it has.
+        (_, Address::Own) if stage != "$default" => format!("/{stage}{path}"),
+        (_, Address::Custom { is_in_path: true, .. }) => format!("{base}{path}"),
+        (_, Address::Own | Address::Custom { .. }) => path.to_owned(),
+    };
+    event_of(shape, stage, &sent, path, authorization)
+}
+
+/// Where a client finds an API.
+#[derive(Clone, Copy, Debug)]
+enum Address {
+    /// At the address that API Gateway gives it.
+    Own,
+    /// At a custom domain, below `base`.
+    Custom { base: &'static str, is_in_path: bool },
+}
+
+/// trust.md, line 28.
+#[tokio::test]
+async fn every_documented_event_of_a_request_has_the_decision_of_its_arn() {
+    let harness = Harness::builder().variable(variable::BASE_PATHS, "/v1,/shop/eu").start().await;
+    let key = harness.reader_key().await.secret;
+    let authorization = format!("Bearer {key}");
+    let addresses = [
+        Address::Own,
+        Address::Custom { base: "", is_in_path: true },
+        Address::Custom { base: "/v1", is_in_path: true },
+        Address::Custom { base: "/v1", is_in_path: false },
+        Address::Custom { base: "/shop/eu", is_in_path: true },
+        // This base path is not configured.
+        Address::Custom { base: "/other", is_in_path: true },
+    ];
+    let paths = [
+        "/",
+        "/organizations",
+        "/organizations/42",
+        "/organizations/42/",
+        "/organizations/a b",
+        "/organizations/a%20b",
+        "/organizations/\u{e9}",
+        "/organizations/%C3%A9;x=1",
+        "/v1/organizations/42",
+        "/prod/organizations/42",
+        "/reports/7",
+        "/iam/v1/whoami",
+        "/organizations/../iam",
+        "/organizations/%2e%2e/iam",
+        "/organizations/%252e",
+    ];
+    let mut decided = std::collections::BTreeSet::new();
+    for path in paths {
+        let of_arn = harness.decide(&Shape::RestToken.event("GET", path, &authorization)).await.1;
+        for shape in Shape::REQUESTS {
+            for stage in ["$default", "prod", "v1", "organizations"] {
+                for address in addresses {
+                    let event = documented_event(shape, stage, address, path, &authorization);
+                    let reason = harness.decide(&event).await.1;
+                    let is_unknown = matches!(address, Address::Custom { base: "/other", .. });
+                    let expected = if is_unknown { "path_mismatch" } else { &of_arn };
+                    assert_eq!(reason, expected, "{shape:?} {stage} {address:?} {path}");
+                    // The same event with the ARN of another path.
+                    let mut other = event.clone();
+                    let arn = event[shape.arn_member()].as_str().unwrap().to_owned();
+                    other[shape.arn_member()] = format!("{arn}x").into();
+                    assert_eq!(harness.decide(&other).await.1, "path_mismatch", "{shape:?} {stage} {path}");
+                    decided.insert(reason);
+                }
+            }
+        }
+    }
+    let all: Vec<_> = decided.iter().map(String::as_str).collect();
+    assert_eq!(all, ["allowed", "ambiguous_path", "path_mismatch", "role"]);
+}
+
 #[tokio::test]
 async fn the_method_decided_is_the_method_routed() {
     let harness = Harness::start().await;
