@@ -543,12 +543,11 @@ async fn the_path_decided_is_the_path_routed() {
 fn documented_event(shape: Shape, stage: &str, address: Address, path: &str, authorization: &str) -> Value {
     let base = if let Address::Custom { base, .. } = address { base } else { "" };
     let sent = match (shape, address) {
-        // A REST API's path has no stage, and has a custom domain's base path.
-        (Shape::RestRequest, _) => format!("{base}{path}"),
-        // An HTTP API's path has its stage at its own address. For custom domains,
-        // the documents say that it has no base path, and reports say that it has.
+        // A REST API's path has no stage, and has a custom domain's base path. For
+        // HTTP APIs, the documents say that it has none, and reports say that it has.
+        (Shape::RestRequest, _) | (_, Address::Custom { is_in_path: true, .. }) => format!("{base}{path}"),
+        // An HTTP API's path has its stage at its own address.
         (_, Address::Own) if stage != "$default" => format!("/{stage}{path}"),
-        (_, Address::Custom { is_in_path: true, .. }) => format!("{base}{path}"),
         (_, Address::Own | Address::Custom { .. }) => path.to_owned(),
     };
     event_of(shape, stage, &sent, path, authorization)
