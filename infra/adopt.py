@@ -1,11 +1,12 @@
-"""Makes a new stack from a table and a pepper that exist: the old stack was deleted,
-or the table is a restored one. CloudFormation imports both into the stack, and
-`sam deploy` then adds the rest. Every key goes on working.
+"""Creates a stack around an existing table and pepper, after the old stack was
+deleted or the table was restored. CloudFormation imports both into the new stack,
+and `sam deploy` then adds the rest. Every key keeps working.
 
     python3 adopt.py --stack keyward-prod --environment prod --table TABLE --secret ARN
 
-It needs Python with boto3 and PyYAML, which the SAM CLI brings. It reads no item of
-the table and no value of the secret. What to do before and after: README.md.
+It needs Python with boto3 and PyYAML, which the SAM CLI installs. It reads no item
+of the table and no value of the secret. For the steps before and after, see "A new
+stack over a kept table" in README.md.
 """
 
 import argparse
@@ -29,9 +30,9 @@ def block(lines: list[str], section: str, name: str) -> list[str]:
 
 
 def imported() -> str:
-    """The template with nothing but the table, the pepper, and the parameter that they
-    need. Each is word for word as in the whole template, so that the deploy after the
-    import finds nothing to change: another GenerateSecretString would replace the
+    """The template with only the table, the pepper, and the parameter that they need.
+    Each is copied verbatim from the whole template, so that the deploy after the
+    import finds nothing to change: a different GenerateSecretString would replace the
     pepper."""
     lines = TEMPLATE.read_text().splitlines(keepends=True)
     parts = ['AWSTemplateFormatVersion: "2010-09-09"\n', "Parameters:\n", *block(lines, "Parameters", "Environment")]
@@ -42,7 +43,7 @@ def imported() -> str:
 
 
 class Loader(yaml.SafeLoader):
-    """Reads a template, with the argument in place of a function such as !Sub."""
+    """Reads a template, and replaces a function such as !Sub by its argument."""
 
 
 Loader.add_multi_constructor("!", lambda loader, _, node: loader.construct_scalar(node))
@@ -53,7 +54,7 @@ def properties(name: str) -> dict:
 
 
 def shape(table: dict) -> dict:
-    """What of a table cannot be changed in place, in a form that compares."""
+    """The parts of a table that cannot be changed in place, in a comparable form."""
 
     def keys(described: dict) -> list[tuple[str, str]]:
         return [(key["AttributeName"], key["KeyType"]) for key in described["KeySchema"]]
@@ -68,14 +69,14 @@ def shape(table: dict) -> dict:
 
 
 def check_table(database, name: str) -> None:
-    """Refuses a table that is none of Keyward's. Turns on what a restored table lacks:
-    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/pointintimerecovery_beforeyoubegin.html
-    CloudFormation takes a table as it is, and would never notice."""
+    """Refuses a table that does not match the template. Turns on what a restored table
+    lacks, because CloudFormation imports a table as it is:
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/pointintimerecovery_beforeyoubegin.html"""
     wanted, table = properties("Table"), database.describe_table(TableName=name)["Table"]
     if table["TableStatus"] != "ACTIVE":
         sys.exit(f"{name} is {table['TableStatus']}. Wait until it is ACTIVE.")
     if shape(table) != shape(wanted):
-        sys.exit(f"{name} has other keys or indexes than the template: {shape(table)} and not {shape(wanted)}")
+        sys.exit(f"{name} has other keys or indexes than the template: {shape(table)} instead of {shape(wanted)}")
     if table.get("BillingModeSummary", {}).get("BillingMode") != wanted["BillingMode"]:
         print("on-demand capacity: turned on")
         database.update_table(TableName=name, BillingMode=wanted["BillingMode"])
@@ -96,16 +97,18 @@ def check_table(database, name: str) -> None:
 
 
 def check_secret(secrets, arn: str, environment: str) -> str:
-    """The secret's whole ARN. Refuses a secret that is not this environment's pepper."""
+    """Returns the secret's full ARN. Refuses a secret that is not this environment's pepper."""
     secret = secrets.describe_secret(SecretId=arn)
     if "DeletedDate" in secret:
-        sys.exit(f"{arn} is being deleted. Take that back first: aws secretsmanager restore-secret --secret-id {arn}")
+        sys.exit(f"{arn} is scheduled for deletion. Restore it first: aws secretsmanager restore-secret --secret-id {arn}")
     wanted = properties("Pepper")["Description"].replace("${Environment}", environment)
     if secret.get("Description") != wanted:
-        sys.exit(f"{arn} is described as {secret.get('Description')!r} and not as {wanted!r}")
+        found = secret.get("Description")
+        sys.exit(f"{arn} is not the pepper of this environment: its description is {found!r} instead of {wanted!r}")
     if secret.get("RotationEnabled"):
-        # Its function went with the old stack. PepperRotationDays starts it again.
-        print("the schedule of rotations: ended")
+        # The rotation function was deleted with the old stack. PepperRotationDays sets
+        # a new schedule.
+        print("rotation schedule: cancelled")
         secrets.cancel_rotate_secret(SecretId=arn)
     return secret["ARN"]
 
@@ -130,18 +133,18 @@ def import_both(formation, stack: str, environment: str, table: str, arn: str) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stack", required=True, help="the name of the new stack")
-    parser.add_argument("--environment", required=True, help="the label that the keys carry")
+    parser.add_argument("--environment", required=True, help="the Environment of the old stack, which its keys contain")
     parser.add_argument("--table", required=True, help="the table's name")
     parser.add_argument("--secret", required=True, help="the pepper's ARN")
     given = parser.parse_args()
     formation = boto3.client("cloudformation")
     found = [stack["StackName"] for page in formation.get_paginator("describe_stacks").paginate() for stack in page["Stacks"]]
     if given.stack in found:
-        sys.exit(f"there is a stack {given.stack} already")
+        sys.exit(f"the stack {given.stack} already exists")
     arn = check_secret(boto3.client("secretsmanager"), given.secret, given.environment)
     check_table(boto3.client("dynamodb"), given.table)
     import_both(formation, given.stack, given.environment, given.table, arn)
-    print(f"{given.stack} has the table and the pepper. Now: sam deploy --stack-name {given.stack}")
+    print(f"{given.stack} has the table and the pepper. Now run: sam deploy --stack-name {given.stack}")
 
 
 if __name__ == "__main__":

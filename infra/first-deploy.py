@@ -2,15 +2,16 @@
 
     python3 first-deploy.py --stack keyward-prod --admin-token-file token
 
-It deploys the two example APIs and an API of its own in front of Keyward's
-authorizer, takes a service account and its keys from creation to deletion, and
-shows how AWS behaves where its documents leave a question open. Each step is
-one line: ok, failed, or n/a (not possible here) with the reason. It deletes
-what it made, also after a failure or Ctrl-C. It prints no key and no token.
+It deploys the two example APIs and APIs of its own that use Keyward's authorizer,
+takes a service account and its keys from creation to deletion, and shows how AWS
+behaves where its documentation leaves a question open. Each step prints one line:
+ok, failed, or n/a (not possible here) with the reason. It deletes what it created,
+even after a failure or Ctrl-C. It prints no key and no token.
 
-The admin's token is one of the IAM client (README.md, "Admin users"). It is
-read from the file, from standard input (`-`) or from KEYWARD_ADMIN_TOKEN, never
-from the command line, which other users of the machine can see.
+The admin's token must be a token of the IAM client (README.md, "Tokens for the
+command line"). It is read from the file, from standard input (`-`) or from
+KEYWARD_ADMIN_TOKEN, never from the command line, which other users of the machine
+can see.
 
 The exit status is 0 if no step failed, 1 if one did, and 130 after Ctrl-C.
 """
@@ -35,8 +36,7 @@ from botocore.exceptions import ClientError
 FOLDER = pathlib.Path(__file__).resolve().parent
 ACCOUNTS, ROLES = "/iam/v1/service-accounts", "/iam/v1/roles"
 OK, FAILED, NOT_POSSIBLE = "ok", "failed", "n/a"
-# What clients may write in a path, and whether the route's parameter takes it.
-# Each ends with a word of its own, by which its line is found in the log.
+# The forms of a path that the probes send: a name, and the end of the path.
 PATHS = [
     ("plain", "plain"),
     ("%20 (space)", "a%20b"),
@@ -50,7 +50,7 @@ PATHS = [
 
 
 class Failed(Exception):
-    """A step did not do what it must."""
+    """A step failed. The message says why."""
 
 
 class NotPossible(Exception):
@@ -73,7 +73,7 @@ class Report:
     def clean(self, text: str) -> str:
         for secret in self.secrets:
             text = text.replace(secret, "[secret]")
-        # A credential that this script never saw.
+        # Also credentials that this script does not know.
         return re.sub(r"kw(sa|st)_[0-9a-z]{1,12}_\w{20,}|eyJ[\w-]+\.[\w-]+\.[\w-]+", "[secret]", text)
 
     def add(self, step: Step) -> None:
@@ -100,8 +100,8 @@ class Report:
 
     @contextlib.contextmanager
     def step(self, name: str):
-        """Runs a step. An error in it becomes its line, and the next step follows.
-        Ctrl-C ends the run."""
+        """Runs a step. An error becomes the step's line, and the run continues with the
+        next step. Ctrl-C ends the run."""
         step = Step(name)
         try:
             yield step
@@ -112,7 +112,7 @@ class Report:
         except KeyboardInterrupt:
             step.state, step.detail = FAILED, "interrupted"
             raise
-        except Exception as error:  # The report is the place for it.
+        except Exception as error:  # Reported, so that the run continues.
             step.state, step.detail = FAILED, f"{type(error).__name__}: {error}"[:500]
         finally:
             self.add(step)
@@ -125,7 +125,7 @@ class Answer:
         self.status, self.seconds = response.status, seconds
         self.headers = {name.lower(): value for name, value in response.getheaders()}
         self.text = response.read().decode("utf-8", "replace")
-        # An HTTP API says its request id in the first, a REST API in the second.
+        # An HTTP API sends its request id in the first header, a REST API in the second.
         self.request_id = self.headers.get("apigw-requestid") or self.headers.get("x-amzn-requestid")
 
     @property
@@ -170,8 +170,8 @@ def expect(answer: Answer, status: int, what: str = "") -> Answer:
 
 
 def until(seconds: float, attempt, pause: float = 1.0):
-    """Calls `attempt` until it returns something other than None, for at most
-    this long. Returns None in the end."""
+    """Calls `attempt` until it returns something other than None, or for `seconds`.
+    Returns what it returned last."""
     end = time.monotonic() + seconds
     while (found := attempt()) is None and time.monotonic() < end:
         time.sleep(pause)
@@ -179,7 +179,7 @@ def until(seconds: float, attempt, pause: float = 1.0):
 
 
 class Stack:
-    """A stack of examples/ or of this folder, deployed for as long as this runs."""
+    """A stack from a template in examples/ or this folder, deployed during the run."""
 
     def __init__(self, formation, name: str, template: str, parameters: dict[str, str]) -> None:
         self.formation, self.name, self.template, self.parameters = formation, name, template, parameters
@@ -213,7 +213,7 @@ class Stack:
     def first_failure(self) -> str:
         events = self.formation.describe_stack_events(StackName=self.name)["StackEvents"]
         failures = [event for event in events if event["ResourceStatus"].endswith("_FAILED")]
-        return failures[-1].get("ResourceStatusReason", "") if failures else "no event says why"
+        return failures[-1].get("ResourceStatusReason", "") if failures else "no stack event gives a reason"
 
     def functions(self) -> list[str]:
         with contextlib.suppress(ClientError):
@@ -228,7 +228,7 @@ class Stack:
 
 
 class Probe:
-    """A request whose decision is to be found in the authorizer's log."""
+    """A request whose decision is read from the authorizer's log."""
 
     def __init__(self, name: str, api: Api, path: str, answer: Answer) -> None:
         self.name, self.path, self.sent, self.answer = name, path, api.prefix + path, answer
@@ -344,7 +344,7 @@ class Checklist:
         ]
         for stack in wanted:
             with self.report.step(f"start to deploy {stack.template}"):
-                # Before the call: an answer that is lost may have made it.
+                # Noted before the call: the stack may exist even if the response is lost.
                 self.stacks.append(stack)
                 stack.create()
         for stack in self.stacks:
@@ -358,7 +358,7 @@ class Checklist:
                 # A new API may take a while to be reachable.
                 status = until(120, lambda: self.without_credential(api), 2)
                 if status is None:
-                    raise Failed("without a credential it does not answer 401")
+                    raise Failed("a request without a credential does not get 401")
                 self.shops[stack.template.removeprefix("examples/").removesuffix(".yaml")] = api
 
     def without_credential(self, api: Api) -> int | None:
@@ -393,7 +393,7 @@ class Checklist:
                 self.need(self.key)
                 answer = expect(api.call("GET", "/organizations", self.key), 200)
                 if self.key in answer.text:
-                    raise Failed("the backend answers with the key")
+                    raise Failed("the backend's response contains the key")
                 again = expect(api.call("GET", "/organizations", self.key), 200)
                 step.detail = f"{answer.seconds * 1000:.0f} ms, then {again.seconds * 1000:.0f} ms"
             with self.report.step(f"{name}: the role refuses another route"):
@@ -414,7 +414,7 @@ class Checklist:
             self.need(self.key)
             answer = expect(self.api.call("GET", "/iam/v1/whoami", self.key), 200)
             if (answer.json.get("principalId"), answer.json.get("keyId")) != (self.account, self.key_id):
-                raise Failed("it names another account or key")
+                raise Failed("the response names another account or key")
         with self.report.step("the key manages nothing"):
             self.need(self.key)
             expect(self.api.call("POST", ACCOUNTS, self.key, {"name": "x", "role": self.role}), 403)
@@ -482,8 +482,8 @@ class Checklist:
                 expect(api.call("GET", "/organizations", old), 200, f"{name}, the old key in its grace:")
 
     def notice(self) -> None:
-        """A notice is due at once if a key is near its end, which no new key is:
-        so this script's own key is made to look older, in the table."""
+        """Makes one of this script's own keys look older in the table, because a notice
+        is due only for a key near its expiry, which no new key is."""
         with self.report.step("a notice of an expiring key reaches the alarm topic") as step:
             self.need(self.account, self.probe_stack)
             if "AlarmTopicArn" not in self.outputs:
@@ -501,14 +501,14 @@ class Checklist:
             except ClientError as error:
                 if "AccessDenied" in error.response["Error"]["Code"]:
                     raise NotPossible(
-                        "these credentials may not write the table, and no new key is near its end"
+                        "these credentials may not write to the table, and no new key is near its expiry"
                     ) from error
                 raise
             began = datetime.datetime.now(datetime.timezone.utc)
             # The sweep reads the index, which may be a moment behind.
             swept = until(30, lambda: self.sweep(), 3)
             if swept is None:
-                raise Failed("the sweep gave no notice")
+                raise Failed("the sweep published no notice")
             step.data = {"swept": swept}
             message = until(self.given.wait, lambda: self.mail(noticed), 2)
             if message is None:
@@ -529,7 +529,7 @@ class Checklist:
         return next((message["Body"] for message in received if key in message["Body"]), None)
 
     def delivery(self, began: datetime.datetime) -> dict[str, object]:
-        """What EventBridge and SNS counted of the notice.
+        """The counts of EventBridge and SNS for the notice.
         (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html,
         https://docs.aws.amazon.com/sns/latest/dg/sns-monitoring-using-cloudwatch.html)"""
         topic = self.outputs["AlarmTopicArn"].rpartition(":")[2]
@@ -564,9 +564,9 @@ class Checklist:
             if counts["FailedInvocations"] not in (0, "not counted"):
                 raise Failed(step.detail)
             if counts["NumberOfMessagesPublished"] == "not counted":
-                raise NotPossible(f"CloudWatch has no such metric after {self.given.wait} s")
+                raise NotPossible(f"CloudWatch has no count of SNS messages after {self.given.wait} s")
 
-    # -------------------------------------------------- how AWS really does ----
+    # ----------------------------------------------------- how AWS behaves ----
 
     def places(self, seen: bool) -> list[tuple[str, Api, str]]:
         """Where the probes go: a name, the API, and the path up to its parameter."""
@@ -593,8 +593,8 @@ class Checklist:
         return f"/{self.given.base_path}" in self.parameters.get("BasePaths", "").split(",")
 
     def probe_decisions(self) -> None:
-        """Sends each form of path to each shape of API. What Keyward said of it is
-        read from the log at the end."""
+        """Sends each form of path to each kind of API. The decisions are read from the
+        log at the end."""
         with self.report.step("decisions behind a custom domain"):
             if not self.given.domain:
                 raise NotPossible("no --domain was given")
@@ -610,13 +610,13 @@ class Checklist:
                     probe = Probe(f"{place}: {form}", api, path + text, api.call("GET", path + text, self.key))
                     self.probes.append(probe)
                     if self.given.endpoint_url:
-                        # The emulator's responses do not name the authorizer's
-                        # request id: what is new in the log is this request's line.
+                        # The emulator's responses do not have the authorizer's request
+                        # id. The new line in the log is the line of this request.
                         probe.line = until(15, lambda: next(iter(self.new_lines()), None), 0.1)
             step.detail = f"{len(self.probes)} requests"
 
     def reached(self, api: Api, path: str, credential: str) -> bool | None:
-        """Whether a new API is there already: that can take some seconds."""
+        """True once a new API can be reached, which can take some seconds."""
         with contextlib.suppress(OSError):
             return True if api.call("GET", f"{path}plain", credential).status == 200 else None
         return None
@@ -632,9 +632,9 @@ class Checklist:
         return lines
 
     def show_events(self) -> None:
-        """The path and the ARN of real events: an authorizer that does nothing else
-        says what it got."""
-        with self.report.step("send the same to APIs whose authorizer shows its event"):
+        """Shows the path and the ARN of real events, as an authorizer that allows every
+        request received them."""
+        with self.report.step("send the same paths to APIs whose authorizer shows its event"):
             self.need(self.probe_stack)
             places = self.places(seen=True)
         if self.probe_stack is None:
@@ -648,7 +648,7 @@ class Checklist:
                     step.data = {"sent": api.prefix + path + text, "status": answer.status, "event": seen}
                     step.data["backendPath"] = answer.json.get("path")
                     if answer.status != 200:
-                        raise NotPossible(f"{api.prefix}{path}{text} gets status {answer.status}, and shows no event")
+                        raise NotPossible(f"{api.prefix}{path}{text} gets status {answer.status}, so there is no event to show")
                     arn = path_of(seen.get("arn", ""))
                     step.detail = f"sent {api.prefix}{path}{text}; ARN path {arn}; path {seen.get('path', 'none')}; backend {answer.json.get('path')}"
 
@@ -660,7 +660,7 @@ class Checklist:
             step.detail = ", ".join(f"{place}: {'yes' if same else 'no'}" for place, same in step.data.items())
 
     def show_errors(self) -> None:
-        """What a client gets for a function error of an authorizer."""
+        """Shows what a client gets if the authorizer's function returns an error."""
         cases = [
             ("HTTP API, format 2.0", "SeenApiId", "", "/probe/any/x"),
             ("HTTP API, format 1.0", "SeenApiId", "", "/format1/any/x"),
@@ -676,15 +676,15 @@ class Checklist:
                     step.detail = f"status {answer.status}" + (f", gateway response {kind}" if kind else "")
 
     def show_limits(self) -> None:
-        """Where the documents do not say what a condition of a policy holds back."""
+        """Shows what two conditions of policies prevent, which AWS does not document."""
         told: dict = {}
-        with self.report.step("call a function with half the rights"):
+        with self.report.step("call the function whose policy allows only part of its calls"):
             self.need(self.account, self.probe_stack)
             payload = json.dumps({"account": self.account}).encode()
             answer = self.client("lambda").invoke(FunctionName=self.probe_stack.outputs["LimitsName"], Payload=payload)
             told = json.loads(answer["Payload"].read())
             if answer.get("FunctionError"):
-                raise Failed(told.get("errorMessage", "it failed"))
+                raise Failed(told.get("errorMessage", "the function failed"))
         with self.report.step("`dynamodb:Attributes` and the old item of a write whose condition fails") as step:
             old = told.get("oldItem")
             self.need(old)
@@ -714,12 +714,12 @@ class Checklist:
     # --------------------------------------------------------------- the logs ----
 
     def events(self, group: str) -> list[dict]:
-        """What was logged since this began, by the group's logical id."""
+        """The events of a log group, by its logical id, since the run began."""
         pages = (
             self.client("logs")
             .get_paginator("filter_log_events")
             .paginate(
-                # A minute earlier: this machine's clock need not be AWS's.
+                # A minute earlier, because this machine's clock may be ahead of AWS's.
                 logGroupName=self.groups[group],
                 startTime=int((self.started - 60) * 1000),
             )
@@ -727,7 +727,7 @@ class Checklist:
         return [event for page in pages for event in page["events"]]
 
     def find_lines(self) -> bool | None:
-        """Finds each probe's line. True once all are found."""
+        """Finds each probe's line in the log. Returns True once all are found."""
         decisions = {}
         for event in self.events("AuthorizerLogs"):
             line = parse(event["message"])
@@ -744,7 +744,7 @@ class Checklist:
                 line, status = probe.line, probe.answer.status
                 step.data = {"sent": probe.sent, "status": status, "backendPath": probe.answer.json.get("path")}
                 if line is None:
-                    raise NotPossible(f"{probe.sent} gets status {status}, and the authorizer's log has no line of it")
+                    raise NotPossible(f"{probe.sent} gets status {status}, and the authorizer's log has no line for it")
                 step.data |= {name: line.get(name) for name in ("reason", "method", "path", "source", "request_id")}
                 reason = line.get("reason")
                 step.detail = f"sent {probe.sent}; status {status}; {reason}; path {line.get('path', 'not logged')}"
@@ -772,12 +772,12 @@ class Checklist:
     # ----------------------------------------------------------- cleaning up ----
 
     def clean_up(self) -> None:
-        """Runs to its end, even if Ctrl-C is pressed again."""
+        """Deletes what the run created. Ctrl-C does not interrupt this."""
         for number in signal.SIGINT, signal.SIGTERM:
             signal.signal(number, lambda *_: print("cleaning up, please wait", file=sys.stderr))
         if self.made_account:
             with self.report.step("clean up: delete the service account, which ends its keys"):
-                # By name: the answer with its id may have been lost.
+                # Found by name if the response with its id was lost.
                 query = urllib.parse.urlencode({"prefix": self.name})
                 accounts = {self.account} - {None} or set(self.listed(f"{ACCOUNTS}?{query}"))
                 for account in accounts:
@@ -800,8 +800,8 @@ class Checklist:
             with self.report.step(f"clean up: delete the stack {stack.name}"):
                 status = until(600, lambda: None if (found := stack.status()).endswith("_IN_PROGRESS") else found, 3)
                 if status != "DELETE_COMPLETE":
-                    raise Failed(f"it is {status}: delete it by hand")
-                # Lambda itself makes a group for a function that names none.
+                    raise Failed(f"the stack is {status}: delete it by hand")
+                # Lambda creates a log group for a function that names none.
                 for function in stack.left:
                     with contextlib.suppress(ClientError):
                         self.client("logs").delete_log_group(logGroupName=f"/aws/lambda/{function}")
@@ -832,9 +832,9 @@ def read_token(given: argparse.Namespace) -> str:
         token = os.environ.get("KEYWARD_ADMIN_TOKEN", "")
     token = token.strip()
     if not token:
-        sys.exit("no token: give --admin-token-file FILE, or set KEYWARD_ADMIN_TOKEN")
+        sys.exit("no token: pass --admin-token-file FILE, or set KEYWARD_ADMIN_TOKEN")
     if not re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", token):
-        sys.exit("that is no token: three parts of letters, digits, - and _, separated by dots")
+        sys.exit("this is not a token: a token has three parts of letters, digits, - and _, separated by dots")
     return token
 
 
@@ -843,14 +843,14 @@ def main() -> None:
     parser.add_argument("--stack", required=True, help="the name of the Keyward stack")
     parser.add_argument("--admin-token-file", help="a file with an admin's IAM token, or - for standard input")
     parser.add_argument("--region", help="the stack's region, if not the default of your AWS configuration")
-    parser.add_argument("--endpoint-url", help="an emulator of AWS, instead of AWS")
-    parser.add_argument("--domain", help="a regional custom domain of this account, to be mapped to the probes")
+    parser.add_argument("--endpoint-url", help="the address of an AWS emulator to use instead of AWS")
+    parser.add_argument("--domain", help="a regional custom domain of this account to map to the probe APIs")
     parser.add_argument("--base-path", default="keyward-first-deploy", help="the base path of that mapping")
     parser.add_argument("--wait", type=int, default=180, help="the longest wait for logs and notices, in seconds")
     parser.add_argument(
-        "--keep", action="store_true", help="leave the APIs. The account, its keys and its role are deleted all the same"
+        "--keep", action="store_true", help="keep the APIs. The service account, its keys and its role are still deleted"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     given = parser.parse_args()
     token = read_token(given)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -4,11 +4,11 @@ token, for the command line.
     export TOKEN=$(python3 sign-in.py --stack keyward-prod)              # for business APIs
     export ADMIN_TOKEN=$(python3 sign-in.py --stack keyward-prod --iam)  # for /iam
 
-It opens a browser and waits for it on port 8400 of this machine. Standard output
-has the token and nothing else. It is good for an hour.
+It opens a browser and waits for the redirect on port 8400 of this machine. It prints
+only the token to standard output. The token is valid for an hour.
 
-The flow is the authorization code flow with PKCE (RFC 7636), as a native app does
-it (RFC 8252): only the process that asked for the code can use it.
+It uses the authorization code flow with PKCE (RFC 7636), as RFC 8252 describes it for
+native apps: only the process that asked for the code can use it.
 """
 
 import argparse
@@ -28,17 +28,17 @@ import webbrowser
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-# As the template registers it. Cognito takes plain http for localhost alone.
+# The callback that the template registers. Cognito allows plain http only for localhost.
 # (https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-settings-client-apps.html)
 PORT = 8400
 REDIRECT = f"http://localhost:{PORT}/callback"
 HOSTS = {f"localhost:{PORT}", f"127.0.0.1:{PORT}"}
-# Lets the holder of a token change the user's e-mail, password and MFA.
+# The scope that lets the holder of a token change the user's e-mail, password and MFA.
 SELF_SERVICE = "aws.cognito.signin.user.admin"
 
 
 class SignInError(Exception):
-    """Why there is no token. The message has no code and no token."""
+    """Why there is no token. The message contains no code and no token."""
 
 
 def new_verifier() -> str:
@@ -53,11 +53,11 @@ def challenge(verifier: str) -> str:
 
 
 class Callback(http.server.HTTPServer):
-    """Takes exactly one answer of the sign-in pages: the first with the right state.
-    Every other request is refused and does not end the wait."""
+    """Accepts exactly one redirect from the sign-in pages: the first with the right
+    state. Every other request is refused and does not end the wait."""
 
     def __init__(self, state: str) -> None:
-        # The loopback interface alone (RFC 8252, section 8.3).
+        # Only the loopback interface (RFC 8252, section 8.3).
         super().__init__(("127.0.0.1", PORT), Handler)
         self.state, self.answer = state, None
 
@@ -71,7 +71,7 @@ class Callback(http.server.HTTPServer):
         return self.answer
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A connection that breaks is no reason to stop, or to print a trace."""
+        """Ignores the error: a broken connection neither ends the wait nor prints a trace."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -81,16 +81,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
-        # Another host is a page that made its own name resolve to this machine.
+        # Another host means that a page made its own name resolve to this machine.
         if path != "/callback" or self.headers.get("Host") not in HOSTS:
             return self.page(404, "Not found.")
         given = urllib.parse.parse_qs(query, keep_blank_values=True)
         if any(len(values) > 1 for values in given.values()):
-            return self.page(400, "This is no answer to the sign-in that is waiting.")
+            return self.page(400, "This request does not belong to the sign-in in progress.")
         given = {name: values[0] for name, values in given.items()}
         state = given.get("state", "")
         if not secrets.compare_digest(state.encode(), self.server.state.encode()) or not ({"code", "error"} & given.keys()):
-            return self.page(400, "This is no answer to the sign-in that is waiting.")
+            return self.page(400, "This request does not belong to the sign-in in progress.")
         self.server.answer = given
         return self.page(
             200,
@@ -104,23 +104,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", "default-src 'none'")
         self.send_header("Cache-Control", "no-store")
-        # The address has the code in it.
+        # The address of the page contains the code.
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """The request line has the code in it."""
+        """Logs nothing, because the request line contains the code."""
 
 
 def code_of(error: object) -> str:
-    """An OAuth error code, fit for a terminal (RFC 6749, section 5.2)."""
+    """An OAuth error code (RFC 6749, section 5.2), safe to print in a terminal."""
     return re.sub(r"[^\w.-]", "", str(error))[:60]
 
 
 def post(url: str, form: dict[str, str]) -> tuple[int, dict]:
-    """Posts a form and follows no redirect: the form is meant for this host."""
+    """Posts a form and follows no redirect, because the form is meant only for this host."""
     parts = urllib.parse.urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     with contextlib.closing(kind(parts.netloc, timeout=30)) as connection:
@@ -145,18 +145,18 @@ def redeem(pages: str, client: str, code: str, verifier: str) -> str:
 
 
 def check(token: str, client: str, scope: str) -> None:
-    """Refuses a token that is not the one that was asked for. It came over TLS
+    """Refuses a token other than the one that was requested. The token came over TLS
     from Cognito itself, so its signature is not verified here."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         scopes = claims.get("scope", "").split()
     except (ValueError, IndexError, AttributeError) as error:
-        raise SignInError("the token endpoint did not answer with a JWT") from error
+        raise SignInError("the token endpoint did not return a JWT") from error
     if SELF_SERVICE in scopes:
         raise SignInError(f"the token has the scope {SELF_SERVICE}, with which a backend could take over the account")
     if scopes != [scope] or claims.get("client_id") != client:
-        raise SignInError("the token is of another client or scope")
+        raise SignInError("the token is for another client or scope")
 
 
 def sign_in(pages: str, client: str, scope: str, seconds: float, open_page) -> str:
@@ -168,7 +168,7 @@ def sign_in(pages: str, client: str, scope: str, seconds: float, open_page) -> s
         server = Callback(state)
     except OSError as error:
         raise SignInError(f"port {PORT} of 127.0.0.1 is not free: {error.strerror}") from error
-    # It listens before the browser is opened.
+    # The server listens before the browser opens.
     with server:
         open_page(f"{pages}/oauth2/authorize?{urllib.parse.urlencode(query)}")
         answer = server.wait(seconds)
@@ -186,7 +186,7 @@ def find(given: argparse.Namespace) -> tuple[str, str]:
     (stack,) = formation.describe_stacks(StackName=given.stack)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     if "UserPoolId" not in outputs:
-        raise SignInError(f"{given.stack} has another issuer than Cognito: get a token there")
+        raise SignInError(f"{given.stack} does not use Cognito: get a token from its identity provider")
     client = outputs["IamClientId" if given.iam else "ApiClientId"]
     if given.endpoint_url:
         return given.endpoint_url, client
@@ -208,10 +208,10 @@ def print_url(url: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stack", required=True, help="the name of the Keyward stack")
-    parser.add_argument("--iam", action="store_true", help="a token for /iam, instead of one for business APIs")
+    parser.add_argument("--iam", action="store_true", help="get a token for /iam instead of one for business APIs")
     parser.add_argument("--region", help="the stack's region, if not the default of your AWS configuration")
-    parser.add_argument("--endpoint-url", help="an emulator of AWS, instead of AWS")
-    parser.add_argument("--no-browser", action="store_true", help="only print where to sign in, to standard error")
+    parser.add_argument("--endpoint-url", help="the address of an AWS emulator to use instead of AWS")
+    parser.add_argument("--no-browser", action="store_true", help="print the sign-in address to standard error, and open no browser")
     parser.add_argument("--timeout", type=float, default=300, help="how long to wait for the sign-in, in seconds")
     given = parser.parse_args()
     try:

@@ -40,7 +40,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync", "--no-first-run", "--force-prefers-reduced-motion",
     "--host-resolver-rules=MAP rebound.example 127.0.0.1",
 ]
-# A name that another site could let resolve to this machine.
+# A host name that another site could make resolve to this machine.
 REBOUND = "rebound.example"
 WIDE, NARROW = (1280, 900), (390, 844)
 # What stands beyond the page, or beyond the box that it is in: the page may be
@@ -457,7 +457,7 @@ def hostile_names_are_harmless(local: Local, browser: Browser) -> None:
 
 
 def serve(page: bytes) -> http.server.ThreadingHTTPServer:
-    """A site of another origin, whose every path is this page."""
+    """A site of another origin that serves this page at every path."""
 
     class Site(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -475,7 +475,7 @@ def serve(page: bytes) -> http.server.ThreadingHTTPServer:
 
 
 def a_page_of_another_origin_gets_nothing(local: Local, browser: Browser) -> None:
-    """Though it knows the admin's token and password, and the session is sent."""
+    """Even if it knows the admin's token and password, and sends the session cookie."""
     browser.open("/")
     accounts = browser.text
     grant = {"grant_type": "password", "client_id": "keyward-iam", "username": local.adminEmail, "password": local.adminPassword}
@@ -503,7 +503,7 @@ def a_page_of_another_origin_gets_nothing(local: Local, browser: Browser) -> Non
         browser.leaving(browser.driver.find_element(By.ID, "go").click)
         shown = browser.driver.find_element(By.TAG_NAME, "body").text
         check(f"a form of {host} gets no token", shown, "Pages of other origins may not use this server.")
-    # A name that resolves to this machine makes a page no part of the server.
+    # A host name that resolves to this machine is not a name of its servers.
     for server in (local.api, local.console, local.issuer):
         browser.driver.get(server.replace("127.0.0.1", REBOUND) + "/")
         check("a rebound name is refused", browser.driver.find_element(By.TAG_NAME, "body").text, "This server has no such host name.")

@@ -12,7 +12,7 @@ from aws import ROOT, Aws
 from checks import check
 
 SCRIPT = ROOT / "infra" / "first-deploy.py"
-# What the emulator lacks.
+# The steps that the emulator cannot do.
 NOT_POSSIBLE = {
     # It counts neither deliveries nor messages.
     "EventBridge and SNS counted the notice",
@@ -31,7 +31,7 @@ def start(aws: Aws, stack: str, token: str, *arguments: str) -> subprocess.Popen
 
 
 def left(aws: Aws, one) -> list[str]:
-    """What is still there of a run."""
+    """What a run left behind."""
     stacks = aws.client("cloudformation").describe_stacks()["Stacks"]
     found = [
         stack["StackName"]
@@ -72,7 +72,7 @@ def the_checklist(aws: Aws, one) -> None:
     check("it shows real events", all(step["event"]["arn"] for step in events if step["state"] == "ok"), True)
     (old,) = [step for step in steps if "old item" in step["step"]]
     check(
-        "what a failed condition gives away",
+        "a failed condition returns attributes that the policy does not allow",
         (old["error"], "verifiers" in old["attributes"]),
         ("ConditionalCheckFailedException", True),
     )
@@ -82,11 +82,11 @@ def the_checklist(aws: Aws, one) -> None:
     mappings = aws.client("apigatewayv2").get_api_mappings(DomainName=domain)["Items"]
     check("it leaves nothing behind", (left(aws, one), mappings), ([], []))
 
-    # A token that manages nothing ends it before it makes anything.
+    # A token that may manage nothing ends the run before it creates anything.
     run = start(aws, one.stack.name, one.api_token)
     out, _ = run.communicate()
     steps = [json.loads(line) for line in out.splitlines()]
-    check("with another token it fails and makes nothing", (run.returncode, len(steps), left(aws, one)), (1, 2, []))
+    check("with another token it fails and creates nothing", (run.returncode, len(steps), left(aws, one)), (1, 2, []))
 
     # Ctrl-C, as soon as there is a key, and once more while it cleans up.
     run = start(aws, one.stack.name, one.token)

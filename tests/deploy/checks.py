@@ -1,4 +1,4 @@
-"""The lines of a test, and what came of them."""
+"""The checks of a test, and their results."""
 
 import time
 
@@ -8,10 +8,10 @@ started = time.monotonic()
 
 
 def check(what: str, actual: object, expected: object) -> None:
-    """One line. The test goes on after a failure."""
+    """Prints the result of one check. The test continues after a failure."""
     good = actual == expected
     (passed if good else failed).append(what)
-    print(f"{'ok    ' if good else 'FAILED'} {what}" + ("" if good else f": {actual!r} and not {expected!r}"), flush=True)
+    print(f"{'ok    ' if good else 'FAILED'} {what}" + ("" if good else f": {actual!r} instead of {expected!r}"), flush=True)
 
 
 def finish() -> None:

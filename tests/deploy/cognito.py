@@ -38,10 +38,10 @@ CALLBACK, CALLBACK_PATH = ("localhost", 8400), "/callback"
 
 
 def cognito_of(path) -> dict:
-    """The template's Cognito, and what it refers to."""
+    """The template's Cognito resources, and what they refer to."""
     template = yaml_parse(path.read_text())
     kept = {"Parameters": template["Parameters"], "Conditions": template["Conditions"], "Outputs": {}}
-    # The emulator knows neither kind of resource for users: Pool makes its admin.
+    # The emulator supports neither resource type for users: Pool creates its admin.
     unknown = ("AWS::Cognito::UserPoolUser", "AWS::Cognito::UserPoolUserToGroupAttachment")
     kept["Resources"] = {
         name: resource
@@ -262,8 +262,8 @@ def console_address(pool: Pool) -> str:
 
 
 def own_account(pool: Pool, token: str) -> dict[str, str]:
-    """What a token's holder can do to its user. AWS wants the scope
-    aws.cognito.signin.user.admin for each.
+    """What the holder of a token can do to its user. AWS requires the scope
+    aws.cognito.signin.user.admin for each operation.
     (https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_UpdateUserAttributes.html
     and the pages of the others)"""
     email = [{"Name": "email", "Value": MALLORY}]
@@ -281,7 +281,7 @@ def own_account(pool: Pool, token: str) -> dict[str, str]:
 
 
 def the_control(aws: Aws, template: dict) -> None:
-    """With the flows that the client once had, its token takes over the account."""
+    """With the flows that ApiClient must not have, its token takes over the account."""
     template = copy.deepcopy(template)
     client = template["Resources"]["ApiClient"]["Properties"]
     for name in (

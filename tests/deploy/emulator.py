@@ -1,5 +1,5 @@
-"""Starts ministack, which can import a table into a stack and no secret, with what
-it lacks for infra/adopt.py. It runs in the emulator's environment."""
+"""Starts ministack with the import of secrets, which infra/adopt.py needs: ministack
+itself can only import a table into a stack. Runs in the emulator's environment."""
 
 from ministack.app import main
 from ministack.services import secretsmanager

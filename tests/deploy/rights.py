@@ -125,7 +125,7 @@ def actions(operation: str, body: dict, arn: str) -> list[Action]:
         resource = f"{arn}/index/{body['IndexName']}" if "IndexName" in body else arn
         attributes = named(body, "KeyConditionExpression", "FilterExpression", "ProjectionExpression")
         key = body["ExpressionAttributeValues"][value]["S"]
-        # What AWS takes for it where a request does not say is not documented.
+        # The value that AWS assumes for a request without Select is not documented.
         select = body.get("Select", "")
         return [Action("dynamodb:Query", resource, key, attributes, select)]
     if operation == "UpdateItem":

@@ -193,7 +193,7 @@ def the_story(aws: Aws, debug: bool) -> None:
         (stage,) = aws.client("apigatewayv2").get_stages(ApiId=one.stack.resources[api])["Items"]
         told = (stage["AccessLogSettings"]["DestinationArn"].endswith(f":log-group:{one.stack.resources[group]}"),
                 len(stage.get("RouteSettings", {})))
-        check(f"the {api} logs its requests, and throttles what ends something by itself", told, (True, throttled))
+        check(f"the {api} logs its requests, and has limits of their own for routes that take access away", told, (True, throttled))
 
     # The console stands on an API of its own, and lets nobody in yet.
     console = one.stack.resources["ConsoleApi"]
@@ -321,7 +321,7 @@ def the_story(aws: Aws, debug: bool) -> None:
 
 
 def adopted(aws: Aws, two: Environment, key: str) -> None:
-    """The stack is deleted, and another one of its name is made from what is left."""
+    """Deletes the stack, and creates one with the same name from what is left."""
     formation, database, secrets = aws.client("cloudformation"), aws.client("dynamodb"), aws.client("secretsmanager")
     stack, before = two.stack.name, dict(two.stack.resources)
     table, pepper = before["Table"], secrets.get_secret_value(SecretId=before["Pepper"])
@@ -343,7 +343,7 @@ def adopted(aws: Aws, two: Environment, key: str) -> None:
         return done.returncode, done.stdout + done.stderr
 
     code, told = adopt("three")
-    check("no other environment adopts it", (code, "and not as" in told), (1, True))
+    check("no other environment adopts it", (code, "not the pepper of this environment" in told), (1, True))
     code, told = adopt("two", "restored")
     check("a table without the index is not adopted", (code, "other keys or indexes" in told), (1, True))
     code, told = adopt("two")
@@ -351,7 +351,7 @@ def adopted(aws: Aws, two: Environment, key: str) -> None:
     restored = ["deletion protection", "expiry of items", "point-in-time recovery"]
     check("a new stack adopts the table and the pepper", (code, done), (0, restored))
     code, told = adopt("two")
-    check("and once", (code, "already" in told), (1, True))
+    check("an existing stack is refused", (code, "already exists" in told), (1, True))
     described = database.describe_table(TableName=table)["Table"]
     ttl = database.describe_time_to_live(TableName=table)["TimeToLiveDescription"]["TimeToLiveStatus"]
     backups = database.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
@@ -364,7 +364,7 @@ def adopted(aws: Aws, two: Environment, key: str) -> None:
     after = secrets.get_secret_value(SecretId=before["Pepper"])
     check("the pepper is what it was", (after["SecretString"], after["ARN"]), (pepper["SecretString"], pepper["ARN"]))
     new = {two.stack.resources[name] for name in before if name.endswith("Logs")}
-    check("with log groups of its own", new & kept, set())
+    check("the new stack has log groups of its own", new & kept, set())
     check("a key from before passes", two.call("GET", "/iam/v1/whoami", token=key).status, 200)
 
 
