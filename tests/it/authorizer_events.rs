@@ -562,7 +562,6 @@ enum Address {
     Custom { base: &'static str, is_in_path: bool },
 }
 
-/// trust.md, line 28.
 #[tokio::test]
 async fn every_documented_event_of_a_request_has_the_decision_of_its_arn() {
     let harness = Harness::builder().variable(variable::BASE_PATHS, "/v1,/shop/eu").start().await;

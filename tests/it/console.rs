@@ -497,10 +497,10 @@ async fn the_console_asks_for_its_audience() {
     }
 }
 
-/// An issuer that counts how often it is asked for its configuration, and what the
-/// token endpoint is sent.
+/// An issuer that counts the requests for its configuration and records what its
+/// token endpoint receives.
 #[tokio::test]
-async fn the_issuers_configuration_is_fetched_once_for_many_and_not_for_ever() {
+async fn the_issuers_configuration_is_fetched_once_until_it_expires() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let harness = Harness::builder()
@@ -904,8 +904,8 @@ async fn what_the_api_cannot_read_of_a_form_leaves_the_form() {
     }
 }
 
-/// A hidden field becomes a header of the request to the API, where a control
-/// character cannot be. No form with one may look like an outage.
+/// A hidden field becomes a header of the request to the API, and a header cannot
+/// contain a control character. This must not look like an outage.
 #[tokio::test]
 async fn a_control_character_in_any_field_is_an_error_of_the_form() {
     let harness = Harness::start().await;

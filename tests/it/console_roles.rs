@@ -264,7 +264,7 @@ async fn the_check_of_too_many_accounts_goes_on_where_it_stopped() {
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let delete = "/roles/Auditor/delete";
     let confirm = browser.get(delete).await.expect(200);
-    // The index is so large that the first request reaches the one account alone.
+    // The index is so large that the first request reaches only this account.
     let last = place_of(&account.id);
     let page = json!({ "Items": [], "Count": 0, "ScannedCount": 1, "LastEvaluatedKey": last });
     harness.wire.disturb(move |call| {

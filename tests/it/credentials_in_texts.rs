@@ -1,5 +1,5 @@
-//! No text that people write stores a credential, and none reaches a log line
-//! whose text is redacted.
+//! No text field stores a credential, and redaction removes credentials from log
+//! lines.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use tests::{Harness, SeededEntropy};
 /// A JWT of an admin, as an issuer makes it.
 const JWT: &str = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl";
 
-/// Texts about credentials, and what looks like one and is none.
+/// Texts about credentials, and texts that only look like one.
 const HARMLESS: [&str; 16] = [
     "",
     "rotate kwsa_ keys",
@@ -24,7 +24,7 @@ const HARMLESS: [&str; 16] = [
     "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiI0MiJ9",
     // `{"typ":"JWT"}`: no algorithm.
     "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl",
-    // `{"a` and more that is no JSON.
+    // Begins with `{"a`, but is not JSON.
     "eyJhYWFhYWFh.b.c",
     "see keyward.example.com/teams/1.2.3-rc.4",
     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
@@ -83,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn it_takes_any_text_and_changes_none_without_a_credential(text in ".{0,300}") {
+    fn redaction_changes_no_text_without_a_credential(text in ".{0,300}") {
         let redacted = redact_credentials(&text);
         prop_assert_eq!(contains_credential(&text), matches!(redacted, Cow::Owned(_)));
         if !contains_credential(&text) {
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn no_part_of_a_secret_that_helps_is_left_out(label in "[a-z0-9]{1,12}", seed: u64, kept in 30_usize..49) {
+    fn a_key_without_its_end_is_found(label in "[a-z0-9]{1,12}", seed: u64, kept in 30_usize..49) {
         // A key whose end was lost still has most of its secret.
         let key = key(&label, seed);
         let cut = &key[..key.len() - 49 + kept];
@@ -168,7 +168,7 @@ async fn no_field_takes_a_credential_and_no_answer_quotes_it() {
             assert_eq!(refused.errors()[0], expected, "{method} {path}");
             assert!(!refused.text.contains(credential), "{method} {path}");
         }
-        // Where it is the name of a member, no pointer quotes it either.
+        // If the credential is the name of a member, no pointer quotes it either.
         for body in [new("tags", json!({ credential: "a" })), new(credential, json!(1))] {
             let request = harness.request("POST", accounts).admin().json(&body);
             let refused = harness.refuse(request, 422, "invalid_fields").await;
@@ -193,7 +193,7 @@ async fn no_field_takes_a_credential_and_no_answer_quotes_it() {
 }
 
 #[tokio::test]
-async fn what_was_stored_before_stays_readable_and_can_be_changed() {
+async fn a_credential_stored_before_the_rule_stays_readable_and_can_be_changed() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let live = harness.issue_key(&account).await;

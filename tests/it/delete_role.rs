@@ -112,8 +112,8 @@ async fn looks_at_every_page_of_accounts_409() {
     harness.refuse(delete(&harness), 409, "role_in_use").await;
 }
 
-/// Accounts as the index has them, with what a check reads of them, and a
-/// description for a usual size.
+/// Index items of accounts, with the attributes that a check reads, and a
+/// description to give them a typical size.
 async fn many_accounts(harness: &Harness, number: u32) {
     let account = |number: u32| {
         let name = format!("batch {number:05}");
@@ -133,8 +133,8 @@ async fn many_accounts(harness: &Harness, number: u32) {
     harness.table.put_all(&(0..number).map(account).collect::<Vec<_>>()).await;
 }
 
-/// The queries of the accounts in the index since last asked. Each reads what
-/// tells a user of a role, and no more.
+/// The number of queries of the index since the last call. Checks that each reads
+/// only the attributes that show whether an account uses a role.
 fn account_queries(harness: &Harness) -> usize {
     let mut calls = harness.wire.take_calls();
     calls.retain(|call| call.operation == "Query");
@@ -182,7 +182,7 @@ async fn checks_twenty_thousand_accounts_in_one_request_or_says_where_to_go_on()
     assert_eq!(used_by[0]["keyId"], narrow.id);
     assert_eq!(used_by.as_array().unwrap().len(), 1);
 
-    // Once nobody has it, the request that reaches the last account deletes it.
+    // Once no key has the role, the request that reaches the last account deletes it.
     let _ = harness.revoke(&narrow).await.expect(204);
     harness.wire.take_calls();
     let _ = delete(&harness).query(&format!("cursor={cursor}")).send().await.expect(204);
@@ -224,7 +224,7 @@ async fn stops_after_a_hundred_queries_and_deletes_nothing_409() {
 }
 
 #[tokio::test]
-async fn refuses_a_query_that_is_no_cursor_of_accounts_400() {
+async fn refuses_a_query_without_a_cursor_of_accounts_400() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports"]).await;
     // The second is the cursor of a role.

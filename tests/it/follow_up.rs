@@ -1,5 +1,5 @@
-//! What the authorizer does once its answer is out: it looks up why a key is not
-//! live, logs the decision, and counts the use. No client waits for that.
+//! What the authorizer does after its answer: it looks up why a key is not live,
+//! logs the decision, and counts the use of the key. No client waits for this.
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -160,7 +160,7 @@ async fn a_decision_names_its_request() {
     let told = line(Api::Iam, &Shape::RestToken.event("GET", "/iam/v1/whoami", &bearer)).await;
     assert_eq!((&told["api"], told.get("source")), (&json!("iam"), None));
 
-    // Nothing in a path can pass for another line, fill the log, or leak a key.
+    // A path cannot forge another log line, fill the log, or leak a key.
     let odd = "/x\n{\"message\":\"decision\"}\u{1b}[31m\u{202e}\u{feff}\u{7f}\u{85}";
     let told = line(Api::Business, &Shape::HttpV2.event("GET", odd, &bearer)).await;
     let path = told["path"].as_str().unwrap();
@@ -243,14 +243,14 @@ async fn serve(router: Router) -> String {
 }
 
 #[tokio::test]
-#[ignore = "the test below starts it in a process of its own"]
+#[ignore = "the test below starts it in a separate process"]
 async fn process() {
     if Variables::from_process().get("AWS_LAMBDA_RUNTIME_API").is_some() {
         authorizer::serve().await.unwrap();
     }
 }
 
-/// Under Lambda's runtime, and not only in the order in which a test calls.
+/// This order holds under Lambda's runtime, not only in the calls of a test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_answer_is_posted_before_anything_else_is_read_or_written() {
     let harness = Harness::start().await;

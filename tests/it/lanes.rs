@@ -1,12 +1,11 @@
 //! Credentials keep to their lanes: each kind of credential at each kind of API.
-//! (trust.md, line 27.)
 
 use local::issuer::{API_CLIENT, CONSOLE_CLIENT, IAM_CLIENT};
 use shared::domain::{ApiKey, Environment};
 use shared::policy::Api;
 use tests::{Harness, Shape, Verdict};
 
-/// Every credential that exists, by what it is.
+/// One credential of each kind, by its name.
 async fn credentials(harness: &Harness) -> Vec<(&'static str, String)> {
     let token = |client| harness.system.issuer().token(client).unwrap();
     let mut credentials = vec![
@@ -28,7 +27,7 @@ async fn credentials(harness: &Harness) -> Vec<(&'static str, String)> {
     credentials
 }
 
-/// Who may do what at an API of this kind.
+/// The credentials that an API of this kind accepts for a request.
 fn expected(api: Api, method: &str, path: &str) -> &'static [&'static str] {
     match (api, method, path) {
         (Api::Iam, "GET", "/iam/v1/whoami") => {
@@ -74,8 +73,8 @@ async fn every_credential_keeps_to_its_api() {
     }
 }
 
-/// Business backends see a key and an API token. Neither opens the console, whose
-/// session takes nothing but its own cookie.
+/// Business backends see keys and API tokens. Neither opens the console, which
+/// accepts only its own session cookie.
 #[tokio::test]
 async fn no_credential_opens_the_console() {
     let harness = Harness::start().await;

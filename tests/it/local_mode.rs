@@ -212,7 +212,7 @@ async fn follows_no_link() {
         ["local.json", "secrets.json", "lock", "keyward.sqlite", "keyward.sqlite-wal", "keyward.sqlite-shm"]
     {
         let link = data.path().join(name);
-        // One that leads to a file, and one that leads to where a file could be.
+        // A link to a file, and a link to a path that does not exist.
         for target in [target.clone(), elsewhere.path().join("new")] {
             symlink(target, &link).unwrap();
             said.push(refusal(&data, &[]).await);
@@ -305,7 +305,7 @@ struct Door {
     status: u16,
 }
 
-/// What a stranger could want: to read, to write, and to get a token.
+/// What an attacker would try: to read, to write, and to get a token.
 fn doors(local: &LocalProcess) -> Vec<Door> {
     let fact = |member: &str| local.facts[member].as_str().unwrap().to_owned();
     let grant = [
@@ -345,7 +345,7 @@ async fn knock(local: &LocalProcess, door: &Door, headers: &[(&str, &str)]) -> r
 }
 
 #[tokio::test]
-async fn answers_under_its_own_names_alone() {
+async fn answers_only_under_its_own_host_names() {
     let data = Folder::new();
     let local = LocalProcess::start(&data, &[]).await;
     for door in doors(&local) {
@@ -368,8 +368,8 @@ async fn answers_under_its_own_names_alone() {
     }
 }
 
-/// What no client library sends: no `Host`, two of them, and a request target
-/// that is another server's.
+/// Requests that no client library sends: without `Host`, with two of them, and
+/// with the request target of another server.
 #[tokio::test]
 async fn answers_no_request_that_names_two_hosts_or_none() {
     let data = Folder::new();
@@ -396,7 +396,7 @@ async fn answers_no_request_that_names_two_hosts_or_none() {
 }
 
 #[tokio::test]
-async fn lets_no_page_of_another_origin_in() {
+async fn refuses_pages_of_other_origins() {
     let data = Folder::new();
     let local = LocalProcess::start(&data, &[]).await;
     // Another port of this machine is another origin too.

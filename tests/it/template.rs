@@ -272,8 +272,8 @@ fn admins(text: &str) -> Vec<String> {
     )
 }
 
-/// No token can change an admin's e-mail address, and none that a business backend
-/// sees can change anything of the user.
+/// No token can change an admin's e-mail address, and no token that a business
+/// backend sees can change the user at all.
 fn clients(text: &str) -> Vec<String> {
     let (template, whole) = parse(text);
     let mut problems = Vec::new();
@@ -306,7 +306,7 @@ fn clients(text: &str) -> Vec<String> {
     problems
 }
 
-/// The routes that end something have limits of their own, far above the others'.
+/// The routes that take access away have limits of their own, far above the others'.
 fn throttles(text: &str) -> Vec<String> {
     let (template, _) = parse(text);
     let api = template.properties("Api").unwrap();
@@ -332,8 +332,8 @@ fn throttles(text: &str) -> Vec<String> {
     problems
 }
 
-/// Every log group outlives the stack for 90 days, and is none that another stack
-/// of the same name wants to make.
+/// Every log group outlives the stack, keeps its lines for 90 days, and has a name
+/// that another stack of the same name does not use.
 fn trails(text: &str) -> Vec<String> {
     let (template, whole) = parse(text);
     let id = "{ Id: !Select [2, !Split [\"/\", !Ref \"AWS::StackId\"]] }";
@@ -355,7 +355,7 @@ fn trails(text: &str) -> Vec<String> {
     problems
 }
 
-/// Both APIs log each request, without a credential and without the query.
+/// Both APIs log each request, without headers and without the query.
 fn access_logs(text: &str) -> Vec<String> {
     let (_, whole) = parse(text);
     let mut problems = Vec::new();
@@ -630,7 +630,8 @@ fn a_violation_of_a_rule_about_tokens_limits_or_logs_is_reported() {
     ]);
 }
 
-/// Each replacement in the template makes a rule report what is named third.
+/// Each replacement of the first text by the second in the template makes a rule
+/// report the third.
 fn assert_reported(violations: &[(&str, &str, &str)]) {
     for (from, to, expected) in violations {
         assert!(TEXT.contains(from), "the template does not say {from}");
@@ -689,7 +690,7 @@ async fn without_any_one_variable_a_function_does_not_start() {
     }
 }
 
-/// What CloudFormation makes of a rule's functions, with these parameters.
+/// Whether a condition of a CloudFormation rule holds with these parameters.
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-rules.html>
 fn holds(condition: &Value, parameters: &BTreeMap<&str, &str>) -> bool {
     let Value::Tagged(tagged) = condition else { panic!("no function: {condition:?}") };
@@ -728,7 +729,7 @@ fn refusals(given: &[(&str, &str)]) -> Vec<String> {
     failed.map(|assertion| get(assertion, "AssertDescription").as_str().unwrap().to_owned()).collect()
 }
 
-/// A provider of one's own, complete.
+/// All parameters of another identity provider.
 const OIDC: [(&str, &str); 7] = [
     ("OidcIssuer", "https://id.example.com"),
     ("OidcJwksUri", "https://id.example.com/jwks"),

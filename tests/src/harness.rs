@@ -79,7 +79,7 @@ impl Harness {
         self.authorize_at(api, event).await
     }
 
-    /// The authorizer of business APIs.
+    /// The authorizer for business APIs.
     pub fn authorizer(&self) -> &Authorizer {
         self.system.authorizer(authorizer_of(Api::Business)).unwrap()
     }

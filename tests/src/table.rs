@@ -61,7 +61,7 @@ impl Table {
         self.client.put_item().table_name(&self.name).set_item(Some(item)).send().await.unwrap();
     }
 
-    /// Writes these items, whatever is there, many at a time.
+    /// Writes these items in batches, and replaces existing ones.
     pub async fn put_all(&self, items: &[Item]) {
         // A batch has at most 25.
         for batch in items.chunks(25) {

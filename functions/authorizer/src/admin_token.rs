@@ -14,16 +14,16 @@ use crate::jwks::{Jwks, JwksUnavailable};
 /// Seconds by which the issuer's clock may be ahead of ours.
 const MAX_SKEW_SECONDS: i64 = 60;
 
-/// Seconds for which a token is accepted after its issue, whatever its `exp`
-/// says. No one can revoke it before that.
+/// Seconds after its issue for which a token is accepted, even if its `exp` is
+/// later. A token cannot be revoked earlier.
 const MAX_LIFETIME_SECONDS: i64 = 3600;
 
 /// The claims that name a token's client: `client_id` (RFC 9068, and Cognito),
 /// `azp` (OpenID Connect Core, section 2) and `cid` (Okta).
 const CLIENT_CLAIMS: [&str; 3] = ["client_id", "azp", "cid"];
 
-/// The scope with which a token's holder can change the user's own attributes,
-/// password and MFA. Cognito puts it into each access token that does not come
+/// The scope that lets the holder of a token change the user's own attributes,
+/// password and MFA. Cognito adds it to every access token that does not come
 /// from the code flow.
 /// (<https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-define-resource-servers.html>)
 const ADMIN_SCOPE: &str = "aws.cognito.signin.user.admin";
@@ -39,12 +39,12 @@ pub(crate) struct AdminTokens {
     api: Lane,
 }
 
-/// The tokens that have one use.
+/// Which tokens are accepted for one kind of API.
 struct Lane {
-    /// The clients that such tokens are issued to.
+    /// The clients that these tokens are issued to.
     clients: Vec<String>,
-    /// The audience of such tokens. `None` with Cognito, whose access tokens
-    /// have none: there the client alone tells.
+    /// The audience of these tokens. `None` with Cognito, whose access tokens
+    /// have none: there, only the client tells what a token is for.
     audience: Option<String>,
 }
 
@@ -53,8 +53,8 @@ impl Lane {
         self.clients.iter().any(|known| known == client)
     }
 
-    /// Whether a token with this `aud` claim, a text or a list of texts, is for
-    /// this audience (RFC 9068, section 4).
+    /// Whether a token with this `aud` claim, a string or a list of strings, is
+    /// for this audience (RFC 9068, section 4).
     fn has_audience(&self, aud: Option<&Value>) -> bool {
         let Some(audience) = &self.audience else {
             return true;
@@ -77,7 +77,7 @@ pub(crate) enum Use {
 /// Why a token is not accepted.
 #[derive(Debug)]
 pub(crate) enum TokenError {
-    /// It is not valid, for this reason.
+    /// The token is not valid, for this reason.
     Refused(Reason),
     /// We could not find out.
     Unavailable(JwksUnavailable),
@@ -160,7 +160,7 @@ impl AdminTokens {
         let (token_use, lane) = match (self.iam.has_client(client), self.api.has_client(client)) {
             (true, false) => (Use::Iam, &self.iam),
             (false, true) => (Use::Api, &self.api),
-            // A client in both lists would break what keeps the two apart.
+            // With a client in both lists, the two uses would not be separate.
             (true, true) | (false, false) => return Err(Reason::Unknown),
         };
         if !lane.has_audience(claims.get("aud")) {
@@ -179,16 +179,16 @@ impl AdminTokens {
     }
 }
 
-/// The client that a token was issued to. Where several claims name it, they
-/// must agree.
+/// The client that a token was issued to. If several claims name it, they must
+/// agree.
 fn client(claims: &Map<String, Value>) -> Option<&str> {
     let mut named = CLIENT_CLAIMS.iter().filter_map(|name| claims.get(*name));
     let client = named.next()?.as_str()?;
     named.all(|other| other.as_str() == Some(client)).then_some(client)
 }
 
-/// Whether a scope, a text of words (RFC 8693, section 4.2) or a list of them,
-/// has the one for managing the user.
+/// Whether a `scope` claim, a space-separated string (RFC 8693, section 4.2) or
+/// a list of strings, contains [`ADMIN_SCOPE`].
 fn has_admin_scope(scope: Option<&Value>) -> bool {
     let is_among = |text: &str| text.split_ascii_whitespace().any(|word| word == ADMIN_SCOPE);
     scope.is_some_and(|scope| match scope {

@@ -32,25 +32,26 @@ pub struct Authorizer {
     admin_tokens: AdminTokens,
     clock: Arc<dyn Clock>,
     environment: Environment,
-    /// `None` at the IAM API, where no role permits a key anything.
+    /// `None` for the IAM API, where no role permits a key anything.
     roles: Option<Roles>,
     base_paths: Vec<PathPrefix>,
     record_reads: PerSecond,
 }
 
-/// A decision: what to tell API Gateway, and what to do after that.
+/// A decision: the answer to API Gateway, and the work after it.
 pub struct Decided {
     /// The answer to API Gateway.
     pub answer: Result<Answer, Failed>,
-    /// What is left to do.
+    /// The work to do once the answer is sent.
     pub follow_up: FollowUp,
 }
 
 /// Why a request may not pass.
 enum Denial {
-    /// For this reason. The part of a valid key's scope that refused, if one did.
+    /// The reason, and the part of a valid key's scope that refused the request,
+    /// if one did.
     Refused(Reason, Option<Scope>),
-    /// The key is not one of its account's keys.
+    /// The account does not exist, or has no such live key.
     NotLive(ApiKey),
     /// The verifier names a pepper version that the secret does not have, so the
     /// key cannot be checked. The cause, for the log.
@@ -167,13 +168,13 @@ impl Authorizer {
     /// # Errors
     /// [`Failed`]: the answers that are function errors.
     pub async fn answer(&self, event: &str, invocation: &str) -> Result<Answer, Failed> {
-        // Boxed, since the futures of SDK calls are large.
+        // Boxed, because the futures of SDK calls are large.
         let Decided { answer, follow_up } = Box::pin(self.decide(event, invocation)).await;
         Box::pin(self.follow_up(follow_up)).await;
         answer
     }
 
-    /// Decides on an event. `invocation` names it in the log where the event has
+    /// Decides on an event. `invocation` identifies the event in the log if it has
     /// no request id.
     pub async fn decide(&self, event: &str, invocation: &str) -> Decided {
         let event = match event::read(event) {
@@ -332,8 +333,8 @@ impl Authorizer {
     }
 }
 
-/// What API Gateway is told about a request that may not pass. All credentials
-/// that are not valid get the same answer.
+/// The answer to API Gateway for a request that may not pass. All invalid
+/// credentials get the same answer.
 fn refusal(event: &Event<'_>, outcome: &Outcome) -> Result<Answer, Failed> {
     let face = match outcome {
         Outcome::Refused { reason, .. } => Face::of(*reason),
@@ -342,7 +343,7 @@ fn refusal(event: &Event<'_>, outcome: &Outcome) -> Result<Answer, Failed> {
     };
     match face {
         // Whether an HTTP API with payload format 2.0 turns this error into 401
-        // is not documented. There a bad credential gets a Deny.
+        // is not documented. There, an invalid credential gets a Deny.
         Face::Unauthorized if event.shape != Shape::HttpV2 => Err(Failed::Unauthorized),
         Face::Unauthorized | Face::Forbidden => Ok(Answer::deny(&event.arn)),
         Face::Failed | Face::Allowed => Err(Failed::Unavailable),

@@ -226,14 +226,14 @@ impl Event<'_> {
         self.sent.as_ref().map(|sent| (&*sent.method, &*sent.path))
     }
 
-    /// Whether the method and path that the client sent are those in the ARN,
-    /// which API Gateway routed and which are decided on.
+    /// Whether the method and path that the client sent match those in the ARN,
+    /// which API Gateway routed and which the decision is about.
     ///
-    /// The path may have a prefix there: the stage (HTTP APIs, payload format
+    /// The path from the client may have a prefix: the stage (HTTP APIs, payload format
     /// 2.0, unless the stage is `$default`) or a base path under which a custom
     /// domain maps the API (REST APIs; for HTTP APIs the documents and reports
     /// disagree). Whether the two are percent-encoded alike is not documented,
-    /// so both are decoded once to be compared.
+    /// so both are decoded once for the comparison.
     pub(crate) fn agrees_with_arn(&self, base_paths: &[PathPrefix]) -> bool {
         let Some(Sent { method, path }) = &self.sent else {
             return true;

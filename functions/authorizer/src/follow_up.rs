@@ -1,6 +1,6 @@
-//! What is left to do once API Gateway has its answer: the log line of the
-//! decision, and the count of the key's use. The client waits for none of it,
-//! and every refusal of a key takes the same time.
+//! The work after API Gateway has its answer: logging the decision, and counting
+//! the use of the key. The client does not wait for it, so every refusal of a key
+//! takes the same time.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -14,11 +14,12 @@ use crate::authorize::{Authorizer, Scope};
 use crate::event::Event;
 use crate::usage::Noted;
 
-/// The time limit for reading a retired key's record. The next request waits.
+/// The time limit for reading a retired key's record. The instance's next request
+/// waits for it.
 const RECORD_LIMIT: Duration = Duration::from_millis(500);
 
-/// How many retired keys' records an instance reads in a second, at most. A
-/// forged key that names an existing account would otherwise cost a second read.
+/// The most records of retired keys that an instance reads in a second. Without
+/// this limit, every well-formed forged key would cost a second read.
 const RECORDS_PER_SECOND: u32 = 5;
 
 /// The most characters of a path that are logged.
@@ -26,7 +27,7 @@ const MAX_PATH: usize = 256;
 /// The most characters of a method that are logged.
 const MAX_METHOD: usize = 32;
 
-/// What a decision leaves to be done after its answer.
+/// The work that remains after the answer to a request.
 #[must_use = "without it, a decision is not logged"]
 pub struct FollowUp {
     pub(crate) request_id: String,
@@ -36,11 +37,11 @@ pub struct FollowUp {
     pub(crate) outcome: Outcome,
 }
 
-/// What came of a decision.
+/// How a request was decided.
 pub(crate) enum Outcome {
     /// The request was allowed.
     Allowed,
-    /// It was refused.
+    /// The request was refused.
     Refused {
         reason: Reason,
         /// The part of a valid key's scope that refused it.
@@ -48,25 +49,25 @@ pub(crate) enum Outcome {
         /// More about the reason, for the log.
         cause: Option<String>,
     },
-    /// The key is not one of its account's keys. Its record says why, if there
-    /// is one.
+    /// The account does not exist, or has no such live key. The record of a
+    /// retired key tells why.
     NotLive(ApiKey),
     /// No decision could be made, for this cause.
     Outage(String),
 }
 
-/// What a request asked for, as the log has it: of bounded length and with
-/// control characters escaped.
+/// The method and path of a request for the log: bounded in length, with control
+/// characters escaped and credentials redacted.
 pub(crate) struct RequestLine {
     source: Option<IpAddr>,
     method: String,
     path: String,
-    /// What the client sent, where that is not what the ARN says.
+    /// The method and path that the client sent, if they do not match the ARN.
     sent: Option<(String, String)>,
 }
 
 impl RequestLine {
-    /// What `event` asks for.
+    /// Describes the request of `event`, which was refused for `reason`, if any.
     pub(crate) fn new(event: &Event<'_>, reason: Option<Reason>) -> Self {
         let sent = event.sent().filter(|_| reason == Some(Reason::PathMismatch));
         Self {
@@ -78,8 +79,8 @@ impl RequestLine {
     }
 }
 
-/// At most `max` characters of `text`. Characters that a terminal or a reader
-/// could mistake for something else are escaped, and a key or token is left out.
+/// At most `max` characters of `text`. Characters that could mislead a terminal
+/// or a reader are escaped, and keys and tokens are redacted.
 fn loggable(text: &str, max: usize) -> String {
     let text = shared::domain::redact_credentials(text);
     let mut line = String::with_capacity(text.len().min(max));
@@ -97,13 +98,13 @@ fn loggable(text: &str, max: usize) -> String {
     line
 }
 
-/// Line and paragraph separators, zero-width characters and those that change
-/// the direction of writing.
+/// Line and paragraph separators, zero-width characters, and characters that
+/// change the direction of text.
 fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// Allows a number of events in each second.
+/// Allows up to [`RECORDS_PER_SECOND`] reads in each second.
 pub(crate) struct PerSecond(Mutex<(i64, u32)>);
 
 impl PerSecond {
@@ -111,7 +112,7 @@ impl PerSecond {
         Self(Mutex::new((0, 0)))
     }
 
-    /// Whether one more event may happen in this second.
+    /// Whether one more read is allowed in this second.
     fn take(&self, second: i64) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.0 != second {
@@ -124,8 +125,8 @@ impl PerSecond {
 }
 
 impl Authorizer {
-    /// Logs the decision, in one line, and counts the use of its key. It changes
-    /// no decision, and takes 0.7 s at most.
+    /// Logs the decision in one line, and counts the use of its key. Takes at most
+    /// 0.7 s, and cannot change the decision.
     pub async fn follow_up(&self, follow_up: FollowUp) {
         let FollowUp { request_id, request, principal, key, outcome } = follow_up;
         let (reason, scope, cause) = match outcome {
@@ -177,8 +178,8 @@ impl Authorizer {
         }
     }
 
-    /// Why a key is not one of its account's keys. The record of a retired key
-    /// counts only if the presented key matches its verifier.
+    /// Why a key is not live. The record of a retired key counts only if the
+    /// presented key matches its verifier.
     async fn why_not_live(&self, key: &ApiKey) -> (Reason, Option<Cow<'static, str>>) {
         if !self.record_reads().take(self.now().as_second()) {
             return (
@@ -207,8 +208,8 @@ impl Authorizer {
     }
 }
 
-/// What to count for a decision about a key. Someone who presents a key after
-/// its end, and knows its secret, is counted too.
+/// What to count for a decision about a key. A key that is presented with its
+/// correct secret after its end is counted too.
 fn noted(reason: Reason) -> Option<Noted> {
     match reason {
         Reason::Allowed => Some(Noted::Use),

@@ -2,9 +2,9 @@
 //!
 //! [`event`] reads the four shapes of event that API Gateway sends,
 //! [`credential`] the one Bearer credential in them, [`authorize`] decides, and
-//! [`answer`] has the form that API Gateway wants. A key costs one consistent
-//! read of `DynamoDB`; junk costs nothing. After the answer, [`follow_up`] logs
-//! the decision and [`usage`] counts the use of keys.
+//! [`answer`] builds the response that API Gateway expects. A key costs one
+//! consistent read of `DynamoDB`; a malformed credential costs none. After the
+//! answer, [`follow_up`] logs the decision and [`usage`] counts the use of keys.
 
 mod admin_token;
 pub mod answer;
@@ -49,8 +49,8 @@ pub async fn serve() -> Result<(), Error> {
         pending.lock().unwrap_or_else(PoisonError::into_inner).push(follow_up);
         answer
     };
-    // A layer's work runs after the answer was posted and before the next event
-    // is requested.
+    // The layer runs after the answer is posted and before the next event is
+    // requested.
     let follow_up = move |posted| async move {
         for follow_up in take_pending() {
             authorizer.follow_up(follow_up).await;

@@ -55,7 +55,7 @@ pub(crate) struct Problem {
     /// Who has the role that cannot be deleted.
     #[serde(default)]
     pub(crate) used_by: Vec<RoleUse>,
-    /// Where to go on checking who has that role.
+    /// Where the check of the role's users continues.
     #[serde(default)]
     pub(crate) next_cursor: Option<String>,
 }
@@ -349,8 +349,8 @@ impl Caller<'_> {
         read(&self.call(Method::PUT, &format!("{ROLES}/{name}"), &[precondition], Some(role)).await?)
     }
 
-    /// Deletes a role, if it still is of `version`. An earlier attempt has checked
-    /// the accounts up to `cursor`, unless that is empty.
+    /// Deletes a role if its version is still `version`. `cursor` is the last account
+    /// that an earlier attempt checked, or empty.
     pub(crate) async fn delete_role(
         self,
         name: &RoleName,
@@ -492,13 +492,13 @@ impl Caller<'_> {
     }
 }
 
-/// The refusal of a value that cannot be a header. It comes from a hidden field, and
-/// was not sent.
+/// The error for a hidden field whose value cannot be sent as a header. No request was
+/// made.
 fn damaged() -> ApiError {
     ApiError::Problem(Box::new(Problem {
         title: "A hidden field of this form is damaged".to_owned(),
         status: 422,
-        detail: "Nothing was done. Open the page again, and fill in the form again.".to_owned(),
+        detail: "Nothing was changed. Open the page again and fill in the form again.".to_owned(),
         code: "damaged_form".to_owned(),
         request_id: String::new(),
         errors: Vec::new(),

@@ -33,11 +33,11 @@ use crate::session::AccessToken;
 /// The path that the issuer sends a person back to.
 pub(crate) const CALLBACK: &str = "/callback";
 
-/// How long the issuer's configuration is used. Issuers rarely change it, and when
-/// one moves an endpoint, both work for a while.
+/// How long the issuer's configuration is used. Issuers rarely change it, and after a
+/// change of an endpoint, the old address works for a while.
 const CONFIGURATION_LIFETIME: Duration = Duration::from_mins(15);
-/// How long a failed attempt to fetch it is the answer to every caller: so callers
-/// that wait for an issuer that hangs do not wait one after the other.
+/// How long every caller gets the error of a failed attempt to fetch the
+/// configuration, so that callers do not wait for a hanging issuer one by one.
 const FAILURE_LIFETIME: Duration = Duration::from_secs(2);
 
 /// Why signing in did not work, for the log. Nothing of a credential is in it.
@@ -69,7 +69,7 @@ pub(crate) struct Provider {
     issuer: String,
     client_id: String,
     redirect_uri: String,
-    /// What the access token is for. May be empty.
+    /// The audience to request for the access token. May be empty.
     audience: String,
     configuration: Mutex<Option<Fetched>>,
     outgoing: Outgoing,
@@ -248,14 +248,15 @@ impl Provider {
         Ok(())
     }
 
-    /// The audience by its standard name, for both requests of the code flow (RFC
-    /// 8707, sections 2.1 and 2.2). It must be an absolute URI without a fragment,
-    /// and an issuer may refuse another (`invalid_target`).
+    /// The audience as the standard parameter `resource`, for both requests of the
+    /// code flow (RFC 8707, sections 2.1 and 2.2). `None` unless the audience is an
+    /// absolute URI without a fragment: an issuer may refuse any other value
+    /// (`invalid_target`).
     ///
-    /// Auth0 reads `audience`, and `resource` only where there is none
+    /// Auth0 reads `audience`, and `resource` only if there is no `audience`
     /// (<https://auth0.com/ai/docs/mcp/guides/resource-param-compatibility-profile>).
-    /// Where an issuer reads neither, its own settings must put the audience into
-    /// the token.
+    /// If an issuer ignores both, its own settings must put the audience into the
+    /// token.
     fn resource(&self) -> Option<&str> {
         let url = Url::parse(&self.audience).ok()?;
         url.fragment().is_none().then_some(&*self.audience)

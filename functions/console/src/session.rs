@@ -58,13 +58,13 @@ const SECURE_PREFIX: &str = "__Host-keyward-";
 const PREFIX: &str = "keyward-";
 
 impl CookieName {
-    /// The name at the console's `url`.
+    /// The cookie's name for the console at `url`.
     ///
     /// With TLS it has the prefix `__Host-`, which requires TLS and binds the
     /// cookie to this host. Without TLS (in local mode) Safari refuses such a
-    /// cookie. There the name has the port, because a cookie is sent to every port
-    /// of its host (RFC 6265, section 8.5): two consoles would end each other's
-    /// session.
+    /// cookie. There, the name contains the port, because a browser sends a cookie to
+    /// every port of its host (RFC 6265, section 8.5): otherwise, two consoles would
+    /// end each other's session.
     fn at(self, url: &ConsoleUrl) -> String {
         let name = COOKIES.into_iter().find(|(cookie, _)| *cookie == self).map_or("", |(_, name)| name);
         if url.is_secure() {
@@ -75,7 +75,7 @@ impl CookieName {
     }
 }
 
-/// Whether a cookie of this name is a console's, at any port.
+/// Whether a cookie with this name belongs to a console, at any port.
 #[must_use]
 pub fn is_own_cookie(name: &str) -> bool {
     let is_known = |name: &str| COOKIES.into_iter().any(|(_, own)| own == name);

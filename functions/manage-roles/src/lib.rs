@@ -206,17 +206,18 @@ struct DeleteRoleQuery {
 
 /// Delete a custom role
 ///
-/// Refused while an account or a live key has it (the answer names them).
+/// The request is refused while an account or a live key has the role (the
+/// response names them).
 ///
 /// One request checks service accounts for up to six seconds, and at most 100 MB
 /// of them (tens of thousands). If there are more, and no user of the role was
-/// found, nothing is deleted: the answer is 409 `role_check_incomplete`. Repeat
+/// found, nothing is deleted: the response is 409 `role_check_incomplete`. Repeat
 /// the request with its `nextCursor` as `cursor`. The request that reaches the
 /// last account deletes the role. Send `If-Match` with each request.
 ///
 /// The check reads an index that may be a moment behind. An account or key that
-/// gets the role while the check runs keeps its name, and is refused by it,
-/// because a missing role permits nothing.
+/// is given the role while the check runs keeps the role's name, but its requests
+/// are refused, because a missing role permits nothing.
 ///
 /// # Errors
 /// As its responses say.
@@ -228,12 +229,12 @@ struct DeleteRoleQuery {
     params(
         ("name" = String, Path, description = "The role's name"),
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you saw"),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of a `role_check_incomplete` problem, to check the service accounts after it"),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of a `role_check_incomplete` problem: the check continues after the last service account that was checked"),
     ),
     responses(
         (status = 204, description = "Deleted"), (status = 400, body = Problem),
         (status = 404, description = "There is no such role", body = Problem),
-        (status = 409, description = "It is built in, accounts or keys have it, or not all accounts were checked", body = Problem),
+        (status = 409, description = "The role is built in, accounts or keys have it, or not all accounts were checked", body = Problem),
         (status = 412, description = "The role has changed", body = Problem),
     )
 )]

@@ -1,7 +1,7 @@
-//! The data folder, which is for the user who runs local mode alone.
+//! The data folder, which only the user who runs local mode may open.
 //!
-//! The table and the secrets are in it. Its mode keeps other users out, and a file
-//! that another user could have put there is not used.
+//! It holds the table and the secrets. Its mode keeps other users out, and local
+//! mode does not use a file that another user could have put there.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
@@ -17,7 +17,7 @@ use crate::StartError;
 pub(crate) const DATABASE: &str = "keyward.sqlite";
 /// The pepper and the admin's password.
 pub(crate) const SECRETS: &str = "secrets.json";
-/// The facts for scripts.
+/// The addresses, tokens and password, for scripts.
 pub(crate) const LOCAL_JSON: &str = "local.json";
 const LOCK: &str = "lock";
 
@@ -33,7 +33,7 @@ const FILES: [&str; 7] = [
     "keyward.sqlite-journal",
 ];
 
-/// Holds the data folder for this process, until it is dropped.
+/// The data folder, locked for this process until the value is dropped.
 pub(crate) struct DataFolder {
     pub(crate) path: PathBuf,
     _lock: File,
@@ -42,7 +42,7 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     /// Creates the folder if it does not exist, and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
-        // Without a slash at its end, which would follow a link.
+        // Without a trailing slash, with which the check below would follow a link.
         let path: PathBuf = path.components().collect();
         let unusable = |cause| StartError::Data { path: path.clone(), cause };
         if fs::symlink_metadata(&path).is_ok_and(|folder| folder.is_symlink()) {
@@ -56,7 +56,8 @@ impl DataFolder {
         if folder.mode() & 0o077 != 0 {
             return Err(StartError::OpenFolder { mode: folder.mode() & 0o7777, path });
         }
-        // Nobody else can change the folder now, so what is checked stays true.
+        // Other users cannot change the folder now, so the results of these checks
+        // stay true.
         for name in FILES {
             check_file(path.join(name))?;
         }
@@ -68,8 +69,8 @@ impl DataFolder {
         }
     }
 
-    /// The path of the database, which exists. `SQLite` gives its other files the
-    /// same mode.
+    /// The path of the database, which is created with mode 0600 if it does not
+    /// exist. `SQLite` gives its other files the same mode.
     pub(crate) fn database(&self) -> Result<PathBuf, StartError> {
         let path = self.path.join(DATABASE);
         match open_private(&path) {
@@ -94,7 +95,7 @@ impl DataFolder {
     }
 }
 
-/// Refuses what is not a regular file of this user.
+/// Refuses a link, anything else that is not a regular file, and another user's file.
 fn check_file(path: PathBuf) -> Result<(), StartError> {
     match fs::symlink_metadata(&path) {
         Ok(file) if file.is_symlink() => Err(StartError::ForeignFile { path, what: "is a symbolic link" }),

@@ -69,7 +69,7 @@ impl Gateway {
     async fn handle(&self, call: Call) -> Response {
         let matched = self.find(call.method.as_str(), &call.path);
         // Every other path is a route that exists in local mode alone: a
-        // business API, which has the authorizer of business APIs.
+        // business API, which has the authorizer for business APIs.
         if matched.is_none() && (call.path == "/iam" || call.path.starts_with("/iam/")) {
             return message(StatusCode::NOT_FOUND, "Not Found");
         }
@@ -95,8 +95,8 @@ impl Gateway {
         }
     }
 
-    /// Asks the authorizer of this logical id. Its context, or what the client is
-    /// answered.
+    /// Asks the authorizer with this logical id. Returns its context, or the response
+    /// to the client.
     async fn authorize(
         &self,
         authorizer: &str,

@@ -1,9 +1,10 @@
-//! Keeps other sites out of the servers of local mode, which a browser on this
-//! machine can reach for any page.
+//! Protects the servers of local mode from pages of other sites: any page in a
+//! browser on this machine can send them requests.
 //!
-//! A page whose name resolves to this machine (DNS rebinding) sends that name in
-//! `Host`. A page of another origin is named in `Origin` wherever it could change
-//! something or read the response (Fetch, "append a request `Origin` header").
+//! If a page's host name resolves to this machine (DNS rebinding), the browser sends
+//! that name in `Host`. If a page has another origin, the browser sends `Origin` with
+//! every request that could change something or whose response the page could read
+//! (Fetch, "append a request `Origin` header").
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,19 +20,19 @@ use axum::response::{IntoResponse as _, Response};
 pub(crate) struct Guard {
     /// Where the server listens.
     address: SocketAddr,
-    /// A name that it also has, such as that of a proxy in front of it.
+    /// Another name of the server, such as that of a proxy in front of it.
     other_name: Option<Authority>,
     checks_origin: bool,
 }
 
 impl Guard {
-    /// For a server at `address` that may be called by its own pages alone.
+    /// For a server at `address` that only its own pages may call.
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self { address, other_name: None, checks_origin: true }
     }
 
-    /// For the console at `address`, which checks `Origin` itself, and which a
-    /// browser knows by `url`.
+    /// For the console at `address`, which checks `Origin` itself, and which browsers
+    /// reach at `url`.
     pub(crate) fn of_console(address: SocketAddr, url: &str) -> Self {
         let url: Option<Uri> = url.parse().ok();
         Self { address, other_name: url.and_then(|url| url.authority().cloned()), checks_origin: false }

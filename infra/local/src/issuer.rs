@@ -182,7 +182,7 @@ impl Issuer {
         self.issue(self.claims(client))
     }
 
-    /// Signs a token with these claims and an id of its own (RFC 7519, section
+    /// Signs a token with these claims and a unique id (`jti`: RFC 7519, section
     /// 4.1.7).
     fn issue(&self, mut claims: Value) -> Result<String, StartError> {
         let id = account::text(&OsEntropy, 26)?;

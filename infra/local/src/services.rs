@@ -37,7 +37,7 @@ pub type Answer = (u16, String);
 pub struct Services(Arc<Parts>);
 
 struct Parts {
-    /// Absent if the table is elsewhere.
+    /// `None` if the table is in another `DynamoDB`.
     database: Option<Database>,
     secrets: NamedSecrets,
     published: Published,
@@ -48,8 +48,8 @@ impl Services {
         Self(Arc::new(Parts { database, secrets, published }))
     }
 
-    /// Answers the request that has `target` in its `X-Amz-Target` header, as
-    /// AWS's JSON protocols put it: `Service.Operation`.
+    /// Answers a request with this `X-Amz-Target` header, which is
+    /// `Service.Operation` in AWS's JSON protocols.
     #[must_use]
     pub fn answer(&self, target: &str, body: &[u8]) -> Answer {
         let (service, operation) = target.split_once('.').unwrap_or_default();
@@ -61,15 +61,15 @@ impl Services {
         }
     }
 
-    /// An HTTP client that reaches the services, and everything else over the
-    /// network.
+    /// An HTTP client that answers requests to the services itself, and sends all
+    /// others over the network.
     #[must_use]
     pub fn http_client(&self) -> SharedHttpClient {
         SharedHttpClient::new(InProcess { services: self.clone(), elsewhere: default_http_client() })
     }
 }
 
-/// A refusal in AWS's JSON protocols.
+/// An error response in AWS's JSON protocols.
 pub(crate) fn failure(kind: &str, message: &str) -> Answer {
     (400, json!({ "__type": kind, "Message": message }).to_string())
 }

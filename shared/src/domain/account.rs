@@ -28,10 +28,10 @@ impl Tags {
         Self::collect(tags, TagKey::parse, TagValue::parse)
     }
 
-    /// The same of tags that were stored, in which a credential is no error.
+    /// Reads stored tags, which may contain a credential.
     ///
     /// # Errors
-    /// As [`Self::parse`], without credentials.
+    /// As [`Self::parse`], except for credentials.
     pub fn from_stored<'a>(
         tags: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, (Option<String>, InvalidText)> {

@@ -1,5 +1,5 @@
-//! Credentials in texts: a leaked key in what an admin pasted, and credentials
-//! where none belongs, such as descriptions and log lines.
+//! Credentials in texts: a leaked key in a text that an admin pasted, and
+//! credentials where they do not belong, such as descriptions and log lines.
 
 use std::borrow::Cow;
 
@@ -80,35 +80,35 @@ impl ApiKey {
     }
 }
 
-/// The prefix of the tokens that stand for a key for a short time.
+/// The prefix of short-lived tokens that stand for a key.
 const TOKEN_PREFIX: &str = "kwst_";
 
-/// The most characters after a key's prefix that are no secret: environment,
+/// The most characters after a key's prefix that are not secret: environment,
 /// account and key, each with a separator.
 const PUBLIC_LENGTH: usize = 12 + 1 + 16 + 1 + 16 + 1;
 
-/// The characters after a token's prefix from which on it counts as a token, and
-/// not as words about tokens.
+/// The fewest characters after a token's prefix that count as a token. Shorter
+/// texts are words about tokens.
 const MIN_TOKEN_LENGTH: usize = 32;
 
-/// The most places of one part of a text at which a JWT's header is tried, so
-/// that a hostile text costs little.
+/// The most positions in one part of a text at which a JWT's header is decoded,
+/// so that a hostile text costs little.
 const MAX_HEADERS: usize = 16;
 
-/// What stands in place of a credential.
+/// The text that replaces a credential.
 const REDACTED: &str = "[redacted]";
 
-/// Whether a text contains a credential, whole or in a part that reveals some of
-/// its secret: a key of any environment, also with a wrong checksum or a few
+/// Whether a text contains a credential, or a part of one that reveals some of
+/// its secret: a key of any environment, even with a wrong checksum or a few
 /// characters missing, a token, or a compact JWT (RFC 7515, section 3.1). Words
-/// about keys, a bare prefix and the ids of accounts and keys are none.
+/// about keys, a bare prefix and the ids of accounts and keys do not count.
 #[must_use]
 pub fn contains_credential(text: &str) -> bool {
     text.split(|c| !is_part(c)).any(|part| find_credential(part).is_some())
 }
 
-/// The text with `[redacted]` in place of each credential, and of what follows
-/// it without a break. See [`contains_credential`].
+/// The text with `[redacted]` in place of each credential and the characters that
+/// directly follow it. See [`contains_credential`].
 #[must_use]
 pub fn redact_credentials(text: &str) -> Cow<'_, str> {
     if !contains_credential(text) {
@@ -130,8 +130,8 @@ pub fn redact_credentials(text: &str) -> Cow<'_, str> {
     Cow::Owned(redacted)
 }
 
-/// Whether a character can be in a credential. `%` is among them for the sake of
-/// paths, in which `_` may be written as `%5F`.
+/// Whether a character can be in a credential. This includes `%`, because a path
+/// may contain `%5F` for `_`.
 fn is_part(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '%')
 }
@@ -162,7 +162,7 @@ fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     if start.eq_ignore_ascii_case(word) { strip_underscore(rest) } else { None }
 }
 
-/// What follows `_`, which a path may write as `%5F`.
+/// What follows `_` or, in a path, `%5F`.
 fn strip_underscore(text: &str) -> Option<&str> {
     text.strip_prefix('_').or_else(|| text.strip_prefix("%5F")).or_else(|| text.strip_prefix("%5f"))
 }
@@ -194,8 +194,8 @@ fn find_jwt(part: &str) -> Option<usize> {
     })
 }
 
-/// Where in a text the JWT header begins that ends with it. Something may be in
-/// front of it, such as `token_`.
+/// Where in a text the JWT header begins that ends where the text ends. Other
+/// characters may precede the header, such as `token_`.
 fn find_header(text: &str) -> Option<usize> {
     #[derive(Deserialize)]
     struct Header {

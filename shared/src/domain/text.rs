@@ -28,7 +28,7 @@ pub enum InvalidText {
     /// what stands around it.
     #[error("must not contain invisible characters or marks of direction")]
     Invisible,
-    /// It contains a key or a token. The message quotes nothing of it.
+    /// It contains a key or a token, which the message does not quote.
     #[error("must not contain a key or a token: revoke it if it is real")]
     Credential,
     /// It holds something else than its alphabet.
@@ -60,9 +60,9 @@ fn clean(text: &str, most: usize) -> Result<String, InvalidText> {
     Ok(text)
 }
 
-/// Refuses a text that contains a credential, also with joiners in it. What is
-/// stored is not refused for that: an account must stay readable whose
-/// description has a key since before this rule.
+/// Refuses a text that contains a credential, even with joiners inside it. Stored
+/// texts are exempt: an account whose description contained a key before this rule
+/// existed must stay readable.
 fn without_credential(text: &str) -> Result<(), InvalidText> {
     let visible: String = text.chars().filter(|c| !is_joiner(*c)).collect();
     if contains_credential(&visible) { Err(InvalidText::Credential) } else { Ok(()) }
@@ -118,7 +118,7 @@ macro_rules! text {
             /// When it is empty though it must not be, too long, or holds a
             /// control character, an invisible one or a credential.
             pub fn parse(text: &str) -> Result<Self, InvalidText> {
-                // A text that is far too long is not worth searching.
+                // A longer text is refused for its length.
                 if text.len() <= MAX_SEARCHED_BYTES {
                     without_credential(text)?;
                 }

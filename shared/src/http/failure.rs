@@ -20,7 +20,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// Without the credentials that a client's own names and values may hold.
+    /// Redacts the credentials in names and values that the client sent.
     fn redacted(self) -> Self {
         let redact = |text: &str| redact_credentials(text).into_owned();
         Self { pointer: redact(&self.pointer), detail: redact(&self.detail) }
@@ -66,7 +66,7 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub used_by: Vec<RoleUse>,
-    /// Where to go on checking who has the role: the `cursor` of the next request.
+    /// Where the check of the role's users continues: the `cursor` of the next request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub next_cursor: Option<String>,
@@ -116,8 +116,8 @@ failures! {
     RoleBuiltIn(BuiltInRole) => CONFLICT, "role_built_in", "The role is built in";
     /// Accounts or live keys have the role.
     RoleInUse(RoleUsers) => CONFLICT, "role_in_use", "The role is in use";
-    /// So many accounts were checked without finding a user of the role, the last
-    /// of them this one, and there are more.
+    /// No account that was checked uses the role, and more accounts remain. The
+    /// number of accounts that were checked, and the last of them.
     RoleCheckIncomplete(usize, Cursor) => CONFLICT, "role_check_incomplete", "Not all service accounts were checked";
     /// Another account has the name.
     NameTaken => CONFLICT, "name_taken", "The name is taken";

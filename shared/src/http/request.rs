@@ -150,7 +150,7 @@ impl Request {
         self.origin_beside_query(actor)
     }
 
-    /// The same, for a change that reads its query itself.
+    /// The same as [`Self::origin`], for a change that has query parameters.
     ///
     /// # Errors
     /// [`Failure::MalformedRequest`] when the header is not of its form.

@@ -28,11 +28,11 @@ pub enum Reason {
     Disabled,
     /// The secret is not the key's, or the signature not the issuer's.
     WrongSecret,
-    /// The token is for another audience than this API's.
+    /// The token is not for the audience of this API.
     Audience,
     /// The token has the scope `aws.cognito.signin.user.admin`, with which its
-    /// holder could change the admin's own e-mail, password and MFA. Business
-    /// backends see tokens, so theirs must not have it.
+    /// holder could change the admin's own e-mail, password and MFA. Backends see
+    /// the tokens for business APIs, so those must not have this scope.
     Scope,
     /// No role permits it; or the person is no admin.
     Role,
@@ -40,8 +40,8 @@ pub enum Reason {
     Network,
     /// The method or path could mean something else to the backend.
     AmbiguousPath,
-    /// The event's method and path are not those in its ARN, so what was routed
-    /// is uncertain.
+    /// The event's method and path do not match its ARN, so it is uncertain what
+    /// API Gateway routed.
     PathMismatch,
     /// The path or the API is reserved for another kind of credential.
     Reserved,

@@ -55,8 +55,8 @@ pub enum StoreError {
     /// Accounts or live keys have the role.
     #[error("role {0} is in use")]
     RoleInUse(RoleName, RoleUsers),
-    /// The accounts that were checked do not use the role, and there are more
-    /// than one check may read.
+    /// No account that was checked uses the role, and there are more accounts than
+    /// one check may read.
     #[error("only {checked} service accounts were checked")]
     RoleCheckIncomplete {
         /// The number of accounts that were checked.

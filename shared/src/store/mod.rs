@@ -113,7 +113,7 @@ impl Store {
                 .key_condition_expression("#pk = :pk")
                 .set_expression_attribute_names(Some(names.clone()))
                 .expression_attribute_values(":pk", partition.clone())
-                // Policies want it said, beside the projection that implies it.
+                // Required by the IAM policies, although the projection implies it.
                 .set_select(projection.as_ref().map(|_| Select::SpecificAttributes))
                 .set_projection_expression(projection.clone())
                 .consistent_read(true)

@@ -1,9 +1,9 @@
-//! Which accounts and keys use a role: asked before the role is deleted.
+//! Finds the accounts and keys that use a role, before the role is deleted.
 //!
-//! The answer is in the index, in the partition of all accounts. There is no
+//! The check reads the index, in the partition of all accounts. There is no
 //! counter of a role's users, because every change of a key would contend for
-//! it, revocations too. So one check reads a bounded part of the partition, and
-//! says where it stopped.
+//! it, even a revocation. So one check reads a bounded part of the partition, and
+//! returns where it stopped.
 
 use aws_sdk_dynamodb::types::Select;
 use jiff::{SignedDuration, Timestamp};
@@ -21,8 +21,8 @@ const MAX_NAMED_USERS: usize = 20;
 /// The most queries of one check. Each reads up to 1 MB:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html>
 const MAX_QUERIES: usize = 100;
-/// How long a deletion goes on checking. The query that is under way then may
-/// take 2.4 s more and the transaction as long, within the function's 15 s.
+/// How long a deletion keeps checking. The last query may take 2.4 s more, and the
+/// transaction as long again, within the function's 15 s.
 const MAX_TIME: SignedDuration = SignedDuration::from_secs(6);
 
 /// An account that has a role, or a key of its own role.
@@ -65,8 +65,8 @@ impl Store {
     }
 
     /// The accounts after `after` that have this role, and the live keys whose
-    /// own role it is. It stops at `until` and after [`MAX_QUERIES`] queries, and
-    /// makes at least one.
+    /// own role it is. Stops at `until` or after [`MAX_QUERIES`] queries, but makes
+    /// at least one query.
     pub(super) async fn users_of(
         &self,
         role: &RoleName,
@@ -108,9 +108,9 @@ impl Store {
         }
         users.stopped_at = match start {
             None => None,
-            // Without a place to go on, the check would pass for a complete one.
+            // Without a cursor, the check would look complete.
             Some(start) => Some(place(&start).ok_or_else(|| {
-                StoreError::Unavailable("a page of the index ended at no account".to_owned())
+                StoreError::Unavailable("a page of the index did not end at an account".to_owned())
             })?),
         };
         Ok(users)

@@ -364,13 +364,13 @@ impl Store {
     }
 
     /// Deletes a custom role that no account and no live key has, or an item that
-    /// is not well-formed. It reads the accounts after `after` in the index, which
-    /// may be a moment behind. Where that finds no user but cannot reach the last
-    /// account in time, nothing is deleted, and the error says where to go on.
+    /// is not well-formed. Reads the accounts after `after` in the index, which may
+    /// be a moment behind. If that finds no user but does not reach the last account
+    /// in time, nothing is deleted, and the error has the place to continue from.
     ///
-    /// An account or key that got the role in the meantime keeps its name, and may
-    /// do nothing by it: a missing role permits nothing. The same holds for one
-    /// that a caller skips with an `after` of their own making.
+    /// An account or key that is given the role in the meantime keeps the role's
+    /// name, which permits nothing while the role is missing. The same holds for an
+    /// account that a caller skips with a made-up `after`.
     ///
     /// # Errors
     /// [`StoreError::RoleNotFound`], [`StoreError::Stale`] if it is not of

@@ -119,7 +119,6 @@ fn account(item: &Map) -> Result<Account, StoreError> {
     Reader(item).account(id).map_err(|problem| problem.in_item(id))
 }
 
-/// Where an account stands in the index.
 /// An item's place in the index of accounts.
 pub(super) fn place(item: &Map) -> Option<Cursor> {
     let id = Reader(item).parse(schema::PK, account_id).ok()?;

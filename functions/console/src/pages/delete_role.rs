@@ -20,7 +20,7 @@ use crate::trouble::Trouble;
 pub(super) struct Form {
     /// The version that was seen.
     version: String,
-    /// The accounts up to here were checked, by an earlier attempt.
+    /// The last account that an earlier attempt checked. Empty at first.
     cursor: String,
 }
 
