@@ -69,14 +69,18 @@ def shape(table: dict) -> dict:
 
 
 def check_table(database, name: str) -> None:
-    """Refuses a table that does not match the template. Turns on what a restored table
-    lacks, because CloudFormation imports a table as it is:
-    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/pointintimerecovery_beforeyoubegin.html"""
+    """Refuses a table that does not match the template. Changes nothing."""
     wanted, table = properties("Table"), database.describe_table(TableName=name)["Table"]
     if table["TableStatus"] != "ACTIVE":
         sys.exit(f"{name} is {table['TableStatus']}. Wait until it is ACTIVE.")
     if shape(table) != shape(wanted):
         sys.exit(f"{name} has other keys or indexes than the template: {shape(table)} instead of {shape(wanted)}")
+
+
+def complete_table(database, name: str) -> None:
+    """Turns on what a restored table lacks, because CloudFormation imports a table as it is:
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/pointintimerecovery_beforeyoubegin.html"""
+    wanted, table = properties("Table"), database.describe_table(TableName=name)["Table"]
     if table.get("BillingModeSummary", {}).get("BillingMode") != wanted["BillingMode"]:
         print("on-demand capacity: turned on")
         database.update_table(TableName=name, BillingMode=wanted["BillingMode"])
@@ -97,7 +101,8 @@ def check_table(database, name: str) -> None:
 
 
 def check_secret(secrets, arn: str, environment: str) -> str:
-    """Returns the secret's full ARN. Refuses a secret that is not this environment's pepper."""
+    """Returns the secret's full ARN. Refuses a secret that is not this environment's pepper.
+    Changes nothing."""
     secret = secrets.describe_secret(SecretId=arn)
     if "DeletedDate" in secret:
         sys.exit(f"{arn} is scheduled for deletion. Restore it first: aws secretsmanager restore-secret --secret-id {arn}")
@@ -105,12 +110,15 @@ def check_secret(secrets, arn: str, environment: str) -> str:
     if secret.get("Description") != wanted:
         found = secret.get("Description")
         sys.exit(f"{arn} is not the pepper of this environment: its description is {found!r} instead of {wanted!r}")
-    if secret.get("RotationEnabled"):
-        # The rotation function was deleted with the old stack. PepperRotationDays sets
-        # a new schedule.
+    return secret["ARN"]
+
+
+def end_rotation(secrets, arn: str) -> None:
+    """Cancels the old stack's rotation schedule, whose function was deleted with that
+    stack. PepperRotationDays sets a new one."""
+    if secrets.describe_secret(SecretId=arn).get("RotationEnabled"):
         print("rotation schedule: cancelled")
         secrets.cancel_rotate_secret(SecretId=arn)
-    return secret["ARN"]
 
 
 def import_both(formation, stack: str, environment: str, table: str, arn: str) -> None:
@@ -141,8 +149,11 @@ def main() -> None:
     found = [stack["StackName"] for page in formation.get_paginator("describe_stacks").paginate() for stack in page["Stacks"]]
     if given.stack in found:
         sys.exit(f"the stack {given.stack} already exists")
-    arn = check_secret(boto3.client("secretsmanager"), given.secret, given.environment)
-    check_table(boto3.client("dynamodb"), given.table)
+    secrets, database = boto3.client("secretsmanager"), boto3.client("dynamodb")
+    arn = check_secret(secrets, given.secret, given.environment)
+    check_table(database, given.table)
+    end_rotation(secrets, arn)
+    complete_table(database, given.table)
     import_both(formation, given.stack, given.environment, given.table, arn)
     print(f"{given.stack} has the table and the pepper. Now run: sam deploy --stack-name {given.stack}")
 

@@ -189,7 +189,7 @@ def the_story(aws: Aws, debug: bool) -> None:
     check("no route is greedy, and no function has a URL", (greedy, "AWS::Lambda::Url" in one.stack.types), ([], False))
     check("with a token for other APIs: 403", one.call("GET", ACCOUNTS, token=one.api_token).status, 403)
 
-    for api, group, throttled in ("Api", "ApiAccessLogs", 4), ("ConsoleApi", "ConsoleAccessLogs", 0):
+    for api, group, throttled in ("Api", "ApiAccessLogs", 5), ("ConsoleApi", "ConsoleAccessLogs", 0):
         (stage,) = aws.client("apigatewayv2").get_stages(ApiId=one.stack.resources[api])["Items"]
         told = (stage["AccessLogSettings"]["DestinationArn"].endswith(f":log-group:{one.stack.resources[group]}"),
                 len(stage.get("RouteSettings", {})))

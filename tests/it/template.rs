@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use local::template::{TEXT, Template};
+use local::template::{Route, TEXT, Template};
 use serde_norway::Value;
 use shared::config::Setup;
 use shared::store::schema;
@@ -38,17 +38,16 @@ const RULES: [Rule; 15] = [
     notices,
 ];
 
-/// What an access log may say. Each is a variable of HTTP APIs that has neither a
-/// header nor the query:
+/// What an access log may say. No variable has a header, the query or the path:
+/// each can contain a credential.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-logging-variables.html>.
-const LOGGED: [&str; 12] = [
+const LOGGED: [&str; 11] = [
     "authorizer.error",
     "authorizer.principalId",
     "error.message",
     "httpMethod",
     "identity.sourceIp",
     "integrationErrorMessage",
-    "path",
     "requestId",
     "requestTimeEpoch",
     "responseLatency",
@@ -312,10 +311,13 @@ fn throttles(text: &str) -> Vec<String> {
     let api = template.properties("Api").unwrap();
     let limit = |settings: &Value, name: &str| settings.get(name).and_then(Value::as_u64).unwrap_or(0);
     let settings = get(api, "RouteSettings");
-    let ends = |function: &str| ["RevokeKey", "UpdateServiceAccount"].contains(&function);
+    let ends = |route: &&Route| {
+        ["RevokeKey", "UpdateServiceAccount"].contains(&&*route.function)
+            || route.key() == "PUT /iam/v1/roles/{name}"
+    };
     let mut expected = BTreeSet::new();
     let mut problems = Vec::new();
-    for route in template.routes().unwrap().iter().filter(|route| ends(&route.function)) {
+    for route in template.routes().unwrap().iter().filter(ends) {
         for name in ["ThrottlingRateLimit", "ThrottlingBurstLimit"] {
             let own = settings.get(route.key()).map_or(0, |own| limit(own, name));
             if own < 20 * limit(get(api, "DefaultRouteSettings"), name).max(1) {
@@ -355,11 +357,11 @@ fn trails(text: &str) -> Vec<String> {
     problems
 }
 
-/// Both APIs log each request, without headers and without the query.
+/// Both APIs log each request, without headers, query and path.
 fn access_logs(text: &str) -> Vec<String> {
     let (_, whole) = parse(text);
     let mut problems = Vec::new();
-    let api = ["authorizer.error", "integrationErrorMessage", "path", "identity.sourceIp"];
+    let api = ["authorizer.error", "integrationErrorMessage", "httpMethod", "identity.sourceIp"];
     for (stage, group, wanted) in
         [("Api", "ApiAccessLogs", &api[..]), ("ConsoleStage", "ConsoleAccessLogs", &api[1..])]
     {
@@ -614,7 +616,8 @@ fn a_violation_of_a_rule_about_tokens_limits_or_logs_is_reported() {
             "/aws/lambda/${AWS::StackName}/revoke-key",
             "RevokeKeyLogs may have the name of another stack's group",
         ),
-        ("\"path\":\"$context.path\"", "\"path\":\"$request.header.authorization\"", "Api logs $request"),
+        ("$context.routeKey", "$context.path", "Api logs path"),
+        ("$context.routeKey", "$request.header.authorization", "Api logs $request"),
         ("\"$context.authorizer.error\"", "\"$context.status\"", "Api does not log authorizer.error"),
         ("log-group:${ConsoleAccessLogs}", "log-group:${ConsoleLogs}", "DestinationArn is"),
         (
