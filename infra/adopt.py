@@ -6,7 +6,7 @@ and `sam deploy` then adds the rest. Every key keeps working.
 
 It needs Python with boto3 and PyYAML, which the SAM CLI installs. It reads no item
 of the table and no value of the secret. For the steps before and after, see "A new
-stack over a kept table" in README.md.
+stack over a kept table" in operate.md.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 """Changes the table with AWS credentials alone, for when nobody can sign in or
-the table is damaged. When to use which: README.md.
+the table is damaged. When to use which: operate.md.
 
     python3 break-glass.py revoke  --table TABLE --by NAME ACCOUNT KEY...
     python3 break-glass.py revoke  --table TABLE --by NAME ACCOUNT --all

@@ -8,7 +8,7 @@ behaves where its documentation leaves a question open. Each step prints one lin
 ok, failed, or n/a (not possible here) with the reason. It deletes what it created,
 even after a failure or Ctrl-C. It prints no key and no token.
 
-The admin's token must be a token of the IAM client (README.md, "Tokens for the
+The admin's token must be a token of the IAM client (operate.md, "Tokens for the
 command line"). It is read from the file, from standard input (`-`) or from
 KEYWARD_ADMIN_TOKEN, never from the command line, which other users of the machine
 can see.

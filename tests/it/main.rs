@@ -26,6 +26,7 @@ mod create_service_account;
 mod credentials_in_texts;
 mod delete_role;
 mod delete_service_account;
+mod documents;
 mod exact_policy;
 mod examples;
 mod expiry;

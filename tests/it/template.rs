@@ -777,6 +777,6 @@ fn the_guide_counts_the_metrics_of_the_alarms() {
         metrics.map_or(1, |all| all.iter().filter(|metric| metric.get("MetricStat").is_some()).count())
     });
     let count: usize = metrics.sum();
-    let guide = include_str!("../../infra/README.md");
+    let guide = include_str!("../../infra/operate.md");
     assert!(guide.contains(&format!("alarms on {count} metrics")), "there are {count} metrics");
 }

@@ -1,8 +1,10 @@
-"""Runs the tour of README.md, word for word, and compares what it prints.
+"""Runs the commands of README.md and infra/tour.md, word for word, and compares
+what they print.
 
-Starts the built local system on free ports, feeds every `sh` block of the tour
-to one shell, and compares its output with the `text` block below it. What
-differs in each run (ids, secrets, instants) is compared by its form.
+Starts the built local system on free ports, feeds every `sh` block to a shell, and
+compares its output with the `text` block below it. What differs in each run (ids,
+secrets, instants) is compared by its form. Each page runs twice, on the same data:
+a reader may repeat it.
 
     python3 tests/tour/run.py            # compare
     python3 tests/tour/run.py --update   # write what was really printed
@@ -18,11 +20,13 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
 SYSTEM = ROOT / "target" / "debug" / "local"
 END = "--- end of block ---"
 
-# What differs in each run, and what stands in its place in a comparison.
+# The pages, and the headings between which their commands are run.
+PAGES = [(ROOT / "README.md", "## Five requests", "## Deploy"), (ROOT / "infra" / "tour.md", "# The tour", "## The API")]
+
+# What differs in each run, and what replaces it for the comparison.
 FORMS = [
     (r"kwsa_local_\w+", "<key>"),
     (r"\bsa_\w{16}\b", "<account>"),
@@ -42,13 +46,13 @@ def form(text: str) -> str:
     return text
 
 
-def start(data: pathlib.Path) -> tuple[subprocess.Popen, str]:
+def start(data: pathlib.Path) -> tuple[subprocess.Popen, dict]:
     ports = ["--port", "0", "--console-port", "0", "--issuer-port", "0"]
-    system = subprocess.Popen([SYSTEM, "--data", data, *ports], stderr=subprocess.DEVNULL)
+    system = subprocess.Popen([SYSTEM, "--data", data, *ports], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     facts = data / "local.json"
     for _ in range(300):
         if facts.exists() and facts.read_text().endswith("}\n"):
-            return system, json.loads(facts.read_text())["api"]
+            return system, json.loads(facts.read_text())
         if system.poll() is not None:
             break
         time.sleep(0.1)
@@ -56,52 +60,82 @@ def start(data: pathlib.Path) -> tuple[subprocess.Popen, str]:
     sys.exit("the system does not start")
 
 
-def main() -> None:
-    update = "--update" in sys.argv[1:]
-    page = README.read_text()
-    tour_start = page.index("## A tour")
-    tour_end = page.index("\n## ", tour_start + 1)
-    tour = page[tour_start:tour_end]
-    blocks = list(re.finditer(r"```sh\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", tour, re.S))
-    with tempfile.TemporaryDirectory() as folder:
-        data = pathlib.Path(folder) / ".keyward"
-        system, api = start(data)
-        shell = subprocess.Popen(
+class Shell:
+    """A shell for one reading of a page. It sees free ports, and the page the usual ones."""
+
+    def __init__(self, folder: str, facts: dict):
+        self.ports = {"http://127.0.0.1:8080": facts["api"], "http://127.0.0.1:8082": facts["issuer"]}
+        self.process = subprocess.Popen(
             ["bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder
         )
-        failures = 0
+
+    def run(self, commands: str) -> str:
+        for usual, own in self.ports.items():
+            commands = commands.replace(usual, own)
+        self.process.stdin.write(f"{commands}\necho '{END}'\n")
+        self.process.stdin.flush()
+        printed = ""
+        for line in self.process.stdout:
+            if line.strip() == END:
+                break
+            printed += line
+        for usual, own in self.ports.items():
+            printed = printed.replace(own, usual)
+        return printed
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def blocks_of(page: pathlib.Path, first: str, last: str) -> list[re.Match]:
+    text = page.read_text()
+    start, end = text.index(f"{first}\n"), text.index(f"\n{last}\n")
+    return list(re.compile(r"```sh\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.S).finditer(text, start, end))
+
+
+def compare(page: pathlib.Path, blocks: list[re.Match], shell: Shell) -> int:
+    failures = 0
+    for block in blocks:
+        printed = shell.run(block[1])
+        if form(printed) != form(block[2] or ""):
+            failures += 1
+            print(f"{page.name}: these commands:\n{block[1]}\nprint:\n{printed}\nand not:\n{block[2]}")
+    return failures
+
+
+def update(page: pathlib.Path, blocks: list[re.Match], shell: Shell) -> None:
+    text = page.read_text()
+    for block in blocks:
+        printed = shell.run(block[1])
+        shown = f"```sh\n{block[1]}```\n" + (f"\n```text\n{printed}```\n" if printed else "")
+        text = text.replace(block[0], shown, 1)
+    page.write_text(text)
+
+
+def main() -> None:
+    is_update = "--update" in sys.argv[1:]
+    compared, failures = 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        system, facts = start(pathlib.Path(folder) / ".keyward")
         try:
-            for block in blocks:
-                commands = block[1].replace("http://127.0.0.1:8080", api)
-                shell.stdin.write(f"{commands}\necho '{END}'\n")
-                shell.stdin.flush()
-                printed = ""
-                for line in shell.stdout:
-                    if line.strip() == END:
-                        break
-                    printed += line
-                printed = printed.replace(api, "http://127.0.0.1:8080")
-                if not update and form(printed) == form(block[2] or ""):
-                    continue
-                failures += 1
-                if update:
-                    old = block[0]
-                    tour = tour.replace(old, f"```sh\n{block[1]}```\n\n```text\n{printed}```\n" if printed else old)
-                else:
-                    print(f"These commands:\n{block[1]}\nprint:\n{printed}\nand not:\n{block[2]}")
+            for page, first, last in PAGES:
+                blocks = blocks_of(page, first, last)
+                for _ in range(1 if is_update else 2):
+                    shell = Shell(folder, facts)
+                    if is_update:
+                        update(page, blocks, shell)
+                    else:
+                        compared, failures = compared + len(blocks), failures + compare(page, blocks, shell)
+                    shell.close()
         finally:
-            shell.stdin.close()
-            shell.wait()
             system.send_signal(signal.SIGINT)
             status = system.wait()
-    if update:
-        README.write_text(page[:tour_start] + tour + page[tour_end:])
-        return
     if status != 0:
         sys.exit(f"the system ended with {status}")
-    if failures:
-        sys.exit(f"{failures} of {len(blocks)} blocks of the tour print something else")
-    print(f"{len(blocks)} passed, 0 failed")
+    if not is_update:
+        print(f"{compared - failures} passed, {failures} failed")
+        sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":

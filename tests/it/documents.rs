@@ -1,0 +1,75 @@
+//! Every link between the documents leads somewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use regex::Regex;
+
+/// The documents, by their paths below the repository's root.
+fn documents() -> BTreeMap<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut documents = BTreeMap::new();
+    for folder in ["", "infra", "infra/examples", "infra/scanning"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                documents.insert(path.strip_prefix(root).unwrap().to_owned(), text);
+            }
+        }
+    }
+    documents
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let anchor = |heading: &str| -> String {
+        let kept = heading.to_lowercase();
+        let kept = kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect()
+}
+
+/// `path` without `.` and `..`.
+fn plain(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut plain, component| {
+        match component {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::Normal(name) => plain.push(name),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+        plain
+    })
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let documents = documents();
+    let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let (mut broken, mut checked) = (Vec::new(), 0);
+    for (document, text) in &documents {
+        for target in link.captures_iter(text).map(|found| found.get(1).unwrap().as_str()) {
+            if target.starts_with("https://") {
+                continue;
+            }
+            checked += 1;
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if path.is_empty() {
+                document.clone()
+            } else {
+                plain(&document.parent().unwrap().join(path))
+            };
+            let has_anchor = documents.get(&path).is_none_or(|text| anchors(text).contains(anchor));
+            if !root.join(&path).exists() || (!anchor.is_empty() && !has_anchor) {
+                broken.push(format!("{}: {target}", document.display()));
+            }
+        }
+    }
+    assert!(checked > 50, "{checked} links were checked");
+    assert_eq!(broken, [""; 0]);
+}
