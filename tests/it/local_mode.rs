@@ -406,12 +406,19 @@ async fn refuses_pages_of_other_origins() {
         let own = door.url.split('/').take(3).collect::<Vec<_>>().join("/");
         let answer = knock(&local, &door, &[("origin", &own)]).await;
         assert_eq!(answer.status(), door.status, "{} {}", door.method, door.url);
+        // Under another of its names, a page has that name too.
+        let (host, origin) = (&own["http://".len()..], own.replace("127.0.0.1", "localhost"));
+        let named = [("host", &*host.replace("127.0.0.1", "localhost")), ("origin", &*origin)];
+        assert_eq!(knock(&local, &door, &named).await.status(), door.status, "{} {}", door.method, door.url);
         // The console's pages are judged in `console`.
         if door.url.starts_with(local.facts["console"].as_str().unwrap()) {
             continue;
         }
         let (secure, deceptive) = (own.replace("http:", "https:"), format!("{own}.evil.example"));
-        for origin in strangers.into_iter().chain([&*secure, &*deceptive]) {
+        // The same port of another loopback address can be another user's.
+        let neighbours = ["127.0.0.2", "[::1]", "localhost"].map(|host| own.replace("127.0.0.1", host));
+        let neighbours = neighbours.iter().map(String::as_str);
+        for origin in strangers.into_iter().chain([&*secure, &*deceptive]).chain(neighbours) {
             let answer = knock(&local, &door, &[("origin", origin)]).await;
             assert_eq!(answer.status(), 403, "{origin}: {} {}", door.method, door.url);
             let cors = answer.headers().keys().find(|name| name.as_str().starts_with("access-control-"));

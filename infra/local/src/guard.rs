@@ -47,14 +47,16 @@ impl Guard {
     fn refusal(&self, uri: &Uri, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = hosts.next().filter(|_| hosts.next().is_none()).and_then(|host| host.to_str().ok());
-        let is_here = host.and_then(|host| host.parse().ok()).is_some_and(|host| self.has(&host))
-            && uri.authority().is_none_or(|authority| self.has(authority));
-        if !is_here {
+        let host: Option<Authority> = host.and_then(|host| host.parse().ok());
+        let host = host.filter(|host| self.has(host) && uri.authority().is_none_or(|other| self.has(other)));
+        let Some(host) = host else {
             return Some((StatusCode::MISDIRECTED_REQUEST, "This server has no such host name.\n"));
-        }
+        };
+        // The same name as in `Host`: at another loopback address, such as 127.0.0.2
+        // or ::1, another user of this machine can have the same port.
         let is_own = |origin: &str| {
             let authority = origin.strip_prefix("http://");
-            authority.and_then(|own| own.parse().ok()).is_some_and(|own| self.has(&own))
+            authority.and_then(|own| own.parse::<Authority>().ok()).is_some_and(|own| own == host)
         };
         let mut origins = headers.get_all(header::ORIGIN).iter();
         if self.checks_origin && !origins.all(|origin| origin.to_str().is_ok_and(is_own)) {
