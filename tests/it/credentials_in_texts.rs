@@ -82,6 +82,19 @@ proptest! {
         prop_assert_eq!(redact_credentials(&shouted), "/teams/[redacted]");
     }
 
+    /// As some encoders write all but letters and digits, and with each character
+    /// escaped.
+    #[test]
+    fn a_credential_with_escapes_is_found(credential in credential(), all: bool) {
+        let escape = |byte: u8| {
+            if all || !byte.is_ascii_alphanumeric() { format!("%{byte:02X}") } else { char::from(byte).into() }
+        };
+        let escaped: String = credential.bytes().map(escape).collect();
+        prop_assert!(contains_credential(&escaped));
+        let path = format!("/teams/{escaped}/x");
+        prop_assert_eq!(redact_credentials(&path), "/teams/[redacted]/x");
+    }
+
     #[test]
     fn redaction_changes_no_text_without_a_credential(text in ".{0,300}") {
         let redacted = redact_credentials(&text);
@@ -121,7 +134,9 @@ fn each_credential_of_a_line_is_redacted() {
 #[test]
 fn a_hostile_text_costs_little() {
     // Each place could be the start of a JWT's header, or of a key.
-    for text in ["ey".repeat(16_000) + ".a.b", "kwsa_".repeat(6_400), "kwst_.".repeat(5_000)] {
+    for text in
+        ["ey".repeat(16_000) + ".a.b", "kwsa_".repeat(6_400), "kwst_.".repeat(5_000), "%25".repeat(10_000)]
+    {
         let started = std::time::Instant::now();
         for _ in 0..10 {
             let _ = redact_credentials(&text);

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -138,11 +139,25 @@ fn is_part(c: char) -> bool {
 
 /// Where the first credential of a part begins.
 fn find_credential(part: &str) -> Option<usize> {
-    let ours = part
-        .match_indices(['k', 'K'])
-        .map(|(at, _)| at)
-        .find(|at| is_key_or_token(part.get(*at..).unwrap_or_default()));
-    ours.into_iter().chain(find_jwt(part)).min()
+    let found = find_key_or_token(part).into_iter().chain(find_jwt(part)).min();
+    found.or_else(|| hides_credential(part).then_some(0))
+}
+
+/// Whether percent-decoding a part shows a credential: some encoders escape `.`
+/// and `-`, and any character can be escaped (RFC 3986, section 2.1).
+fn hides_credential(part: &str) -> bool {
+    if !part.contains('%') {
+        return false;
+    }
+    let decoded = percent_decode_str(part).decode_utf8_lossy();
+    let find = |part: &str| find_key_or_token(part).or_else(|| find_jwt(part));
+    decoded.split(|c| !is_part(c)).any(|part| find(part).is_some())
+}
+
+/// Where the first key or token of a part begins.
+fn find_key_or_token(part: &str) -> Option<usize> {
+    let mut starts = part.match_indices(['k', 'K']).map(|(at, _)| at);
+    starts.find(|at| is_key_or_token(part.get(*at..).unwrap_or_default()))
 }
 
 /// Whether a key or token begins here.
