@@ -161,10 +161,14 @@ async fn a_decision_names_its_request() {
     assert_eq!((&told["api"], told.get("source")), (&json!("iam"), None));
 
     // A path cannot forge another log line, fill the log, or leak a key.
-    let odd = "/x\n{\"message\":\"decision\"}\u{1b}[31m\u{202e}\u{feff}\u{7f}\u{85}";
+    let odd =
+        "/x\n{\"message\":\"decision\"}\u{1b}[31m\u{202e}\u{feff}\u{7f}\u{85}\u{61c}\u{ad}\u{200d}\u{e0041}";
     let told = line(Api::Business, &Shape::HttpV2.event("GET", odd, &bearer)).await;
     let path = told["path"].as_str().unwrap();
-    assert_eq!(path, "/x\\u{a}{\"message\":\"decision\"}\\u{1b}[31m\\u{202e}\\u{feff}\\u{7f}\\u{85}");
+    assert_eq!(
+        path,
+        "/x\\u{a}{\"message\":\"decision\"}\\u{1b}[31m\\u{202e}\\u{feff}\\u{7f}\\u{85}\\u{61c}\\u{ad}\\u{200d}\\u{e0041}"
+    );
     let long = format!("/{}", "é".repeat(5_000));
     let told = line(Api::Business, &Shape::HttpV2.event("GET", &long, &bearer)).await;
     assert_eq!(told["path"].as_str().unwrap(), format!("/{}…", "é".repeat(255)));

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use shared::domain::{AccountId, ApiKey, KeyId, Verifier};
+use shared::domain::{AccountId, ApiKey, KeyId, Verifier, is_invisible};
 use shared::policy::Reason;
 
 use crate::authorize::{Authorizer, Scope};
@@ -89,7 +89,7 @@ fn loggable(text: &str, max: usize) -> String {
             line.push('…');
             break;
         }
-        if character.is_control() || is_invisible(character) {
+        if must_be_escaped(character) {
             line.extend(character.escape_unicode());
         } else {
             line.push(character);
@@ -98,10 +98,12 @@ fn loggable(text: &str, max: usize) -> String {
     line
 }
 
-/// Line and paragraph separators, zero-width characters, and characters that
-/// change the direction of text.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Control characters, joiners, line and paragraph separators, and other
+/// characters that are invisible or change the direction of text.
+fn must_be_escaped(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200c}'..='\u{200d}' | '\u{2028}'..='\u{2029}')
+        || is_invisible(character)
 }
 
 /// Allows up to [`RECORDS_PER_SECOND`] reads in each second.

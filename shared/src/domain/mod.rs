@@ -33,7 +33,9 @@ pub use pasted::{KEY_PATTERN, NotOneKey, contains_credential, redact_credentials
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
-pub use text::{AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue};
+pub use text::{
+    AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue, is_invisible,
+};
 pub use time::{Clock, InvalidInstant, SystemClock, parse_instant};
 pub use usage::{AccountUsage, KeyUsage, day_of};
 pub use verifier::{Fingerprint, Verifier, VerifierEntry};

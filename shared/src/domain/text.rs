@@ -73,7 +73,8 @@ fn without_credential(text: &str) -> Result<(), InvalidText> {
 /// and isolates of direction, zero-width spaces, soft hyphens, fillers, and tags
 /// (Unicode Technical Standard 39, section 3.1; `Default_Ignorable_Code_Point`).
 /// The two joiners are not among them: some scripts need them.
-fn is_invisible(c: char) -> bool {
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
     matches!(
         c,
         '\u{AD}'
