@@ -181,6 +181,29 @@ async fn refuses_a_folder_that_others_can_open() {
     LocalProcess::start(&data, &[]).await;
 }
 
+/// A user who can rename the folder could get all that is written there later.
+#[tokio::test]
+async fn refuses_a_folder_that_others_can_replace() {
+    let above = Folder::new();
+    let data = above.path().join("data");
+    let argument = data.display().to_string();
+    let mut said = Vec::new();
+    for mode in [0o777, 0o703] {
+        set_mode(above.path(), mode);
+        said.push(refusal(&above, &["--data", &argument]).await);
+        assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0);
+    }
+    // Root alone can give a folder away, and CI runs as root.
+    set_mode(above.path(), 0o1777);
+    if std::os::unix::fs::chown(above.path(), Some(12_345), None).is_ok() {
+        said.push(refusal(&above, &["--data", &argument]).await);
+        std::os::unix::fs::chown(above.path(), Some(0), None).unwrap();
+        assert_eq!(said[2], said[0]);
+    }
+    assert_eq!(said[0], said[1]);
+    assert_snapshot!(said[0]);
+}
+
 /// Root alone can give a file away, and CI runs as root.
 #[tokio::test]
 async fn refuses_what_belongs_to_another_user() {

@@ -56,8 +56,11 @@ impl DataFolder {
         if folder.mode() & 0o077 != 0 {
             return Err(StartError::OpenFolder { mode: folder.mode() & 0o7777, path });
         }
-        // Other users cannot change the folder now, so the results of these checks
-        // stay true.
+        if let Some(parent) = replaceable_by_others(&path).map_err(unusable)? {
+            return Err(StartError::OpenParent { path, parent });
+        }
+        // Other users cannot change or replace the folder now, so the results of
+        // these checks stay true.
         for name in FILES {
             check_file(path.join(name))?;
         }
@@ -93,6 +96,29 @@ impl DataFolder {
         };
         write().map_err(|cause| StartError::Data { path: path.clone(), cause })
     }
+}
+
+/// A folder above `path`, or a link in it, through which another user can replace
+/// the folder. Everyone can write to such a folder, and it is not sticky, or it is
+/// another user's: the owner of a sticky folder can rename everything in it
+/// (<https://man7.org/linux/man-pages/man7/inode.7.html>).
+fn replaceable_by_others(path: &Path) -> io::Result<Option<PathBuf>> {
+    let is_trusted = |owner: u32| owner == 0 || owner == rustix::process::geteuid().as_raw();
+    // The path as written, and the path with its links resolved.
+    for path in [std::path::absolute(path)?, fs::canonicalize(path)?] {
+        for parent in path.ancestors().skip(1) {
+            let here = fs::symlink_metadata(parent)?;
+            let is_safe = if here.is_symlink() {
+                is_trusted(here.uid())
+            } else {
+                here.mode() & 0o002 == 0 || (here.mode() & 0o1000 != 0 && is_trusted(here.uid()))
+            };
+            if !is_safe {
+                return Ok(Some(parent.to_owned()));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Refuses a link, anything else that is not a regular file, and another user's file.

@@ -56,6 +56,17 @@ pub enum StartError {
         /// Its permissions.
         mode: u32,
     },
+    /// Other users can put another folder in the data folder's place.
+    #[error(
+        "other users can replace the data folder {}, because they can change {}. Choose another folder with --data DIR",
+        path.display(), parent.display()
+    )]
+    OpenParent {
+        /// The folder.
+        path: PathBuf,
+        /// What they can change.
+        parent: PathBuf,
+    },
     /// A file in the data folder may be another user's.
     #[error("{} {what}. Move it away, or choose other data with --data DIR", path.display())]
     ForeignFile {
