@@ -12,7 +12,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use local::services::{ENDPOINT, Services};
 use serde_json::{Value, json};
 use shared::config::Variables;
 use shared::domain::{ApiKey, Environment};
@@ -183,8 +182,9 @@ async fn a_decision_names_its_request() {
 #[derive(Clone)]
 struct Recorder {
     steps: Arc<Mutex<Vec<String>>>,
-    services: Services,
     event: String,
+    dynamodb: String,
+    client: reqwest::Client,
 }
 
 impl Recorder {
@@ -201,8 +201,8 @@ impl Recorder {
             .with_state(self)
     }
 
-    /// DynamoDB and Secrets Manager.
-    fn aws(self) -> Router {
+    /// `DynamoDB`.
+    fn dynamodb(self) -> Router {
         Router::new().fallback(call).with_state(self)
     }
 }
@@ -231,12 +231,10 @@ async fn posted(State(recorder): State<Recorder>, Path((_, outcome)): Path<(Stri
 async fn call(State(recorder): State<Recorder>, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers["x-amz-target"].to_str().unwrap().to_owned();
     let json: Value = serde_json::from_slice(&body).unwrap();
-    if let Some(partition) = json["Key"]["pk"]["S"].as_str().and_then(|pk| pk.split('#').next()) {
-        recorder.note(&format!("{} {partition}", target.rsplit('.').next().unwrap()));
-    }
-    let answer = tokio::task::spawn_blocking(move || recorder.services.answer(&target, &body)).await;
-    let (status, body) = answer.unwrap();
-    (StatusCode::from_u16(status).unwrap(), body).into_response()
+    let partition = json["Key"]["pk"]["S"].as_str().and_then(|pk| pk.split('#').next()).unwrap();
+    recorder.note(&format!("{} {partition}", target.rsplit('.').next().unwrap()));
+    let response = recorder.client.post(&recorder.dynamodb).headers(headers).body(body).send().await.unwrap();
+    (response.status(), response.bytes().await.unwrap()).into_response()
 }
 
 async fn serve(router: Router) -> String {
@@ -261,20 +259,20 @@ async fn the_answer_is_posted_before_anything_else_is_read_or_written() {
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let revoked = harness.issue_key(&account).await;
     let _ = harness.revoke(&revoked).await.expect(204);
+    let variables = harness.variables_to_share("Authorizer").await;
     let recorder = Recorder {
         steps: Arc::default(),
-        services: harness.system.services().clone(),
         event: Shape::HttpV2.bearer(&revoked.secret).to_string(),
+        dynamodb: variables.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap().to_owned(),
+        client: harness.client.clone(),
     };
-    let (runtime, aws) = (serve(recorder.clone().runtime_api()).await, serve(recorder.clone().aws()).await);
-    let variables = harness.system.setup_of("Authorizer").unwrap().variables;
-    let aws = format!("http://{aws}");
-    let variables =
-        variables.iter().map(|(name, value)| (name, if value == ENDPOINT { &aws } else { value }));
+    let runtime = serve(recorder.clone().runtime_api()).await;
+    let dynamodb = format!("http://{}", serve(recorder.clone().dynamodb()).await);
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "follow_up::process", "--ignored", "--nocapture"])
         .env_clear()
-        .envs(variables)
+        .envs(variables.iter())
+        .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)
         .env("AWS_LAMBDA_RUNTIME_API", runtime)
         .env("AWS_LAMBDA_FUNCTION_NAME", "authorizer")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")

@@ -6,7 +6,7 @@
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use shared::http::context;
-use shared::policy::Allowed;
+use shared::policy::{Allowed, Reason};
 
 use crate::event::MethodArn;
 
@@ -114,5 +114,43 @@ impl From<Failed> for Diagnostic {
     fn from(failed: Failed) -> Self {
         let message = failed.to_string();
         Self { error_type: message.clone(), error_message: message }
+    }
+}
+
+/// What a client learns about a decision: nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientOutcome {
+    /// The request may pass.
+    Allowed,
+    /// The credential is not valid. All such reasons look alike.
+    Unauthorized,
+    /// The credential may be valid, and does not suffice.
+    Forbidden,
+    /// No decision could be made. The client can try again later.
+    Failed,
+}
+
+impl From<Reason> for ClientOutcome {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Allowed => Self::Allowed,
+            Reason::Missing
+            | Reason::Malformed
+            | Reason::ForeignEnvironment
+            | Reason::Unknown
+            | Reason::Revoked
+            | Reason::Retired
+            | Reason::Expired
+            | Reason::Disabled
+            | Reason::WrongSecret
+            | Reason::Audience
+            | Reason::Scope => Self::Unauthorized,
+            Reason::Role
+            | Reason::Network
+            | Reason::AmbiguousPath
+            | Reason::PathMismatch
+            | Reason::Reserved => Self::Forbidden,
+            Reason::Outage => Self::Failed,
+        }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use shared::config::{ConfigError, Setup};
 use shared::domain::{AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType, RoleName, Verifier};
 use shared::http::context;
@@ -12,11 +11,10 @@ use shared::policy::{Api, Grant, PathPrefix, Reason, Refusal, Role, Source, Targ
 use shared::store::{Credential as StoredCredential, Found, Roles, Store, StoreError};
 
 use crate::admin_token::{AdminTokens, TokenError, Use};
-use crate::answer::{Answer, Context, Failed};
+use crate::answer::{Answer, ClientOutcome, Context, Failed};
 use crate::credential::{self, Credential};
 use crate::event::{self, Event, Shape};
-use crate::face::Face;
-use crate::follow_up::{FollowUp, Outcome, PerSecond, RequestLine};
+use crate::follow_up::{FollowUp, PerSecond, RequestLine};
 use crate::usage::Usage;
 
 /// A decision takes no longer than this, whatever hangs. API Gateway itself
@@ -25,17 +23,17 @@ const TIME_LIMIT: Duration = Duration::from_millis(2800);
 
 /// The authorizer of one kind of API.
 pub struct Authorizer {
-    api: Api,
-    store: Store,
-    usage: Usage,
-    keyring: Keyring,
+    pub(crate) api: Api,
+    pub(crate) store: Store,
+    pub(crate) usage: Usage,
+    pub(crate) keyring: Keyring,
     admin_tokens: AdminTokens,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     environment: Environment,
     /// `None` for the IAM API, where no role permits a key anything.
     roles: Option<Roles>,
     base_paths: Vec<PathPrefix>,
-    record_reads: PerSecond,
+    pub(crate) record_reads: PerSecond,
 }
 
 /// A decision: the answer to API Gateway, and the work after it.
@@ -47,7 +45,7 @@ pub struct Decided {
 }
 
 /// Why a request may not pass.
-enum Denial {
+pub(crate) enum Denial {
     /// The reason, and the part of a valid key's scope that refused the request,
     /// if one did.
     Refused(Reason, Option<Scope>),
@@ -58,6 +56,24 @@ enum Denial {
     Unverifiable(String),
     /// We could not find out. The cause, for the log.
     Outage(String),
+}
+
+impl Denial {
+    /// The answer to API Gateway. All invalid credentials get the same answer.
+    fn answer(&self, event: &Event<'_>) -> Result<Answer, Failed> {
+        let outcome = match self {
+            Self::Refused(reason, _) => ClientOutcome::from(*reason),
+            Self::NotLive(_) | Self::Unverifiable(_) => ClientOutcome::Unauthorized,
+            Self::Outage(_) => ClientOutcome::Failed,
+        };
+        match outcome {
+            // Whether an HTTP API with payload format 2.0 turns this error into 401
+            // is not documented. There, an invalid credential gets a Deny.
+            ClientOutcome::Unauthorized if event.shape != Shape::HttpV2 => Err(Failed::Unauthorized),
+            ClientOutcome::Unauthorized | ClientOutcome::Forbidden => Ok(Answer::deny(&event.arn)),
+            ClientOutcome::Failed | ClientOutcome::Allowed => Err(Failed::Unavailable),
+        }
+    }
 }
 
 /// The part of a valid key's scope that refused a request: `refused_by` in the
@@ -119,9 +135,9 @@ impl From<KeyringError> for Denial {
 
 /// Who a decision is about, as far as that is known. For the log.
 #[derive(Default)]
-struct Subject {
-    principal: Option<String>,
-    key: Option<(AccountId, KeyId)>,
+pub(crate) struct Subject {
+    pub(crate) principal: Option<String>,
+    pub(crate) key: Option<(AccountId, KeyId)>,
 }
 
 /// A valid key, and what the decision needs of its account.
@@ -183,9 +199,8 @@ impl Authorizer {
                 let follow_up = FollowUp {
                     request_id: invocation.to_owned(),
                     request: None,
-                    principal: None,
-                    key: None,
-                    outcome: Outcome::Outage(error.to_string()),
+                    subject: Subject::default(),
+                    decided: Err(Denial::Outage(error.to_string())),
                 };
                 return Decided { answer: Err(Failed::MalformedEvent), follow_up };
             }
@@ -193,27 +208,16 @@ impl Authorizer {
         let mut subject = Subject::default();
         let deciding = tokio::time::timeout(TIME_LIMIT, self.authorize(&event, &mut subject)).await;
         let decided = deciding.unwrap_or_else(|_| Err(Denial::Outage("it took too long".to_owned())));
-        let (answer, outcome) = match decided {
-            Ok(answer) => (Ok(answer), Outcome::Allowed),
-            Err(denial) => {
-                let outcome = match denial {
-                    Denial::Refused(reason, scope) => Outcome::Refused { reason, scope, cause: None },
-                    Denial::NotLive(key) => Outcome::NotLive(key),
-                    Denial::Unverifiable(cause) => {
-                        Outcome::Refused { reason: Reason::WrongSecret, scope: None, cause: Some(cause) }
-                    }
-                    Denial::Outage(cause) => Outcome::Outage(cause),
-                };
-                (refusal(&event, &outcome), outcome)
-            }
+        let (answer, decided) = match decided {
+            Ok(answer) => (Ok(answer), Ok(())),
+            Err(denial) => (denial.answer(&event), Err(denial)),
         };
-        let reason = if let Outcome::Refused { reason, .. } = &outcome { Some(*reason) } else { None };
+        let is_mismatch = matches!(decided, Err(Denial::Refused(Reason::PathMismatch, _)));
         let follow_up = FollowUp {
             request_id: event.request_id.as_deref().unwrap_or(invocation).to_owned(),
-            request: Some(RequestLine::new(&event, reason)),
-            principal: subject.principal,
-            key: subject.key,
-            outcome,
+            request: Some(RequestLine::new(&event, is_mismatch)),
+            subject,
+            decided,
         };
         Decided { answer, follow_up }
     }
@@ -306,46 +310,5 @@ impl Authorizer {
                 (role, Some(key_role))
             }
         }))
-    }
-
-    pub(crate) fn api(&self) -> Api {
-        self.api
-    }
-
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
-    }
-
-    pub(crate) fn keyring(&self) -> &Keyring {
-        &self.keyring
-    }
-
-    pub(crate) fn usage(&self) -> &Usage {
-        &self.usage
-    }
-
-    pub(crate) fn record_reads(&self) -> &PerSecond {
-        &self.record_reads
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-}
-
-/// The answer to API Gateway for a request that may not pass. All invalid
-/// credentials get the same answer.
-fn refusal(event: &Event<'_>, outcome: &Outcome) -> Result<Answer, Failed> {
-    let face = match outcome {
-        Outcome::Refused { reason, .. } => Face::of(*reason),
-        Outcome::NotLive(_) => Face::Unauthorized,
-        Outcome::Outage(_) | Outcome::Allowed => Face::Failed,
-    };
-    match face {
-        // Whether an HTTP API with payload format 2.0 turns this error into 401
-        // is not documented. There, an invalid credential gets a Deny.
-        Face::Unauthorized if event.shape != Shape::HttpV2 => Err(Failed::Unauthorized),
-        Face::Unauthorized | Face::Forbidden => Ok(Answer::deny(&event.arn)),
-        Face::Failed | Face::Allowed => Err(Failed::Unavailable),
     }
 }

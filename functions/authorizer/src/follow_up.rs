@@ -2,15 +2,14 @@
 //! the use of the key. The client does not wait for it, so every refusal of a key
 //! takes the same time.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use shared::domain::{AccountId, ApiKey, KeyId, Verifier, is_invisible};
+use shared::domain::{ApiKey, Verifier, is_invisible};
 use shared::policy::Reason;
 
-use crate::authorize::{Authorizer, Scope};
+use crate::authorize::{Authorizer, Denial, Scope, Subject};
 use crate::event::Event;
 use crate::usage::Noted;
 
@@ -32,28 +31,8 @@ const MAX_METHOD: usize = 32;
 pub struct FollowUp {
     pub(crate) request_id: String,
     pub(crate) request: Option<RequestLine>,
-    pub(crate) principal: Option<String>,
-    pub(crate) key: Option<(AccountId, KeyId)>,
-    pub(crate) outcome: Outcome,
-}
-
-/// How a request was decided.
-pub(crate) enum Outcome {
-    /// The request was allowed.
-    Allowed,
-    /// The request was refused.
-    Refused {
-        reason: Reason,
-        /// The part of a valid key's scope that refused it.
-        scope: Option<Scope>,
-        /// More about the reason, for the log.
-        cause: Option<String>,
-    },
-    /// The account does not exist, or has no such live key. The record of a
-    /// retired key tells why.
-    NotLive(ApiKey),
-    /// No decision could be made, for this cause.
-    Outage(String),
+    pub(crate) subject: Subject,
+    pub(crate) decided: Result<(), Denial>,
 }
 
 /// The method and path of a request for the log: bounded in length, with control
@@ -67,9 +46,9 @@ pub(crate) struct RequestLine {
 }
 
 impl RequestLine {
-    /// Describes the request of `event`, which was refused for `reason`, if any.
-    pub(crate) fn new(event: &Event<'_>, reason: Option<Reason>) -> Self {
-        let sent = event.sent().filter(|_| reason == Some(Reason::PathMismatch));
+    /// Describes the request of `event`, which may not match its ARN.
+    pub(crate) fn new(event: &Event<'_>, is_mismatch: bool) -> Self {
+        let sent = event.sent().filter(|_| is_mismatch);
         Self {
             source: event.source,
             method: loggable(event.arn.method(), MAX_METHOD),
@@ -130,27 +109,26 @@ impl Authorizer {
     /// Logs the decision in one line, and counts the use of its key. Takes at most
     /// 0.7 s, and cannot change the decision.
     pub async fn follow_up(&self, follow_up: FollowUp) {
-        let FollowUp { request_id, request, principal, key, outcome } = follow_up;
-        let (reason, scope, cause) = match outcome {
-            Outcome::Allowed => (Reason::Allowed, None, None),
-            Outcome::Refused { reason, scope, cause } => (reason, scope, cause),
-            Outcome::NotLive(key) => {
+        let FollowUp { request_id, request, subject: Subject { principal, key }, decided } = follow_up;
+        let (reason, scope, cause) = match decided {
+            Ok(()) => (Reason::Allowed, None, None),
+            Err(Denial::Refused(reason, scope)) => (reason, scope, None),
+            Err(Denial::NotLive(key)) => {
                 let (reason, cause) = self.why_not_live(&key).await;
-                (reason, None, cause.map(Cow::into_owned))
+                (reason, None, cause)
             }
-            Outcome::Outage(cause) => (Reason::Outage, None, Some(cause)),
+            Err(Denial::Unverifiable(cause)) => (Reason::WrongSecret, None, Some(cause)),
+            Err(Denial::Outage(cause)) => (Reason::Outage, None, Some(cause)),
         };
+        let (name, api, refused_by) = (reason.name(), self.api.name(), scope.map(Scope::name));
         let key_id = key.map(|(_, key)| key.to_string());
-        let (source, method, path, sent) = request.map_or_else(Default::default, |request| {
-            (
-                request.source.map(|source| source.to_string()),
-                Some(request.method),
-                Some(request.path),
-                request.sent,
-            )
-        });
-        let (sent_method, sent_path) = sent.unzip();
-        let (name, api, refused_by) = (reason.name(), self.api().name(), scope.map(Scope::name));
+        let request = request.as_ref();
+        let source = request.and_then(|request| request.source).map(|source| source.to_string());
+        let (method, path) = request.map(|request| (&*request.method, &*request.path)).unzip();
+        let (sent_method, sent_path) = request
+            .and_then(|request| request.sent.as_ref())
+            .map(|(method, path)| (&**method, &**path))
+            .unzip();
         macro_rules! decision {
             ($level:ident) => {
                 tracing::$level!(
@@ -176,37 +154,38 @@ impl Authorizer {
             decision!(info);
         }
         if let (Some((account, key)), Some(noted)) = (key, noted(reason)) {
-            self.usage().note(account, key, noted).await;
+            self.usage.note(account, key, noted).await;
         }
     }
 
     /// Why a key is not live. The record of a retired key counts only if the
     /// presented key matches its verifier.
-    async fn why_not_live(&self, key: &ApiKey) -> (Reason, Option<Cow<'static, str>>) {
-        if !self.record_reads().take(self.now().as_second()) {
-            return (
-                Reason::Unknown,
-                Some("too many unknown keys in this second to look up each one".into()),
-            );
+    async fn why_not_live(&self, key: &ApiKey) -> (Reason, Option<String>) {
+        if !self.record_reads.take(self.clock.now().as_second()) {
+            let cause = "too many unknown keys in this second to look up each one";
+            return (Reason::Unknown, Some(cause.to_owned()));
         }
-        let looked_up = async {
-            let record = self.store().find_retired(key).await.map_err(|error| error.to_string())?;
-            let Some(retired) = record else {
-                return Ok(Reason::Unknown);
-            };
-            let pepper = self.keyring().get(&retired.verifier.pepper).await;
-            let pepper = pepper.map_err(|error| error.to_string())?;
-            let matches = Verifier::compute(&pepper, key, &retired.spec).matches(&retired.verifier.verifier);
-            Ok(if matches { retired.reason } else { Reason::WrongSecret })
+        let reason = match tokio::time::timeout(RECORD_LIMIT, self.reason_on_record(key)).await {
+            Ok(reason) => reason.map_err(|cause| format!("its record could not be read: {cause}")),
+            Err(_) => Err("its record could not be read in time".to_owned()),
         };
-        match tokio::time::timeout(RECORD_LIMIT, looked_up).await {
-            Ok(Ok(reason)) => (reason, None),
-            Ok(Err(cause)) => {
-                let cause: String = cause;
-                (Reason::Unknown, Some(format!("its record could not be read: {cause}").into()))
-            }
-            Err(_) => (Reason::Unknown, Some("its record could not be read in time".into())),
+        match reason {
+            Ok(reason) => (reason, None),
+            Err(cause) => (Reason::Unknown, Some(cause)),
         }
+    }
+
+    /// Why the record of `key` says that it was retired. The cause, if that is not
+    /// known.
+    async fn reason_on_record(&self, key: &ApiKey) -> Result<Reason, String> {
+        let record = self.store.find_retired(key).await.map_err(|error| error.to_string())?;
+        let Some(retired) = record else {
+            return Ok(Reason::Unknown);
+        };
+        let pepper = self.keyring.get(&retired.verifier.pepper).await;
+        let pepper = pepper.map_err(|error| error.to_string())?;
+        let matches = Verifier::compute(&pepper, key, &retired.spec).matches(&retired.verifier.verifier);
+        Ok(if matches { retired.reason } else { Reason::WrongSecret })
     }
 }
 

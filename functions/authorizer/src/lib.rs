@@ -11,7 +11,6 @@ pub mod answer;
 mod authorize;
 mod credential;
 mod event;
-mod face;
 mod follow_up;
 mod jwks;
 mod usage;
