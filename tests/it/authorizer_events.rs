@@ -512,6 +512,7 @@ async fn the_path_decided_is_the_path_routed() {
         ("prod", "/teams/7", "/organizations/42", mismatch),
         ("prod", "/iam/v1/service-accounts", "/organizations/42", mismatch),
         ("prod", "", "/organizations/42", mismatch),
+        ("prod", "xprod/organizations/42", "/organizations/42", mismatch),
         // One percent-decoding makes both alike, and no more than one.
         ("prod", "/organizations/a%20b", "/organizations/a b", ok),
         ("prod", "/organizations/a b", "/organizations/a%20b", ok),

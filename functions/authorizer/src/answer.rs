@@ -1,7 +1,8 @@
-//! What API Gateway is told: always the IAM form, for exactly the invoked ARN.
+//! The response to API Gateway: always in the IAM form, for exactly the invoked
+//! ARN.
 //!
-//! A *simple* answer carries no resource, so under a cache one allow would open
-//! every route to that credential. This form fails closed there.
+//! A *simple* response names no resource, so one cached allow would open every
+//! route to that credential. The IAM form fails closed.
 
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::event::MethodArn;
 pub struct Answer {
     principal_id: String,
     policy_document: PolicyDocument,
-    /// Left out where there is nothing to say: API Gateway takes no `null`.
+    /// Omitted if there is none: API Gateway accepts no `null`.
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<Context>,
 }
@@ -37,14 +38,14 @@ struct Statement {
     resource: String,
 }
 
-/// It has no default: each statement says which.
+/// Without a default, so that each statement names its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 enum Effect {
     Allow,
     Deny,
 }
 
-/// Who is let in: texts only, under the names of [`context`].
+/// The caller, for the backend: strings under the names in [`context`].
 #[derive(Debug, Default)]
 pub(crate) struct Context(Vec<(&'static str, String)>);
 
@@ -54,7 +55,7 @@ impl Context {
         self
     }
 
-    /// A member's value.
+    /// The value of a member.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
     }
@@ -67,13 +68,13 @@ impl Serialize for Context {
 }
 
 impl Answer {
-    /// The request may pass. It takes the proof that the policy said so.
+    /// Allows the request. Takes the proof that the policy permits it.
     pub(crate) fn allow(_: Allowed<'_>, arn: &MethodArn<'_>, context: Context) -> Self {
         let principal_id = context.get(context::PRINCIPAL_ID).unwrap_or_default().to_owned();
         Self::new(principal_id, Effect::Allow, arn, Some(context))
     }
 
-    /// The request may not pass. The answer says nothing about why.
+    /// Denies the request, without a reason.
     pub(crate) fn deny(arn: &MethodArn<'_>) -> Self {
         Self::new("anonymous".to_owned(), Effect::Deny, arn, None)
     }
@@ -87,7 +88,7 @@ impl Answer {
         }
     }
 
-    /// Whether it lets the request pass.
+    /// Whether this allows the request.
     #[must_use]
     pub fn is_allow(&self) -> bool {
         let [statement] = &self.policy_document.statement;
@@ -95,17 +96,17 @@ impl Answer {
     }
 }
 
-/// An answer that is a function error.
+/// A response that is a function error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failed {
-    /// The credential is not good. API Gateway's REST APIs and payload format
-    /// 1.0 turn exactly this message into 401.
+    /// The credential is not valid. REST APIs, and HTTP APIs with payload format
+    /// 1.0, turn exactly this message into 401.
     #[error("Unauthorized")]
     Unauthorized,
-    /// We could not find out. Any other message is a 500 for the client.
+    /// No decision could be made. Any other message is a 500 for the client.
     #[error("Unavailable")]
     Unavailable,
-    /// The event is none that an API makes. A 500 for the client.
+    /// The event is not one of an API's. A 500 for the client.
     #[error("MalformedEvent")]
     MalformedEvent,
 }

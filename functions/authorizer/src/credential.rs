@@ -5,19 +5,19 @@ use shared::domain::{ApiKey, Environment, KEY_PREFIX, KeyError};
 use crate::Reason;
 use crate::event::Authorization;
 
-/// The longest credential worth reading, in bytes. API Gateway takes headers of
-/// 10,240 bytes in all.
+/// The longest credential that is read, in bytes. API Gateway accepts 10,240
+/// bytes of headers in total.
 const MAX_LENGTH: usize = 10_240;
 
-/// A credential, as far as its form tells.
+/// A credential whose form is valid.
 pub(crate) enum Credential<'a> {
     /// A service account's key.
     Key(ApiKey),
-    /// What may be an admin user's token.
+    /// Text in the form of a JWT, which may be an admin user's token.
     Token(&'a str),
 }
 
-/// Reads the credential. No I/O: what is refused here costs nothing.
+/// Reads the credential without any I/O, so refusing one here costs nothing.
 pub(crate) fn read<'a>(
     authorization: &'a Authorization<'_>,
     environment: &Environment,
@@ -38,8 +38,8 @@ pub(crate) fn read<'a>(
             KeyError::ForeignEnvironment => Reason::ForeignEnvironment,
         });
     }
-    // The compact form of a JWS (RFC 7515, section 7.1). A comma, and with it a
-    // header that was joined from two, is none of its characters.
+    // The compact form of a JWS (RFC 7515, section 7.1). It contains no comma, so
+    // two headers that were joined into one are refused.
     let is_compact = credential.split('.').count() == 3
         && credential.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if is_compact { Ok(Credential::Token(credential)) } else { Err(Reason::Malformed) }

@@ -247,7 +247,7 @@ impl Event<'_> {
         };
         let stage = self.arn.stage();
         is_at("")
-            || (path.get(1..).is_some_and(|rest| rest.starts_with(stage))
+            || (path.strip_prefix('/').is_some_and(|rest| rest.starts_with(stage))
                 && is_at(path.get(..=stage.len()).unwrap_or_default()))
             || base_paths.iter().any(|base| is_at(base.as_str()))
     }

@@ -15,14 +15,14 @@ use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, KeyAlgorithm, PublicKe
 use shared::domain::Clock;
 use tokio::sync::Mutex;
 
-/// The keys are fetched at most once in this time, whatever tokens arrive.
+/// The least time between two fetches, whatever tokens arrive.
 const FETCH_INTERVAL: Duration = Duration::from_secs(10);
-/// Keys that were fetched longer ago are fetched anew before they count again,
-/// so that one that the issuer has withdrawn is not trusted for ever.
+/// The age at which keys must be fetched again, so that a key that the issuer has
+/// withdrawn is not trusted forever.
 const MAX_AGE: Duration = Duration::from_hours(1);
-/// How long one fetch may take.
+/// The time limit of one fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest document, in bytes.
+/// The largest document that is accepted, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 
 /// The keys at one URI.
@@ -39,9 +39,9 @@ struct State {
     tried_at: Option<Timestamp>,
 }
 
-/// The keys could not be fetched, or not be read.
+/// The keys could not be fetched or read.
 #[derive(Debug, thiserror::Error)]
-#[error("the issuer's keys cannot be had: {0}")]
+#[error("the issuer's keys are unavailable: {0}")]
 pub(crate) struct JwksUnavailable(String);
 
 impl Jwks {
@@ -49,8 +49,7 @@ impl Jwks {
         Self { uri, clock, state: Mutex::default() }
     }
 
-    /// The key `id`, if the issuer has it. Callers that miss together wait for
-    /// one fetch.
+    /// The key `id`, if the issuer has it. Concurrent callers share one fetch.
     pub(crate) async fn find(&self, id: &str) -> Result<Option<DecodingKey>, JwksUnavailable> {
         let mut state = self.state.lock().await;
         let now = self.clock.now();
@@ -65,7 +64,7 @@ impl Jwks {
             return if is_fresh {
                 Ok(None)
             } else {
-                Err(JwksUnavailable("the last attempt has just failed".to_owned()))
+                Err(JwksUnavailable("the last attempt failed less than 10 s ago".to_owned()))
             };
         }
         state.tried_at = Some(now);
@@ -77,12 +76,12 @@ impl Jwks {
 
 async fn fetch(uri: &str) -> Result<HashMap<String, DecodingKey>, JwksUnavailable> {
     let body = tokio::time::timeout(FETCH_TIMEOUT, get(uri));
-    let body = body.await.map_err(|_| JwksUnavailable("it took too long".to_owned()))??;
+    let body = body.await.map_err(|_| JwksUnavailable("no response in time".to_owned()))??;
     let set: JwkSet = serde_json::from_slice(&body).map_err(|error| JwksUnavailable(error.to_string()))?;
     Ok(set.keys.iter().filter(|key| is_usable(key)).filter_map(usable).collect())
 }
 
-/// One GET. The connection is not kept: the next fetch is hours away.
+/// Sends one GET. The connection is not kept, because the next fetch is far away.
 async fn get(uri: &str) -> Result<Vec<u8>, JwksUnavailable> {
     let unavailable = |error: &dyn std::error::Error| JwksUnavailable(error.to_string());
     let connector = Connector::builder().tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build();
@@ -96,13 +95,13 @@ async fn get(uri: &str) -> Result<Vec<u8>, JwksUnavailable> {
     while let Some(chunk) = body.next().await {
         bytes.extend_from_slice(&chunk.map_err(|error| unavailable(&error))?);
         if bytes.len() > MAX_BYTES {
-            return Err(JwksUnavailable("it is too long".to_owned()));
+            return Err(JwksUnavailable("the document is too large".to_owned()));
         }
     }
     Ok(bytes)
 }
 
-/// Whether a key is one for RS256 signatures.
+/// Whether a key is for RS256 signatures.
 fn is_usable(key: &Jwk) -> bool {
     matches!(key.algorithm, AlgorithmParameters::RSA(_))
         && matches!(key.common.key_algorithm, None | Some(KeyAlgorithm::RS256))
