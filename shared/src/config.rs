@@ -182,7 +182,7 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// The one HTTP client: TLS by rustls, the CA roots of the system.
+/// The HTTP client of all SDK clients: TLS by rustls, with the system's CA roots.
 #[must_use]
 pub fn default_http_client() -> SharedHttpClient {
     Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build_https()
@@ -198,7 +198,8 @@ pub struct Setup {
     pub clock: Arc<dyn Clock>,
     /// The random source.
     pub entropy: Arc<dyn Entropy>,
-    /// The one HTTP client of all SDK clients and of the JWKS fetch.
+    /// The HTTP client of all SDK clients. The authorizer fetches JWKS with a client
+    /// of its own.
     pub http_client: SharedHttpClient,
 }
 

@@ -86,7 +86,6 @@ async fn an_admins_token_is_no_key() {
     assert_eq!(harness.wire.take_calls().len(), 0);
 }
 
-/// trust.md, line 25.
 #[tokio::test]
 async fn ten_thousand_checks_make_as_many_reads_and_no_more_writes_than_allowed() {
     let checks: i64 = Variables::from_process().get(CHECKS).map_or(10_000, |many| many.parse().unwrap());

@@ -15,12 +15,14 @@ pub enum Reason {
     Malformed,
     /// A key of another environment.
     ForeignEnvironment,
-    /// No such account or key; a token of an unknown key, issuer or client. A
-    /// deleted account's keys are unknown too: no verifier of them is kept.
+    /// There is no such account or key, or the token's key, issuer or client is
+    /// unknown.
     Unknown,
     /// The key was revoked.
     Revoked,
-    /// The key was rotated, and its grace is over.
+    /// The key was rotated and its grace period is over, or its account was
+    /// deleted. A deleted account's keys keep their verifiers, so they are still
+    /// recognised.
     Retired,
     /// The key or token has expired.
     Expired,
