@@ -15,6 +15,7 @@ import sys
 
 import boto3
 import yaml
+from botocore.exceptions import BotoCoreError, ClientError
 
 TEMPLATE = pathlib.Path(__file__).with_name("template.yaml")
 TYPES = {"Table": "AWS::DynamoDB::Table", "Pepper": "AWS::SecretsManager::Secret"}
@@ -145,6 +146,13 @@ def main() -> None:
     parser.add_argument("--table", required=True, help="the table's name")
     parser.add_argument("--secret", required=True, help="the pepper's ARN")
     given = parser.parse_args()
+    try:
+        adopt(given)
+    except (BotoCoreError, ClientError) as error:
+        sys.exit(f"AWS: {error}")
+
+
+def adopt(given: argparse.Namespace) -> None:
     formation = boto3.client("cloudformation")
     found = [stack["StackName"] for page in formation.get_paginator("describe_stacks").paginate() for stack in page["Stacks"]]
     if given.stack in found:
@@ -155,7 +163,8 @@ def main() -> None:
     end_rotation(secrets, arn)
     complete_table(database, given.table)
     import_both(formation, given.stack, given.environment, given.table, arn)
-    print(f"{given.stack} has the table and the pepper. Now run: sam deploy --stack-name {given.stack}")
+    print(f"{given.stack} has the table and the pepper. Now run, with the old stack's parameters:")
+    print(f"sam build && sam deploy --stack-name {given.stack} --parameter-overrides Environment={given.environment} …")
 
 
 if __name__ == "__main__":

@@ -12,17 +12,22 @@ keys, and the audit events, in one transaction.
 
 import argparse
 import datetime
+import functools
 import secrets
 import sys
 import time
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 # As long as Keyward keeps a record.
 KEPT_SECONDS = 400 * 24 * 60 * 60
-database = boto3.client("dynamodb")
+
+@functools.cache
+def database():
+    """The client. Made on first use, so that `--help` needs no AWS configuration."""
+    return boto3.client("dynamodb")
 
 
 def instant(seconds: float) -> str:
@@ -48,7 +53,7 @@ class Change:
     def __init__(self, table: str, account: str, by: str) -> None:
         self.table, self.account = table, account
         self.key = {"pk": {"S": f"ACCOUNT#{account}"}, "sk": {"S": "ACCOUNT"}}
-        self.item = database.get_item(TableName=table, Key=self.key, ConsistentRead=True).get("Item")
+        self.item = database().get_item(TableName=table, Key=self.key, ConsistentRead=True).get("Item")
         if self.item is None:
             sys.exit(f"there is no account {account} in {table}")
         self.actor = {"M": {"id": {"S": "break-glass"}, "name": {"S": by}}}
@@ -86,7 +91,7 @@ class Change:
         if names:
             first["ExpressionAttributeNames"] = names
         try:
-            database.transact_write_items(TransactItems=[{"Update": first}, *actions])
+            database().transact_write_items(TransactItems=[{"Update": first}, *actions])
         except ClientError as error:
             sys.exit(f"nothing was changed: {error}")
 
@@ -120,7 +125,7 @@ def disable(given: argparse.Namespace) -> None:
 
 
 def scan(table: str) -> list[dict]:
-    pages = database.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+    pages = database().get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
     return [item for page in pages for item in page["Items"]]
 
 
@@ -149,7 +154,7 @@ def restore(given: argparse.Namespace) -> None:
             lost = accounts.get(account, {}).get("keys", {"M": {}})["M"].keys() - item["keys"]["M"].keys()
             for key in sorted(lost):
                 print(f"ISSUED SINCE, AND GONE: {key} of {account}: issue another one")
-        database.put_item(TableName=given.table, Item=item)
+        database().put_item(TableName=given.table, Item=item)
         print(f"restored {item['pk']['S']}")
     # A name that an account has taken since is free again.
     owners = {item["pk"]["S"]: item["account"]["S"] for item in old if item["pk"]["S"].startswith("NAME#")}
@@ -157,7 +162,7 @@ def restore(given: argparse.Namespace) -> None:
         taken, owner = item["pk"]["S"], item.get("account", {}).get("S")
         is_ours = owner in owners.values() and (not given.accounts or owner in given.accounts)
         if taken.startswith("NAME#") and taken not in owners and is_ours:
-            database.delete_item(TableName=given.table, Key={"pk": item["pk"], "sk": item["sk"]})
+            database().delete_item(TableName=given.table, Key={"pk": item["pk"], "sk": item["sk"]})
             print(f"free again: {taken}")
     print("\nWhat happened since. All but revocations of keys and deletions of accounts is undone: do it again.")
     events = [item for item in now if item["pk"]["S"].startswith("EVENTS#") and int(item["at"]["N"]) > since]
@@ -187,7 +192,10 @@ def main() -> None:
             arguments.add_argument("keys", nargs="*", help="key_…")
             arguments.add_argument("--all", action="store_true", help="every live key of the account")
     given = parser.parse_args()
-    given.command(given)
+    try:
+        given.command(given)
+    except (BotoCoreError, ClientError) as error:
+        sys.exit(f"AWS: {error}")
 
 
 if __name__ == "__main__":

@@ -839,6 +839,8 @@ def read_token(given: argparse.Namespace) -> str:
 
 
 def main() -> None:
+    # A shell that starts this in the background ignores SIGINT, and Python keeps that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stack", required=True, help="the name of the Keyward stack")
     parser.add_argument("--admin-token-file", help="a file with an admin's IAM token, or - for standard input")

@@ -24,7 +24,7 @@ SYSTEM = ROOT / "target" / "debug" / "local"
 END = "--- end of block ---"
 
 # The pages, and the headings between which their commands are run.
-PAGES = [(ROOT / "README.md", "## Five requests", "## Deploy"), (ROOT / "infra" / "tour.md", "# The tour", "## The API")]
+PAGES = [(ROOT / "README.md", "## Try it with curl", "## Deploy"), (ROOT / "infra" / "tour.md", "# The tour", "## The API")]
 
 # What differs in each run, and what replaces it for the comparison.
 FORMS = [
