@@ -59,9 +59,6 @@ impl Operation for CreateServiceAccount {
 /// Create a service account
 ///
 /// A retry under the same `Idempotency-Key` answers with the same account.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     post,
     path = "/iam/v1/service-accounts",

@@ -51,9 +51,6 @@ struct Wanted {
 /// The answer shows the secret once. A retry under the same `Idempotency-Key`
 /// never issues a second key and never shows the secret again: it answers 409
 /// with the key's id.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     post,
     path = "/iam/v1/service-accounts/{id}/keys",

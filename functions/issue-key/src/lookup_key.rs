@@ -81,9 +81,6 @@ pub struct KeyLookup {
 ///
 /// Tells whose a leaked key is and whether it still opens anything. What stands
 /// around the key in the text does not matter. It changes nothing.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     post,
     path = "/iam/v1/keys/lookup",

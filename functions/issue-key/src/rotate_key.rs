@@ -58,9 +58,6 @@ pub struct ReplacedKey {
 /// earlier with `revokeKey`. A key has one successor: to have another one,
 /// rotate that. As with `issueKey`, the secret is shown once, and a retry under
 /// the same `Idempotency-Key` answers 409 with the successor's id.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     post,
     path = "/iam/v1/service-accounts/{id}/keys/{keyId}/rotation",

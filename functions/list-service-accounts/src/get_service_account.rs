@@ -10,9 +10,6 @@ use crate::ListServiceAccounts;
 /// Get a service account
 ///
 /// With its keys, those that were retired, and how each was used.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     get,
     path = "/iam/v1/service-accounts/{id}",

@@ -56,9 +56,6 @@ impl EventsQuery {
 /// Of all service accounts, deleted ones among them, the newest first. The list
 /// may be a moment behind; with `account` it never is. A page may have fewer
 /// items than `limit`, or none, and still name a next one.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     get,
     path = "/iam/v1/events",

@@ -11,9 +11,6 @@ use crate::ListServiceAccounts;
 /// List a service account's events
 ///
 /// The newest first. Those of a deleted account stay.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     get,
     path = "/iam/v1/service-accounts/{id}/events",

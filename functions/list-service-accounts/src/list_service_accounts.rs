@@ -28,9 +28,6 @@ struct AccountsQuery {
 ///
 /// In the order of their names, each with when its keys were last used. The list
 /// may be a moment behind; an account itself and every authorization never are.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     get,
     path = "/iam/v1/service-accounts",

@@ -28,9 +28,6 @@ struct DeleteRoleQuery {
 /// The check reads an index that may be a moment behind. An account or key that
 /// is given the role while the check runs keeps the role's name, but its requests
 /// are refused, because a missing role permits nothing.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     delete,
     path = "/iam/v1/roles/{name}",

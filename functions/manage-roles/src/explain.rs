@@ -107,9 +107,6 @@ struct Question<'a> {
 /// key of this account, or by anybody of this role? The authorizer's own code
 /// says so. It changes nothing, needs no secret, and is not counted as a use of
 /// the key.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     post,
     path = "/iam/v1/roles/explain",

@@ -9,9 +9,6 @@ use crate::ManageRoles;
 /// Get a role
 ///
 /// A custom or a built-in one.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     get,
     path = "/iam/v1/roles/{name}",

@@ -11,9 +11,6 @@ use crate::ManageRoles;
 /// Built-in and custom ones, in the order of their names (capital letters
 /// first). The list may be a moment behind; a role itself and every
 /// authorization never are.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     get,
     path = "/iam/v1/roles",

@@ -31,9 +31,6 @@ pub struct PutRoleRequest {
 ///
 /// It counts from the next check on, for every account and key that has it. A
 /// request that would change nothing changes nothing, and makes no event.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     put,
     path = "/iam/v1/roles/{name}",

@@ -13,9 +13,6 @@ use crate::RevokeKey;
 ///
 /// Its keys are dead from the next check on. Its events and the records of its
 /// keys stay, so that a key is still recognised when it is presented.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     delete,
     path = "/iam/v1/service-accounts/{id}",

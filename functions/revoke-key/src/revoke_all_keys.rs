@@ -18,9 +18,6 @@ pub struct RevokedKeys {
 /// Revoke all keys of a service account
 ///
 /// All at once.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     delete,
     path = "/iam/v1/service-accounts/{id}/keys",

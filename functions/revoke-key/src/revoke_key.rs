@@ -8,9 +8,6 @@ use crate::RevokeKey;
 /// Revoke a key
 ///
 /// Revoking it again answers the same and changes nothing.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     delete,
     path = "/iam/v1/service-accounts/{id}/keys/{keyId}",

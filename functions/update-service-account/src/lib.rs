@@ -73,9 +73,6 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 /// Change a service account
 ///
 /// All of it or nothing. A change that changes nothing makes no event.
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     patch,
     path = "/iam/v1/service-accounts/{id}",

@@ -91,9 +91,6 @@ pub struct KeyDetails {
 }
 
 /// Tell the caller who it is and what it may do
-///
-/// # Errors
-/// As its responses say.
 #[utoipa::path(
     get,
     path = "/iam/v1/whoami",
