@@ -10,12 +10,11 @@ use shared::domain::{AccountId, Actor, KeyId, RoleName};
 use shared::http::representation::{
     AuditEvent, Key, List, ListedServiceAccount, Role, ServiceAccount, ServiceAccountWithKeys,
 };
-use shared::http::{FieldError, RoleUse};
 use zeroize::Zeroizing;
 
+use crate::auth::token::AccessToken;
 use crate::outgoing::Outgoing;
-use crate::plain::{plain, unmarked};
-use crate::session::AccessToken;
+use crate::problem::{Problem, plain, unmarked};
 
 /// Where a gateway puts the id of a request that it answered.
 const REQUEST_ID: &str = "apigw-requestid";
@@ -39,25 +38,6 @@ pub(crate) enum ApiError {
         /// Why, for the log.
         cause: String,
     },
-}
-
-/// Problem details (RFC 9457), as [`shared::http::Problem`] writes them.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Problem {
-    pub(crate) title: String,
-    pub(crate) status: u16,
-    pub(crate) detail: String,
-    pub(crate) code: String,
-    pub(crate) request_id: String,
-    #[serde(default)]
-    pub(crate) errors: Vec<FieldError>,
-    /// Who has the role that cannot be deleted.
-    #[serde(default)]
-    pub(crate) used_by: Vec<RoleUse>,
-    /// Where the check of the role's users continues.
-    #[serde(default)]
-    pub(crate) next_cursor: Option<String>,
 }
 
 /// Which accounts to list.

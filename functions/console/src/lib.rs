@@ -2,71 +2,39 @@
 //! the only place where a person sees a key.
 //!
 //! It is a backend for a frontend: it signs an admin in through OpenID Connect
-//! ([`provider`]), keeps the access token in an encrypted cookie ([`session`]),
+//! ([`auth::oidc`]), keeps the access token in an encrypted cookie ([`auth::session`]),
 //! and calls the IAM API with it ([`api`]). It has no rights of its own: what it
 //! shows and changes is what the admin's token may. A page is one file in
 //! [`pages`] and one in `templates/`.
 
 mod api;
-mod attention;
+mod auth;
 mod console_url;
-mod csrf;
-mod excerpt;
-mod form;
-mod guard;
-mod matching;
+mod error;
+mod middleware;
 mod outgoing;
-mod page;
 mod pages;
-mod plain;
-mod provider;
-mod secrets;
-mod session;
-mod trouble;
-mod uses;
-mod words;
+mod problem;
+mod request_id;
+mod site;
+mod view;
 
 use std::sync::Arc;
 
-pub use session::is_own_cookie;
+pub use auth::session::is_own_cookie;
 
 use axum::Router;
 use shared::config::{ConfigError, Setup, variable};
-use shared::domain::{Clock, Entropy, Environment};
-use shared::policy::BuiltInRoles;
 
 use crate::api::Api;
+use crate::auth::oidc::Provider;
+use crate::auth::secret::OwnSecret;
 use crate::console_url::ConsoleUrl;
 use crate::outgoing::Outgoing;
-use crate::provider::Provider;
-use crate::secrets::OwnSecret;
+use crate::site::{Parts, Site};
 
 /// The console.
 pub struct Console(Site);
-
-/// What every page is made with.
-#[derive(Clone)]
-pub(crate) struct Site(Arc<Parts>);
-
-pub(crate) struct Parts {
-    url: ConsoleUrl,
-    environment: Environment,
-    built_in_roles: BuiltInRoles,
-    max_key_lifetime_days: u32,
-    api: Api,
-    provider: Provider,
-    secret: OwnSecret,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-}
-
-impl std::ops::Deref for Site {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
 
 impl Console {
     /// Makes it from its setup. Nothing is called yet.
@@ -100,6 +68,6 @@ impl Console {
 
     /// All of its pages.
     pub fn router(&self) -> Router {
-        guard::around(pages::router(), self.0.clone())
+        middleware::around(pages::router(), self.0.clone())
     }
 }

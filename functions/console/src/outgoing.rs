@@ -12,7 +12,7 @@ use aws_smithy_types::byte_stream::ByteStream;
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 
 /// How long one call may take: the functions behind the API have 15 s. What a
-/// page may take in all is [`crate::guard`]'s.
+/// page may take in all is [`crate::middleware`]'s.
 const TIMEOUT: Duration = Duration::from_secs(14);
 /// The longest answer, in bytes. A function's cannot be longer than 6 MB
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>),

@@ -6,15 +6,15 @@ use axum::response::{Redirect, Response};
 use shared::domain::AccountId;
 use shared::http::representation::{Key, KeyState, SHOWN_DAYS, ServiceAccount};
 
+use super::request::{After, id};
 use super::retired_keys::RetiredRow;
-use super::roles::{self, RoleChoice};
-use super::{After, id};
-use crate::excerpt::{self, Excerpt, fit};
-use crate::page::{Page, Shown};
-use crate::session::Visit;
-use crate::trouble::Trouble;
-use crate::uses::Uses;
-use crate::words::{KeyNames, Told, When};
+use crate::auth::session::Visit;
+use crate::error::PageError;
+use crate::view::excerpt::{self, Excerpt, fit};
+use crate::view::formatting::{KeyNames, Told, When};
+use crate::view::layout::{Page, Shown};
+use crate::view::role_chooser::{self as roles, RoleChoice};
+use crate::view::usage::Uses;
 
 /// So many events are shown here. All are on a page of their own.
 const RECENT: u8 = 5;
@@ -119,7 +119,7 @@ pub(super) async fn show(
     visit: Visit,
     Path(account): Path<String>,
     Query(After { after }): Query<After>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let account_id: AccountId = id(&account)?;
     let (read, events) =
         tokio::join!(visit.api().account(account_id), visit.api().events(account_id, "", RECENT));
@@ -158,7 +158,7 @@ pub(super) async fn show(
 }
 
 /// Where a form was sent to, there is a page to come back to.
-pub(super) async fn go(Path(account): Path<String>) -> Result<Redirect, Trouble> {
+pub(super) async fn go(Path(account): Path<String>) -> Result<Redirect, PageError> {
     let account: AccountId = id(&account)?;
     Ok(Redirect::to(&format!("/accounts/{account}")))
 }

@@ -8,14 +8,14 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use shared::domain::{AccountId, EventType};
 
-use super::find_account::by_id_or_name;
 use crate::api::EventsQuery;
-use crate::excerpt::{Excerpt, fit};
-use crate::form::Faults;
-use crate::page::{Page, Shown, with_status};
-use crate::session::Visit;
-use crate::trouble::Trouble;
-use crate::words::{KeyNames, Told};
+use crate::auth::session::Visit;
+use crate::error::PageError;
+use crate::view::excerpt::{Excerpt, fit};
+use crate::view::find_account::by_id_or_name;
+use crate::view::form::Faults;
+use crate::view::formatting::{KeyNames, Told};
+use crate::view::layout::{Page, Shown, with_status};
 
 const EVENTS: u8 = 50;
 
@@ -60,7 +60,7 @@ impl AllHistory {
     }
 }
 
-pub(super) async fn show(visit: Visit, Query(form): Query<Form>) -> Result<Response, Trouble> {
+pub(super) async fn show(visit: Visit, Query(form): Query<Form>) -> Result<Response, PageError> {
     let query = match query(&visit, &form).await {
         Ok(query) => query,
         Err(faults) => {
@@ -87,7 +87,7 @@ fn page(
     faults: Faults,
     events: Vec<Told>,
     next: Option<String>,
-) -> Result<AllHistory, Trouble> {
+) -> Result<AllHistory, PageError> {
     let is_first = form.cursor.is_empty();
     Ok(AllHistory {
         page: visit.page(),
@@ -100,18 +100,18 @@ fn page(
     })
 }
 
-fn older(form: &Form, next: Option<String>) -> Result<Option<String>, Trouble> {
+fn older(form: &Form, next: Option<String>) -> Result<Option<String>, PageError> {
     next.map(|cursor| address(form, cursor)).transpose()
 }
 
 /// The address of another page of the same.
-fn address(form: &Form, cursor: String) -> Result<String, Trouble> {
+fn address(form: &Form, cursor: String) -> Result<String, PageError> {
     let query = serde_html_form::to_string(Form { cursor, ..form.clone() });
-    query.map(|query| format!("/history?{query}")).map_err(|error| Trouble::unavailable(error.to_string()))
+    query.map(|query| format!("/history?{query}")).map_err(|error| PageError::unavailable(error.to_string()))
 }
 
 /// What the API is asked for, or what is wrong with the form.
-async fn query(visit: &Visit, form: &Form) -> Result<EventsQuery, Result<Faults, Trouble>> {
+async fn query(visit: &Visit, form: &Form) -> Result<EventsQuery, Result<Faults, PageError>> {
     let from = day("from", &form.from).map_err(Ok)?;
     let to = day("to", &form.to).map_err(Ok)?;
     if from.zip(to).is_some_and(|(from, to)| from > to) {
@@ -130,7 +130,7 @@ async fn query(visit: &Visit, form: &Form) -> Result<EventsQuery, Result<Faults,
     })
 }
 
-async fn account(visit: &Visit, text: &str) -> Result<Option<AccountId>, Result<Faults, Trouble>> {
+async fn account(visit: &Visit, text: &str) -> Result<Option<AccountId>, Result<Faults, PageError>> {
     if text.is_empty() {
         return Ok(None);
     }

@@ -6,11 +6,11 @@ use askama::Template;
 use axum::extract::Query;
 use axum::response::Response;
 
-use super::After;
-use crate::attention::{self, Attention};
-use crate::page::{Page, Shown};
-use crate::session::Visit;
-use crate::trouble::Trouble;
+use super::request::After;
+use crate::auth::session::Visit;
+use crate::error::PageError;
+use crate::view::attention::{self, Attention};
+use crate::view::layout::{Page, Shown};
 
 /// So long it is looked for: less than a page may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -33,7 +33,7 @@ struct AllAttention {
     next: Option<String>,
 }
 
-pub(super) async fn show(visit: Visit, Query(After { after }): Query<After>) -> Result<Response, Trouble> {
+pub(super) async fn show(visit: Visit, Query(After { after }): Query<After>) -> Result<Response, PageError> {
     let found = attention::look(visit.api(), visit.now(), LIMIT).await?;
     let next = after.saturating_add(SHOWN);
     let page = AllAttention {

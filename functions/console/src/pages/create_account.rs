@@ -5,12 +5,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use shared::domain::{AccountName, BuiltInRole, Description, Owner};
 
-use super::roles::{self, Chooser};
 use crate::api::{ApiError, NewAccount};
-use crate::form::{Faults, new_attempt};
-use crate::page::{Page, Shown, with_status};
-use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
+use crate::auth::session::{Posted, Visit};
+use crate::error::PageError;
+use crate::view::form::{Faults, new_attempt};
+use crate::view::layout::{Page, Shown, with_status};
+use crate::view::role_chooser::{self as roles, Chooser};
 
 /// What was typed.
 #[derive(Default, Deserialize)]
@@ -36,7 +36,7 @@ struct CreateAccount {
     roles: Chooser,
 }
 
-pub(super) async fn show(visit: Visit) -> Result<Response, Trouble> {
+pub(super) async fn show(visit: Visit) -> Result<Response, PageError> {
     let attempt = new_attempt(&visit.console)?;
     let roles = roles::known(&visit).await?;
     // Least privilege is what is chosen unless somebody chooses.
@@ -46,7 +46,7 @@ pub(super) async fn show(visit: Visit) -> Result<Response, Trouble> {
     Ok(visit.show(Shown(page)))
 }
 
-pub(super) async fn submit(Posted(visit, mut form): Posted<Form>) -> Result<Response, Trouble> {
+pub(super) async fn submit(Posted(visit, mut form): Posted<Form>) -> Result<Response, PageError> {
     if roles::is_asked_for(&form.button, &form.other_role) {
         let known = roles::known_again(&visit).await;
         let (roles, faults) = known.choose(&visit, &mut form.role, &mut form.other_role).await?;

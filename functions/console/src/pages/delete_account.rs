@@ -7,12 +7,12 @@ use serde::Deserialize;
 use shared::domain::{AccountId, AccountName};
 use shared::http::representation::ServiceAccount;
 
-use super::id;
+use super::request::id;
 use crate::api::ApiError;
-use crate::form::Faults;
-use crate::page::{Page, Shown, with_status};
-use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
+use crate::auth::session::{Posted, Visit};
+use crate::error::PageError;
+use crate::view::form::Faults;
+use crate::view::layout::{Page, Shown, with_status};
 
 /// What was typed.
 #[derive(Default, Deserialize)]
@@ -30,7 +30,7 @@ struct DeleteAccount {
     faults: Faults,
 }
 
-pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
+pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, PageError> {
     let account = visit.api().account(id(&account)?).await?.account.account;
     let page =
         DeleteAccount { page: visit.page(), account, form: Form::default(), faults: Faults::default() };
@@ -40,7 +40,7 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
 pub(super) async fn submit(
     Path(account): Path<String>,
     Posted(visit, form): Posted<Form>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let account_id: AccountId = id(&account)?;
     let account = match visit.api().account(account_id).await {
         Ok(read) => read.account.account,

@@ -7,12 +7,13 @@ use serde::Deserialize;
 use shared::domain::RoleName;
 use shared::http::RoleUse;
 
-use super::{id, role};
+use super::request::id;
+use super::role;
 use crate::api::ApiError;
-use crate::form::Faults;
-use crate::page::{Page, Shown, with_status};
-use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
+use crate::auth::session::{Posted, Visit};
+use crate::error::PageError;
+use crate::view::form::Faults;
+use crate::view::layout::{Page, Shown, with_status};
 
 /// What was sent.
 #[derive(Default, Deserialize)]
@@ -35,7 +36,7 @@ struct DeleteRole {
     users: Vec<RoleUse>,
 }
 
-pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
+pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, PageError> {
     let name: RoleName = id(&name)?;
     let read = role::custom(&visit, &name).await?;
     let form = Form { version: read.version, cursor: String::new() };
@@ -46,7 +47,7 @@ pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Respo
 pub(super) async fn submit(
     Path(name): Path<String>,
     Posted(visit, mut form): Posted<Form>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let name: RoleName = id(&name)?;
     match visit.api().delete_role(&name, &form.version, &form.cursor).await {
         Ok(()) => Ok(visit.go("/roles", &format!("The role {name} is deleted."))),

@@ -10,15 +10,15 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use shared::domain::{AccountId, AccountName, Description, Owner};
 
-use super::id;
-use super::roles::{self, Chooser};
+use super::request::id;
 use crate::api::AccountChanges;
-use crate::excerpt::{self, Excerpt};
-use crate::form::Faults;
-use crate::matching;
-use crate::page::{Page, Shown, with_status};
-use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
+use crate::auth::session::{Posted, Visit};
+use crate::error::PageError;
+use crate::view::excerpt::{self, Excerpt};
+use crate::view::form::Faults;
+use crate::view::layout::{Page, Shown, with_status};
+use crate::view::permissions as matching;
+use crate::view::role_chooser::{self as roles, Chooser};
 
 /// Of what comes, and of what goes, so many bytes are shown.
 const DIFFERENCE_BYTES: usize = 13_000;
@@ -103,7 +103,7 @@ struct EditAccount {
     roles: Chooser,
 }
 
-pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
+pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, PageError> {
     let account: AccountId = id(&account)?;
     let (read, roles) = tokio::join!(visit.api().account(account), roles::known(&visit));
     let read = read?;
@@ -133,7 +133,7 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
 pub(super) async fn submit(
     Path(account): Path<String>,
     Posted(visit, mut form): Posted<Form>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let account_id: AccountId = id(&account)?;
     if form.button == "back" {
         return Ok(again(&visit, account, form, Faults::default()).await);
@@ -178,7 +178,7 @@ async fn again(visit: &Visit, id: String, form: Form, faults: Faults) -> Respons
 }
 
 /// What the other role changes, or why that cannot be told.
-async fn difference(visit: &Visit, form: &Form) -> Result<Difference, Result<Faults, Trouble>> {
+async fn difference(visit: &Visit, form: &Form) -> Result<Difference, Result<Faults, PageError>> {
     let (before, after) = tokio::join!(roles::find(visit, &form.role_was), roles::find(visit, &form.role));
     let before = before.map_err(Faults::of)?;
     let after = after.map_err(Faults::of)?;

@@ -14,15 +14,16 @@ use shared::http::FieldError;
 use shared::http::representation::Role;
 use shared::policy::{Permission, Permissions};
 
-use super::{id, role};
+use super::request::id;
+use super::role;
 use crate::api::{ApiError, Before, NewRole};
-use crate::excerpt::{Excerpt, fit};
-use crate::form::Faults;
-use crate::matching::{Matched, widest_first};
-use crate::page::{Page, Shown, with_status};
-use crate::plain::unmarked;
-use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
+use crate::auth::session::{Posted, Visit};
+use crate::error::PageError;
+use crate::problem::unmarked;
+use crate::view::excerpt::{Excerpt, fit};
+use crate::view::form::Faults;
+use crate::view::layout::{Page, Shown, with_status};
+use crate::view::permissions::{Matched, widest_first};
 
 /// What was typed.
 #[derive(Default, Deserialize)]
@@ -50,13 +51,13 @@ struct EditRole {
     preview: Option<Excerpt<Matched>>,
 }
 
-pub(super) async fn show_new(visit: Visit) -> Result<Response, Trouble> {
+pub(super) async fn show_new(visit: Visit) -> Result<Response, PageError> {
     let (form, faults) = (Form::default(), Faults::default());
     let page = EditRole { page: visit.page(), name: None, form, faults, preview: None };
     Ok(visit.show(Shown(page)))
 }
 
-pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Trouble> {
+pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, PageError> {
     let name: RoleName = id(&name)?;
     let read = role::custom(&visit, &name).await?;
     let form = Form {
@@ -71,19 +72,19 @@ pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Respo
     Ok(visit.show(Shown(page)))
 }
 
-pub(super) async fn submit_new(Posted(visit, form): Posted<Form>) -> Result<Response, Trouble> {
+pub(super) async fn submit_new(Posted(visit, form): Posted<Form>) -> Result<Response, PageError> {
     submit_either(visit, None, form).await
 }
 
 pub(super) async fn submit(
     Path(name): Path<String>,
     Posted(visit, form): Posted<Form>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     submit_either(visit, Some(id(&name)?), form).await
 }
 
 /// Registers or replaces a role, or says what it would match.
-async fn submit_either(visit: Visit, name: Option<RoleName>, form: Form) -> Result<Response, Trouble> {
+async fn submit_either(visit: Visit, name: Option<RoleName>, form: Form) -> Result<Response, PageError> {
     if form.button == "preview" {
         let (preview, faults) = preview(&form.permissions);
         let status = faults.status();
@@ -106,7 +107,7 @@ async fn submit_either(visit: Visit, name: Option<RoleName>, form: Form) -> Resu
 }
 
 /// Puts the role, or says what is wrong with the form.
-async fn put(visit: &Visit, name: Option<&RoleName>, form: &Form) -> Result<Role, Result<Faults, Trouble>> {
+async fn put(visit: &Visit, name: Option<&RoleName>, form: &Form) -> Result<Role, Result<Faults, PageError>> {
     let new = name.is_none();
     let name = match name {
         Some(name) => name.clone(),

@@ -11,13 +11,13 @@ use shared::domain::AccountId;
 use shared::http::representation::ServiceAccountWithKeys;
 use shared::policy::Method;
 
-use super::find_account::by_id_or_name;
-use super::roles::{self, RoleNames};
 use crate::api::{ApiError, Explanation, Question};
-use crate::form::Faults;
-use crate::page::{Page, Shown, with_status};
-use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
+use crate::auth::session::{Posted, Visit};
+use crate::error::PageError;
+use crate::view::find_account::by_id_or_name;
+use crate::view::form::Faults;
+use crate::view::layout::{Page, Shown, with_status};
+use crate::view::role_chooser::{self as roles, RoleNames};
 
 /// What was typed.
 #[derive(Default, Deserialize)]
@@ -58,7 +58,7 @@ struct Explain {
 pub(super) async fn show(
     visit: Visit,
     Query(About { account, role }): Query<About>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let form = Form {
         account,
         role,
@@ -84,7 +84,7 @@ pub(super) async fn show(
     Ok(visit.show(Shown(page)))
 }
 
-pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response, Trouble> {
+pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response, PageError> {
     let (id, roles) = tokio::join!(account_of(&visit, &form), roles::known_again(&visit));
     let (account, answer) = match id {
         Ok(id) => tokio::join!(read(&visit, id), ask(&visit, id, &form)),
@@ -102,7 +102,7 @@ pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response
 }
 
 /// The account that the form names, if it names one.
-async fn account_of(visit: &Visit, form: &Form) -> Result<Option<AccountId>, Result<Faults, Trouble>> {
+async fn account_of(visit: &Visit, form: &Form) -> Result<Option<AccountId>, Result<Faults, PageError>> {
     let text = form.account.trim();
     if text.is_empty() {
         return Ok(None);
@@ -124,7 +124,7 @@ async fn ask(
     visit: &Visit,
     id: Option<AccountId>,
     form: &Form,
-) -> Result<Explanation, Result<Faults, Trouble>> {
+) -> Result<Explanation, Result<Faults, PageError>> {
     let id = id.map(|id| id.to_string());
     let given = |text: &'_ str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let (key, role, address) = (given(&form.key), given(&form.role), given(&form.source_address));

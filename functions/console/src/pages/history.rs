@@ -5,12 +5,12 @@ use axum::extract::{Path, Query};
 use axum::response::Response;
 use shared::domain::AccountId;
 
-use super::{Cursor, id};
-use crate::excerpt::{Excerpt, fit};
-use crate::page::{Page, Shown};
-use crate::session::Visit;
-use crate::trouble::Trouble;
-use crate::words::{KeyNames, Told};
+use super::request::{Cursor, id};
+use crate::auth::session::Visit;
+use crate::error::PageError;
+use crate::view::excerpt::{Excerpt, fit};
+use crate::view::formatting::{KeyNames, Told};
+use crate::view::layout::{Page, Shown};
 
 const EVENTS: u8 = 50;
 
@@ -31,7 +31,7 @@ pub(super) async fn show(
     visit: Visit,
     Path(account): Path<String>,
     Query(Cursor { cursor }): Query<Cursor>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let id: AccountId = id(&account)?;
     let (list, read) = tokio::join!(visit.api().events(id, &cursor, EVENTS), visit.api().account(id));
     let list = list?;

@@ -7,13 +7,14 @@ use serde::Deserialize;
 use shared::domain::{AccountId, KeyName};
 use shared::http::representation::ServiceAccount;
 
-use super::roles::{self, Chooser};
-use super::{id, issued_key};
+use super::issued_key;
+use super::request::id;
 use crate::api::{ApiError, NewKey};
-use crate::form::{Faults, new_attempt};
-use crate::page::{Page, Shown, with_status};
-use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
+use crate::auth::session::{Posted, Visit};
+use crate::error::PageError;
+use crate::view::form::{Faults, new_attempt};
+use crate::view::layout::{Page, Shown, with_status};
+use crate::view::role_chooser::{self as roles, Chooser};
 
 /// The lifetime that is offered, in days.
 const DEFAULT_LIFETIME_DAYS: u32 = 90;
@@ -57,7 +58,7 @@ struct IssueKey {
     max_days: u32,
 }
 
-pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
+pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, PageError> {
     let form = Form {
         attempt: new_attempt(&visit.console)?,
         expires_in_days: DEFAULT_LIFETIME_DAYS.min(visit.console.max_key_lifetime_days).to_string(),
@@ -73,7 +74,7 @@ async fn form_page(
     account: AccountId,
     mut form: Form,
     faults: Faults,
-) -> Result<IssueKey, Trouble> {
+) -> Result<IssueKey, PageError> {
     let (account, known) = tokio::join!(visit.api().account(account), roles::known_again(visit));
     let account = account?.account.account;
     let known = known.narrower_than(&account.role);
@@ -89,7 +90,7 @@ async fn form_page(
 pub(super) async fn submit(
     Path(account): Path<String>,
     Posted(visit, form): Posted<Form>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let account: AccountId = id(&account)?;
     if roles::is_asked_for(&form.button, &form.other_role) {
         let page = form_page(&visit, account, form, Faults::default()).await?;

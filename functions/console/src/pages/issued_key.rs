@@ -13,9 +13,9 @@ use shared::http::representation::Key;
 use zeroize::Zeroizing;
 
 use crate::api::{ApiError, IssuedKey};
-use crate::page::{Page, Shown};
-use crate::session::Visit;
-use crate::words::When;
+use crate::auth::session::Visit;
+use crate::view::formatting::When;
+use crate::view::layout::{Page, Shown};
 
 /// A key that this one replaces.
 struct Replaced {

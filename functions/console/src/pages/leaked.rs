@@ -15,16 +15,16 @@ use serde::{Deserialize, Serialize};
 use shared::http::representation::{KeyState, RetiredKey, ServiceAccount, ServiceAccountWithKeys};
 
 use super::account::KeyRow;
-use super::id;
+use super::request::id;
 use super::retired_keys::RetiredRow;
-use super::roles::{self, RoleChoice};
 use crate::api::{ApiError, FoundKey, KeyLookup};
-use crate::form::{Faults, new_attempt};
-use crate::guard;
-use crate::page::{Page, Shown};
-use crate::session::{CookieName, Posted, Visit};
-use crate::trouble::Trouble;
-use crate::words::When;
+use crate::auth::session::{CookieName, PostedSecret, Visit};
+use crate::error::PageError;
+use crate::request_id;
+use crate::view::form::{Faults, new_attempt};
+use crate::view::formatting::When;
+use crate::view::layout::{Page, Shown};
+use crate::view::role_chooser::{self as roles, RoleChoice};
 
 /// The page with the form, which is sent to itself.
 pub(crate) const PATH: &str = "/leaked";
@@ -136,19 +136,19 @@ impl WhyNot {
 
 /// The page to go on to where the form is refused for `trouble`: a page at the
 /// form's own address would keep the key that was sent to it.
-pub(crate) fn instead_of(trouble: &Trouble) -> Redirect {
+pub(crate) fn instead_of(trouble: &PageError) -> Redirect {
     let why = match trouble {
-        Trouble::SignIn { .. } | Trouble::Ended { .. } => WhyNot::Ended,
-        Trouble::NotAdmin => WhyNot::NotAdmin,
-        Trouble::OldPage { .. } => WhyNot::OldPage,
-        Trouble::Forged => WhyNot::Forged,
-        Trouble::Malformed
-        | Trouble::NoPage
-        | Trouble::WrongMethod
-        | Trouble::NotFound(_)
-        | Trouble::Refused(..)
-        | Trouble::NotSignedIn(..) => WhyNot::Malformed,
-        Trouble::Unsure { .. } | Trouble::Unavailable { .. } => WhyNot::Unavailable,
+        PageError::SignIn { .. } | PageError::Ended { .. } => WhyNot::Ended,
+        PageError::NotAdmin => WhyNot::NotAdmin,
+        PageError::OldPage { .. } => WhyNot::OldPage,
+        PageError::Forged => WhyNot::Forged,
+        PageError::Malformed
+        | PageError::NoPage
+        | PageError::WrongMethod
+        | PageError::NotFound(_)
+        | PageError::Refused(..)
+        | PageError::NotSignedIn(..) => WhyNot::Malformed,
+        PageError::Unsure { .. } | PageError::Unavailable { .. } => WhyNot::Unavailable,
     };
     Redirect::to(&why.path())
 }
@@ -209,7 +209,7 @@ pub(super) async fn show(visit: Visit, Query(about): Query<About>) -> Response {
     visit.show(Shown(page))
 }
 
-pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response, Trouble> {
+pub(super) async fn submit(PostedSecret(visit, form): PostedSecret<Form>) -> Result<Response, PageError> {
     let name = new_attempt(&visit.console)?;
     let (page, outcome) = match visit.api().look_up_key(&form.key).await {
         Ok(found) => ("/key", Outcome::Key(found)),
@@ -217,12 +217,12 @@ pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response
     };
     let path = format!("{PATH}{page}?found={name}");
     let kept = Kept::of(&visit).and(name, outcome);
-    let kept = kept.map_err(|error| Trouble::unavailable(error.to_string()))?;
+    let kept = kept.map_err(|error| PageError::unavailable(error.to_string()))?;
     Ok(visit.go_with(&path, CookieName::Found, &kept, KEPT_SECONDS))
 }
 
 /// Why there is no key to show, in words that quote nothing of what was pasted.
-fn why_none(error: ApiError) -> Result<String, Trouble> {
+fn why_none(error: ApiError) -> Result<String, PageError> {
     match error {
         ApiError::NotPermitted => Err(error.into()),
         ApiError::Problem(problem) if problem.code == "key_not_found" => Ok(
@@ -241,7 +241,7 @@ fn why_none(error: ApiError) -> Result<String, Trouble> {
             Ok(format!("what you pasted {}", problems.join(", ")))
         }
         ApiError::Unavailable { request_id, cause } => {
-            let id = guard::report(request_id, &cause);
+            let id = request_id::report(request_id, &cause);
             Ok(format!(
                 "Keyward does not answer, so nothing was looked up (request {id}). Paste it again in a moment"
             ))
@@ -249,7 +249,7 @@ fn why_none(error: ApiError) -> Result<String, Trouble> {
     }
 }
 
-pub(super) async fn show_key(visit: Visit, Query(about): Query<About>) -> Result<Response, Trouble> {
+pub(super) async fn show_key(visit: Visit, Query(about): Query<About>) -> Result<Response, PageError> {
     let Some(Outcome::Key(found)) = Kept::of(&visit).take(&about.found) else {
         return Ok(Redirect::to(&WhyNot::Gone.path()).into_response());
     };

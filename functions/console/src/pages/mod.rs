@@ -2,39 +2,35 @@
 
 mod account;
 mod all_history;
-pub(crate) mod assets;
 mod attention;
 mod create_account;
 mod delete_account;
 mod delete_role;
 mod edit_account;
 mod edit_role;
+pub(crate) mod error;
 mod explain;
-mod find_account;
 mod history;
 mod issue_key;
 mod issued_key;
 pub(crate) mod leaked;
-mod list_roles;
 mod overview;
+mod request;
 mod retired_keys;
 mod revoke_all_keys;
 mod revoke_key;
 mod role;
 mod roles;
 mod rotate_key;
-mod session;
+mod sign_in;
 mod switch_account;
-
-use std::str::FromStr;
 
 use axum::Router;
 use axum::routing::{get, post};
-use serde::Deserialize;
 
-use crate::Site;
-use crate::provider::CALLBACK;
-use crate::trouble::Trouble;
+use crate::auth::oidc::CALLBACK;
+use crate::site::Site;
+use crate::view::assets;
 
 /// All of them.
 pub(crate) fn router() -> Router<Site> {
@@ -57,39 +53,18 @@ pub(crate) fn router() -> Router<Site> {
         .route("/accounts/{id}/keys/{key_id}/rotate", get(rotate_key::show).post(rotate_key::submit))
         .route(leaked::PATH, get(leaked::show).post(leaked::submit))
         .route("/history", get(all_history::show))
-        .route("/roles", get(list_roles::show))
+        .route("/roles", get(roles::show))
         .route("/roles/{name}", get(role::show))
         .route("/roles/{name}/edit", get(edit_role::show).post(edit_role::submit))
         .route("/roles/{name}/delete", get(delete_role::show).post(delete_role::submit))
         .route("/new-role", get(edit_role::show_new).post(edit_role::submit_new))
         .route("/explain", get(explain::show).post(explain::submit))
         .route("/leaked/key", get(leaked::show_key))
-        .route("/sign-in", get(session::sign_in))
-        .route(CALLBACK, get(session::callback))
-        .route("/sign-out", post(session::sign_out).get(overview::go))
-        .route(session::SIGNED_OUT, get(session::signed_out))
+        .route("/sign-in", get(sign_in::sign_in))
+        .route(CALLBACK, get(sign_in::callback))
+        .route("/sign-out", post(sign_in::sign_out).get(overview::go))
+        .route(sign_in::SIGNED_OUT, get(sign_in::signed_out))
         .route("/assets/console.css", get(assets::css))
         .route("/assets/console.js", get(assets::js))
         .route("/assets/icon.svg", get(assets::icon))
-}
-
-/// Which page of what a page of the console has read whole.
-#[derive(Deserialize)]
-struct After {
-    /// So many items are on the pages before.
-    #[serde(default)]
-    after: usize,
-}
-
-/// Which page of a list of the API.
-#[derive(Deserialize)]
-struct Cursor {
-    /// Where the page before ended. Nothing, on the first one.
-    #[serde(default)]
-    cursor: String,
-}
-
-/// The id in a path. Where there can be no such id, there is no such page.
-fn id<T: FromStr>(text: &str) -> Result<T, Trouble> {
-    text.parse().map_err(|_| Trouble::NoPage)
 }

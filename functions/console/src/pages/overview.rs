@@ -8,15 +8,15 @@ use axum::response::{Redirect, Response};
 use jiff::Timestamp;
 use shared::http::representation::{List, ListedServiceAccount};
 
-use super::roles::{self, RoleNames};
 use crate::api::{AccountsQuery, ApiError};
-use crate::attention::{self, Attention, Found};
-use crate::excerpt::{Excerpt, fit};
-use crate::form::Faults;
-use crate::page::{Page, Shown, with_status};
-use crate::session::Visit;
-use crate::trouble::Trouble;
-use crate::words::When;
+use crate::auth::session::Visit;
+use crate::error::PageError;
+use crate::view::attention::{self, Attention, Found};
+use crate::view::excerpt::{Excerpt, fit};
+use crate::view::form::Faults;
+use crate::view::formatting::When;
+use crate::view::layout::{Page, Shown, with_status};
+use crate::view::role_chooser::{self as roles, RoleNames};
 
 /// So long it is looked for what wants attention: the page waits for it.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -72,7 +72,10 @@ fn is_filtered(query: &AccountsQuery) -> bool {
     !(query.prefix.is_empty() && query.role.is_empty() && query.enabled.is_empty())
 }
 
-pub(super) async fn show(visit: Visit, Query(mut query): Query<AccountsQuery>) -> Result<Response, Trouble> {
+pub(super) async fn show(
+    visit: Visit,
+    Query(mut query): Query<AccountsQuery>,
+) -> Result<Response, PageError> {
     // What a person types around a name is none of it.
     query.prefix = query.prefix.trim().to_owned();
     query.role = query.role.trim().to_owned();
@@ -108,14 +111,14 @@ pub(super) async fn show(visit: Visit, Query(mut query): Query<AccountsQuery>) -
     Ok(visit.show(Shown(overview)))
 }
 
-fn next_page(query: &AccountsQuery, cursor: Option<String>) -> Result<Option<String>, Trouble> {
+fn next_page(query: &AccountsQuery, cursor: Option<String>) -> Result<Option<String>, PageError> {
     cursor.map(|cursor| address(query, cursor)).transpose()
 }
 
 /// The address of another page of the same.
-fn address(query: &AccountsQuery, cursor: String) -> Result<String, Trouble> {
+fn address(query: &AccountsQuery, cursor: String) -> Result<String, PageError> {
     let query = serde_html_form::to_string(AccountsQuery { cursor, ..query.clone() });
-    query.map(|query| format!("/?{query}")).map_err(|error| Trouble::unavailable(error.to_string()))
+    query.map(|query| format!("/?{query}")).map_err(|error| PageError::unavailable(error.to_string()))
 }
 
 /// The accounts of a page, of which there are none where the filter is wrong.

@@ -7,12 +7,12 @@ use axum::response::Response;
 use jiff::Timestamp;
 use shared::http::representation::{RetiredKey, ServiceAccount};
 
-use super::{After, id};
-use crate::page::{Page, Shown};
-use crate::session::Visit;
-use crate::trouble::Trouble;
-use crate::uses::Uses;
-use crate::words::When;
+use super::request::{After, id};
+use crate::auth::session::Visit;
+use crate::error::PageError;
+use crate::view::formatting::When;
+use crate::view::layout::{Page, Shown};
+use crate::view::usage::Uses;
 
 /// So many are on a page: it stays small, whatever they are called.
 const SHOWN: usize = 25;
@@ -55,7 +55,7 @@ pub(super) async fn show(
     visit: Visit,
     Path(account): Path<String>,
     Query(After { after }): Query<After>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let read = visit.api().account(id(&account)?).await?.account;
     let address = format!("/accounts/{}/keys/retired", read.account.id);
     let next = Some(after.saturating_add(SHOWN)).filter(|next| *next < read.retired_keys.len());

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use shared::domain::AccountId;
 use shared::http::representation::ServiceAccount;
 
-use super::id;
-use crate::page::{Page, Shown};
-use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
-use crate::words::{When, count};
+use super::request::id;
+use crate::auth::session::{Posted, Visit};
+use crate::error::PageError;
+use crate::view::formatting::{When, count};
+use crate::view::layout::{Page, Shown};
 
 #[derive(Template)]
 #[template(path = "revoke_all_keys.html")]
@@ -21,7 +21,7 @@ struct RevokeAllKeys {
     keys: Vec<String>,
 }
 
-pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, Trouble> {
+pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, PageError> {
     let read = visit.api().account(id(&account)?).await?.account;
     let page = RevokeAllKeys {
         page: visit.page(),
@@ -37,7 +37,7 @@ pub(super) struct Form {}
 pub(super) async fn submit(
     Path(account): Path<String>,
     Posted(visit, Form {}): Posted<Form>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let account: AccountId = id(&account)?;
     let path = format!("/accounts/{account}/keys/revoke");
     let revoked = visit.api().revoke_all_keys(account).await;

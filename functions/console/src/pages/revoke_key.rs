@@ -8,11 +8,11 @@ use shared::domain::{AccountId, KeyId};
 use shared::http::representation::ServiceAccount;
 
 use super::account::KeyRow;
-use super::id;
-use crate::page::{Page, Shown};
-use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
-use crate::words::When;
+use super::request::id;
+use crate::auth::session::{Posted, Visit};
+use crate::error::PageError;
+use crate::view::formatting::When;
+use crate::view::layout::{Page, Shown};
 
 #[derive(Template)]
 #[template(path = "revoke_key.html")]
@@ -25,7 +25,7 @@ struct RevokeKey {
 pub(super) async fn show(
     visit: Visit,
     Path((account, key)): Path<(String, String)>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
     let read = visit.api().account(account).await?.account;
     let Some(found) = read.keys.into_iter().find(|live| live.id == key.to_string()) else {
@@ -44,7 +44,7 @@ pub(super) struct Form {}
 pub(super) async fn submit(
     Path((account, key)): Path<(String, String)>,
     Posted(visit, Form {}): Posted<Form>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
     let path = format!("/accounts/{account}/keys/{key}/revoke");
     let revoked = visit.api().revoke_key(account, key).await;

@@ -6,14 +6,14 @@ use axum::response::Response;
 use shared::domain::{Actor, RoleName};
 use shared::http::representation::Role;
 
-use super::{After, id};
+use super::request::{After, id};
 use crate::api::VersionedRole;
-use crate::excerpt::{self, Excerpt, fit};
-use crate::matching::{Matched, widest_first};
-use crate::page::{Page, Shown};
-use crate::session::Visit;
-use crate::trouble::Trouble;
-use crate::words::When;
+use crate::auth::session::Visit;
+use crate::error::PageError;
+use crate::view::excerpt::{self, Excerpt, fit};
+use crate::view::formatting::When;
+use crate::view::layout::{Page, Shown};
+use crate::view::permissions::{Matched, widest_first};
 
 #[derive(Template)]
 #[template(path = "role.html")]
@@ -29,16 +29,16 @@ struct RolePage {
 }
 
 /// A custom role, which can be changed. Nothing of a built-in one can.
-pub(super) async fn custom(visit: &Visit, name: &RoleName) -> Result<VersionedRole, Trouble> {
+pub(super) async fn custom(visit: &Visit, name: &RoleName) -> Result<VersionedRole, PageError> {
     let read = visit.api().role(name).await?;
-    if read.role.built_in { Err(Trouble::NoPage) } else { Ok(read) }
+    if read.role.built_in { Err(PageError::NoPage) } else { Ok(read) }
 }
 
 pub(super) async fn show(
     visit: Visit,
     Path(name): Path<String>,
     Query(After { after }): Query<After>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let name: RoleName = id(&name)?;
     let mut role = visit.api().role(&name).await?.role;
     widest_first(&mut role.permissions);

@@ -9,12 +9,13 @@ use shared::domain::{AccountId, KeyId};
 use shared::http::representation::{KeyState, ServiceAccount};
 
 use super::account::KeyRow;
-use super::{id, issued_key};
+use super::issued_key;
+use super::request::id;
 use crate::api::ApiError;
-use crate::form::{Faults, new_attempt};
-use crate::page::{Page, Shown, with_status};
-use crate::session::{Posted, Visit};
-use crate::trouble::Trouble;
+use crate::auth::session::{Posted, Visit};
+use crate::error::PageError;
+use crate::view::form::{Faults, new_attempt};
+use crate::view::layout::{Page, Shown, with_status};
 
 /// For how long the old key may still work: in seconds, in words, and for whom
 /// that is.
@@ -50,7 +51,7 @@ struct RotateKey {
 pub(super) async fn show(
     visit: Visit,
     Path((account, key)): Path<(String, String)>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
     let form = Form { attempt: new_attempt(&visit.console)?, grace: DEFAULT_GRACE.to_owned() };
     let path = format!("/accounts/{account}");
@@ -91,7 +92,7 @@ async fn form_page(
     key: KeyId,
     form: Form,
     faults: Faults,
-) -> Result<Option<RotateKey>, Trouble> {
+) -> Result<Option<RotateKey>, PageError> {
     let read = visit.api().account(account).await?.account;
     let found = read.keys.into_iter().find(|live| live.id == key.to_string());
     Ok(found.map(|found| RotateKey {
@@ -106,11 +107,11 @@ async fn form_page(
 pub(super) async fn submit(
     Path((account, key)): Path<(String, String)>,
     Posted(visit, form): Posted<Form>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
     let grace = GRACES.into_iter().find(|(seconds, _, _)| seconds.to_string() == form.grace);
     // The form offers nothing else.
-    let (grace, _, _) = grace.ok_or(Trouble::Malformed)?;
+    let (grace, _, _) = grace.ok_or(PageError::Malformed)?;
     let path = format!("/accounts/{account}");
     match visit.api().rotate_key(account, key, grace, &form.attempt).await {
         Ok(issued) => Ok(issued_key::show(visit, account, issued)),

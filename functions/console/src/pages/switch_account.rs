@@ -5,11 +5,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use shared::domain::AccountId;
 
-use super::id;
+use super::request::id;
 use crate::api::AccountChanges;
-use crate::session::Posted;
-use crate::trouble::Trouble;
-use crate::words::When;
+use crate::auth::session::Posted;
+use crate::error::PageError;
+use crate::view::formatting::When;
 
 #[derive(Deserialize)]
 pub(super) struct Form {
@@ -19,7 +19,7 @@ pub(super) struct Form {
 pub(super) async fn submit(
     Path(account): Path<String>,
     Posted(visit, form): Posted<Form>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let changes = AccountChanges { enabled: Some(form.enabled), ..AccountChanges::default() };
     let account: AccountId = id(&account)?;
     let (path, fields) = (format!("/accounts/{account}/switch"), vec![("enabled", form.enabled.to_string())]);

@@ -8,7 +8,7 @@ use jiff::{Timestamp, ToSpan as _};
 use shared::domain::day_of;
 use shared::http::representation::{SHOWN_DAYS, Usage};
 
-use crate::words::{When, count};
+use crate::view::formatting::{When, count};
 
 /// The height of the chart's highest bar, in its own units.
 const HEIGHT: u64 = 20;

@@ -4,8 +4,8 @@
 
 use askama::Template;
 
-use crate::matching::widest_first;
-use crate::pages::assets;
+use crate::view::assets;
+use crate::view::permissions::widest_first;
 
 /// The most bytes of a page and the stylesheet together.
 const MOST_BYTES: usize = 60_000;

@@ -4,9 +4,27 @@
 //! console knows better is said in its own words, by the problem's code, which
 //! never changes its meaning.
 
-use shared::http::FieldError;
+use serde::Deserialize;
+use shared::http::{FieldError, RoleUse};
 
-use crate::api::Problem;
+/// Problem details (RFC 9457), as [`shared::http::Problem`] writes them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Problem {
+    pub(crate) title: String,
+    pub(crate) status: u16,
+    pub(crate) detail: String,
+    pub(crate) code: String,
+    pub(crate) request_id: String,
+    #[serde(default)]
+    pub(crate) errors: Vec<FieldError>,
+    /// Who has the role that cannot be deleted.
+    #[serde(default)]
+    pub(crate) used_by: Vec<RoleUse>,
+    /// Where the check of the role's users continues.
+    #[serde(default)]
+    pub(crate) next_cursor: Option<String>,
+}
 
 /// `problem` in plain words.
 pub(crate) fn plain(mut problem: Problem) -> Problem {

@@ -6,17 +6,10 @@ use askama::Template;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
-use crate::Site;
-use crate::pages::assets;
-use crate::trouble::Trouble;
-
-/// Who is signed in.
-#[derive(Clone)]
-pub(crate) struct User {
-    pub(crate) name: String,
-    /// The token of their forms.
-    pub(crate) csrf: String,
-}
+use crate::auth::session::{User, Visit};
+use crate::error::PageError;
+use crate::site::Site;
+use crate::view::assets;
 
 /// What is around every page.
 pub(crate) struct Page {
@@ -39,6 +32,13 @@ impl Page {
     }
 }
 
+impl Visit {
+    /// What is around every page.
+    pub(crate) fn page(&self) -> Page {
+        Page::new(&self.console, Some(self.user.clone()), self.notice.clone())
+    }
+}
+
 /// A template as an answer.
 pub(crate) struct Shown<T>(pub(crate) T);
 
@@ -46,7 +46,9 @@ impl<T: Template> IntoResponse for Shown<T> {
     fn into_response(self) -> Response {
         match self.0.render() {
             Ok(html) => Html(html).into_response(),
-            Err(error) => Trouble::Unavailable { request_id: None, cause: error.to_string() }.into_response(),
+            Err(error) => {
+                PageError::Unavailable { request_id: None, cause: error.to_string() }.into_response()
+            }
         }
     }
 }

@@ -3,14 +3,14 @@
 use shared::domain::{AccountId, AccountName, FoldedName};
 
 use crate::api::{AccountsQuery, ApiError};
-use crate::session::Visit;
+use crate::auth::session::Visit;
 
 /// The account that `text` is the id or the name of. Whether there is one of an
 /// id is not asked.
 ///
 /// # Errors
 /// The API's.
-pub(super) async fn by_id_or_name(visit: &Visit, text: &str) -> Result<Option<AccountId>, ApiError> {
+pub(crate) async fn by_id_or_name(visit: &Visit, text: &str) -> Result<Option<AccountId>, ApiError> {
     if let Ok(id) = text.parse() {
         return Ok(Some(id));
     }

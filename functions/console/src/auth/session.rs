@@ -1,7 +1,6 @@
 //! Who is signed in: an encrypted cookie that holds the access token alone.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -9,24 +8,19 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum_extra::extract::cookie::{Cookie, PrivateCookieJar, SameSite};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::domain::KEY_PREFIX;
 use zeroize::Zeroizing;
 
+use super::csrf;
+use super::token::AccessToken;
 use crate::api::{ApiError, Caller};
 use crate::console_url::ConsoleUrl;
-use crate::page::{Page, User};
-use crate::pages::leaked;
-use crate::trouble::{Again, Trouble};
-use crate::{Site, csrf};
+use crate::error::{Again, PageError};
+use crate::site::Site;
 
-/// A session counts as ended so long before its token does, so that no call
-/// under way is refused for it.
-const MARGIN: SignedDuration = SignedDuration::from_secs(30);
 /// How long a notice waits for the page that shows it, in seconds.
 const NOTICE_SECONDS: i64 = 60;
 /// The most bytes of a path to come back to: it stands in a cookie.
@@ -91,8 +85,8 @@ pub(crate) struct Cookies {
 }
 
 impl Cookies {
-    pub(crate) async fn read(console: &Site, headers: &HeaderMap) -> Result<Self, Trouble> {
-        let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
+    pub(crate) async fn read(console: &Site, headers: &HeaderMap) -> Result<Self, PageError> {
+        let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
         let jar = PrivateCookieJar::from_headers(headers, keys.cookies.clone());
         Ok(Self { jar, console: console.clone() })
     }
@@ -145,55 +139,12 @@ struct Notice<'a> {
     text: Cow<'a, str>,
 }
 
-/// An admin's access token.
+/// Who is signed in.
 #[derive(Clone)]
-pub(crate) struct AccessToken(Zeroizing<String>);
-
-impl AccessToken {
-    pub(crate) fn new(token: Zeroizing<String>) -> Self {
-        Self(token)
-    }
-
-    /// The token itself, for the one header or cookie that carries it.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// What it says of its holder. It came from the issuer itself, or out of a
-    /// cookie that only the console can make; the authorizer judges it at each
-    /// call.
-    pub(crate) fn claims(&self) -> Option<Claims> {
-        let payload = URL_SAFE_NO_PAD.decode(self.0.split('.').nth(1)?).ok()?;
-        serde_json::from_slice(&Zeroizing::new(payload)).ok()
-    }
-}
-
-impl fmt::Debug for AccessToken {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("AccessToken(…)")
-    }
-}
-
-/// What the console reads of an access token.
-#[derive(Deserialize)]
-pub(crate) struct Claims {
-    exp: i64,
-    sub: String,
-    email: Option<String>,
-    username: Option<String>,
-}
-
-impl Claims {
-    /// For how many more seconds the token counts.
-    pub(crate) fn seconds_left(&self, now: Timestamp) -> i64 {
-        self.exp.saturating_sub(now.as_second()).saturating_sub(MARGIN.as_secs()).max(0)
-    }
-
-    /// What audit events call its holder.
-    pub(crate) fn name(self) -> String {
-        let named = [self.email, self.username].into_iter().flatten().find(|name| !name.is_empty());
-        named.unwrap_or(self.sub)
-    }
+pub(crate) struct User {
+    pub(crate) name: String,
+    /// The token of their forms.
+    pub(crate) csrf: String,
 }
 
 /// A request of somebody who is signed in.
@@ -201,20 +152,20 @@ pub(crate) struct Visit {
     pub(crate) console: Site,
     cookies: Cookies,
     token: AccessToken,
-    user: User,
-    notice: Option<String>,
+    pub(crate) user: User,
+    pub(crate) notice: Option<String>,
 }
 
 impl Visit {
-    async fn read(parts: &Parts, console: &Site) -> Result<Self, Trouble> {
+    async fn read(parts: &Parts, console: &Site) -> Result<Self, PageError> {
         let cookies = Cookies::read(console, &parts.headers).await?;
-        let sign_in = || Trouble::SignIn { back_to: way_back(parts, console) };
+        let sign_in = || PageError::SignIn { back_to: way_back(parts, console) };
         let token = cookies.get(CookieName::Session).map(AccessToken::new).ok_or_else(sign_in)?;
         let claims = token.claims().ok_or_else(sign_in)?;
         if claims.seconds_left(console.clock.now()) == 0 {
             return Err(sign_in());
         }
-        let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
+        let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
         let user = User { name: claims.name(), csrf: csrf::token(&keys.forms, token.reveal()) };
         let notice = cookies.get(CookieName::Notice);
         let notice = notice.and_then(|notice| serde_json::from_str::<Notice<'static>>(&notice).ok());
@@ -230,11 +181,6 @@ impl Visit {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.console.clock.now()
-    }
-
-    /// What is around every page.
-    pub(crate) fn page(&self) -> Page {
-        Page::new(&self.console, Some(self.user.clone()), self.notice.clone())
     }
 
     /// Answers with a page, which has shown the notice.
@@ -261,7 +207,7 @@ impl Visit {
         let notice = Notice { path: path.into(), text: notice.into() };
         match serde_json::to_string(&notice) {
             Ok(notice) => self.go_with(path, CookieName::Notice, &notice, NOTICE_SECONDS),
-            Err(error) => Trouble::unavailable(error.to_string()).into_response(),
+            Err(error) => PageError::unavailable(error.to_string()).into_response(),
         }
     }
 
@@ -272,12 +218,12 @@ impl Visit {
         error: ApiError,
         action: String,
         fields: Vec<(&'static str, String)>,
-    ) -> Trouble {
+    ) -> PageError {
         let ApiError::Unavailable { request_id, cause } = error else { return error.into() };
         let csrf = [(CSRF, self.user.csrf.clone())];
         let fields = csrf.into_iter().chain(fields).map(|(name, value)| (name.to_owned(), value));
         let again = Again { action, fields: fields.collect() };
-        Trouble::Unsure { again, request_id, cause }
+        PageError::Unsure { again, request_id, cause }
     }
 
     /// Ends the session.
@@ -287,9 +233,9 @@ impl Visit {
 }
 
 impl FromRequestParts<Site> for Visit {
-    type Rejection = Trouble;
+    type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, console: &Site) -> Result<Self, Trouble> {
+    async fn from_request_parts(parts: &mut Parts, console: &Site) -> Result<Self, PageError> {
         Self::read(parts, console).await
     }
 }
@@ -307,41 +253,58 @@ struct Token {
 }
 
 impl<T: DeserializeOwned> FromRequest<Site> for Posted<T> {
-    type Rejection = Trouble;
+    type Rejection = PageError;
 
-    async fn from_request(request: Request, console: &Site) -> Result<Self, Trouble> {
-        let (parts, body) = request.into_parts();
-        let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await;
-        let visit = match Visit::read(&parts, console).await {
-            Err(Trouble::SignIn { back_to }) => {
-                let again = body.ok().and_then(|body| again(&parts, &body, None));
-                return Err(Trouble::Ended { back_to, again });
-            }
-            visit => visit?,
-        };
-        // One form has a key in it.
-        let body = Zeroizing::new(Vec::from(body.map_err(|_| Trouble::Malformed)?));
-        let token: Token = serde_html_form::from_bytes(&body).map_err(|_| Trouble::Malformed)?;
-        let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
-        if !csrf::is_valid(&keys.forms, visit.token.reveal(), &token.csrf) {
-            let again = again(&parts, &body, Some(visit.user.csrf));
-            return Err(Trouble::OldPage { back_to: way_back(&parts, console), again });
-        }
-        let form = serde_html_form::from_bytes(&body).map_err(|_| Trouble::Malformed)?;
-        Ok(Self(visit, form))
+    async fn from_request(request: Request, console: &Site) -> Result<Self, PageError> {
+        read_form(request, console, again).await.map(|(visit, form)| Self(visit, form))
     }
+}
+
+/// A form like [`Posted`] with a secret in it: no page offers to send it again.
+pub(crate) struct PostedSecret<T>(pub(crate) Visit, pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<Site> for PostedSecret<T> {
+    type Rejection = PageError;
+
+    async fn from_request(request: Request, console: &Site) -> Result<Self, PageError> {
+        read_form(request, console, |_, _, _| None).await.map(|(visit, form)| Self(visit, form))
+    }
+}
+
+/// Reads a form. `again` makes the copy of a refused one that can be sent again.
+async fn read_form<T: DeserializeOwned>(
+    request: Request,
+    console: &Site,
+    again: fn(&Parts, &[u8], Option<String>) -> Option<Again>,
+) -> Result<(Visit, T), PageError> {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await;
+    let visit = match Visit::read(&parts, console).await {
+        Err(PageError::SignIn { back_to }) => {
+            let again = body.ok().and_then(|body| again(&parts, &body, None));
+            return Err(PageError::Ended { back_to, again });
+        }
+        visit => visit?,
+    };
+    // One form has a key in it.
+    let body = Zeroizing::new(Vec::from(body.map_err(|_| PageError::Malformed)?));
+    let token: Token = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
+    let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
+    if !csrf::is_valid(&keys.forms, visit.token.reveal(), &token.csrf) {
+        let again = again(&parts, &body, Some(visit.user.csrf));
+        return Err(PageError::OldPage { back_to: way_back(&parts, console), again });
+    }
+    let form = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
+    Ok((visit, form))
 }
 
 /// The same form, for the person to send it again: with the token of the session
 /// that there is now, if there is one. None of a form that may hold a key.
 ///
 /// It is shown to whoever has sent it from a page of the console: nobody else's
-/// comes so far ([`crate::guard`]).
+/// comes so far ([`crate::middleware`]).
 fn again(parts: &Parts, body: &[u8], csrf: Option<String>) -> Option<Again> {
     let action = parts.uri.path();
-    if action == leaked::PATH {
-        return None;
-    }
     let fields: Vec<(String, String)> = serde_html_form::from_bytes(body).ok()?;
     if fields.iter().any(|(_, value)| value.contains(KEY_PREFIX)) {
         return None;

@@ -6,11 +6,11 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
-use crate::Site;
-use crate::page::{Page, Shown};
-use crate::provider::{Attempt, SignInError, is_same};
-use crate::session::{CookieName, Cookies, Posted, is_own_path};
-use crate::trouble::Trouble;
+use crate::auth::oidc::{Attempt, SignInError, is_same};
+use crate::auth::session::{CookieName, Cookies, Posted, is_own_path};
+use crate::error::PageError;
+use crate::site::Site;
+use crate::view::layout::{Page, Shown};
 
 /// How long somebody may take to sign in, in seconds.
 const ATTEMPT_SECONDS: i64 = 600;
@@ -34,10 +34,11 @@ pub(super) async fn sign_in(
     State(console): State<Site>,
     Query(SignIn { back, anew }): Query<SignIn>,
     headers: HeaderMap,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let back_to = back.filter(|path| is_own_path(path)).unwrap_or_else(|| "/".to_owned());
     let (attempt, url) = console.provider.begin(back_to, anew).await.map_err(trouble)?;
-    let attempt = serde_json::to_string(&attempt).map_err(|error| Trouble::unavailable(error.to_string()))?;
+    let attempt =
+        serde_json::to_string(&attempt).map_err(|error| PageError::unavailable(error.to_string()))?;
     let cookies = Cookies::read(&console, &headers).await?;
     Ok(cookies.set(CookieName::SignIn, &attempt, ATTEMPT_SECONDS).on(Redirect::to(&url)))
 }
@@ -55,8 +56,8 @@ pub(super) async fn callback(
     State(console): State<Site>,
     Query(answer): Query<Answer>,
     headers: HeaderMap,
-) -> Result<Response, Trouble> {
-    let refused = |why, cause: &str| Trouble::NotSignedIn(why, cause.to_owned());
+) -> Result<Response, PageError> {
+    let refused = |why, cause: &str| PageError::NotSignedIn(why, cause.to_owned());
     let cookies = Cookies::read(&console, &headers).await?;
     let attempt = cookies.get(CookieName::SignIn);
     let attempt = attempt.and_then(|attempt| serde_json::from_str::<Attempt>(&attempt).ok());
@@ -72,7 +73,7 @@ pub(super) async fn callback(
     let (Some(code), None) = (answer.code, answer.error) else {
         return Err(refused("The identity provider did not sign you in.", "it answered an error"));
     };
-    let keys = console.secret.get().await.map_err(|error| Trouble::unavailable(error.to_string()))?;
+    let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
     let token = console.provider.finish(&attempt, code, &keys.client_secret).await.map_err(trouble)?;
     let claims = token.claims().ok_or_else(|| {
         refused("The identity provider's answer cannot be read.", "the access token is no JWT")
@@ -92,15 +93,16 @@ pub(super) async fn callback(
     Ok(response)
 }
 
-fn trouble(error: SignInError) -> Trouble {
+fn trouble(error: SignInError) -> PageError {
     match error {
-        SignInError::Refused(cause) => {
-            Trouble::NotSignedIn("The identity provider's answer was not to this attempt.", cause.to_owned())
-        }
+        SignInError::Refused(cause) => PageError::NotSignedIn(
+            "The identity provider's answer was not to this attempt.",
+            cause.to_owned(),
+        ),
         SignInError::Issuer(cause) => {
-            Trouble::NotSignedIn("The identity provider does not answer as it should.", cause)
+            PageError::NotSignedIn("The identity provider does not answer as it should.", cause)
         }
-        SignInError::Entropy(error) => Trouble::unavailable(error.to_string()),
+        SignInError::Entropy(error) => PageError::unavailable(error.to_string()),
     }
 }
 
@@ -112,11 +114,11 @@ pub(super) struct Nothing {}
 pub(super) async fn sign_out(
     State(console): State<Site>,
     headers: HeaderMap,
-    posted: Result<Posted<Nothing>, Trouble>,
-) -> Result<Response, Trouble> {
+    posted: Result<Posted<Nothing>, PageError>,
+) -> Result<Response, PageError> {
     match posted {
         Ok(Posted(visit, Nothing {})) => Ok(visit.sign_out(SIGNED_OUT)),
-        Err(Trouble::Ended { .. }) => Ok(Cookies::read(&console, &headers).await?.sign_out(SIGNED_OUT)),
+        Err(PageError::Ended { .. }) => Ok(Cookies::read(&console, &headers).await?.sign_out(SIGNED_OUT)),
         Err(trouble) => Err(trouble),
     }
 }

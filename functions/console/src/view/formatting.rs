@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use shared::domain::FieldChange;
 use shared::http::representation::{AuditEvent, Key, RetiredKey};
 
-use crate::excerpt::{Excerpt, escaped};
-use crate::matching::width;
+use crate::view::excerpt::{Excerpt, escaped};
+use crate::view::permissions::width;
 
 /// A key that expires within so long wants attention.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);

@@ -7,17 +7,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use shared::http::FieldError;
 
-use crate::Site;
 use crate::api::ApiError;
-use crate::excerpt;
-use crate::guard;
-use crate::trouble::Trouble;
+use crate::error::PageError;
+use crate::request_id;
+use crate::site::Site;
+use crate::view::excerpt;
 
 /// A new name for one attempt to make one thing: the API's `Idempotency-Key`.
 /// It is in the form, so that sending the form again is the same attempt.
-pub(crate) fn new_attempt(console: &Site) -> Result<String, Trouble> {
+pub(crate) fn new_attempt(console: &Site) -> Result<String, PageError> {
     let mut random = [0; 18];
-    console.entropy.fill(&mut random).map_err(|error| Trouble::unavailable(error.to_string()))?;
+    console.entropy.fill(&mut random).map_err(|error| PageError::unavailable(error.to_string()))?;
     Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
@@ -70,7 +70,7 @@ impl Faults {
     /// # Errors
     /// What ends the form itself: there is no such account, or this person may
     /// not.
-    pub(crate) fn of(error: ApiError) -> Result<Self, Trouble> {
+    pub(crate) fn of(error: ApiError) -> Result<Self, PageError> {
         let problem = match error {
             ApiError::NotPermitted => return Err(error.into()),
             ApiError::Unavailable { request_id, cause } => {
@@ -81,7 +81,7 @@ impl Faults {
                         "Whether it was done is not known. Send the form again: it is never done twice."
                             .to_owned(),
                     )),
-                    request_id: Some(guard::report(request_id, &cause)),
+                    request_id: Some(request_id::report(request_id, &cause)),
                     ..Self::default()
                 });
             }

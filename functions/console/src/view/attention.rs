@@ -7,7 +7,7 @@ use shared::http::representation::ListedServiceAccount;
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::{AccountsQuery, ApiError, Caller, MOST};
-use crate::words::{When, count};
+use crate::view::formatting::{When, count};
 
 /// A key that was presented after its end wants attention for so long.
 const RECENTLY: SignedDuration = SignedDuration::from_hours(30 * 24);

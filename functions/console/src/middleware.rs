@@ -1,5 +1,5 @@
 //! What holds for every request: where forms may come from, what a browser may
-//! do with a page, one line in the log, and a page for each trouble.
+//! do with a page, one line in the log, and a page for each error.
 
 use std::time::Duration;
 
@@ -13,26 +13,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::domain::KEY_PREFIX;
 
-use crate::Site;
-use crate::pages::leaked;
-use crate::provider::CALLBACK;
-use crate::trouble::Trouble;
+use crate::auth::oidc::CALLBACK;
+use crate::error::PageError;
+use crate::pages::{self, leaked};
+use crate::request_id::REQUEST_ID;
+use crate::site::Site;
 
 /// How long a page may take: the function has 29 s.
 const DEADLINE: Duration = Duration::from_secs(27);
-
-tokio::task_local! {
-    /// The id of the request that is answered.
-    static REQUEST_ID: String;
-}
-
-/// Logs that the API did not do what this request needed, and why: the id to tell
-/// the person, which is the API's if it gave one.
-pub(crate) fn report(api_request_id: Option<String>, cause: &str) -> String {
-    let request_id = REQUEST_ID.try_with(Clone::clone).unwrap_or_default();
-    tracing::error!(request_id, api_request_id, cause, "the API does not answer");
-    api_request_id.unwrap_or(request_id)
-}
 
 const ORIGIN: &str = "origin";
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -61,8 +49,8 @@ const HSTS: &str = "max-age=63072000";
 /// `router`, guarded.
 pub(crate) fn around(router: Router<Site>, console: Site) -> Router {
     router
-        .fallback(|| async { Trouble::NoPage })
-        .method_not_allowed_fallback(|| async { Trouble::WrongMethod })
+        .fallback(|| async { PageError::NoPage })
+        .method_not_allowed_fallback(|| async { PageError::WrongMethod })
         .layer(middleware::from_fn_with_state(console.clone(), guard))
         .with_state(console)
 }
@@ -89,12 +77,12 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
     let mut response = if method == Method::GET && has_key {
         Redirect::to("/leaked").into_response()
     } else if is_from_here(&method, request.headers(), console.url.origin()) {
-        let late = |_| Trouble::unavailable(format!("it took longer than {} s", DEADLINE.as_secs()));
+        let late = |_| PageError::unavailable(format!("it took longer than {} s", DEADLINE.as_secs()));
         tokio::time::timeout(DEADLINE, REQUEST_ID.scope(request_id.clone(), next.run(request)))
             .await
             .unwrap_or_else(|elapsed| late(elapsed).into_response())
     } else {
-        Trouble::Forged.into_response()
+        PageError::Forged.into_response()
     };
     // What axum says of a path or a query that cannot be one of the console's.
     let is_text = response
@@ -102,16 +90,16 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if response.status() == StatusCode::BAD_REQUEST && is_text {
-        response = Trouble::NoPage.into_response();
+        response = PageError::NoPage.into_response();
     }
     let (mut reason, mut cause, mut is_ours) = ("shown", String::new(), false);
-    if let Some(trouble) = response.extensions_mut().remove::<Trouble>() {
+    if let Some(trouble) = response.extensions_mut().remove::<PageError>() {
         let said = trouble.reason();
         (reason, cause, is_ours) = (said.0, said.1.to_owned(), trouble.status().is_server_error());
         response = if has_leaked_key {
             leaked::instead_of(&trouble).into_response()
         } else {
-            trouble.page(&console, &request_id, retry)
+            pages::error::page(trouble, &console, &request_id, retry)
         };
     }
     let status = response.status().as_u16();

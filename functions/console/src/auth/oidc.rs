@@ -26,9 +26,9 @@ use shared::domain::{Clock, Entropy, EntropyError};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+use crate::auth::token::AccessToken;
 use crate::console_url::ConsoleUrl;
 use crate::outgoing::Outgoing;
-use crate::session::AccessToken;
 
 /// The path that the issuer sends a person back to.
 pub(crate) const CALLBACK: &str = "/callback";

@@ -32,15 +32,15 @@ pub(crate) fn css_bytes() -> usize {
     CSS.len()
 }
 
-pub(super) async fn css() -> Asset {
+pub(crate) async fn css() -> Asset {
     asset("text/css; charset=utf-8", &CSS)
 }
 
-pub(super) async fn js() -> Asset {
+pub(crate) async fn js() -> Asset {
     asset("text/javascript; charset=utf-8", JS)
 }
 
-pub(super) async fn icon() -> Asset {
+pub(crate) async fn icon() -> Asset {
     asset("image/svg+xml", ICON)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It is an HMAC of the session under a key that only the console has, so a
 //! page of another origin can neither read nor make it, and the token of one
-//! session is none in another. [`crate::guard`] checks the request's origin
+//! session is none in another. [`crate::middleware`] checks the request's origin
 //! besides.
 
 use base64::Engine as _;

@@ -1,0 +1,64 @@
+//! The access token of the person who is signed in.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+/// A session counts as ended so long before its token does, so that no call
+/// under way is refused for it.
+const MARGIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// An admin's access token.
+#[derive(Clone)]
+pub(crate) struct AccessToken(Zeroizing<String>);
+
+impl AccessToken {
+    pub(crate) fn new(token: Zeroizing<String>) -> Self {
+        Self(token)
+    }
+
+    /// The token itself, for the one header or cookie that carries it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What it says of its holder. It came from the issuer itself, or out of a
+    /// cookie that only the console can make; the authorizer judges it at each
+    /// call.
+    pub(crate) fn claims(&self) -> Option<Claims> {
+        let payload = URL_SAFE_NO_PAD.decode(self.0.split('.').nth(1)?).ok()?;
+        serde_json::from_slice(&Zeroizing::new(payload)).ok()
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("AccessToken(…)")
+    }
+}
+
+/// What the console reads of an access token.
+#[derive(Deserialize)]
+pub(crate) struct Claims {
+    exp: i64,
+    sub: String,
+    email: Option<String>,
+    username: Option<String>,
+}
+
+impl Claims {
+    /// For how many more seconds the token counts.
+    pub(crate) fn seconds_left(&self, now: Timestamp) -> i64 {
+        self.exp.saturating_sub(now.as_second()).saturating_sub(MARGIN.as_secs()).max(0)
+    }
+
+    /// What audit events call its holder.
+    pub(crate) fn name(self) -> String {
+        let named = [self.email, self.username].into_iter().flatten().find(|name| !name.is_empty());
+        named.unwrap_or(self.sub)
+    }
+}

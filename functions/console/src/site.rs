@@ -1,0 +1,35 @@
+//! What every page is made with: the console's setup and its clients.
+
+use std::sync::Arc;
+
+use shared::domain::{Clock, Entropy, Environment};
+use shared::policy::BuiltInRoles;
+
+use crate::api::Api;
+use crate::auth::oidc::Provider;
+use crate::auth::secret::OwnSecret;
+use crate::console_url::ConsoleUrl;
+
+/// What every page is made with.
+#[derive(Clone)]
+pub(crate) struct Site(pub(crate) Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) url: ConsoleUrl,
+    pub(crate) environment: Environment,
+    pub(crate) built_in_roles: BuiltInRoles,
+    pub(crate) max_key_lifetime_days: u32,
+    pub(crate) api: Api,
+    pub(crate) provider: Provider,
+    pub(crate) secret: OwnSecret,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl std::ops::Deref for Site {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

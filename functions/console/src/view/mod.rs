@@ -1,0 +1,12 @@
+//! The parts that pages are made of.
+
+pub(crate) mod assets;
+pub(crate) mod attention;
+pub(crate) mod excerpt;
+pub(crate) mod find_account;
+pub(crate) mod form;
+pub(crate) mod formatting;
+pub(crate) mod layout;
+pub(crate) mod permissions;
+pub(crate) mod role_chooser;
+pub(crate) mod usage;
