@@ -5,7 +5,6 @@
 //! against.
 
 #![allow(
-    missing_docs,
     clippy::expect_used,
     clippy::unwrap_used,
     reason = "criterion's macros make an undocumented function, and a benchmark fails by panicking"

@@ -7,7 +7,6 @@ use crate::domain::{Actor, Caller, Environment, KeyCaller, PrincipalType, RoleNa
 
 /// The names in the authorizer's context. The authorizer writes them, the
 /// functions read them, and business backends may.
-#[allow(missing_docs, reason = "they are their names")]
 pub mod context {
     pub const PRINCIPAL_TYPE: &str = "principalType";
     pub const PRINCIPAL_ID: &str = "principalId";

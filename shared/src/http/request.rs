@@ -13,7 +13,6 @@ use crate::domain::{Actor, Caller, IdempotencyKey, Origin};
 use crate::store::{Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition};
 
 /// The names of path parameters, as the template has them.
-#[allow(missing_docs, reason = "they are their names")]
 pub mod parameter {
     pub const ACCOUNT_ID: &str = "id";
     pub const KEY_ID: &str = "keyId";

@@ -12,7 +12,6 @@ const WHOAMI_PATH: &str = "/iam/v1/whoami";
 /// HTTP methods are case-sensitive (RFC 9110, section 9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "they are their names")]
 pub enum Method {
     Get = 1,
     Head = 1 << 1,

@@ -168,7 +168,6 @@ pub(super) fn sweep_key() -> Key {
 }
 
 /// The names of attributes.
-#[allow(missing_docs, reason = "they are their names")]
 pub mod attribute {
     pub const ACCOUNT: &str = "account";
     pub const ACCOUNT_NAME: &str = "accountName";
