@@ -7,7 +7,7 @@
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "criterion's macros make an undocumented function, and a benchmark fails by panicking"
+    reason = "a benchmark fails by panicking"
 )]
 
 use std::hint::black_box;
