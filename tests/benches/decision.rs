@@ -4,11 +4,7 @@
 //! `GetItem` through the same SDK is the floor that the whole is measured
 //! against.
 
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a benchmark fails by panicking"
-)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
 use std::sync::Arc;

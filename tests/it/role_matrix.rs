@@ -146,4 +146,11 @@ async fn everybody_may_do_what_the_table_says_and_nothing_else() {
         }
     }
     golden::check("it/role_matrix.txt", &table);
+    // The console shows the same operations, and asks its own roles about them.
+    let lines = table.lines().skip(2).map(|line| match line.strip_prefix('#') {
+        Some(_) => line,
+        None => line.split("  ").next().unwrap_or_default(),
+    });
+    let operations: Vec<&str> = lines.collect();
+    golden::check("../functions/console/operations.txt", &format!("{}\n", operations.join("\n")));
 }

@@ -14,10 +14,10 @@ use crate::view::excerpt::{Excerpt, fit};
 use crate::view::layout::{Page, Shown};
 use crate::view::role_chooser::RoleChoice;
 
-/// The operations by roles, as the tests have found them through the gateway.
-/// The page takes the operations from it and asks this deployment's own roles,
-/// whose data prefixes may be others.
-const MATRIX: &str = include_str!("../../../../tests/it/role_matrix.txt");
+/// Each operation, on a line after `# `, and the requests that do it. A test writes
+/// the file. The page asks this deployment's own roles about each request, because
+/// its data prefixes may differ.
+const OPERATIONS: &str = include_str!("../../operations.txt");
 
 /// So many roles are on a page, built-in ones among them.
 const ROLES: u8 = 25;
@@ -107,11 +107,13 @@ fn short(role: BuiltInRole) -> &'static str {
 fn operations(console: &Site) -> Vec<Operation> {
     let mut operations = Vec::new();
     // Above the first one are the names of the columns.
-    for line in MATRIX.lines().skip(1).filter(|line| !line.is_empty()) {
+    for line in OPERATIONS.lines().filter(|line| !line.is_empty()) {
         if let Some(name) = line.strip_prefix("# ") {
             operations.push(Operation { name, requests: Vec::new() });
-        } else if let (Some(operation), Some((text, _))) = (operations.last_mut(), line.split_once("  ")) {
-            operation.requests.push(Request { text, may: COLUMNS.map(|role| may(console, role, text)) });
+        } else if let Some(operation) = operations.last_mut() {
+            operation
+                .requests
+                .push(Request { text: line, may: COLUMNS.map(|role| may(console, role, line)) });
         }
     }
     operations
