@@ -35,8 +35,8 @@ pub struct FollowUp {
     pub(crate) decided: Result<(), Denial>,
 }
 
-/// The method and path of a request for the log: bounded in length, with control
-/// characters escaped and credentials redacted.
+/// The method and path of a request, as they came. They can contain a credential:
+/// only [`loggable`] makes them fit for the log.
 pub(crate) struct RequestLine {
     source: Option<IpAddr>,
     method: String,
@@ -51,9 +51,9 @@ impl RequestLine {
         let sent = event.sent().filter(|_| is_mismatch);
         Self {
             source: event.source,
-            method: loggable(event.arn.method(), MAX_METHOD),
-            path: loggable(event.arn.path(), MAX_PATH),
-            sent: sent.map(|(method, path)| (loggable(method, MAX_METHOD), loggable(path, MAX_PATH))),
+            method: event.arn.method().to_owned(),
+            path: event.arn.path().to_owned(),
+            sent: sent.map(|(method, path)| (method.to_owned(), path.to_owned())),
         }
     }
 }
@@ -124,11 +124,10 @@ impl Authorizer {
         let key_id = key.map(|(_, key)| key.to_string());
         let request = request.as_ref();
         let source = request.and_then(|request| request.source).map(|source| source.to_string());
-        let (method, path) = request.map(|request| (&*request.method, &*request.path)).unzip();
-        let (sent_method, sent_path) = request
-            .and_then(|request| request.sent.as_ref())
-            .map(|(method, path)| (&**method, &**path))
-            .unzip();
+        let line = |method: &str, path: &str| (loggable(method, MAX_METHOD), loggable(path, MAX_PATH));
+        let (method, path) = request.map(|request| line(&request.method, &request.path)).unzip();
+        let sent = request.and_then(|request| request.sent.as_ref());
+        let (sent_method, sent_path) = sent.map(|(method, path)| line(method, path)).unzip();
         macro_rules! decision {
             ($level:ident) => {
                 tracing::$level!(
