@@ -140,6 +140,14 @@ impl Variables {
         self.read(name, |value| if value.is_empty() { Err("it is empty") } else { Ok(value.to_owned()) })
     }
 
+    /// Reads a text that may be empty.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn text_or_empty(&self, name: &'static str) -> Result<String, ConfigError> {
+        self.read(name, |value| Ok::<_, String>(value.to_owned()))
+    }
+
     /// Reads a comma-separated list of texts, which may be empty.
     ///
     /// # Errors

@@ -93,8 +93,7 @@ impl AdminTokens {
     pub(crate) fn new(setup: &Setup) -> Result<Self, ConfigError> {
         let variables = &setup.variables;
         let lane = |clients, audience| {
-            let audience = variables.read(audience, |text| Ok::<_, String>(text.to_owned()))?;
-            let audience = Some(audience).filter(|audience| !audience.is_empty());
+            let audience = Some(variables.text_or_empty(audience)?).filter(|audience| !audience.is_empty());
             Ok(Lane { clients: variables.list(clients)?, audience })
         };
         Ok(Self {

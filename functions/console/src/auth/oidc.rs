@@ -141,9 +141,7 @@ impl Provider {
             issuer: setup.variables.text(variable::OIDC_ISSUER)?,
             client_id: setup.variables.text(variable::CONSOLE_CLIENT_ID)?,
             redirect_uri: format!("{}{CALLBACK}", url.origin()),
-            audience: setup
-                .variables
-                .read(variable::CONSOLE_AUDIENCE, |text| Ok::<_, String>(text.into()))?,
+            audience: setup.variables.text_or_empty(variable::CONSOLE_AUDIENCE)?,
             configuration: Mutex::default(),
             outgoing,
             clock: Arc::clone(&setup.clock),
