@@ -95,7 +95,7 @@ async fn system() -> (Harness, Key) {
 
 /// An authorizer without the harness's wire around its HTTP client.
 fn plain_authorizer(harness: &Harness) -> Authorizer {
-    let setup = harness.system.setup_of("Authorizer").unwrap();
+    let setup = harness.system.setup_for("Authorizer").unwrap();
     let http_client = harness.system.services().http_client();
     Authorizer::new(&Setup { http_client, ..setup }).unwrap()
 }

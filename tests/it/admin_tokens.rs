@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use authorizer::Failed;
+use authorizer::FunctionError;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -112,7 +112,7 @@ fn allowed() -> (Verdict, String) {
 }
 
 fn outage() -> (Verdict, String) {
-    (Verdict::Failed(Failed::Unavailable), "outage".to_owned())
+    (Verdict::Failed(FunctionError::Unavailable), "outage".to_owned())
 }
 
 #[tokio::test]
@@ -586,7 +586,7 @@ async fn an_issuer_that_is_down_is_an_outage_and_no_refusal() {
     for shape in Shape::ALL {
         assert_eq!(
             harness.verdict(&shape.bearer(&good)).await,
-            Verdict::Failed(Failed::Unavailable),
+            Verdict::Failed(FunctionError::Unavailable),
             "{shape:?}"
         );
     }

@@ -1,6 +1,6 @@
 //! The four shapes of event, each answered in the IAM form.
 
-use authorizer::Failed;
+use authorizer::FunctionError;
 use insta::assert_json_snapshot;
 use local::issuer::API_CLIENT;
 use serde_json::{Map, Value, json};
@@ -28,7 +28,7 @@ async fn whole(harness: &Harness, event: &Value) -> Value {
 }
 
 fn malformed() -> Verdict {
-    Verdict::Failed(Failed::MalformedEvent)
+    Verdict::Failed(FunctionError::MalformedEvent)
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn the_samples_of_aws_let_nobody_in_and_break_nothing() {
         let expected = match name {
             // Its ARN names every stage: `*` is no stage.
             "rest_token" | "websocket" => malformed(),
-            "rest_request" | "http_v1" => Verdict::Failed(Failed::Unauthorized),
+            "rest_request" | "http_v1" => Verdict::Failed(FunctionError::Unauthorized),
             _ => Verdict::Deny,
         };
         assert_eq!(verdict, expected, "{name}");
@@ -223,8 +223,8 @@ async fn assert_malformed(harness: &Harness, event: &str) {
     let logs = Logs::capture(LevelFilter::TRACE);
     let answer = harness.authorizer().answer(event, "invocation-7").await;
     let shown = &event[..event.floor_char_boundary(300)];
-    assert!(matches!(answer, Err(Failed::MalformedEvent)), "{shown}");
-    assert_eq!(Failed::MalformedEvent.to_string(), "MalformedEvent");
+    assert!(matches!(answer, Err(FunctionError::MalformedEvent)), "{shown}");
+    assert_eq!(FunctionError::MalformedEvent.to_string(), "MalformedEvent");
     let log = logs.take();
     assert!(!log.contains("kwsa_") && !log.contains("canary"), "{shown}\n{log}");
     assert_eq!(log.matches("\"decision\"").count(), 1, "{log}");

@@ -238,7 +238,7 @@ const TROUBLES: [Trouble; 9] = [
 
 /// An authorizer that finds one of its dependencies at `url`.
 fn authorizer_with(harness: &Harness, name: &'static str, url: &str) -> Authorizer {
-    let setup = harness.system.setup_of("Authorizer").unwrap();
+    let setup = harness.system.setup_for("Authorizer").unwrap();
     let others = setup.variables.iter().filter(|(other, _)| *other != name);
     let variables = others.chain([(name, url)]).collect();
     let http_client = harness.system.services().http_client();

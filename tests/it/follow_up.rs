@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use authorizer::{Authorizer, Decided};
+use authorizer::{Authorizer, Decision};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -29,7 +29,7 @@ async fn calls(
 ) -> (Verdict, Vec<String>, Vec<String>) {
     harness.wire.take_calls();
     let event = Shape::HttpV2.bearer(credential).to_string();
-    let Decided { answer, follow_up } = authorizer.decide(&event, "invocation-1").await;
+    let Decision { answer, follow_up } = authorizer.decide(&event, "invocation-1").await;
     let before = harness.wire.take_operations();
     authorizer.follow_up(follow_up).await;
     (answer.into(), before, harness.wire.take_operations())

@@ -133,7 +133,7 @@ async fn an_unknown_version_costs_one_call_and_is_a_refusal() {
 #[tokio::test]
 async fn many_unknown_versions_cost_eight_calls_in_ten_seconds() {
     let harness = Harness::start().await;
-    let peppers = harness.system.setup_of("Authorizer").unwrap().keyring().unwrap();
+    let peppers = harness.system.setup_for("Authorizer").unwrap().keyring().unwrap();
     let known = PepperVersion::parse("v1").unwrap();
     peppers.get(&known).await.unwrap();
     harness.wire.take_calls();
@@ -228,7 +228,7 @@ async fn a_hundred_misses_at_once_make_one_call() {
     let harness = Harness::start().await;
     harness.system.set_secret(keyring(1));
     harness.wire.disturb(|_| Action::Delay(Duration::from_millis(50)));
-    let peppers = harness.system.setup_of("Authorizer").unwrap().keyring().unwrap();
+    let peppers = harness.system.setup_for("Authorizer").unwrap().keyring().unwrap();
     let found = async |version: &str| {
         let version = PepperVersion::parse(version).unwrap();
         harness.wire.take_calls();
@@ -320,7 +320,7 @@ async fn a_malformed_keyring_opens_nothing_and_is_quoted_nowhere() {
     {
         harness.system.set_secret(malformed.clone());
         assert_eq!(check(&harness.another_authorizer(), &key.secret).await, Verdict::Outage, "{malformed}");
-        let setup = harness.system.setup_of("IssueKey").unwrap();
+        let setup = harness.system.setup_for("IssueKey").unwrap();
         let error = setup.keyring().unwrap().current().await.unwrap_err();
         let said = format!("{error} {error:?} {}", shared::telemetry::cause(&error));
         assert!(!said.contains("Canary7"), "{said}");

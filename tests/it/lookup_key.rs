@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
 use proptest::prelude::*;
 use serde_json::json;
-use shared::domain::{ApiKey, Environment, NotOneKey};
+use shared::domain::{ApiKey, Environment, FindKeyError};
 use tests::{Account, Action, Harness, Key, Reply, RequestBuilder, SeededEntropy, Shape};
 
 const PATH: &str = "/iam/v1/keys/lookup";
@@ -311,7 +311,7 @@ proptest! {
         let here = environment("prod");
         for text in [&text, &parts.concat(), &parts.join(" ")] {
             let error = ApiKey::find_in(text, &here).unwrap_err();
-            prop_assert_eq!(error == NotOneKey::None, !text.contains("kwsa_"));
+            prop_assert_eq!(error == FindKeyError::NoKey, !text.contains("kwsa_"));
         }
     }
 
@@ -332,7 +332,7 @@ proptest! {
 #[test]
 fn a_long_text_of_beginnings_is_read_in_no_time() {
     let text = "kwsa_".repeat(16 * 1024 / 5);
-    assert_eq!(ApiKey::find_in(&text, &environment("prod")).unwrap_err(), NotOneKey::NotWhole);
+    assert_eq!(ApiKey::find_in(&text, &environment("prod")).unwrap_err(), FindKeyError::Incomplete);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use authorizer::Failed;
+use authorizer::FunctionError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
@@ -266,7 +266,10 @@ async fn a_role_item_that_is_missing_or_broken_lets_nobody_in() {
     let mut item = intact.clone();
     item.remove("permissions");
     harness.table.put(item).await;
-    assert_eq!(harness.decide(&event).await, (Verdict::Failed(Failed::Unavailable), "outage".to_owned()));
+    assert_eq!(
+        harness.decide(&event).await,
+        (Verdict::Failed(FunctionError::Unavailable), "outage".to_owned())
+    );
 
     let delete = harness.table.client.delete_item().table_name(&harness.table.name);
     delete.key("pk", s("ROLE#orgs.read")).key("sk", s("ROLE")).send().await.unwrap();

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use rotate_pepper::Event;
 use serde_json::{Value, json};
 use shared::domain::PepperText;
-use shared::keyring::{Progress, RotationError, Step};
+use shared::keyring::{Progress, RotationError, RotationStep};
 use tests::{Action, Call, FailingEntropy, Harness, Logs, SeededEntropy};
 use tracing::level_filters::LevelFilter;
 
@@ -260,7 +260,7 @@ async fn a_pending_keyring_that_is_no_successor_is_never_made_current() {
         harness.system.secrets().begin_rotation(TOKEN);
         harness.system.secrets().set_pending(TOKEN, pending.clone());
         let logs = Logs::capture(LevelFilter::INFO);
-        for step in [Step::TestSecret, Step::FinishSecret] {
+        for step in [RotationStep::TestSecret, RotationStep::FinishSecret] {
             let error = harness.system.rotate_pepper(step, TOKEN).await.unwrap_err();
             assert!(matches!(error, RotationError::Pending(_)), "{step:?} {pending}: {error:?}");
             assert!(!format!("{error} {error:?}").contains("Canary7"));
@@ -279,9 +279,9 @@ async fn a_trial_of_the_set_up_passes_and_changes_nothing() {
     let before = value(&harness, CURRENT).unwrap();
     harness.system.secrets().begin_rotation(TOKEN);
     harness.system.secrets().set_pending(TOKEN, before.clone());
-    let tested = harness.system.rotate_pepper(Step::TestSecret, TOKEN).await.unwrap();
+    let tested = harness.system.rotate_pepper(RotationStep::TestSecret, TOKEN).await.unwrap();
     assert_eq!(tested, Progress::Tested);
-    harness.system.rotate_pepper(Step::FinishSecret, TOKEN).await.unwrap_err();
+    harness.system.rotate_pepper(RotationStep::FinishSecret, TOKEN).await.unwrap_err();
     assert_eq!(value(&harness, CURRENT), Some(before));
 }
 
@@ -293,11 +293,11 @@ async fn a_change_by_hand_in_the_middle_is_not_lost() {
     by_hand["current"] = "v7".into();
     // Between the steps.
     harness.system.secrets().begin_rotation(TOKEN);
-    for step in [Step::CreateSecret, Step::SetSecret, Step::TestSecret] {
+    for step in [RotationStep::CreateSecret, RotationStep::SetSecret, RotationStep::TestSecret] {
         harness.system.rotate_pepper(step, TOKEN).await.unwrap();
     }
     harness.system.set_secret(by_hand.to_string());
-    for step in [Step::TestSecret, Step::FinishSecret] {
+    for step in [RotationStep::TestSecret, RotationStep::FinishSecret] {
         harness.system.rotate_pepper(step, TOKEN).await.unwrap_err();
     }
     assert_eq!(keyring(&harness), by_hand);
@@ -306,7 +306,7 @@ async fn a_change_by_hand_in_the_middle_is_not_lost() {
     let mut later = by_hand.clone();
     later["v8"] = "by-hand-again-".repeat(8).into();
     harness.system.secrets().begin_rotation("rotation-2");
-    for step in [Step::CreateSecret, Step::SetSecret, Step::TestSecret] {
+    for step in [RotationStep::CreateSecret, RotationStep::SetSecret, RotationStep::TestSecret] {
         harness.system.rotate_pepper(step, "rotation-2").await.unwrap();
     }
     let (secrets, value) = (harness.system.secrets().clone(), later.to_string());
@@ -316,7 +316,7 @@ async fn a_change_by_hand_in_the_middle_is_not_lost() {
         }
         Action::Pass
     });
-    harness.system.rotate_pepper(Step::FinishSecret, "rotation-2").await.unwrap_err();
+    harness.system.rotate_pepper(RotationStep::FinishSecret, "rotation-2").await.unwrap_err();
     harness.wire.calm();
     assert_eq!(keyring(&harness), later);
 

@@ -1,6 +1,6 @@
 //! Each decision logs one line: what was decided, about whom, and why.
 
-use authorizer::{Failed, Reason};
+use authorizer::{FunctionError, Reason};
 use local::issuer::API_CLIENT;
 use serde_json::{Value, json};
 use shared::config::variable;
@@ -98,7 +98,7 @@ async fn causes(harness: &Harness) -> Vec<Cause> {
         none(Reason::AmbiguousPath, at("/organizations//42")),
         none(Reason::PathMismatch, mismatch),
         key(Reason::Reserved, deny, &good, at("/iam/v1/service-accounts")),
-        key(Reason::Outage, Verdict::Failed(Failed::Unavailable), &broken, of(&broken)),
+        key(Reason::Outage, Verdict::Failed(FunctionError::Unavailable), &broken, of(&broken)),
     ]
 }
 
@@ -225,7 +225,7 @@ async fn an_outage_is_told_apart_from_a_bad_key() {
     harness.wire.disturb(|_| Action::Refuse);
     for shape in Shape::ALL {
         let decided = harness.decide(&shape.bearer(&key.secret)).await;
-        assert_eq!(decided, (Verdict::Failed(Failed::Unavailable), "outage".to_owned()), "{shape:?}");
+        assert_eq!(decided, (Verdict::Failed(FunctionError::Unavailable), "outage".to_owned()), "{shape:?}");
     }
     assert_eq!(harness.check(&key.secret).await, 500);
 }

@@ -288,7 +288,7 @@ async fn a_fault_at_any_call_is_made_up_for_by_the_next_sweep() {
 async fn sweeps_at_the_same_time_lose_nothing() {
     let harness = Harness::start().await;
     let keys = due(&harness).await;
-    let setup = harness.system.setup_of("SweepKeys").unwrap();
+    let setup = harness.system.setup_for("SweepKeys").unwrap();
     let others: Vec<SweepKeys> = (0..5).map(|_| SweepKeys::new(&setup).unwrap()).collect();
     let swept = join_all(others.iter().map(|sweep| sweep.sweep(Timestamp::MAX))).await;
     let swept: Vec<Swept> = swept.into_iter().map(Result::unwrap).collect();

@@ -648,7 +648,7 @@ fn assert_reported(violations: &[(&str, &str, &str)]) {
 async fn every_function_reads_each_variable_that_it_is_given() {
     let harness = Harness::start().await;
     for function in Template::read().unwrap().functions() {
-        let setup = harness.system.setup_of(&function.name).unwrap();
+        let setup = harness.system.setup_for(&function.name).unwrap();
         tests::make(&function.name, &setup).unwrap();
         // Who rotates the pepper needs no table: its name comes from `Globals`.
         let needed = function.variables.keys().filter(|_| function.name != "RotatePepper");
@@ -683,7 +683,7 @@ async fn without_any_one_variable_a_function_does_not_start() {
     assert!(all.len() > 15, "there are some to take away");
     for (removed, template) in all {
         let fails = |function: &local::template::Function| {
-            let setup = harness.system.setup_of(&function.name).unwrap();
+            let setup = harness.system.setup_for(&function.name).unwrap();
             let is_given =
                 |name: &str| !name.starts_with("KEYWARD_") || function.variables.contains_key(name);
             let given = setup.variables.iter().filter(|(name, _)| is_given(name));

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use authorizer::{Authorizer, Failed};
+use authorizer::{Authorizer, FunctionError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use shared::config::Variables;
@@ -192,7 +192,7 @@ async fn a_write_that_fails_or_hangs_changes_no_decision_and_costs_its_bound_at_
         assert_eq!(allowed.unwrap(), undisturbed, "{what}");
         assert!(time < BOUND + SLACK, "{what}: {time:?}");
         let (refused, time) = answer(&instance, &old).await;
-        assert_eq!(refused, Err(Failed::Unauthorized), "{what}");
+        assert_eq!(refused, Err(FunctionError::Unauthorized), "{what}");
         assert!(time < BOUND + SLACK, "{what}: {time:?}");
         let writes = |calls: Vec<Call>| calls.iter().filter(|call| is_usage_write(call)).count();
         assert_eq!(writes(harness.wire.take_calls()), 2, "{what}: one attempt each");

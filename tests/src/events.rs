@@ -1,7 +1,7 @@
 //! Events of API Gateway to an authorizer, made from samples of each shape
 //! (`events/`; AWS's own, unchanged, are in `events/aws/`).
 
-use authorizer::{Answer, Failed};
+use authorizer::{Answer, FunctionError};
 use serde_json::{Value, json};
 
 /// The four shapes.
@@ -109,7 +109,7 @@ impl Shape {
 
     /// How the authorizer refuses a bad credential in this shape.
     pub fn unauthorized(self) -> Verdict {
-        if self == Self::HttpV2 { Verdict::Deny } else { Verdict::Failed(Failed::Unauthorized) }
+        if self == Self::HttpV2 { Verdict::Deny } else { Verdict::Failed(FunctionError::Unauthorized) }
     }
 
     fn sample(self) -> Value {
@@ -131,11 +131,11 @@ pub enum Verdict {
     /// It may not.
     Deny,
     /// A function error.
-    Failed(Failed),
+    Failed(FunctionError),
 }
 
-impl From<Result<Answer, Failed>> for Verdict {
-    fn from(answer: Result<Answer, Failed>) -> Self {
+impl From<Result<Answer, FunctionError>> for Verdict {
+    fn from(answer: Result<Answer, FunctionError>) -> Self {
         match answer {
             Ok(answer) if answer.is_allow() => Self::Allow,
             Ok(_) => Self::Deny,

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use authorizer::{Answer, Authorizer, Failed};
+use authorizer::{Answer, Authorizer, FunctionError};
 use clap::Parser as _;
 use local::issuer::{IAM_CLIENT, SigningKey};
-use local::{Options, Parts, System};
+use local::{Options, Overrides, System};
 use serde_json::Value;
 use shared::config::{Variables, variable};
 use shared::domain::Entropy;
@@ -72,7 +72,7 @@ impl Harness {
     ///
     /// # Errors
     /// As the authorizer answers.
-    pub async fn authorize(&self, event: &Value) -> Result<Answer, Failed> {
+    pub async fn authorize(&self, event: &Value) -> Result<Answer, FunctionError> {
         let arn = event.get("routeArn").or_else(|| event.get("methodArn")).and_then(Value::as_str);
         let path = arn.and_then(|arn| arn.splitn(4, '/').nth(3)).unwrap_or_default();
         let api = if path.starts_with("iam/") { Api::Iam } else { Api::Business };
@@ -88,7 +88,7 @@ impl Harness {
     ///
     /// # Errors
     /// As the authorizer answers.
-    pub async fn authorize_at(&self, api: Api, event: &Value) -> Result<Answer, Failed> {
+    pub async fn authorize_at(&self, api: Api, event: &Value) -> Result<Answer, FunctionError> {
         let authorizer = self.system.authorizer(authorizer_of(api)).unwrap();
         authorizer.answer(&event.to_string(), "invocation-1").await
     }
@@ -119,7 +119,7 @@ impl Harness {
 
     /// The variables of the function of this logical id, for a process of its own.
     pub async fn variables_to_share(&self, function: &str) -> Variables {
-        let setup = self.system.setup_of(function).unwrap();
+        let setup = self.system.setup_for(function).unwrap();
         sharing::share(self.system.services(), &setup.variables).await
     }
 
@@ -131,7 +131,7 @@ impl Harness {
 
     /// One more instance of the authorizer of this kind of API.
     pub fn another_authorizer_of(&self, api: Api) -> Authorizer {
-        Authorizer::new(&self.system.setup_of(authorizer_of(api)).unwrap()).unwrap()
+        Authorizer::new(&self.system.setup_for(authorizer_of(api)).unwrap()).unwrap()
     }
 }
 
@@ -182,7 +182,7 @@ impl Builder {
         let arguments = usual.into_iter().chain([folder.display().to_string()]).chain(self.arguments);
         let (clock, wire) = (Arc::new(TestClock::default()), Wire::default());
         let elsewhere = Variables::from_process().get(DYNAMODB).map(|endpoint| (endpoint.to_owned(), unique));
-        let parts = Parts {
+        let overrides = Overrides {
             clock: Arc::<TestClock>::clone(&clock),
             entropy: self.entropy,
             wrap_http_client: Box::new({
@@ -193,8 +193,8 @@ impl Builder {
             signing_key: Some(signing_key()),
             variables: self.variables,
         };
-        let system = System::start(&Options::parse_from(arguments), parts).await.unwrap();
-        let variables = system.setup_of("Authorizer").unwrap().variables;
+        let system = System::start(&Options::parse_from(arguments), overrides).await.unwrap();
+        let variables = system.setup_for("Authorizer").unwrap().variables;
         let endpoint = variables.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap();
         let client = local::dynamodb_client(endpoint, system.services().http_client());
         let table = Table { client, name: variables.get(variable::TABLE).unwrap().to_owned() };

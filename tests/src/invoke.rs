@@ -104,7 +104,7 @@ impl Harness {
     }
 
     async fn run<O: Operation>(&self, function: &str, event: &Event) -> Reply {
-        let operation = O::new(&self.system.setup_of(function).unwrap()).unwrap();
+        let operation = O::new(&self.system.setup_for(function).unwrap()).unwrap();
         let request = lambda_http::request::from_str(&event.to_json().to_string()).unwrap();
         let (parts, body) = answer(&operation, request).await.into_parts();
         let headers = parts.headers.iter();

@@ -98,7 +98,7 @@ impl Answer {
 
 /// A response that is a function error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failed {
+pub enum FunctionError {
     /// The credential is not valid. REST APIs, and HTTP APIs with payload format
     /// 1.0, turn exactly this message into 401.
     #[error("Unauthorized")]
@@ -111,8 +111,8 @@ pub enum Failed {
     MalformedEvent,
 }
 
-impl From<Failed> for Diagnostic {
-    fn from(failed: Failed) -> Self {
+impl From<FunctionError> for Diagnostic {
+    fn from(failed: FunctionError) -> Self {
         let message = failed.to_string();
         Self { error_type: message.clone(), error_message: message }
     }

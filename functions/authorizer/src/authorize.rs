@@ -11,7 +11,7 @@ use shared::policy::{Api, Grant, PathPrefix, Reason, Refusal, Role, Source, Targ
 use shared::store::{Credential as StoredCredential, Found, Roles, Store, StoreError};
 
 use crate::admin_token::{AdminTokens, TokenError, Use};
-use crate::answer::{Answer, ClientOutcome, Context, Failed};
+use crate::answer::{Answer, ClientOutcome, Context, FunctionError};
 use crate::credential::{self, Credential};
 use crate::event::{self, Event, Shape};
 use crate::follow_up::{FollowUp, PerSecond, RequestLine};
@@ -37,9 +37,9 @@ pub struct Authorizer {
 }
 
 /// A decision: the answer to API Gateway, and the work after it.
-pub struct Decided {
+pub struct Decision {
     /// The answer to API Gateway.
-    pub answer: Result<Answer, Failed>,
+    pub answer: Result<Answer, FunctionError>,
     /// The work to do once the answer is sent.
     pub follow_up: FollowUp,
 }
@@ -60,7 +60,7 @@ pub(crate) enum Denial {
 
 impl Denial {
     /// The answer to API Gateway. All invalid credentials get the same answer.
-    fn answer(&self, event: &Event<'_>) -> Result<Answer, Failed> {
+    fn answer(&self, event: &Event<'_>) -> Result<Answer, FunctionError> {
         let outcome = match self {
             Self::Refused(reason, _) => ClientOutcome::from(*reason),
             Self::NotLive(_) | Self::Unverifiable(_) => ClientOutcome::Unauthorized,
@@ -69,9 +69,9 @@ impl Denial {
         match outcome {
             // Whether an HTTP API with payload format 2.0 turns this error into 401
             // is not documented. There, an invalid credential gets a Deny.
-            ClientOutcome::Unauthorized if event.shape != Shape::HttpV2 => Err(Failed::Unauthorized),
+            ClientOutcome::Unauthorized if event.shape != Shape::HttpV2 => Err(FunctionError::Unauthorized),
             ClientOutcome::Unauthorized | ClientOutcome::Forbidden => Ok(Answer::deny(&event.arn)),
-            ClientOutcome::Failed | ClientOutcome::Allowed => Err(Failed::Unavailable),
+            ClientOutcome::Failed | ClientOutcome::Allowed => Err(FunctionError::Unavailable),
         }
     }
 }
@@ -182,17 +182,17 @@ impl Authorizer {
     /// Decides on an event, follows up, and answers.
     ///
     /// # Errors
-    /// [`Failed`]: the answers that are function errors.
-    pub async fn answer(&self, event: &str, invocation: &str) -> Result<Answer, Failed> {
+    /// [`FunctionError`]: the answers that are function errors.
+    pub async fn answer(&self, event: &str, invocation: &str) -> Result<Answer, FunctionError> {
         // Boxed, because the futures of SDK calls are large.
-        let Decided { answer, follow_up } = Box::pin(self.decide(event, invocation)).await;
+        let Decision { answer, follow_up } = Box::pin(self.decide(event, invocation)).await;
         Box::pin(self.follow_up(follow_up)).await;
         answer
     }
 
     /// Decides on an event. `invocation` identifies the event in the log if it has
     /// no request id.
-    pub async fn decide(&self, event: &str, invocation: &str) -> Decided {
+    pub async fn decide(&self, event: &str, invocation: &str) -> Decision {
         let event = match event::read(event) {
             Ok(event) => event,
             Err(error) => {
@@ -202,7 +202,7 @@ impl Authorizer {
                     subject: Subject::default(),
                     decided: Err(Denial::Outage(error.to_string())),
                 };
-                return Decided { answer: Err(Failed::MalformedEvent), follow_up };
+                return Decision { answer: Err(FunctionError::MalformedEvent), follow_up };
             }
         };
         let mut subject = Subject::default();
@@ -219,7 +219,7 @@ impl Authorizer {
             subject,
             decided,
         };
-        Decided { answer, follow_up }
+        Decision { answer, follow_up }
     }
 
     async fn authorize(&self, event: &Event<'_>, subject: &mut Subject) -> Result<Answer, Denial> {

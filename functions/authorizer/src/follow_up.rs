@@ -11,7 +11,7 @@ use shared::policy::Reason;
 
 use crate::authorize::{Authorizer, Denial, Scope, Subject};
 use crate::event::Event;
-use crate::usage::Noted;
+use crate::usage::UsageKind;
 
 /// The time limit for reading a retired key's record. The instance's next request
 /// waits for it.
@@ -190,10 +190,10 @@ impl Authorizer {
 
 /// What to count for a decision about a key. A key that is presented with its
 /// correct secret after its end is counted too.
-fn noted(reason: Reason) -> Option<Noted> {
+fn noted(reason: Reason) -> Option<UsageKind> {
     match reason {
-        Reason::Allowed => Some(Noted::Use),
-        Reason::Revoked | Reason::Retired | Reason::Expired => Some(Noted::Presentation),
+        Reason::Allowed => Some(UsageKind::Use),
+        Reason::Revoked | Reason::Retired | Reason::Expired => Some(UsageKind::UseAfterEnd),
         Reason::Missing
         | Reason::Malformed
         | Reason::ForeignEnvironment

@@ -23,8 +23,8 @@ use serde_json::value::RawValue;
 use shared::config::{Setup, variable};
 use shared::telemetry;
 
-pub use answer::{Answer, Failed};
-pub use authorize::{Authorizer, Decided};
+pub use answer::{Answer, FunctionError};
+pub use authorize::{Authorizer, Decision};
 pub use follow_up::FollowUp;
 pub use shared::policy::Reason;
 
@@ -43,7 +43,7 @@ pub async fn serve() -> Result<(), Error> {
     // The event arrives as raw text, so that no message of a parser that quotes
     // its input (and with it a credential) can reach the runtime's log.
     let decide = |event: LambdaEvent<Box<RawValue>>| async move {
-        let Decided { answer, follow_up } =
+        let Decision { answer, follow_up } =
             authorizer.decide(event.payload.get(), &event.context.request_id).await;
         pending.lock().unwrap_or_else(PoisonError::into_inner).push(follow_up);
         answer

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
-use shared::domain::{AccountId, Clock, KeyId, day_of};
+use shared::domain::{AccountId, Clock, KeyId, utc_day};
 use shared::store::{PRESENTATIONS_EVERY, Store};
 
 /// How often the use of a key is written by one instance, at most.
@@ -36,11 +36,11 @@ pub(crate) struct Usage {
 
 /// What is to be noted of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Noted {
+pub(crate) enum UsageKind {
     /// It was let in.
     Use,
     /// It was presented after its end.
-    Presentation,
+    UseAfterEnd,
 }
 
 impl Usage {
@@ -54,17 +54,17 @@ impl Usage {
     }
 
     /// Notes it, with a write if one is due.
-    pub(crate) async fn note(&self, account: AccountId, key: KeyId, noted: Noted) {
+    pub(crate) async fn note(&self, account: AccountId, key: KeyId, noted: UsageKind) {
         let now = self.clock.now();
         let recent = match noted {
-            Noted::Use => &self.uses,
-            Noted::Presentation => &self.presentations,
+            UsageKind::Use => &self.uses,
+            UsageKind::UseAfterEnd => &self.presentations,
         };
         let due = recent.lock().unwrap_or_else(PoisonError::into_inner).note(key, now);
         let Some(uses) = due else { return };
         let written = match noted {
-            Noted::Use => self.store.record_uses(account, key, now, &uses).await,
-            Noted::Presentation => self.store.record_presentation(account, key, now).await,
+            UsageKind::Use => self.store.record_uses(account, key, now, &uses).await,
+            UsageKind::UseAfterEnd => self.store.record_presentation(account, key, now).await,
         };
         if let Err(error) = written {
             tracing::warn!(key_id = %key, cause = %error, "the use of a key was not noted");
@@ -93,7 +93,7 @@ impl Recent {
 
     /// Notes a key. If a write is due, what it is to carry.
     fn note(&mut self, key: KeyId, now: Timestamp) -> Option<Vec<(Date, u64)>> {
-        let day = day_of(now);
+        let day = utc_day(now);
         let Some(entry) = self.keys.get_mut(&key) else {
             if self.keys.len() >= CAPACITY && !self.make_room(now) {
                 return None;

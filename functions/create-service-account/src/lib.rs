@@ -79,9 +79,9 @@ pub async fn create_service_account(
     Admin(actor): Admin,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let origin = request.origin(actor)?;
+    let change = request.change_request(actor)?;
     let (new, fingerprint) = new_account(request.json()?)?;
-    let created = function.store.create_account(&new, fingerprint, &origin).await?;
+    let created = function.store.create_account(&new, fingerprint, &change).await?;
     let account = created.account;
     let location = format!("/iam/v1/service-accounts/{}", account.id);
     let body = ServiceAccount::of(&account, function.clock.now());
@@ -101,5 +101,5 @@ fn new_account(body: CreateServiceAccountRequest) -> Result<(NewAccount, Fingerp
         }
         _ => None,
     };
-    Ok((fields.finish(new)?, Fingerprint::of(&body)))
+    Ok((fields.finish(new)?, Fingerprint::new(&body)))
 }

@@ -74,9 +74,9 @@ pub async fn issue_key(
 ) -> Result<Reply, Failure> {
     let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
     request.has_no_condition()?;
-    let origin = request.origin(actor)?;
+    let change = request.change_request(actor)?;
     let wanted = wanted(request.json()?, function.max_lifetime_days)?;
-    let id = origin.new_key_id(account, &*function.entropy)?;
+    let id = change.new_key_id(account, &*function.entropy)?;
     let draft = Draft::begin(function, account, id).await?;
     let now = function.clock.now();
     let spec = KeySpec {
@@ -84,8 +84,8 @@ pub async fn issue_key(
         role: wanted.role,
         cidrs: wanted.cidrs,
     };
-    let new = draft.finish(wanted.name, spec, wanted.fingerprint, now, origin.actor.clone());
-    function.store.issue_key(account, &new, function.max_keys, &origin).await?;
+    let new = draft.finish(wanted.name, spec, wanted.fingerprint, now, change.actor.clone());
+    function.store.issue_key(account, &new, function.max_keys, &change).await?;
     let body = IssuedKey {
         key: Key::of(&new.key, &KeyUsage::default(), function.clock.now()),
         secret: draft.displayed.expose(),
@@ -99,7 +99,7 @@ fn after_days(now: Timestamp, days: u32) -> Result<Timestamp, Failure> {
 }
 
 fn wanted(body: IssueKeyRequest, max_lifetime_days: u32) -> Result<Wanted, Failure> {
-    let fingerprint = Fingerprint::of(&body);
+    let fingerprint = Fingerprint::new(&body);
     let mut fields = Fields::default();
     let name = fields.check("/name", KeyName::parse(&body.name));
     let lifetime_days = body.expires_in_days.unwrap_or(DEFAULT_LIFETIME_DAYS.min(max_lifetime_days));

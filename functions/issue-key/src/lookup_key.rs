@@ -147,8 +147,8 @@ fn dead_reason(known: &KnownKey, secret_matches: Option<bool>, now: Timestamp) -
     if let Some(end) = &known.end {
         return Some(end.reason);
     }
-    if let Some(over) = known.key.as_ref().and_then(|key| key.over(now)) {
-        return Some(over.reason.into());
+    if let Some(end) = known.key.as_ref().and_then(|key| key.ended(now)) {
+        return Some(end.reason.into());
     }
     if known.account.as_ref().is_none_or(|account| !account.enabled) {
         return Some(Reason::Disabled);

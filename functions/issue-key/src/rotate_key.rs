@@ -83,11 +83,11 @@ pub async fn rotate_key(
     let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
     let old: KeyId = request.parameter(parameter::KEY_ID)?;
     request.has_no_condition()?;
-    let origin = request.origin(actor)?;
+    let change = request.change_request(actor)?;
     let body: RotateKeyRequest = request.json()?;
-    let fingerprint = Fingerprint::of(&body);
+    let fingerprint = Fingerprint::new(&body);
     let grace = grace(&body)?;
-    let successor = origin.new_successor_id(account, old, &*function.entropy)?;
+    let successor = change.new_successor_id(account, old, &*function.entropy)?;
     let draft = Draft::begin(function, account, successor).await?;
     let longest = SignedDuration::from_hours(24 * i64::from(function.max_lifetime_days));
     let make = |old: &LiveKey, now: Timestamp| {
@@ -95,10 +95,10 @@ pub async fn rotate_key(
         // No clock goes that far: then it would have expired already.
         let expires_at = now.checked_add(lifetime).unwrap_or(now);
         let spec = KeySpec { expires_at, ..old.spec.clone() };
-        draft.finish(old.name.clone(), spec, fingerprint, now, origin.actor.clone())
+        draft.finish(old.name.clone(), spec, fingerprint, now, change.actor.clone())
     };
     let new = NewRotation { successor, fingerprint, grace, most: function.max_keys, make: &make };
-    let rotated = function.store.rotate_key(account, old, &new, &origin).await?;
+    let rotated = function.store.rotate_key(account, old, &new, &change).await?;
     let key = Key::of(&rotated.successor.key, &KeyUsage::default(), function.clock.now());
     let body = RotatedKey {
         issued: IssuedKey { key, secret: draft.displayed.expose() },

@@ -48,7 +48,7 @@ pub async fn list_service_accounts(
 ) -> Result<Reply, Failure> {
     let query: AccountsQuery = request.query()?;
     let role = query.role.as_deref().map(RoleName::parse).transpose();
-    let prefix = query.prefix.as_deref().map(FoldedName::of);
+    let prefix = query.prefix.as_deref().map(FoldedName::new);
     if prefix.as_ref().is_some_and(|prefix| prefix.as_str().chars().count() > MAX_PREFIX_CHARS) {
         let problem = format!("In the query, `prefix` must be at most {MAX_PREFIX_CHARS} characters.");
         return Err(Failure::MalformedRequest(problem));

@@ -51,10 +51,10 @@ pub async fn delete_role(
     request: &Request,
 ) -> Result<Reply, Failure> {
     let name = custom(request)?;
-    let origin = request.origin_beside_query(actor)?;
+    let change = request.change_request_with_query(actor)?;
     let after = request.query::<DeleteRoleQuery>()?.cursor.map(|text| Cursor::decode_account(&text, None));
     let after =
         after.transpose().map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?;
-    function.store.delete_role(&name, request.if_match()?, after.as_ref(), &origin).await?;
+    function.store.delete_role(&name, request.if_match()?, after.as_ref(), &change).await?;
     Ok(Reply::no_content())
 }

@@ -60,10 +60,10 @@ pub async fn put_role(
     request: &Request,
 ) -> Result<Reply, Failure> {
     let name = custom(request)?;
-    let origin = request.origin(actor)?;
+    let change = request.change_request(actor)?;
     let precondition = request.precondition()?;
     let new = new_role(name, request.json()?)?;
-    let put = function.store.put_role(&new, precondition, &origin).await?;
+    let put = function.store.put_role(&new, precondition, &change).await?;
     let version = put.role.version;
     let body = Role::from(put.role);
     let reply = if put.created { Reply::created_here(&body) } else { Reply::ok(&body) };

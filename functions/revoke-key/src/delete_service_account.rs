@@ -33,7 +33,7 @@ pub async fn delete_service_account(
     request: &Request,
 ) -> Result<Reply, Failure> {
     let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
-    let origin = request.origin(actor)?;
-    function.store.delete_account(id, request.if_match()?, &origin).await?;
+    let change = request.change_request(actor)?;
+    function.store.delete_account(id, request.if_match()?, &change).await?;
     Ok(Reply::no_content())
 }

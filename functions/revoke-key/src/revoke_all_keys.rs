@@ -36,7 +36,7 @@ pub async fn revoke_all_keys(
 ) -> Result<Reply, Failure> {
     let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
     request.has_no_condition()?;
-    let revoked = function.store.revoke_all_keys(account, &request.origin(actor)?).await?;
+    let revoked = function.store.revoke_all_keys(account, &request.change_request(actor)?).await?;
     let revoked_key_ids = revoked.ids.iter().map(ToString::to_string).collect();
     Ok(Reply::ok(&RevokedKeys { revoked_key_ids }))
 }

@@ -27,6 +27,6 @@ pub async fn revoke_key(
     let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
     let key: KeyId = request.parameter(parameter::KEY_ID)?;
     request.has_no_condition()?;
-    function.store.revoke_key(account, key, &request.origin(actor)?).await?;
+    function.store.revoke_key(account, key, &request.change_request(actor)?).await?;
     Ok(Reply::no_content())
 }

@@ -5,7 +5,7 @@
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::Deserialize;
 use shared::config::{Setup, variable};
-use shared::keyring::{PepperRotation, Progress, RotationError, Step};
+use shared::keyring::{PepperRotation, Progress, RotationError, RotationStep};
 use shared::telemetry;
 
 /// The function.
@@ -19,7 +19,7 @@ pub struct RotatePepper {
 #[serde(rename_all = "PascalCase")]
 pub struct Event {
     /// Which step.
-    pub step: Step,
+    pub step: RotationStep,
     /// The secret's ARN. The function's rights are to the one secret.
     pub secret_id: String,
     /// The rotation, and the id of the version that it makes.

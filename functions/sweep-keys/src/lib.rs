@@ -138,7 +138,7 @@ impl SweepKeys {
         let listed = account?;
         swept.notices += self.give_notices(&listed).await?;
         let now = self.clock.now();
-        if listed.keys.iter().any(|key| key.over(now).is_some()) {
+        if listed.keys.iter().any(|key| key.ended(now).is_some()) {
             swept.retired_keys += self.store.prune_keys(listed.id).await?;
         }
         Ok(())

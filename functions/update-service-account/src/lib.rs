@@ -97,10 +97,10 @@ pub async fn update_service_account(
     request: &Request,
 ) -> Result<Reply, Failure> {
     let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
-    let origin = request.origin(actor)?;
+    let change = request.change_request(actor)?;
     let version = request.if_match()?;
     let changes = changes(request.json()?)?;
-    let account = function.store.update_account(id, &changes, version, &origin).await?;
+    let account = function.store.update_account(id, &changes, version, &change).await?;
     Ok(Reply::ok(&ServiceAccount::of(&account, function.clock.now())).with_version(account.version))
 }
 

@@ -80,7 +80,7 @@ impl Functions {
     }
 
     /// What the function `name` is made from.
-    pub(crate) fn setup_of(
+    pub(crate) fn setup_for(
         template: &Template,
         setup: &Setup,
         values: &Variables,

@@ -33,7 +33,7 @@ impl Guard {
 
     /// For the console at `address`, which checks `Origin` itself, and which browsers
     /// reach at `url`.
-    pub(crate) fn of_console(address: SocketAddr, url: &str) -> Self {
+    pub(crate) fn for_console(address: SocketAddr, url: &str) -> Self {
         let url: Option<Uri> = url.parse().ok();
         Self { address, other_name: url.and_then(|url| url.authority().cloned()), checks_origin: false }
     }

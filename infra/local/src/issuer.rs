@@ -47,15 +47,14 @@ const KEY_ID: &str = "local-1";
 pub const TOKEN_LIFETIME_SECONDS: i64 = 3600;
 
 /// Somebody who can sign in.
-struct Person {
+struct User {
     sub: &'static str,
     email: &'static str,
     groups: &'static [&'static str],
 }
 
-const ADMIN: Person = Person { sub: ADMIN_SUB, email: ADMIN_EMAIL, groups: &[ADMIN_GROUP] };
-const VISITOR: Person =
-    Person { sub: "0b7f4a52-3d1c-4e69-8a57-91c2d4e6f803", email: VISITOR_EMAIL, groups: &[] };
+const ADMIN: User = User { sub: ADMIN_SUB, email: ADMIN_EMAIL, groups: &[ADMIN_GROUP] };
+const VISITOR: User = User { sub: "0b7f4a52-3d1c-4e69-8a57-91c2d4e6f803", email: VISITOR_EMAIL, groups: &[] };
 
 /// The issuer's key.
 pub struct SigningKey(KeyPair);
@@ -155,20 +154,20 @@ impl Issuer {
     /// The claims of a token of the admin for `client`, from now on.
     #[must_use]
     pub fn claims(&self, client: &str) -> Value {
-        self.claims_of(&ADMIN, client)
+        self.user_claims(&ADMIN, client)
     }
 
-    fn claims_of(&self, person: &Person, client: &str) -> Value {
+    fn user_claims(&self, user: &User, client: &str) -> Value {
         let now = self.clock.now().as_second();
         json!({
             "iss": self.url,
-            "sub": person.sub,
-            "username": person.email,
-            "email": person.email,
+            "sub": user.sub,
+            "username": user.email,
+            "email": user.email,
             "client_id": client,
             "token_use": "access",
             "scope": "openid",
-            GROUPS_CLAIM: person.groups,
+            GROUPS_CLAIM: user.groups,
             "iat": now,
             "exp": now + TOKEN_LIFETIME_SECONDS,
         })

@@ -29,4 +29,4 @@ pub use database::client as dynamodb_client;
 pub use error::StartError;
 pub use options::Options;
 pub use secrets::Secrets;
-pub use system::{Parts, System, refuse_inside_lambda};
+pub use system::{Overrides, System, refuse_inside_lambda};

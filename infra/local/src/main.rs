@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use local::{Options, Parts, StartError, System};
+use local::{Options, Overrides, StartError, System};
 use shared::config::Variables;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,7 +23,7 @@ async fn run(options: &Options) -> Result<(), StartError> {
     let variables = Variables::from_process();
     local::refuse_inside_lambda(&variables)?;
     shared::telemetry::init(variables.get(shared::config::variable::LOG_LEVEL));
-    let system = System::start(options, Parts::default()).await?;
+    let system = System::start(options, Overrides::default()).await?;
     eprint!("{}", system.welcome());
     tokio::select! {
         () = asked_to_stop() => {}

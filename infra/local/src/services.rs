@@ -34,9 +34,9 @@ pub type Answer = (u16, String);
 
 /// The services.
 #[derive(Clone)]
-pub struct Services(Arc<Parts>);
+pub struct Services(Arc<Inner>);
 
-struct Parts {
+struct Inner {
     /// `None` if the table is in another `DynamoDB`.
     database: Option<Database>,
     secrets: NamedSecrets,
@@ -45,7 +45,7 @@ struct Parts {
 
 impl Services {
     pub(crate) fn new(database: Option<Database>, secrets: NamedSecrets, published: Published) -> Self {
-        Self(Arc::new(Parts { database, secrets, published }))
+        Self(Arc::new(Inner { database, secrets, published }))
     }
 
     /// Answers a request with this `X-Amz-Target` header, which is
@@ -65,7 +65,7 @@ impl Services {
     /// others over the network.
     #[must_use]
     pub fn http_client(&self) -> SharedHttpClient {
-        SharedHttpClient::new(InProcess { services: self.clone(), elsewhere: default_http_client() })
+        SharedHttpClient::new(ServicesClient { services: self.clone(), elsewhere: default_http_client() })
     }
 }
 
@@ -75,29 +75,29 @@ pub(crate) fn failure(kind: &str, message: &str) -> Answer {
 }
 
 #[derive(Clone)]
-struct InProcess<T> {
+struct ServicesClient<T> {
     services: Services,
     elsewhere: T,
 }
 
-impl<T> fmt::Debug for InProcess<T> {
+impl<T> fmt::Debug for ServicesClient<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("InProcess")
+        formatter.write_str("ServicesClient")
     }
 }
 
-impl HttpClient for InProcess<SharedHttpClient> {
+impl HttpClient for ServicesClient<SharedHttpClient> {
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let elsewhere = self.elsewhere.http_connector(settings, components);
-        SharedHttpConnector::new(InProcess { services: self.services.clone(), elsewhere })
+        SharedHttpConnector::new(ServicesClient { services: self.services.clone(), elsewhere })
     }
 }
 
-impl HttpConnector for InProcess<SharedHttpConnector> {
+impl HttpConnector for ServicesClient<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let path = request.uri().strip_prefix(ENDPOINT);
         if !path.is_some_and(|path| path.is_empty() || path.starts_with('/')) {

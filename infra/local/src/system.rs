@@ -9,7 +9,7 @@ use rotate_pepper::{Event, RotatePepper};
 use serde::Serialize;
 use shared::config::{Setup, Variables, variable};
 use shared::domain::{Clock, Entropy, OsEntropy, SystemClock};
-use shared::keyring::{Progress, RotationError, Step};
+use shared::keyring::{Progress, RotationError, RotationStep};
 use sweep_keys::SweepKeys;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -33,7 +33,7 @@ use crate::welcome::{self, Places};
 use crate::{StartError, notices, secrets};
 
 /// What a test may put in place of the usual parts.
-pub struct Parts {
+pub struct Overrides {
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The random source.
@@ -48,7 +48,7 @@ pub struct Parts {
     pub variables: Vec<(&'static str, String)>,
 }
 
-impl Default for Parts {
+impl Default for Overrides {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
@@ -119,7 +119,7 @@ impl System {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(options: &Options, parts: Parts) -> Result<Self, StartError> {
+    pub async fn start(options: &Options, overrides: Overrides) -> Result<Self, StartError> {
         if !options.host.is_loopback() {
             return Err(StartError::NotLoopback(options.host));
         }
@@ -137,7 +137,7 @@ impl System {
         let (stop, told) = Stop::channel();
         let mut tasks = Vec::new();
 
-        let (database, (dynamodb, table)) = if let Some(elsewhere) = parts.dynamodb {
+        let (database, (dynamodb, table)) = if let Some(elsewhere) = overrides.dynamodb {
             (None, elsewhere)
         } else {
             let database = database::open((!options.memory).then_some(&data))?;
@@ -151,13 +151,13 @@ impl System {
 
         let (api_url, console_url) = (format!("http://{api}"), format!("http://{console_address}"));
         // A test may say that the console is elsewhere, such as behind TLS.
-        let other = parts.variables.iter().find(|(name, _)| *name == variable::CONSOLE_URL);
+        let other = overrides.variables.iter().find(|(name, _)| *name == variable::CONSOLE_URL);
         let seen_console_url = other.map_or(&console_url, |(_, url)| url);
-        let console_guard = Guard::of_console(console_address, seen_console_url);
+        let console_guard = Guard::for_console(console_address, seen_console_url);
         let issuer = Issuer::new(
             format!("http://{issuer_address}"),
-            parts.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?,
-            Arc::clone(&parts.clock),
+            overrides.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?,
+            Arc::clone(&overrides.clock),
             account.admin_password.clone(),
             ConsoleClient::new(seen_console_url, console_secret.client_secret),
         );
@@ -166,22 +166,22 @@ impl System {
 
         let setup = Setup {
             variables: lambda_variables(&dynamodb),
-            clock: Arc::clone(&parts.clock),
-            entropy: parts.entropy,
-            http_client: (parts.wrap_http_client)(services.http_client()),
+            clock: Arc::clone(&overrides.clock),
+            entropy: overrides.entropy,
+            http_client: (overrides.wrap_http_client)(services.http_client()),
         };
         let client = database::client(&dynamodb, services.http_client());
         database::create_table(&client, &template, &table).await?;
         let mut own =
             vec![(variable::API_URL, api_url.clone()), (variable::CONSOLE_URL, console_url.clone())];
-        own.extend(parts.variables);
+        own.extend(overrides.variables);
         let values = values(options, &table, &issuer, own);
         let functions = Functions::new(&template, &setup, &values)?;
         let authorizers = functions.authorizers.clone();
         let rotate_pepper = Arc::clone(&functions.rotate_pepper);
         let sweep_keys = Arc::clone(&functions.sweep_keys);
         let console = Arc::clone(&functions.console);
-        let gateway = Gateway { routes: template.routes()?, functions, backend, clock: parts.clock };
+        let gateway = Gateway { routes: template.routes()?, functions, backend, clock: overrides.clock };
         tasks.push(server::serve(api_listener, Guard::new(api), gateway.router(), told.clone()));
 
         let facts = facts((api_url, console_url), &issuer, account.admin_password)?;
@@ -257,8 +257,8 @@ impl System {
     ///
     /// # Errors
     /// When the template has no such function.
-    pub fn setup_of(&self, function: &str) -> Result<Setup, StartError> {
-        Functions::setup_of(&self.template, &self.setup, &self.values, function)
+    pub fn setup_for(&self, function: &str) -> Result<Setup, StartError> {
+        Functions::setup_for(&self.template, &self.setup, &self.values, function)
     }
 
     /// The AWS services in this process.
@@ -295,7 +295,7 @@ impl System {
     ///
     /// # Errors
     /// As the function answers.
-    pub async fn rotate_pepper(&self, step: Step, token: &str) -> Result<Progress, RotationError> {
+    pub async fn rotate_pepper(&self, step: RotationStep, token: &str) -> Result<Progress, RotationError> {
         let event =
             Event { step, secret_id: secrets::SECRET_ID.to_owned(), client_request_token: token.to_owned() };
         self.rotate_pepper.answer(&event).await

@@ -35,7 +35,7 @@ impl IdempotencyKey {
 /// Who asks for a change, in which request, and under which
 /// [`IdempotencyKey`].
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct ChangeRequest {
     /// The admin.
     pub actor: Actor,
     /// The request's id.
@@ -44,7 +44,7 @@ pub struct Origin {
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
-impl Origin {
+impl ChangeRequest {
     /// The id of the account that this request makes: the same one again for
     /// the same admin and `Idempotency-Key`, and a new one without.
     ///

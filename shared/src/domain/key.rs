@@ -291,7 +291,7 @@ impl RetiredReason {
 
 /// That a key has come to its end by itself: why, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Over {
+pub struct KeyEnd {
     /// Why.
     pub reason: RetiredReason,
     /// Since when.
@@ -302,8 +302,8 @@ impl LiveKey {
     /// Whether it has come to its end at `now`, though it may still be among
     /// its account's keys.
     #[must_use]
-    pub fn over(&self, now: Timestamp) -> Option<Over> {
-        self.spec.over(self.rotation.as_ref(), now)
+    pub fn ended(&self, now: Timestamp) -> Option<KeyEnd> {
+        self.spec.ended(self.rotation.as_ref(), now)
     }
 }
 
@@ -312,10 +312,10 @@ impl KeySpec {
     /// at `now`: the second of the end is the first in which it is refused. What
     /// ended it first is the reason, however late one asks.
     #[must_use]
-    pub fn over(&self, rotation: Option<&Rotation>, now: Timestamp) -> Option<Over> {
-        let expiry = Over { reason: RetiredReason::Expired, at: self.expires_at };
+    pub fn ended(&self, rotation: Option<&Rotation>, now: Timestamp) -> Option<KeyEnd> {
+        let expiry = KeyEnd { reason: RetiredReason::Expired, at: self.expires_at };
         let end = rotation
-            .map(|rotation| Over { reason: RetiredReason::Rotated, at: rotation.retires_at })
+            .map(|rotation| KeyEnd { reason: RetiredReason::Rotated, at: rotation.retires_at })
             .filter(|retirement| retirement.at.as_second() < expiry.at.as_second())
             .unwrap_or(expiry);
         (now.as_second() >= end.at.as_second()).then_some(end)

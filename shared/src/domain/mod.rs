@@ -21,15 +21,15 @@ mod verifier;
 pub use account::{Account, AccountChanges, MAX_TAGS, NewAccount, Tags};
 pub use caller::{Actor, Caller, KeyCaller, PrincipalType};
 pub use event::{Event, EventType, FieldChange, Subject};
-pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey, Origin};
+pub use idempotency::{ChangeRequest, IdempotencyKey, InvalidIdempotencyKey};
 pub use ids::{AccountId, EventId, InvalidId, KeyId};
 pub use key::{
-    ApiKey, DisplayedKey, Environment, InvalidEnvironment, KEY_PREFIX, KeyError, KeySpec, LiveKey, Over,
+    ApiKey, DisplayedKey, Environment, InvalidEnvironment, KEY_PREFIX, KeyEnd, KeyError, KeySpec, LiveKey,
     RetiredReason, Rotation, Secret,
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
 pub use notice::{EXPIRY_NOTICE_DAYS, Notice, NoticeKind, UNUSED_NOTICE_DAYS};
-pub use pasted::{KEY_PATTERN, NotOneKey, contains_credential, redact_credentials};
+pub use pasted::{FindKeyError, KEY_PATTERN, contains_credential, redact_credentials};
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
@@ -37,5 +37,5 @@ pub use text::{
     AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue, is_invisible,
 };
 pub use time::{Clock, InvalidInstant, SystemClock, parse_instant};
-pub use usage::{AccountUsage, KeyUsage, day_of};
+pub use usage::{AccountUsage, KeyUsage, utc_day};
 pub use verifier::{Fingerprint, Verifier, VerifierEntry};

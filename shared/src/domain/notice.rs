@@ -85,7 +85,7 @@ pub(super) fn unused_since(
 ) -> Option<Timestamp> {
     let idle = last_used_at.map_or(key.created_at, |used| used.max(key.created_at));
     let since = idle.saturating_add(days(UNUSED_NOTICE_DAYS)).unwrap_or(Timestamp::MAX);
-    (since <= now && key.rotation.is_none() && key.over(now).is_none()).then_some(since)
+    (since <= now && key.rotation.is_none() && key.ended(now).is_none()).then_some(since)
 }
 
 fn days(number: u32) -> SignedDuration {

@@ -22,13 +22,13 @@ const MAX_LENGTH: usize = 5 + 12 + 1 + 16 + 1 + 16 + 1 + 49;
 /// Why a text does not hold one key of this environment. No message quotes the
 /// text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotOneKey {
+pub enum FindKeyError {
     /// Nothing in it begins like a key.
     #[error("holds no key: a key begins with `{KEY_PREFIX}`")]
-    None,
+    NoKey,
     /// What begins like a key has not its form, or its checksum is wrong.
     #[error("holds no whole key: what begins like one is cut off, too long or mistyped")]
-    NotWhole,
+    Incomplete,
     /// The only keys in it are of another environment.
     #[error("is a key of the environment `{}`, and this is `{}`: look it up there", .there.as_str(), .here.as_str())]
     ForeignEnvironment {
@@ -47,10 +47,10 @@ impl ApiKey {
     /// header, quotes, a line of a file.
     ///
     /// # Errors
-    /// See [`NotOneKey`].
-    pub fn find_in(text: &str, environment: &Environment) -> Result<Self, NotOneKey> {
+    /// See [`FindKeyError`].
+    pub fn find_in(text: &str, environment: &Environment) -> Result<Self, FindKeyError> {
         let mut found: Option<(&str, Self)> = None;
-        let mut none = NotOneKey::None;
+        let mut none = FindKeyError::NoKey;
         for (start, _) in text.match_indices(KEY_PREFIX) {
             let rest = text.get(start..).unwrap_or_default();
             let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
@@ -59,20 +59,20 @@ impl ApiKey {
             let candidate = rest.get(..length).unwrap_or_default();
             match Self::parse(candidate, environment) {
                 Ok(key) => match &found {
-                    Some((other, _)) if *other != candidate => return Err(NotOneKey::Several),
+                    Some((other, _)) if *other != candidate => return Err(FindKeyError::Several),
                     _ => found = Some((candidate, key)),
                 },
                 Err(KeyError::ForeignEnvironment) => {
                     let label = candidate.split('_').nth(1).unwrap_or_default();
-                    if let (Ok(there), NotOneKey::None | NotOneKey::NotWhole) =
+                    if let (Ok(there), FindKeyError::NoKey | FindKeyError::Incomplete) =
                         (Environment::parse(label), &none)
                     {
-                        none = NotOneKey::ForeignEnvironment { there, here: environment.clone() };
+                        none = FindKeyError::ForeignEnvironment { there, here: environment.clone() };
                     }
                 }
                 Err(KeyError::Malformed) => {
-                    if none == NotOneKey::None {
-                        none = NotOneKey::NotWhole;
+                    if none == FindKeyError::NoKey {
+                        none = FindKeyError::Incomplete;
                     }
                 }
             }

@@ -181,7 +181,7 @@ impl AccountName {
     /// The form under which the name is unique.
     #[must_use]
     pub fn folded(&self) -> FoldedName {
-        FoldedName::of(&self.0)
+        FoldedName::new(&self.0)
     }
 }
 
@@ -193,7 +193,7 @@ pub struct FoldedName(String);
 impl FoldedName {
     /// Folds `text`.
     #[must_use]
-    pub fn of(text: &str) -> Self {
+    pub fn new(text: &str) -> Self {
         Self(text.nfc().filter(|c| !is_joiner(*c)).flat_map(char::to_lowercase).nfc().collect())
     }
 

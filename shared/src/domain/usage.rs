@@ -11,7 +11,7 @@ use super::{Account, KeyId};
 
 /// The day of an instant, in UTC.
 #[must_use]
-pub fn day_of(at: Timestamp) -> Date {
+pub fn utc_day(at: Timestamp) -> Date {
     Offset::UTC.to_datetime(at).date()
 }
 
@@ -44,7 +44,7 @@ pub struct AccountUsage {
 impl AccountUsage {
     /// That of `account`, whose keys were used as `usage` says.
     #[must_use]
-    pub fn of(account: &Account, usage: &HashMap<KeyId, KeyUsage>, now: Timestamp) -> Self {
+    pub fn new(account: &Account, usage: &HashMap<KeyId, KeyUsage>, now: Timestamp) -> Self {
         let last_used_at = |key: KeyId| usage.get(&key).and_then(|usage| usage.last_used_at);
         let unused = account.keys.iter().filter_map(|key| unused_since(key, last_used_at(key.id), now));
         Self {

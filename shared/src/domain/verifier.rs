@@ -97,7 +97,7 @@ pub struct Fingerprint([u8; 16]);
 impl Fingerprint {
     /// The fingerprint of a request's body.
     #[must_use]
-    pub fn of(request: &impl serde::Serialize) -> Self {
+    pub fn new(request: &impl serde::Serialize) -> Self {
         // Our own request types serialize, each in one way.
         let hash = Sha256::digest(serde_json::to_vec(request).unwrap_or_default());
         let mut bytes = [0; 16];

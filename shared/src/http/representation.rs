@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::domain::{
     Account, AccountUsage, Actor, BuiltInRole, Event, FieldChange, KeyId, KeyUsage, LiveKey, RetiredReason,
-    Subject, day_of,
+    Subject, utc_day,
 };
 use crate::policy;
 use crate::store::{self, CustomRole, ListedRole, Page};
@@ -324,7 +324,7 @@ impl ServiceAccount {
     /// How `account` is shown at `now`.
     #[must_use]
     pub fn of(account: &Account, now: Timestamp) -> Self {
-        let live = || account.keys.iter().filter(|key| key.over(now).is_none());
+        let live = || account.keys.iter().filter(|key| key.ended(now).is_none());
         Self {
             id: account.id.to_string(),
             name: account.name.to_string(),
@@ -347,7 +347,7 @@ impl ListedServiceAccount {
     /// How `account`, whose keys were used as `usage` says, is shown at `now`.
     #[must_use]
     pub fn of(account: &Account, usage: &HashMap<KeyId, KeyUsage>, now: Timestamp) -> Self {
-        let usage = AccountUsage::of(account, usage, now);
+        let usage = AccountUsage::new(account, usage, now);
         Self {
             account: ServiceAccount::of(account, now),
             last_used_at: usage.last_used_at.map(seconds),
@@ -399,7 +399,7 @@ impl Key {
 
 impl Usage {
     fn of(usage: &KeyUsage, now: Timestamp) -> Self {
-        let today = day_of(now);
+        let today = utc_day(now);
         let is_shown = |day: Date| {
             let first = today.checked_sub((SHOWN_DAYS - 1).days());
             day <= today && first.is_ok_and(|first| day >= first)
@@ -436,7 +436,7 @@ impl RetiredKey {
 
 impl KeyState {
     fn of(key: &LiveKey, now: Timestamp) -> Self {
-        match key.over(now).map(|over| over.reason) {
+        match key.ended(now).map(|end| end.reason) {
             Some(RetiredReason::Expired) => Self::Expired,
             Some(RetiredReason::Rotated | RetiredReason::Revoked) => Self::Retired,
             None if key.rotation.is_some() => Self::Retiring,

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::wording::wording;
 use super::{Failure, body, caller};
-use crate::domain::{Actor, Caller, IdempotencyKey, Origin};
+use crate::domain::{Actor, Caller, ChangeRequest, IdempotencyKey};
 use crate::store::{Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition};
 
 /// The names of path parameters, as the template has them.
@@ -142,21 +142,21 @@ impl Request {
     /// # Errors
     /// [`Failure::MalformedRequest`] when that header is not of its form, or
     /// there is a query: a change takes none, and what it meant is not known.
-    pub fn origin(&self, actor: Actor) -> Result<Origin, Failure> {
+    pub fn change_request(&self, actor: Actor) -> Result<ChangeRequest, Failure> {
         if !self.query.is_empty() {
             return Err(Failure::MalformedRequest("A change takes no query parameters.".to_owned()));
         }
-        self.origin_beside_query(actor)
+        self.change_request_with_query(actor)
     }
 
-    /// The same as [`Self::origin`], for a change that has query parameters.
+    /// The same as [`Self::change_request`], for a change that has query parameters.
     ///
     /// # Errors
     /// [`Failure::MalformedRequest`] when the header is not of its form.
-    pub fn origin_beside_query(&self, actor: Actor) -> Result<Origin, Failure> {
+    pub fn change_request_with_query(&self, actor: Actor) -> Result<ChangeRequest, Failure> {
         let key = self.header(IDEMPOTENCY_KEY)?.map(IdempotencyKey::parse).transpose();
         let idempotency_key = key.map_err(|error| Failure::MalformedRequest(format!("{error}.")))?;
-        Ok(Origin { actor, request_id: self.id.clone(), idempotency_key })
+        Ok(ChangeRequest { actor, request_id: self.id.clone(), idempotency_key })
     }
 
     /// That the request makes no condition: of what it changes, no version can be

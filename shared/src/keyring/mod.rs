@@ -31,7 +31,7 @@ use crate::domain::{Clock, Pepper, PepperVersion};
 use crate::telemetry;
 
 use document::Document;
-pub use rotation::{PepperRotation, Progress, RotationError, Step};
+pub use rotation::{PepperRotation, Progress, RotationError, RotationStep};
 
 /// How long a version that the secret does not hold counts as unknown without
 /// asking again.

@@ -31,7 +31,7 @@ const PENDING: &str = "AWSPENDING";
 /// A step of a rotation, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Step {
+pub enum RotationStep {
     /// Makes the pending keyring.
     CreateSecret,
     /// Would tell others of it. There is nobody to tell.
@@ -128,15 +128,20 @@ impl PepperRotation {
     ///
     /// # Errors
     /// See [`RotationError`]. Whatever it is, the current keyring is what it was.
-    pub async fn run(&self, step: Step, secret: &str, token: &str) -> Result<Progress, RotationError> {
+    pub async fn run(
+        &self,
+        step: RotationStep,
+        secret: &str,
+        token: &str,
+    ) -> Result<Progress, RotationError> {
         if let Stage::Current = self.stage(secret, token).await? {
             return Ok(Progress::AlreadyFinished);
         }
         match step {
-            Step::CreateSecret => self.create(secret, token).await,
-            Step::SetSecret => Ok(Progress::Nothing),
-            Step::TestSecret => self.test(secret, token).await,
-            Step::FinishSecret => self.finish(secret, token).await,
+            RotationStep::CreateSecret => self.create(secret, token).await,
+            RotationStep::SetSecret => Ok(Progress::Nothing),
+            RotationStep::TestSecret => self.test(secret, token).await,
+            RotationStep::FinishSecret => self.finish(secret, token).await,
         }
     }
 

@@ -30,8 +30,8 @@ pub fn check_use(
     now: Timestamp,
     source: Source,
 ) -> Result<(), Reason> {
-    if let Some(over) = spec.over(rotation, now) {
-        return Err(over.reason.into());
+    if let Some(end) = spec.ended(rotation, now) {
+        return Err(end.reason.into());
     }
     if !enabled {
         return Err(Reason::Disabled);

@@ -12,7 +12,8 @@ use super::list::{AccountFilter, Cursor, MAX_LIMIT, Page, PageRequest};
 use super::schema::{self, attribute};
 use super::{MAX_QUERIES, Store, StoreError};
 use crate::domain::{
-    Account, AccountChanges, AccountId, AccountName, EventType, Fingerprint, FoldedName, NewAccount, Origin,
+    Account, AccountChanges, AccountId, AccountName, ChangeRequest, EventType, Fingerprint, FoldedName,
+    NewAccount,
 };
 
 /// What a management function reads of an account: all that people may see.
@@ -52,11 +53,11 @@ impl Store {
         &self,
         new: &NewAccount,
         fingerprint: Fingerprint,
-        origin: &Origin,
+        request: &ChangeRequest,
     ) -> Result<Created, StoreError> {
         let now = self.clock.now();
         let account = Account {
-            id: origin.new_account_id(&*self.entropy)?,
+            id: request.new_account_id(&*self.entropy)?,
             name: new.name.clone(),
             description: new.description.clone(),
             role: new.role.clone(),
@@ -65,9 +66,9 @@ impl Store {
             tags: new.tags.clone(),
             version: 1,
             created_at: now,
-            created_by: origin.actor.clone(),
+            created_by: request.actor.clone(),
             updated_at: now,
-            updated_by: origin.actor.clone(),
+            updated_by: request.actor.clone(),
             keys: Vec::new(),
         };
         let folded = account.name.folded();
@@ -77,7 +78,7 @@ impl Store {
                 self.put_new(schema::account_key(account.id), item(&account, &folded, fingerprint))?,
                 self.check_absent(schema::retired_account_key(account.id))?,
                 self.reserve(&folded, account.id)?,
-                self.record(Happened::to(EventType::ServiceAccountCreated, &account), origin, now)?,
+                self.record(Happened::to(EventType::ServiceAccountCreated, &account), request, now)?,
             ];
             actions.extend(self.check_role(&account.role)?);
             match self.commit(actions).await? {
@@ -194,7 +195,7 @@ impl Store {
         let next = start.and_then(|key| {
             let id = Reader(&key).parse(schema::PK, account_id).ok()?;
             let name = Reader(&key).text(schema::INDEX_SK).ok()?;
-            Some(Cursor::Account { id, name: FoldedName::of(name) })
+            Some(Cursor::Account { id, name: FoldedName::new(name) })
         });
         Ok(Page { items: accounts, next })
     }
@@ -253,7 +254,7 @@ impl Store {
         id: AccountId,
         changes: &AccountChanges,
         version: Option<u64>,
-        origin: &Origin,
+        request: &ChangeRequest,
     ) -> Result<Account, StoreError> {
         let mut backoff = self.backoff();
         loop {
@@ -265,14 +266,14 @@ impl Store {
             if effective.is_empty() {
                 return Ok(before);
             }
-            let after = self.changed(&before, changes, origin);
+            let after = self.changed(&before, changes, request);
             let (old_name, new_name) = (before.name.folded(), after.name.folded());
             let renamed = old_name != new_name;
             let mut happened = Happened::to(EventType::ServiceAccountUpdated, &after);
             happened.changes = effective;
             let mut actions = vec![
                 self.update(schema::account_key(id), change_expression(&before, &after))?,
-                self.record(happened, origin, after.updated_at)?,
+                self.record(happened, request, after.updated_at)?,
             ];
             if renamed {
                 actions.push(self.reserve(&new_name, id)?);
@@ -294,11 +295,11 @@ impl Store {
         }
     }
 
-    fn changed(&self, before: &Account, changes: &AccountChanges, origin: &Origin) -> Account {
+    fn changed(&self, before: &Account, changes: &AccountChanges, request: &ChangeRequest) -> Account {
         let mut after = before.clone();
         after.version += 1;
         after.updated_at = self.clock.now();
-        after.updated_by = origin.actor.clone();
+        after.updated_by = request.actor.clone();
         let AccountChanges { name, description, role, enabled, owner, tags } = changes.clone();
         after.name = name.unwrap_or(after.name);
         after.description = description.unwrap_or(after.description);
@@ -319,7 +320,7 @@ impl Store {
         &self,
         id: AccountId,
         version: Option<u64>,
-        origin: &Origin,
+        request: &ChangeRequest,
     ) -> Result<(), StoreError> {
         let mut backoff = self.backoff();
         loop {
@@ -337,13 +338,13 @@ impl Store {
                 (attribute::FINGERPRINT.to_owned(), codec::b(fingerprint.as_bytes())),
             ]);
             let now = self.clock.now();
-            let retirement = Retirement::of_account(&origin.actor, now);
+            let retirement = Retirement::of_account(&request.actor, now);
             tombstone.extend(retirement.attributes());
             let mut actions = vec![
                 self.delete(schema::account_key(id), unchanged)?,
                 self.release(&account.name.folded(), id)?,
                 self.put_new(schema::retired_account_key(id), tombstone)?,
-                self.record(Happened::to(EventType::ServiceAccountDeleted, &account), origin, now)?,
+                self.record(Happened::to(EventType::ServiceAccountDeleted, &account), request, now)?,
             ];
             for key in &account.keys {
                 actions.push(self.retire(&account, key, verifiers.get(&key.id), &retirement)?);

@@ -12,7 +12,7 @@ use super::list::{Cursor, EventFilter, MAX_LIMIT, Page, PageRequest};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
-    Account, AccountId, Event, EventId, EventType, FieldChange, KeyId, Origin, RoleName, Subject,
+    Account, AccountId, ChangeRequest, Event, EventId, EventType, FieldChange, KeyId, RoleName, Subject,
 };
 
 /// Queries that one page of all events may cost, and with it the months without
@@ -62,15 +62,15 @@ impl Store {
     pub(super) fn record(
         &self,
         happened: Happened,
-        origin: &Origin,
+        request: &ChangeRequest,
         at: Timestamp,
     ) -> Result<TransactWriteItem, StoreError> {
         let id = EventId::generate(at, &*self.entropy)?;
         let mut item = Map::from([
             (attribute::TYPE.to_owned(), s(happened.event_type.name())),
             (attribute::AT.to_owned(), n(at.as_millisecond())),
-            (attribute::ACTOR.to_owned(), codec::actor(&origin.actor)),
-            (attribute::REQUEST_ID.to_owned(), s(&origin.request_id)),
+            (attribute::ACTOR.to_owned(), codec::actor(&request.actor)),
+            (attribute::REQUEST_ID.to_owned(), s(&request.request_id)),
             (schema::INDEX_PK.to_owned(), schema::month_partition(at)),
             (schema::INDEX_SK.to_owned(), s(id)),
         ]);

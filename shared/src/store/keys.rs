@@ -10,7 +10,7 @@ use super::events::Happened;
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
-    Account, AccountId, Actor, EventType, Fingerprint, KeyId, LiveKey, Origin, Over, RetiredReason,
+    Account, AccountId, Actor, ChangeRequest, EventType, Fingerprint, KeyEnd, KeyId, LiveKey, RetiredReason,
     VerifierEntry,
 };
 
@@ -45,7 +45,7 @@ impl Store {
         id: AccountId,
         new: &NewKey,
         most: usize,
-        origin: &Origin,
+        request: &ChangeRequest,
     ) -> Result<(), StoreError> {
         let mut backoff = self.backoff();
         loop {
@@ -57,10 +57,10 @@ impl Store {
                 return Err(issued_before(issued.id, issued.fingerprint == new.key.fingerprint));
             }
             let now = self.clock.now();
-            let over = over_keys(&account, now);
+            let ended = ended_keys(&account, now);
             let refusal = if !account.enabled {
                 Some(StoreError::Disabled)
-            } else if account.keys.len() - over.len() >= most {
+            } else if account.keys.len() - ended.len() >= most {
                 Some(StoreError::KeyLimit { most, is_rotation: false })
             } else {
                 None
@@ -73,16 +73,16 @@ impl Store {
             }
             let mut expression = changed_by(&new.key.created_by, new.key.created_at);
             add_key(&mut expression, new);
-            limit_keys(&mut expression, most, &over);
-            for (key, _) in &over {
+            limit_keys(&mut expression, most, &ended);
+            for (key, _) in &ended {
                 remove_key(&mut expression, key.id);
             }
             let mut actions = vec![
                 self.update(schema::account_key(id), expression)?,
                 self.check_absent(schema::retired_key(id, new.key.id))?,
-                self.record(Happened::to_key(EventType::KeyIssued, &account, new.key.id), origin, now)?,
+                self.record(Happened::to_key(EventType::KeyIssued, &account, new.key.id), request, now)?,
             ];
-            actions.extend(self.prune(&account, &verifiers, &over, now)?);
+            actions.extend(self.prune(&account, &verifiers, &ended, now)?);
             let role_check =
                 new.key.spec.role.as_ref().map(|role| self.check_role(role)).transpose()?.flatten();
             let role_check_at = actions.len();
@@ -142,7 +142,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::KeyNotFound`],
     /// [`StoreError::Contention`], or the table cannot be reached.
-    pub async fn revoke_key(&self, id: AccountId, key: KeyId, origin: &Origin) -> Result<(), StoreError> {
+    pub async fn revoke_key(
+        &self,
+        id: AccountId,
+        key: KeyId,
+        request: &ChangeRequest,
+    ) -> Result<(), StoreError> {
         let mut backoff = self.backoff();
         loop {
             let (account, verifiers) = self.get_account_with_verifiers(id).await?;
@@ -151,13 +156,13 @@ impl Store {
                 return record.map(|_| ()).ok_or(StoreError::KeyNotFound(id, key));
             };
             let now = self.clock.now();
-            let retirement = Retirement::by(&origin.actor, RetiredReason::Revoked, now);
-            let mut expression = changed_by(&origin.actor, now);
+            let retirement = Retirement::by(&request.actor, RetiredReason::Revoked, now);
+            let mut expression = changed_by(&request.actor, now);
             remove_key(&mut expression, key);
             let actions = vec![
                 self.update(schema::account_key(id), expression)?,
                 self.retire(&account, revoked, verifiers.get(&key), &retirement)?,
-                self.record(Happened::to_key(EventType::KeyRevoked, &account, key), origin, now)?,
+                self.record(Happened::to_key(EventType::KeyRevoked, &account, key), request, now)?,
             ];
             match self.commit(actions).await? {
                 Outcome::Committed => return Ok(()),
@@ -171,7 +176,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::Contention`], or the
     /// table cannot be reached.
-    pub async fn revoke_all_keys(&self, id: AccountId, origin: &Origin) -> Result<RevokedKeys, StoreError> {
+    pub async fn revoke_all_keys(
+        &self,
+        id: AccountId,
+        request: &ChangeRequest,
+    ) -> Result<RevokedKeys, StoreError> {
         let mut backoff = self.backoff();
         loop {
             let (account, verifiers) = self.get_account_with_verifiers(id).await?;
@@ -180,8 +189,8 @@ impl Store {
                 return Ok(RevokedKeys { ids });
             }
             let now = self.clock.now();
-            let retirement = Retirement::by(&origin.actor, RetiredReason::Revoked, now);
-            let mut expression = changed_by(&origin.actor, now);
+            let retirement = Retirement::by(&request.actor, RetiredReason::Revoked, now);
+            let mut expression = changed_by(&request.actor, now);
             // No key came or went since the read.
             expression.require_equal(attribute::VERSION, n(account.version));
             let mut records = Vec::new();
@@ -189,7 +198,7 @@ impl Store {
                 remove_key(&mut expression, key.id);
                 records.push(self.retire(&account, key, verifiers.get(&key.id), &retirement)?);
                 let happened = Happened::to_key(EventType::KeyRevoked, &account, key.id);
-                records.push(self.record(happened, origin, now)?);
+                records.push(self.record(happened, request, now)?);
             }
             let mut actions = vec![self.update(schema::account_key(id), expression)?];
             actions.append(&mut records);
@@ -205,13 +214,13 @@ impl Store {
         &self,
         account: &Account,
         verifiers: &Verifiers,
-        over: &[(&LiveKey, Over)],
+        ended: &[(&LiveKey, KeyEnd)],
         now: Timestamp,
     ) -> Result<Vec<TransactWriteItem>, StoreError> {
-        let record = |(key, over): &(&LiveKey, Over)| {
-            self.retire(account, key, verifiers.get(&key.id), &Retirement::by_itself(*over, now))
+        let record = |(key, ended): &(&LiveKey, KeyEnd)| {
+            self.retire(account, key, verifiers.get(&key.id), &Retirement::by_itself(*ended, now))
         };
-        over.iter().map(record).collect()
+        ended.iter().map(record).collect()
     }
 
     /// Moves those keys of an account to their records that have come to their
@@ -230,19 +239,19 @@ impl Store {
                 found => found?,
             };
             let now = self.clock.now();
-            let over = over_keys(&account, now);
-            if over.is_empty() {
+            let ended = ended_keys(&account, now);
+            if ended.is_empty() {
                 return Ok(0);
             }
             let mut expression = Expression::default();
             expression.increment(attribute::VERSION);
-            for (key, _) in &over {
+            for (key, _) in &ended {
                 remove_key(&mut expression, key.id);
             }
             let mut actions = vec![self.update(schema::account_key(id), expression)?];
-            actions.extend(self.prune(&account, &verifiers, &over, now)?);
+            actions.extend(self.prune(&account, &verifiers, &ended, now)?);
             match self.commit(actions).await? {
-                Outcome::Committed => return Ok(over.len()),
+                Outcome::Committed => return Ok(ended.len()),
                 // Somebody else has changed the account, or moved a key.
                 Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
             }
@@ -286,8 +295,8 @@ impl<'a> Retirement<'a> {
     }
 
     /// The key has come to its end by itself, and is moved away now.
-    pub(super) fn by_itself(over: Over, now: Timestamp) -> Self {
-        Self { reason: over.reason.name(), at: over.at, by: None, now }
+    pub(super) fn by_itself(ended: KeyEnd, now: Timestamp) -> Self {
+        Self { reason: ended.reason.name(), at: ended.at, by: None, now }
     }
 
     /// What a record says of it. It is kept for so long from now on, however
@@ -315,8 +324,8 @@ impl NewKey {
 }
 
 /// The keys of an account that are over at `now`, each with its end.
-pub(super) fn over_keys(account: &Account, now: Timestamp) -> Vec<(&LiveKey, Over)> {
-    account.keys.iter().filter_map(|key| Some((key, key.over(now)?))).collect()
+pub(super) fn ended_keys(account: &Account, now: Timestamp) -> Vec<(&LiveKey, KeyEnd)> {
+    account.keys.iter().filter_map(|key| Some((key, key.ended(now)?))).collect()
 }
 
 /// A change of the account's keys: it counts as a change of the account.
@@ -341,9 +350,9 @@ pub(super) fn add_key(expression: &mut Expression, new: &NewKey) {
 
 /// Requires that the account has fewer than `most` keys beside those that are
 /// over, which go in the same write.
-pub(super) fn limit_keys(expression: &mut Expression, most: usize, over: &[(&LiveKey, Over)]) {
+pub(super) fn limit_keys(expression: &mut Expression, most: usize, ended: &[(&LiveKey, KeyEnd)]) {
     let keys = expression.name(attribute::KEYS);
-    let most = expression.value(n(most.saturating_add(over.len())));
+    let most = expression.value(n(most.saturating_add(ended.len())));
     expression.require(format!("size({keys}) < {most}"));
 }
 

@@ -122,7 +122,7 @@ impl Cursor {
             .and_then(|rest| rest.split_at_checked(AccountId::BARE_LENGTH))
             .ok_or(InvalidCursor)?;
         let id = AccountId::from_bare(id).map_err(|_| InvalidCursor)?;
-        let name = FoldedName::of(name);
+        let name = FoldedName::new(name);
         let is_of_list = prefix.is_none_or(|prefix| name.as_str().starts_with(prefix.as_str()));
         if name.as_str().is_empty() || name.as_str().len() > MAX_SORT_KEY_BYTES || !is_of_list {
             return Err(InvalidCursor);

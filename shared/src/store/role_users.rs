@@ -128,7 +128,7 @@ fn note_users(item: &Map, role: &RoleName, now: Timestamp, users: &mut RoleUsers
         users.add(RoleUser { account, account_name: account_name.clone(), key: None });
     }
     for key in reader.keys()? {
-        if key.spec.role.as_ref() == Some(role) && key.over(now).is_none() {
+        if key.spec.role.as_ref() == Some(role) && key.ended(now).is_none() {
             users.add(RoleUser { account, account_name: account_name.clone(), key: Some(key.id) });
         }
     }

@@ -12,7 +12,7 @@ use super::list::{Cursor, Page, PageRequest};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
-    Actor, BuiltInRole, CustomRoleName, Description, Entropy, EventType, FieldChange, Origin, RoleName,
+    Actor, BuiltInRole, ChangeRequest, CustomRoleName, Description, Entropy, EventType, FieldChange, RoleName,
 };
 use crate::policy::{BuiltInRoles, MAX_PERMISSIONS, Permission, Permissions, Role};
 
@@ -309,14 +309,14 @@ impl Store {
         &self,
         new: &NewRole,
         precondition: Precondition,
-        origin: &Origin,
+        request: &ChangeRequest,
     ) -> Result<PutRole, StoreError> {
         let name = new.name.name();
         let mut backoff = self.backoff();
         loop {
             let before = self.standing(name).await?;
             precondition.check(&before)?;
-            let after = self.put(new, before.role(), origin)?;
+            let after = self.put(new, before.role(), request)?;
             let changes = changes(before.role(), Some(&after));
             let (event_type, write) = match &before {
                 Standing::Role(role) if changes.is_empty() => {
@@ -331,7 +331,7 @@ impl Store {
                 }
             };
             let event =
-                self.record(Happened::to_role(event_type, name, changes), origin, after.updated_at)?;
+                self.record(Happened::to_role(event_type, name, changes), request, after.updated_at)?;
             match self.commit(vec![write, event]).await? {
                 Outcome::Committed => {
                     return Ok(PutRole { role: after, created: event_type == EventType::RoleCreated });
@@ -346,7 +346,7 @@ impl Store {
         &self,
         new: &NewRole,
         before: Option<&CustomRole>,
-        origin: &Origin,
+        request: &ChangeRequest,
     ) -> Result<CustomRole, StoreError> {
         let now = self.clock.now();
         Ok(CustomRole {
@@ -357,9 +357,9 @@ impl Store {
                 None => first_version(&*self.entropy)?,
             },
             created_at: before.map_or(now, |before| before.created_at),
-            created_by: before.map_or(&origin.actor, |before| &before.created_by).clone(),
+            created_by: before.map_or(&request.actor, |before| &before.created_by).clone(),
             updated_at: now,
-            updated_by: origin.actor.clone(),
+            updated_by: request.actor.clone(),
         })
     }
 
@@ -381,7 +381,7 @@ impl Store {
         name: &CustomRoleName,
         version: Option<u64>,
         after: Option<&Cursor>,
-        origin: &Origin,
+        request: &ChangeRequest,
     ) -> Result<(), StoreError> {
         let name = name.name();
         let until = self.end_of_check();
@@ -400,7 +400,7 @@ impl Store {
                 return Err(StoreError::RoleCheckIncomplete { checked: users.checked, next });
             }
             let gone = Happened::to_role(EventType::RoleDeleted, name, changes(role.role(), None));
-            let event = self.record(gone, origin, self.clock.now())?;
+            let event = self.record(gone, request, self.clock.now())?;
             let actions = vec![self.delete(schema::role_key(name), role.unchanged())?, event];
             match self.commit(actions).await? {
                 Outcome::Committed => return Ok(()),

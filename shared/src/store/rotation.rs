@@ -6,12 +6,13 @@ use super::codec::{self, Reader, s, seconds};
 use super::commit::{Expression, Outcome};
 use super::events::Happened;
 use super::keys::{
-    NewKey, Retirement, add_key, changed_by, issued_before, limit_keys, over_keys, remove_key,
+    NewKey, Retirement, add_key, changed_by, ended_keys, issued_before, limit_keys, remove_key,
 };
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
-    Account, AccountId, EventType, FieldChange, Fingerprint, KeyId, LiveKey, Origin, RetiredReason, Rotation,
+    Account, AccountId, ChangeRequest, EventType, FieldChange, Fingerprint, KeyId, LiveKey, RetiredReason,
+    Rotation,
 };
 
 /// A rotation to be done.
@@ -55,7 +56,7 @@ impl Store {
         id: AccountId,
         key: KeyId,
         new: &NewRotation<'_>,
-        origin: &Origin,
+        request: &ChangeRequest,
     ) -> Result<Rotated, StoreError> {
         let mut backoff = self.backoff();
         let mut plan: Option<Rotated> = None;
@@ -79,27 +80,27 @@ impl Store {
             };
             // Made once, so that its own commit is recognised whose answer was lost.
             let planned = plan.get_or_insert_with(|| new.plan(old, now));
-            let over = over_keys(&account, now);
-            let mut expression = changed_by(&origin.actor, now);
+            let ended = ended_keys(&account, now);
+            let mut expression = changed_by(&request.actor, now);
             add_key(&mut expression, &planned.successor);
             replace_key(&mut expression, old, planned, new);
             if !new.stops_at_once() {
-                limit_keys(&mut expression, new.most, &over);
+                limit_keys(&mut expression, new.most, &ended);
             }
-            for (key, _) in &over {
+            for (key, _) in &ended {
                 remove_key(&mut expression, key.id);
             }
             let mut actions = vec![
                 self.update(schema::account_key(id), expression)?,
                 self.check_absent(schema::retired_key(id, new.successor))?,
-                self.record(happened(&account, old, &planned.rotation), origin, now)?,
+                self.record(happened(&account, old, &planned.rotation), request, now)?,
             ];
             if new.stops_at_once() {
                 let gone = LiveKey { rotation: Some(planned.rotation), ..old.clone() };
-                let retirement = Retirement::by(&origin.actor, RetiredReason::Rotated, now);
+                let retirement = Retirement::by(&request.actor, RetiredReason::Rotated, now);
                 actions.push(self.retire(&account, &gone, verifiers.get(&key), &retirement)?);
             }
-            actions.extend(self.prune(&account, &verifiers, &over, now)?);
+            actions.extend(self.prune(&account, &verifiers, &ended, now)?);
             match self.commit(actions).await? {
                 Outcome::Committed => return Ok(planned.clone()),
                 Outcome::Refused(failed) if failed.contains(&1) => {
@@ -126,10 +127,10 @@ impl Store {
         let Some(old) = account.keys.iter().find(|live| live.id == key) else {
             return self.why_gone(account.id, key).await.map(Err);
         };
-        let live = account.keys.len() - over_keys(account, now).len();
+        let live = account.keys.len() - ended_keys(account, now).len();
         let refusal = if let Some(Rotation { replaced_by, .. }) = old.rotation {
             StoreError::AlreadyRotated { key, replaced_by }
-        } else if old.over(now).is_some() {
+        } else if old.ended(now).is_some() {
             StoreError::KeyExpired(key)
         } else if !account.enabled {
             StoreError::Disabled

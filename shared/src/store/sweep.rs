@@ -123,5 +123,5 @@ fn account(item: &Map) -> Result<Account, StoreError> {
 pub(super) fn place(item: &Map) -> Option<Cursor> {
     let id = Reader(item).parse(schema::PK, account_id).ok()?;
     let name = Reader(item).text(schema::INDEX_SK).ok()?;
-    Some(Cursor::Account { id, name: FoldedName::of(name) })
+    Some(Cursor::Account { id, name: FoldedName::new(name) })
 }

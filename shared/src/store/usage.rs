@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use super::codec::{Map, Problem, Reader, n, number, seconds};
 use super::schema::{self, attribute};
 use super::{MAX_QUERIES, Store, StoreError};
-use crate::domain::{AccountId, KeyId, KeyUsage, day_of};
+use crate::domain::{AccountId, KeyId, KeyUsage, utc_day};
 
 /// A write takes no longer than this, whatever hangs: a request waits for it.
 const WRITE_LIMIT: Duration = Duration::from_millis(200);
@@ -47,7 +47,7 @@ impl Store {
         at: Timestamp,
         uses: &[(Date, u64)],
     ) -> Result<(), StoreError> {
-        let today = day_of(at);
+        let today = utc_day(at);
         let days_ago = |days: i32| today.checked_sub(days.days()).ok();
         let oldest = days_ago(KEPT_DAYS - 1);
         let mut update = self.update_usage(account, key, at, attribute::LAST_USED_AT);

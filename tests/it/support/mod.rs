@@ -7,9 +7,9 @@ pub(crate) mod model;
 
 use std::io::Write as _;
 
-use authorizer::{Authorizer, Failed};
+use authorizer::{Authorizer, FunctionError};
 use serde_json::{Value, json};
-use shared::keyring::Step;
+use shared::keyring::RotationStep;
 use tests::Harness;
 
 /// Prints a figure even where the test passes: the test runner keeps what
@@ -20,8 +20,12 @@ pub(crate) fn report(figure: &str) {
 }
 
 /// The steps of a rotation, in their order.
-pub(crate) const STEPS: [Step; 4] =
-    [Step::CreateSecret, Step::SetSecret, Step::TestSecret, Step::FinishSecret];
+pub(crate) const STEPS: [RotationStep; 4] = [
+    RotationStep::CreateSecret,
+    RotationStep::SetSecret,
+    RotationStep::TestSecret,
+    RotationStep::FinishSecret,
+];
 
 /// Rotates the pepper, as Secrets Manager does.
 pub(crate) async fn rotate_pepper(harness: &Harness, token: &str) {
@@ -64,8 +68,8 @@ pub(crate) fn event(credential: &str) -> Value {
 pub(crate) async fn check(authorizer: &Authorizer, credential: &str) -> Verdict {
     match authorizer.answer(&event(credential).to_string(), "invocation-1").await {
         Ok(answer) if answer.is_allow() => Verdict::Allowed,
-        Ok(_) | Err(Failed::Unauthorized) => Verdict::Refused,
-        Err(Failed::Unavailable) => Verdict::Outage,
-        Err(Failed::MalformedEvent) => panic!("the event of this test is malformed"),
+        Ok(_) | Err(FunctionError::Unauthorized) => Verdict::Refused,
+        Err(FunctionError::Unavailable) => Verdict::Outage,
+        Err(FunctionError::MalformedEvent) => panic!("the event of this test is malformed"),
     }
 }

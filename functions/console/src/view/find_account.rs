@@ -18,11 +18,11 @@ pub(crate) async fn by_id_or_name(visit: &Visit, text: &str) -> Result<Option<Ac
     if AccountName::parse(text).is_err() {
         return Ok(None);
     }
-    let folded = FoldedName::of(text);
+    let folded = FoldedName::new(text);
     // Its own name stands before all that begin with it.
     let query = AccountsQuery { prefix: text.to_owned(), limit: Some(1), ..AccountsQuery::default() };
     let list = visit.api().accounts(&query).await?;
     let first = list.items.into_iter().map(|listed| listed.account).next();
-    let named = first.filter(|account| FoldedName::of(&account.name) == folded);
+    let named = first.filter(|account| FoldedName::new(&account.name) == folded);
     Ok(named.and_then(|account| account.id.parse().ok()))
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::{Timestamp, ToSpan as _};
-use shared::domain::day_of;
+use shared::domain::utc_day;
 use shared::http::representation::{SHOWN_DAYS, Usage};
 
 use crate::view::formatting::{When, count};
@@ -77,7 +77,7 @@ impl Presented {
 
 impl Chart {
     fn of(usage: &Usage, now: Timestamp) -> Option<Self> {
-        let first = day_of(now).checked_sub((SHOWN_DAYS - 1).days()).ok()?;
+        let first = utc_day(now).checked_sub((SHOWN_DAYS - 1).days()).ok()?;
         let days = first.series(1.day()).take(usize::try_from(SHOWN_DAYS).ok()?);
         let uses: Vec<u64> =
             days.map(|day| usage.uses_by_day.get(&day.to_string()).copied().unwrap_or_default()).collect();

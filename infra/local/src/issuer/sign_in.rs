@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use shared::domain::OsEntropy;
 
 use super::{
-    ADMIN, CONSOLE_CLIENT, Granted, Issuer, Person, TOKEN_LIFETIME_SECONDS, TokenRequest, Tokens, VISITOR,
+    ADMIN, CONSOLE_CLIENT, Granted, Issuer, TOKEN_LIFETIME_SECONDS, TokenRequest, Tokens, User, VISITOR,
 };
 use crate::account::{self, ADMIN_EMAIL};
 
@@ -30,7 +30,7 @@ pub(super) struct Codes(Mutex<HashMap<String, Code>>);
 
 /// What a code stands for.
 struct Code {
-    person: &'static Person,
+    user: &'static User,
     challenge: String,
     nonce: String,
     expires_at: i64,
@@ -38,7 +38,7 @@ struct Code {
 
 /// What the console asks for.
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct AuthorizationRequest {
     response_type: String,
     client_id: String,
     redirect_uri: String,
@@ -52,12 +52,12 @@ pub(super) struct Wanted {
 #[derive(Deserialize)]
 pub(super) struct SignIn {
     #[serde(flatten)]
-    wanted: Wanted,
+    request: AuthorizationRequest,
     email: String,
     password: String,
 }
 
-impl Wanted {
+impl AuthorizationRequest {
     /// Whether it is the console that asks, for what this issuer does.
     fn is_acceptable(&self, issuer: &Issuer) -> bool {
         self.client_id == CONSOLE_CLIENT
@@ -69,27 +69,30 @@ impl Wanted {
 }
 
 /// The page.
-pub(super) async fn page(State(issuer): State<Issuer>, Query(wanted): Query<Wanted>) -> Response {
-    show(&issuer, &wanted, ADMIN_EMAIL, false)
+pub(super) async fn page(
+    State(issuer): State<Issuer>,
+    Query(request): Query<AuthorizationRequest>,
+) -> Response {
+    show(&issuer, &request, ADMIN_EMAIL, false)
 }
 
 /// Takes what was typed, and sends the browser back with a code.
 pub(super) async fn submit(State(issuer): State<Issuer>, Form(form): Form<SignIn>) -> Response {
-    let SignIn { wanted, email, password } = form;
-    let person = [&ADMIN, &VISITOR].into_iter().find(|person| person.email == email);
-    let person = person.filter(|_| password.trim() == issuer.password && wanted.is_acceptable(&issuer));
-    let Some(person) = person else {
-        return show(&issuer, &wanted, &email, true);
+    let SignIn { request, email, password } = form;
+    let user = [&ADMIN, &VISITOR].into_iter().find(|user| user.email == email);
+    let user = user.filter(|_| password.trim() == issuer.password && request.is_acceptable(&issuer));
+    let Some(user) = user else {
+        return show(&issuer, &request, &email, true);
     };
     let Ok(code) = account::text(&OsEntropy, 40) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let back = format!("{}?code={code}&state={}", wanted.redirect_uri, encode(&wanted.state));
+    let back = format!("{}?code={code}&state={}", request.redirect_uri, encode(&request.state));
     let stands_for = Code {
-        person,
-        challenge: wanted.code_challenge,
-        nonce: wanted.nonce,
+        user,
+        challenge: request.code_challenge,
+        nonce: request.nonce,
         expires_at: issuer.clock.now().as_second() + CODE_SECONDS,
     };
     if let Ok(mut codes) = issuer.console.codes.0.lock() {
@@ -114,10 +117,10 @@ pub(super) fn by_code(issuer: &Issuer, headers: &HeaderMap, request: &TokenReque
     if now >= code.expires_at || challenge != code.challenge || request.redirect_uri != console.redirect_uri {
         return Err("invalid_grant");
     }
-    let access = issuer.claims_of(code.person, CONSOLE_CLIENT);
+    let access = issuer.user_claims(code.user, CONSOLE_CLIENT);
     let id = json!({
         "iss": issuer.url,
-        "sub": code.person.sub,
+        "sub": code.user.sub,
         "aud": CONSOLE_CLIENT,
         "token_use": "id",
         "nonce": code.nonce,
@@ -128,8 +131,8 @@ pub(super) fn by_code(issuer: &Issuer, headers: &HeaderMap, request: &TokenReque
     Ok(issue(access).and_then(|access| issue(id).map(|id| Tokens::new(access, Some(id)))))
 }
 
-fn show(issuer: &Issuer, wanted: &Wanted, email: &str, is_wrong: bool) -> Response {
-    if !wanted.is_acceptable(issuer) {
+fn show(issuer: &Issuer, request: &AuthorizationRequest, email: &str, is_wrong: bool) -> Response {
+    if !request.is_acceptable(issuer) {
         let text = "This page signs people in to the local console, and was asked for something else.";
         return (StatusCode::BAD_REQUEST, text).into_response();
     }
@@ -141,13 +144,13 @@ fn show(issuer: &Issuer, wanted: &Wanted, email: &str, is_wrong: bool) -> Respon
     };
     let described = if is_wrong { " aria-invalid=\"true\" aria-describedby=\"wrong\"" } else { "" };
     let hidden = [
-        ("response_type", &wanted.response_type),
-        ("client_id", &wanted.client_id),
-        ("redirect_uri", &wanted.redirect_uri),
-        ("code_challenge_method", &wanted.code_challenge_method),
-        ("code_challenge", &wanted.code_challenge),
-        ("state", &wanted.state),
-        ("nonce", &wanted.nonce),
+        ("response_type", &request.response_type),
+        ("client_id", &request.client_id),
+        ("redirect_uri", &request.redirect_uri),
+        ("code_challenge_method", &request.code_challenge_method),
+        ("code_challenge", &request.code_challenge),
+        ("state", &request.state),
+        ("nonce", &request.nonce),
     ];
     let hidden = hidden.map(|(name, value)| {
         format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">\n", escape(value))
