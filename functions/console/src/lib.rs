@@ -68,6 +68,6 @@ impl Console {
 
     /// All of its pages.
     pub fn router(&self) -> Router {
-        middleware::around(pages::router(), self.0.clone())
+        middleware::router(self.0.clone())
     }
 }

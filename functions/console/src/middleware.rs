@@ -1,5 +1,9 @@
-//! What holds for every request: where forms may come from, what a browser may
-//! do with a page, one line in the log, and a page for each error.
+//! Middleware for every request, in three layers:
+//!
+//! - [`check`], the inner layer, checks where a form comes from and enforces the deadline.
+//! - [`leaked::redirect_errors`] is only around the routes whose forms carry a secret.
+//! - [`finish`], the outer layer, renders error pages, sets response headers and
+//!   writes the log line.
 
 use std::time::Duration;
 
@@ -7,7 +11,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,17 +23,17 @@ use crate::pages::{self, leaked};
 use crate::request_id::REQUEST_ID;
 use crate::site::Site;
 
-/// How long a page may take: the function has 29 s.
+/// How long a page may take. The function's own timeout is 29 s.
 const DEADLINE: Duration = Duration::from_secs(27);
 
 const ORIGIN: &str = "origin";
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// On every answer.
+/// Headers of every response.
 ///
-/// `Referrer-Policy` is `same-origin` and not `no-referrer`: under the latter a
-/// browser sends `Origin: null` with a page's own forms (Fetch, "append a
-/// request `Origin` header").
+/// `Referrer-Policy` is `same-origin` and not `no-referrer`, because with
+/// `no-referrer` a browser sends `Origin: null` with a page's own forms (Fetch,
+/// "append a request `Origin` header").
 const HEADERS: [(HeaderName, &str); 8] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -46,65 +50,76 @@ const HEADERS: [(HeaderName, &str); 8] = [
 ];
 const HSTS: &str = "max-age=63072000";
 
-/// `router`, guarded.
-pub(crate) fn around(router: Router<Site>, console: Site) -> Router {
-    router
+/// All routes with their middleware.
+pub(crate) fn router(console: Site) -> Router {
+    let check = from_fn_with_state(console.clone(), check);
+    let secret_forms = pages::secret_forms()
+        .method_not_allowed_fallback(|| async { PageError::WrongMethod })
+        .layer(check.clone())
+        .layer(from_fn(leaked::redirect_errors));
+    pages::router()
         .fallback(|| async { PageError::NoPage })
         .method_not_allowed_fallback(|| async { PageError::WrongMethod })
-        .layer(middleware::from_fn_with_state(console.clone(), guard))
+        .layer(check)
+        .merge(secret_forms)
+        .layer(from_fn_with_state(console.clone(), finish))
         .with_state(console)
 }
 
-async fn guard(State(console): State<Site>, request: Request, next: Next) -> Response {
+/// Refuses a form from another site, and a response after the deadline.
+async fn check(State(console): State<Site>, request: Request, next: Next) -> Response {
+    // A key that was pasted into a filter must not stay in an address.
+    let has_key = request.uri().query().is_some_and(|query| query.contains(KEY_PREFIX));
+    if request.method() == Method::GET && has_key {
+        return Redirect::to(leaked::PATH).into_response();
+    }
+    if !is_same_origin(request.method(), request.headers(), console.url.origin()) {
+        return PageError::Forged.into_response();
+    }
+    let Ok(response) = tokio::time::timeout(DEADLINE, next.run(request)).await else {
+        let cause = format!("the page took longer than {} s", DEADLINE.as_secs());
+        return PageError::unavailable(cause).into_response();
+    };
+    // axum's own answer to a path or query that cannot be parsed.
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let is_text = content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if response.status() == StatusCode::BAD_REQUEST && is_text {
+        return PageError::NoPage.into_response();
+    }
+    response
+}
+
+/// Renders the page of a [`PageError`], sets the headers of every response and logs
+/// one line.
+async fn finish(State(console): State<Site>, request: Request, next: Next) -> Response {
     let mut random = [0; 12];
     let request_id = match console.entropy.fill(&mut random) {
         Ok(()) => URL_SAFE_NO_PAD.encode(random),
         Err(_) => "-".to_owned(),
     };
     let method = request.method().clone();
-    // The page, and not the path or the query: the issuer's answer has a code in
-    // it, and somebody may have pasted a key.
+    // The route, and neither the path nor the query: the query of the callback has an
+    // authorization code, and a pasted address may contain a key.
     let page = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let retry = match request.uri().path() {
         _ if method != Method::GET => None,
-        // Its code is spent.
+        // An authorization code works once.
         CALLBACK => Some("/sign-in".to_owned()),
         path => Some(request.uri().path_and_query().map_or(path, PathAndQuery::as_str).to_owned()),
     };
-    let has_leaked_key = method == Method::POST && request.uri().path() == leaked::PATH;
-    // A key that somebody has pasted into a filter has no place in an address.
-    let has_key = request.uri().query().is_some_and(|query| query.contains(KEY_PREFIX));
-    let mut response = if method == Method::GET && has_key {
-        Redirect::to("/leaked").into_response()
-    } else if is_from_here(&method, request.headers(), console.url.origin()) {
-        let late = |_| PageError::unavailable(format!("it took longer than {} s", DEADLINE.as_secs()));
-        tokio::time::timeout(DEADLINE, REQUEST_ID.scope(request_id.clone(), next.run(request)))
-            .await
-            .unwrap_or_else(|elapsed| late(elapsed).into_response())
-    } else {
-        PageError::Forged.into_response()
-    };
-    // What axum says of a path or a query that cannot be one of the console's.
-    let is_text = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
-    if response.status() == StatusCode::BAD_REQUEST && is_text {
-        response = PageError::NoPage.into_response();
-    }
-    let (mut reason, mut cause, mut is_ours) = ("shown", String::new(), false);
-    if let Some(trouble) = response.extensions_mut().remove::<PageError>() {
-        let said = trouble.reason();
-        (reason, cause, is_ours) = (said.0, said.1.to_owned(), trouble.status().is_server_error());
-        response = if has_leaked_key {
-            leaked::instead_of(&trouble).into_response()
-        } else {
-            pages::error::page(trouble, &console, &request_id, retry)
-        };
+    let mut response = REQUEST_ID.scope(request_id.clone(), next.run(request)).await;
+    let error = response.extensions_mut().remove::<PageError>();
+    let (reason, cause) = error.as_ref().map_or(("shown", ""), PageError::reason);
+    let is_server_error = error.as_ref().is_some_and(|error| error.status().is_server_error());
+    // A layer that has replaced the error with a redirect leaves the error for the log.
+    if let Some(error) = &error
+        && !response.headers().contains_key(header::LOCATION)
+    {
+        response = pages::error::page(error.clone(), &console, &request_id, retry);
     }
     let status = response.status().as_u16();
     let method = method.as_str();
-    if is_ours || status >= 500 {
+    if is_server_error || status >= 500 {
         tracing::error!(request_id, method, page, status, reason, cause, "answered");
     } else {
         tracing::info!(request_id, method, page, status, reason, cause, "answered");
@@ -116,15 +131,15 @@ async fn guard(State(console): State<Site>, request: Request, next: Next) -> Res
     if console.url.is_secure() {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
     }
-    // An asset says for itself how long it may be kept.
+    // Assets set their own cache lifetime.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
-/// Whether a request that may change something comes from a page of `origin`:
-/// by `Origin`, which every browser sends with a form, else by
-/// `Sec-Fetch-Site`. One that says neither does not.
-fn is_from_here(method: &Method, headers: &HeaderMap, origin: &str) -> bool {
+/// Whether a request that may change something comes from a page of `origin`.
+/// `Origin` decides, which every browser sends with a form. Without `Origin`,
+/// `Sec-Fetch-Site` decides. A request with neither header is refused.
+fn is_same_origin(method: &Method, headers: &HeaderMap, origin: &str) -> bool {
     if *method == Method::GET || *method == Method::HEAD {
         return true;
     }

@@ -1,16 +1,15 @@
 //! `GET /accounts/{id}`: an account with its keys.
 
 use askama::Template;
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::{Redirect, Response};
 use shared::domain::AccountId;
 use shared::http::representation::{Key, KeyState, SHOWN_DAYS, ServiceAccount};
 
-use super::request::{After, id};
+use super::request::id;
 use super::retired_keys::RetiredRow;
 use crate::auth::session::Visit;
 use crate::error::PageError;
-use crate::view::excerpt::{self, Excerpt, fit};
 use crate::view::formatting::{KeyNames, Told, When};
 use crate::view::layout::{Page, Shown};
 use crate::view::role_chooser::{self as roles, RoleChoice};
@@ -95,9 +94,7 @@ struct AccountPage {
     /// Whether there is such a role, or there is none for certain.
     is_role_known: bool,
     /// The newest first.
-    keys: Excerpt<KeyRow>,
-    /// So many newer ones are on the pages before.
-    after: usize,
+    keys: Vec<KeyRow>,
     retired: Vec<RetiredRow>,
     /// How many retired keys there are.
     all_retired: usize,
@@ -110,16 +107,11 @@ struct AccountPage {
 impl AccountPage {
     /// Whether the key `id` has a row here.
     fn has_row(&self, id: &str) -> bool {
-        self.keys.shown().iter().any(|row| row.key.id == id)
-            || self.retired.iter().any(|row| row.key.id == id)
+        self.keys.iter().any(|row| row.key.id == id) || self.retired.iter().any(|row| row.key.id == id)
     }
 }
 
-pub(super) async fn show(
-    visit: Visit,
-    Path(account): Path<String>,
-    Query(After { after }): Query<After>,
-) -> Result<Response, PageError> {
+pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, PageError> {
     let account_id: AccountId = id(&account)?;
     let (read, events) =
         tokio::join!(visit.api().account(account_id), visit.api().events(account_id, "", RECENT));
@@ -138,14 +130,13 @@ pub(super) async fn show(
     retired.sort_by_key(|row| row.uses.presented.is_none());
     retired.truncate(RETIRED);
     let role = roles::find(&visit, &account.role).await;
-    let mut page = AccountPage {
+    let page = AccountPage {
         page: visit.page(),
         created: When::of(&account.created_at, now),
         updated: When::of(&account.updated_at, now),
         is_role_known: role.is_ok(),
         role: role.ok().flatten(),
-        keys: excerpt::after(keys.collect(), after),
-        after,
+        keys: keys.collect(),
         retired,
         all_retired,
         presented,
@@ -153,7 +144,6 @@ pub(super) async fn show(
         has_more_events: more.is_some(),
         account,
     };
-    fit(&mut page, |page| &mut page.keys);
     Ok(visit.show(Shown(page)))
 }
 

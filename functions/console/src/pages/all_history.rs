@@ -11,13 +11,13 @@ use shared::domain::{AccountId, EventType};
 use crate::api::EventsQuery;
 use crate::auth::session::Visit;
 use crate::error::PageError;
-use crate::view::excerpt::{Excerpt, fit};
 use crate::view::find_account::by_id_or_name;
-use crate::view::form::Faults;
+use crate::view::form::{Faults, FormError};
 use crate::view::formatting::{KeyNames, Told};
 use crate::view::layout::{Page, Shown, with_status};
 
-const EVENTS: u8 = 50;
+/// Events per page.
+const EVENTS: u8 = 25;
 
 /// What was typed, and which page of it.
 #[derive(Clone, Default, Deserialize, Serialize)]
@@ -47,7 +47,7 @@ struct AllHistory {
     form: Form,
     faults: Faults,
     types: Vec<(&'static str, &'static str)>,
-    events: Excerpt<Told>,
+    events: Vec<Told>,
     /// The addresses of the first page and of the next one.
     newest: Option<String>,
     older: Option<String>,
@@ -63,8 +63,8 @@ impl AllHistory {
 pub(super) async fn show(visit: Visit, Query(form): Query<Form>) -> Result<Response, PageError> {
     let query = match query(&visit, &form).await {
         Ok(query) => query,
-        Err(faults) => {
-            let faults = faults?;
+        Err(error) => {
+            let faults = error.faults()?;
             let page = page(&visit, form, faults, Vec::new(), None)?;
             return Ok(with_status(page.faults.status(), page));
         }
@@ -72,13 +72,8 @@ pub(super) async fn show(visit: Visit, Query(form): Query<Form>) -> Result<Respo
     let list = visit.api().all_events(&query).await?;
     let told =
         list.items.into_iter().map(|event| Told::of_any(event, &KeyNames::default(), visit.now())).collect();
-    let mut shown = page(&visit, form.clone(), Faults::default(), told, list.next_cursor)?;
-    fit(&mut shown, |page| &mut page.events);
-    if shown.events.more() > 0 {
-        let query = EventsQuery { limit: shown.events.limit(), ..query };
-        shown.older = older(&form, visit.api().all_events(&query).await?.next_cursor)?;
-    }
-    Ok(visit.show(Shown(shown)))
+    let page = page(&visit, form, Faults::default(), told, list.next_cursor)?;
+    Ok(visit.show(Shown(page)))
 }
 
 fn page(
@@ -93,15 +88,11 @@ fn page(
         page: visit.page(),
         faults,
         types: EventType::ALL.iter().map(|known| (known.name(), in_words(*known))).collect(),
-        events: Excerpt::whole(events),
+        events,
         newest: if is_first { None } else { Some(address(&form, String::new())?) },
-        older: older(&form, next)?,
+        older: next.map(|cursor| address(&form, cursor)).transpose()?,
         form,
     })
-}
-
-fn older(form: &Form, next: Option<String>) -> Result<Option<String>, PageError> {
-    next.map(|cursor| address(form, cursor)).transpose()
 }
 
 /// The address of another page of the same.
@@ -111,11 +102,11 @@ fn address(form: &Form, cursor: String) -> Result<String, PageError> {
 }
 
 /// What the API is asked for, or what is wrong with the form.
-async fn query(visit: &Visit, form: &Form) -> Result<EventsQuery, Result<Faults, PageError>> {
-    let from = day("from", &form.from).map_err(Ok)?;
-    let to = day("to", &form.to).map_err(Ok)?;
+async fn query(visit: &Visit, form: &Form) -> Result<EventsQuery, FormError> {
+    let from = day("from", &form.from)?;
+    let to = day("to", &form.to)?;
     if from.zip(to).is_some_and(|(from, to)| from > to) {
-        return Err(Ok(Faults::field("to", "must not be before the first day")));
+        return Err(Faults::field("to", "must not be before the first day").into());
     }
     let start = |day: Option<Date>| day.and_then(start_of);
     Ok(EventsQuery {
@@ -130,7 +121,7 @@ async fn query(visit: &Visit, form: &Form) -> Result<EventsQuery, Result<Faults,
     })
 }
 
-async fn account(visit: &Visit, text: &str) -> Result<Option<AccountId>, Result<Faults, PageError>> {
+async fn account(visit: &Visit, text: &str) -> Result<Option<AccountId>, FormError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -138,9 +129,9 @@ async fn account(visit: &Visit, text: &str) -> Result<Option<AccountId>, Result<
         Ok(Some(id)) => Ok(Some(id)),
         Ok(None) => {
             let problem = "is no account's name. A deleted account is found by its id";
-            Err(Ok(Faults::field("account", problem)))
+            Err(Faults::field("account", problem).into())
         }
-        Err(error) => Err(Err(error.into())),
+        Err(error) => Err(FormError::Page(error.into())),
     }
 }
 

@@ -20,8 +20,7 @@ use crate::api::{ApiError, Before, NewRole};
 use crate::auth::session::{Posted, Visit};
 use crate::error::PageError;
 use crate::problem::unmarked;
-use crate::view::excerpt::{Excerpt, fit};
-use crate::view::form::Faults;
+use crate::view::form::{Faults, FormError};
 use crate::view::layout::{Page, Shown, with_status};
 use crate::view::permissions::{Matched, widest_first};
 
@@ -48,7 +47,7 @@ struct EditRole {
     form: Form,
     faults: Faults,
     /// What it would match, if somebody has asked.
-    preview: Option<Excerpt<Matched>>,
+    preview: Option<Vec<Matched>>,
 }
 
 pub(super) async fn show_new(visit: Visit) -> Result<Response, PageError> {
@@ -88,9 +87,7 @@ async fn submit_either(visit: Visit, name: Option<RoleName>, form: Form) -> Resu
     if form.button == "preview" {
         let (preview, faults) = preview(&form.permissions);
         let status = faults.status();
-        let preview = Some(Excerpt::whole(preview));
-        let mut page = EditRole { page: visit.page(), name, form, faults, preview };
-        fit(&mut page, |page| page.preview.get_or_insert_default());
+        let page = EditRole { page: visit.page(), name, form, faults, preview: Some(preview) };
         return Ok(with_status(status, page));
     }
     match put(&visit, name.as_ref(), &form).await {
@@ -98,8 +95,8 @@ async fn submit_either(visit: Visit, name: Option<RoleName>, form: Form) -> Resu
             let notice = format!("The role {} is saved. It counts from the next request on.", saved.name);
             Ok(visit.go(&format!("/roles/{}", saved.name), &notice))
         }
-        Err(faults) => {
-            let faults = faults?;
+        Err(error) => {
+            let faults = error.faults()?;
             let page = EditRole { page: visit.page(), name, form, faults, preview: None };
             Ok(with_status(page.faults.status(), page))
         }
@@ -107,15 +104,15 @@ async fn submit_either(visit: Visit, name: Option<RoleName>, form: Form) -> Resu
 }
 
 /// Puts the role, or says what is wrong with the form.
-async fn put(visit: &Visit, name: Option<&RoleName>, form: &Form) -> Result<Role, Result<Faults, PageError>> {
+async fn put(visit: &Visit, name: Option<&RoleName>, form: &Form) -> Result<Role, FormError> {
     let new = name.is_none();
     let name = match name {
         Some(name) => name.clone(),
         None => form.name.trim().parse().map_err(|_| {
-            Ok(Faults::field(
+            Faults::field(
                 "name",
                 "must be a letter and up to 63 letters, digits, dots, underscores and dashes",
-            ))
+            )
         })?,
     };
     let lines = lines(&form.permissions);
@@ -128,17 +125,18 @@ async fn put(visit: &Visit, name: Option<&RoleName>, form: &Form) -> Result<Role
         Ok(role) => Ok(role),
         Err(ApiError::Problem(problem)) if new && problem.code == "precondition_failed" => {
             // Sent twice, it is the same role.
-            let there = visit.api().role(&name).await.map_err(|error| Err(error.into()))?.role;
+            let there = visit.api().role(&name).await.map_err(|error| FormError::Page(error.into()))?.role;
             if is_same(&there, &role) {
                 return Ok(there);
             }
-            Err(Ok(Faults::field("name", "is another role's already: choose another one, or edit that role")))
+            Err(Faults::field("name", "is another role's already: choose another one, or edit that role")
+                .into())
         }
         Err(ApiError::Problem(mut problem)) => {
             problem.errors = placed(problem.errors, &lines);
-            Err(Faults::of(ApiError::Problem(problem)))
+            Err(ApiError::Problem(problem).into())
         }
-        Err(error) => Err(Faults::of(error)),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::api::{ApiError, Explanation, Question};
 use crate::auth::session::{Posted, Visit};
 use crate::error::PageError;
 use crate::view::find_account::by_id_or_name;
-use crate::view::form::Faults;
+use crate::view::form::{Faults, FormError};
 use crate::view::layout::{Page, Shown, with_status};
 use crate::view::role_chooser::{self as roles, RoleNames};
 
@@ -88,11 +88,11 @@ pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response
     let (id, roles) = tokio::join!(account_of(&visit, &form), roles::known_again(&visit));
     let (account, answer) = match id {
         Ok(id) => tokio::join!(read(&visit, id), ask(&visit, id, &form)),
-        Err(faults) => (None, Err(faults)),
+        Err(error) => (None, Err(error)),
     };
     let (answer, faults) = match answer {
         Ok(answer) => (Some(answer), Faults::default()),
-        Err(faults) => (None, faults?),
+        Err(error) => (None, error.faults()?),
     };
     let (status, roles) = (faults.status(), roles.names());
     Ok(with_status(
@@ -102,15 +102,15 @@ pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response
 }
 
 /// The account that the form names, if it names one.
-async fn account_of(visit: &Visit, form: &Form) -> Result<Option<AccountId>, Result<Faults, PageError>> {
+async fn account_of(visit: &Visit, form: &Form) -> Result<Option<AccountId>, FormError> {
     let text = form.account.trim();
     if text.is_empty() {
         return Ok(None);
     }
     match by_id_or_name(visit, text).await {
         Ok(Some(id)) => Ok(Some(id)),
-        Ok(None) => Err(Ok(Faults::field("serviceAccountId", "is no account's id or name"))),
-        Err(error) => Err(Faults::of(error)),
+        Ok(None) => Err(Faults::field("serviceAccountId", "is no account's id or name").into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -120,16 +120,12 @@ async fn read(visit: &Visit, id: Option<AccountId>) -> Option<ServiceAccountWith
     visit.api().account(id?).await.ok().map(|read| read.account)
 }
 
-async fn ask(
-    visit: &Visit,
-    id: Option<AccountId>,
-    form: &Form,
-) -> Result<Explanation, Result<Faults, PageError>> {
+async fn ask(visit: &Visit, id: Option<AccountId>, form: &Form) -> Result<Explanation, FormError> {
     let id = id.map(|id| id.to_string());
     let given = |text: &'_ str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let (key, role, address) = (given(&form.key), given(&form.role), given(&form.source_address));
     if id.is_none() && role.is_none() {
-        return Err(Ok(Faults::field("serviceAccountId", "name an account, or choose a role below")));
+        return Err(Faults::field("serviceAccountId", "name an account, or choose a role below").into());
     }
     let question = Question {
         service_account_id: id.as_deref(),
@@ -151,9 +147,9 @@ async fn ask(
                     _ => std::mem::take(&mut error.detail),
                 };
             }
-            Faults::of(ApiError::Problem(problem))
+            ApiError::Problem(problem).into()
         }
-        error @ (ApiError::NotPermitted | ApiError::Unavailable { .. }) => Faults::of(error),
+        error @ (ApiError::NotPermitted | ApiError::Unavailable { .. }) => error.into(),
     })
 }
 

@@ -8,11 +8,11 @@ use shared::domain::AccountId;
 use super::request::{Cursor, id};
 use crate::auth::session::Visit;
 use crate::error::PageError;
-use crate::view::excerpt::{Excerpt, fit};
 use crate::view::formatting::{KeyNames, Told};
 use crate::view::layout::{Page, Shown};
 
-const EVENTS: u8 = 50;
+/// Events per page.
+const EVENTS: u8 = 25;
 
 #[derive(Template)]
 #[template(path = "history.html")]
@@ -21,7 +21,7 @@ struct History {
     id: AccountId,
     /// The account's name, as its newest event here has it.
     name: String,
-    events: Excerpt<Told>,
+    events: Vec<Told>,
     /// The addresses of the first page and of the next one.
     newest: Option<String>,
     older: Option<String>,
@@ -40,20 +40,14 @@ pub(super) async fn show(
     let keys = keys.unwrap_or_default();
     let name = list.items.first().and_then(|event| event.service_account_name.clone());
     let address = format!("/accounts/{id}/history");
-    // A cursor is safe in an address as it is.
-    let older = |cursor: Option<String>| cursor.map(|cursor| format!("{address}?cursor={cursor}"));
     let told = list.items.into_iter().map(|event| Told::of(event, &keys, visit.now()));
-    let mut page = History {
+    let page = History {
         page: visit.page(),
         id,
         name: name.unwrap_or_else(|| id.to_string()),
-        newest: Some(address.clone()).filter(|_| !cursor.is_empty()),
-        older: older(list.next_cursor),
-        events: Excerpt::whole(told.collect()),
+        older: list.next_cursor.map(|next| format!("{address}?cursor={next}")),
+        newest: Some(address).filter(|_| !cursor.is_empty()),
+        events: told.collect(),
     };
-    fit(&mut page, |page| &mut page.events);
-    if page.events.more() > 0 {
-        page.older = older(visit.api().events(id, &cursor, page.events.limit()).await?.next_cursor);
-    }
     Ok(visit.show(Shown(page)))
 }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use shared::domain::{AccountId, KeyName};
 use shared::http::representation::ServiceAccount;
 
-use super::issued_key;
 use super::request::id;
+use super::{issued_before, issued_key};
 use crate::api::{ApiError, NewKey};
 use crate::auth::session::{Posted, Visit};
 use crate::error::PageError;
@@ -118,9 +118,7 @@ pub(super) async fn submit(
     };
     match visit.api().issue_key(account, &key, &form.attempt).await {
         Ok(issued) => Ok(issued_key::show(visit, account, issued)),
-        Err(error) if issued_key::is_issued_before(&error) => {
-            Ok(issued_key::show_issued_before(&visit, account))
-        }
+        Err(error) if issued_before::is_issued_before(&error) => Ok(issued_before::show(&visit, account)),
         Err(error @ ApiError::Unavailable { .. }) => {
             Err(visit.or_again(error, format!("/accounts/{account}/keys"), form.fields()))
         }

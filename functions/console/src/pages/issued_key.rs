@@ -6,13 +6,12 @@
 //! does not do twice and never shows again.
 
 use askama::Template;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use shared::domain::AccountId;
 use shared::http::representation::Key;
 use zeroize::Zeroizing;
 
-use crate::api::{ApiError, IssuedKey};
+use crate::api::IssuedKey;
 use crate::auth::session::Visit;
 use crate::view::formatting::When;
 use crate::view::layout::{Page, Shown};
@@ -37,13 +36,6 @@ struct Issued {
     replaces: Option<Replaced>,
 }
 
-#[derive(Template)]
-#[template(path = "issued_before.html")]
-struct IssuedBefore {
-    page: Page,
-    account: AccountId,
-}
-
 /// Shows a key that was just made.
 pub(super) fn show(visit: Visit, account: AccountId, issued: IssuedKey) -> Response {
     let now = visit.now();
@@ -62,14 +54,4 @@ pub(super) fn show(visit: Visit, account: AccountId, issued: IssuedKey) -> Respo
         replaces,
     };
     visit.show(Shown(page))
-}
-
-/// Whether the form was sent before, and its key shown then.
-pub(super) fn is_issued_before(error: &ApiError) -> bool {
-    matches!(error, ApiError::Problem(problem) if problem.code == "key_already_issued")
-}
-
-/// Says that it was.
-pub(super) fn show_issued_before(visit: &Visit, account: AccountId) -> Response {
-    (StatusCode::CONFLICT, Shown(IssuedBefore { page: visit.page(), account })).into_response()
 }

@@ -3,6 +3,7 @@
 mod account;
 mod all_history;
 mod attention;
+mod change_role;
 mod create_account;
 mod delete_account;
 mod delete_role;
@@ -12,8 +13,10 @@ pub(crate) mod error;
 mod explain;
 mod history;
 mod issue_key;
+mod issued_before;
 mod issued_key;
 pub(crate) mod leaked;
+mod leaked_key;
 mod overview;
 mod request;
 mod retired_keys;
@@ -23,6 +26,7 @@ mod role;
 mod roles;
 mod rotate_key;
 mod sign_in;
+mod signed_out;
 mod switch_account;
 
 use axum::Router;
@@ -32,7 +36,12 @@ use crate::auth::oidc::CALLBACK;
 use crate::site::Site;
 use crate::view::assets;
 
-/// All of them.
+/// The routes whose forms carry a secret.
+pub(crate) fn secret_forms() -> Router<Site> {
+    Router::new().route(leaked::PATH, get(leaked::show).post(leaked::submit))
+}
+
+/// All other routes.
 pub(crate) fn router() -> Router<Site> {
     Router::new()
         .route("/", get(overview::show))
@@ -51,7 +60,6 @@ pub(crate) fn router() -> Router<Site> {
         .route("/accounts/{id}/keys/revoke", get(revoke_all_keys::show).post(revoke_all_keys::submit))
         .route("/accounts/{id}/keys/{key_id}/revoke", get(revoke_key::show).post(revoke_key::submit))
         .route("/accounts/{id}/keys/{key_id}/rotate", get(rotate_key::show).post(rotate_key::submit))
-        .route(leaked::PATH, get(leaked::show).post(leaked::submit))
         .route("/history", get(all_history::show))
         .route("/roles", get(roles::show))
         .route("/roles/{name}", get(role::show))
@@ -59,11 +67,11 @@ pub(crate) fn router() -> Router<Site> {
         .route("/roles/{name}/delete", get(delete_role::show).post(delete_role::submit))
         .route("/new-role", get(edit_role::show_new).post(edit_role::submit_new))
         .route("/explain", get(explain::show).post(explain::submit))
-        .route("/leaked/key", get(leaked::show_key))
+        .route("/leaked/key", get(leaked_key::show))
         .route("/sign-in", get(sign_in::sign_in))
         .route(CALLBACK, get(sign_in::callback))
         .route("/sign-out", post(sign_in::sign_out).get(overview::go))
-        .route(sign_in::SIGNED_OUT, get(sign_in::signed_out))
+        .route(signed_out::PATH, get(signed_out::show))
         .route("/assets/console.css", get(assets::css))
         .route("/assets/console.js", get(assets::js))
         .route("/assets/icon.svg", get(assets::icon))

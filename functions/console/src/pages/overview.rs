@@ -12,7 +12,6 @@ use crate::api::{AccountsQuery, ApiError};
 use crate::auth::session::Visit;
 use crate::error::PageError;
 use crate::view::attention::{self, Attention, Found};
-use crate::view::excerpt::{Excerpt, fit};
 use crate::view::form::Faults;
 use crate::view::formatting::When;
 use crate::view::layout::{Page, Shown, with_status};
@@ -51,7 +50,7 @@ struct Overview {
     query: AccountsQuery,
     roles: RoleNames,
     faults: Faults,
-    rows: Excerpt<Row>,
+    rows: Vec<Row>,
     attention: Vec<Attention>,
     /// How much more there is of it.
     more: usize,
@@ -88,13 +87,13 @@ pub(super) async fn show(
     let mut attention = found.all;
     let more = attention.len().saturating_sub(MOST_TOLD);
     attention.truncate(MOST_TOLD);
-    let mut overview = Overview {
+    let overview = Overview {
         page: visit.page(),
         roles: roles.names(),
         faults,
         first: if query.cursor.is_empty() { None } else { Some(address(&query, String::new())?) },
-        next: next_page(&query, list.next_cursor)?,
-        rows: Excerpt::whole(list.items.into_iter().map(|listed| Row::of(listed, visit.now())).collect()),
+        next: list.next_cursor.map(|cursor| address(&query, cursor)).transpose()?,
+        rows: list.items.into_iter().map(|listed| Row::of(listed, visit.now())).collect(),
         attention,
         more,
         cut: found.is_cut.then_some(found.accounts),
@@ -103,16 +102,7 @@ pub(super) async fn show(
     if is_wrong {
         return Ok(with_status(overview.faults.status(), overview));
     }
-    fit(&mut overview, |page| &mut page.rows);
-    if overview.rows.more() > 0 {
-        let shown = AccountsQuery { limit: Some(overview.rows.limit()), ..overview.query.clone() };
-        overview.next = next_page(&overview.query, visit.api().accounts(&shown).await?.next_cursor)?;
-    }
     Ok(visit.show(Shown(overview)))
-}
-
-fn next_page(query: &AccountsQuery, cursor: Option<String>) -> Result<Option<String>, PageError> {
-    cursor.map(|cursor| address(query, cursor)).transpose()
 }
 
 /// The address of another page of the same.

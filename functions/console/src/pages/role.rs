@@ -1,16 +1,15 @@
 //! `GET /roles/{name}`: a role.
 
 use askama::Template;
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::Response;
 use shared::domain::{Actor, RoleName};
 use shared::http::representation::Role;
 
-use super::request::{After, id};
+use super::request::id;
 use crate::api::VersionedRole;
 use crate::auth::session::Visit;
 use crate::error::PageError;
-use crate::view::excerpt::{self, Excerpt, fit};
 use crate::view::formatting::When;
 use crate::view::layout::{Page, Shown};
 use crate::view::permissions::{Matched, widest_first};
@@ -23,8 +22,7 @@ struct RolePage {
     created: Option<(When, String)>,
     updated: Option<(When, String)>,
     /// What permits most comes first.
-    matches: Excerpt<Matched>,
-    after: usize,
+    matches: Vec<Matched>,
     role: Role,
 }
 
@@ -34,25 +32,19 @@ pub(super) async fn custom(visit: &Visit, name: &RoleName) -> Result<VersionedRo
     if read.role.built_in { Err(PageError::NoPage) } else { Ok(read) }
 }
 
-pub(super) async fn show(
-    visit: Visit,
-    Path(name): Path<String>,
-    Query(After { after }): Query<After>,
-) -> Result<Response, PageError> {
+pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, PageError> {
     let name: RoleName = id(&name)?;
     let mut role = visit.api().role(&name).await?.role;
     widest_first(&mut role.permissions);
     let told = |at: &Option<String>, by: &Option<Actor>| {
         Some((When::of(at.as_deref()?, visit.now()), by.as_ref()?.name.clone()))
     };
-    let mut page = RolePage {
+    let page = RolePage {
         page: visit.page(),
         created: told(&role.created_at, &role.created_by),
         updated: told(&role.updated_at, &role.updated_by),
-        matches: excerpt::after(Matched::of_all(&role.permissions), after),
-        after,
+        matches: Matched::of_all(&role.permissions),
         role,
     };
-    fit(&mut page, |page| &mut page.matches);
     Ok(visit.show(Shown(page)))
 }

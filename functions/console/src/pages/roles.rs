@@ -10,7 +10,6 @@ use super::request::Cursor;
 use crate::auth::session::Visit;
 use crate::error::PageError;
 use crate::site::Site;
-use crate::view::excerpt::{Excerpt, fit};
 use crate::view::layout::{Page, Shown};
 use crate::view::role_chooser::RoleChoice;
 
@@ -19,7 +18,7 @@ use crate::view::role_chooser::RoleChoice;
 /// its data prefixes may differ.
 const OPERATIONS: &str = include_str!("../../operations.txt");
 
-/// So many roles are on a page, built-in ones among them.
+/// Roles per page, including the built-in ones.
 const ROLES: u8 = 25;
 
 /// The built-in roles, the narrowest first.
@@ -69,7 +68,7 @@ struct Roles {
     page: Page,
     columns: Vec<(&'static str, &'static str)>,
     operations: Vec<Operation>,
-    custom: Excerpt<RoleChoice>,
+    custom: Vec<RoleChoice>,
     /// The addresses of the first page and of the next one.
     first: Option<String>,
     next: Option<String>,
@@ -80,22 +79,15 @@ pub(super) async fn show(
     Query(Cursor { cursor }): Query<Cursor>,
 ) -> Result<Response, PageError> {
     let list = visit.api().roles(&cursor, ROLES).await?;
-    let (built_in, custom): (Vec<_>, Vec<_>) = list.items.into_iter().partition(|role| role.built_in);
-    // A cursor is safe in an address as it is.
-    let address = |cursor: Option<String>| cursor.map(|cursor| format!("/roles?cursor={cursor}"));
-    let mut page = Roles {
+    let custom = list.items.into_iter().filter(|role| !role.built_in);
+    let page = Roles {
         page: visit.page(),
         columns: COLUMNS.map(|role| (role.name(), short(role))).to_vec(),
         operations: operations(&visit.console),
-        custom: Excerpt::whole(custom.into_iter().map(RoleChoice::from).collect()),
+        custom: custom.map(RoleChoice::from).collect(),
         first: (!cursor.is_empty()).then(|| "/roles".to_owned()),
-        next: address(list.next_cursor),
+        next: list.next_cursor.map(|next| format!("/roles?cursor={next}")),
     };
-    fit(&mut page, |page| &mut page.custom);
-    if page.custom.more() > 0 {
-        let shown = page.custom.limit().saturating_add(u8::try_from(built_in.len()).unwrap_or(u8::MAX));
-        page.next = address(visit.api().roles(&cursor, shown).await?.next_cursor);
-    }
     Ok(visit.show(Shown(page)))
 }
 

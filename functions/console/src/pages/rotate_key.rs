@@ -9,8 +9,8 @@ use shared::domain::{AccountId, KeyId};
 use shared::http::representation::{KeyState, ServiceAccount};
 
 use super::account::KeyRow;
-use super::issued_key;
 use super::request::id;
+use super::{issued_before, issued_key};
 use crate::api::ApiError;
 use crate::auth::session::{Posted, Visit};
 use crate::error::PageError;
@@ -115,9 +115,7 @@ pub(super) async fn submit(
     let path = format!("/accounts/{account}");
     match visit.api().rotate_key(account, key, grace, &form.attempt).await {
         Ok(issued) => Ok(issued_key::show(visit, account, issued)),
-        Err(error) if issued_key::is_issued_before(&error) => {
-            Ok(issued_key::show_issued_before(&visit, account))
-        }
+        Err(error) if issued_before::is_issued_before(&error) => Ok(issued_before::show(&visit, account)),
         // Another grace, chosen after it was sent.
         Err(ApiError::Problem(problem)) if problem.code == "idempotency_key_reused" => {
             let notice = "Nothing more was done: this form was sent before, with another grace, and rotated the key \

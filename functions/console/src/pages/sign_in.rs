@@ -1,21 +1,18 @@
 //! Signing in and out.
 
-use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
+use super::signed_out;
 use crate::auth::oidc::{Attempt, SignInError, is_same};
 use crate::auth::session::{CookieName, Cookies, Posted, is_own_path};
 use crate::error::PageError;
 use crate::site::Site;
-use crate::view::layout::{Page, Shown};
 
 /// How long somebody may take to sign in, in seconds.
 const ATTEMPT_SECONDS: i64 = 600;
-/// The page that says that a session has ended.
-pub(super) const SIGNED_OUT: &str = "/signed-out";
 /// The longest name and value of a cookie that browsers take (RFC 6265bis,
 /// section 5.7). They drop a longer one, and say nothing.
 const MAX_COOKIE_BYTES: usize = 4096;
@@ -117,24 +114,10 @@ pub(super) async fn sign_out(
     posted: Result<Posted<Nothing>, PageError>,
 ) -> Result<Response, PageError> {
     match posted {
-        Ok(Posted(visit, Nothing {})) => Ok(visit.sign_out(SIGNED_OUT)),
-        Err(PageError::Ended { .. }) => Ok(Cookies::read(&console, &headers).await?.sign_out(SIGNED_OUT)),
+        Ok(Posted(visit, Nothing {})) => Ok(visit.sign_out(signed_out::PATH)),
+        Err(PageError::Ended { .. }) => {
+            Ok(Cookies::read(&console, &headers).await?.sign_out(signed_out::PATH))
+        }
         Err(trouble) => Err(trouble),
     }
-}
-
-#[derive(Template)]
-#[template(path = "signed_out.html")]
-struct SignedOut {
-    page: Page,
-    provider: Option<String>,
-}
-
-/// Says that it has ended, and how to end the one at the issuer. That is a link
-/// and no redirect: a form of the console may not lead to another site.
-pub(super) async fn signed_out(State(console): State<Site>) -> Response {
-    let here = format!("{}{SIGNED_OUT}", console.url.origin());
-    // Without an answer there is just no such link.
-    let provider = console.provider.sign_out_url(&here).await.unwrap_or_default();
-    Shown(SignedOut { page: Page::new(&console, None, None), provider }).into_response()
 }

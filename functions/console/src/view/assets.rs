@@ -1,17 +1,8 @@
 //! The one stylesheet, the one script and the icon.
 
-use std::sync::LazyLock;
-
 use axum::http::{HeaderName, header};
 
-/// The stylesheet, which is sent with every first page, without the spaces that
-/// are for whoever reads its source. No text in it has one of these pairs.
-static CSS: LazyLock<String> = LazyLock::new(|| {
-    let source = include_str!("../../assets/console.css");
-    let pairs = [(": ", ":"), (", ", ","), ("; ", ";"), (" {", "{"), ("{ ", "{"), (" }", "}")];
-    let lines: String = source.lines().map(str::trim).collect();
-    pairs.iter().fold(lines, |css, (from, to)| css.replace(from, to))
-});
+const CSS: &str = include_str!("../../assets/console.css");
 const JS: &str = include_str!("../../assets/console.js");
 const ICON: &str = include_str!("../../assets/icon.svg");
 
@@ -21,19 +12,14 @@ type Asset = ([(HeaderName, &'static str); 2], &'static str);
 /// browser may keep them for good.
 pub(crate) fn version() -> String {
     let mut hasher = crc32fast::Hasher::new();
-    for asset in [CSS.as_str(), JS, ICON] {
+    for asset in [CSS, JS, ICON] {
         hasher.update(asset.as_bytes());
     }
     format!("{:08x}", hasher.finalize())
 }
 
-/// How many bytes the stylesheet has.
-pub(crate) fn css_bytes() -> usize {
-    CSS.len()
-}
-
 pub(crate) async fn css() -> Asset {
-    asset("text/css; charset=utf-8", &CSS)
+    asset("text/css; charset=utf-8", CSS)
 }
 
 pub(crate) async fn js() -> Asset {

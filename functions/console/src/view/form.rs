@@ -11,7 +11,7 @@ use crate::api::ApiError;
 use crate::error::PageError;
 use crate::request_id;
 use crate::site::Site;
-use crate::view::excerpt;
+use crate::view::excerpt::Excerpt;
 
 /// A new name for one attempt to make one thing: the API's `Idempotency-Key`.
 /// It is in the form, so that sending the form again is the same attempt.
@@ -21,9 +21,41 @@ pub(crate) fn new_attempt(console: &Site) -> Result<String, PageError> {
     Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
-/// Of a field so many faults are told, with so many bytes.
-const MOST_FAULTS: usize = 12;
-const MOST_FAULTS_BYTES: usize = 4_000;
+/// How many faults of a field are shown.
+const SHOWN_FAULTS: usize = 12;
+
+/// Why a form was not accepted.
+pub(crate) enum FormError {
+    /// The form is shown again with these faults.
+    Invalid(Faults),
+    /// An error page replaces the form.
+    Page(PageError),
+}
+
+impl FormError {
+    /// What is wrong with the form.
+    ///
+    /// # Errors
+    /// The error whose page replaces the form.
+    pub(crate) fn faults(self) -> Result<Faults, PageError> {
+        match self {
+            Self::Invalid(faults) => Ok(faults),
+            Self::Page(error) => Err(error),
+        }
+    }
+}
+
+impl From<Faults> for FormError {
+    fn from(faults: Faults) -> Self {
+        Self::Invalid(faults)
+    }
+}
+
+impl From<ApiError> for FormError {
+    fn from(error: ApiError) -> Self {
+        Faults::of(error).map_or_else(Self::Page, Self::Invalid)
+    }
+}
 
 /// What is wrong with a form.
 #[derive(Default)]
@@ -125,15 +157,15 @@ impl Faults {
     pub(crate) fn on(&self, name: &str) -> Option<String> {
         let details = self.fields.iter().filter(|(field, _)| field == name);
         let sentences: Vec<_> = details.filter_map(|(_, detail)| sentence(detail)).collect();
-        let sentences = excerpt::texts(sentences, MOST_FAULTS, MOST_FAULTS_BYTES);
         if sentences.is_empty() {
             return None;
         }
-        let more = match sentences.more() {
+        let sentences = Excerpt::first(sentences, SHOWN_FAULTS);
+        let more = match sentences.more {
             0 => String::new(),
             more => format!("\nAnd {more} more."),
         };
-        Some(sentences.shown().join("\n") + &more)
+        Some(sentences.items.join("\n") + &more)
     }
 
     /// Whether the field `name`, which is shown now, is the first wrong one.

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use shared::domain::FieldChange;
 use shared::http::representation::{AuditEvent, Key, RetiredKey};
 
-use crate::view::excerpt::{Excerpt, escaped};
+use crate::view::excerpt::Excerpt;
 use crate::view::permissions::width;
 
 /// A key that expires within so long wants attention.
@@ -91,11 +91,8 @@ fn thousands(number: u64) -> String {
     text
 }
 
-/// So many changes are told of an event: a role can have a hundred permissions,
-/// and a page is to stay light.
-const MOST_CHANGES: usize = 12;
-/// And so many bytes of them.
-const MOST_CHANGES_BYTES: usize = 1_600;
+/// How many changes of an event are shown. A role's event can have two hundred.
+const SHOWN_CHANGES: usize = 12;
 
 /// The type of the event that an account is deleted with its keys.
 const DELETED: &str = "serviceAccount.deleted";
@@ -227,9 +224,7 @@ impl Told {
                 (id, name)
             }),
             role: event.role,
-            changes: Excerpt::of(changes.collect(), MOST_CHANGES, MOST_CHANGES_BYTES, |(_, from, to)| {
-                escaped(from) + escaped(to)
-            }),
+            changes: Excerpt::first(changes.collect(), SHOWN_CHANGES),
             when: When::of(&event.at, now),
             request_id: event.request_id,
         }

@@ -11,15 +11,11 @@ use crate::api::{ApiError, MOST};
 use crate::auth::session::Visit;
 use crate::error::PageError;
 use crate::site::Site;
-use crate::view::excerpt::{self, Excerpt, escaped};
 use crate::view::form::Faults;
 use crate::view::permissions as matching;
 
-/// So many custom roles have a card in a form, and so many bytes.
+/// How many custom roles have a card in a form.
 const CARDS: usize = 20;
-const CARDS_BYTES: usize = 18_000;
-/// What a card has besides its texts, in bytes.
-const CARD_BYTES: usize = 400;
 
 /// A role to choose.
 #[derive(Clone)]
@@ -27,14 +23,6 @@ pub(crate) struct RoleChoice {
     pub(crate) name: String,
     pub(crate) summary: String,
     pub(crate) permissions: Vec<String>,
-}
-
-impl RoleChoice {
-    fn bytes(&self) -> usize {
-        let permissions = excerpt::permissions(&self.permissions);
-        let permissions = permissions.shown().iter().map(|text| escaped(text)).sum::<usize>();
-        CARD_BYTES + 2 * self.name.len() + escaped(&self.summary) + permissions
-    }
 }
 
 /// The roles that one page of the API tells of.
@@ -125,18 +113,15 @@ impl Known {
     }
 
     fn chooser_with(self, chosen: Option<RoleChoice>) -> Chooser {
-        let custom = Excerpt::of(self.custom, CARDS, CARDS_BYTES, RoleChoice::bytes);
-        let mut cards = self.built_in;
-        let is_there = |name: &str| {
-            let mut shown = cards.iter().chain(custom.shown());
-            shown.any(|choice| choice.name == name)
-        };
-        let chosen = chosen.filter(|chosen| !is_there(&chosen.name));
-        let further =
-            custom.rest().iter().filter(|choice| chosen.as_ref().is_none_or(|it| it.name != choice.name));
-        let further: Vec<_> = further.map(|choice| choice.name.clone()).collect();
-        cards.extend(chosen);
-        cards.extend_from_slice(custom.shown());
+        let (mut cards, mut custom) = (self.built_in, self.custom);
+        let mut further = custom.split_off(CARDS.min(custom.len()));
+        if let Some(chosen) = chosen {
+            let is_shown = cards.iter().chain(&custom).any(|choice| choice.name == chosen.name);
+            further.retain(|choice| choice.name != chosen.name);
+            cards.extend(Some(chosen).filter(|_| !is_shown));
+        }
+        cards.extend(custom);
+        let further: Vec<_> = further.into_iter().map(|choice| choice.name).collect();
         Chooser { cards, has_more: self.is_cut || !further.is_empty(), further, is_asked_for: false }
     }
 

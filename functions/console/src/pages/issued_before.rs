@@ -1,0 +1,26 @@
+//! The answer to a form that has already issued its key: the key was shown then, and
+//! is never shown again.
+
+use askama::Template;
+use axum::response::Response;
+use shared::domain::AccountId;
+
+use crate::api::ApiError;
+use crate::auth::session::Visit;
+use crate::view::layout::{Page, with_status};
+
+#[derive(Template)]
+#[template(path = "issued_before.html")]
+struct IssuedBefore {
+    page: Page,
+    account: AccountId,
+}
+
+/// Whether the API refuses because the same form has already issued its key.
+pub(super) fn is_issued_before(error: &ApiError) -> bool {
+    matches!(error, ApiError::Problem(problem) if problem.code == "key_already_issued")
+}
+
+pub(super) fn show(visit: &Visit, account: AccountId) -> Response {
+    with_status(409, IssuedBefore { page: visit.page(), account })
+}
