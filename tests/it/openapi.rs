@@ -75,6 +75,76 @@ fn every_reference_resolves() {
     }
 }
 
+/// Where in the document a description is missing.
+fn undescribed(document: &Value) -> Vec<String> {
+    let mut missing = Vec::new();
+    let mut check = |what: &str, described: &Value, members: &[&str]| {
+        for member in members {
+            if described[member].as_str().is_none_or(|text| text.trim().is_empty()) {
+                missing.push(format!("{what}: {member}"));
+            }
+        }
+    };
+    check("info", &document["info"], &["description"]);
+    let mut tags = Vec::new();
+    for tag in document["tags"].as_array().unwrap() {
+        check("tag", tag, &["description"]);
+        tags.push(&tag["name"]);
+    }
+    for (_, _, operation) in operations(document) {
+        let id = operation["operationId"].as_str().unwrap();
+        check(id, &operation, &["summary", "description"]);
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            check(&format!("{id}, parameter {}", parameter["name"]), parameter, &["description"]);
+        }
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            check(&format!("{id}, status {status}"), response, &["description"]);
+            for (name, header) in response["headers"].as_object().into_iter().flatten() {
+                check(&format!("{id}, status {status}, header {name}"), header, &["description"]);
+            }
+        }
+        assert!(operation["tags"].as_array().unwrap().iter().all(|tag| tags.contains(&tag)), "{id}");
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        check(name, schema, &["description"]);
+        let parts = schema["allOf"].as_array().into_iter().flatten();
+        for properties in parts.chain([schema]).filter_map(|part| part["properties"].as_object()) {
+            for (property, schema) in properties {
+                check(&format!("{name}.{property}"), schema, &["description"]);
+            }
+        }
+    }
+    for (name, scheme) in document["components"]["securitySchemes"].as_object().unwrap() {
+        check(name, scheme, &["description"]);
+    }
+    missing
+}
+
+/// If you are here because this test failed: write a doc comment or a
+/// `description` for each item in the list.
+#[test]
+fn everything_has_a_description() {
+    assert_eq!(undescribed(&document()), [""; 0]);
+}
+
+#[test]
+fn each_problem_code_is_described_under_one_status() {
+    let document = document();
+    for code in Failure::CODES {
+        let mut statuses = BTreeSet::new();
+        for (_, _, operation) in operations(&document) {
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                if response["description"].as_str().unwrap().contains(&format!("`{code}`")) {
+                    statuses.insert(status.clone());
+                }
+            }
+        }
+        // No operation has a path that is not a route.
+        let expected = usize::from(*code != "route_not_found");
+        assert_eq!(statuses.len(), expected, "{code}: {statuses:?}");
+    }
+}
+
 /// What of `value` the schema does not describe: members that it lacks or does
 /// not name, and values of another type.
 fn mismatches(document: &Value, schema: &Value, value: &Value) -> Vec<String> {

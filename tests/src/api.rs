@@ -6,8 +6,8 @@ use local::issuer::{API_CLIENT, IAM_CLIENT};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
 use serde_json::{Value, json};
 
-use crate::Harness;
 use crate::harness::signing_key;
+use crate::{Harness, described};
 
 /// A request under construction.
 pub struct RequestBuilder<'a> {
@@ -147,7 +147,10 @@ impl<'a> RequestBuilder<'a> {
         let headers = response.headers().iter();
         let headers =
             headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
-        Reply { status: response.status().as_u16(), headers, text: response.text().await.unwrap() }
+        let status = response.status().as_u16();
+        let reply = Reply { status, headers, text: response.text().await.unwrap() };
+        described::check(&self.method, &self.path, &reply);
+        reply
     }
 }
 

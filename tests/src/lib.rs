@@ -13,6 +13,7 @@
 
 mod api;
 mod clock;
+mod described;
 mod entropy;
 mod events;
 mod harness;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Setup};
 use shared::domain::{AccountName, Clock, Description, Fingerprint, NewAccount, Owner, RoleName};
 use shared::http::representation::ServiceAccount;
-use shared::http::{Admin, Failure, Fields, Operation, Problem, Reply, Request};
+use shared::http::{Admin, Failure, Fields, Operation, Reply, Request};
 use shared::store::Store;
 use utoipa::ToSchema;
 
@@ -58,20 +58,26 @@ impl Operation for CreateServiceAccount {
 
 /// Create a service account
 ///
-/// A retry under the same `Idempotency-Key` answers with the same account.
+/// Creates an enabled service account without keys. Issue its first key with
+/// `issueKey`.
+///
+/// A retry with the same `Idempotency-Key` and the same body creates nothing and
+/// returns the account as it is now.
 #[utoipa::path(
     post,
     path = "/iam/v1/service-accounts",
     operation_id = "createServiceAccount",
     tag = "Service accounts",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Your name for this attempt: 1–255 visible characters")),
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body = CreateServiceAccountRequest,
     responses(
-        (status = 201, description = "Created", body = ServiceAccount,
-            headers(("Location" = String, description = "Where it is"), ("ETag" = String, description = "Its version"))),
-        (status = 400, body = Problem), (status = 409, body = Problem),
-        (status = 413, body = Problem), (status = 415, body = Problem),
-        (status = 422, body = Problem),
+        (status = 201, description = "The service account was created, by this request or by an earlier one with the same `Idempotency-Key`.",
+            body = ServiceAccount, headers(("Location" = String), ("ETag" = String))),
+        (status = 400, description = "malformed_request, malformed_json"),
+        (status = 409, description = "name_taken, service_account_deleted, concurrent_changes"),
+        (status = 413, description = "body_too_large"),
+        (status = 415, description = "unsupported_media_type"),
+        (status = 422, description = "invalid_fields, idempotency_key_reused"),
     )
 )]
 pub async fn create_service_account(

@@ -6,7 +6,7 @@ use shared::domain::{
     AccountId, AllowedCidrs, Fingerprint, InvalidCidrs, KeyName, KeySpec, KeyUsage, RoleName,
 };
 use shared::http::representation::Key;
-use shared::http::{Admin, Failure, Fields, Problem, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Fields, Reply, Request, parameter};
 use utoipa::ToSchema;
 
 use crate::{Draft, IssueKey, IssuedKey};
@@ -48,23 +48,28 @@ struct Wanted {
 
 /// Issue a key
 ///
-/// The answer shows the secret once. A retry under the same `Idempotency-Key`
-/// never issues a second key and never shows the secret again: it answers 409
+/// Issues a key for a service account. Only this response contains the secret:
+/// store it at once. The key cannot be changed later.
+///
+/// The account must be enabled and have fewer live keys than the deployment allows
+/// (20 by default). A retry with the same `Idempotency-Key` never issues a second
+/// key and never shows the secret again: the response is 409 `key_already_issued`
 /// with the key's id.
 #[utoipa::path(
     post,
     path = "/iam/v1/service-accounts/{id}/keys",
     operation_id = "issueKey",
     tag = "Keys",
-    params(
-        ("id" = String, Path, description = "The account's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Your name for this attempt: 1–255 visible characters"),
-    ),
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     request_body = IssueKeyRequest,
     responses(
-        (status = 201, description = "Issued", body = IssuedKey),
-        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem),
+        (status = 201, description = "The new key with its secret.", body = IssuedKey, headers(("Location" = String))),
+        (status = 400, description = "malformed_id, malformed_request, malformed_json"),
+        (status = 404, description = "service_account_not_found"),
+        (status = 409, description = "key_already_issued, service_account_disabled, key_limit_reached, concurrent_changes"),
+        (status = 413, description = "body_too_large"),
+        (status = 415, description = "unsupported_media_type"),
+        (status = 422, description = "invalid_fields, idempotency_key_reused"),
     )
 )]
 pub async fn issue_key(

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use shared::domain::{Actor, ApiKey, Verifier};
 use shared::http::representation::{Key, KeyState, ServiceAccount, seconds};
-use shared::http::{Failure, Problem, Reply, Request};
+use shared::http::{Failure, Reply, Request};
 use shared::keyring::KeyringError;
 use shared::policy::Reason;
 use shared::store::KnownKey;
@@ -77,10 +77,14 @@ pub struct KeyLookup {
     retired_by: Option<Actor>,
 }
 
-/// Look up a key in hand
+/// Look up a key
 ///
-/// Tells whose a leaked key is and whether it still opens anything. What stands
-/// around the key in the text does not matter. It changes nothing.
+/// Finds the service account of a key that you have at hand, such as a leaked one,
+/// and tells whether the key still works. Text around the key is ignored, but the
+/// text must contain exactly one key of this environment.
+///
+/// Nothing is changed, and the key is neither stored nor logged. The lookup does
+/// not count as a use of the key.
 #[utoipa::path(
     post,
     path = "/iam/v1/keys/lookup",
@@ -88,9 +92,12 @@ pub struct KeyLookup {
     tag = "Keys",
     request_body = LookupKeyRequest,
     responses(
-        (status = 200, description = "Known", body = KeyLookup),
-        (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem),
+        (status = 200, description = "The key is known. See `alive` and `reason` for its state.", body = KeyLookup),
+        (status = 400, description = "malformed_json"),
+        (status = 404, description = "key_not_found"),
+        (status = 413, description = "body_too_large"),
+        (status = 415, description = "unsupported_media_type"),
+        (status = 422, description = "invalid_fields"),
     )
 )]
 pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply, Failure> {

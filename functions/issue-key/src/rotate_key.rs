@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::domain::{AccountId, Fingerprint, KeyId, KeySpec, KeyUsage, LiveKey};
 use shared::http::representation::{Key, seconds};
-use shared::http::{Admin, Failure, Problem, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Reply, Request, parameter};
 use shared::store::NewRotation;
 use utoipa::ToSchema;
 
@@ -52,27 +52,30 @@ pub struct ReplacedKey {
 
 /// Rotate a key
 ///
-/// Issues a successor with the same name, role and networks, and with a fresh
-/// lifetime as long as the old key's was (but not longer than the deployment
-/// now allows). The old key works until `replaces.retiresAt`; it can be stopped
-/// earlier with `revokeKey`. A key has one successor: to have another one,
-/// rotate that. As with `issueKey`, the secret is shown once, and a retry under
-/// the same `Idempotency-Key` answers 409 with the successor's id.
+/// Issues a successor with the same name, role and networks. Its lifetime is as
+/// long as the old key's was, but at most the longest that the deployment allows
+/// now. Only this response contains the successor's secret: store it at once.
+///
+/// The old key works until `replaces.retiresAt`. Use `revokeKey` to end it
+/// earlier. A key has one successor: to get another key, rotate the successor. A
+/// retry with the same `Idempotency-Key` never issues a second key and never shows
+/// the secret again: the response is 409 `key_already_issued` with the
+/// successor's id.
 #[utoipa::path(
     post,
     path = "/iam/v1/service-accounts/{id}/keys/{keyId}/rotation",
     operation_id = "rotateKey",
     tag = "Keys",
-    params(
-        ("id" = String, Path, description = "The account's id"),
-        ("keyId" = String, Path, description = "The id of the key to replace"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Your name for this attempt: 1–255 visible characters"),
-    ),
+    params(("id" = String, Path), ("keyId" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     request_body = RotateKeyRequest,
     responses(
-        (status = 201, description = "Rotated", body = RotatedKey),
-        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem),
+        (status = 201, description = "The successor with its secret.", body = RotatedKey, headers(("Location" = String))),
+        (status = 400, description = "malformed_id, malformed_request, malformed_json"),
+        (status = 404, description = "service_account_not_found, key_not_found"),
+        (status = 409, description = "key_already_issued, key_already_rotated, key_revoked, key_expired, service_account_disabled, key_limit_reached, concurrent_changes"),
+        (status = 413, description = "body_too_large"),
+        (status = 415, description = "unsupported_media_type"),
+        (status = 422, description = "invalid_fields, idempotency_key_reused"),
     )
 )]
 pub async fn rotate_key(

@@ -3,23 +3,26 @@
 
 use shared::domain::AccountId;
 use shared::http::representation::ServiceAccountWithKeys;
-use shared::http::{Failure, Problem, Reply, Request, parameter};
+use shared::http::{Failure, Reply, Request, parameter};
 
 use crate::ListServiceAccounts;
 
 /// Get a service account
 ///
-/// With its keys, those that were retired, and how each was used.
+/// Returns a service account with its keys, its 100 most recently retired keys,
+/// and how each key was used. The account and its keys are read consistently.
+/// Usage may be up to five minutes behind.
 #[utoipa::path(
     get,
     path = "/iam/v1/service-accounts/{id}",
     operation_id = "getServiceAccount",
     tag = "Service accounts",
-    params(("id" = String, Path, description = "The account's id")),
+    params(("id" = String, Path)),
     responses(
-        (status = 200, description = "The account", body = ServiceAccountWithKeys,
-            headers(("ETag" = String, description = "Its version"))),
-        (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 200, description = "The service account with its keys.", body = ServiceAccountWithKeys,
+            headers(("ETag" = String))),
+        (status = 400, description = "malformed_id"),
+        (status = 404, description = "service_account_not_found"),
     )
 )]
 pub async fn get_service_account(

@@ -3,26 +3,44 @@
 use serde::Deserialize;
 use shared::domain::{AccountId, EventType, parse_instant};
 use shared::http::representation::{AuditEvent, List};
-use shared::http::{Failure, Paging, Problem, Reply, Request};
+use shared::http::{Failure, Paging, Reply, Request};
 use shared::store::{Cursor, EventFilter};
+use utoipa::IntoParams;
 
 use crate::ListServiceAccounts;
 
-/// The query of the list of all events.
-#[derive(Deserialize)]
+/// The filters, and the fields of [`Paging`].
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct EventsQuery {
+    /// Only events by the person with this id or name, as in `actor` of the events.
+    #[param(min_length = 1, example = "admin@example.com")]
     actor: Option<String>,
+    /// Only events of the service account with this id, which may be deleted.
+    #[param(example = "sa_4hQ0bTnYwLzR8sVc")]
     account: Option<String>,
+    /// Only events of this type: `serviceAccount.created`,
+    /// `serviceAccount.updated`, `serviceAccount.deleted`, `key.issued`,
+    /// `key.rotated`, `key.revoked`, `role.created`, `role.updated` or
+    /// `role.deleted`.
+    #[param(example = "key.revoked")]
     r#type: Option<String>,
+    /// Only events at or after this instant (RFC 3339). In a URL, write `+` as
+    /// `%2B`.
+    #[param(format = DateTime, example = "2026-11-01T00:00:00Z")]
     from: Option<String>,
+    /// Only events before this instant (RFC 3339). Not earlier than `from`.
+    #[param(format = DateTime, example = "2026-12-01T00:00:00Z")]
     to: Option<String>,
+    #[param(ignore)]
     cursor: Option<String>,
+    #[param(ignore)]
     limit: Option<String>,
 }
 
 impl EventsQuery {
-    /// What is asked for, and which page of it.
+    /// Checks the filters.
     fn read(self) -> Result<(EventFilter, Paging), Failure> {
         let malformed = |problem: String| Failure::MalformedRequest(format!("In the query, {problem}."));
         if self.actor.as_deref() == Some("") {
@@ -51,26 +69,23 @@ impl EventsQuery {
     }
 }
 
-/// List all events
+/// List all audit events
 ///
-/// Of all service accounts, deleted ones among them, the newest first. The list
-/// may be a moment behind; with `account` it never is. A page may have fewer
-/// items than `limit`, or none, and still name a next one.
+/// Returns the audit events of all service accounts, deleted ones included, and of
+/// custom roles, newest first. An event must match all filters.
+///
+/// The list is eventually consistent: an event may take a moment to appear in it.
+/// With `account` it is always up to date.
 #[utoipa::path(
     get,
     path = "/iam/v1/events",
     operation_id = "listAllEvents",
-    tag = "Events",
-    params(
-        ("actor" = Option<String>, Query, description = "Only those by the person of this id or name, as events show it"),
-        ("account" = Option<String>, Query, description = "Only those of the account of this id"),
-        ("type" = Option<String>, Query, description = "Only those of this type, such as `key.revoked`"),
-        ("from" = Option<String>, Query, format = DateTime, description = "Only those at this instant (RFC 3339) and later"),
-        ("to" = Option<String>, Query, format = DateTime, description = "Only those before this instant (RFC 3339)"),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
-        ("limit" = Option<u8>, Query, minimum = 1, maximum = 100, description = "At most so many items; 25 if not said"),
-    ),
-    responses((status = 200, description = "A page", body = List<AuditEvent>), (status = 400, body = Problem))
+    tag = "Audit events",
+    params(EventsQuery, Paging),
+    responses(
+        (status = 200, description = "A page of audit events.", body = List<AuditEvent>),
+        (status = 400, description = "malformed_request"),
+    )
 )]
 pub async fn list_all_events(function: &ListServiceAccounts, request: &Request) -> Result<Reply, Failure> {
     let query: EventsQuery = request.query()?;

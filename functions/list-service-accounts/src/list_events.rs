@@ -3,27 +3,25 @@
 
 use shared::domain::AccountId;
 use shared::http::representation::{AuditEvent, List};
-use shared::http::{Failure, Paging, Problem, Reply, Request, parameter};
+use shared::http::{Failure, Paging, Reply, Request, parameter};
 use shared::store::Cursor;
 
 use crate::ListServiceAccounts;
 
-/// List a service account's events
+/// List a service account's audit events
 ///
-/// The newest first. Those of a deleted account stay.
+/// Returns the audit events of a service account and its keys, newest first. The
+/// list is always up to date. The events of a deleted account stay available.
 #[utoipa::path(
     get,
     path = "/iam/v1/service-accounts/{id}/events",
     operation_id = "listEvents",
-    tag = "Service accounts",
-    params(
-        ("id" = String, Path, description = "The account's id"),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
-        ("limit" = Option<u8>, Query, minimum = 1, maximum = 100, description = "At most so many items; 25 if not said"),
-    ),
+    tag = "Audit events",
+    params(("id" = String, Path), Paging),
     responses(
-        (status = 200, description = "A page", body = List<AuditEvent>),
-        (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 200, description = "A page of audit events.", body = List<AuditEvent>),
+        (status = 400, description = "malformed_id, malformed_request"),
+        (status = 404, description = "service_account_not_found"),
     )
 )]
 pub async fn list_events(function: &ListServiceAccounts, request: &Request) -> Result<Reply, Failure> {

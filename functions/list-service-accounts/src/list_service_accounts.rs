@@ -4,43 +4,53 @@
 use serde::Deserialize;
 use shared::domain::{Account, AccountName, FoldedName, RoleName};
 use shared::http::representation::{List, ListedServiceAccount};
-use shared::http::{Failure, Paging, Problem, Reply, Request};
+use shared::http::{Failure, Paging, Reply, Request};
 use shared::store::{AccountFilter, Cursor};
+use utoipa::IntoParams;
 
 use crate::ListServiceAccounts;
 
-/// The most characters of a prefix: no folded name is longer, and DynamoDB
-/// takes no condition on a key of more than 1,024 bytes.
+/// The most characters of a prefix. No folded name is longer, and DynamoDB refuses
+/// a condition on a key of more than 1,024 bytes.
 const MAX_PREFIX_CHARS: usize = 2 * AccountName::MAX_CHARS;
 
-/// The query of the list of accounts.
-#[derive(Deserialize)]
+/// The filters, and the fields of [`Paging`].
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct AccountsQuery {
+    /// Only accounts whose name begins with this text, ignoring case. At most 128
+    /// characters.
+    #[param(max_length = 128, example = "nightly")]
     prefix: Option<String>,
+    /// Only accounts with this role. Names of roles are case-sensitive.
+    #[param(max_length = 64, example = "ServiceAccountReader")]
     role: Option<String>,
+    /// `true` for only enabled accounts, `false` for only disabled ones.
     enabled: Option<bool>,
+    #[param(ignore)]
     cursor: Option<String>,
+    #[param(ignore)]
     limit: Option<String>,
 }
 
 /// List service accounts
 ///
-/// In the order of their names, each with when its keys were last used. The list
-/// may be a moment behind; an account itself and every authorization never are.
+/// Returns service accounts in the order of their names, ignoring case, each with
+/// the last use of its keys. An account must match all filters.
+///
+/// The list is eventually consistent: a change may take a moment to appear in it.
+/// `getServiceAccount` and every authorization use the current state.
 #[utoipa::path(
     get,
     path = "/iam/v1/service-accounts",
     operation_id = "listServiceAccounts",
     tag = "Service accounts",
-    params(
-        ("prefix" = Option<String>, Query, description = "Only names that begin so, whatever their case"),
-        ("role" = Option<String>, Query, description = "Only accounts with this role"),
-        ("enabled" = Option<bool>, Query, description = "Only enabled or only disabled accounts"),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
-        ("limit" = Option<u8>, Query, minimum = 1, maximum = 100, description = "At most so many items; 25 if not said"),
-    ),
-    responses((status = 200, description = "A page", body = List<ListedServiceAccount>), (status = 400, body = Problem))
+    params(AccountsQuery, Paging),
+    responses(
+        (status = 200, description = "A page of service accounts.", body = List<ListedServiceAccount>),
+        (status = 400, description = "malformed_request"),
+    )
 )]
 pub async fn list_service_accounts(
     function: &ListServiceAccounts,

@@ -1,48 +1,47 @@
 //! `DELETE /iam/v1/roles/{name}`: deletes a custom role that is not in use.
 
 use serde::Deserialize;
-use shared::http::{Admin, Failure, Problem, Reply, Request};
+use shared::http::{Admin, Failure, Reply, Request};
 use shared::store::Cursor;
+use utoipa::IntoParams;
 
 use crate::{ManageRoles, custom};
 
-/// The query of a deletion.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct DeleteRoleQuery {
-    /// The last account that an earlier request checked.
+    /// The `nextCursor` of a `role_check_incomplete` problem. The check continues
+    /// after the last service account that was checked.
     cursor: Option<String>,
 }
 
 /// Delete a custom role
 ///
-/// The request is refused while an account or a live key has the role (the
-/// response names them).
+/// Deletes a custom role that no service account and no live key uses.
 ///
 /// One request checks service accounts for up to six seconds, and at most 100 MB
-/// of them (tens of thousands). If there are more, and no user of the role was
-/// found, nothing is deleted: the response is 409 `role_check_incomplete`. Repeat
-/// the request with its `nextCursor` as `cursor`. The request that reaches the
-/// last account deletes the role. Send `If-Match` with each request.
+/// of them (tens of thousands). If there are more and none of them uses the role,
+/// nothing is deleted and the response is 409 `role_check_incomplete`. Repeat the
+/// request with its `nextCursor` as `cursor`. The request that reaches the last
+/// account deletes the role. Send `If-Match` with each request, so that all of them
+/// apply to the same version.
 ///
-/// The check reads an index that may be a moment behind. An account or key that
-/// is given the role while the check runs keeps the role's name, but its requests
-/// are refused, because a missing role permits nothing.
+/// The check is eventually consistent. An account or key that is given the role
+/// during the check keeps the role's name, but its requests are refused, because a
+/// missing role permits nothing.
 #[utoipa::path(
     delete,
     path = "/iam/v1/roles/{name}",
     operation_id = "deleteRole",
     tag = "Roles",
-    params(
-        ("name" = String, Path, description = "The role's name"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you saw"),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of a `role_check_incomplete` problem: the check continues after the last service account that was checked"),
-    ),
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header), DeleteRoleQuery),
     responses(
-        (status = 204, description = "Deleted"), (status = 400, body = Problem),
-        (status = 404, description = "There is no such role", body = Problem),
-        (status = 409, description = "The role is built in, accounts or keys have it, or not all accounts were checked", body = Problem),
-        (status = 412, description = "The role has changed", body = Problem),
+        (status = 204, description = "The role was deleted."),
+        (status = 400, description = "malformed_id, malformed_request"),
+        (status = 404, description = "role_not_found"),
+        (status = 409, description = "role_built_in, role_in_use, role_check_incomplete, concurrent_changes"),
+        (status = 412, description = "precondition_failed"),
     )
 )]
 pub async fn delete_role(

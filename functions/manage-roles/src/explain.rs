@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use shared::domain::{Account, AccountId, KeyId, LiveKey, RoleName};
-use shared::http::{Failure, Fields, Problem, Reply, Request};
+use shared::http::{Failure, Fields, Reply, Request};
 use shared::policy::{
     Api, Grant, Method, Permission, Reason, Refusal, Role, Source, Target, check_use, decide,
 };
@@ -103,10 +103,13 @@ struct Question<'a> {
 
 /// Explain a decision
 ///
-/// Would a request with this method and path pass, made with this key, with a
-/// key of this account, or by anybody of this role? The authorizer's own code
-/// says so. It changes nothing, needs no secret, and is not counted as a use of
-/// the key.
+/// Returns what the authorizer would decide about a request, and why. The decision
+/// is made by the authorizer's own code, from the current state. Name a service
+/// account, one of its keys, or a role.
+///
+/// Without `keyId`, the decision is for a key of the account that is valid and has
+/// no role of its own. Nothing is changed, no secret is needed, and the key does
+/// not count as used.
 #[utoipa::path(
     post,
     path = "/iam/v1/roles/explain",
@@ -114,9 +117,11 @@ struct Question<'a> {
     tag = "Roles",
     request_body = ExplainRequest,
     responses(
-        (status = 200, description = "What would be decided", body = Explanation),
-        (status = 400, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem),
-        (status = 422, description = "Some fields are not acceptable, or name what is not there", body = Problem),
+        (status = 200, description = "The decision and its reason, whether the request would be allowed or refused.", body = Explanation),
+        (status = 400, description = "malformed_json"),
+        (status = 413, description = "body_too_large"),
+        (status = 415, description = "unsupported_media_type"),
+        (status = 422, description = "invalid_fields"),
     )
 )]
 pub async fn explain(function: &ManageRoles, request: &Request) -> Result<Reply, Failure> {

@@ -2,23 +2,24 @@
 
 use shared::domain::RoleName;
 use shared::http::representation::Role;
-use shared::http::{Failure, Problem, Reply, Request, parameter};
+use shared::http::{Failure, Reply, Request, parameter};
 
 use crate::ManageRoles;
 
 /// Get a role
 ///
-/// A custom or a built-in one.
+/// Returns a built-in or custom role with its permissions. Only custom roles have
+/// an `ETag`.
 #[utoipa::path(
     get,
     path = "/iam/v1/roles/{name}",
     operation_id = "getRole",
     tag = "Roles",
-    params(("name" = String, Path, description = "The role's name")),
+    params(("name" = String, Path)),
     responses(
-        (status = 200, description = "The role", body = Role,
-            headers(("ETag" = String, description = "Its version, for a custom one"))),
-        (status = 400, body = Problem), (status = 404, description = "There is no such role", body = Problem),
+        (status = 200, description = "The role.", body = Role, headers(("ETag" = String))),
+        (status = 400, description = "malformed_id"),
+        (status = 404, description = "role_not_found"),
     )
 )]
 pub async fn get_role(function: &ManageRoles, request: &Request) -> Result<Reply, Failure> {

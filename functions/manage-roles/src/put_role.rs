@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use shared::domain::{CustomRoleName, Description, InvalidText, contains_credential};
 use shared::http::representation::Role;
-use shared::http::{Admin, Failure, Fields, Problem, Reply, Request};
+use shared::http::{Admin, Failure, Fields, Reply, Request};
 use shared::policy::Permissions;
 use shared::store::NewRole;
 use utoipa::ToSchema;
@@ -27,31 +27,35 @@ pub struct PutRoleRequest {
     permissions: Vec<String>,
 }
 
-/// Register or replace a custom role
+/// Create or replace a custom role
 ///
-/// It counts from the next check on, for every account and key that has it. A
-/// request that would change nothing changes nothing, and makes no event.
+/// Replaces the description and all permissions of a custom role, or creates the
+/// role. The new permissions apply from the next request on, for all accounts and
+/// keys with the role.
+///
+/// A request that changes nothing succeeds, keeps the version and writes no audit
+/// event. So a retry is safe.
 #[utoipa::path(
     put,
     path = "/iam/v1/roles/{name}",
     operation_id = "putRole",
     tag = "Roles",
     params(
-        ("name" = String, Path, description = "A letter, then letters, digits, `.`, `_` and `-`, at most 64 characters. No built-in role's, whatever the case"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you saw; `*`: only replace"),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only register a new one"),
+        ("name" = String, Path, description = "The name of the role: a letter, then letters, digits, `.`, `_` and `-`, at most 64 characters. It must not be the name of a built-in role, ignoring case.", pattern = "^[A-Za-z][A-Za-z0-9._-]{0,63}$"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you last read, with its quotes, or `*` to only replace an existing role. If that does not match, nothing is changed and the response is 412 `precondition_failed`. Without this header, the request applies to whatever version exists."),
+        ("If-None-Match" = Option<String>, Header),
     ),
     request_body = PutRoleRequest,
     responses(
-        (status = 200, description = "Replaced, or as it was", body = Role,
-            headers(("ETag" = String, description = "Its version"))),
-        (status = 201, description = "Registered", body = Role,
-            headers(("ETag" = String, description = "Its version"))),
-        (status = 400, body = Problem),
-        (status = 409, description = "The name is a built-in role's, or there are too many changes at once", body = Problem),
-        (status = 412, description = "It is not as If-Match or If-None-Match requires", body = Problem),
-        (status = 413, body = Problem), (status = 415, body = Problem),
-        (status = 422, description = "Some fields are not acceptable", body = Problem),
+        (status = 200, description = "The role was replaced, or already had this description and these permissions.",
+            body = Role, headers(("ETag" = String))),
+        (status = 201, description = "The role was created.", body = Role, headers(("ETag" = String))),
+        (status = 400, description = "malformed_id, malformed_request, malformed_json"),
+        (status = 409, description = "role_built_in, concurrent_changes"),
+        (status = 412, description = "precondition_failed"),
+        (status = 413, description = "body_too_large"),
+        (status = 415, description = "unsupported_media_type"),
+        (status = 422, description = "invalid_fields"),
     )
 )]
 pub async fn put_role(

@@ -5,26 +5,31 @@
 //! keys, and only the functions that issue or end keys may write those.
 
 use shared::domain::AccountId;
-use shared::http::{Admin, Failure, Problem, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Reply, Request, parameter};
 
 use crate::RevokeKey;
 
 /// Delete a service account
 ///
-/// Its keys are dead from the next check on. Its events and the records of its
-/// keys stay, so that a key is still recognised when it is presented.
+/// Deletes a service account and ends all of its keys in one transaction: they are
+/// refused from the next request on. This cannot be undone. To stop the keys for a
+/// while, set `enabled` to `false` instead.
+///
+/// The account's audit events stay. The records of its keys are kept for 400 days,
+/// so that a request with one of them is still recognized. Another account can
+/// take the name at once.
 #[utoipa::path(
     delete,
     path = "/iam/v1/service-accounts/{id}",
     operation_id = "deleteServiceAccount",
     tag = "Service accounts",
-    params(
-        ("id" = String, Path, description = "The account's id"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you saw"),
-    ),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses(
-        (status = 204, description = "Deleted"), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 409, body = Problem), (status = 412, body = Problem),
+        (status = 204, description = "The service account was deleted."),
+        (status = 400, description = "malformed_id, malformed_request"),
+        (status = 404, description = "service_account_not_found"),
+        (status = 409, description = "concurrent_changes"),
+        (status = 412, description = "precondition_failed"),
     )
 )]
 pub async fn delete_service_account(

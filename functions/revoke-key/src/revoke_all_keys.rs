@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use shared::domain::AccountId;
-use shared::http::{Admin, Failure, Problem, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Reply, Request, parameter};
 use utoipa::ToSchema;
 
 use crate::RevokeKey;
@@ -17,16 +17,21 @@ pub struct RevokedKeys {
 
 /// Revoke all keys of a service account
 ///
-/// All at once.
+/// Revokes all keys of a service account in one transaction, with an audit event
+/// for each key. They are refused from the next request on. This cannot be undone.
+/// The account stays enabled, so you can issue new keys at once. A retry finds
+/// nothing to revoke and returns no ids.
 #[utoipa::path(
     delete,
     path = "/iam/v1/service-accounts/{id}/keys",
     operation_id = "revokeAllKeys",
     tag = "Keys",
-    params(("id" = String, Path, description = "The account's id")),
+    params(("id" = String, Path)),
     responses(
-        (status = 200, description = "Revoked", body = RevokedKeys), (status = 400, body = Problem),
-        (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 200, description = "All keys are revoked. The body lists those that this request revoked.", body = RevokedKeys),
+        (status = 400, description = "malformed_id, malformed_request"),
+        (status = 404, description = "service_account_not_found"),
+        (status = 409, description = "concurrent_changes"),
     )
 )]
 pub async fn revoke_all_keys(

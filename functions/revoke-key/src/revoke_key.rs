@@ -1,22 +1,26 @@
 //! `DELETE /iam/v1/service-accounts/{id}/keys/{keyId}`: revokes a key.
 
 use shared::domain::{AccountId, KeyId};
-use shared::http::{Admin, Failure, Problem, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Reply, Request, parameter};
 
 use crate::RevokeKey;
 
 /// Revoke a key
 ///
-/// Revoking it again answers the same and changes nothing.
+/// Revokes a key. It is refused from the next request on. This cannot be undone. A
+/// key that has already ended stays as it is, with the same response, so a retry is
+/// safe.
 #[utoipa::path(
     delete,
     path = "/iam/v1/service-accounts/{id}/keys/{keyId}",
     operation_id = "revokeKey",
     tag = "Keys",
-    params(("id" = String, Path, description = "The account's id"), ("keyId" = String, Path, description = "The key's id")),
+    params(("id" = String, Path), ("keyId" = String, Path)),
     responses(
-        (status = 204, description = "Revoked"), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 409, body = Problem),
+        (status = 204, description = "The key is revoked, or had already ended."),
+        (status = 400, description = "malformed_id, malformed_request"),
+        (status = 404, description = "service_account_not_found, key_not_found"),
+        (status = 409, description = "concurrent_changes"),
     )
 )]
 pub async fn revoke_key(

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use shared::config::{ConfigError, Setup};
 use shared::domain::{AccountChanges, AccountId, AccountName, Clock, Description, Owner, RoleName, Tags};
 use shared::http::representation::ServiceAccount;
-use shared::http::{Admin, Failure, Fields, Operation, Problem, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Fields, Operation, Reply, Request, parameter};
 use shared::store::Store;
 use utoipa::ToSchema;
 
@@ -70,25 +70,33 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
     T::deserialize(deserializer).map(Some)
 }
 
-/// Change a service account
+/// Update a service account
 ///
-/// All of it or nothing. A change that changes nothing makes no event.
+/// Applies a JSON merge patch (RFC 7396): either all of its changes or none. A
+/// new role, or `enabled`, takes effect with the next request of each key.
+///
+/// An update that changes nothing succeeds, keeps the version and writes no audit
+/// event. So a retry is safe.
 #[utoipa::path(
     patch,
     path = "/iam/v1/service-accounts/{id}",
     operation_id = "updateServiceAccount",
     tag = "Service accounts",
-    params(
-        ("id" = String, Path, description = "The account's id"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you saw"),
-    ),
-    request_body(content = UpdateServiceAccountRequest, content_type = "application/json"),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
+    request_body(content(
+        (UpdateServiceAccountRequest = "application/json"),
+        (UpdateServiceAccountRequest = "application/merge-patch+json"),
+    )),
     responses(
-        (status = 200, description = "Changed", body = ServiceAccount,
-            headers(("ETag" = String, description = "Its version"))),
-        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 412, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem),
-        (status = 422, body = Problem),
+        (status = 200, description = "The service account after the update.", body = ServiceAccount,
+            headers(("ETag" = String))),
+        (status = 400, description = "malformed_id, malformed_request, malformed_json"),
+        (status = 404, description = "service_account_not_found"),
+        (status = 409, description = "name_taken, concurrent_changes"),
+        (status = 412, description = "precondition_failed"),
+        (status = 413, description = "body_too_large"),
+        (status = 415, description = "unsupported_media_type"),
+        (status = 422, description = "invalid_fields"),
     )
 )]
 pub async fn update_service_account(

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shared::config::{ConfigError, Setup};
 use shared::domain::{Caller, Environment, KeyCaller, LiveKey, PrincipalType, RoleName};
 use shared::http::representation::{permissions, seconds};
-use shared::http::{Failure, Operation, Problem, Reply, Request};
+use shared::http::{Failure, Operation, Reply, Request};
 use shared::policy::{RESERVED_PREFIX, Role};
 use shared::store::{Roles, Store};
 use utoipa::ToSchema;
@@ -90,13 +90,21 @@ pub struct KeyDetails {
     allowed_cidrs: Vec<String>,
 }
 
-/// Tell the caller who it is and what it may do
+/// Get the caller
+///
+/// Returns who the caller is and what it may do. This is the only operation that
+/// accepts a service account's key. Any valid key may call it, whatever its role,
+/// so use it to check that a key works.
 #[utoipa::path(
     get,
     path = "/iam/v1/whoami",
     operation_id = "whoami",
     tag = "Caller",
-    responses((status = 200, description = "The caller", body = WhoamiResponse), (status = 404, body = Problem))
+    responses(
+        (status = 200, description = "The caller.", body = WhoamiResponse),
+        (status = 403, description = "The authorizer refused the credential (`message`: `Forbidden`): the key or token is invalid, has ended, or may not be used from this address."),
+        (status = 404, description = "service_account_not_found, key_not_found"),
+    )
 )]
 pub async fn whoami(function: &Whoami, caller: Caller) -> Result<Reply, Failure> {
     let environment = function.environment.as_str().to_owned();

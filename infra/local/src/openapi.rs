@@ -1,28 +1,178 @@
-//! The API's description (OpenAPI 3.1), made from the code.
+//! The description of the IAM API (OpenAPI 3.1), generated from the code.
+//!
+//! Each operation describes itself in its `#[utoipa::path]` attribute, and lists
+//! the codes of its problems. What operations share is written here once: what
+//! each code means, path and header parameters, and the responses that every
+//! operation can return.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use shared::http::Problem;
 use utoipa::OpenApi as _;
 
-/// What API Gateway answers by itself too, in its own form: where the
-/// authorizer refuses or fails, its throttle bites, a body is longer than its
-/// limit, or a function fails.
+/// The introduction to the document.
+const INTRODUCTION: &str = include_str!("openapi.md");
+
+/// The statuses that API Gateway also returns itself, in its own format: when the
+/// authorizer refuses a request or fails, when a request is throttled, when a
+/// body is larger than API Gateway accepts, and when a function fails.
 const FROM_API_GATEWAY: [&str; 6] = ["401", "403", "413", "429", "500", "503"];
 
-/// What every operation can answer beside its own: refusals of the authorizer
-/// and of the functions' common checks.
-const COMMON: [(&str, &str); 5] = [
-    ("401", "Nobody is signed in"),
-    ("403", "Not permitted"),
-    ("429", "Too many requests"),
-    ("500", "Something went wrong on our side"),
-    ("503", "A dependency is unavailable"),
+/// The responses of every operation, in addition to its own.
+const COMMON_RESPONSES: [(&str, &str); 5] = [
+    (
+        "401",
+        "The request has no `Authorization` header (`message`: `Unauthorized`), or the authorizer did not \
+         identify the caller (`unauthenticated`). Sign in as an admin and send the access token as a Bearer \
+         token.",
+    ),
+    (
+        "403",
+        "The authorizer refused the credential (`message`: `Forbidden`): it is invalid, has expired, or may not \
+         call this operation. Only admin users may call it. A service account's key never can, whatever its role \
+         (`not_permitted`).",
+    ),
+    (
+        "429",
+        "Too many requests, for API Gateway or for the database (`throttled`). It is unknown whether a change was \
+         made. Wait as long as `Retry-After` says, or a second, and retry, with the same `Idempotency-Key` if you \
+         sent one.",
+    ),
+    (
+        "500",
+        "Something went wrong in Keyward (`internal_error`). If a retry does not help, give the `requestId` to \
+         the operator of this deployment.",
+    ),
+    (
+        "503",
+        "A service that Keyward depends on is unavailable (`dependency_unavailable`). It is unknown whether a \
+         change was made. Wait as long as `Retry-After` says, or a second, and retry, with the same \
+         `Idempotency-Key` if you sent one.",
+    ),
+];
+
+/// What the problem codes of single operations mean, and what to do.
+const PROBLEMS: [(&str, &str); 23] = [
+    (
+        "malformed_request",
+        "A header or query parameter is malformed, unknown, or not accepted by this operation. See `detail`.",
+    ),
+    ("malformed_json", "The body is not JSON. See `detail` for the position."),
+    ("malformed_id", "An id or name in the path is malformed. See `detail` for the expected form."),
+    (
+        "service_account_not_found",
+        "No service account has this id. It may have been deleted. Use `listServiceAccounts` to find ids.",
+    ),
+    (
+        "key_not_found",
+        "This service account has no such key, and no record of it. Records of retired keys are kept for 400 days.",
+    ),
+    ("role_not_found", "No role has this name. Names are case-sensitive. Use `listRoles` to find names."),
+    (
+        "role_built_in",
+        "The name belongs to a built-in role, ignoring case. Built-in roles cannot be changed or deleted. Choose \
+         another name.",
+    ),
+    (
+        "role_in_use",
+        "Service accounts or live keys have the role: see `usedBy` for the first 20. Give the accounts another \
+         role and revoke the keys, then delete the role.",
+    ),
+    (
+        "role_check_incomplete",
+        "Nothing was deleted: not all service accounts were checked in time, and none of those checked uses the \
+         role. Repeat the request with `cursor` set to `nextCursor`.",
+    ),
+    ("name_taken", "Another service account has this name, ignoring case. Choose another name."),
+    ("service_account_disabled", "The service account is disabled. Enable it, then retry."),
+    (
+        "key_limit_reached",
+        "The service account has as many live keys as this deployment allows (20 by default). Revoke a key that \
+         is no longer needed. A rotation with `graceSeconds` 0 is possible at the limit, because it ends the old \
+         key at once.",
+    ),
+    ("key_revoked", "The key was revoked and cannot be rotated. Issue a new key."),
+    ("key_expired", "The key has expired and cannot be rotated. Issue a new key."),
+    (
+        "key_already_rotated",
+        "The key was rotated before: see `detail` for its successor. Rotate the successor.",
+    ),
+    (
+        "key_already_issued",
+        "An earlier request with this `Idempotency-Key` issued a key: see `detail` for its id. The secret is not \
+         shown again. If you did not receive it, revoke that key and issue another one with a new \
+         `Idempotency-Key`.",
+    ),
+    (
+        "service_account_deleted",
+        "An earlier request with this `Idempotency-Key` created a service account that has been deleted since. \
+         Use a new `Idempotency-Key` to create another one.",
+    ),
+    (
+        "concurrent_changes",
+        "Nothing was changed, because others were changing the same resource. Wait a moment and retry.",
+    ),
+    (
+        "precondition_failed",
+        "Nothing was changed: the resource is not in the state that `If-Match` or `If-None-Match` requires. Fetch \
+         it again and retry.",
+    ),
+    ("body_too_large", "The body is larger than 32 KiB (32,768 bytes). Send a smaller one."),
+    ("unsupported_media_type", "The body is not sent as JSON. Send `Content-Type: application/json`."),
+    (
+        "invalid_fields",
+        "Nothing was changed. A field is missing, unknown, out of its limits, or names something that does not \
+         exist. See `errors` for each field and what to do.",
+    ),
+    (
+        "idempotency_key_reused",
+        "Nothing was changed: the `Idempotency-Key` was used for a different request. Use a new one for each \
+         new request.",
+    ),
+];
+
+/// The parameters in paths and headers that are the same for all operations, each
+/// with an example.
+const PARAMETERS: [(&str, &str, &str); 6] = [
+    ("id", "The id of the service account.", "sa_4hQ0bTnYwLzR8sVc"),
+    ("keyId", "The id of the key. It is not secret.", "key_9fKd2LmXo5PqZ7aB"),
+    ("name", "The name of the role. Names are case-sensitive.", "ReportsReader"),
+    (
+        "If-Match",
+        "The `ETag` of the version that you last read, with its quotes. If the resource has changed since, nothing \
+         is changed and the response is 412 `precondition_failed`. Without this header, or with `*`, the request \
+         applies to whatever version exists.",
+        "\"7\"",
+    ),
+    (
+        "If-None-Match",
+        "`*` to only create a new resource: if one exists, nothing is changed and the response is 412 \
+         `precondition_failed`. No other value is accepted, and not together with `If-Match`.",
+        "*",
+    ),
+    (
+        "Idempotency-Key",
+        "A value that you choose for this request, such as a UUID: 1 to 255 visible ASCII characters except `\"` \
+         and `\\`. Send the same value when you retry, so that the retry creates nothing new. It is remembered for \
+         your user and this operation while what it created exists, and for 400 days after.",
+        "7f9c2ba4-e88f-4a1d-9f0e-1c8d6f5b3e21",
+    ),
+];
+
+/// The headers of responses.
+const HEADERS: [(&str, &str); 2] = [
+    ("ETag", "The version of the resource. Send it as `If-Match` to change or delete only this version."),
+    ("Location", "The path of the service account."),
 ];
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
-    info(
-        title = "Keyward IAM API",
-        description = "Service accounts and keys. For admin users alone, but for `whoami`: no key, whatever its role, can manage accounts, keys or roles.",
+    info(title = "Keyward IAM API", description = INTRODUCTION),
+    tags(
+        (name = "Service accounts", description = "Service accounts represent programs. An account has a role, and its keys can never do more than the role permits."),
+        (name = "Keys", description = "Keys are the credentials of service accounts. A key cannot be changed. It ends when it is revoked, expires or has been rotated."),
+        (name = "Roles", description = "Roles are named lists of permissions on your APIs. Three are built in, and you can add your own."),
+        (name = "Audit events", description = "Each change writes one audit event in the same transaction."),
+        (name = "Caller", description = "What a caller can find out about itself."),
     ),
     paths(
         create_service_account::create_service_account,
@@ -44,11 +194,12 @@ const COMMON: [(&str, &str); 5] = [
         manage_roles::explain::explain,
         whoami::whoami,
     ),
-    components(schemas(GatewayMessage))
+    components(schemas(GatewayMessage, Problem))
 )]
 struct Document;
 
-/// What API Gateway answers by itself, before or in place of a function.
+/// An error of API Gateway itself, returned before or instead of the response of
+/// a function.
 #[derive(utoipa::ToSchema)]
 #[allow(dead_code, reason = "API Gateway writes it: here it is only described")]
 struct GatewayMessage {
@@ -57,58 +208,83 @@ struct GatewayMessage {
     message: String,
 }
 
-/// The document, as it stands in `infra/openapi.json`.
+/// The document in `infra/openapi.json`.
 #[must_use]
 pub fn document() -> Value {
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
-    for operation in
-        paths.into_iter().flat_map(|paths| paths.values_mut()).filter_map(Value::as_object_mut).flatten()
-    {
-        complete(operation.1);
+    let operations = paths.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut).flatten();
+    for (_, operation) in operations {
+        complete_parameters(operation);
+        complete_responses(operation);
     }
     if let Some(document) = document.as_object_mut() {
         document.insert("security".to_owned(), json!([{ "bearer": [] }]));
-        let scheme = json!({ "bearer": { "type": "http", "scheme": "bearer", "description": "An admin user's access token, or (for `whoami`) a service account's key" } });
+        let scheme = json!({ "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An admin user's access token, issued to the IAM client. `whoami` also accepts a service account's key.",
+        } });
         let components = document.get_mut("components").and_then(Value::as_object_mut);
         components.map(|components| components.insert("securitySchemes".to_owned(), scheme));
     }
     document
 }
 
-/// Adds the common answers to an operation, and gives each refusal its media
-/// type and the description of its status.
-fn complete(operation: &mut Value) {
-    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
-        return;
-    };
-    for (status, description) in COMMON {
-        responses.entry(status).or_insert_with(|| json!({ "description": description }));
-    }
-    for (status, response) in responses.iter_mut().filter(|(status, _)| status.as_str() >= "400") {
-        let description = response.get("description").and_then(Value::as_str).filter(|text| !text.is_empty());
-        let description = description.map_or_else(|| describe(status), ToOwned::to_owned);
-        let mut content =
-            json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
-        if let (true, Some(content)) = (FROM_API_GATEWAY.contains(&status.as_str()), content.as_object_mut())
-        {
-            let schema = json!({ "schema": { "$ref": "#/components/schemas/GatewayMessage" } });
-            content.insert("application/json".to_owned(), schema);
+/// Describes the parameters that do not describe themselves.
+fn complete_parameters(operation: &mut Value) {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let name = parameter.get("name").and_then(Value::as_str).unwrap_or_default();
+        if let Some((_, description, example)) = PARAMETERS.iter().find(|(known, ..)| *known == name) {
+            parameter.entry("description").or_insert_with(|| json!(description));
+            parameter.entry("example").or_insert_with(|| json!(example));
+            // `Option` makes a parameter optional, and its value nullable.
+            parameter.entry("schema").or_insert_with(|| json!({}))["type"] = json!("string");
         }
-        *response = json!({ "description": description, "content": content });
     }
 }
 
-fn describe(status: &str) -> String {
-    match status {
-        "400" => "The request is malformed",
-        "404" => "There is no such service account or key",
-        "409" => "It conflicts with what is there",
-        "412" => "The service account has changed",
-        "413" => "The body is too large",
-        "415" => "The media type is not supported",
-        "422" => "Some fields are not acceptable, or the Idempotency-Key was used for another request",
-        _ => "Refused",
+/// Adds the common responses, describes headers, replaces the codes of problems
+/// by their descriptions, and gives each error its media types.
+fn complete_responses(operation: &mut Value) {
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for (status, description) in COMMON_RESPONSES {
+        responses.entry(status).or_insert_with(|| json!({ "description": description }));
     }
-    .to_owned()
+    for (status, response) in responses {
+        if status.as_str() < "400" {
+            let headers = response.get_mut("headers").and_then(Value::as_object_mut);
+            for (name, header) in headers.into_iter().flatten() {
+                if let Some((_, description)) = HEADERS.iter().find(|(known, _)| known == name) {
+                    header["description"] = json!(description);
+                }
+            }
+            continue;
+        }
+        let description = response.get("description").and_then(Value::as_str).unwrap_or_default();
+        let mut content =
+            json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+        if FROM_API_GATEWAY.contains(&status.as_str()) {
+            content["application/json"] =
+                json!({ "schema": { "$ref": "#/components/schemas/GatewayMessage" } });
+        }
+        *response = json!({ "description": describe(description), "content": content });
+    }
+}
+
+/// The description of an error, from a list of codes separated by commas. Other
+/// text stays as it is.
+fn describe(codes: &str) -> String {
+    let find = |code| PROBLEMS.iter().find(|(known, _)| *known == code);
+    let described: Option<Vec<_>> = codes.split(", ").map(find).collect();
+    match described.as_deref() {
+        None => codes.to_owned(),
+        Some([(code, text)]) => format!("`{code}`: {text}"),
+        Some(problems) => {
+            problems.iter().map(|(code, text)| format!("- `{code}`: {text}")).collect::<Vec<_>>().join("\n")
+        }
+    }
 }

@@ -377,5 +377,6 @@ fn code_schema() -> utoipa::openapi::schema::Object {
     utoipa::openapi::schema::ObjectBuilder::new()
         .schema_type(utoipa::openapi::schema::Type::String)
         .enum_values(Some(Failure::CODES.iter().copied()))
+        .description(Some("The kind of problem, for programs. A code never changes its meaning."))
         .build()
 }

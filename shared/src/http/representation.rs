@@ -202,7 +202,7 @@ pub struct RetiredKey {
     pub retired_at: String,
     /// Who saw to it, if it did not come by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = Actor)]
     pub retired_by: Option<Actor>,
     /// The key that replaces it, if it was rotated.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,7 +214,7 @@ pub struct RetiredKey {
     pub created_at: Option<String>,
     /// Who issued it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = Actor)]
     pub created_by: Option<Actor>,
     /// When it expired, or would have.
     #[serde(skip_serializing_if = "Option::is_none")]

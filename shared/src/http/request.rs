@@ -33,13 +33,16 @@ pub struct Request {
     body: lambda_http::Body,
 }
 
-/// The paging parameters of a list: the whole query of one without filters.
-#[derive(Debug, serde::Deserialize)]
+/// The paging parameters of a list. They are the whole query of a list without
+/// filters.
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Paging {
-    /// Where the page before ended.
+    /// The `nextCursor` of the previous page. Omit it to get the first page.
     pub cursor: Option<String>,
-    /// At most so many items.
+    /// The most items on the page.
+    #[param(value_type = Option<u8>, minimum = 1, maximum = 100, default = 25)]
     pub limit: Option<String>,
 }
 
