@@ -21,7 +21,7 @@ import threading
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html
 WORDS = {"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "IN", "BETWEEN"}
 
-# The condition keys of each action, which `tests/it/least_privilege.rs` reads too.
+# The condition keys of each action, which `tests/it/deployment/least_privilege.rs` reads too.
 CONDITION_KEYS = json.loads((pathlib.Path(__file__).parents[1] / "condition_keys.json").read_text())["actions"]
 
 

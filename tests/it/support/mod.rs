@@ -1,9 +1,12 @@
 //! What several modules share.
 
+pub(crate) mod bad_input;
 pub(crate) mod browser;
 pub(crate) mod faults;
+pub(crate) mod golden;
 pub(crate) mod local_process;
 pub(crate) mod model;
+pub(crate) mod routes;
 
 use std::io::Write as _;
 

@@ -1,0 +1,746 @@
+//! The four shapes of event, each answered in the IAM form.
+
+use authorizer::FunctionError;
+use insta::assert_json_snapshot;
+use local::issuer::API_CLIENT;
+use serde_json::{Map, Value, json};
+use shared::config::variable;
+use shared::policy::Api;
+use tests::{Harness, Key, Logs, Shape, Verdict};
+use tracing::level_filters::LevelFilter;
+
+/// AWS's own samples, as they are.
+const SAMPLES: [(&str, &str); 6] = [
+    ("rest_token", include_str!("../../events/aws/rest_token.json")),
+    ("rest_request", include_str!("../../events/aws/rest_request.json")),
+    ("http_v1", include_str!("../../events/aws/http_v1.json")),
+    ("http_v2", include_str!("../../events/aws/http_v2.json")),
+    ("http_v2_null_maps", include_str!("../../events/aws/http_v2_null_maps.json")),
+    ("websocket", include_str!("../../events/aws/websocket.json")),
+];
+
+/// An answer as the Lambda runtime would write it: a result or an error.
+async fn whole(harness: &Harness, event: &Value) -> Value {
+    match harness.authorize(event).await {
+        Ok(answer) => serde_json::to_value(answer).unwrap(),
+        Err(failed) => json!({ "error": failed.to_string() }),
+    }
+}
+
+fn malformed() -> Verdict {
+    Verdict::Failed(FunctionError::MalformedEvent)
+}
+
+#[tokio::test]
+async fn each_shape_is_answered_in_the_iam_form() {
+    let harness = Harness::start().await;
+    harness.put_role("orgs.read", &["GET /organizations/{id}"]).await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let key = harness.issue_key(&account).await;
+    let narrow = harness.issue_key_with(&account, &json!({ "name": "narrow", "role": "orgs.read" })).await;
+    let admin = harness.system.facts().admin_api_token.clone();
+    let mut answers = Map::new();
+    for shape in Shape::ALL {
+        let authorization = format!("Bearer {}", key.secret);
+        let of_shape = json!({
+            "a good key": whole(&harness, &shape.with(&authorization)).await,
+            "a key with a role of its own": whole(&harness, &shape.bearer(&narrow.secret)).await,
+            "an admin user": whole(&harness, &shape.bearer(&admin)).await,
+            "a key that may not": whole(&harness, &shape.event("POST", "/organizations", &authorization)).await,
+            "no good key": whole(&harness, &shape.bearer("kwsa_local_x")).await,
+            "no credential": whole(&harness, &shape.without_authorization()).await,
+            "an ambiguous path": whole(&harness, &shape.event("GET", "/a//b", &authorization)).await,
+        });
+        answers.insert(shape.name().to_owned(), of_shape);
+    }
+    assert_json_snapshot!(answers);
+}
+
+#[tokio::test]
+async fn an_answer_holds_texts_and_no_null() {
+    fn assert_no_null(value: &Value) {
+        match value {
+            Value::Null => panic!("a null"),
+            Value::Array(values) => values.iter().for_each(assert_no_null),
+            Value::Object(members) => members.values().for_each(assert_no_null),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await;
+    for credential in [&key.secret, "junk"] {
+        let answer = whole(&harness, &Shape::HttpV2.bearer(credential)).await;
+        assert_no_null(&answer);
+        for value in answer.get("context").and_then(Value::as_object).into_iter().flat_map(Map::values) {
+            assert!(value.is_string());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_samples_of_aws_let_nobody_in_and_break_nothing() {
+    let harness = Harness::start().await;
+    for (name, text) in SAMPLES {
+        let verdict = Verdict::from(harness.authorizer().answer(text, "invocation").await);
+        let expected = match name {
+            // Its ARN names every stage: `*` is no stage.
+            "rest_token" | "websocket" => malformed(),
+            "rest_request" | "http_v1" => Verdict::Failed(FunctionError::Unauthorized),
+            _ => Verdict::Deny,
+        };
+        assert_eq!(verdict, expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_header_is_found_in_any_case() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await;
+    let value = format!("Bearer {}", key.secret);
+    for shape in Shape::REQUESTS {
+        for name in ["Authorization", "authorization", "AUTHORIZATION", "aUTHORIZATION"] {
+            let mut event = shape.without_authorization();
+            event["headers"][name] = value.as_str().into();
+            assert_eq!(harness.verdict(&event).await, Verdict::Allow, "{shape:?} {name}");
+        }
+        for name in
+            ["X-Authorization", "Authorization ", "Proxy-Authorization", "Author\u{131}zation", "x-api-key"]
+        {
+            let mut event = shape.without_authorization();
+            event["headers"][name] = value.as_str().into();
+            assert_eq!(
+                harness.decide(&event).await,
+                (shape.unauthorized(), "missing".to_owned()),
+                "{shape:?} {name}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_scheme_counts_in_any_case_and_with_more_spaces() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    for shape in Shape::ALL {
+        for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
+            assert_eq!(harness.verdict(&shape.with(&format!("{scheme} {key}"))).await, Verdict::Allow);
+            assert_eq!(harness.verdict(&shape.with(&format!("{scheme}   {key}"))).await, Verdict::Allow);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_header_may_stand_in_the_map_of_lists_alone() {
+    let harness = Harness::start().await;
+    let value = format!("Bearer {}", harness.reader_key().await.secret);
+    for shape in [Shape::RestRequest, Shape::HttpV1] {
+        let mut event = shape.without_authorization();
+        event["multiValueHeaders"]["authorization"] = json!([value]);
+        assert_eq!(harness.verdict(&event).await, Verdict::Allow);
+        event["headers"] = Value::Null;
+        assert_eq!(harness.verdict(&event).await, Verdict::Allow);
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_or_joined_header_is_refused() {
+    let harness = Harness::start().await;
+    let [good, other] =
+        [harness.reader_key().await.secret, "kwsa_local_x".to_owned()].map(|key| format!("Bearer {key}"));
+    let joined = [
+        format!("{good},{good}"),
+        format!("{good}, {good}"),
+        format!("{good},{other}"),
+        format!("{other},{good}"),
+        format!("{good},"),
+        format!(",{good}"),
+        format!("Basic eA==, {good}"),
+    ];
+    for shape in Shape::ALL {
+        for header in &joined {
+            assert_eq!(
+                harness.decide(&shape.with(header)).await,
+                (shape.unauthorized(), "malformed".to_owned())
+            );
+        }
+    }
+    for shape in Shape::REQUESTS {
+        let mut events = Vec::new();
+        for twice in [[&good, &good], [&good, &other], [&other, &good]] {
+            let mut event = shape.without_authorization();
+            event["headers"]["Authorization"] = twice[0].as_str().into();
+            event["headers"]["authorization"] = twice[1].as_str().into();
+            events.push(event);
+            let mut event = shape.with(&good);
+            event["multiValueHeaders"] = json!({ "Authorization": twice });
+            events.push(event);
+            let mut event = shape.without_authorization();
+            event["multiValueHeaders"] = json!({ "Authorization": [twice[0]], "authorization": [twice[1]] });
+            events.push(event);
+        }
+        // Two maps that do not say the same.
+        let mut event = shape.with(&good);
+        event["multiValueHeaders"] = json!({ "Authorization": [other] });
+        events.push(event);
+        for event in events {
+            let decided = harness.decide(&event).await;
+            assert_eq!(decided, (shape.unauthorized(), "malformed".to_owned()), "{event}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_is_refused_whatever_else_it_says() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    for shape in Shape::REQUESTS {
+        for kind in ["CONNECT", "MESSAGE", "DISCONNECT", "", "other"] {
+            let mut event = shape.bearer(&key);
+            event["requestContext"]["eventType"] = kind.into();
+            assert_eq!(harness.verdict(&event).await, malformed());
+        }
+    }
+    let mut event: Value = serde_json::from_str(SAMPLES[5].1).unwrap();
+    event["headers"]["Authorization"] = format!("Bearer {key}").into();
+    assert_eq!(harness.verdict(&event).await, malformed());
+}
+
+#[tokio::test]
+async fn a_path_that_ends_like_a_websocket_is_none() {
+    let harness = Harness::start().await;
+    let authorization = format!("Bearer {}", harness.reader_key().await.secret);
+    for shape in Shape::ALL {
+        let event = shape.event("GET", "/organizations/$connect", &authorization);
+        assert_eq!(harness.decide(&event).await, (Verdict::Deny, "ambiguous_path".to_owned()));
+        let event = shape.event("GET", "/organizations/connect", &authorization);
+        assert_eq!(harness.verdict(&event).await, Verdict::Allow);
+    }
+}
+
+/// Fails unless `event` is taken for none, and neither the answer nor the log
+/// quotes anything of it.
+async fn assert_malformed(harness: &Harness, event: &str) {
+    let logs = Logs::capture(LevelFilter::TRACE);
+    let answer = harness.authorizer().answer(event, "invocation-7").await;
+    let shown = &event[..event.floor_char_boundary(300)];
+    assert!(matches!(answer, Err(FunctionError::MalformedEvent)), "{shown}");
+    assert_eq!(FunctionError::MalformedEvent.to_string(), "MalformedEvent");
+    let log = logs.take();
+    assert!(!log.contains("kwsa_") && !log.contains("canary"), "{shown}\n{log}");
+    assert_eq!(log.matches("\"decision\"").count(), 1, "{log}");
+    assert!(log.contains("invocation-7"));
+}
+
+#[tokio::test]
+async fn events_that_lack_a_member_or_mistype_it_are_malformed() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    for shape in Shape::ALL {
+        let required: &[&str] = match shape {
+            Shape::RestToken => &["/type", "/methodArn"],
+            Shape::RestRequest | Shape::HttpV1 => &["/type", "/methodArn", "/httpMethod", "/path"],
+            Shape::HttpV2 => &[
+                "/type",
+                "/routeArn",
+                "/rawPath",
+                "/requestContext",
+                "/requestContext/http",
+                "/requestContext/http/method",
+            ],
+        };
+        for pointer in required {
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            let mut event = shape.bearer(&key);
+            event.pointer_mut(parent).and_then(Value::as_object_mut).unwrap().remove(name).unwrap();
+            assert_malformed(&harness, &event.to_string()).await;
+            for value in [Value::Null, json!(1), json!(true), json!([["canary", 1]])] {
+                let mut event = shape.bearer(&key);
+                *event.pointer_mut(pointer).unwrap() = value;
+                assert_malformed(&harness, &event.to_string()).await;
+            }
+        }
+        for member in ["headers", "multiValueHeaders", "version", "requestContext"] {
+            for value in [json!(1), json!("canary"), json!(["canary"]), json!(true)] {
+                let mut event = shape.bearer(&key);
+                event[member] = value;
+                assert_malformed(&harness, &event.to_string()).await;
+            }
+        }
+        for value in [json!(1), json!({ "a": key }), json!([1]), json!([[key]]), json!(true)] {
+            for map in ["headers", "multiValueHeaders"] {
+                let mut event = shape.without_authorization();
+                event[map]["authorization"] = value.clone();
+                assert_malformed(&harness, &event.to_string()).await;
+            }
+        }
+        for version in ["", "1", "2", "3.0", "2.0 ", "$LATEST"] {
+            let mut event = shape.bearer(&key);
+            event["version"] = version.into();
+            assert_malformed(&harness, &event.to_string()).await;
+        }
+        for kind in ["", "token", "Request", "CONNECT"] {
+            let mut event = shape.bearer(&key);
+            event["type"] = kind.into();
+            assert_malformed(&harness, &event.to_string()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_malformed() {
+    let harness = Harness::start().await;
+    let good = Shape::HttpV2.bearer("kwsa_canary").to_string();
+    let deep = "[".repeat(200_000);
+    let huge = "x".repeat(4 << 20);
+    let texts = [
+        String::new(),
+        "null".to_owned(),
+        "[]".to_owned(),
+        "\"kwsa_canary\"".to_owned(),
+        "{}".to_owned(),
+        "{\"type\":\"REQUEST\"}".to_owned(),
+        "{kwsa_canary}".to_owned(),
+        good[..good.len() - 1].to_owned(),
+        format!("{good}}}"),
+        format!("{good} kwsa_canary"),
+        good.replacen('{', "{\"type\":\"REQUEST\",", 1),
+        good.replacen('{', "{\"rawPath\":\"/kwsa_canary\",", 1),
+        good.replacen("kwsa_canary", "kwsa_canary\\ud800", 1),
+        good.replacen("kwsa_canary", "kwsa_canary\n", 1),
+        deep.clone(),
+        format!("{{\"a\":{deep}"),
+        format!("{{\"{huge}\":1}}"),
+        format!("{{\"type\":\"{huge}\"}}"),
+    ];
+    for text in texts {
+        assert_malformed(&harness, &text).await;
+    }
+}
+
+#[tokio::test]
+async fn members_that_it_does_not_need_may_be_anything() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    for shape in Shape::REQUESTS {
+        let mut event = shape.bearer(&key);
+        for member in [
+            "queryStringParameters",
+            "pathParameters",
+            "stageVariables",
+            "cookies",
+            "body",
+            "isBase64Encoded",
+            "resource",
+            "routeKey",
+            "surprise",
+        ] {
+            event[member] = json!({ "a": [1, null, { "b": "x".repeat(1 << 20) }] });
+        }
+        event["headers"]["X-Odd"] = json!({ "a": 1 });
+        event["requestContext"]["authorizer"] = Value::Null;
+        assert_eq!(harness.verdict(&event).await, Verdict::Allow, "{shape:?}");
+    }
+}
+
+async fn with_arn(harness: &Harness, shape: Shape, key: &str, arn: &str) -> Verdict {
+    let mut event = shape.bearer(key);
+    event[shape.arn_member()] = arn.into();
+    harness.verdict(&event).await
+}
+
+#[tokio::test]
+async fn every_partition_region_and_stage_is_answered_with_its_own_arn() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    let arns = [
+        "arn:aws:execute-api:us-east-1:123456789012:abcdef123/test/GET/organizations/42",
+        "arn:aws-cn:execute-api:cn-north-1:123456789012:abcdef123/prod/GET/organizations/42",
+        "arn:aws-us-gov:execute-api:us-gov-west-1:123456789012:abcdef123/prod/GET/organizations/42",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/$default/GET/organizations/42",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/blue_green-2/GET/organizations/42",
+    ];
+    for shape in Shape::ALL {
+        for arn in arns {
+            let mut event = shape.bearer(&key);
+            event[shape.arn_member()] = arn.into();
+            let answer = whole(&harness, &event).await;
+            assert_eq!(answer["policyDocument"]["Statement"][0]["Resource"], arn, "{shape:?}");
+            assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Allow");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_arn_that_is_wider_than_one_request_is_refused() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    let arns = [
+        "",
+        "*",
+        "arn",
+        "arn:aws:execute-api",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/prod",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/prod/GET",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/*/GET/organizations/42",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/prod//organizations/42",
+        "arn:aws:execute-api:eu-central-1:123456789012:*/prod/GET/organizations/42",
+        "arn:aws:execute-api:eu-central-1:*:abcdef123/prod/GET/organizations/42",
+        "arn:aws:execute-api:*:123456789012:abcdef123/prod/GET/organizations/42",
+        "arn:*:execute-api:eu-central-1:123456789012:abcdef123/prod/GET/organizations/42",
+        "arn:aws:*:eu-central-1:123456789012:abcdef123/prod/GET/organizations/42",
+        "arn:aws:lambda:eu-central-1:123456789012:abcdef123/prod/GET/organizations/42",
+        "arn:aws*:execute-api:eu-central-1:123456789012:abcdef123/prod/GET/organizations/42",
+        "arn:aws?:execute-api:eu-central-1:123456789012:abcdef123/prod/GET/organizations/42",
+        "arn:aws${x}:execute-api:eu-central-1:123456789012:abcdef123/prod/GET/organizations/42",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/pr?d/GET/organizations/42",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/${stage}/GET/organizations/42",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123/$default*/GET/organizations/42",
+        "arn:aws:execute-api:eu-central-1:123456789012:abcdef123//GET/organizations/42",
+        "arn:aws:execute-api::123456789012:abcdef123/prod/GET/organizations/42",
+        "arn:aws:execute-api:eu-central-1::abcdef123/prod/GET/organizations/42",
+        " arn:aws:execute-api:eu-central-1:123456789012:abcdef123/prod/GET/organizations/42",
+    ];
+    for shape in Shape::ALL {
+        for arn in arns {
+            assert_eq!(with_arn(&harness, shape, &key, arn).await, malformed(), "{shape:?} {arn}");
+        }
+        for path in [
+            "GET/*",
+            "GET/organizations/*",
+            "GET/organizations/4?",
+            "GET/organizations/${aws:username}",
+            "GET/organizations/$",
+            "*/organizations/42",
+            "G*/organizations/42",
+        ] {
+            let arn = format!("arn:aws:execute-api:eu-central-1:123456789012:abcdef123/prod/{path}");
+            assert_eq!(with_arn(&harness, shape, &key, &arn).await, Verdict::Deny, "{shape:?} {arn}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_stage_is_no_part_of_the_path() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    let event = |shape: Shape, stage: &str, event_path: &str, arn_path: &str| {
+        let mut event = shape.event("GET", arn_path, &format!("Bearer {key}"));
+        event["requestContext"]["stage"] = stage.into();
+        let arn = event[shape.arn_member()].as_str().unwrap().replace("/$default/", &format!("/{stage}/"));
+        event[shape.arn_member()] = arn.into();
+        event[if shape == Shape::HttpV2 { "rawPath" } else { "path" }] = event_path.into();
+        event
+    };
+    for shape in [Shape::HttpV1, Shape::HttpV2] {
+        let cases = [
+            ("dev", "/dev/organizations/42", "/organizations/42", Verdict::Allow),
+            ("$default", "/organizations/42", "/organizations/42", Verdict::Allow),
+            // By a custom domain the path does not hold the stage.
+            ("dev", "/organizations/42", "/organizations/42", Verdict::Allow),
+            ("organizations", "/organizations/42", "/organizations/42", Verdict::Allow),
+            // A route that begins like the stage.
+            ("dev", "/dev/organizations/42", "/dev/organizations/42", Verdict::Deny),
+            ("dev", "/dev/dev/organizations/42", "/dev/organizations/42", Verdict::Deny),
+            ("dev", "/developers/42", "/developers/42", Verdict::Deny),
+            ("organizations", "/organizations/organizations/42", "/organizations/42", Verdict::Allow),
+            // The reserved prefix is one behind any stage.
+            ("dev", "/dev/iam/v1/service-accounts", "/iam/v1/service-accounts", Verdict::Deny),
+            ("dev", "/dev/iam/v1/whoami", "/iam/v1/whoami", Verdict::Allow),
+            ("iam", "/iam/v1/whoami", "/v1/whoami", Verdict::Deny),
+        ];
+        for (stage, event_path, arn_path, expected) in cases {
+            let event = event(shape, stage, event_path, arn_path);
+            assert_eq!(harness.verdict(&event).await, expected, "{shape:?} {stage} {event_path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_with_every_right_does_not_reach_the_iam_api_behind_a_stage() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("root", "ServiceAccountAdmin").await;
+    let key = harness.issue_key(&account).await;
+    let (path, authorization) = ("/iam/v1/service-accounts", format!("Bearer {}", key.secret));
+    for shape in [Shape::HttpV1, Shape::HttpV2] {
+        let event = event_of(shape, "dev", &format!("/dev{path}"), path, &authorization);
+        assert_eq!(harness.decide(&event).await, (Verdict::Deny, "reserved".to_owned()), "{shape:?}");
+        assert_eq!(harness.verdict_at(Api::Business, &event).await, Verdict::Deny, "{shape:?}");
+    }
+}
+
+/// The three events of one request that API Gateway's documents describe: `sent`
+/// is the path in the request's URL, `routed` the one that the API's routes see.
+fn event_of(shape: Shape, stage: &str, sent: &str, routed: &str, authorization: &str) -> Value {
+    let mut event = shape.event("GET", sent, authorization);
+    let arn = format!("arn:aws:execute-api:eu-central-1:123456789012:abcdef123/{stage}/GET{routed}");
+    event[shape.arn_member()] = arn.into();
+    event["requestContext"]["stage"] = stage.into();
+    event
+}
+
+#[tokio::test]
+async fn the_path_decided_is_the_path_routed() {
+    let harness = Harness::builder().variable(variable::BASE_PATHS, "/v1, /v1/eu,/shop").start().await;
+    let key = harness.reader_key().await.secret;
+    let authorization = format!("Bearer {key}");
+    let (ok, mismatch, role) = ("allowed", "path_mismatch", "role");
+    let cases = [
+        // The stage, a base path or nothing may precede the routed path.
+        ("prod", "/organizations/42", "/organizations/42", ok),
+        ("prod", "/prod/organizations/42", "/organizations/42", ok),
+        ("prod", "/v1/organizations/42", "/organizations/42", ok),
+        ("prod", "/v1/eu/organizations/42", "/organizations/42", ok),
+        ("prod", "/shop/organizations/42", "/organizations/42", ok),
+        ("$default", "/shop/organizations/42", "/organizations/42", ok),
+        // The API's own routes below `/v1` are decided as such.
+        ("prod", "/v1/organizations/42", "/v1/organizations/42", role),
+        ("prod", "/v1/v1/organizations/42", "/v1/organizations/42", role),
+        ("prod", "/prod/prod/organizations/42", "/prod/organizations/42", role),
+        // Anything else is not one request.
+        ("prod", "/v2/organizations/42", "/organizations/42", mismatch),
+        ("prod", "/V1/organizations/42", "/organizations/42", mismatch),
+        ("prod", "/v1x/organizations/42", "/organizations/42", mismatch),
+        ("prod", "/v1//organizations/42", "/organizations/42", mismatch),
+        ("prod", "/dev/organizations/42", "/organizations/42", mismatch),
+        ("$default", "/$default/organizations/42", "/teams/7", mismatch),
+        ("prod", "/prod/v1/organizations/42", "/organizations/42", mismatch),
+        ("prod", "/organizations/42", "/organizations/43", mismatch),
+        ("prod", "/organizations/42", "/organizations/42/", mismatch),
+        ("prod", "/organizations/42/", "/organizations/42", mismatch),
+        ("prod", "/organizations/42", "/prod/organizations/42", mismatch),
+        ("prod", "/teams/7", "/organizations/42", mismatch),
+        ("prod", "/iam/v1/service-accounts", "/organizations/42", mismatch),
+        ("prod", "", "/organizations/42", mismatch),
+        ("prod", "xprod/organizations/42", "/organizations/42", mismatch),
+        // One percent-decoding makes both alike, and no more than one.
+        ("prod", "/organizations/a%20b", "/organizations/a b", ok),
+        ("prod", "/organizations/a b", "/organizations/a%20b", ok),
+        ("prod", "/organizations/%C3%A9", "/organizations/\u{e9}", ok),
+        ("prod", "/organizations%2F42", "/organizations/42", ok),
+        ("prod", "/organizations/%2534", "/organizations/4", mismatch),
+        ("prod", "/organizations/%252e%252e/x", "/organizations/../x", mismatch),
+        ("prod", "/organizations/%2e%2e/x", "/organizations/../x", "ambiguous_path"),
+        // A root has a slash or, behind a prefix, none.
+        ("prod", "/prod", "/", role),
+        ("prod", "/prod/", "/", role),
+        ("prod", "/shop", "/", role),
+        ("prod", "/", "/", role),
+    ];
+    for (stage, sent, routed, reason) in cases {
+        for shape in Shape::REQUESTS {
+            let event = event_of(shape, stage, sent, routed, &authorization);
+            assert_eq!(harness.decide(&event).await.1, reason, "{shape:?} {stage} {sent} {routed}");
+        }
+    }
+    // A TOKEN event has nothing but its ARN.
+    let event = Shape::RestToken.event("GET", "/v1/organizations/42", &authorization);
+    assert_eq!(harness.decide(&event).await, (Verdict::Deny, "role".to_owned()));
+    assert_eq!(harness.verdict(&Shape::RestToken.with(&authorization)).await, Verdict::Allow);
+}
+
+/// The authorizer's event of one request, as API Gateway's documents describe it
+/// for each shape, stage and address.
+fn documented_event(shape: Shape, stage: &str, address: Address, path: &str, authorization: &str) -> Value {
+    let base = if let Address::Custom { base, .. } = address { base } else { "" };
+    let sent = match (shape, address) {
+        // A REST API's path has no stage, and has a custom domain's base path. For
+        // HTTP APIs, the documents say that it has none, and reports say that it has.
+        (Shape::RestRequest, _) | (_, Address::Custom { is_in_path: true, .. }) => format!("{base}{path}"),
+        // An HTTP API's path has its stage at its own address.
+        (_, Address::Own) if stage != "$default" => format!("/{stage}{path}"),
+        (_, Address::Own | Address::Custom { .. }) => path.to_owned(),
+    };
+    event_of(shape, stage, &sent, path, authorization)
+}
+
+/// Where a client finds an API.
+#[derive(Clone, Copy, Debug)]
+enum Address {
+    /// At the address that API Gateway gives it.
+    Own,
+    /// At a custom domain, below `base`.
+    Custom { base: &'static str, is_in_path: bool },
+}
+
+#[tokio::test]
+async fn every_documented_event_of_a_request_has_the_decision_of_its_arn() {
+    let harness = Harness::builder().variable(variable::BASE_PATHS, "/v1,/shop/eu").start().await;
+    let key = harness.reader_key().await.secret;
+    let authorization = format!("Bearer {key}");
+    let addresses = [
+        Address::Own,
+        Address::Custom { base: "", is_in_path: true },
+        Address::Custom { base: "/v1", is_in_path: true },
+        Address::Custom { base: "/v1", is_in_path: false },
+        Address::Custom { base: "/shop/eu", is_in_path: true },
+        // This base path is not configured.
+        Address::Custom { base: "/other", is_in_path: true },
+    ];
+    let paths = [
+        "/",
+        "/organizations",
+        "/organizations/42",
+        "/organizations/42/",
+        "/organizations/a b",
+        "/organizations/a%20b",
+        "/organizations/\u{e9}",
+        "/organizations/%C3%A9;x=1",
+        "/v1/organizations/42",
+        "/prod/organizations/42",
+        "/reports/7",
+        "/iam/v1/whoami",
+        "/organizations/../iam",
+        "/organizations/%2e%2e/iam",
+        "/organizations/%252e",
+    ];
+    let mut decided = std::collections::BTreeSet::new();
+    for path in paths {
+        let of_arn = harness.decide(&Shape::RestToken.event("GET", path, &authorization)).await.1;
+        for shape in Shape::REQUESTS {
+            for stage in ["$default", "prod", "v1", "organizations"] {
+                for address in addresses {
+                    let event = documented_event(shape, stage, address, path, &authorization);
+                    let reason = harness.decide(&event).await.1;
+                    let is_unknown = matches!(address, Address::Custom { base: "/other", .. });
+                    let expected = if is_unknown { "path_mismatch" } else { &of_arn };
+                    assert_eq!(reason, expected, "{shape:?} {stage} {address:?} {path}");
+                    // The same event with the ARN of another path.
+                    let mut other = event.clone();
+                    let arn = event[shape.arn_member()].as_str().unwrap().to_owned();
+                    other[shape.arn_member()] = format!("{arn}x").into();
+                    assert_eq!(harness.decide(&other).await.1, "path_mismatch", "{shape:?} {stage} {path}");
+                    decided.insert(reason);
+                }
+            }
+        }
+    }
+    let all: Vec<_> = decided.iter().map(String::as_str).collect();
+    assert_eq!(all, ["allowed", "ambiguous_path", "path_mismatch", "role"]);
+}
+
+#[tokio::test]
+async fn the_method_decided_is_the_method_routed() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    for shape in Shape::REQUESTS {
+        let mut event = shape.bearer(&key);
+        let post = event[shape.arn_member()].as_str().unwrap().replace("/GET/", "/POST/");
+        event[shape.arn_member()] = post.into();
+        assert_eq!(harness.decide(&event).await, (Verdict::Deny, "path_mismatch".to_owned()), "{shape:?}");
+    }
+}
+
+/// A client can send any method. That is no outage.
+#[tokio::test]
+async fn strange_methods_are_denied() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await.secret;
+    for method in ["M-SEARCH", "FOO.BAR", "get", "X*", "$X", "A|B", "~", "VERSION-CONTROL", "PROPFIND"] {
+        for shape in Shape::ALL {
+            let event = shape.event(method, "/organizations/42", &format!("Bearer {key}"));
+            let decided = harness.decide(&event).await;
+            assert_eq!(decided, (Verdict::Deny, "ambiguous_path".to_owned()), "{shape:?} {method}");
+        }
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let url = format!("{}/organizations/42", harness.system.facts().api);
+        let request = harness.client.request(method.clone(), url).bearer_auth(&key);
+        assert_eq!(request.send().await.unwrap().status(), 403, "{method}");
+    }
+}
+
+async fn key_from(harness: &Harness, cidrs: &[&str]) -> Key {
+    let account = harness.create_account(&cidrs.join(" "), "ServiceAccountReader").await;
+    harness.issue_key_with(&account, &json!({ "name": "key", "allowedCidrs": cidrs })).await
+}
+
+#[tokio::test]
+async fn a_key_with_networks_counts_from_there_alone() {
+    let harness = Harness::start().await;
+    let cases: [(&[&str], &[&str], &[&str]); 4] = [
+        (
+            &["203.0.113.0/24"],
+            &["203.0.113.0", "203.0.113.7", "203.0.113.255", "::ffff:203.0.113.7", "::ffff:cb00:7107"],
+            &[
+                "203.0.112.255",
+                "203.0.114.0",
+                "198.51.100.1",
+                "2001:db8::1",
+                "::203.0.113.7",
+                "",
+                "?",
+                "203.0.113",
+                "203.0.113.7:443",
+                "203.0.113.7, 198.51.100.1",
+                " 203.0.113.7",
+                "203.0.113.007",
+                "0x7f.1",
+                "::ffff:198.51.100.1",
+            ],
+        ),
+        (&["203.0.113.7/32"], &["203.0.113.7"], &["203.0.113.6", "203.0.113.8"]),
+        (
+            &["2001:db8::/32", "10.0.0.0/8"],
+            &["2001:db8::1", "2001:DB8:ffff::", "10.255.255.255", "::ffff:10.0.0.1"],
+            &["2001:db9::1", "11.0.0.0", "::1", "2001:db8::1%eth0"],
+        ),
+        (&["0.0.0.0/0"], &["198.51.100.1", "0.0.0.0"], &["2001:db8::1", "::"]),
+    ];
+    for (cidrs, inside, outside) in cases {
+        let key = key_from(&harness, cidrs).await;
+        for shape in Shape::REQUESTS {
+            let mut event = shape.bearer(&key.secret);
+            for address in inside {
+                shape.set_source(&mut event, address);
+                assert_eq!(harness.verdict(&event).await, Verdict::Allow, "{shape:?} {cidrs:?} {address}");
+            }
+            for address in outside {
+                shape.set_source(&mut event, address);
+                let decided = harness.decide(&event).await;
+                assert_eq!(decided, (Verdict::Deny, "network".to_owned()), "{shape:?} {cidrs:?} {address}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_header_stands_in_for_the_source_address() {
+    let harness = Harness::start().await;
+    let key = key_from(&harness, &["192.0.2.0/24"]).await;
+    for shape in Shape::REQUESTS {
+        let mut event = shape.bearer(&key.secret);
+        for name in [
+            "X-Forwarded-For",
+            "x-forwarded-for",
+            "Forwarded",
+            "X-Real-IP",
+            "True-Client-IP",
+            "CF-Connecting-IP",
+        ] {
+            event["headers"][name] = "192.0.2.1".into();
+        }
+        assert_eq!(harness.decide(&event).await, (Verdict::Deny, "network".to_owned()), "{shape:?}");
+        shape.set_source(&mut event, "192.0.2.1");
+        assert_eq!(harness.verdict(&event).await, Verdict::Allow);
+    }
+}
+
+#[tokio::test]
+async fn a_token_event_has_no_address_so_a_key_with_networks_is_refused() {
+    let harness = Harness::start().await;
+    for cidrs in [&["203.0.113.0/24"][..], &["0.0.0.0/0", "::/0"]] {
+        let key = key_from(&harness, cidrs).await;
+        let decided = harness.decide(&Shape::RestToken.bearer(&key.secret)).await;
+        assert_eq!(decided, (Verdict::Deny, "network".to_owned()), "{cidrs:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_admin_token_is_taken_in_each_shape() {
+    let harness = Harness::start().await;
+    let token = harness.system.issuer().token(API_CLIENT).unwrap();
+    for shape in Shape::ALL {
+        let event = shape.event("DELETE", "/anything/at/all", &format!("Bearer {token}"));
+        assert_eq!(harness.verdict(&event).await, Verdict::Allow, "{shape:?}");
+    }
+}

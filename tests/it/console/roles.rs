@@ -1,0 +1,950 @@
+//! The console's pages of roles, of what they decide, of everybody's history,
+//! and of what wants attention.
+
+use serde_json::{Value, json};
+use tests::{Account, Action, Call, Harness, Key, Shape};
+
+use crate::console::access::HOSTILE;
+use crate::console::keys::used;
+use crate::support::browser::{Browser, Page};
+
+/// What a reader sees of a page: its text without tags, and one space between
+/// words.
+pub(crate) fn words(page: &Page) -> String {
+    let text: String = page
+        .text
+        .split('<')
+        .enumerate()
+        .map(|(at, part)| if at == 0 { part } else { part.split_once('>').map_or("", |(_, text)| text) })
+        .collect::<Vec<_>>()
+        .join(" ");
+    let text =
+        [("&#60;", "<"), ("&#62;", ">"), ("&#34;", "\""), ("&#39;", "'"), ("&#38;", "&"), ("&amp;", "&")]
+            .iter()
+            .fold(text, |text, (from, to)| text.replace(from, to));
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Fails unless these texts are on the page, in this order.
+pub(crate) fn expect(page: &Page, texts: &[&str]) {
+    let seen = words(page);
+    let mut rest = seen.as_str();
+    for text in texts {
+        let (_, after) = rest.split_once(text).unwrap_or_else(|| panic!("no `{text}` (then) in: {seen}"));
+        rest = after;
+    }
+}
+
+pub(crate) fn expect_none(page: &Page, text: &str) {
+    let seen = words(page);
+    assert!(!seen.contains(text), "`{text}` is in: {seen}");
+}
+
+async fn role(harness: &Harness, name: &str) -> Value {
+    harness.get(&format!("/iam/v1/roles/{name}")).await.json()
+}
+
+#[tokio::test]
+async fn the_operations_by_roles_are_those_that_the_tests_have_found() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let page = browser.get("/roles").await.expect(200);
+    let seen = words(&page);
+    let golden = include_str!("../promises/role_matrix.txt");
+    let mut rows = 0;
+    for line in golden.lines().skip(1).filter(|line| !line.is_empty()) {
+        if let Some(operation) = line.strip_prefix("# ") {
+            assert!(seen.contains(operation), "{operation}");
+            continue;
+        }
+        let (request, columns) = line.split_once("  ").unwrap();
+        let columns: Vec<_> = columns.split_whitespace().collect();
+        let may = [("Reader", columns[2]), ("Writer", columns[1]), ("Admin", columns[0])];
+        let may: Vec<_> = may.iter().filter(|(_, may)| *may == "yes").map(|(role, _)| *role).collect();
+        let may = if may.is_empty() { "no key".to_owned() } else { may.join(", ") };
+        assert!(format!("{seen} ").contains(&format!(" {request} {may} ")), "{request} {may} in {seen}");
+        rows += 1;
+    }
+    assert!(rows > 50, "{rows}");
+    expect(&page, &["Reader", "Writer", "Admin", "Create an organization", "no yes yes"]);
+    // A role by its page, too.
+    let admin = browser.get("/roles/ServiceAccountAdmin").await.expect(200);
+    expect(
+        &admin,
+        &[
+            "Built in",
+            "Any method on /{proxy+}",
+            ": for example GET /42 and GET /42/notes ; not /",
+            "Nothing else, but that each key may ask who it is: GET /iam/v1/whoami .",
+        ],
+    );
+    assert!(!admin.text.contains("/edit\"") && !admin.text.contains("/delete\""), "{}", admin.text);
+}
+
+#[tokio::test]
+async fn a_role_is_created_once_seen_replaced_and_deleted() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    expect(&browser.get("/roles").await.expect(200), &["There is no custom role"]);
+    let form = browser.get("/new-role").await.expect(200);
+    let typed = [
+        ("name", "Reports"),
+        ("description", "Reads reports"),
+        ("permissions", "\nGET,HEAD /reports/{id}\n\n  POST /reports\n"),
+    ];
+    let created = browser.submit(&form, "/new-role", &typed).await.expect(303);
+    assert_eq!(created.location(), "/roles/Reports");
+    // Sent twice, it is the same; another one of the name is not.
+    browser.submit(&form, "/new-role", &typed).await.expect(303);
+    let other = [("name", "Reports"), ("permissions", "ANY /{all+}")];
+    let refused = browser.submit(&form, "/new-role", &other).await.expect(422);
+    expect(&refused, &["Name", "Is another role's already", "ANY /{all+}"]);
+    assert_eq!(
+        role(&harness, "Reports").await["permissions"],
+        json!(["POST /reports", "GET,HEAD /reports/{id}"])
+    );
+
+    let page = browser.get("/roles/Reports").await.expect(200);
+    expect(
+        &page,
+        &[
+            "The role Reports is saved.",
+            "Custom",
+            "Reads reports",
+            "POST on /reports : for example POST /reports ; not /reports/notes",
+            "GET and HEAD on /reports/{id} : for example GET /reports/42 ; not /reports/42/notes",
+            "Created just now by admin@keyward.local",
+        ],
+    );
+    expect(
+        &browser.get("/roles").await.expect(200),
+        &["Custom roles", "Reports", "Reads reports", "POST /reports"],
+    );
+
+    let seen = browser.get("/roles/Reports/edit").await.expect(200);
+    let edit = "/roles/Reports/edit";
+    let kept = [("permissions", "GET /reports/{id}")];
+    browser.submit(&seen, edit, &kept).await.expect(303);
+    assert_eq!(role(&harness, "Reports").await["permissions"], json!(["GET /reports/{id}"]));
+    let stale = browser.submit(&seen, edit, &[("permissions", "ANY /stale")]).await.expect(412);
+    expect(&stale, &["It has changed since you opened it", "ANY /stale"]);
+
+    let delete = "/roles/Reports/delete";
+    let confirm = browser.get(delete).await.expect(200);
+    assert_eq!(browser.submit(&confirm, delete, &[]).await.expect(303).location(), "/roles");
+    expect(&browser.get("/roles").await, &["The role Reports is deleted.", "There is no custom role"]);
+    browser.get("/roles/Reports").await.expect(404);
+    for none in ["/roles/9", "/roles/a%20b", "/roles/%2e%2e/edit"] {
+        browser.get(none).await.expect(404);
+    }
+}
+
+#[tokio::test]
+async fn a_role_of_any_name_has_its_page() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    for name in ["new", "explain", "edit", "a..b", "A.", &"x".repeat(64)] {
+        harness.put_role(name, &["GET /reports"]).await;
+        let page = browser.get(&format!("/roles/{name}")).await.expect(200);
+        expect(&page, &[name, "Custom", "GET on /reports"]);
+        browser.get(&format!("/roles/{name}/edit")).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_role_stands_beside_its_field_with_what_was_typed() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let form = browser.get("/new-role").await.expect(200);
+    let before = harness.table.dump().await;
+    let wrong = "GET /a\n\nFETCH /b\nGET /iam/v1/roles\nGET /a";
+    for (name, permissions, status, field, problems) in [
+        ("", "GET /a", 422, "name", vec!["Must be a letter and up to 63"]),
+        ("9", "GET /a", 422, "name", vec!["Must be a letter"]),
+        ("serviceaccountreader", "GET /a", 409, "name", vec!["is a built-in role"]),
+        (
+            "Wrong",
+            wrong,
+            422,
+            "permissions",
+            vec![
+                "Line 3, FETCH /b, must name methods among GET",
+                "Line 4, GET /iam/v1/roles, lies below /iam",
+                "Line 5, GET /a, means the same as line 1: leave one of them out.",
+            ],
+        ),
+        ("Long", &"x".repeat(300), 422, "permissions", vec!["must be at most 256 characters."]),
+    ] {
+        let typed = [("name", name), ("description", "kept \"this\""), ("permissions", permissions)];
+        let page = browser.submit(&form, "/new-role", &typed).await.expect(status);
+        let start =
+            page.text.find(&format!("id=\"{field}-wrong\"")).unwrap_or_else(|| panic!("{}", page.text));
+        for problem in problems {
+            assert!(page.text[start..].contains(problem), "{problem} in {}", page.text);
+        }
+        let fields = page.fields("/new-role");
+        assert_eq!((fields["name"].as_str(), fields["description"].as_str()), (name, "kept \"this\""));
+        assert!(page.text.contains(&format!("\n{permissions}</textarea>")), "{}", page.text);
+    }
+    assert_eq!(before, harness.table.dump().await, "nothing was saved");
+}
+
+#[tokio::test]
+async fn a_preview_says_what_would_match_and_saves_nothing() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let form = browser.get("/new-role").await.expect(200);
+    let before = harness.table.dump().await;
+    let permissions = "ANY /teams/{proxy+}\nGET,HEAD,POST /reports/{id}\nnonsense\nPUT /a/\nDELETE /";
+    let typed = [("name", "P"), ("permissions", permissions), ("button", "preview")];
+    let page = browser.submit(&form, "/new-role", &typed).await.expect(422);
+    expect(
+        &page,
+        &[
+            "Line 3, nonsense, must be methods, one space and a path",
+            "What it would match",
+            "Any method on /teams/{proxy+} : for example GET /teams/42 and GET /teams/42/notes ; not /teams .",
+            "DELETE on / : for example DELETE / ; not /notes .",
+            "GET, HEAD and POST on /reports/{id} : for example GET /reports/42 ; not /reports/42/notes .",
+            "PUT on /a/ : for example PUT /a/ ; not /a/notes .",
+            "Nothing is saved yet.",
+        ],
+    );
+    assert_eq!(page.fields("/new-role")["name"], "P");
+    assert_eq!(before, harness.table.dump().await);
+    // Then it is saved from the page of the preview.
+    let good = [("permissions", "GET /reports/{id}")];
+    browser.submit(&page, "/new-role", &good).await.expect(303);
+    // And a role that is there is previewed as well.
+    let form = browser.get("/roles/P/edit").await.expect(200);
+    let page =
+        browser.submit(&form, "/roles/P/edit", &[("button", "preview"), ("permissions", "ANY /x")]).await;
+    expect(&page.expect(200), &["What it would match", "Any method on /x"]);
+    assert_eq!(role(&harness, "P").await["permissions"], json!(["GET /reports/{id}"]));
+}
+
+#[tokio::test]
+async fn a_role_in_use_is_not_deleted_and_whoever_has_it_is_named() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let account = harness.create_account(HOSTILE, "Auditor").await;
+    let holder = harness.create_account("Holder", "ServiceAccountReader").await;
+    let key = harness.issue_key_with(&holder, &json!({ "name": "k", "role": "Auditor" })).await;
+    let delete = "/roles/Auditor/delete";
+    let confirm = browser.get(delete).await.expect(200);
+    let refused = browser.submit(&confirm, delete, &[]).await.expect(409);
+    expect(
+        &refused,
+        &[
+            "It is in use, so nothing was deleted.",
+            "the account",
+            HOSTILE,
+            &format!("the key {} of Holder", key.id),
+        ],
+    );
+    for account in [&account, &holder] {
+        assert!(refused.text.contains(&format!("href=\"/accounts/{}\"", account.id)), "{}", refused.text);
+    }
+    assert!(!refused.text.contains("<script>alert"), "{}", refused.text);
+    assert_eq!(role(&harness, "Auditor").await["permissions"], json!(["GET /reports"]));
+    // One of another version is not deleted either.
+    let seen = confirm.fields(delete);
+    assert!(seen["version"].starts_with('"'), "{seen:?}");
+    harness.put_role("Auditor", &["GET /reports", "GET /more"]).await;
+    let stale = browser.submit(&confirm, delete, &[]).await;
+    assert!([409, 412].contains(&stale.status), "{stale:?}");
+}
+
+#[tokio::test]
+async fn the_check_of_too_many_accounts_goes_on_where_it_stopped() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let delete = "/roles/Auditor/delete";
+    let confirm = browser.get(delete).await.expect(200);
+    // The index is so large that the first request reaches only this account.
+    let last = place_of(&account.id);
+    let page = json!({ "Items": [], "Count": 0, "ScannedCount": 1, "LastEvaluatedKey": last });
+    harness.wire.disturb(move |call| {
+        if call.operation == "Query" { Action::Replace(page.to_string()) } else { Action::Pass }
+    });
+    let stopped = browser.submit(&confirm, delete, &[]).await.expect(409);
+    expect(&stopped, &["Not all accounts have been checked yet", "Check the rest, then delete"]);
+    assert_eq!(role(&harness, "Auditor").await["permissions"], json!(["GET /reports"]));
+    harness.wire.calm();
+    harness.wire.take_calls();
+    browser.submit(&stopped, delete, &[]).await.expect(303);
+    let queries = harness.wire.take_calls();
+    let starts: Vec<_> = queries.iter().filter(|call| call.operation == "Query").collect();
+    assert_eq!(starts[0].body["ExclusiveStartKey"], place_of(&account.id), "it goes on behind the account");
+    harness.refuse(harness.request("GET", "/iam/v1/roles/Auditor").admin(), 404, "role_not_found").await;
+}
+
+/// The place of the account `batch` in the index.
+fn place_of(id: &str) -> Value {
+    json!({
+        "pk": { "S": format!("ACCOUNT#{id}") }, "sk": { "S": "ACCOUNT" },
+        "gsi1pk": { "S": "ACCOUNTS" }, "gsi1sk": { "S": "batch" },
+    })
+}
+
+#[tokio::test]
+async fn hostile_text_in_a_role_is_text() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let form = browser.get("/new-role").await.expect(200);
+    let typed = [("name", "Hostile"), ("description", HOSTILE), ("permissions", "GET /it's&!x")];
+    browser.submit(&form, "/new-role", &typed).await.expect(303);
+    let mut pages = Vec::new();
+    for path in [
+        "/roles",
+        "/roles/Hostile",
+        "/roles/Hostile/edit",
+        "/roles/Hostile/delete",
+        "/roles?cursor=%3Cscript%3Ealert",
+    ] {
+        pages.push(browser.get(path).await);
+    }
+    let broken = [
+        ("name", HOSTILE),
+        ("description", HOSTILE),
+        ("permissions", "</textarea><script>alert(1)</script>"),
+    ];
+    pages.push(browser.submit(&form, "/new-role", &broken).await.expect(422));
+    let broken =
+        [("name", "X"), ("permissions", "</textarea><script>alert(1)</script>"), ("button", HOSTILE)];
+    pages.push(browser.submit(&form, "/new-role", &broken).await.expect(422));
+    let broken = [("permissions", "</textarea><script>alert(1)</script>"), ("button", "preview")];
+    pages.push(browser.submit(&form, "/new-role", &broken).await.expect(422));
+    for page in pages {
+        assert!(!page.text.contains("<script>alert") && !page.text.contains("value=\"<"), "{}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn custom_roles_can_be_chosen_wherever_a_role_is() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let many: Vec<_> = (0..12).map(|number| format!("GET /reports/{number}")).collect();
+    harness.put_role("Auditor", &many.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let form = browser.get("/accounts/new").await.expect(200);
+    expect(
+        &form,
+        &[
+            "ServiceAccountReader",
+            "ServiceAccountWriter",
+            "ServiceAccountAdmin",
+            "Auditor",
+            "GET /reports/0",
+            "and 4 more",
+        ],
+    );
+    let created = browser.submit(&form, "/accounts", &[("name", "a"), ("role", "Auditor")]).await.expect(303);
+    let account = created.location().to_owned();
+    let page = browser.get(&account).await.expect(200);
+    expect(&page, &["Role", "Auditor", "GET /reports/0", "and 4 more"]);
+    assert!(page.text.contains("href=\"/roles/Auditor\""), "{}", page.text);
+    expect(&browser.get("/?role=Auditor").await.expect(200), &["Next expiry a Auditor Enabled"]);
+    // A key of the account may be narrowed by any other role, and that of a
+    // Reader's account by custom ones alone.
+    let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
+    expect(
+        &form,
+        &["As the account: Auditor", "ServiceAccountReader", "ServiceAccountWriter", "ServiceAccountAdmin"],
+    );
+    let reader = harness.create_account("reader", "ServiceAccountReader").await;
+    let keys = format!("/accounts/{}/keys", reader.id);
+    let form = browser.get(&format!("{keys}/new")).await.expect(200);
+    expect(&form, &["As the account: ServiceAccountReader", "Auditor"]);
+    expect_none(&form, "ServiceAccountWriter");
+    let shown = browser.submit(&form, &keys, &[("name", "k"), ("role", "Auditor")]).await.expect(200);
+    expect(&shown, &["for what both the account and Auditor permit"]);
+}
+
+#[tokio::test]
+async fn what_permits_most_is_not_what_a_short_list_leaves_out() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let narrow: Vec<_> = (0..14).map(|at| format!("GET /a{at}")).collect();
+    let narrow: Vec<_> = narrow.iter().map(String::as_str).collect();
+    harness.put_role("Sneaky", &narrow).await;
+    harness.put_role("Sneaky", &[narrow.as_slice(), &["ANY /{proxy+}"]].concat()).await;
+    let account = harness.create_account("a", "Sneaky").await;
+    for path in ["/accounts/new", &format!("/accounts/{}", account.id), "/roles"] {
+        expect(&browser.get(path).await.expect(200), &["Sneaky", "ANY /{proxy+}", "and 7 more"]);
+    }
+    expect(&browser.get("/history").await.expect(200), &["changed the role Sneaky", "ANY /{proxy+}"]);
+}
+
+#[tokio::test]
+async fn many_large_roles_and_changes_of_them_leave_every_page_there() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let permissions = |first: char| -> Vec<String> {
+        (0..100).map(|at| format!("GET /{first}{at:03}{}", "x".repeat(240))).collect()
+    };
+    let sets = [permissions('a'), permissions('b')];
+    for at in 0..42 {
+        let set: Vec<_> = sets[at % 2].iter().map(String::as_str).collect();
+        harness.put_role(&format!("Role{}", at / 2 * 2 % 40), &set).await;
+        harness.put_role(&format!("Other{at}"), &set).await;
+    }
+    for path in ["/", "/accounts/new", "/history"] {
+        browser.get(path).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_built_in_role_has_no_form() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    for form in ["edit", "delete"] {
+        browser.get(&format!("/roles/ServiceAccountReader/{form}")).await.expect(404);
+    }
+}
+
+#[tokio::test]
+async fn another_role_is_saved_once_it_was_shown_what_it_changes() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Reports", &["GET /organizations/{id}", "POST /reports", "ANY /teams/{proxy+}"]).await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let edit = format!("/accounts/{}/edit", account.id);
+    let role = async || harness.get(&account.path()).await.json()["role"].as_str().unwrap().to_owned();
+    let form = browser.get(&edit).await.expect(200);
+    let typed = [("role", "Reports"), ("owner", "the \"team\"")];
+    let asked = browser.submit(&form, &edit, &typed).await.expect(200);
+    expect(
+        &asked,
+        &[
+            "Give batch the role Reports ?",
+            "It has ServiceAccountReader now. Nothing is saved yet.",
+            "What its keys may do that they may not do now",
+            "+ POST,PUT,PATCH,DELETE /teams/{proxy+}",
+            "+ POST /reports",
+            "What they may do no longer",
+            "− GET,HEAD,OPTIONS /organizations",
+            "− GET,HEAD,OPTIONS /organizations/{proxy+}",
+            "− GET,HEAD,OPTIONS /teams",
+            "All that the role permits",
+        ],
+    );
+    // What stays is neither: reading an organization, and reading a team.
+    let (come_and_gone, _) = asked.text.split_once("All that the role permits").unwrap();
+    assert!(
+        !come_and_gone.contains("GET /organizations/{id}") && !come_and_gone.contains("ANY /teams"),
+        "{come_and_gone}"
+    );
+    assert_eq!(role().await, "ServiceAccountReader");
+    // Back to the form, in which is what was typed.
+    let back = browser.submit(&asked, &edit, &[("button", "back")]).await.expect(200);
+    let fields = back.fields(&edit);
+    assert_eq!((fields["role"].as_str(), fields["owner"].as_str()), ("Reports", "the \"team\""));
+    let asked = browser.submit(&back, &edit, &[]).await.expect(200);
+    browser.submit(&asked, &edit, &[("button", "confirm")]).await.expect(303);
+    assert_eq!(role().await, "Reports");
+    let saved = harness.get(&account.path()).await.json();
+    assert_eq!(saved["owner"], "the \"team\"");
+
+    // Without another role nothing is asked, and what is wrong stands beside its
+    // field.
+    let form = browser.get(&edit).await.expect(200);
+    browser.submit(&form, &edit, &[("owner", "ops")]).await.expect(303);
+    let form = browser.get(&edit).await.expect(200);
+    let page = browser.submit(&form, &edit, &[("role", "Nobody")]).await.expect(422);
+    expect(&page, &["Is no role (any more)"]);
+    let long = "x".repeat(65);
+    let asked =
+        browser.submit(&form, &edit, &[("role", "ServiceAccountAdmin"), ("name", &long)]).await.expect(200);
+    let refused = browser.submit(&asked, &edit, &[("button", "confirm")]).await.expect(422);
+    expect(&refused, &["Must be at most 64 characters."]);
+    assert_eq!(refused.fields(&edit)["role"], "ServiceAccountAdmin");
+    // The version that was seen is that of the first form.
+    let asked = browser.submit(&form, &edit, &[("role", "ServiceAccountAdmin")]).await.expect(200);
+    let change = harness.request("PATCH", &account.path()).admin().json(&json!({ "owner": "meanwhile" }));
+    let _ = change.send().await.expect(200);
+    browser.submit(&asked, &edit, &[("button", "confirm")]).await.expect(412);
+    assert_eq!(role().await, "Reports");
+}
+
+#[tokio::test]
+async fn a_role_that_changes_after_its_difference_was_shown_is_shown_again() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Before", &["GET /a", "GET /b"]).await;
+    harness.put_role("After", &["GET /b"]).await;
+    let account = harness.create_account("batch", "Before").await;
+    let edit = format!("/accounts/{}/edit", account.id);
+    let role = async || harness.get(&account.path()).await.json()["role"].as_str().unwrap().to_owned();
+    let form = browser.get(&edit).await.expect(200);
+    let confirm = [("button", "confirm")];
+    let mut asked = browser.submit(&form, &edit, &[("role", "After"), ("owner", "ops")]).await.expect(200);
+    // The one that it is to get, and the one that it has.
+    for (name, permissions, told) in [
+        ("After", vec!["GET /b", "ANY /{all+}"], "+ ANY /{all+}"),
+        ("Before", vec!["GET /", "GET /a"], "no longer − GET /"),
+        ("After", vec!["GET /b"], "no longer − GET / − GET /a"),
+    ] {
+        harness.put_role(name, &permissions).await;
+        let again = browser.submit(&asked, &edit, &confirm).await.expect(409);
+        expect(&again, &["A role was changed meanwhile, so nothing was saved.", told]);
+        assert_eq!(role().await, "Before");
+        asked = again;
+    }
+    // Confirmed without having been shown.
+    browser.submit(&asked, &edit, &[("button", "confirm"), ("shown", "")]).await.expect(409);
+    // What has gone meanwhile cannot be given.
+    let _ = harness.request("DELETE", "/iam/v1/roles/After").admin().send().await.expect(204);
+    expect(&browser.submit(&asked, &edit, &confirm).await.expect(422), &["Is no role (any more)"]);
+    harness.put_role("After", &["GET /b"]).await;
+    browser.submit(&asked, &edit, &confirm).await.expect(303);
+    let saved = harness.get(&account.path()).await.json();
+    assert_eq!((&saved["role"], &saved["owner"]), (&json!("After"), &json!("ops")));
+}
+
+#[tokio::test]
+async fn a_question_is_answered_with_the_permission_that_decides() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Auditor", &["GET /organizations/{id}"]).await;
+    let account = harness.create_account("Batch", "ServiceAccountWriter").await;
+    let narrow = json!({ "name": "narrow", "role": "Auditor", "allowedCidrs": ["203.0.113.0/24"] });
+    let key = harness.issue_key_with(&account, &narrow).await;
+    // From the account, with it filled in.
+    let page = browser.get(&format!("/accounts/{}", account.id)).await.expect(200);
+    let link = format!("/explain?account={}", account.id);
+    assert!(page.text.contains(&format!("href=\"{link}\"")), "{}", page.text);
+    let form = browser.get(&link).await.expect(200);
+    assert_eq!(form.fields("/explain")["account"], account.id);
+    expect(&form, &["Any key without a role of its own", "narrow, ends in"]);
+
+    let name: &[(&str, &str)] = &[("account", "bATCH")];
+    let by_key: &[(&str, &str)] = &[("account", &account.id), ("key", &key.id)];
+    let by_role: &[(&str, &str)] = &[("account", ""), ("role", "Auditor")];
+    for (who, method, path, texts) in [
+        (
+            name,
+            "POST",
+            "/organizations",
+            vec![
+                "Yes: POST /organizations passes",
+                "The account's role ServiceAccountWriter permits it by ANY /organizations .",
+            ],
+        ),
+        (
+            name,
+            "GET",
+            "/reports",
+            vec![
+                "No: GET /reports is refused",
+                "The account's role ServiceAccountWriter",
+                "has no permission that covers it.",
+            ],
+        ),
+        (name, "GET", "/iam/v1/roles", vec!["No: GET /iam/v1/roles is refused", "/iam is for admin users."]),
+        (
+            name,
+            "GET",
+            "/iam/v1/whoami",
+            vec!["Yes: GET /iam/v1/whoami passes", "Every key may ask who it is."],
+        ),
+        (name, "GET", "/teams/..%2f", vec!["No:", "could mean something else to the backend"]),
+        (
+            by_key,
+            "GET",
+            "/organizations/1",
+            vec![
+                "Yes:",
+                "The account's role ServiceAccountWriter permits it by ANY /organizations/{proxy+} .",
+                "The key's own role Auditor permits it by GET /organizations/{id} .",
+                "may be used from 203.0.113.0/24",
+            ],
+        ),
+        (
+            by_key,
+            "DELETE",
+            "/organizations/1",
+            vec!["No:", "The key's own role Auditor has no permission that covers it."],
+        ),
+        (
+            by_role,
+            "GET",
+            "/organizations/1",
+            vec!["Yes:", "The role Auditor permits it by GET /organizations/{id} ."],
+        ),
+        (
+            by_role,
+            "GET",
+            "/organizations/1/",
+            vec!["No:", "The role Auditor has no permission that covers it."],
+        ),
+    ] {
+        let typed = [who, &[("method", method), ("path", path)]].concat();
+        let page = browser.submit(&form, "/explain", &typed).await.expect(200);
+        expect(&page, &texts);
+        assert_eq!(page.fields("/explain")["path"], path);
+    }
+    let elsewhere =
+        [by_key, &[("method", "GET"), ("path", "/organizations/1"), ("source_address", "192.0.2.1")]]
+            .concat();
+    expect(
+        &browser.submit(&form, "/explain", &elsewhere).await,
+        &["No:", "may not be used from this address"],
+    );
+    let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "enabled": false }));
+    let _ = patch.send().await.expect(200);
+    let typed = [name, &[("method", "GET"), ("path", "/teams")]].concat();
+    expect(&browser.submit(&form, "/explain", &typed).await, &["No:", "The service account is disabled."]);
+}
+
+#[tokio::test]
+async fn a_question_that_cannot_be_asked_is_corrected_beside_its_field() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = harness.create_account("Batch", "ServiceAccountWriter").await;
+    let key = harness.issue_key(&account).await;
+    let form = browser.get("/explain").await.expect(200);
+    harness.wire.take_calls();
+    for (typed, field, problem) in [
+        (vec![("path", "/")], "serviceAccountId", "Name an account"),
+        (vec![("account", "Bat")], "serviceAccountId", "Is no account"),
+        (vec![("account", key.secret.as_str())], "serviceAccountId", "Is no account"),
+        (vec![("account", "sa_0000000000000000")], "serviceAccountId", ""),
+        (
+            vec![("account", "Batch"), ("role", "ServiceAccountAdmin")],
+            "role",
+            "Must not be chosen beside an account",
+        ),
+        (vec![("account", "Batch"), ("path", "/a?b=c")], "path", "Must be a path alone"),
+        (vec![("account", "Batch"), ("path", "a")], "path", "Must begin with"),
+        (vec![("account", "Batch"), ("path", "/"), ("method", "FETCH")], "method", "Must be one of"),
+        (
+            vec![("account", "Batch"), ("path", "/"), ("source_address", "192.0.2.1")],
+            "sourceAddress",
+            "Counts for a key",
+        ),
+        (vec![("account", "Batch"), ("path", "/"), ("key", "key_0000000000000000")], "keyId", ""),
+    ] {
+        let typed = [&[("method", "GET")], typed.as_slice()].concat();
+        let page = browser.submit(&form, "/explain", &typed).await.expect(422);
+        let start = page
+            .text
+            .find(&format!("id=\"{field}-wrong\""))
+            .unwrap_or_else(|| panic!("{typed:?} {}", page.text));
+        assert!(page.text[start..].contains(problem), "{problem} in {}", page.text);
+    }
+    // A key that was pasted into the wrong field is in no call of anybody.
+    let calls = format!("{:?}", harness.wire.take_calls()).to_lowercase();
+    assert!(calls.contains("batch") && !calls.contains(&key.secret[..40].to_lowercase()), "{calls}");
+    for path in [
+        "/explain?account=%3Cscript%3Ealert(1)&role=%22%3E%3Cscript%3Ealert(1)",
+        "/explain?account=sa_0000000000000000",
+    ] {
+        let page = browser.get(path).await.expect(200);
+        assert!(!page.text.contains("<script>alert"), "{}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn everybodys_history_is_told_in_words_and_filtered() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    expect(&browser.get("/history").await.expect(200), &["Nothing has happened yet"]);
+    let account = harness.create_account(HOSTILE, "ServiceAccountReader").await;
+    let key = harness.issue_key(&account).await;
+    harness.clock.advance_days(1);
+    let grace = harness.token_of("grace-1", "grace@example.com");
+    let put = async |permissions: Value| {
+        let request = harness.request("PUT", "/iam/v1/roles/Auditor").bearer(&grace);
+        let _ = request.json(&json!({ "permissions": permissions })).send().await;
+    };
+    put(json!(["GET /a", "GET /b"])).await;
+    harness.clock.advance_seconds(1);
+    put(json!(["GET /b", "GET /c"])).await;
+    harness.clock.advance_days(1);
+    let _ = harness.request("DELETE", "/iam/v1/roles/Auditor").admin().send().await.expect(204);
+    harness.clock.advance_seconds(1);
+    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+
+    // The session has ended meanwhile.
+    let mut browser = Browser::signed_in(&harness).await;
+    let page = browser.get("/history").await.expect(200);
+    let admin = "admin@keyward.local";
+    let deleted = format!("{admin} deleted the account {HOSTILE} and its keys just now");
+    let issued = format!("{admin} issued the key {} of {HOSTILE} 2 days ago", key.id);
+    let created = format!("{admin} created the account {HOSTILE}");
+    expect(
+        &page,
+        &[
+            &deleted,
+            &format!("{admin} deleted the role Auditor"),
+            "no longer permits GET /b",
+            "no longer permits GET /c",
+            "grace@example.com changed the role Auditor",
+            "no longer permits GET /a",
+            "now permits GET /c",
+            "grace@example.com created the role Auditor",
+            "now permits GET /a",
+            "now permits GET /b",
+            &issued,
+            &created,
+        ],
+    );
+    assert!(!page.text.contains("<script>alert"), "{}", page.text);
+    let history = format!("/accounts/{}/history", account.id);
+    assert_eq!(page.text.matches(&format!("href=\"{history}\"")).count(), 3, "{}", page.text);
+    let own = browser.get(&history).await.expect(200);
+    expect(&own, &["deleted the account and its keys", "issued the key", &key.id, "created the account"]);
+
+    for (query, texts, others) in [
+        ("type=role.updated", vec!["changed the role Auditor"], vec!["created the", "issued the"]),
+        (
+            "actor=grace%40example.com",
+            vec!["changed the role", "created the role"],
+            vec!["deleted the", "issued the"],
+        ),
+        (&format!("account={}", account.id), vec!["deleted the account", "issued"], vec!["the role Auditor"]),
+        (
+            "from=2026-01-02&to=2026-01-02",
+            vec!["changed the role", "created the role"],
+            vec!["deleted the", "issued the"],
+        ),
+        ("to=2026-01-01", vec!["issued", "created the account"], vec!["the role Auditor"]),
+        ("type=key.rotated", vec!["Nothing like that has happened"], vec!["issued the"]),
+        ("actor=&account=&type=&from=&to=", vec!["deleted the", "issued the"], vec!["Clear"]),
+    ] {
+        let page = browser.get(&format!("/history?{query}")).await.expect(200);
+        expect(&page, &texts);
+        for other in others {
+            expect_none(&page, other);
+        }
+    }
+    for (query, field, problem) in [
+        ("from=yesterday", "from", "Must be a day"),
+        ("from=2026-01-03&to=2026-01-02", "to", "Must not be before the first day."),
+        ("account=Nobody", "account", "Is no account"),
+        ("account=%3Cscript%3Ealert(1)", "account", "Is no account"),
+    ] {
+        let page = browser.get(&format!("/history?{query}")).await.expect(422);
+        let start =
+            page.text.find(&format!("id=\"{field}-wrong\"")).unwrap_or_else(|| panic!("{}", page.text));
+        assert!(
+            page.text[start..].contains(problem) && !page.text.contains("<script>alert"),
+            "{}",
+            page.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn everybodys_history_is_paged_with_its_filters() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    for number in 0..60 {
+        harness.clock.advance_seconds(1);
+        let patch = json!({ "description": format!("the {number}th") });
+        let _ = harness.request("PATCH", &account.path()).admin().json(&patch).send().await.expect(200);
+    }
+    let query = "type=serviceAccount.updated&account=batch";
+    let mut path = format!("/history?{query}");
+    let mut seen = 0;
+    loop {
+        let page = browser.get(&path).await.expect(200);
+        let css = browser.get("/assets/console.css").await.text.len();
+        assert!(page.text.len() + css < 60_000, "{}", page.text.len() + css);
+        seen += page.text.matches("<li>").count();
+        expect_none(&page, "created the account");
+        let Some((rest, _)) = page.text.split_once("\" rel=\"next\">Older") else {
+            assert!(path.contains("cursor=") && page.text.contains(">Newest</a>"), "{}", page.text);
+            break;
+        };
+        path = rest.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&").replace("&amp;", "&");
+    }
+    assert_eq!(seen, 60);
+}
+
+/// An account with a key that lives so many days.
+async fn account(harness: &Harness, name: &str, days: u32) -> (Account, Key) {
+    let account = harness.create_account(name, "ServiceAccountReader").await;
+    let key = harness.issue_key_with(&account, &json!({ "name": "k", "expiresInDays": days })).await;
+    (account, key)
+}
+
+#[tokio::test]
+async fn what_wants_attention_stands_first() {
+    let harness = Harness::start().await;
+    let (_, revoked) = account(&harness, "came again", 365).await;
+    let _ = harness.revoke(&revoked).await.expect(204);
+    let (_, in_use) = account(&harness, "in use", 365).await;
+    account(&harness, "unused", 365).await;
+    harness.clock.advance_days(80);
+    account(&harness, HOSTILE, 24).await;
+    account(&harness, "expires first", 20).await;
+    account(&harness, "expires later", 26).await;
+    let (off, _) = account(&harness, "off", 300).await;
+    let patch = harness.request("PATCH", &off.path()).admin().json(&json!({ "enabled": false }));
+    let _ = patch.send().await.expect(200);
+    harness.clock.advance_days(11);
+    used(&harness, &in_use, &[(4, 1, 3)]).await;
+    assert!(!harness.authorize(&Shape::HttpV2.bearer(&revoked.secret)).await.unwrap().is_allow());
+    harness.clock.advance_seconds(7200);
+
+    let mut browser = Browser::signed_in(&harness).await;
+    let page = browser.get("/").await.expect(200);
+    expect(
+        &page,
+        &[
+            "What needs attention",
+            "Came again came again : A key came again after its end, and was refused. Last: 2 hours ago",
+            "Expires soon expires first : A key expires in 9 days",
+            &format!("Expires soon {HOSTILE} : A key expires in 13 days"),
+            "Unused unused : 1 live key not used for 90 days.",
+            "Disabled off : 1 live key refused.",
+            "Name begins with",
+            "Last used",
+            "came again ServiceAccountReader Enabled 0 never Came again after its end no key",
+            "in use ServiceAccountReader Enabled 1 14 hours ago",
+            "unused ServiceAccountReader Enabled 1 never Unused for 90 days",
+        ],
+    );
+    let (first, _) =
+        words(&page).split_once("Name begins with").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert!(!first.contains("expires later") && !first.contains("in use"), "{first}");
+    assert!(!page.text.contains("<script>alert"), "{}", page.text);
+    // It is of the first page alone, and not of what somebody looks for.
+    expect_none(&browser.get("/?enabled=false").await.expect(200), "What needs attention");
+}
+
+#[tokio::test]
+async fn what_wants_attention_is_looked_for_in_all_accounts() {
+    let harness = Harness::start().await;
+    for number in 0..104 {
+        harness.create_account(&format!("account {number:03}"), "ServiceAccountReader").await;
+    }
+    let (reused, key) = account(&harness, "the last one", 365).await;
+    let _ = harness.revoke(&key).await.expect(204);
+    let (unused, _) = account(&harness, "unused, and second to last", 365).await;
+    harness.clock.advance_days(90);
+    assert!(!harness.authorize(&Shape::HttpV2.bearer(&key.secret)).await.unwrap().is_allow());
+    for number in 0..11 {
+        account(&harness, &format!("expires {number:02}"), 9).await;
+    }
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.wire.take_calls();
+    let page = browser.get("/").await.expect(200);
+    let (attention, list) = page.text.split_once("Name begins with").unwrap();
+    assert!(attention.contains(&reused.id), "{attention}");
+    assert!(!attention.contains(&unused.id) && !list.contains(&reused.id), "{}", page.text);
+    expect(&page, &["Came again the last one", "Expires soon expires 00", "And 3 more .", "account 000"]);
+    // A list asks once for what it shows, and once for the use of each account.
+    let operations = harness.wire.take_operations();
+    assert!(operations.iter().all(|operation| operation == "Query"), "{operations:?}");
+    assert!(page.text.contains("<a href=\"/attention\">3 more</a>"), "{}", page.text);
+    let all = browser.get("/attention").await.expect(200);
+    expect(
+        &all,
+        &[
+            "Expires soon expires 10 : A key expires in 9 days",
+            "Unused unused, and second to last : 1 live key not used for 90 days.",
+        ],
+    );
+    assert_eq!(all.text.matches("Expires soon").count(), 11);
+}
+
+#[tokio::test]
+async fn all_that_wants_attention_is_there_page_by_page() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let none = browser.get("/attention").await.expect(200);
+    expect(&none, &["Nothing", "Every account is enabled"]);
+    for number in 0..53 {
+        account(&harness, &format!("{number:02} {}", "&".repeat(61)), 9).await;
+    }
+    let first = browser.get("/attention").await.expect(200);
+    let css = browser.get("/assets/console.css").await.text.len();
+    assert!(first.text.len() + css < 60_000, "{}", first.text.len() + css);
+    let next = browser.get("/attention?after=50").await.expect(200);
+    expect(&first, &["Expires soon 00 &&", "Next page"]);
+    expect(&next, &["Expires soon 50 &&", "First page"]);
+    expect_none(&next, "Next page");
+    let told = [&first, &next].map(|page| page.text.matches("Expires soon").count());
+    assert_eq!(told, [50, 3]);
+    expect(&browser.get("/attention?after=100").await.expect(200), &["Nothing more", "First page"]);
+}
+
+#[tokio::test]
+async fn the_overview_stands_without_what_wants_attention_and_says_what_was_not_looked_at() {
+    let harness = Harness::start().await;
+    for number in 0..101 {
+        account(&harness, &format!("account {number:03}"), 9).await;
+    }
+    let mut browser = Browser::signed_in(&harness).await;
+    let long = |call: &Call| call.body["Limit"] == 101;
+    harness.wire.disturb(move |call| if long(call) { Action::Refuse } else { Action::Pass });
+    let page = browser.get("/").await.expect(200);
+    expect(&page, &["What needs attention could not be looked for just now.", "account 000", "account 024"]);
+    let failed = browser.get("/attention").await.expect(503);
+    expect(&failed, &["Keyward does not answer", "Try again"]);
+    let second = move |call: &Call| long(call) && !call.body["ExclusiveStartKey"].is_null();
+    harness.wire.disturb(move |call| if second(call) { Action::Refuse } else { Action::Pass });
+    let page = browser.get("/").await.expect(200);
+    expect(
+        &page,
+        &["account 000 : A key expires", "Only the first 100 accounts were looked at", "account 024"],
+    );
+    let page = browser.get("/attention").await.expect(200);
+    expect(&page, &["Only the first 100 accounts, by name, were looked at", "account 049"]);
+}
+
+#[tokio::test]
+async fn pages_stay_light_however_much_roles_permit() {
+    let harness = Harness::start().await;
+    let many: Vec<_> =
+        (0..100).map(|number| format!("GET,HEAD /reports/of/the/year/{number}/{{id}}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    for number in 0..30 {
+        harness.put_role(&format!("Role{number:02}"), &many).await;
+    }
+    let mut browser = Browser::signed_in(&harness).await;
+    let css = browser.get("/assets/console.css").await.text.len();
+    let mut pages = Vec::new();
+    for path in
+        ["/", "/accounts/new", "/history", "/roles", "/roles/Role07", "/roles/Role07/edit", "/explain"]
+    {
+        pages.push((path, browser.get(path).await.expect(200)));
+    }
+    let preview = [("permissions", many.join("\n")), ("button", "preview".to_owned())];
+    let preview = preview.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let edit = "/roles/Role07/edit";
+    let form = browser.get(edit).await.expect(200);
+    pages.push(("preview", browser.submit(&form, edit, &preview).await.expect(200)));
+    for (path, page) in &pages {
+        assert!(page.text.len() + css < 60_000, "{path} has {} bytes", page.text.len() + css);
+    }
+    let (_, list) = &pages[3];
+    expect(list, &["Role00", "and 92 more", "Role24", "Next page"]);
+    expect(&pages[2].1, &["created the role", "now permits", "and 88 more"]);
+}
+
+#[tokio::test]
+async fn a_form_of_a_role_that_is_from_elsewhere_does_nothing() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let good = browser.get("/new-role").await.fields("/new-role")["csrf"].clone();
+    let before = harness.table.dump().await;
+    let own = browser.origin.clone();
+    for form in ["/new-role", "/roles/Auditor/edit", "/roles/Auditor/delete", "/explain"] {
+        for (origin, token) in
+            [("https://evil.example", good.as_str()), (own.as_str(), ""), (own.as_str(), &good[1..])]
+        {
+            let fields = [("csrf", token), ("name", "New"), ("version", "*"), ("permissions", "ANY /{all+}")];
+            let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            browser.send("POST", form, Some(&fields), &[("origin", origin)]).await.expect(403);
+        }
+    }
+    assert_eq!(before, harness.table.dump().await);
+}

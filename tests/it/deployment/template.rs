@@ -1,0 +1,782 @@
+//! What `infra/template.yaml` must say. Each rule is a function that reports
+//! what breaks it; a planted violation of each shows that it does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use local::template::{Route, TEXT, Template};
+use serde_norway::Value;
+use shared::config::Setup;
+use shared::store::schema;
+use tests::Harness;
+
+/// The one block that can never change: see the template's comment.
+const PEPPER: &str = r#"      GenerateSecretString:
+        SecretStringTemplate: '{"current":"v1"}'
+        GenerateStringKey: v1
+        PasswordLength: 64
+        ExcludePunctuation: true
+"#;
+
+/// What breaks a rule in the template `text`.
+type Rule = fn(text: &str) -> Vec<String>;
+
+const RULES: [Rule; 15] = [
+    names,
+    kept,
+    pepper,
+    rotation,
+    authorizer,
+    routes,
+    doors,
+    admins,
+    bounded,
+    console,
+    clients,
+    throttles,
+    trails,
+    access_logs,
+    notices,
+];
+
+/// What an access log may say. No variable has a header, the query or the path:
+/// each can contain a credential.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-logging-variables.html>.
+const LOGGED: [&str; 11] = [
+    "authorizer.error",
+    "authorizer.principalId",
+    "error.message",
+    "httpMethod",
+    "identity.sourceIp",
+    "integrationErrorMessage",
+    "requestId",
+    "requestTimeEpoch",
+    "responseLatency",
+    "routeKey",
+    "status",
+];
+
+fn parse(text: &str) -> (Template, Value) {
+    (Template::parse(text).unwrap(), serde_norway::from_str(text).unwrap())
+}
+
+/// The value at the path `at`.
+pub(crate) fn get<'a>(value: &'a Value, at: &str) -> &'a Value {
+    static NULL: Value = Value::Null;
+    at.split('.')
+        .try_fold(value, |value, name| match name.parse::<usize>() {
+            Ok(index) => value.get(index),
+            Err(_) => value.get(name),
+        })
+        .unwrap_or(&NULL)
+}
+
+/// Reports where the value at `at` is not `expected`.
+pub(crate) fn expect(value: &Value, at: &str, expected: &str) -> Option<String> {
+    let actual = get(value, at);
+    let expected: Value = serde_norway::from_str(expected).unwrap();
+    (*actual != expected).then(|| format!("{at} is {actual:?} and must be {expected:?}"))
+}
+
+pub(crate) fn expect_all(value: &Value, expected: &[(&str, &str)]) -> Vec<String> {
+    expected.iter().filter_map(|(at, expected)| expect(value, at, expected)).collect()
+}
+
+/// The table has the names of the schema.
+fn names(text: &str) -> Vec<String> {
+    let (template, _) = parse(text);
+    let table = template.properties("Table").unwrap();
+    let key = |partition: &str, sort: &str| {
+        format!(
+            "[{{ AttributeName: {partition}, KeyType: HASH }}, {{ AttributeName: {sort}, KeyType: RANGE }}]"
+        )
+    };
+    let texts = [schema::PK, schema::SK, schema::INDEX_PK, schema::INDEX_SK];
+    let definitions = texts.map(|name| format!("{{ AttributeName: {name}, AttributeType: S }}")).join(", ");
+    let mut problems = expect_all(
+        table,
+        &[
+            ("AttributeDefinitions", &format!("[{definitions}]")),
+            ("KeySchema", &key(schema::PK, schema::SK)),
+            ("TimeToLiveSpecification", &format!("{{ AttributeName: {}, Enabled: true }}", schema::TTL)),
+            ("GlobalSecondaryIndexes.0.IndexName", schema::INDEX),
+            ("GlobalSecondaryIndexes.0.KeySchema", &key(schema::INDEX_PK, schema::INDEX_SK)),
+            ("GlobalSecondaryIndexes.0.Projection.ProjectionType", "INCLUDE"),
+            ("GlobalSecondaryIndexes.1", "null"),
+            ("LocalSecondaryIndexes", "null"),
+        ],
+    );
+    let carried = get(table, "GlobalSecondaryIndexes.0.Projection.NonKeyAttributes").as_sequence().unwrap();
+    let carried: Vec<&str> = carried.iter().map(|name| name.as_str().unwrap()).collect();
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    if set(&carried) != set(schema::INDEX_PROJECTION) {
+        problems.push("the index carries other attributes than INDEX_PROJECTION names".to_owned());
+    }
+    if carried.len() > 20 {
+        problems.push(format!("the index carries {} attributes, and DynamoDB takes 20", carried.len()));
+    }
+    if carried.contains(&schema::attribute::VERIFIERS) {
+        problems.push("the index carries verifiers".to_owned());
+    }
+    problems
+}
+
+/// What cannot be made again outlives the stack, and cannot be lost by mistake.
+fn kept(text: &str) -> Vec<String> {
+    let (_, template) = parse(text);
+    let mut problems = expect_all(
+        &template,
+        &[
+            ("Resources.Table.Properties.DeletionProtectionEnabled", "true"),
+            (
+                "Resources.Table.Properties.PointInTimeRecoverySpecification",
+                "{ PointInTimeRecoveryEnabled: true }",
+            ),
+            // It would select a key in KMS that the functions may not use.
+            ("Resources.Table.Properties.SSESpecification", "null"),
+            ("Resources.Table.Properties.BillingMode", "PAY_PER_REQUEST"),
+        ],
+    );
+    for resource in ["Table", "Pepper"] {
+        for policy in ["DeletionPolicy", "UpdateReplacePolicy"] {
+            problems.extend(expect(&template, &format!("Resources.{resource}.{policy}"), "Retain"));
+        }
+    }
+    problems
+}
+
+/// CloudFormation generates the secret anew when the block changes in any way.
+fn pepper(text: &str) -> Vec<String> {
+    // The other one is the console's, which may be made anew at any time.
+    let is_frozen = text.matches(PEPPER).count() == 1 && text.matches("GenerateSecretString:").count() == 2;
+    if is_frozen {
+        Vec::new()
+    } else {
+        vec!["the pepper's block has changed: every key would die".to_owned()]
+    }
+}
+
+/// Secrets Manager alone may call the rotation, for this account's one secret,
+/// and does so by itself only where that is asked for.
+fn rotation(text: &str) -> Vec<String> {
+    let (_, template) = parse(text);
+    let permission = "Resources.RotatePepperPermission.Properties";
+    let schedule = "Resources.PepperRotation";
+    let expected = [
+        (format!("{permission}.Action"), "lambda:InvokeFunction"),
+        (format!("{permission}.FunctionName"), "!GetAtt RotatePepper.Arn"),
+        (format!("{permission}.Principal"), "secretsmanager.amazonaws.com"),
+        (format!("{permission}.SourceAccount"), "!Ref AWS::AccountId"),
+        (format!("{permission}.SourceArn"), "!Ref Pepper"),
+        (format!("{schedule}.Condition"), "RotatesPepper"),
+        (format!("{schedule}.DependsOn"), "RotatePepperPermission"),
+        (format!("{schedule}.Properties.SecretId"), "!Ref Pepper"),
+        (format!("{schedule}.Properties.RotationLambdaARN"), "!GetAtt RotatePepper.Arn"),
+        ("Conditions.RotatesPepper".to_owned(), "!Not [!Equals [!Ref PepperRotationDays, \"0\"]]"),
+        ("Parameters.PepperRotationDays.Default".to_owned(), "0"),
+    ];
+    expected.iter().filter_map(|(at, expected)| expect(&template, at, expected)).collect()
+}
+
+/// The authorizer answers in the IAM form, and nobody caches its answers.
+fn authorizer(text: &str) -> Vec<String> {
+    let (template, _) = parse(text);
+    let api = template.properties("Api").unwrap();
+    let mut problems = expect_all(
+        api,
+        &[
+            ("Auth.DefaultAuthorizer", "Keyward"),
+            ("Auth.Authorizers.Keyward.AuthorizerPayloadFormatVersion", "\"2.0\""),
+            ("Auth.Authorizers.Keyward.EnableSimpleResponses", "false"),
+            // Without it API Gateway may not ask, and nobody is let in.
+            ("Auth.Authorizers.Keyward.EnableFunctionDefaultPermissions", "true"),
+            ("Auth.Authorizers.Keyward.Identity", "{ Headers: [Authorization], ReauthorizeEvery: 0 }"),
+        ],
+    );
+    if get(api, "Auth.Authorizers").as_mapping().unwrap().len() != 1 {
+        problems.push("there is more than the one authorizer".to_owned());
+    }
+    problems
+}
+
+/// Every route is one of the IAM API, exact, and has the authorizer.
+fn routes(text: &str) -> Vec<String> {
+    let (template, _) = parse(text);
+    let mut problems = Vec::new();
+    for route in template.routes().unwrap() {
+        if route.authorizer.as_deref() != Some("IamAuthorizer") {
+            problems.push(format!("{} has no IAM authorizer", route.key()));
+        }
+        let is_exact = route.method != "ANY" && !route.path.contains("+}");
+        if !is_exact || !route.path.starts_with("/iam/v1/") {
+            problems.push(format!("{} is wider than it must be", route.key()));
+        }
+    }
+    problems
+}
+
+/// There is no way to a function beside the API's routes, and one to the console.
+fn doors(text: &str) -> Vec<String> {
+    let (template, whole) = parse(text);
+    let mut problems = Vec::new();
+    for (name, function) in template.resources("AWS::Serverless::Function") {
+        if !get(function, "FunctionUrlConfig").is_null() {
+            problems.push(format!("{name} has a URL"));
+        }
+        for (event, value) in get(function, "Events").as_mapping().into_iter().flatten() {
+            let kind = get(value, "Type").as_str();
+            let is_sweep = name == "SweepKeys" && kind == Some("Schedule");
+            if kind != Some("HttpApi") && !is_sweep {
+                problems.push(format!("{name} has the event {} that is no route", event.as_str().unwrap()));
+            }
+        }
+    }
+    for (name, resource) in get(&whole, "Resources").as_mapping().unwrap() {
+        let kind = get(resource, "Type").as_str().unwrap();
+        if ["ConsolePermission", "ConsoleRoute", "RotatePepperPermission"].contains(&name.as_str().unwrap()) {
+            // What they say: `console` and `rotation`.
+            continue;
+        }
+        if ["AWS::Lambda::Url", "AWS::Lambda::Permission", "AWS::Serverless::Api", "AWS::ApiGatewayV2::Route"]
+            .contains(&kind)
+        {
+            problems.push(format!("{} is a {kind}", name.as_str().unwrap()));
+        }
+    }
+    problems
+}
+
+/// Nobody signs up by herself, and a person's user name is her e-mail address.
+fn admins(text: &str) -> Vec<String> {
+    let (_, template) = parse(text);
+    expect_all(
+        &template,
+        &[
+            ("Resources.UserPool.Properties.AdminCreateUserConfig.AllowAdminCreateUserOnly", "true"),
+            ("Resources.UserPool.Properties.MfaConfiguration", "!Ref AdminMfa"),
+            ("Resources.UserPool.Properties.EnabledMfas", "[SOFTWARE_TOKEN_MFA]"),
+            // Without quotation marks, YAML 1.1 would read a boolean.
+            ("Parameters.AdminMfa.Default", "\"ON\""),
+            ("Parameters.AdminMfa.AllowedValues", "[\"ON\", OPTIONAL]"),
+            // With another AdminEmail, the former admin stays one.
+            ("Resources.FirstAdmin.UpdateReplacePolicy", "Retain"),
+            ("Resources.FirstAdminMembership.UpdateReplacePolicy", "Retain"),
+            // With the one, Cognito refuses such a user name; with the other, it
+            // makes one of its own.
+            ("Resources.UserPool.Properties.AliasAttributes", "null"),
+            ("Resources.UserPool.Properties.UsernameAttributes", "null"),
+            ("Resources.FirstAdmin.Properties.Username", "!Ref AdminEmail"),
+            ("Resources.FirstAdminMembership.Properties.Username", "!Ref FirstAdmin"),
+            ("Resources.FirstAdminMembership.Properties.GroupName", "!Ref AdminUserGroup"),
+        ],
+    )
+}
+
+/// No token can change an admin's e-mail address, and no token that a business
+/// backend sees can change the user at all.
+fn clients(text: &str) -> Vec<String> {
+    let (template, whole) = parse(text);
+    let mut problems = Vec::new();
+    for (name, client) in template.resources("AWS::Cognito::UserPoolClient") {
+        if client.get("WriteAttributes") != Some(&serde_norway::from_str("[locale]").unwrap()) {
+            problems.push(format!("{name} may write other attributes than locale"));
+        }
+        if client.get("AllowedOAuthFlows") != Some(&serde_norway::from_str("[code]").unwrap()) {
+            problems.push(format!("{name} has other flows than the code flow"));
+        }
+    }
+    let (api, iam) = ("Resources.ApiClient.Properties", "Resources.IamClient.Properties");
+    // What infra/sign-in.py listens on.
+    let callback = "[\"http://localhost:8400/callback\"]";
+    let expected = [
+        (format!("{api}.ExplicitAuthFlows"), "[ALLOW_REFRESH_TOKEN_AUTH]"),
+        (format!("{api}.AllowedOAuthScopes"), "[keyward/api]"),
+        (format!("{api}.CallbackURLs"), callback),
+        (format!("{api}.GenerateSecret"), "null"),
+        (format!("{iam}.ExplicitAuthFlows"), "[ALLOW_ADMIN_USER_PASSWORD_AUTH, ALLOW_REFRESH_TOKEN_AUTH]"),
+        (format!("{iam}.AllowedOAuthScopes"), "[keyward/iam]"),
+        (format!("{iam}.CallbackURLs"), callback),
+        ("Resources.ApiClient.DependsOn".to_owned(), "TokenScopes"),
+        ("Resources.IamClient.DependsOn".to_owned(), "TokenScopes"),
+        ("Resources.TokenScopes.Properties.Identifier".to_owned(), "keyward"),
+        ("Resources.TokenScopes.Properties.Scopes.0.ScopeName".to_owned(), "api"),
+        ("Resources.TokenScopes.Properties.Scopes.1.ScopeName".to_owned(), "iam"),
+    ];
+    problems.extend(expected.iter().filter_map(|(at, expected)| expect(&whole, at, expected)));
+    problems
+}
+
+/// The routes that take access away have limits of their own, far above the others'.
+fn throttles(text: &str) -> Vec<String> {
+    let (template, _) = parse(text);
+    let api = template.properties("Api").unwrap();
+    let limit = |settings: &Value, name: &str| settings.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let settings = get(api, "RouteSettings");
+    let ends = |route: &&Route| {
+        ["RevokeKey", "UpdateServiceAccount"].contains(&&*route.function)
+            || route.key() == "PUT /iam/v1/roles/{name}"
+    };
+    let mut expected = BTreeSet::new();
+    let mut problems = Vec::new();
+    for route in template.routes().unwrap().iter().filter(ends) {
+        for name in ["ThrottlingRateLimit", "ThrottlingBurstLimit"] {
+            let own = settings.get(route.key()).map_or(0, |own| limit(own, name));
+            if own < 20 * limit(get(api, "DefaultRouteSettings"), name).max(1) {
+                problems.push(format!("{} has no {name} of its own", route.key()));
+            }
+        }
+        expected.insert(route.key());
+    }
+    for (key, _) in settings.as_mapping().into_iter().flatten() {
+        if !expected.contains(key.as_str().unwrap()) {
+            problems.push(format!("{} ends nothing", key.as_str().unwrap()));
+        }
+    }
+    problems
+}
+
+/// Every log group outlives the stack, keeps its lines for 90 days, and has a name
+/// that another stack of the same name does not use.
+fn trails(text: &str) -> Vec<String> {
+    let (template, whole) = parse(text);
+    let id = "{ Id: !Select [2, !Split [\"/\", !Ref \"AWS::StackId\"]] }";
+    let mut problems = Vec::new();
+    for (name, group) in template.resources("AWS::Logs::LogGroup") {
+        let kind = get(group, "LogGroupName.0").as_str().unwrap_or_default();
+        let is_own = ["/aws/lambda/", "/aws/vendedlogs/"]
+            .iter()
+            .any(|prefix| kind.starts_with(&format!("{prefix}${{AWS::StackName}}/${{Id}}/")));
+        if !is_own || expect(group, "LogGroupName.1", id).is_some() {
+            problems.push(format!("{name} may have the name of another stack's group"));
+        }
+        problems.extend(expect(group, "RetentionInDays", "90").map(|problem| format!("{name}: {problem}")));
+        for (policy, kept) in [("DeletionPolicy", "RetainExceptOnCreate"), ("UpdateReplacePolicy", "Retain")]
+        {
+            problems.extend(expect(&whole, &format!("Resources.{name}.{policy}"), kept));
+        }
+    }
+    problems
+}
+
+/// Both APIs log each request, without headers, query and path.
+fn access_logs(text: &str) -> Vec<String> {
+    let (_, whole) = parse(text);
+    let mut problems = Vec::new();
+    let api = ["authorizer.error", "integrationErrorMessage", "httpMethod", "identity.sourceIp"];
+    for (stage, group, wanted) in
+        [("Api", "ApiAccessLogs", &api[..]), ("ConsoleStage", "ConsoleAccessLogs", &api[1..])]
+    {
+        let settings = get(&whole, &format!("Resources.{stage}.Properties.AccessLogSettings"));
+        let arn = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:";
+        problems.extend(expect(settings, "DestinationArn", &format!("!Sub \"{arn}${{{group}}}\"")));
+        let format = get(settings, "Format").as_str().unwrap_or_default();
+        let line: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(format).ok();
+        let Some(line) = line else {
+            problems.push(format!("{stage}'s access log is no JSON"));
+            continue;
+        };
+        let said: Vec<&str> =
+            line.values().map(|value| value.as_str().unwrap().trim_start_matches("$context.")).collect();
+        problems.extend(
+            said.iter().filter(|name| !LOGGED.contains(name)).map(|name| format!("{stage} logs {name}")),
+        );
+        let lacks = wanted.iter().filter(|name| !said.contains(name));
+        problems.extend(lacks.map(|name| format!("{stage} does not log {name}")));
+    }
+    problems
+}
+
+/// Notices reach the topic. `EventBridge` supports no condition in its policy:
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-sns-permissions>.
+fn notices(text: &str) -> Vec<String> {
+    let (_, whole) = parse(text);
+    let statement = "{ Effect: Allow, Principal: { Service: events.amazonaws.com }, Action: sns:Publish, Resource: !Ref AlarmTopic }";
+    expect_all(
+        &whole,
+        &[
+            ("Resources.AlarmTopicPolicy.Properties.PolicyDocument.Statement.1", statement),
+            ("Resources.NoticeRule.Properties.Targets.0.RoleArn", "null"),
+            ("Resources.NoticeFailedAlarm.Properties.Namespace", "AWS/Events"),
+            ("Resources.NoticeFailedAlarm.Properties.MetricName", "FailedInvocations"),
+            (
+                "Resources.NoticeFailedAlarm.Properties.Dimensions",
+                "[{ Name: RuleName, Value: !Ref NoticeRule }]",
+            ),
+            ("Resources.NoticeFailedAlarm.Properties.AlarmActions", "[!Ref AlarmTopic]"),
+        ],
+    )
+}
+
+/// Every function's role has the boundary. (What it permits: `least_privilege`.)
+fn bounded(text: &str) -> Vec<String> {
+    let (template, whole) = parse(text);
+    let mut problems =
+        expect_all(&whole, &[("Globals.Function.PermissionsBoundary", "!Ref FunctionBoundary")]);
+    for (name, function) in template.resources("AWS::Serverless::Function") {
+        if !get(function, "PermissionsBoundary").is_null() || !get(function, "Role").is_null() {
+            problems.push(format!("{name} has a boundary or a role of its own"));
+        }
+    }
+    problems
+}
+
+/// The console is reached on an API of its own, and is a client that nobody can
+/// pass for.
+fn console(text: &str) -> Vec<String> {
+    let (_, template) = parse(text);
+    // It knows its one address, and so does whoever sends people back to it.
+    let host = "!If [HasConsoleDomain, !Ref ConsoleDomain, !Sub \"${ConsoleApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}\"]";
+    let at = |path: &str| format!("!Sub [\"https://${{Host}}{path}\", {{Host: {host}}}]");
+    expect_all(
+        &template,
+        &[
+            ("Resources.ConsoleRoute.Properties.ApiId", "!Ref ConsoleApi"),
+            ("Resources.ConsoleRoute.Properties.Target", "!Sub \"integrations/${ConsoleIntegration}\""),
+            ("Resources.ConsoleIntegration.Properties.ApiId", "!Ref ConsoleApi"),
+            ("Resources.ConsoleIntegration.Properties.IntegrationUri", "!GetAtt Console.Arn"),
+            ("Resources.ConsolePermission.Properties.FunctionName", "!Ref Console"),
+            ("Resources.ConsolePermission.Properties.Principal", "apigateway.amazonaws.com"),
+            (
+                "Resources.ConsolePermission.Properties.SourceArn",
+                "!Sub \"arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${ConsoleApi}/*\"",
+            ),
+            ("Resources.Console.Properties.Events", "null"),
+            ("Resources.Console.Properties.Environment.Variables.KEYWARD_CONSOLE_URL", &at("")),
+            ("Resources.ConsoleClient.Properties.CallbackURLs", &format!("[{}]", at("/callback"))),
+            ("Resources.ConsoleClient.Properties.LogoutURLs", &format!("[{}]", at("/signed-out"))),
+            ("Outputs.ConsoleUrl.Value", &at("")),
+            (
+                "Resources.ConsoleApi.Properties.DisableExecuteApiEndpoint",
+                "!If [HasConsoleDomain, true, false]",
+            ),
+            ("Resources.ConsoleMapping.Properties.ApiId", "!Ref ConsoleApi"),
+            ("Resources.ConsoleMapping.Properties.Stage", "!Ref ConsoleStage"),
+            ("Resources.ConsoleClient.Properties.GenerateSecret", "true"),
+            ("Resources.ConsoleClient.Properties.AllowedOAuthFlows", "[code]"),
+            ("Resources.ConsoleClient.Properties.AllowedOAuthScopes", "[openid]"),
+            ("Resources.ConsoleClient.Properties.ExplicitAuthFlows", "[ALLOW_REFRESH_TOKEN_AUTH]"),
+        ],
+    )
+}
+
+#[test]
+fn the_template_keeps_every_rule() {
+    let problems: Vec<String> = RULES.iter().flat_map(|rule| rule(TEXT)).collect();
+    assert_eq!(problems, [""; 0]);
+}
+
+#[test]
+fn a_violation_of_any_rule_is_reported() {
+    let whoami = "Properties: { ApiId: !Ref Api, Method: GET, Path: /iam/v1/whoami }";
+    let violations = [
+        ("AttributeName: ttl", "AttributeName: expires", "TimeToLiveSpecification is"),
+        ("IndexName: gsi1", "IndexName: other", "IndexName is"),
+        ("{ AttributeName: gsi1pk, KeyType: HASH }", "{ AttributeName: pk, KeyType: HASH }", "KeySchema is"),
+        ("ProjectionType: INCLUDE", "ProjectionType: ALL", "ProjectionType is"),
+        ("              - version\n", "", "other attributes than INDEX_PROJECTION"),
+        ("              - version\n", "              - verifiers\n", "the index carries verifiers"),
+        (
+            "              - version\n",
+            "              - version\n              - more\n",
+            "carries 21 attributes",
+        ),
+        ("DeletionPolicy: Retain", "DeletionPolicy: Delete", "Resources.Table.DeletionPolicy is"),
+        (
+            "DeletionProtectionEnabled: true",
+            "DeletionProtectionEnabled: false",
+            "DeletionProtectionEnabled is",
+        ),
+        ("UpdateReplacePolicy: Retain", "UpdateReplacePolicy: Snapshot", "UpdateReplacePolicy is"),
+        ("PasswordLength: 64", "PasswordLength: 65", "every key would die"),
+        ("GenerateStringKey: v1", "GenerateStringKey: v2", "every key would die"),
+        ("Principal: secretsmanager.amazonaws.com", "Principal: \"*\"", "Properties.Principal is"),
+        ("      SourceAccount: !Ref AWS::AccountId\n", "", "Properties.SourceAccount is"),
+        ("      SourceArn: !Ref Pepper\n", "", "Properties.SourceArn is"),
+        ("    Condition: RotatesPepper\n", "", "PepperRotation.Condition is"),
+        ("EnableSimpleResponses: false", "EnableSimpleResponses: true", "EnableSimpleResponses is"),
+        (
+            "EnableFunctionDefaultPermissions: true",
+            "EnableFunctionDefaultPermissions: false",
+            "EnableFunctionDefaultPermissions is",
+        ),
+        ("AllowAdminCreateUserOnly: true", "AllowAdminCreateUserOnly: false", "AllowAdminCreateUserOnly is"),
+        (
+            "      AutoVerifiedAttributes",
+            "      AliasAttributes: [email]\n      AutoVerifiedAttributes",
+            "AliasAttributes is",
+        ),
+        (
+            "      AutoVerifiedAttributes",
+            "      UsernameAttributes: [email]\n      AutoVerifiedAttributes",
+            "UsernameAttributes is",
+        ),
+        ("Username: !Ref AdminEmail", "Username: admin", "FirstAdmin.Properties.Username is"),
+        ("    PermissionsBoundary: !Ref FunctionBoundary\n", "", "PermissionsBoundary is"),
+        (
+            "      CodeUri: ../functions/whoami\n",
+            "      CodeUri: ../functions/whoami\n      Role: !GetAtt Other.Arn\n",
+            "Whoami has a boundary or a role of its own",
+        ),
+        ("ReauthorizeEvery: 0", "ReauthorizeEvery: 300", "Auth.Authorizers.Keyward.Identity is"),
+        ("DefaultAuthorizer: Keyward", "FailOnWarnings: true", "GET /iam/v1/whoami has no IAM authorizer"),
+        (
+            whoami,
+            "Properties: { ApiId: !Ref Api, Method: GET, Path: /iam/v1/whoami, Auth: { Authorizer: NONE } }",
+            "GET /iam/v1/whoami has no IAM authorizer",
+        ),
+        (whoami, "Properties: { ApiId: !Ref Api, Method: ANY, Path: /iam/v1/whoami }", "is wider"),
+        (whoami, "Properties: { ApiId: !Ref Api, Method: GET, Path: \"/iam/v1/{proxy+}\" }", "is wider"),
+        (whoami, "Properties: { ApiId: !Ref Api, Method: GET, Path: /whoami }", "is wider"),
+        (
+            "      CodeUri: ../functions/issue-key\n",
+            "      CodeUri: ../functions/issue-key\n      FunctionUrlConfig: { AuthType: NONE }\n",
+            "IssueKey has a URL",
+        ),
+        (
+            "Type: HttpApi\n          Properties: { ApiId: !Ref Api, Method: POST",
+            "Type: Api\n          Properties: { ApiId: !Ref Api, Method: POST",
+            "that is no route",
+        ),
+        (
+            "Type: HttpApi\n          Properties: { ApiId: !Ref Api, Method: PATCH",
+            "Type: Schedule\n          Properties: { ApiId: !Ref Api, Method: PATCH",
+            "UpdateServiceAccount has the event",
+        ),
+        (
+            "  WhoamiLogs:\n    Type: AWS::Logs::LogGroup",
+            "  WhoamiLogs:\n    Type: AWS::Lambda::Url",
+            "WhoamiLogs is a",
+        ),
+        ("AllowedOAuthFlows: [code]", "AllowedOAuthFlows: [implicit]", "has other flows than the code flow"),
+        ("GenerateSecret: true", "GenerateSecret: false", "GenerateSecret is"),
+        (
+            "{ ApiId: !Ref ConsoleApi, RouteKey",
+            "{ ApiId: !Ref Api, RouteKey",
+            "ConsoleRoute.Properties.ApiId is",
+        ),
+        (
+            "      FunctionName: !Ref Console\n",
+            "      FunctionName: !Ref IssueKey\n",
+            "ConsolePermission.Properties.FunctionName is",
+        ),
+    ];
+    assert_reported(&violations);
+}
+
+#[test]
+fn a_violation_of_a_rule_about_tokens_limits_or_logs_is_reported() {
+    assert_reported(&[
+        ("MfaConfiguration: !Ref AdminMfa", "MfaConfiguration: OPTIONAL", "MfaConfiguration is"),
+        ("Default: \"ON\"", "Default: OPTIONAL", "AdminMfa.Default is"),
+        (
+            "    DeletionPolicy: Delete\n    UpdateReplacePolicy: Retain\n",
+            "    DeletionPolicy: Delete\n",
+            "FirstAdmin.UpdateReplacePolicy is",
+        ),
+        (
+            "      TimeToLiveSpecification",
+            "      SSESpecification: { SSEEnabled: true }\n      TimeToLiveSpecification",
+            "SSESpecification is",
+        ),
+        ("WriteAttributes: [locale]", "WriteAttributes: [locale, email]", "may write other attributes"),
+        ("      WriteAttributes: [locale]\n", "", "IamClient may write other attributes"),
+        (
+            "ExplicitAuthFlows: [ALLOW_ADMIN_USER_PASSWORD_AUTH, ALLOW_REFRESH_TOKEN_AUTH]",
+            "ExplicitAuthFlows: [ALLOW_USER_SRP_AUTH]",
+            "IamClient.Properties.ExplicitAuthFlows is",
+        ),
+        (
+            "      # Without the list, Cognito would allow sign-in by SRP too.\n      ExplicitAuthFlows: [ALLOW_REFRESH_TOKEN_AUTH]\n",
+            "",
+            "ApiClient.Properties.ExplicitAuthFlows is",
+        ),
+        (
+            "AllowedOAuthScopes: [keyward/api]",
+            "AllowedOAuthScopes: [keyward/api, aws.cognito.signin.user.admin]",
+            "ApiClient.Properties.AllowedOAuthScopes is",
+        ),
+        (
+            "        \"DELETE /iam/v1/service-accounts/{id}/keys\": { ThrottlingRateLimit: 1000, ThrottlingBurstLimit: 2000 }\n",
+            "",
+            "DELETE /iam/v1/service-accounts/{id}/keys has no ThrottlingRateLimit of its own",
+        ),
+        (
+            "\"PATCH /iam/v1/service-accounts/{id}\": { ThrottlingRateLimit: 1000",
+            "\"PATCH /iam/v1/service-accounts/{id}\": { ThrottlingRateLimit: 50",
+            "PATCH /iam/v1/service-accounts/{id} has no ThrottlingRateLimit of its own",
+        ),
+        (
+            "\"PATCH /iam/v1/service-accounts/{id}\": {",
+            "\"PATCH /iam/v1/other\": {",
+            "PATCH /iam/v1/other ends nothing",
+        ),
+        ("DeletionPolicy: RetainExceptOnCreate", "DeletionPolicy: Delete", "Logs.DeletionPolicy is"),
+        ("RetentionInDays: 90", "RetentionInDays: 7", "RetentionInDays is"),
+        (
+            "/aws/lambda/${AWS::StackName}/${Id}/revoke-key",
+            "/aws/lambda/${AWS::StackName}/revoke-key",
+            "RevokeKeyLogs may have the name of another stack's group",
+        ),
+        ("$context.routeKey", "$context.path", "Api logs path"),
+        ("$context.routeKey", "$request.header.authorization", "Api logs $request"),
+        ("\"$context.authorizer.error\"", "\"$context.status\"", "Api does not log authorizer.error"),
+        ("log-group:${ConsoleAccessLogs}", "log-group:${ConsoleLogs}", "DestinationArn is"),
+        (
+            "            Action: sns:Publish\n            Resource: !Ref AlarmTopic\n\n",
+            "            Action: sns:Publish\n            Resource: !Ref AlarmTopic\n            Condition: { ArnEquals: { \"aws:SourceArn\": !GetAtt NoticeRule.Arn } }\n\n",
+            "PolicyDocument.Statement.1 is",
+        ),
+        (
+            "MetricName: FailedInvocations",
+            "MetricName: Invocations",
+            "NoticeFailedAlarm.Properties.MetricName is",
+        ),
+    ]);
+}
+
+/// Each replacement of the first text by the second in the template makes a rule
+/// report the third.
+fn assert_reported(violations: &[(&str, &str, &str)]) {
+    for (from, to, expected) in violations {
+        assert!(TEXT.contains(from), "the template does not say {from}");
+        let violated = TEXT.replacen(from, to, 1);
+        let problems: Vec<String> = RULES.iter().flat_map(|rule| rule(&violated)).collect();
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{from} → {to}: {problems:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_function_reads_each_variable_that_it_is_given() {
+    let harness = Harness::start().await;
+    for function in Template::read().unwrap().functions() {
+        let setup = harness.system.setup_for(&function.name).unwrap();
+        tests::make(&function.name, &setup).unwrap();
+        // Who rotates the pepper needs no table: its name comes from `Globals`.
+        let needed = function.variables.keys().filter(|_| function.name != "RotatePepper");
+        for removed in needed {
+            let rest = setup.variables.iter().filter(|(name, _)| name != removed);
+            let setup = Setup { variables: rest.collect(), ..setup.clone() };
+            let error = tests::make(&function.name, &setup).unwrap_err().to_string();
+            assert_eq!(error, format!("the environment variable {removed} is not set"), "{}", function.name);
+        }
+    }
+}
+
+/// The template without each of its functions' variables in turn: its name, and
+/// what is left.
+fn without_each_variable() -> Vec<(String, Template)> {
+    let lines: Vec<&str> = TEXT.split_inclusive('\n').collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let starts = lines.iter().enumerate().filter(|(_, line)| line.trim_start().starts_with("KEYWARD_"));
+    let without = |(at, line): (usize, &&str)| {
+        let rest = &lines[at + 1..];
+        let end = rest.iter().position(|next| indent(next) <= indent(line)).unwrap();
+        let text = lines[..at].concat() + &rest[end..].concat();
+        (line.trim().to_owned(), Template::parse(&text).unwrap())
+    };
+    starts.map(without).collect()
+}
+
+#[tokio::test]
+async fn without_any_one_variable_a_function_does_not_start() {
+    let harness = Harness::start().await;
+    let all = without_each_variable();
+    assert!(all.len() > 15, "there are some to take away");
+    for (removed, template) in all {
+        let fails = |function: &local::template::Function| {
+            let setup = harness.system.setup_for(&function.name).unwrap();
+            let is_given =
+                |name: &str| !name.starts_with("KEYWARD_") || function.variables.contains_key(name);
+            let given = setup.variables.iter().filter(|(name, _)| is_given(name));
+            tests::make(&function.name, &Setup { variables: given.collect(), ..setup.clone() }).is_err()
+        };
+        assert!(template.functions().iter().any(fails), "nothing needs {removed}");
+    }
+}
+
+/// Whether a condition of a CloudFormation rule holds with these parameters.
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-rules.html>
+fn holds(condition: &Value, parameters: &BTreeMap<&str, &str>) -> bool {
+    let Value::Tagged(tagged) = condition else { panic!("no function: {condition:?}") };
+    let parts = tagged.value.as_sequence().unwrap();
+    let text = |part: &Value| {
+        if let Value::Tagged(reference) = part {
+            assert_eq!(reference.tag, "Ref");
+            return parameters[reference.value.as_str().unwrap()].to_owned();
+        }
+        part.as_str().unwrap().to_owned()
+    };
+    match tagged.tag.to_string().as_str() {
+        "!Equals" => text(&parts[0]) == text(&parts[1]),
+        "!Not" => !holds(&parts[0], parameters),
+        "!And" => parts.iter().all(|part| holds(part, parameters)),
+        other => panic!("what is {other}?"),
+    }
+}
+
+/// Why CloudFormation refuses to deploy with these parameters beside the defaults.
+fn refusals(given: &[(&str, &str)]) -> Vec<String> {
+    let (_, whole) = parse(TEXT);
+    let defaults = get(&whole, "Parameters").as_mapping().unwrap().iter();
+    let mut parameters: BTreeMap<&str, &str> = defaults
+        .map(|(name, parameter)| {
+            (name.as_str().unwrap(), get(parameter, "Default").as_str().unwrap_or_default())
+        })
+        .collect();
+    for (name, value) in given {
+        assert!(parameters.insert(name, value).is_some(), "there is no parameter {name}");
+    }
+    let rules = get(&whole, "Rules").as_mapping().unwrap().values();
+    let rules = rules.filter(|rule| holds(get(rule, "RuleCondition"), &parameters));
+    let assertions = rules.flat_map(|rule| get(rule, "Assertions").as_sequence().unwrap());
+    let failed = assertions.filter(|assertion| !holds(get(assertion, "Assert"), &parameters));
+    failed.map(|assertion| get(assertion, "AssertDescription").as_str().unwrap().to_owned()).collect()
+}
+
+/// All parameters of another identity provider.
+const OIDC: [(&str, &str); 7] = [
+    ("OidcIssuer", "https://id.example.com"),
+    ("OidcJwksUri", "https://id.example.com/jwks"),
+    ("OidcIamClientIds", "command-line"),
+    ("OidcIamAudience", "https://keyward.example.com/iam"),
+    ("OidcApiAudience", "https://api.example.com"),
+    ("OidcConsoleClientId", "console"),
+    ("OidcConsoleClientSecret", "secret"),
+];
+
+#[test]
+fn an_issuer_needs_each_of_its_parameters_and_two_audiences() {
+    assert_eq!(refusals(&OIDC), [""; 0]);
+    for (left_out, (name, _)) in OIDC.iter().enumerate().skip(1) {
+        let mut rest = OIDC.to_vec();
+        rest.remove(left_out);
+        let told = refusals(&rest);
+        assert!(told.iter().any(|told| told.contains(name)), "without {name}: {told:?}");
+    }
+    let mut same = OIDC;
+    same[4].1 = OIDC[3].1;
+    assert_eq!(refusals(&same), ["OidcIamAudience and OidcApiAudience must differ"]);
+}
+
+#[test]
+fn cognito_takes_none_of_an_issuers_parameters() {
+    let admin = ("AdminEmail", "ada@example.com");
+    assert_eq!(refusals(&[admin]), [""; 0]);
+    for given in &OIDC[1..] {
+        let told = refusals(&[admin, *given]);
+        assert!(told.iter().any(|told| told.contains("go with OidcIssuer")), "{given:?}: {told:?}");
+    }
+    assert_eq!(refusals(&[]), ["without OidcIssuer, AdminEmail names the first admin user"]);
+}
+
+/// CloudWatch charges for each metric that an alarm watches.
+#[test]
+fn the_guide_counts_the_metrics_of_the_alarms() {
+    let (template, _) = parse(TEXT);
+    let metrics = template.resources("AWS::CloudWatch::Alarm").map(|(_, alarm)| {
+        let metrics = get(alarm, "Metrics").as_sequence();
+        metrics.map_or(1, |all| all.iter().filter(|metric| metric.get("MetricStat").is_some()).count())
+    });
+    let count: usize = metrics.sum();
+    let guide = include_str!("../../../infra/operate.md");
+    assert!(guide.contains(&format!("alarms on {count} metrics")), "there are {count} metrics");
+}

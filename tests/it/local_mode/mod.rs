@@ -1,0 +1,4 @@
+//! `cargo dev` as a process.
+
+mod process;
+mod sigkill;

@@ -1,0 +1,21 @@
+//! One module for each operation of the API.
+
+mod common_statuses;
+mod create_service_account;
+mod delete_role;
+mod delete_service_account;
+mod explain;
+mod get_role;
+mod get_service_account;
+mod issue_key;
+mod list_all_events;
+mod list_events;
+mod list_roles;
+mod list_service_accounts;
+pub(crate) mod lookup_key;
+mod put_role;
+mod revoke_all_keys;
+mod revoke_key;
+mod rotate_key;
+mod update_service_account;
+mod whoami;

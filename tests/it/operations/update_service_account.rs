@@ -1,0 +1,260 @@
+//! `PATCH /iam/v1/service-accounts/{id}`
+
+use insta::assert_json_snapshot;
+use serde_json::{Value, json};
+use tests::{Account, Harness, Reply, RequestBuilder};
+
+use crate::support::bad_input;
+
+const UNKNOWN: &str = "/iam/v1/service-accounts/sa_0000000000000000";
+
+fn patch<'a>(harness: &'a Harness, account: &Account) -> RequestBuilder<'a> {
+    harness.request("PATCH", &account.path()).admin()
+}
+
+async fn change(harness: &Harness, account: &Account, change: &Value) -> Reply {
+    patch(harness, account).json(change).send().await
+}
+
+async fn full_account(harness: &Harness) -> Account {
+    let body = json!({
+        "name": "Batch", "role": "ServiceAccountReader", "description": "Loads orders", "owner": "data-team",
+        "tags": { "a": "1", "b": "2" },
+    });
+    let created = harness.request("POST", "/iam/v1/service-accounts").admin().json(&body).send().await;
+    Account { id: created.expect(201).json()["id"].as_str().unwrap().to_owned() }
+}
+
+#[tokio::test]
+async fn changes_every_field_200() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    harness.clock.advance_seconds(60);
+    let body = json!({
+        "name": " Nightly batch ", "role": "ServiceAccountWriter", "description": "Loads everything",
+        "owner": "ops", "enabled": false, "tags": { "b": "3" },
+    });
+    let changed = change(&harness, &account, &body).await;
+    assert_json_snapshot!(changed.snapshot());
+    let read = harness.get(&account.path()).await;
+    assert_eq!(read.headers["etag"], changed.headers["etag"]);
+    let mut shown = read.json();
+    shown.as_object_mut().unwrap().retain(|name, _| !["keys", "retiredKeys"].contains(&name.as_str()));
+    assert_eq!(shown, changed.json());
+}
+
+#[tokio::test]
+async fn makes_one_event_that_tells_each_change() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let before = harness.events(&account).await;
+    let second = harness.token_of("admin-2", "second@keyward.local");
+    let body = json!({ "name": "Nightly", "owner": "data-team", "enabled": false, "tags": { "b": "3" } });
+    let request = harness.request("PATCH", &account.path()).bearer(&second).json(&body);
+    let changed = request.send().await.expect(200);
+    let event = harness.new_event(&account, &before).await;
+    assert_eq!(event["requestId"], changed.request_id());
+    assert_json_snapshot!(event, { ".requestId" => "[request id]" });
+}
+
+#[tokio::test]
+async fn null_empties_what_may_be_empty_200() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let body = json!({ "description": null, "owner": null, "tags": null });
+    let changed = change(&harness, &account, &body).await.expect(200).json();
+    assert_eq!([&changed["description"], &changed["owner"]], [&json!(""), &json!("")]);
+    assert_eq!(changed["tags"], json!({}));
+    assert_eq!(changed["name"], "Batch");
+}
+
+#[tokio::test]
+async fn takes_a_merge_patch_by_its_media_type_200() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let request = patch(&harness, &account).text("application/merge-patch+json", r#"{"owner":"ops"}"#);
+    assert_eq!(request.send().await.expect(200).json()["owner"], "ops");
+}
+
+#[tokio::test]
+async fn a_change_that_changes_nothing_keeps_version_and_makes_no_event_200() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let before = harness.table.dump().await;
+    let same = [
+        json!({}),
+        json!({ "enabled": true }),
+        json!({ "name": " Batch ", "role": "ServiceAccountReader", "description": "Loads orders" }),
+        json!({ "owner": "data-team", "tags": { "b": "2", "a": "1" } }),
+    ];
+    harness.clock.advance_seconds(60);
+    for body in same {
+        let reply = change(&harness, &account, &body).await.expect(200);
+        assert_eq!(reply.headers["etag"], "\"1\"");
+        assert_eq!(reply.json()["updatedAt"], "2026-01-01T00:00:00Z");
+    }
+    assert_eq!(before, harness.table.dump().await);
+}
+
+#[tokio::test]
+async fn a_rename_frees_the_old_name_and_reserves_the_new_one() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let _ = change(&harness, &account, &json!({ "name": "Nightly" })).await.expect(200);
+    let other = harness.create_account("bATCH", "ServiceAccountReader").await;
+    let taken = patch(&harness, &other).json(&json!({ "name": "NIGHTLY" }));
+    assert_json_snapshot!(harness.refuse(taken, 409, "name_taken").await.snapshot());
+    let back = patch(&harness, &account).json(&json!({ "name": "Batch" }));
+    harness.refuse(back, 409, "name_taken").await;
+    let list = harness.get("/iam/v1/service-accounts").await.json();
+    assert_eq!([&list["items"][0]["name"], &list["items"][1]["name"]], ["bATCH", "Nightly"]);
+}
+
+#[tokio::test]
+async fn a_rename_may_change_the_case_alone_200() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let reply = change(&harness, &account, &json!({ "name": "BATCH" })).await.expect(200);
+    assert_eq!((reply.json()["name"].as_str(), reply.headers["etag"].as_str()), (Some("BATCH"), "\"2\""));
+    let request = harness.request("POST", "/iam/v1/service-accounts").admin();
+    let again = request.json(&json!({ "name": "batch", "role": "ServiceAccountReader" }));
+    harness.refuse(again, 409, "name_taken").await;
+}
+
+#[tokio::test]
+async fn another_role_counts_from_the_next_check_on() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let key = harness.issue_key(&account).await;
+    let post = async || harness.request("POST", "/teams").bearer(&key.secret).send().await.status;
+    assert_eq!(post().await, 403);
+    let _ = change(&harness, &account, &json!({ "role": "ServiceAccountWriter" })).await.expect(200);
+    assert_eq!(post().await, 200);
+    let _ = change(&harness, &account, &json!({ "role": "ServiceAccountReader" })).await.expect(200);
+    assert_eq!(post().await, 403);
+}
+
+#[tokio::test]
+async fn a_disabled_account_has_no_working_key_until_it_is_enabled() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let key = harness.issue_key(&account).await;
+    assert_eq!(harness.check(&key.secret).await, 200);
+    let _ = change(&harness, &account, &json!({ "enabled": false })).await.expect(200);
+    assert_eq!(harness.check(&key.secret).await, 403);
+    let _ = change(&harness, &account, &json!({ "enabled": true })).await.expect(200);
+    assert_eq!(harness.check(&key.secret).await, 200);
+}
+
+#[tokio::test]
+async fn takes_a_custom_role_that_exists_200() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let account = full_account(&harness).await;
+    let key = harness.issue_key(&account).await;
+    let _ = change(&harness, &account, &json!({ "role": "Auditor" })).await.expect(200);
+    let reports = harness.request("GET", "/reports").bearer(&key.secret).send().await;
+    assert_eq!((reports.status, harness.check(&key.secret).await), (200, 403));
+}
+
+#[tokio::test]
+async fn refuses_an_unknown_role_422() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let request = patch(&harness, &account).json(&json!({ "owner": "ops", "role": "Auditor" }));
+    assert_json_snapshot!(harness.refuse(request, 422, "invalid_fields").await.snapshot());
+}
+
+#[tokio::test]
+async fn refuses_each_unacceptable_value_422() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let cases = [
+        json!({ "name": null }),
+        json!({ "name": "" }),
+        json!({ "name": "x".repeat(65) }),
+        json!({ "name": "bell\u{7}" }),
+        json!({ "role": null }),
+        json!({ "role": "1st" }),
+        json!({ "enabled": null }),
+        json!({ "enabled": "false" }),
+        json!({ "enabled": 0 }),
+        json!({ "description": "d".repeat(257) }),
+        json!({ "owner": 5 }),
+        json!({ "tags": { "k": null } }),
+        json!({ "tags": [] }),
+        json!({ "id": "sa_0000000000000000" }),
+        json!({ "version": 7 }),
+        json!({ "owner": "fine", "name": "", "role": "" }),
+    ];
+    let mut answers = Vec::new();
+    for body in cases {
+        let refused = harness.refuse(patch(&harness, &account).json(&body), 422, "invalid_fields").await;
+        let shown: String = body.to_string().chars().take(40).collect();
+        answers.push(json!({ shown: refused.errors() }));
+    }
+    assert_json_snapshot!(answers);
+}
+
+#[tokio::test]
+async fn refuses_malformed_bodies_400_413_415_422() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let good = json!({ "name": "Nightly", "description": "other" });
+    bad_input::refuses_malformed_bodies(&harness, || patch(&harness, &account), &good).await;
+}
+
+#[tokio::test]
+async fn changes_the_version_that_if_match_names_200() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let send = |tag: &str, owner: &str| {
+        patch(&harness, &account).if_match(tag).json(&json!({ "owner": owner })).send()
+    };
+    let first = send("\"1\"", "ops").await.expect(200);
+    let second = send(&first.headers["etag"], "data").await.expect(200);
+    assert_eq!(second.headers["etag"], "\"3\"");
+    assert_eq!(send("*", "anybody").await.expect(200).headers["etag"], "\"4\"");
+}
+
+#[tokio::test]
+async fn refuses_another_version_than_if_match_names_412() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let _ = change(&harness, &account, &json!({ "owner": "ops" })).await.expect(200);
+    // Not even a change that would change nothing.
+    let no_op = patch(&harness, &account).if_match("\"1\"").json(&json!({ "owner": "ops" }));
+    harness.refuse(no_op, 412, "precondition_failed").await;
+    let stale = patch(&harness, &account).if_match("\"1\"").json(&json!({ "owner": "data" }));
+    assert_json_snapshot!(harness.refuse(stale, 412, "precondition_failed").await.snapshot());
+    let change = || patch(&harness, &account).json(&json!({ "owner": "data" }));
+    bad_input::refuses_bad_if_match(&harness, change, "\"2\"").await;
+}
+
+#[tokio::test]
+async fn explains_a_malformed_if_match_400() {
+    let harness = Harness::start().await;
+    let account = full_account(&harness).await;
+    let request = patch(&harness, &account).if_match("1").json(&json!({ "owner": "data" }));
+    assert_json_snapshot!(harness.refuse(request, 400, "malformed_request").await.snapshot());
+}
+
+#[tokio::test]
+async fn knows_no_other_account_404() {
+    let harness = Harness::start().await;
+    for body in [json!({ "owner": "ops" }), json!({})] {
+        let request = harness.request("PATCH", UNKNOWN).admin().json(&body);
+        harness.refuse(request, 404, "service_account_not_found").await;
+    }
+    let request = harness.request("PATCH", UNKNOWN).admin().if_match("*").json(&json!({}));
+    assert_json_snapshot!(harness.refuse(request, 404, "service_account_not_found").await.snapshot());
+}
+
+#[tokio::test]
+async fn refuses_malformed_ids_400() {
+    let harness = Harness::start().await;
+    let request = |id: &str| {
+        harness.request("PATCH", &format!("/iam/v1/service-accounts/{id}")).json(&json!({ "owner": "ops" }))
+    };
+    bad_input::refuses_malformed_ids(&harness, request).await;
+}
