@@ -8,7 +8,7 @@ use shared::domain::{AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType
 use shared::http::context;
 use shared::keyring::{Keyring, KeyringError};
 use shared::policy::{Api, Grant, PathPrefix, Reason, Refusal, Role, Source, Target, check_use, decide};
-use shared::store::{Credential as StoredCredential, Found, Roles, Store, StoreError};
+use shared::store::{Credential as StoredCredential, CredentialLookup, Roles, Store, StoreError};
 
 use crate::admin_token::{AdminTokens, TokenError, Use};
 use crate::answer::{Answer, ClientOutcome, Context, FunctionError};
@@ -279,7 +279,8 @@ impl Authorizer {
     /// Checks that `key` may be used here and now: one consistent read.
     async fn check_key(&self, key: ApiKey, source: Source) -> Result<ValidKey, Denial> {
         let (found, ()) = tokio::join!(self.store.find_credential(&key), self.keyring.renew());
-        let Some(Found { account_name, role, enabled, credential: Some(credential) }) = found? else {
+        let Some(CredentialLookup { account_name, role, enabled, credential: Some(credential) }) = found?
+        else {
             return Err(Denial::NotLive(key));
         };
         let StoredCredential { spec, rotation, verifier } = credential;

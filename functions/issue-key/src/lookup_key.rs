@@ -108,7 +108,7 @@ pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply,
     let secret_matches = matches(function, &key, &known).await?;
     let now = function.clock.now();
     let reason = dead_reason(&known, secret_matches, now);
-    let KnownKey { account, key: live, end, .. } = known;
+    let KnownKey { account, key: live, retirement, .. } = known;
     let usage = function.store.list_usage(key.account).await?.remove(&key.id).unwrap_or_default();
     let live = live.map(|live| Key::of(&live, &usage, now));
     Ok(Reply::ok(&KeyLookup {
@@ -118,9 +118,10 @@ pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply,
         service_account_id: key.account.to_string(),
         service_account: account.map(|account| ServiceAccount::of(&account, now)),
         key_id: key.id.to_string(),
-        key: live.map(|live| if end.is_some() { Key { state: KeyState::Retired, ..live } } else { live }),
-        retired_at: end.as_ref().map(|end| seconds(end.at)),
-        retired_by: end.and_then(|end| end.by),
+        key: live
+            .map(|live| if retirement.is_some() { Key { state: KeyState::Retired, ..live } } else { live }),
+        retired_at: retirement.as_ref().map(|retirement| seconds(retirement.at)),
+        retired_by: retirement.and_then(|retirement| retirement.by),
     }))
 }
 
@@ -151,8 +152,8 @@ fn dead_reason(known: &KnownKey, secret_matches: Option<bool>, now: Timestamp) -
     if secret_matches == Some(false) {
         return Some(Reason::WrongSecret);
     }
-    if let Some(end) = &known.end {
-        return Some(end.reason);
+    if let Some(retirement) = &known.retirement {
+        return Some(retirement.reason);
     }
     if let Some(end) = known.key.as_ref().and_then(|key| key.ended(now)) {
         return Some(end.reason.into());

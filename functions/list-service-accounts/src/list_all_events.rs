@@ -4,7 +4,7 @@ use serde::Deserialize;
 use shared::domain::{AccountId, EventType, parse_instant};
 use shared::http::representation::{AuditEvent, List};
 use shared::http::{Failure, Paging, Reply, Request};
-use shared::store::{Cursor, EventFilter};
+use shared::store::{AllEventsCursor, EventFilter};
 use utoipa::IntoParams;
 
 use crate::ListServiceAccounts;
@@ -90,7 +90,7 @@ impl EventsQuery {
 pub async fn list_all_events(function: &ListServiceAccounts, request: &Request) -> Result<Reply, Failure> {
     let query: EventsQuery = request.query()?;
     let (filter, paging) = query.read()?;
-    let page = paging.page(Cursor::decode_all_events)?;
+    let page = paging.page(AllEventsCursor::decode)?;
     let events = function.store.list_all_events(&filter, &page).await?;
     Ok(Reply::ok(&List::of(events, AuditEvent::from)))
 }

@@ -4,7 +4,7 @@
 use shared::domain::AccountId;
 use shared::http::representation::{AuditEvent, List};
 use shared::http::{Failure, Paging, Reply, Request, parameter};
-use shared::store::Cursor;
+use shared::store::EventCursor;
 
 use crate::ListServiceAccounts;
 
@@ -26,7 +26,7 @@ use crate::ListServiceAccounts;
 )]
 pub async fn list_events(function: &ListServiceAccounts, request: &Request) -> Result<Reply, Failure> {
     let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
-    let page = request.query::<Paging>()?.page(Cursor::decode_event)?;
+    let page = request.query::<Paging>()?.page(EventCursor::decode)?;
     let is_first = page.cursor.is_none();
     let events = function.store.list_events(id, &page).await?;
     // Every account has the event of its creation.

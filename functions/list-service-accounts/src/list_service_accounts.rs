@@ -5,7 +5,7 @@ use serde::Deserialize;
 use shared::domain::{Account, AccountName, FoldedName, RoleName};
 use shared::http::representation::{List, ListedServiceAccount};
 use shared::http::{Failure, Paging, Reply, Request};
-use shared::store::{AccountFilter, Cursor};
+use shared::store::{AccountCursor, AccountFilter};
 use utoipa::IntoParams;
 
 use crate::ListServiceAccounts;
@@ -69,7 +69,7 @@ pub async fn list_service_accounts(
         enabled: query.enabled,
     };
     let paging = Paging { cursor: query.cursor, limit: query.limit };
-    let page = paging.page(|cursor| Cursor::decode_account(cursor, filter.prefix.as_ref()))?;
+    let page = paging.page(|cursor| AccountCursor::decode(cursor, filter.prefix.as_ref()))?;
     let accounts = function.store.list_accounts(&filter, &page).await?;
     let ids = accounts.items.iter().map(|account| account.id).collect();
     let mut usage = function.store.list_last_usage(ids).await?.into_iter();

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use shared::http::{Admin, Failure, Reply, Request};
-use shared::store::Cursor;
+use shared::store::AccountCursor;
 use utoipa::IntoParams;
 
 use crate::{ManageRoles, custom};
@@ -51,7 +51,7 @@ pub async fn delete_role(
 ) -> Result<Reply, Failure> {
     let name = custom(request)?;
     let change = request.change_request_with_query(actor)?;
-    let after = request.query::<DeleteRoleQuery>()?.cursor.map(|text| Cursor::decode_account(&text, None));
+    let after = request.query::<DeleteRoleQuery>()?.cursor.map(|text| AccountCursor::decode(&text, None));
     let after =
         after.transpose().map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?;
     function.store.delete_role(&name, request.if_match()?, after.as_ref(), &change).await?;

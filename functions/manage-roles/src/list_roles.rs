@@ -2,7 +2,7 @@
 
 use shared::http::representation::{List, Role};
 use shared::http::{Failure, Paging, Reply, Request};
-use shared::store::Cursor;
+use shared::store::RoleCursor;
 
 use crate::ManageRoles;
 
@@ -25,7 +25,7 @@ use crate::ManageRoles;
     )
 )]
 pub async fn list_roles(function: &ManageRoles, request: &Request) -> Result<Reply, Failure> {
-    let page = request.query::<Paging>()?.page(Cursor::decode_role)?;
+    let page = request.query::<Paging>()?.page(RoleCursor::decode)?;
     let roles = function.roles.list(&page).await?;
     Ok(Reply::ok(&List::of(roles, Role::from)))
 }

@@ -42,6 +42,6 @@ pub async fn revoke_all_keys(
     let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
     request.has_no_condition()?;
     let revoked = function.store.revoke_all_keys(account, &request.change_request(actor)?).await?;
-    let revoked_key_ids = revoked.ids.iter().map(ToString::to_string).collect();
+    let revoked_key_ids = revoked.iter().map(ToString::to_string).collect();
     Ok(Reply::ok(&RevokedKeys { revoked_key_ids }))
 }

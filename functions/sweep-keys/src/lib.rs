@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 use shared::config::{ConfigError, Setup, variable};
 use shared::domain::{Account, Clock, KeyId, LiveKey, Notice, NoticeKind};
 use shared::notices::{NotPublished, Notices};
-use shared::store::{Cursor, Store, StoreError};
+use shared::store::{AccountCursor, AccountToSweep, Store, StoreError};
 use shared::telemetry;
 
 /// It stops so long before Lambda would stop it: longer than one account takes,
@@ -104,14 +104,15 @@ impl SweepKeys {
         let mut position = self.store.sweep_position().await?;
         loop {
             let page = self.store.accounts_to_sweep(position.as_ref()).await?;
-            for (place, account) in page.accounts {
+            for AccountToSweep { position: account_position, account } in page.accounts {
+                position = account_position.or(position);
                 if let Err(error) = self.sweep_found(account, &mut swept).await {
                     failed += 1;
                     tracing::error!(cause = %error, "account not swept");
                 }
                 swept.accounts += 1;
                 if self.clock.now() >= until {
-                    return self.stop(place, swept, failed).await;
+                    return self.stop(position, swept, failed).await;
                 }
             }
             position = page.next;
@@ -123,7 +124,12 @@ impl SweepKeys {
     }
 
     /// Ends a sweep: the next one begins at `position`.
-    async fn stop(&self, position: Option<Cursor>, swept: Swept, failed: usize) -> Result<Swept, SweepError> {
+    async fn stop(
+        &self,
+        position: Option<AccountCursor>,
+        swept: Swept,
+        failed: usize,
+    ) -> Result<Swept, SweepError> {
         self.store.save_sweep_position(position.as_ref()).await?;
         let Swept { accounts, notices, retired_keys, is_finished } = swept;
         tracing::info!(accounts, notices, retired_keys, is_finished, failed, "swept");
@@ -152,7 +158,7 @@ impl SweepKeys {
         if listed.keys.iter().all(|key| Notice::due(key, None, now).is_empty()) {
             return Ok(0);
         }
-        let given = self.store.given_notices(listed.id).await?;
+        let given = self.store.published_notices(listed.id).await?;
         let last_uses = self.last_uses(listed, now).await?;
         let is_new = |notice: &Notice| !given.contains(&notice.id());
         if due(&listed.keys, &last_uses, now).all(|(_, notice)| !is_new(&notice)) {
@@ -173,7 +179,7 @@ impl SweepKeys {
         for (id, _) in &marks {
             tracing::info!(notice = id, account_id = %account.id, "notice given");
         }
-        self.store.mark_given(account.id, &marks).await?;
+        self.store.mark_published(account.id, &marks).await?;
         outcome?;
         Ok(marks.len())
     }

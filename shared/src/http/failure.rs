@@ -8,7 +8,7 @@ use super::reply;
 use crate::config::variable;
 use crate::domain::{AccountId, BuiltInRole, EntropyError, KeyId, RoleName, redact_credentials};
 use crate::keyring::KeyringError;
-use crate::store::{Cursor, RoleUser, RoleUsers, StoreError};
+use crate::store::{AccountCursor, RoleUser, RoleUsers, StoreError};
 
 /// What is wrong with one field of a request's body.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
@@ -118,7 +118,7 @@ failures! {
     RoleInUse(RoleUsers) => CONFLICT, "role_in_use", "The role is in use";
     /// No account that was checked uses the role, and more accounts remain. The
     /// number of accounts that were checked, and the last of them.
-    RoleCheckIncomplete(usize, Cursor) => CONFLICT, "role_check_incomplete", "Not all service accounts were checked";
+    RoleCheckIncomplete(usize, AccountCursor) => CONFLICT, "role_check_incomplete", "Not all service accounts were checked";
     /// Another account has the name.
     NameTaken => CONFLICT, "name_taken", "The name is taken";
     /// The account is disabled.
@@ -279,7 +279,7 @@ impl Failure {
                 Vec::new()
             },
             next_cursor: if let Self::RoleCheckIncomplete(_, next) = &self {
-                Some(next.encode())
+                Some(next.to_string())
             } else {
                 None
             },

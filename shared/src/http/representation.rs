@@ -312,9 +312,9 @@ pub struct List<T> {
 
 impl<T> List<T> {
     /// The list that shows `page`, each item by `show`.
-    pub fn of<U>(page: Page<U>, show: impl FnMut(U) -> T) -> Self {
+    pub fn of<U>(page: Page<U, impl ToString>, show: impl FnMut(U) -> T) -> Self {
         Self {
-            next_cursor: page.next.map(|cursor| cursor.encode()),
+            next_cursor: page.next.map(|cursor| cursor.to_string()),
             items: page.items.into_iter().map(show).collect(),
         }
     }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::wording::wording;
 use super::{Failure, body, caller};
 use crate::domain::{Actor, Caller, ChangeRequest, IdempotencyKey};
-use crate::store::{Cursor, DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition};
+use crate::store::{DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition};
 
 /// The names of path parameters, as the template has them.
 pub mod parameter {
@@ -51,10 +51,10 @@ impl Paging {
     ///
     /// # Errors
     /// [`Failure::MalformedRequest`] when `limit` or `cursor` is not of its form.
-    pub fn page(
+    pub fn page<C>(
         self,
-        decode: impl FnOnce(&str) -> Result<Cursor, InvalidCursor>,
-    ) -> Result<PageRequest, Failure> {
+        decode: impl FnOnce(&str) -> Result<C, InvalidCursor>,
+    ) -> Result<PageRequest<C>, Failure> {
         let limit = self.limit.map_or(Ok(DEFAULT_LIMIT), |limit| {
             let number = limit.parse().ok().filter(|number: &u8| number.to_string() == limit);
             number.filter(|number| (1..=MAX_LIMIT).contains(number)).ok_or_else(|| {

@@ -1,22 +1,21 @@
-//! Accounts: create, read, list, update, delete.
+//! Accounts: create, read, list, update and delete.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 
 use super::codec::{self, Map, Reader, n, s, seconds};
-use super::commit::{Expression, Outcome};
-use super::events::Happened;
-use super::keys::Retirement;
-use super::list::{AccountFilter, Cursor, MAX_LIMIT, Page, PageRequest};
+use super::commit::{Attempt, Expression, Outcome};
+use super::events::NewEvent;
+use super::keys::{RecordFingerprint, RetirementDetails};
+use super::list::{AccountCursor, AccountFilter, MAX_LIMIT, Page, PageRequest};
 use super::schema::{self, attribute};
 use super::{MAX_QUERIES, Store, StoreError};
 use crate::domain::{
-    Account, AccountChanges, AccountId, AccountName, ChangeRequest, EventType, Fingerprint, FoldedName,
-    NewAccount,
+    Account, AccountChanges, AccountId, ChangeRequest, EventType, Fingerprint, FoldedName, NewAccount,
 };
 
-/// What a management function reads of an account: all that people may see.
+/// The attributes of an account that admins may see.
 const READ: [&str; 13] = [
     attribute::NAME,
     attribute::DESCRIPTION,
@@ -33,13 +32,33 @@ const READ: [&str; 13] = [
     schema::PK,
 ];
 
-/// The outcome of a creation.
+/// A created account.
 #[derive(Debug)]
-pub struct Created {
-    /// The account, as it is now.
+pub struct CreatedAccount {
+    /// The current state of the account.
     pub account: Account,
-    /// Whether an earlier request under the same `Idempotency-Key` made it.
+    /// Whether an earlier request with the same `Idempotency-Key` created it.
     pub replayed: bool,
+}
+
+/// The conditions of a creation, in order of precedence.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum CreateCondition {
+    AccountIsNew,
+    AccountNotDeleted,
+    NameIsFree,
+    RoleExists,
+    EventIsNew,
+}
+
+/// The conditions of an update, in order of precedence.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum UpdateCondition {
+    AccountUnchanged,
+    NewNameIsFree,
+    OldNameUnchanged,
+    RoleExists,
+    EventIsNew,
 }
 
 impl Store {
@@ -47,14 +66,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NameTaken`], [`StoreError::UnknownRole`],
-    /// [`StoreError::IdempotencyKeyReused`], [`StoreError::CreatedAndDeleted`],
-    /// or the table cannot be reached.
+    /// [`StoreError::IdempotencyKeyReused`] or [`StoreError::CreatedAndDeleted`].
     pub async fn create_account(
         &self,
         new: &NewAccount,
         fingerprint: Fingerprint,
         request: &ChangeRequest,
-    ) -> Result<Created, StoreError> {
+    ) -> Result<CreatedAccount, StoreError> {
         let now = self.clock.now();
         let account = Account {
             id: request.new_account_id(&*self.entropy)?,
@@ -71,62 +89,70 @@ impl Store {
             updated_by: request.actor.clone(),
             keys: Vec::new(),
         };
+        let id = account.id;
         let folded = account.name.folded();
-        let mut backoff = self.backoff();
-        loop {
+        self.retry(|| async {
+            let event = NewEvent::account(EventType::ServiceAccountCreated, &account);
             let mut actions = vec![
-                self.put_new(schema::account_key(account.id), item(&account, &folded, fingerprint))?,
-                self.check_absent(schema::retired_account_key(account.id))?,
-                self.reserve(&folded, account.id)?,
-                self.record(Happened::to(EventType::ServiceAccountCreated, &account), request, now)?,
+                (
+                    CreateCondition::AccountIsNew,
+                    self.put_new(schema::account_key(id), item(&account, &folded, fingerprint))?,
+                ),
+                (CreateCondition::AccountNotDeleted, self.check_absent(schema::retired_account_key(id))?),
+                (CreateCondition::NameIsFree, self.reserve(&folded, id)?),
+                (CreateCondition::EventIsNew, self.record(event, request, now)?),
             ];
-            actions.extend(self.check_role(&account.role)?);
+            let role_check = self.check_role(&account.role)?;
+            actions.extend(role_check.map(|check| (CreateCondition::RoleExists, check)));
             match self.commit(actions).await? {
-                Outcome::Committed => return Ok(Created { account, replayed: false }),
-                Outcome::Conflict => backoff.pause().await?,
-                Outcome::Refused(failed) => match failed.first() {
-                    Some(0) => match self.find_account_with_fingerprint(account.id).await? {
-                        Some((made, first)) if first == fingerprint => {
-                            return Ok(Created { account: made, replayed: true });
+                Outcome::Committed => {
+                    Ok(Attempt::Done(CreatedAccount { account: account.clone(), replayed: false }))
+                }
+                Outcome::Refused(CreateCondition::AccountIsNew) => {
+                    match self.find_account_with_fingerprint(id).await? {
+                        Some((account, first)) if first == fingerprint => {
+                            Ok(Attempt::Done(CreatedAccount { account, replayed: true }))
                         }
-                        Some(_) => return Err(StoreError::IdempotencyKeyReused),
-                        // Deleted since: the next attempt finds its record.
-                        None => backoff.pause().await?,
-                    },
-                    Some(1) => {
-                        let first =
-                            self.fingerprint_of(schema::retired_account_key(account.id)).await?.flatten();
-                        return Err(if first.is_none_or(|first| first == fingerprint) {
-                            StoreError::CreatedAndDeleted(account.id)
-                        } else {
-                            StoreError::IdempotencyKeyReused
-                        });
+                        Some(_) => Err(StoreError::IdempotencyKeyReused),
+                        // Deleted since then: the next attempt finds its record.
+                        None => Ok(Attempt::Again),
                     }
-                    Some(2) => return Err(StoreError::NameTaken),
-                    _ => return Err(StoreError::UnknownRole(account.role)),
-                },
+                }
+                Outcome::Refused(CreateCondition::AccountNotDeleted) => {
+                    match self.record_fingerprint(schema::retired_account_key(id)).await? {
+                        RecordFingerprint::Known(first) if first != fingerprint => {
+                            Err(StoreError::IdempotencyKeyReused)
+                        }
+                        RecordFingerprint::Known(_)
+                        | RecordFingerprint::Unknown
+                        | RecordFingerprint::NoRecord => Err(StoreError::CreatedAndDeleted(id)),
+                    }
+                }
+                Outcome::Refused(CreateCondition::NameIsFree) => Err(StoreError::NameTaken),
+                Outcome::Refused(CreateCondition::RoleExists) => {
+                    Err(StoreError::UnknownRole(account.role.clone()))
+                }
+                Outcome::Refused(CreateCondition::EventIsNew) | Outcome::Conflict => Ok(Attempt::Again),
             }
-        }
+        })
+        .await
     }
 
-    /// The account with its keys, read consistently.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or the item is not well-formed.
+    /// Finds an account and its keys with a consistent read.
     pub async fn find_account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
         let item = self.read(schema::account_key(id), &READ).await?;
-        item.map(|item| Reader(&item).account(id).map_err(|problem| problem.in_item(id))).transpose()
+        item.map(|item| Reader(&item).account(id).map_err(|error| error.in_item(id))).transpose()
     }
 
-    /// The account with its keys, read consistently.
+    /// Reads an account and its keys consistently.
     ///
     /// # Errors
-    /// [`StoreError::AccountNotFound`], or as [`Store::find_account`].
+    /// [`StoreError::AccountNotFound`].
     pub async fn get_account(&self, id: AccountId) -> Result<Account, StoreError> {
         self.find_account(id).await?.ok_or(StoreError::AccountNotFound(id))
     }
 
-    /// The account and the fingerprint of the request that created it.
+    /// Finds an account and the fingerprint of the request that created it.
     async fn find_account_with_fingerprint(
         &self,
         id: AccountId,
@@ -138,7 +164,7 @@ impl Store {
         }
     }
 
-    /// The account with its keys and their verifiers.
+    /// Reads an account, its keys and their verifiers.
     pub(super) async fn get_account_with_verifiers(
         &self,
         id: AccountId,
@@ -147,56 +173,42 @@ impl Store {
         self.get_account_with(id, &[attribute::VERIFIERS], read).await
     }
 
-    /// What `read` makes of an account of which these attributes are wanted too.
+    /// Reads an account with the attributes `more`, and decodes it with `read`.
     async fn get_account_with<T>(
         &self,
         id: AccountId,
         more: &[&'static str],
-        read: impl FnOnce(Reader<'_>) -> Result<T, codec::Problem>,
+        read: impl FnOnce(Reader<'_>) -> Result<T, codec::MalformedItem>,
     ) -> Result<T, StoreError> {
         let attributes = [&READ[..], more].concat();
         let item = self.read(schema::account_key(id), &attributes).await?;
         let item = item.ok_or(StoreError::AccountNotFound(id))?;
-        read(Reader(&item)).map_err(|problem| problem.in_item(id))
+        read(Reader(&item)).map_err(|error| error.in_item(id))
     }
 
-    /// Accounts in the order of their folded names. The list is for people: it
-    /// reads the index, which may be a moment behind.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or an item is not well-formed.
+    /// Lists accounts in the order of their folded names. This reads the index,
+    /// which may lag behind the table.
     pub async fn list_accounts(
         &self,
         filter: &AccountFilter,
-        page: &PageRequest,
-    ) -> Result<Page<Account>, StoreError> {
-        let mut start = match &page.cursor {
-            Some(Cursor::Account { id, name }) => Some(index_position(*id, name)),
-            Some(Cursor::Event(_) | Cursor::AllEvents(_) | Cursor::Role(_)) | None => None,
-        };
+        page: &PageRequest<AccountCursor>,
+    ) -> Result<Page<Account, AccountCursor>, StoreError> {
+        let mut start = page.cursor.as_ref().map(AccountCursor::index_key);
         let wanted = usize::try_from(page.limit).unwrap_or(0);
         let mut accounts = Vec::new();
-        // Where that is not enough for a page of a filtered list, it is short and
-        // names where to go on.
         for _ in 0..MAX_QUERIES {
             let answer = self.query_accounts(filter, page.limit, start).await?;
             for item in answer.items() {
-                let id = Reader(item)
-                    .parse(schema::PK, account_id)
-                    .map_err(|problem| problem.in_item("an account"))?;
-                accounts.push(Reader(item).account(id).map_err(|problem| problem.in_item(id))?);
+                accounts.push(listed_account(item)?);
             }
             start = answer.last_evaluated_key;
             if start.is_none() || accounts.len() > wanted {
-                return Ok(Page::cut(accounts, page.limit, position));
+                let cursor = |last: &Account| AccountCursor { id: last.id, name: last.name.folded() };
+                return Ok(Page::cut(accounts, page.limit, cursor));
             }
         }
-        // A filter that few accounts pass: a short page, and where to go on.
-        let next = start.and_then(|key| {
-            let id = Reader(&key).parse(schema::PK, account_id).ok()?;
-            let name = Reader(&key).text(schema::INDEX_SK).ok()?;
-            Some(Cursor::Account { id, name: FoldedName::new(name) })
-        });
+        // Few accounts pass the filter: return a short page with a cursor.
+        let next = start.map(|key| AccountCursor::from_item(&key)).transpose()?;
         Ok(Page { items: accounts, next })
     }
 
@@ -242,13 +254,13 @@ impl Store {
         query.key_condition_expression(key_condition).send().await.map_err(StoreError::from_sdk)
     }
 
-    /// Changes an account: all of `changes` or, where they come to nothing,
-    /// nothing at all, without an event.
+    /// Applies `changes` to an account. If they have no effect, this writes
+    /// nothing and records no event.
     ///
     /// # Errors
-    /// [`StoreError::AccountNotFound`], [`StoreError::Stale`] if it is not of
-    /// `version`, [`StoreError::NameTaken`], [`StoreError::UnknownRole`],
-    /// [`StoreError::Contention`], or the table cannot be reached.
+    /// [`StoreError::AccountNotFound`], [`StoreError::Stale`] if the account does
+    /// not have `version`, [`StoreError::NameTaken`], [`StoreError::UnknownRole`]
+    /// or [`StoreError::Contention`].
     pub async fn update_account(
         &self,
         id: AccountId,
@@ -256,43 +268,47 @@ impl Store {
         version: Option<u64>,
         request: &ChangeRequest,
     ) -> Result<Account, StoreError> {
-        let mut backoff = self.backoff();
-        loop {
+        self.retry(|| async {
             let before = self.get_account(id).await?;
             if version.is_some_and(|version| version != before.version) {
                 return Err(StoreError::Stale);
             }
             let effective = changes.effective(&before);
             if effective.is_empty() {
-                return Ok(before);
+                return Ok(Attempt::Done(before));
             }
             let after = self.changed(&before, changes, request);
-            let (old_name, new_name) = (before.name.folded(), after.name.folded());
-            let renamed = old_name != new_name;
-            let mut happened = Happened::to(EventType::ServiceAccountUpdated, &after);
-            happened.changes = effective;
+            let mut event = NewEvent::account(EventType::ServiceAccountUpdated, &after);
+            event.changes = effective;
             let mut actions = vec![
-                self.update(schema::account_key(id), change_expression(&before, &after))?,
-                self.record(happened, request, after.updated_at)?,
+                (
+                    UpdateCondition::AccountUnchanged,
+                    self.update(schema::account_key(id), change_expression(&before, &after))?,
+                ),
+                (UpdateCondition::EventIsNew, self.record(event, request, after.updated_at)?),
             ];
-            if renamed {
-                actions.push(self.reserve(&new_name, id)?);
-                actions.push(self.release(&old_name, id)?);
+            let (old_name, new_name) = (before.name.folded(), after.name.folded());
+            if old_name != new_name {
+                actions.push((UpdateCondition::NewNameIsFree, self.reserve(&new_name, id)?));
+                actions.push((UpdateCondition::OldNameUnchanged, self.release(&old_name, id)?));
             }
             if before.role != after.role {
-                actions.extend(self.check_role(&after.role)?);
+                let role_check = self.check_role(&after.role)?;
+                actions.extend(role_check.map(|check| (UpdateCondition::RoleExists, check)));
             }
             match self.commit(actions).await? {
-                Outcome::Committed => return Ok(after),
-                Outcome::Refused(failed) if failed.contains(&0) => backoff.pause().await?,
-                Outcome::Refused(failed) if renamed && failed.contains(&2) => {
-                    return Err(StoreError::NameTaken);
-                }
-                Outcome::Refused(failed) if renamed && failed.contains(&3) => backoff.pause().await?,
-                Outcome::Refused(_) => return Err(StoreError::UnknownRole(after.role)),
-                Outcome::Conflict => backoff.pause().await?,
+                Outcome::Committed => Ok(Attempt::Done(after)),
+                Outcome::Refused(UpdateCondition::NewNameIsFree) => Err(StoreError::NameTaken),
+                Outcome::Refused(UpdateCondition::RoleExists) => Err(StoreError::UnknownRole(after.role)),
+                Outcome::Refused(
+                    UpdateCondition::AccountUnchanged
+                    | UpdateCondition::OldNameUnchanged
+                    | UpdateCondition::EventIsNew,
+                )
+                | Outcome::Conflict => Ok(Attempt::Again),
             }
-        }
+        })
+        .await
     }
 
     fn changed(&self, before: &Account, changes: &AccountChanges, request: &ChangeRequest) -> Account {
@@ -310,20 +326,19 @@ impl Store {
         after
     }
 
-    /// Deletes an account and its name. Its keys move to their records, with
-    /// their verifiers, and its events stay.
+    /// Deletes an account and releases its name. Its keys become retired keys and
+    /// keep their verifiers. Its events stay.
     ///
     /// # Errors
-    /// [`StoreError::AccountNotFound`], [`StoreError::Stale`] if it is not of
-    /// `version`, [`StoreError::Contention`], or the table cannot be reached.
+    /// [`StoreError::AccountNotFound`], [`StoreError::Stale`] if the account does
+    /// not have `version`, or [`StoreError::Contention`].
     pub async fn delete_account(
         &self,
         id: AccountId,
         version: Option<u64>,
         request: &ChangeRequest,
     ) -> Result<(), StoreError> {
-        let mut backoff = self.backoff();
-        loop {
+        self.retry(|| async {
             let read =
                 |reader: Reader<'_>| Ok((reader.account(id)?, reader.verifiers()?, reader.fingerprint()?));
             let more = [attribute::VERIFIERS, attribute::FINGERPRINT];
@@ -338,22 +353,21 @@ impl Store {
                 (attribute::FINGERPRINT.to_owned(), codec::b(fingerprint.as_bytes())),
             ]);
             let now = self.clock.now();
-            let retirement = Retirement::of_account(&request.actor, now);
+            let retirement = RetirementDetails::account_deleted(&request.actor, now);
             tombstone.extend(retirement.attributes());
+            let event = NewEvent::account(EventType::ServiceAccountDeleted, &account);
             let mut actions = vec![
                 self.delete(schema::account_key(id), unchanged)?,
                 self.release(&account.name.folded(), id)?,
                 self.put_new(schema::retired_account_key(id), tombstone)?,
-                self.record(Happened::to(EventType::ServiceAccountDeleted, &account), request, now)?,
+                self.record(event, request, now)?,
             ];
             for key in &account.keys {
                 actions.push(self.retire(&account, key, verifiers.get(&key.id), &retirement)?);
             }
-            match self.commit(actions).await? {
-                Outcome::Committed => return Ok(()),
-                Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
-            }
-        }
+            self.commit_unchanged(actions).await
+        })
+        .await
     }
 
     /// The action that reserves a name.
@@ -361,7 +375,7 @@ impl Store {
         self.put_new(schema::name_key(name), Map::from([(attribute::ACCOUNT.to_owned(), s(id))]))
     }
 
-    /// The action that gives a name free.
+    /// The action that releases a name.
     fn release(&self, name: &FoldedName, id: AccountId) -> Result<TransactWriteItem, StoreError> {
         let mut ours = Expression::default();
         ours.require_equal(attribute::ACCOUNT, s(id));
@@ -400,8 +414,8 @@ fn change_expression(before: &Account, after: &Account) -> Expression {
     expression
 }
 
-/// A new account's item. Its keys and verifiers are two maps apart, so that no
-/// index and no listing function ever carries a verifier.
+/// A new account's item. Keys and verifiers are in separate maps, so that the
+/// index and the listing functions never contain a verifier.
 fn item(account: &Account, folded: &FoldedName, fingerprint: Fingerprint) -> Map {
     let empty = || AttributeValue::M(HashMap::new());
     Map::from([
@@ -428,13 +442,31 @@ pub(super) fn account_id(partition: &str) -> Result<AccountId, crate::domain::In
     partition.strip_prefix(schema::partition::ACCOUNT).unwrap_or_default().parse()
 }
 
-fn position(account: &Account) -> Cursor {
-    Cursor::Account { id: account.id, name: AccountName::folded(&account.name) }
+/// The account in an item of the index.
+pub(super) fn listed_account(item: &Map) -> Result<Account, StoreError> {
+    let reader = Reader(item);
+    let id = reader.parse(schema::PK, account_id).map_err(|error| error.in_item("an account"))?;
+    reader.account(id).map_err(|error| error.in_item(id))
 }
 
-pub(super) fn index_position(id: AccountId, name: &FoldedName) -> Map {
-    let mut position = schema::account_key(id);
-    position.insert(schema::INDEX_PK.to_owned(), s(schema::INDEX_ACCOUNTS));
-    position.insert(schema::INDEX_SK.to_owned(), s(name.as_str()));
-    position
+impl AccountCursor {
+    /// The position of an item of the index.
+    pub(super) fn from_item(item: &Map) -> Result<Self, StoreError> {
+        let reader = Reader(item);
+        let read = || {
+            Ok(Self {
+                id: reader.parse(schema::PK, account_id)?,
+                name: FoldedName::new(reader.text(schema::INDEX_SK)?),
+            })
+        };
+        read().map_err(|error: codec::MalformedItem| error.in_item("an account"))
+    }
+
+    /// The key in the index from which a query continues.
+    pub(super) fn index_key(&self) -> Map {
+        let mut key = schema::account_key(self.id);
+        key.insert(schema::INDEX_PK.to_owned(), s(schema::INDEX_ACCOUNTS));
+        key.insert(schema::INDEX_SK.to_owned(), s(self.name.as_str()));
+        key
+    }
 }

@@ -1,50 +1,52 @@
-//! What an authorization reads: one consistent read of the base table.
+//! The read of an authorization: one consistent read of the base table.
 
 use std::collections::HashMap;
 
-use super::codec::{Map, Problem, Reader};
-use super::retired::{reason, refusal, went_with_account};
+use super::codec::{MalformedItem, Map, Reader};
+use super::retired::{is_account_deleted, refusal, retired_reason};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{AccountId, ApiKey, KeyId, KeySpec, RetiredReason, RoleName, Rotation, VerifierEntry};
 use crate::policy::Reason;
 
-/// What the table says of a presented key's account.
+/// The account of a presented key, and the key if the account has it.
 #[derive(Debug)]
-pub struct Found {
+pub struct CredentialLookup {
     /// The account's name.
     pub account_name: String,
     /// The account's role.
     pub role: RoleName,
-    /// Whether the account's keys work at all.
+    /// Whether the account is enabled.
     pub enabled: bool,
-    /// The key, if it is one of the account's live ones.
+    /// The key, if it is one of the account's keys.
     pub credential: Option<Credential>,
 }
 
-/// What the table says of a key that is one of its account's.
+/// A key of an account, as an authorization needs it.
 #[derive(Debug)]
 pub struct Credential {
-    /// What it may do and until when.
+    /// The key's expiry, role and networks.
     pub spec: KeySpec,
-    /// That another key replaces it, if one does.
+    /// The key's rotation, if a successor replaces it.
     pub rotation: Option<Rotation>,
-    /// What the presented key must match.
+    /// The verifier that the presented key must match.
     pub verifier: VerifierEntry,
 }
 
-/// The record of a key that no longer is one of its account's.
+/// The record of a retired key, as an authorization needs it.
 #[derive(Debug)]
 pub struct RetiredCredential {
-    /// Why it is refused.
+    /// The refusal reason.
     pub reason: Reason,
-    /// What it could do and until when.
+    /// The key's expiry, role and networks.
     pub spec: KeySpec,
-    /// What a presented key must match for the record to be believed.
+    /// The verifier that the presented key must match. Without a match, the record
+    /// says nothing about the presented key.
     pub verifier: VerifierEntry,
 }
 
-/// What is read of a key's record to recognise the key.
+/// The attributes of a retired key's record that identify the key and name the
+/// refusal reason.
 const RECORD: [&str; 7] = [
     schema::PK,
     attribute::REASON,
@@ -56,21 +58,17 @@ const RECORD: [&str; 7] = [
 ];
 
 impl Store {
-    /// The account and key that `key` says it is: one consistent read, of one
-    /// unit for an ordinary account of up to ten keys.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or the item has not the one
-    /// well-formed shape.
-    pub async fn find_credential(&self, key: &ApiKey) -> Result<Option<Found>, StoreError> {
+    /// Finds the account and the key that `key` names. This costs one consistent
+    /// read, of one unit for an ordinary account with up to ten keys.
+    pub async fn find_credential(&self, key: &ApiKey) -> Result<Option<CredentialLookup>, StoreError> {
         let id = key.id.to_string();
         let answer = self
             .client
             .get_item()
             .table_name(&*self.table)
             .set_key(Some(schema::account_key(key.account)))
-            // Every earlier successful revocation is seen. An index or an
-            // eventually consistent read would not see it.
+            // Sees every earlier successful revocation. An index or an eventually
+            // consistent read might not.
             .consistent_read(true)
             .projection_expression("#name,#role,#enabled,#keys.#id,#verifiers.#id")
             .set_expression_attribute_names(Some(HashMap::from([
@@ -84,41 +82,36 @@ impl Store {
             .send()
             .await
             .map_err(StoreError::from_sdk)?;
-        answer.item.map(|item| found(&item, &id).map_err(|problem| problem.in_item(key.account))).transpose()
+        let lookup = |item: Map| credential_lookup(&item, &id).map_err(|error| error.in_item(key.account));
+        answer.item.map(lookup).transpose()
     }
 
-    /// The record of `key`, if it is retired and has its verifier. (One that was
-    /// made by hand may have none.) Read only to name the reason of a refusal in
-    /// the log.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or the record is not well-formed.
+    /// Finds the record of `key`, if the key is retired and its record has a
+    /// verifier. (A record that an operator wrote by hand may have none.) Only used
+    /// to name the refusal reason in the log.
     pub async fn find_retired(&self, key: &ApiKey) -> Result<Option<RetiredCredential>, StoreError> {
         let record = self.read(schema::retired_key(key.account, key.id), &RECORD).await?;
         let record = record.filter(|record| record.contains_key(attribute::VERIFIER));
-        record.map(|record| retired(&record).map_err(|problem| problem.in_item(key.id))).transpose()
+        let retired = |record: Map| retired_credential(&record).map_err(|error| error.in_item(key.id));
+        record.map(retired).transpose()
     }
 
-    /// Why a key is no longer one of its account's, if its record says so. This
-    /// reads no verifier. A key that went with its account says nothing: it is as
-    /// unknown as the account.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or the record is not well-formed.
+    /// Finds why a key was retired, without reading its verifier. `None` for a key
+    /// that was deleted with its account: it is as unknown as the account.
     pub async fn find_retired_reason(
         &self,
         account: AccountId,
         key: KeyId,
     ) -> Result<Option<RetiredReason>, StoreError> {
         let record = self.read(schema::retired_key(account, key), &[schema::PK, attribute::REASON]).await?;
-        let record = record.filter(|record| !went_with_account(record));
-        record.map(|record| reason(&record).map_err(|problem| problem.in_item(key))).transpose()
+        let record = record.filter(|record| !is_account_deleted(record));
+        record.map(|record| retired_reason(&record).map_err(|error| error.in_item(key))).transpose()
     }
 }
 
-fn found(item: &Map, id: &str) -> Result<Found, Problem> {
+fn credential_lookup(item: &Map, id: &str) -> Result<CredentialLookup, MalformedItem> {
     let reader = Reader(item);
-    let entry = |attribute| -> Result<Option<Reader<'_>>, Problem> {
+    let entry = |attribute| -> Result<Option<Reader<'_>>, MalformedItem> {
         let entries = reader.get_optional(attribute, |value| value.as_m().ok().map(Reader))?;
         let entry = entries
             .map(|entries| entries.get_optional(id, |value| value.as_m().ok().map(Reader)))
@@ -132,11 +125,12 @@ fn found(item: &Map, id: &str) -> Result<Found, Problem> {
             verifier: verifier.verifier()?,
         }),
         (None, None) => None,
-        // Half a key is no key, and somebody should look at it.
-        (Some(_), None) => return Err(Problem::missing(attribute::VERIFIERS)),
-        (None, Some(_)) => return Err(Problem::missing(attribute::KEYS)),
+        // A key without a verifier, or the reverse, is an error, so that an operator
+        // notices.
+        (Some(_), None) => return Err(MalformedItem::missing(attribute::VERIFIERS)),
+        (None, Some(_)) => return Err(MalformedItem::missing(attribute::KEYS)),
     };
-    Ok(Found {
+    Ok(CredentialLookup {
         account_name: reader.text(attribute::NAME)?.to_owned(),
         role: reader.parse(attribute::ROLE, RoleName::parse)?,
         enabled: reader.boolean(attribute::ENABLED)?,
@@ -144,7 +138,7 @@ fn found(item: &Map, id: &str) -> Result<Found, Problem> {
     })
 }
 
-fn retired(record: &Map) -> Result<RetiredCredential, Problem> {
+fn retired_credential(record: &Map) -> Result<RetiredCredential, MalformedItem> {
     let reader = Reader(record);
     Ok(RetiredCredential { reason: refusal(record)?, spec: reader.key_spec()?, verifier: reader.verifier()? })
 }

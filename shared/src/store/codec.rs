@@ -1,5 +1,5 @@
-//! Items to values and back. Reading is strict: an item either has the one
-//! well-formed shape or is an error that names what is wrong.
+//! Converts table items to values and back. Reading is strict: an item with a
+//! missing or malformed attribute is an error that names the attribute.
 
 use std::collections::HashMap;
 
@@ -14,24 +14,23 @@ use crate::domain::{
     LiveKey, Owner, PepperVersion, RoleName, Rotation, Tags, Verifier, VerifierEntry,
 };
 
-/// An item, or a map within one.
+/// An item, or a map in an item.
 pub(super) type Map = HashMap<String, AttributeValue>;
 
-/// The problem with an item: an attribute's name and what is wrong with it.
+/// An item is malformed. The text names the attribute, and quotes no value.
 #[derive(Debug)]
-pub(super) struct Problem(String);
+pub(super) struct MalformedItem(String);
 
-impl Problem {
-    fn of(attribute: &str, what: &str) -> Self {
-        Self(format!("`{attribute}` {what}"))
+impl MalformedItem {
+    fn new(attribute: &str, problem: &str) -> Self {
+        Self(format!("`{attribute}` {problem}"))
     }
 
-    /// The attribute is missing.
     pub(super) fn missing(attribute: &str) -> Self {
-        Self::of(attribute, "is missing")
+        Self::new(attribute, "is missing")
     }
 
-    /// The error of the item `item`.
+    /// The store's error for the item `item`.
     pub(super) fn in_item(self, item: impl ToString) -> StoreError {
         StoreError::Corrupt { item: item.to_string(), problem: self.0 }
     }
@@ -42,33 +41,32 @@ impl Problem {
 pub(super) struct Reader<'a>(pub(super) &'a Map);
 
 impl<'a> Reader<'a> {
-    /// The attribute, if it is there.
     pub(super) fn find(self, name: &str) -> Option<&'a AttributeValue> {
         self.0.get(name)
     }
 
-    /// The attribute, read by `read`.
+    /// Reads a required attribute. `read` returns `None` if the value is malformed.
     pub(super) fn get<T>(
         self,
         name: &str,
         read: impl FnOnce(&'a AttributeValue) -> Option<T>,
-    ) -> Result<T, Problem> {
-        let value = self.find(name).ok_or_else(|| Problem::missing(name))?;
-        read(value).ok_or_else(|| Problem::of(name, "is not of its form"))
+    ) -> Result<T, MalformedItem> {
+        let value = self.find(name).ok_or_else(|| MalformedItem::missing(name))?;
+        read(value).ok_or_else(|| MalformedItem::new(name, "is malformed"))
     }
 
-    /// The attribute, read by `read`, if it is there.
+    /// Reads an optional attribute.
     pub(super) fn get_optional<T>(
         self,
         name: &str,
         read: impl FnOnce(&'a AttributeValue) -> Option<T>,
-    ) -> Result<Option<T>, Problem> {
+    ) -> Result<Option<T>, MalformedItem> {
         self.find(name)
-            .map(|value| read(value).ok_or_else(|| Problem::of(name, "is not of its form")))
+            .map(|value| read(value).ok_or_else(|| MalformedItem::new(name, "is malformed")))
             .transpose()
     }
 
-    pub(super) fn text(self, name: &str) -> Result<&'a str, Problem> {
+    pub(super) fn text(self, name: &str) -> Result<&'a str, MalformedItem> {
         self.get(name, text)
     }
 
@@ -76,41 +74,41 @@ impl<'a> Reader<'a> {
         self,
         name: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Result<T, Problem> {
+    ) -> Result<T, MalformedItem> {
         self.get(name, |value| parse(text(value)?).ok())
     }
 
-    pub(super) fn boolean(self, name: &str) -> Result<bool, Problem> {
+    pub(super) fn boolean(self, name: &str) -> Result<bool, MalformedItem> {
         self.get(name, |value| value.as_bool().ok().copied())
     }
 
-    pub(super) fn seconds(self, name: &str) -> Result<Timestamp, Problem> {
+    pub(super) fn seconds(self, name: &str) -> Result<Timestamp, MalformedItem> {
         self.get(name, |value| Timestamp::from_second(number(value)?).ok())
     }
 
-    pub(super) fn milliseconds(self, name: &str) -> Result<Timestamp, Problem> {
+    pub(super) fn milliseconds(self, name: &str) -> Result<Timestamp, MalformedItem> {
         self.get(name, |value| Timestamp::from_millisecond(number(value)?).ok())
     }
 
-    pub(super) fn map(self, name: &str) -> Result<Reader<'a>, Problem> {
+    pub(super) fn map(self, name: &str) -> Result<Reader<'a>, MalformedItem> {
         self.get(name, |value| value.as_m().ok().map(Reader))
     }
 
-    pub(super) fn actor(self, name: &str) -> Result<Actor, Problem> {
+    pub(super) fn actor(self, name: &str) -> Result<Actor, MalformedItem> {
         let actor = self.map(name)?;
         Ok(Actor { id: actor.text(attribute::ID)?.to_owned(), name: actor.text(attribute::NAME)?.to_owned() })
     }
 
-    pub(super) fn version(self) -> Result<u64, Problem> {
+    pub(super) fn version(self) -> Result<u64, MalformedItem> {
         self.get(attribute::VERSION, |value| value.as_n().ok()?.parse().ok())
     }
 
-    pub(super) fn fingerprint(self) -> Result<Fingerprint, Problem> {
+    pub(super) fn fingerprint(self) -> Result<Fingerprint, MalformedItem> {
         self.get(attribute::FINGERPRINT, |value| Fingerprint::from_bytes(value.as_b().ok()?.as_ref()))
     }
 
-    /// What a key may do and until when. The key's verifier is bound to it.
-    pub(super) fn key_spec(self) -> Result<KeySpec, Problem> {
+    /// A key's expiry, role and networks. The verifier covers them.
+    pub(super) fn key_spec(self) -> Result<KeySpec, MalformedItem> {
         Ok(KeySpec {
             expires_at: self.seconds(attribute::EXPIRES_AT)?,
             role: self.role_of_key()?,
@@ -119,12 +117,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A key's own role.
-    pub(super) fn role_of_key(self) -> Result<Option<RoleName>, Problem> {
+    pub(super) fn role_of_key(self) -> Result<Option<RoleName>, MalformedItem> {
         self.get_optional(attribute::ROLE, |value| RoleName::parse(text(value)?).ok())
     }
 
-    /// The networks that a key may be used from.
-    pub(super) fn cidrs(self) -> Result<AllowedCidrs, Problem> {
+    /// The networks from which a key may be used.
+    pub(super) fn cidrs(self) -> Result<AllowedCidrs, MalformedItem> {
         let cidrs = self.get_optional(attribute::CIDRS, |value| {
             let texts = value.as_l().ok()?.iter().map(text).collect::<Option<Vec<_>>>()?;
             AllowedCidrs::parse(&texts).ok()
@@ -132,9 +130,9 @@ impl<'a> Reader<'a> {
         Ok(cidrs.unwrap_or_default())
     }
 
-    /// That another key replaces a key. Half of it is none, and somebody should
-    /// look at it.
-    pub(super) fn rotation(self) -> Result<Option<Rotation>, Problem> {
+    /// A key's rotation. If only one of its two attributes is there, that is an
+    /// error, so that an operator notices.
+    pub(super) fn rotation(self) -> Result<Option<Rotation>, MalformedItem> {
         if self.find(attribute::RETIRES_AT).is_none() && self.find(attribute::REPLACED_BY).is_none() {
             return Ok(None);
         }
@@ -144,7 +142,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    pub(super) fn verifier(self) -> Result<VerifierEntry, Problem> {
+    pub(super) fn verifier(self) -> Result<VerifierEntry, MalformedItem> {
         Ok(VerifierEntry {
             verifier: self
                 .get(attribute::VERIFIER, |value| Verifier::from_bytes(value.as_b().ok()?.as_ref()))?,
@@ -152,7 +150,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn live_key(self, id: KeyId) -> Result<LiveKey, Problem> {
+    pub(super) fn live_key(self, id: KeyId) -> Result<LiveKey, MalformedItem> {
         Ok(LiveKey {
             id,
             name: self.parse(attribute::NAME, KeyName::from_stored)?,
@@ -166,16 +164,18 @@ impl<'a> Reader<'a> {
     }
 
     /// An account's keys, oldest first.
-    pub(super) fn keys(self) -> Result<Vec<LiveKey>, Problem> {
+    pub(super) fn keys(self) -> Result<Vec<LiveKey>, MalformedItem> {
         let entries = self.map(attribute::KEYS)?;
         let mut keys = entries
             .0
             .iter()
             .map(|(id, entry)| {
-                let id =
-                    id.parse().map_err(|_| Problem::of(attribute::KEYS, "has a member that is no key id"))?;
-                let entry =
-                    entry.as_m().map_err(|_| Problem::of(attribute::KEYS, "has a member that is no map"))?;
+                let id = id.parse().map_err(|_| {
+                    MalformedItem::new(attribute::KEYS, "has a member whose name is not a key id")
+                })?;
+                let entry = entry
+                    .as_m()
+                    .map_err(|_| MalformedItem::new(attribute::KEYS, "has a member that is not a map"))?;
                 Reader(entry).live_key(id)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -183,22 +183,21 @@ impl<'a> Reader<'a> {
         Ok(keys)
     }
 
-    /// The verifiers of an account's keys.
-    pub(super) fn verifiers(self) -> Result<HashMap<KeyId, VerifierEntry>, Problem> {
+    /// The verifiers of an account's keys, by key id.
+    pub(super) fn verifiers(self) -> Result<HashMap<KeyId, VerifierEntry>, MalformedItem> {
         let entries = self.map(attribute::VERIFIERS)?;
         entries
             .0
             .iter()
             .map(|(id, entry)| {
-                let wrong = || Problem::of(attribute::VERIFIERS, "has a member that is not of its form");
-                let entry = entry.as_m().map_err(|_| wrong())?;
-                Ok((id.parse().map_err(|_| wrong())?, Reader(entry).verifier()?))
+                let malformed = || MalformedItem::new(attribute::VERIFIERS, "has a malformed member");
+                let entry = entry.as_m().map_err(|_| malformed())?;
+                Ok((id.parse().map_err(|_| malformed())?, Reader(entry).verifier()?))
             })
             .collect()
     }
 
-    /// The account of this item.
-    pub(super) fn account(self, id: AccountId) -> Result<Account, Problem> {
+    pub(super) fn account(self, id: AccountId) -> Result<Account, MalformedItem> {
         Ok(Account {
             id,
             name: self.parse(attribute::NAME, AccountName::from_stored)?,
@@ -254,17 +253,15 @@ pub(super) fn m<const N: usize>(members: [(&str, AttributeValue); N]) -> Attribu
     AttributeValue::M(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// A person.
 pub(super) fn actor(actor: &Actor) -> AttributeValue {
     m([(attribute::ID, s(&actor.id)), (attribute::NAME, s(&actor.name))])
 }
 
-/// An account's tags.
 pub(super) fn tags(tags: &Tags) -> AttributeValue {
     AttributeValue::M(tags.iter().map(|(key, value)| (key.to_owned(), s(value))).collect())
 }
 
-/// A live key's entry in its account, without its verifier.
+/// A key's entry in its account, without the verifier.
 pub(super) fn live_key(key: &LiveKey) -> Map {
     let mut entry = Map::from([
         (attribute::NAME.to_owned(), s(&key.name)),
@@ -287,7 +284,7 @@ pub(super) fn live_key(key: &LiveKey) -> Map {
     entry
 }
 
-/// A verifier, as an entry in its account or within a record.
+/// A verifier, as an entry of its account or as part of a retired key's record.
 pub(super) fn verifier(entry: &VerifierEntry) -> Map {
     Map::from([
         (attribute::VERIFIER.to_owned(), b(entry.verifier.as_bytes())),
@@ -295,7 +292,7 @@ pub(super) fn verifier(entry: &VerifierEntry) -> Map {
     ])
 }
 
-/// A projection expression of these attributes, with its names.
+/// A projection expression for `attributes`, and its placeholders.
 pub(super) fn projection(attributes: &[&str]) -> (String, HashMap<String, String>) {
     let names: HashMap<String, String> =
         attributes.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect();

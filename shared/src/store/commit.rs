@@ -4,97 +4,126 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{CancellationReason, ConditionCheck, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, ConditionCheck, Delete, Put, TransactWriteItem, Update,
+};
 
-use super::codec::Map;
-use super::events::{self, Certainty};
+use super::codec::{Map, n};
+use super::events::{self, Confirmation};
 use super::schema::{self, Key};
 use super::{Store, StoreError};
-use crate::domain::{Entropy, RoleName};
+use crate::domain::RoleName;
 use crate::telemetry;
 
-/// How often a change is tried when others change the same account.
+/// The most attempts at a change while others change the same account or role.
 const ATTEMPTS: u32 = 12;
-/// The first pause between two attempts, at most. It doubles each time.
+/// The upper limit of the first pause between two attempts. Each pause doubles
+/// the limit.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// The longest pause, at most.
+/// The upper limit of any pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// What became of a transaction.
+/// The outcome of a transaction.
 #[derive(Debug)]
-pub(super) enum Outcome {
-    /// All of it happened.
+pub(super) enum Outcome<C> {
+    /// Everything was written.
     Committed,
-    /// Nothing happened: the conditions of the actions at these positions did
-    /// not hold. What that means, the caller knows.
-    Refused(Vec<usize>),
-    /// Nothing happened: another transaction had the same item in hand.
+    /// Nothing was written. Of the conditions that failed, this is the first in
+    /// the order of `C`.
+    Refused(C),
+    /// Nothing was written: another transaction was changing one of the items.
     Conflict,
 }
 
-/// Counts attempts and waits between them.
-pub(super) struct Backoff<'a> {
-    entropy: &'a dyn Entropy,
-    attempt: u32,
+/// The outcome of one attempt at a change.
+pub(super) enum Attempt<T> {
+    /// The change is complete.
+    Done(T),
+    /// The items changed after they were read. Read them again and retry.
+    Again,
 }
 
-impl Backoff<'_> {
-    /// Waits for a random part of a pause that doubles each time.
-    ///
-    /// # Errors
-    /// When there have been enough attempts.
-    pub(super) async fn pause(&mut self) -> Result<(), StoreError> {
-        self.attempt += 1;
-        if self.attempt >= ATTEMPTS {
-            return Err(StoreError::Contention);
+impl Attempt<()> {
+    /// Returns `value` if the change is complete.
+    pub(super) fn with<T>(self, value: T) -> Attempt<T> {
+        match self {
+            Self::Done(()) => Attempt::Done(value),
+            Self::Again => Attempt::Again,
         }
-        let most = FIRST_PAUSE.saturating_mul(1 << (self.attempt - 1)).min(LONGEST_PAUSE);
-        let mut random = [0; 2];
-        self.entropy.fill(&mut random)?;
-        let part = u32::from(u16::from_be_bytes(random));
-        tokio::time::sleep(most.saturating_mul(part) / u32::from(u16::MAX)).await;
-        Ok(())
     }
 }
 
 impl Store {
-    /// A new count of attempts.
-    pub(super) fn backoff(&self) -> Backoff<'_> {
-        Backoff { entropy: &*self.entropy, attempt: 0 }
+    /// Repeats `attempt` until it is done. Waits between attempts for a random
+    /// part of a pause whose limit doubles. Gives up with
+    /// [`StoreError::Contention`] after [`ATTEMPTS`] attempts.
+    pub(super) async fn retry<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<Attempt<T>, StoreError>>,
+    {
+        let mut limit = FIRST_PAUSE;
+        for count in 1..=ATTEMPTS {
+            if let Attempt::Done(done) = attempt().await? {
+                return Ok(done);
+            }
+            if count == ATTEMPTS {
+                break;
+            }
+            let mut random = [0; 2];
+            self.entropy.fill(&mut random)?;
+            let part = u32::from(u16::from_be_bytes(random));
+            tokio::time::sleep(limit.saturating_mul(part) / u32::from(u16::MAX)).await;
+            limit = limit.saturating_mul(2).min(LONGEST_PAUSE);
+        }
+        Err(StoreError::Contention)
     }
 
-    /// Does all of `actions`, or none, and then logs the audit events among them,
-    /// each on one line. No operation can forget to: what is logged is what is
-    /// written.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or refuses for another reason than a
-    /// condition or a conflict.
-    pub(super) async fn commit(&self, actions: Vec<TransactWriteItem>) -> Result<Outcome, StoreError> {
-        let written = events::written(&actions)?;
-        let (outcome, certainty) = self.transact(actions).await;
-        for event in written {
-            if let Some(certainty) = certainty {
-                events::log(&event, certainty);
+    /// Commits `actions`, each with the condition that its failure means, and logs
+    /// each audit event among them on one line. Logging here ensures that every
+    /// event that is written is also logged.
+    pub(super) async fn commit<C: Copy + Ord>(
+        &self,
+        actions: Vec<(C, TransactWriteItem)>,
+    ) -> Result<Outcome<C>, StoreError> {
+        let (conditions, actions): (Vec<C>, Vec<TransactWriteItem>) = actions.into_iter().unzip();
+        let events = events::written(&actions)?;
+        let (outcome, confirmation) = self.transact(&conditions, actions).await;
+        for event in events {
+            if let Some(confirmation) = confirmation {
+                events::log(&event, confirmation);
             }
         }
         outcome
     }
 
-    /// What became of a transaction, and whether it has happened as far as that
-    /// tells: nothing, if it has not.
-    async fn transact(
+    /// Commits `actions`. Any failed condition means that the items changed after
+    /// they were read.
+    pub(super) async fn commit_unchanged(
         &self,
         actions: Vec<TransactWriteItem>,
-    ) -> (Result<Outcome, StoreError>, Option<Certainty>) {
+    ) -> Result<Attempt<()>, StoreError> {
+        let actions = actions.into_iter().map(|action| ((), action)).collect();
+        Ok(match self.commit(actions).await? {
+            Outcome::Committed => Attempt::Done(()),
+            Outcome::Refused(()) | Outcome::Conflict => Attempt::Again,
+        })
+    }
+
+    /// Sends a transaction. Also returns whether its events were written, or
+    /// `None` if they certainly were not.
+    async fn transact<C: Copy + Ord>(
+        &self,
+        conditions: &[C],
+        actions: Vec<TransactWriteItem>,
+    ) -> (Result<Outcome<C>, StoreError>, Option<Confirmation>) {
         let answer = self.client.transact_write_items().set_transact_items(Some(actions)).send().await;
         let Err(error) = answer else {
-            return (Ok(Outcome::Committed), Some(Certainty::Committed));
+            return (Ok(Outcome::Committed), Some(Confirmation::Confirmed));
         };
         match error.as_service_error() {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                 let reasons = cancelled.cancellation_reasons();
-                let outcome = match outcome(reasons) {
+                let outcome = match outcome(conditions, reasons) {
                     Some(outcome) => Ok(outcome),
                     None if reasons.iter().any(is_throttle) => {
                         Err(StoreError::Throttled(telemetry::cause(&error)))
@@ -103,15 +132,15 @@ impl Store {
                 };
                 (outcome, None)
             }
-            // An attempt before this one is under way, and may come to its end.
+            // An earlier attempt of the SDK is still running, and may yet commit.
             Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
-                (Ok(Outcome::Conflict), Some(Certainty::Unknown))
+                (Ok(Outcome::Conflict), Some(Confirmation::Unconfirmed))
             }
-            _ => (Err(StoreError::from_sdk(error)), Some(Certainty::Unknown)),
+            _ => (Err(StoreError::from_sdk(error)), Some(Confirmation::Unconfirmed)),
         }
     }
 
-    /// An action that puts `item` where no item is.
+    /// An action that creates `item`. Fails if an item with this key exists.
     pub(super) fn put_new(&self, key: Key, item: Map) -> Result<TransactWriteItem, StoreError> {
         let mut item = item;
         item.extend(key);
@@ -123,8 +152,8 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
     }
 
-    /// An action that puts `item` in place of the one that is there, if the
-    /// conditions hold.
+    /// An action that replaces the item at `key` if the expression's conditions
+    /// hold.
     pub(super) fn replace(
         &self,
         key: Key,
@@ -138,15 +167,11 @@ impl Store {
             .set_item(Some(item))
             .condition_expression(expression.conditions.join(" AND "))
             .set_expression_attribute_names(Some(expression.names))
-            .set_expression_attribute_values(given(expression.values));
+            .set_expression_attribute_values(non_empty(expression.values));
         Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
     }
 
-    /// Puts these items, whatever is there: what no rule and no event depends on.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or others write the same items again
-    /// and again.
+    /// Writes these items without conditions and without an audit event.
     pub(super) async fn put_all(&self, items: Vec<(Key, Map)>) -> Result<(), StoreError> {
         let puts = items.into_iter().map(|(key, mut item)| {
             item.extend(key);
@@ -154,20 +179,16 @@ impl Store {
             Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
         });
         let puts = puts.collect::<Result<Vec<_>, StoreError>>()?;
-        let mut backoff = self.backoff();
-        while !matches!(self.commit(puts.clone()).await?, Outcome::Committed) {
-            backoff.pause().await?;
-        }
-        Ok(())
+        self.retry(|| self.commit_unchanged(puts.clone())).await
     }
 
-    /// An action that checks that there is no item.
+    /// An action that checks that no item with this key exists.
     pub(super) fn check_absent(&self, key: Key) -> Result<TransactWriteItem, StoreError> {
         self.check(key, "attribute_not_exists(#pk)")
     }
 
-    /// An action that checks that a custom role exists. A built-in one always
-    /// does.
+    /// An action that checks that a custom role exists. Built-in roles need no
+    /// check.
     pub(super) fn check_role(&self, role: &RoleName) -> Result<Option<TransactWriteItem>, StoreError> {
         match role.built_in() {
             Some(_) => Ok(None),
@@ -192,7 +213,7 @@ impl Store {
             .update_expression(expression.update())
             .condition_expression(expression.conditions.join(" AND "))
             .set_expression_attribute_names(Some(expression.names))
-            .set_expression_attribute_values(given(expression.values));
+            .set_expression_attribute_values(non_empty(expression.values));
         Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
     }
 
@@ -203,17 +224,18 @@ impl Store {
             .set_key(Some(key))
             .condition_expression(expression.conditions.join(" AND "))
             .set_expression_attribute_names(Some(expression.names))
-            .set_expression_attribute_values(given(expression.values));
+            .set_expression_attribute_values(non_empty(expression.values));
         Ok(TransactWriteItem::builder().delete(delete.build().map_err(incomplete)?).build())
     }
 }
 
-/// The values of an expression, if it has any: `DynamoDB` refuses an empty map.
-fn given(values: Map) -> Option<Map> {
+/// The values of an expression, or `None` without values: DynamoDB refuses an
+/// empty map.
+fn non_empty(values: Map) -> Option<Map> {
     Some(values).filter(|values| !values.is_empty())
 }
 
-/// An update and its conditions, with every name and value as a placeholder.
+/// An update and its conditions. Names and values are placeholders.
 #[derive(Default)]
 pub(super) struct Expression {
     sets: Vec<String>,
@@ -224,7 +246,7 @@ pub(super) struct Expression {
 }
 
 impl Expression {
-    /// The placeholder of an attribute's name (or of a map's member).
+    /// Returns the placeholder of an attribute's name, or of a map member's name.
     pub(super) fn name(&mut self, name: impl ToString) -> String {
         let name = name.to_string();
         let placeholder = format!("#{name}");
@@ -232,43 +254,40 @@ impl Expression {
         placeholder
     }
 
-    /// The placeholder of a value.
-    pub(super) fn value(&mut self, value: aws_sdk_dynamodb::types::AttributeValue) -> String {
+    /// Returns the placeholder of a value.
+    pub(super) fn value(&mut self, value: AttributeValue) -> String {
         let placeholder = format!(":v{}", self.values.len());
         self.values.insert(placeholder.clone(), value);
         placeholder
     }
 
-    /// Sets an attribute.
-    pub(super) fn set(&mut self, name: &str, value: aws_sdk_dynamodb::types::AttributeValue) {
+    pub(super) fn set(&mut self, name: &str, value: AttributeValue) {
         let (name, value) = (self.name(name), self.value(value));
         self.sets.push(format!("{name} = {value}"));
     }
 
-    /// Sets what `path`, made of placeholders, points to.
-    pub(super) fn set_path(&mut self, path: &str, value: aws_sdk_dynamodb::types::AttributeValue) {
+    /// Sets the attribute at `path`, which is made of placeholders.
+    pub(super) fn set_path(&mut self, path: &str, value: AttributeValue) {
         let value = self.value(value);
         self.sets.push(format!("{path} = {value}"));
     }
 
     /// Adds one to a number.
     pub(super) fn increment(&mut self, name: &str) {
-        let (name, one) = (self.name(name), self.value(super::codec::n(1)));
+        let (name, one) = (self.name(name), self.value(n(1)));
         self.sets.push(format!("{name} = {name} + {one}"));
     }
 
-    /// Removes what `path`, made of placeholders, points to.
+    /// Removes the attribute at `path`, which is made of placeholders.
     pub(super) fn remove_path(&mut self, path: String) {
         self.removes.push(path);
     }
 
-    /// Adds a condition.
     pub(super) fn require(&mut self, condition: String) {
         self.conditions.push(condition);
     }
 
-    /// Requires that an attribute has this value.
-    pub(super) fn require_equal(&mut self, name: &str, value: aws_sdk_dynamodb::types::AttributeValue) {
+    pub(super) fn require_equal(&mut self, name: &str, value: AttributeValue) {
         let (name, value) = (self.name(name), self.value(value));
         self.conditions.push(format!("{name} = {value}"));
     }
@@ -283,34 +302,30 @@ impl Expression {
     }
 }
 
-/// The meaning of a cancellation. Nothing, if a reason is neither a condition
+/// Reads a cancellation. Returns `None` if a reason is neither a failed condition
 /// nor a conflict.
-fn outcome(reasons: &[CancellationReason]) -> Option<Outcome> {
-    let code = |reason: &CancellationReason| reason.code().unwrap_or("None").to_owned();
-    let codes: Vec<String> = reasons.iter().map(code).collect();
-    let known =
-        |code: &String| matches!(code.as_str(), "None" | "ConditionalCheckFailed" | "TransactionConflict");
-    if codes.is_empty() || !codes.iter().all(known) {
+fn outcome<C: Copy + Ord>(conditions: &[C], reasons: &[CancellationReason]) -> Option<Outcome<C>> {
+    let codes = || reasons.iter().map(|reason| reason.code().unwrap_or("None"));
+    if !codes().all(|code| matches!(code, "None" | "ConditionalCheckFailed" | "TransactionConflict")) {
         return None;
     }
-    // A conflict first: where there was one, the other conditions may have been
-    // judged on a state that is about to change.
-    if codes.iter().any(|code| code == "TransactionConflict") {
+    // A conflict takes precedence: the other conditions may have been checked on a
+    // state that is about to change.
+    if codes().any(|code| code == "TransactionConflict") {
         return Some(Outcome::Conflict);
     }
-    let failed = codes.iter().enumerate().filter(|(_, code)| *code == "ConditionalCheckFailed");
-    let failed: Vec<usize> = failed.map(|(at, _)| at).collect();
-    if failed.is_empty() { None } else { Some(Outcome::Refused(failed)) }
+    // DynamoDB lists the reasons in the order of the actions.
+    let failed = conditions.iter().zip(codes()).filter(|(_, code)| *code == "ConditionalCheckFailed");
+    failed.map(|(condition, _)| *condition).min().map(Outcome::Refused)
 }
 
-/// Whether a transaction was cancelled because the table takes no more of them
-/// for now.
+/// Whether a transaction was cancelled because the table is throttled.
 fn is_throttle(reason: &CancellationReason) -> bool {
     matches!(reason.code(), Some("ProvisionedThroughputExceeded" | "ThrottlingError"))
 }
 
-/// A request that lacks a member. It cannot happen: each builder above gets all
-/// that it needs.
+/// The error for a request that lacks a member. It cannot occur: the builders
+/// above get every required member.
 fn incomplete(error: BuildError) -> StoreError {
     StoreError::from_sdk(SdkError::<TransactWriteItemsError>::construction_failure(error))
 }

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
-use super::{Cursor, RoleUsers};
+use super::{AccountCursor, RoleUsers};
 use crate::domain::{AccountId, EntropyError, KeyId, RoleName};
 use crate::telemetry;
 
@@ -62,7 +62,7 @@ pub enum StoreError {
         /// The number of accounts that were checked.
         checked: usize,
         /// The last of them.
-        next: Cursor,
+        next: AccountCursor,
     },
     /// This very request has issued this key before.
     #[error("this request has issued key {0} before")]

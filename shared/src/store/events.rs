@@ -7,79 +7,76 @@ use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::codec::{self, Map, Problem, Reader, n, s};
-use super::list::{Cursor, EventFilter, MAX_LIMIT, Page, PageRequest};
+use super::codec::{self, MalformedItem, Map, Reader, n, s};
+use super::list::{AllEventsCursor, EventCursor, EventFilter, MAX_LIMIT, Page, PageRequest};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
     Account, AccountId, ChangeRequest, Event, EventId, EventType, FieldChange, KeyId, RoleName, Subject,
 };
 
-/// Queries that one page of all events may cost, and with it the months without
-/// events that it walks over. Where that is not enough, the page is short and
-/// names where to go on.
+/// The maximum number of queries for one page of all events. Each query reads one
+/// month, even if it has no events. A page that needs more queries is short and has
+/// a cursor.
 const MAX_QUERIES: usize = 24;
 
 /// No event is older than this software: 2026-01-01T00:00:00Z.
 const FIRST_INSTANT: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
-/// How far another machine's clock, which an event's time was taken from, may be
-/// ahead of this one's.
-const MOST_AHEAD: SignedDuration = SignedDuration::from_mins(5);
+/// How far the clock of another machine, which sets an event's time, may be ahead
+/// of this machine's clock.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// What an event tells beside who, when and in which request.
-pub(super) struct Happened {
+/// The parts of an event that do not come from the request.
+pub(super) struct NewEvent {
     pub(super) event_type: EventType,
     pub(super) subject: Subject,
     pub(super) changes: Vec<FieldChange>,
 }
 
-impl Happened {
-    /// Something happened to `account` as a whole.
-    pub(super) fn to(event_type: EventType, account: &Account) -> Self {
-        Self::to_part(event_type, account, None)
-    }
-
-    /// Something happened to a key of `account`.
-    pub(super) fn to_key(event_type: EventType, account: &Account, key: KeyId) -> Self {
-        Self::to_part(event_type, account, Some(key))
-    }
-
-    fn to_part(event_type: EventType, account: &Account, key: Option<KeyId>) -> Self {
-        let subject = Subject::Account { id: account.id, name: account.name.to_string(), key };
+impl NewEvent {
+    /// An event of an account as a whole.
+    pub(super) fn account(event_type: EventType, account: &Account) -> Self {
+        let subject = Subject::Account { id: account.id, name: account.name.to_string(), key: None };
         Self { event_type, subject, changes: Vec::new() }
     }
 
-    /// Something happened to the custom role `name`.
-    pub(super) fn to_role(event_type: EventType, name: &RoleName, changes: Vec<FieldChange>) -> Self {
+    /// An event of one key of an account.
+    pub(super) fn key(event_type: EventType, account: &Account, key: KeyId) -> Self {
+        let subject = Subject::Account { id: account.id, name: account.name.to_string(), key: Some(key) };
+        Self { event_type, subject, changes: Vec::new() }
+    }
+
+    /// An event of a custom role.
+    pub(super) fn role(event_type: EventType, name: &RoleName, changes: Vec<FieldChange>) -> Self {
         Self { event_type, subject: Subject::Role(name.clone()), changes }
     }
 }
 
 impl Store {
-    /// The action that writes an event of the instant `at`, to stand in the
-    /// transaction of the change that it tells of.
+    /// The action that writes an event at the instant `at`. It belongs in the same
+    /// transaction as the change.
     pub(super) fn record(
         &self,
-        happened: Happened,
+        event: NewEvent,
         request: &ChangeRequest,
         at: Timestamp,
     ) -> Result<TransactWriteItem, StoreError> {
         let id = EventId::generate(at, &*self.entropy)?;
         let mut item = Map::from([
-            (attribute::TYPE.to_owned(), s(happened.event_type.name())),
+            (attribute::TYPE.to_owned(), s(event.event_type.name())),
             (attribute::AT.to_owned(), n(at.as_millisecond())),
             (attribute::ACTOR.to_owned(), codec::actor(&request.actor)),
             (attribute::REQUEST_ID.to_owned(), s(&request.request_id)),
             (schema::INDEX_PK.to_owned(), schema::month_partition(at)),
             (schema::INDEX_SK.to_owned(), s(id)),
         ]);
-        if let Subject::Account { name, key, .. } = &happened.subject {
+        if let Subject::Account { name, key, .. } = &event.subject {
             item.insert(attribute::ACCOUNT_NAME.to_owned(), s(name));
             item.extend(key.map(|key| (attribute::KEY.to_owned(), s(key))));
         }
-        if !happened.changes.is_empty() {
-            let changes = happened.changes.iter().map(|change| {
+        if !event.changes.is_empty() {
+            let changes = event.changes.iter().map(|change| {
                 codec::m([
                     (attribute::FIELD, s(&change.field)),
                     (attribute::FROM, s(&change.from)),
@@ -88,22 +85,16 @@ impl Store {
             });
             item.insert(attribute::CHANGES.to_owned(), AttributeValue::L(changes.collect()));
         }
-        self.put_new(schema::event_key(&happened.subject, id), item)
+        self.put_new(schema::event_key(&event.subject, id), item)
     }
 
-    /// An account's events, the newest first. A deleted account's too.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or an event is not well-formed.
+    /// Lists an account's events, newest first. Works for deleted accounts too.
     pub async fn list_events(
         &self,
         account: AccountId,
-        page: &PageRequest,
-    ) -> Result<Page<Event>, StoreError> {
-        let start = match &page.cursor {
-            Some(Cursor::Event(event)) => Some(schema::account_event_key(account, *event)),
-            Some(Cursor::Account { .. } | Cursor::AllEvents(_) | Cursor::Role(_)) | None => None,
-        };
+        page: &PageRequest<EventCursor>,
+    ) -> Result<Page<Event, EventCursor>, StoreError> {
+        let start = page.cursor.map(|cursor| schema::account_event_key(account, cursor.0));
         let answer = self
             .client
             .query()
@@ -113,42 +104,39 @@ impl Store {
             .expression_attribute_values(":pk", schema::events_partition(account))
             .scan_index_forward(false)
             .consistent_read(true)
-            // One more than asked for tells whether there is a next page.
+            // One more than requested, to find out whether there is a next page.
             .limit(page.limit.saturating_add(1))
             .set_exclusive_start_key(start)
             .send()
             .await
             .map_err(StoreError::from_sdk)?;
         let events = answer.items().iter().map(event).collect::<Result<Vec<_>, _>>()?;
-        Ok(Page::cut(events, page.limit, |event| Cursor::Event(event.id)))
+        Ok(Page::cut(events, page.limit, |event| EventCursor(event.id)))
     }
 
-    /// The events of all accounts, the newest first, or those of one account.
+    /// Lists the events of all accounts and roles, or of one account, newest first.
     ///
-    /// All of them are in the index, which may be a moment behind, month by
-    /// month: the list walks back from month to month, as many as a page may
-    /// cost, to the first month in which there can be one. An account's own are
-    /// read consistently.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or an event is not well-formed.
+    /// All events are in the index, with one partition for each month. The list
+    /// reads months backwards until the page is full, its queries are used up, or
+    /// the first possible month is reached. The index may lag behind the table.
+    /// Events of one account are read consistently.
     pub async fn list_all_events(
         &self,
         filter: &EventFilter,
-        page: &PageRequest,
-    ) -> Result<Page<Event>, StoreError> {
+        page: &PageRequest<AllEventsCursor>,
+    ) -> Result<Page<Event, AllEventsCursor>, StoreError> {
         let first = filter.from.map_or(FIRST_INSTANT, |from| from.max(FIRST_INSTANT));
         let first = EventId::first_at(first);
-        let latest = self.clock.now().saturating_add(MOST_AHEAD).unwrap_or(Timestamp::MAX);
+        let latest = self.clock.now().saturating_add(MAX_CLOCK_SKEW).unwrap_or(Timestamp::MAX);
         let mut before = EventId::first_at(filter.to.map_or(latest, |to| to.min(latest)));
-        if let Some(Cursor::AllEvents(cursor)) = page.cursor {
+        if let Some(AllEventsCursor(cursor)) = page.cursor {
             before = before.min(cursor);
         }
         let wanted = usize::try_from(page.limit).unwrap_or(0);
         let mut events = Vec::new();
         for _ in 0..MAX_QUERIES {
             let Some(last) = before.previous().filter(|last| *last >= first) else {
-                return Ok(Page::cut(events, page.limit, |event| Cursor::AllEvents(event.id)));
+                return Ok(Page::cut(events, page.limit, |event| AllEventsCursor(event.id)));
             };
             let range = match filter.account {
                 Some(_) => first..=last,
@@ -159,22 +147,23 @@ impl Store {
                 events.push(event(item)?);
             }
             if events.len() > wanted {
-                return Ok(Page::cut(events, page.limit, |event| Cursor::AllEvents(event.id)));
+                return Ok(Page::cut(events, page.limit, |event| AllEventsCursor(event.id)));
             }
             before = match answer.last_evaluated_key() {
                 Some(key) => Reader(key)
                     .parse(schema::SK, str::parse::<EventId>)
-                    .map_err(|problem| problem.in_item("an event"))?,
+                    .map_err(|error| error.in_item("an event"))?,
                 None => *range.start(),
             };
         }
-        // Months without events, or a filter that few events pass: a short
-        // page, and where to go on.
-        let next = (before > first).then_some(Cursor::AllEvents(before));
+        // Months without events, or few events pass the filter: return a short page
+        // with a cursor.
+        let next = (before > first).then_some(AllEventsCursor(before));
         Ok(Page { items: events, next })
     }
 
-    /// The events of `range`, which lies within one month or is of one account.
+    /// Queries the events in `range`, which is within one month or belongs to one
+    /// account.
     async fn query_events(
         &self,
         filter: &EventFilter,
@@ -231,34 +220,34 @@ fn start_of_month(at: Timestamp) -> Timestamp {
     TimeZone::UTC.to_timestamp(first.at(0, 0, 0, 0)).unwrap_or(Timestamp::MIN)
 }
 
-/// The events that these actions of a transaction write.
+/// The events that the actions of a transaction write.
 pub(super) fn written(actions: &[TransactWriteItem]) -> Result<Vec<Event>, StoreError> {
     let puts = actions.iter().filter_map(TransactWriteItem::put).map(Put::item);
     puts.filter(|item| schema::is_event(item)).map(event).collect()
 }
 
-/// Whether an event has happened.
+/// Whether the transaction of an event was confirmed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Certainty {
-    /// It is in the table.
-    Committed,
-    /// Nobody has answered whether it is.
-    Unknown,
+pub(super) enum Confirmation {
+    /// The event is in the table.
+    Confirmed,
+    /// The response is missing, so the event may be in the table.
+    Unconfirmed,
 }
 
-/// Logs an event on one line, so that what was done can be done again from the
-/// log alone. Of a change it has the fields' names, and only those values that
-/// decide what keys may do: names and descriptions are people's own words.
-pub(super) fn log(event: &Event, certainty: Certainty) {
+/// Logs an event on one line, so that the log is enough to repeat a change. For
+/// changed fields, the line has their names, and only the values that decide what
+/// keys may do. Names and descriptions are free text and are left out.
+pub(super) fn log(event: &Event, confirmation: Confirmation) {
     let (account, account_name, key, role_name) = match &event.subject {
         Subject::Account { id, name, key } => (Some(id.to_string()), Some(name), *key, None),
         Subject::Role(name) => (None, None, None, Some(name.to_string())),
     };
-    let of = |field: &'static str| event.changes.iter().filter(move |change| change.field == field);
-    let became = |field| of(field).map(|change| change.to.as_str()).next();
+    let changes_of = |field: &'static str| event.changes.iter().filter(move |change| change.field == field);
+    let new_value = |field| changes_of(field).map(|change| change.to.as_str()).next();
     let permissions = |permission: fn(&FieldChange) -> &str| {
-        let some = of(attribute::PERMISSIONS).map(permission).filter(|permission| !permission.is_empty());
-        Some(some.collect::<Vec<_>>().join("; ")).filter(|some| !some.is_empty())
+        let texts = changes_of(attribute::PERMISSIONS).map(permission).filter(|text| !text.is_empty());
+        Some(texts.collect::<Vec<_>>().join("; ")).filter(|text| !text.is_empty())
     };
     let mut changed: Vec<&str> = event.changes.iter().map(|change| change.field.as_str()).collect();
     changed.dedup();
@@ -275,26 +264,26 @@ pub(super) fn log(event: &Event, certainty: Certainty) {
                 key_id = key.map(|key| key.to_string()),
                 role_name,
                 changed = (!changed.is_empty()).then(|| changed.join(",")),
-                role = became(attribute::ROLE),
-                enabled = became(attribute::ENABLED).map(|to| to == "true"),
+                role = new_value(attribute::ROLE),
+                enabled = new_value(attribute::ENABLED).map(|to| to == "true"),
                 granted = permissions(|change| &change.to),
                 withdrawn = permissions(|change| &change.from),
-                replaced_by = became(attribute::REPLACED_BY),
-                retires_at = became(attribute::RETIRES_AT),
+                replaced_by = new_value(attribute::REPLACED_BY),
+                retires_at = new_value(attribute::RETIRES_AT),
                 request_id = event.request_id,
                 $message
             )
         };
     }
-    match certainty {
-        Certainty::Committed => line!(info, "audit"),
-        Certainty::Unknown => line!(warn, "audit_unconfirmed"),
+    match confirmation {
+        Confirmation::Confirmed => line!(info, "audit"),
+        Confirmation::Unconfirmed => line!(warn, "audit_unconfirmed"),
     }
 }
 
 fn event(item: &Map) -> Result<Event, StoreError> {
     let reader = Reader(item);
-    let read = || -> Result<Event, Problem> {
+    let read = || -> Result<Event, MalformedItem> {
         Ok(Event {
             id: reader.parse(schema::SK, str::parse::<EventId>)?,
             event_type: reader.get(attribute::TYPE, |value| EventType::parse(codec::text(value)?))?,
@@ -310,11 +299,11 @@ fn event(item: &Map) -> Result<Event, StoreError> {
             request_id: reader.text(attribute::REQUEST_ID)?.to_owned(),
         })
     };
-    read().map_err(|problem| problem.in_item("an event"))
+    read().map_err(|error| error.in_item("an event"))
 }
 
-/// What an event is about, by its partition.
-fn subject(reader: Reader<'_>) -> Result<Subject, Problem> {
+/// The subject of an event. Its partition tells accounts from roles.
+fn subject(reader: Reader<'_>) -> Result<Subject, MalformedItem> {
     if reader.text(schema::PK)?.starts_with(schema::partition::ROLE_EVENTS) {
         let name = |pk: &str| pk.strip_prefix(schema::partition::ROLE_EVENTS).unwrap_or_default().parse();
         return reader.parse(schema::PK, name).map(Subject::Role);
@@ -328,7 +317,7 @@ fn subject(reader: Reader<'_>) -> Result<Subject, Problem> {
     })
 }
 
-fn field_change(reader: Reader<'_>) -> Result<FieldChange, Problem> {
+fn field_change(reader: Reader<'_>) -> Result<FieldChange, MalformedItem> {
     Ok(FieldChange {
         field: reader.text(attribute::FIELD)?.to_owned(),
         from: reader.text(attribute::FROM)?.to_owned(),

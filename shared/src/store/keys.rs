@@ -1,12 +1,12 @@
-//! Keys: issue and revoke. (Rotating one: `rotation.rs`.)
+//! Issues and revokes keys. Rotation is in `rotation.rs`.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use jiff::Timestamp;
 
 use super::accounts::Verifiers;
 use super::codec::{self, Map, Reader, n, s, seconds};
-use super::commit::{Expression, Outcome};
-use super::events::Happened;
+use super::commit::{Attempt, Expression, Outcome};
+use super::events::NewEvent;
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
@@ -14,32 +14,42 @@ use crate::domain::{
     VerifierEntry,
 };
 
-/// A key to be stored.
+/// A key to store.
 #[derive(Clone, Debug)]
 pub struct NewKey {
-    /// All that people may see of it.
+    /// The key without its secret.
     pub key: LiveKey,
-    /// What a presented key is checked against.
+    /// The verifier that a presented key must match.
     pub verifier: VerifierEntry,
 }
 
-/// The outcome of revoking all keys of an account.
-#[derive(Debug)]
-pub struct RevokedKeys {
-    /// The keys that this revoked.
-    pub ids: Vec<KeyId>,
+/// The conditions of issuing a key, in order of precedence.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum IssueCondition {
+    KeyNotRetired,
+    RoleExists,
+    /// The account is as it was read, and no record or event exists yet.
+    Unchanged,
+}
+
+/// The fingerprint in the record of a retired key or a deleted account.
+pub(super) enum RecordFingerprint {
+    NoRecord,
+    /// The record has no fingerprint: an operator wrote it by hand.
+    Unknown,
+    Known(Fingerprint),
 }
 
 impl Store {
-    /// Adds a key to an account, and moves those of its keys that are over to
-    /// their records.
+    /// Adds a key to an account. Its expired keys and its rotated keys whose grace
+    /// period is over become retired keys in the same transaction.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::Disabled`],
-    /// [`StoreError::KeyLimit`] if it has `most` live keys,
+    /// [`StoreError::KeyLimit`] if the account has `most` live keys,
     /// [`StoreError::UnknownRole`], [`StoreError::AlreadyIssued`] or
-    /// [`StoreError::IdempotencyKeyReused`] if this key's id exists already,
-    /// [`StoreError::Contention`], or the table cannot be reached.
+    /// [`StoreError::IdempotencyKeyReused`] if a key with this id exists, or
+    /// [`StoreError::Contention`].
     pub async fn issue_key(
         &self,
         id: AccountId,
@@ -47,12 +57,11 @@ impl Store {
         most: usize,
         request: &ChangeRequest,
     ) -> Result<(), StoreError> {
-        let mut backoff = self.backoff();
-        loop {
+        self.retry(|| async {
             let (account, verifiers) = self.get_account_with_verifiers(id).await?;
             if let Some(issued) = account.keys.iter().find(|key| key.id == new.key.id) {
                 if new.is_stored_as(verifiers.get(&issued.id)) {
-                    return Ok(());
+                    return Ok(Attempt::Done(()));
                 }
                 return Err(issued_before(issued.id, issued.fingerprint == new.key.fingerprint));
             }
@@ -66,8 +75,8 @@ impl Store {
                 None
             };
             if let Some(refusal) = refusal {
-                // A retry is told what became of the first attempt, whatever
-                // would be said to a new one.
+                // A retry gets the result of its first attempt, even if a new
+                // request would be refused.
                 let issued = self.issued_and_retired(id, new.key.id, new.key.fingerprint).await?;
                 return Err(issued.unwrap_or(refusal));
             }
@@ -77,171 +86,162 @@ impl Store {
             for (key, _) in &ended {
                 remove_key(&mut expression, key.id);
             }
+            let event = NewEvent::key(EventType::KeyIssued, &account, new.key.id);
             let mut actions = vec![
-                self.update(schema::account_key(id), expression)?,
-                self.check_absent(schema::retired_key(id, new.key.id))?,
-                self.record(Happened::to_key(EventType::KeyIssued, &account, new.key.id), request, now)?,
+                (IssueCondition::Unchanged, self.update(schema::account_key(id), expression)?),
+                (IssueCondition::KeyNotRetired, self.check_absent(schema::retired_key(id, new.key.id))?),
+                (IssueCondition::Unchanged, self.record(event, request, now)?),
             ];
-            actions.extend(self.prune(&account, &verifiers, &ended, now)?);
-            let role_check =
-                new.key.spec.role.as_ref().map(|role| self.check_role(role)).transpose()?.flatten();
-            let role_check_at = actions.len();
-            actions.extend(role_check);
-            match self.commit(actions).await? {
-                Outcome::Committed => return Ok(()),
-                Outcome::Refused(failed) if failed.contains(&1) => {
-                    match self.issued_and_retired(id, new.key.id, new.key.fingerprint).await? {
-                        Some(issued) => return Err(issued),
-                        None => backoff.pause().await?,
-                    }
-                }
-                Outcome::Refused(failed) if failed.contains(&role_check_at) => {
-                    return Err(new
-                        .key
-                        .spec
-                        .role
-                        .clone()
-                        .map_or(StoreError::Contention, StoreError::UnknownRole));
-                }
-                // The account has changed since it was read: reading it again
-                // tells what that means.
-                Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
+            let records = self.retire_ended(&account, &verifiers, &ended, now)?;
+            actions.extend(records.into_iter().map(|record| (IssueCondition::Unchanged, record)));
+            if let Some(role) = &new.key.spec.role {
+                let role_check = self.check_role(role)?;
+                actions.extend(role_check.map(|check| (IssueCondition::RoleExists, check)));
             }
-        }
+            match self.commit(actions).await? {
+                Outcome::Committed => Ok(Attempt::Done(())),
+                Outcome::Refused(IssueCondition::KeyNotRetired) => {
+                    let issued = self.issued_and_retired(id, new.key.id, new.key.fingerprint).await?;
+                    issued.map_or(Ok(Attempt::Again), Err)
+                }
+                Outcome::Refused(IssueCondition::RoleExists) => {
+                    let role = new.key.spec.role.clone();
+                    Err(role.map_or(StoreError::Contention, StoreError::UnknownRole))
+                }
+                Outcome::Refused(IssueCondition::Unchanged) | Outcome::Conflict => Ok(Attempt::Again),
+            }
+        })
+        .await
     }
 
-    /// What a retry is told whose key, of this id, is no longer one of the
-    /// account's.
+    /// The error for a repeated request whose key has been retired since. `None`
+    /// if the key has no record.
     pub(super) async fn issued_and_retired(
         &self,
         id: AccountId,
         key: KeyId,
         fingerprint: Fingerprint,
     ) -> Result<Option<StoreError>, StoreError> {
-        let first = self.fingerprint_of(schema::retired_key(id, key)).await?;
-        Ok(first.map(|first| issued_before(key, first == Some(fingerprint))))
+        Ok(match self.record_fingerprint(schema::retired_key(id, key)).await? {
+            RecordFingerprint::NoRecord => None,
+            RecordFingerprint::Unknown => Some(issued_before(key, false)),
+            RecordFingerprint::Known(first) => Some(issued_before(key, first == fingerprint)),
+        })
     }
 
-    /// The fingerprint in the record of a key or an account, if there is a
-    /// record, and if it has one (those made by hand have none).
-    pub(super) async fn fingerprint_of(
+    /// Reads the fingerprint in the record of a retired key or a deleted account.
+    pub(super) async fn record_fingerprint(
         &self,
         record: schema::Key,
-    ) -> Result<Option<Option<Fingerprint>>, StoreError> {
+    ) -> Result<RecordFingerprint, StoreError> {
         let record = self.read(record, &[schema::PK, attribute::FINGERPRINT]).await?;
-        Ok(record.map(|record| Reader(&record).fingerprint().ok()))
+        Ok(record.map_or(RecordFingerprint::NoRecord, |record| {
+            Reader(&record).fingerprint().map_or(RecordFingerprint::Unknown, RecordFingerprint::Known)
+        }))
     }
 
-    /// Revokes a key: moves it from its account to its record. The next
-    /// consistent read of the account cannot find it.
+    /// Revokes a key: moves it from its account to its record. From then on,
+    /// consistent reads of the account no longer find the key.
     ///
-    /// Revoking a key that is on record already, whatever its end, changes
-    /// nothing. One that has come to its end by itself and is still among its
-    /// account's is revoked as a living one is.
+    /// Does nothing if the key has a record, whatever the reason. A key that has
+    /// expired, but is still in its account, is revoked like a live key.
     ///
     /// # Errors
-    /// [`StoreError::AccountNotFound`], [`StoreError::KeyNotFound`],
-    /// [`StoreError::Contention`], or the table cannot be reached.
+    /// [`StoreError::AccountNotFound`], [`StoreError::KeyNotFound`] or
+    /// [`StoreError::Contention`].
     pub async fn revoke_key(
         &self,
         id: AccountId,
         key: KeyId,
         request: &ChangeRequest,
     ) -> Result<(), StoreError> {
-        let mut backoff = self.backoff();
-        loop {
+        self.retry(|| async {
             let (account, verifiers) = self.get_account_with_verifiers(id).await?;
             let Some(revoked) = account.keys.iter().find(|live| live.id == key) else {
                 let record = self.read(schema::retired_key(id, key), &[schema::PK]).await?;
-                return record.map(|_| ()).ok_or(StoreError::KeyNotFound(id, key));
+                return record.map(|_| Attempt::Done(())).ok_or(StoreError::KeyNotFound(id, key));
             };
             let now = self.clock.now();
-            let retirement = Retirement::by(&request.actor, RetiredReason::Revoked, now);
+            let retirement = RetirementDetails::by(&request.actor, RetiredReason::Revoked, now);
             let mut expression = changed_by(&request.actor, now);
             remove_key(&mut expression, key);
-            let actions = vec![
+            let event = NewEvent::key(EventType::KeyRevoked, &account, key);
+            self.commit_unchanged(vec![
                 self.update(schema::account_key(id), expression)?,
                 self.retire(&account, revoked, verifiers.get(&key), &retirement)?,
-                self.record(Happened::to_key(EventType::KeyRevoked, &account, key), request, now)?,
-            ];
-            match self.commit(actions).await? {
-                Outcome::Committed => return Ok(()),
-                Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
-            }
-        }
+                self.record(event, request, now)?,
+            ])
+            .await
+        })
+        .await
     }
 
-    /// Revokes every key of an account, in one transaction. Each has its event.
+    /// Revokes all keys of an account in one transaction, with one event for each
+    /// key. Returns the revoked keys.
     ///
     /// # Errors
-    /// [`StoreError::AccountNotFound`], [`StoreError::Contention`], or the
-    /// table cannot be reached.
+    /// [`StoreError::AccountNotFound`] or [`StoreError::Contention`].
     pub async fn revoke_all_keys(
         &self,
         id: AccountId,
         request: &ChangeRequest,
-    ) -> Result<RevokedKeys, StoreError> {
-        let mut backoff = self.backoff();
-        loop {
+    ) -> Result<Vec<KeyId>, StoreError> {
+        self.retry(|| async {
             let (account, verifiers) = self.get_account_with_verifiers(id).await?;
             let ids: Vec<KeyId> = account.keys.iter().map(|key| key.id).collect();
             if ids.is_empty() {
-                return Ok(RevokedKeys { ids });
+                return Ok(Attempt::Done(ids));
             }
             let now = self.clock.now();
-            let retirement = Retirement::by(&request.actor, RetiredReason::Revoked, now);
+            let retirement = RetirementDetails::by(&request.actor, RetiredReason::Revoked, now);
             let mut expression = changed_by(&request.actor, now);
-            // No key came or went since the read.
+            // The account has the same keys as when it was read.
             expression.require_equal(attribute::VERSION, n(account.version));
-            let mut records = Vec::new();
+            let mut actions = Vec::new();
             for key in &account.keys {
                 remove_key(&mut expression, key.id);
-                records.push(self.retire(&account, key, verifiers.get(&key.id), &retirement)?);
-                let happened = Happened::to_key(EventType::KeyRevoked, &account, key.id);
-                records.push(self.record(happened, request, now)?);
+                actions.push(self.retire(&account, key, verifiers.get(&key.id), &retirement)?);
+                let event = NewEvent::key(EventType::KeyRevoked, &account, key.id);
+                actions.push(self.record(event, request, now)?);
             }
-            let mut actions = vec![self.update(schema::account_key(id), expression)?];
-            actions.append(&mut records);
-            match self.commit(actions).await? {
-                Outcome::Committed => return Ok(RevokedKeys { ids }),
-                Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
-            }
-        }
+            actions.push(self.update(schema::account_key(id), expression)?);
+            Ok(self.commit_unchanged(actions).await?.with(ids))
+        })
+        .await
     }
 
-    /// The actions that write the records of keys that are over.
-    pub(super) fn prune(
+    /// The actions that write the records of keys that have ended.
+    pub(super) fn retire_ended(
         &self,
         account: &Account,
         verifiers: &Verifiers,
         ended: &[(&LiveKey, KeyEnd)],
         now: Timestamp,
     ) -> Result<Vec<TransactWriteItem>, StoreError> {
-        let record = |(key, ended): &(&LiveKey, KeyEnd)| {
-            self.retire(account, key, verifiers.get(&key.id), &Retirement::by_itself(*ended, now))
+        let record = |(key, end): &(&LiveKey, KeyEnd)| {
+            self.retire(account, key, verifiers.get(&key.id), &RetirementDetails::ended(*end, now))
         };
         ended.iter().map(record).collect()
     }
 
-    /// Moves those keys of an account to their records that have come to their
-    /// end by themselves. How many those were.
+    /// Moves an account's expired keys, and its rotated keys whose grace period is
+    /// over, to their records. Returns the number of moved keys.
     ///
-    /// Nobody did that to the account: it makes no event, and who last changed
-    /// the account stays.
+    /// No admin made this change, so it records no event and keeps the account's
+    /// `updatedAt` and `updatedBy`.
     ///
     /// # Errors
-    /// [`StoreError::Contention`], or the table cannot be reached.
+    /// [`StoreError::Contention`].
     pub async fn prune_keys(&self, id: AccountId) -> Result<usize, StoreError> {
-        let mut backoff = self.backoff();
-        loop {
+        self.retry(|| async {
             let (account, verifiers) = match self.get_account_with_verifiers(id).await {
-                Err(StoreError::AccountNotFound(_)) => return Ok(0),
+                Err(StoreError::AccountNotFound(_)) => return Ok(Attempt::Done(0)),
                 found => found?,
             };
             let now = self.clock.now();
             let ended = ended_keys(&account, now);
             if ended.is_empty() {
-                return Ok(0);
+                return Ok(Attempt::Done(0));
             }
             let mut expression = Expression::default();
             expression.increment(attribute::VERSION);
@@ -249,23 +249,20 @@ impl Store {
                 remove_key(&mut expression, key.id);
             }
             let mut actions = vec![self.update(schema::account_key(id), expression)?];
-            actions.extend(self.prune(&account, &verifiers, &ended, now)?);
-            match self.commit(actions).await? {
-                Outcome::Committed => return Ok(ended.len()),
-                // Somebody else has changed the account, or moved a key.
-                Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
-            }
-        }
+            actions.extend(self.retire_ended(&account, &verifiers, &ended, now)?);
+            Ok(self.commit_unchanged(actions).await?.with(ended.len()))
+        })
+        .await
     }
 
-    /// The action that writes a retired key's record. With its verifier the key
-    /// is recognised should it be presented again.
+    /// The action that writes a retired key's record. The record keeps the
+    /// verifier, so that the key is recognized if it is used again.
     pub(super) fn retire(
         &self,
         account: &Account,
         key: &LiveKey,
         verifier: Option<&VerifierEntry>,
-        retirement: &Retirement<'_>,
+        retirement: &RetirementDetails<'_>,
     ) -> Result<TransactWriteItem, StoreError> {
         let mut record = codec::live_key(key);
         record.extend(verifier.map(codec::verifier).unwrap_or_default());
@@ -274,33 +271,34 @@ impl Store {
     }
 }
 
-/// Why, since when and by whom a key or an account is retired, and when its
-/// record is written.
-pub(super) struct Retirement<'a> {
+/// Why, when and by whom a key or an account is retired, and when its record is
+/// written.
+pub(super) struct RetirementDetails<'a> {
     reason: &'static str,
     at: Timestamp,
     by: Option<&'a Actor>,
     now: Timestamp,
 }
 
-impl<'a> Retirement<'a> {
-    /// A person retires a key now.
+impl<'a> RetirementDetails<'a> {
+    /// An admin retires a key now.
     pub(super) fn by(actor: &'a Actor, reason: RetiredReason, now: Timestamp) -> Self {
         Self { reason: reason.name(), at: now, by: Some(actor), now }
     }
 
-    /// A person deletes an account, and its keys with it, now.
-    pub(super) fn of_account(actor: &'a Actor, now: Timestamp) -> Self {
+    /// An admin deletes an account, and its keys with it, now.
+    pub(super) fn account_deleted(actor: &'a Actor, now: Timestamp) -> Self {
         Self { reason: schema::ACCOUNT_DELETED, at: now, by: Some(actor), now }
     }
 
-    /// The key has come to its end by itself, and is moved away now.
-    pub(super) fn by_itself(ended: KeyEnd, now: Timestamp) -> Self {
-        Self { reason: ended.reason.name(), at: ended.at, by: None, now }
+    /// A key has expired or its grace period is over, and its record is written
+    /// now.
+    pub(super) fn ended(end: KeyEnd, now: Timestamp) -> Self {
+        Self { reason: end.reason.name(), at: end.at, by: None, now }
     }
 
-    /// What a record says of it. It is kept for so long from now on, however
-    /// long ago the key has come to its end.
+    /// The record's attributes. Its retention starts now, however long ago the
+    /// key ended.
     pub(super) fn attributes(&self) -> Map {
         let mut attributes = Map::from([
             (attribute::REASON.to_owned(), s(self.reason)),
@@ -315,20 +313,22 @@ impl<'a> Retirement<'a> {
 }
 
 impl NewKey {
-    /// Whether this very key, and not another one under the same id, is the one
-    /// that is stored with this verifier. Then it was this request that stored
-    /// it, though it was not told so: only it knows the secret.
+    /// Whether `stored` is the verifier of exactly this key, and not of another key
+    /// with the same id. Only this request knows the secret, so a match means that
+    /// an earlier attempt of this request stored the key and its response was lost.
     pub(super) fn is_stored_as(&self, stored: Option<&VerifierEntry>) -> bool {
         stored.is_some_and(|stored| stored.verifier.matches(&self.verifier.verifier))
     }
 }
 
-/// The keys of an account that are over at `now`, each with its end.
+/// The keys of an account that have ended at `now`: expired, or rotated with their
+/// grace period over.
 pub(super) fn ended_keys(account: &Account, now: Timestamp) -> Vec<(&LiveKey, KeyEnd)> {
     account.keys.iter().filter_map(|key| Some((key, key.ended(now)?))).collect()
 }
 
-/// A change of the account's keys: it counts as a change of the account.
+/// The part of an update that every change of an account's keys shares. It counts
+/// as a change of the account.
 pub(super) fn changed_by(actor: &Actor, at: Timestamp) -> Expression {
     let mut expression = Expression::default();
     expression.increment(attribute::VERSION);
@@ -337,8 +337,7 @@ pub(super) fn changed_by(actor: &Actor, at: Timestamp) -> Expression {
     expression
 }
 
-/// Adds a key, on the condition that the account is there and enabled, and has
-/// none of this id.
+/// Adds a key. Requires that the account is enabled and has no key with this id.
 pub(super) fn add_key(expression: &mut Expression, new: &NewKey) {
     let (keys, verifiers) = (expression.name(attribute::KEYS), expression.name(attribute::VERIFIERS));
     let id = expression.name(new.key.id);
@@ -348,15 +347,15 @@ pub(super) fn add_key(expression: &mut Expression, new: &NewKey) {
     expression.set_path(&format!("{verifiers}.{id}"), AttributeValue::M(codec::verifier(&new.verifier)));
 }
 
-/// Requires that the account has fewer than `most` keys beside those that are
-/// over, which go in the same write.
+/// Requires that the account has fewer than `most` keys, not counting the ended
+/// keys that the same write removes.
 pub(super) fn limit_keys(expression: &mut Expression, most: usize, ended: &[(&LiveKey, KeyEnd)]) {
     let keys = expression.name(attribute::KEYS);
     let most = expression.value(n(most.saturating_add(ended.len())));
     expression.require(format!("size({keys}) < {most}"));
 }
 
-/// Takes a key out of both maps, on the condition that it is there.
+/// Removes a key and its verifier. Requires that the key is there.
 pub(super) fn remove_key(expression: &mut Expression, key: KeyId) {
     let (keys, verifiers) = (expression.name(attribute::KEYS), expression.name(attribute::VERIFIERS));
     let id = expression.name(key);
@@ -365,7 +364,7 @@ pub(super) fn remove_key(expression: &mut Expression, key: KeyId) {
     expression.remove_path(format!("{verifiers}.{id}"));
 }
 
-/// What a retry is told of the key that its first attempt made.
+/// The error for a request whose key exists already.
 pub(super) fn issued_before(key: KeyId, same_request: bool) -> StoreError {
     if same_request { StoreError::AlreadyIssued(key) } else { StoreError::IdempotencyKeyReused }
 }

@@ -1,68 +1,69 @@
-//! Pages of lists.
+//! Pages and cursors of lists.
+
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use jiff::Timestamp;
 
 use crate::domain::{AccountId, EventId, EventType, FoldedName, RoleName};
 
-/// Items of a page, if the caller does not say.
+/// The default number of items in a page.
 pub const DEFAULT_LIMIT: u8 = 25;
-/// The most items of a page.
+/// The maximum number of items in a page.
 pub const MAX_LIMIT: u8 = 100;
 
-/// DynamoDB's limit of a sort key, in bytes.
+/// DynamoDB's limit for a sort key, in bytes.
 const MAX_SORT_KEY_BYTES: usize = 1024;
 
-/// Which page.
+/// The requested page of a list.
 #[derive(Clone, Debug)]
-pub struct PageRequest {
-    /// At most so many items.
+pub struct PageRequest<C> {
+    /// The maximum number of items.
     pub limit: i32,
-    /// Where the page before ended.
-    pub cursor: Option<Cursor>,
+    /// The end of the previous page.
+    pub cursor: Option<C>,
 }
 
-/// Which accounts.
+/// A filter for accounts.
 #[derive(Clone, Debug, Default)]
 pub struct AccountFilter {
-    /// Those whose name begins so.
+    /// Accounts whose folded name starts with this prefix.
     pub prefix: Option<FoldedName>,
-    /// Those with this role.
+    /// Accounts with this role.
     pub role: Option<RoleName>,
-    /// The enabled or the disabled ones.
+    /// Enabled or disabled accounts.
     pub enabled: Option<bool>,
 }
 
-/// Which events.
+/// A filter for audit events.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
-    /// Those by the person of this id or name.
+    /// Events caused by the admin with this id or name.
     pub actor: Option<String>,
-    /// Those of this account.
+    /// Events of this account.
     pub account: Option<AccountId>,
-    /// Those of this type.
+    /// Events of this type.
     pub event_type: Option<EventType>,
-    /// Those at this instant and later.
+    /// Events at this instant or later.
     pub from: Option<Timestamp>,
-    /// Those before this instant.
+    /// Events before this instant.
     pub to: Option<Timestamp>,
 }
 
-/// A page.
+/// A page of a list.
 #[derive(Clone, Debug)]
-pub struct Page<T> {
-    /// Its items.
+pub struct Page<T, C> {
+    /// The items.
     pub items: Vec<T>,
-    /// Where it ended, if there is more.
-    pub next: Option<Cursor>,
+    /// The end of this page, if there are more items.
+    pub next: Option<C>,
 }
 
-impl<T> Page<T> {
-    /// The page of the first `limit` of `items`. If there are more, it ends
-    /// where `cursor` says of its last item.
-    pub(super) fn cut(mut items: Vec<T>, limit: i32, cursor: impl FnOnce(&T) -> Cursor) -> Self {
+impl<T, C> Page<T, C> {
+    /// Keeps the first `limit` of `items`. If there are more, `cursor` makes the
+    /// page's cursor from its last item.
+    pub(super) fn cut(mut items: Vec<T>, limit: i32, cursor: impl FnOnce(&T) -> C) -> Self {
         let limit = usize::try_from(limit).unwrap_or(0);
         let more = items.len() > limit;
         items.truncate(limit);
@@ -71,98 +72,105 @@ impl<T> Page<T> {
     }
 }
 
-/// Where a page ended. Callers see it as opaque, URL-safe text.
+// A cursor is the end of a page. Clients see an opaque, URL-safe text. The first
+// letter inside identifies the list, so that other lists refuse the cursor. A
+// forged cursor only selects a position: it reaches no item that the list itself
+// does not show.
+
+/// A position in the list of accounts, which is in the order of folded names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cursor {
-    /// At this account, in the order of names.
-    Account {
-        /// The account.
-        id: AccountId,
-        /// Its folded name.
-        name: FoldedName,
-    },
-    /// At this event.
-    Event(EventId),
-    /// At this role.
-    Role(RoleName),
-    /// In the list of all events, before those of this id and above. There need
-    /// be no event of this id.
-    AllEvents(EventId),
+pub struct AccountCursor {
+    pub(super) id: AccountId,
+    pub(super) name: FoldedName,
 }
 
-/// Text that is no cursor of this list.
+/// A position in the list of one account's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventCursor(pub(super) EventId);
+
+/// A position in the list of all events: before events with this id or above. An
+/// event with this id need not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllEventsCursor(pub(super) EventId);
+
+/// A position in the list of roles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleCursor(pub(super) RoleName);
+
+/// A text that is not a cursor of this list.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("this is no cursor of this list: pass a `nextCursor` as it was answered")]
 pub struct InvalidCursor;
 
-impl Cursor {
-    /// Its text. It says only where to go on, so a forged one reaches nothing
-    /// that the list itself would not show.
-    #[must_use]
-    pub fn encode(&self) -> String {
-        let text = match self {
-            Self::Account { id, name } => format!("a{}{}", id.bare(), name.as_str()),
-            Self::Event(id) => format!("e{id}"),
-            Self::Role(name) => format!("r{name}"),
-            Self::AllEvents(id) => format!("t{id}"),
-        };
-        URL_SAFE_NO_PAD.encode(text)
-    }
-
-    /// Reads a cursor of the list of those accounts whose names begin with
-    /// `prefix`.
-    ///
-    /// # Errors
-    /// When it is none. (DynamoDB would refuse to go on from a place outside of
-    /// the list.)
-    pub fn decode_account(text: &str, prefix: Option<&FoldedName>) -> Result<Self, InvalidCursor> {
-        let text = decode(text)?;
-        let (id, name) = text
-            .strip_prefix('a')
-            .and_then(|rest| rest.split_at_checked(AccountId::BARE_LENGTH))
-            .ok_or(InvalidCursor)?;
+impl AccountCursor {
+    /// Reads a cursor of a list of accounts whose folded names start with
+    /// `prefix`. Refuses a position outside of that list, because DynamoDB would
+    /// refuse to continue from there.
+    pub fn decode(text: &str, prefix: Option<&FoldedName>) -> Result<Self, InvalidCursor> {
+        let text = decode('a', text)?;
+        let (id, name) = text.split_at_checked(AccountId::BARE_LENGTH).ok_or(InvalidCursor)?;
         let id = AccountId::from_bare(id).map_err(|_| InvalidCursor)?;
         let name = FoldedName::new(name);
-        let is_of_list = prefix.is_none_or(|prefix| name.as_str().starts_with(prefix.as_str()));
-        if name.as_str().is_empty() || name.as_str().len() > MAX_SORT_KEY_BYTES || !is_of_list {
+        let is_in_list = prefix.is_none_or(|prefix| name.as_str().starts_with(prefix.as_str()));
+        if name.as_str().is_empty() || name.as_str().len() > MAX_SORT_KEY_BYTES || !is_in_list {
             return Err(InvalidCursor);
         }
-        Ok(Self::Account { id, name })
+        Ok(Self { id, name })
     }
+}
 
+impl EventCursor {
     /// Reads a cursor of a list of one account's events.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn decode_event(text: &str) -> Result<Self, InvalidCursor> {
-        decode_event_id(text, 'e').map(Self::Event)
+    pub fn decode(text: &str) -> Result<Self, InvalidCursor> {
+        decode('e', text)?.parse().map(Self).map_err(|_| InvalidCursor)
     }
+}
 
-    /// Reads a cursor of the list of roles.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn decode_role(text: &str) -> Result<Self, InvalidCursor> {
-        let text = decode(text)?;
-        let name = text.strip_prefix('r').ok_or(InvalidCursor)?;
-        RoleName::parse(name).map(Self::Role).map_err(|_| InvalidCursor)
-    }
-
+impl AllEventsCursor {
     /// Reads a cursor of the list of all events.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn decode_all_events(text: &str) -> Result<Self, InvalidCursor> {
-        decode_event_id(text, 't').map(Self::AllEvents)
+    pub fn decode(text: &str) -> Result<Self, InvalidCursor> {
+        decode('t', text)?.parse().map(Self).map_err(|_| InvalidCursor)
     }
 }
 
-fn decode_event_id(text: &str, kind: char) -> Result<EventId, InvalidCursor> {
-    let text = decode(text)?;
-    text.strip_prefix(kind).and_then(|id| id.parse().ok()).ok_or(InvalidCursor)
+impl RoleCursor {
+    /// Reads a cursor of the list of roles.
+    pub fn decode(text: &str) -> Result<Self, InvalidCursor> {
+        RoleName::parse(&decode('r', text)?).map(Self).map_err(|_| InvalidCursor)
+    }
 }
 
-fn decode(text: &str) -> Result<String, InvalidCursor> {
+impl fmt::Display for AccountCursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        encode(formatter, format_args!("a{}{}", self.id.bare(), self.name.as_str()))
+    }
+}
+
+impl fmt::Display for EventCursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        encode(formatter, format_args!("e{}", self.0))
+    }
+}
+
+impl fmt::Display for AllEventsCursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        encode(formatter, format_args!("t{}", self.0))
+    }
+}
+
+impl fmt::Display for RoleCursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        encode(formatter, format_args!("r{}", self.0))
+    }
+}
+
+fn encode(formatter: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
+    formatter.write_str(&URL_SAFE_NO_PAD.encode(text.to_string()))
+}
+
+/// Decodes the text of a cursor of the list `list`, without the list's letter.
+fn decode(list: char, text: &str) -> Result<String, InvalidCursor> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
-    String::from_utf8(bytes).map_err(|_| InvalidCursor)
+    let text = String::from_utf8(bytes).map_err(|_| InvalidCursor)?;
+    text.strip_prefix(list).map(ToOwned::to_owned).ok_or(InvalidCursor)
 }

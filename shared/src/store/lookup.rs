@@ -1,15 +1,15 @@
-//! What the table knows of a key that somebody has in hand.
+//! Looks up a key that an admin holds, live or retired.
 
 use jiff::Timestamp;
 
-use super::codec::{Map, Problem, Reader};
+use super::codec::{MalformedItem, Map, Reader};
 use super::retired::refusal;
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{Account, Actor, ApiKey, KeyId, LiveKey, VerifierEntry};
 use crate::policy::Reason;
 
-/// What is read of a key's record.
+/// The attributes of a retired key's record.
 const RECORD: [&str; 16] = [
     schema::PK,
     attribute::CIDRS,
@@ -29,43 +29,48 @@ const RECORD: [&str; 16] = [
     attribute::VERIFIER,
 ];
 
-/// What the table knows of a key.
+/// The stored data about a key.
 #[derive(Debug)]
 pub struct KnownKey {
-    /// Its account, unless that has been deleted.
+    /// The account, unless it has been deleted.
     pub account: Option<Account>,
-    /// The key itself, unless only its end is on record.
+    /// The key. `None` if its record says only why and when it was retired.
     pub key: Option<LiveKey>,
-    /// What a presented key must match, if it was kept.
+    /// The verifier that the presented key must match, if the record has one.
     pub verifier: Option<VerifierEntry>,
-    /// How it ended, if it is no longer one of its account's.
-    pub end: Option<End>,
+    /// How the key was retired, if its account no longer has it.
+    pub retirement: Option<Retirement>,
 }
 
-/// How a key ended.
+/// How a key was retired.
 #[derive(Debug)]
-pub struct End {
-    /// Why.
+pub struct Retirement {
+    /// Why requests with the key are refused.
     pub reason: Reason,
-    /// When.
+    /// When the key was retired.
     pub at: Timestamp,
-    /// Who ended it, if anybody.
+    /// The admin who retired the key. `None` if it expired or its grace period was
+    /// over.
     pub by: Option<Actor>,
 }
 
 impl Store {
-    /// The account and key that `key` says it is, live or on record. Whether its
-    /// secret is right is up to the caller.
+    /// Reads the account and the key that `key` names, live or retired. The caller
+    /// must check the key's secret.
     ///
     /// # Errors
-    /// [`StoreError::KeyNotFound`] if there is neither, or the table cannot be
-    /// reached, or an item is not well-formed.
+    /// [`StoreError::KeyNotFound`] if neither the key nor its record exists.
     pub async fn get_known_key(&self, key: &ApiKey) -> Result<KnownKey, StoreError> {
         let account = match self.get_account_with_verifiers(key.account).await {
             Ok((account, mut verifiers)) => {
                 if let Some(live) = account.keys.iter().find(|live| live.id == key.id).cloned() {
                     let verifier = verifiers.remove(&key.id);
-                    return Ok(KnownKey { account: Some(account), key: Some(live), verifier, end: None });
+                    return Ok(KnownKey {
+                        account: Some(account),
+                        key: Some(live),
+                        verifier,
+                        retirement: None,
+                    });
                 }
                 Some(account)
             }
@@ -74,20 +79,20 @@ impl Store {
         };
         let record = self.read(schema::retired_key(key.account, key.id), &RECORD).await?;
         let record = record.ok_or(StoreError::KeyNotFound(key.account, key.id))?;
-        on_record(account, key.id, &record).map_err(|problem| problem.in_item(key.id))
+        retired_key(account, key.id, &record).map_err(|error| error.in_item(key.id))
     }
 }
 
-fn on_record(account: Option<Account>, id: KeyId, record: &Map) -> Result<KnownKey, Problem> {
+fn retired_key(account: Option<Account>, id: KeyId, record: &Map) -> Result<KnownKey, MalformedItem> {
     let reader = Reader(record);
     let has = |attribute| record.contains_key(attribute);
     Ok(KnownKey {
         account,
-        // A record of the end alone is well-formed too: earlier commands for an
-        // emergency wrote no more.
+        // A record with only the reason and the time is valid too: earlier
+        // emergency commands wrote no more.
         key: has(attribute::NAME).then(|| reader.live_key(id)).transpose()?,
         verifier: has(attribute::VERIFIER).then(|| reader.verifier()).transpose()?,
-        end: Some(End {
+        retirement: Some(Retirement {
             reason: refusal(record)?,
             at: reader.seconds(attribute::RETIRED_AT)?,
             by: has(attribute::RETIRED_BY).then(|| reader.actor(attribute::RETIRED_BY)).transpose()?,

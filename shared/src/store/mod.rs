@@ -33,19 +33,20 @@ use crate::domain::{Clock, Entropy};
 use codec::Map;
 use schema::Key;
 
-pub use accounts::Created;
-pub use authorization::{Credential, Found, RetiredCredential};
+pub use accounts::CreatedAccount;
+pub use authorization::{Credential, CredentialLookup, RetiredCredential};
 pub use error::StoreError;
-pub use keys::{NewKey, RevokedKeys};
+pub use keys::NewKey;
 pub use list::{
-    AccountFilter, Cursor, DEFAULT_LIMIT, EventFilter, InvalidCursor, MAX_LIMIT, Page, PageRequest,
+    AccountCursor, AccountFilter, AllEventsCursor, DEFAULT_LIMIT, EventCursor, EventFilter, InvalidCursor,
+    MAX_LIMIT, Page, PageRequest, RoleCursor,
 };
-pub use lookup::{End, KnownKey};
+pub use lookup::{KnownKey, Retirement};
 pub use retired::{MAX_RETIRED_KEYS, RetiredKey};
 pub use role_users::{RoleUser, RoleUsers};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, Roles};
-pub use rotation::{NewRotation, Rotated};
-pub use sweep::SweepPage;
+pub use rotation::{NewRotation, RotatedKey};
+pub use sweep::{AccountToSweep, SweepPage};
 pub use usage::PRESENTATIONS_EVERY;
 
 /// Queries that one answer may cost.

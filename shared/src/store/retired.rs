@@ -1,16 +1,17 @@
-//! The records of keys that no longer are any of their account's.
+//! The records of retired keys.
 
-use super::codec::{self, Map, Problem, Reader};
+use super::codec::{self, MalformedItem, Map, Reader};
 use super::schema::{self, attribute};
 use super::{MAX_QUERIES, Store, StoreError};
 use crate::domain::{AccountId, Actor, AllowedCidrs, KeyId, RetiredReason, RoleName};
 use crate::policy::Reason;
 use jiff::Timestamp;
 
-/// The most retired keys that are listed.
+/// The maximum number of retired keys in a list.
 pub const MAX_RETIRED_KEYS: usize = 100;
 
-/// What people may see of a record: all but the verifier and what it is for.
+/// The attributes of a record that admins may see: all except the verifier and its
+/// pepper version.
 const SHOWN: [&str; 12] = [
     schema::SK,
     attribute::NAME,
@@ -26,50 +27,47 @@ const SHOWN: [&str; 12] = [
     attribute::REPLACED_BY,
 ];
 
-/// A key that no longer is one of its account's. A record that was made by hand
-/// (with nothing but AWS credentials) says only why and when.
+/// A retired key. A record that an operator wrote by hand, with only AWS
+/// credentials, says only why and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetiredKey {
-    /// Its id.
+    /// The key's id.
     pub id: KeyId,
-    /// What people called it.
+    /// The key's name.
     pub name: Option<String>,
-    /// Its last four characters.
+    /// The key's last four characters.
     pub hint: Option<String>,
-    /// A role of its own.
+    /// The key's own role.
     pub role: Option<RoleName>,
-    /// The networks that it could be used from.
+    /// The networks from which the key could be used.
     pub cidrs: AllowedCidrs,
-    /// When it was issued.
+    /// When the key was issued.
     pub created_at: Option<Timestamp>,
-    /// Who issued it.
+    /// Who issued the key.
     pub created_by: Option<Actor>,
-    /// When it would have expired.
+    /// The key's expiry.
     pub expires_at: Option<Timestamp>,
-    /// Why it is no longer good.
+    /// Why the key was retired.
     pub reason: RetiredReason,
-    /// Since when.
+    /// When the key was retired.
     pub retired_at: Timestamp,
-    /// Who saw to it, if it did not come by itself.
+    /// The admin who retired the key. `None` if it expired or its grace period was
+    /// over.
     pub retired_by: Option<Actor>,
-    /// The key that replaces it, if it was rotated.
+    /// The successor of a rotated key.
     pub replaced_by: Option<KeyId>,
 }
 
 impl Store {
-    /// The retired keys of an account, the newest first, and
-    /// [`MAX_RETIRED_KEYS`] at most. (Of so many that their records are more
-    /// than some 10 MB, the newest of a part.)
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or a record is not well-formed.
+    /// Lists an account's retired keys, newest first, at most [`MAX_RETIRED_KEYS`].
+    /// If their records take more than about 10 MB, only a part of them is read.
     pub async fn list_retired_keys(&self, account: AccountId) -> Result<Vec<RetiredKey>, StoreError> {
         let records = self.read_partition(schema::retired_partition(account), &SHOWN, MAX_QUERIES).await?;
         let mut keys = records
             .iter()
-            // Those of a deletion are there where a backup brought the account back.
-            .filter(|record| !went_with_account(record))
-            .map(|record| retired_key(record).map_err(|problem| problem.in_item("a retired key")))
+            // An account that was restored from a backup has records of its deletion.
+            .filter(|record| !is_account_deleted(record))
+            .map(|record| retired_key(record).map_err(|error| error.in_item("a retired key")))
             .collect::<Result<Vec<_>, _>>()?;
         keys.sort_by_key(|key| std::cmp::Reverse((key.retired_at, key.id)));
         keys.truncate(MAX_RETIRED_KEYS);
@@ -77,22 +75,22 @@ impl Store {
     }
 }
 
-/// Why a key is refused that is on record.
-pub(super) fn refusal(record: &Map) -> Result<Reason, Problem> {
-    if went_with_account(record) { Ok(Reason::Retired) } else { reason(record).map(Into::into) }
+/// The reason to refuse requests with a retired key.
+pub(super) fn refusal(record: &Map) -> Result<Reason, MalformedItem> {
+    if is_account_deleted(record) { Ok(Reason::Retired) } else { retired_reason(record).map(Into::into) }
 }
 
-/// Why a key was retired by itself or by an admin.
-pub(super) fn reason(record: &Map) -> Result<RetiredReason, Problem> {
+/// Why a key was retired, other than with its account.
+pub(super) fn retired_reason(record: &Map) -> Result<RetiredReason, MalformedItem> {
     Reader(record).get(attribute::REASON, |value| RetiredReason::parse(codec::text(value)?))
 }
 
-/// Whether a key was retired with its account.
-pub(super) fn went_with_account(record: &Map) -> bool {
+/// Whether a key was retired because its account was deleted.
+pub(super) fn is_account_deleted(record: &Map) -> bool {
     record.get(attribute::REASON).and_then(codec::text) == Some(schema::ACCOUNT_DELETED)
 }
 
-fn retired_key(record: &Map) -> Result<RetiredKey, Problem> {
+fn retired_key(record: &Map) -> Result<RetiredKey, MalformedItem> {
     let reader = Reader(record);
     let text = |name: &str| reader.get_optional(name, |value| codec::text(value).map(ToOwned::to_owned));
     let seconds = |name: &str| record.contains_key(name).then(|| reader.seconds(name)).transpose();
@@ -106,7 +104,7 @@ fn retired_key(record: &Map) -> Result<RetiredKey, Problem> {
         created_at: seconds(attribute::CREATED_AT)?,
         created_by: actor(attribute::CREATED_BY)?,
         expires_at: seconds(attribute::EXPIRES_AT)?,
-        reason: reason(record)?,
+        reason: retired_reason(record)?,
         retired_at: reader.seconds(attribute::RETIRED_AT)?,
         retired_by: actor(attribute::RETIRED_BY)?,
         replaced_by: reader.get_optional(attribute::REPLACED_BY, |value| codec::text(value)?.parse().ok())?,

@@ -8,11 +8,10 @@
 use aws_sdk_dynamodb::types::Select;
 use jiff::{SignedDuration, Timestamp};
 
-use super::accounts::{account_id, index_position};
-use super::codec::{self, Map, Problem, Reader, s};
-use super::list::Cursor;
+use super::accounts::account_id;
+use super::codec::{self, MalformedItem, Map, Reader, s};
+use super::list::AccountCursor;
 use super::schema::{self, attribute};
-use super::sweep::place;
 use super::{Store, StoreError};
 use crate::domain::{AccountId, AccountName, KeyId, RoleName};
 
@@ -46,7 +45,7 @@ pub struct RoleUsers {
     /// The number of accounts that were checked.
     pub checked: usize,
     /// The last account that was checked, if there are more.
-    pub stopped_at: Option<Cursor>,
+    pub stopped_at: Option<AccountCursor>,
 }
 
 impl RoleUsers {
@@ -70,17 +69,14 @@ impl Store {
     pub(super) async fn users_of(
         &self,
         role: &RoleName,
-        after: Option<&Cursor>,
+        after: Option<&AccountCursor>,
         until: Timestamp,
     ) -> Result<RoleUsers, StoreError> {
         // The whole map of keys, because an index cannot project a part of it.
         let (projection, mut names) =
             codec::projection(&[schema::PK, attribute::NAME, attribute::ROLE, attribute::KEYS]);
         names.insert("#partition".to_owned(), schema::INDEX_PK.to_owned());
-        let mut start = after.and_then(|after| match after {
-            Cursor::Account { id, name } => Some(index_position(*id, name)),
-            Cursor::Event(_) | Cursor::AllEvents(_) | Cursor::Role(_) => None,
-        });
+        let mut start = after.map(AccountCursor::index_key);
         let mut users = RoleUsers::default();
         for _ in 0..MAX_QUERIES {
             let answer = self
@@ -99,27 +95,27 @@ impl Store {
                 .map_err(StoreError::from_sdk)?;
             let now = self.clock.now();
             for item in answer.items() {
-                note_users(item, role, now, &mut users).map_err(|problem| problem.in_item("an account"))?;
+                note_users(item, role, now, &mut users).map_err(|error| error.in_item("an account"))?;
             }
             start = answer.last_evaluated_key;
             if start.is_none() || now >= until {
                 break;
             }
         }
-        users.stopped_at = match start {
-            None => None,
-            // Without a cursor, the check would look complete.
-            Some(start) => Some(place(&start).ok_or_else(|| {
-                StoreError::Unavailable("a page of the index did not end at an account".to_owned())
-            })?),
-        };
+        // A malformed key is an error: without a cursor, the check would look complete.
+        users.stopped_at = start.map(|key| AccountCursor::from_item(&key)).transpose()?;
         Ok(users)
     }
 }
 
 /// Adds an account to `users` if it has the role, and each of its live keys whose
 /// own role it is.
-fn note_users(item: &Map, role: &RoleName, now: Timestamp, users: &mut RoleUsers) -> Result<(), Problem> {
+fn note_users(
+    item: &Map,
+    role: &RoleName,
+    now: Timestamp,
+    users: &mut RoleUsers,
+) -> Result<(), MalformedItem> {
     let reader = Reader(item);
     let account = reader.parse(schema::PK, account_id)?;
     let account_name = reader.parse(attribute::NAME, AccountName::from_stored)?;

@@ -1,14 +1,14 @@
-//! Roles: the custom ones in the table, and what any role's name stands for.
+//! Roles: the custom roles in the table and the built-in roles.
 
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use super::codec::{self, Map, Problem, Reader, n, s, seconds};
-use super::commit::{Expression, Outcome};
-use super::events::Happened;
-use super::list::{Cursor, Page, PageRequest};
+use super::codec::{self, MalformedItem, Map, Reader, n, s, seconds};
+use super::commit::{Attempt, Expression};
+use super::events::NewEvent;
+use super::list::{AccountCursor, Page, PageRequest, RoleCursor};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
@@ -16,7 +16,7 @@ use crate::domain::{
 };
 use crate::policy::{BuiltInRoles, MAX_PERMISSIONS, Permission, Permissions, Role};
 
-/// All that is known of a custom role.
+/// The attributes of a custom role.
 const READ: [&str; 8] = [
     attribute::DESCRIPTION,
     attribute::PERMISSIONS,
@@ -31,92 +31,88 @@ const READ: [&str; 8] = [
 /// A custom role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CustomRole {
-    /// Its name, and what it permits.
+    /// The name and the permissions.
     pub role: Role,
-    /// What it is for.
+    /// The description.
     pub description: Description,
-    /// Grows with every change. It begins at a random number, so that no version
-    /// of a role is ever taken for one of an earlier role of the same name.
+    /// Increases with every change. The first version is random, so that it differs
+    /// from the versions of an earlier role with the same name.
     pub version: u64,
-    /// When it was created.
+    /// When the role was created.
     pub created_at: Timestamp,
-    /// Who created it.
+    /// Who created the role.
     pub created_by: Actor,
-    /// When it was last changed.
+    /// When the role was last changed.
     pub updated_at: Timestamp,
-    /// Who last changed it.
+    /// Who last changed the role.
     pub updated_by: Actor,
 }
 
-/// What a custom role is to be.
+/// A custom role to create or replace.
 #[derive(Clone, Debug)]
 pub struct NewRole {
-    /// Its name.
+    /// The name.
     pub name: CustomRoleName,
-    /// What it is for.
+    /// The description.
     pub description: Description,
-    /// What it permits.
+    /// The permissions.
     pub permissions: Permissions,
 }
 
-/// What must hold of a thing for it to be put (RFC 9110, section 13.1).
+/// The precondition of a write (RFC 9110, section 13.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// Nothing.
+    /// No precondition.
     None,
-    /// It is there.
+    /// The role exists.
     Exists,
-    /// It is not there.
+    /// The role does not exist.
     Absent,
-    /// It is of this version.
+    /// The role has this version.
     Version(u64),
 }
 
 impl Precondition {
-    /// Whether it holds of what stands under a name.
-    fn check(self, before: &Standing) -> Result<(), StoreError> {
-        let is_free = matches!(before, Standing::Free);
+    fn check(self, stored: &StoredRole) -> Result<(), StoreError> {
+        let is_missing = matches!(stored, StoredRole::Missing);
         let holds = match self {
             Self::None => true,
-            Self::Exists => !is_free,
-            Self::Absent => is_free,
-            Self::Version(wanted) => before.role().is_some_and(|role| role.version == wanted),
+            Self::Exists => !is_missing,
+            Self::Absent => is_missing,
+            Self::Version(wanted) => stored.role().is_some_and(|role| role.version == wanted),
         };
         if holds { Ok(()) } else { Err(StoreError::Stale) }
     }
 }
 
-/// What stands under the name of a custom role.
-enum Standing {
-    /// Nothing.
-    Free,
-    /// A role.
+/// The item with the name of a custom role, if there is one.
+enum StoredRole {
+    Missing,
     Role(CustomRole),
-    /// An item that is not well-formed, which somebody made by hand. It permits
-    /// nothing and cannot be shown. It can be replaced and deleted, so that
-    /// nobody needs the table itself to mend it.
-    IllFormed {
-        /// Its version, whatever that is.
+    /// A malformed item, which an operator wrote by hand. It permits nothing and
+    /// cannot be shown. Admins can replace and delete it, so that nobody needs
+    /// access to the table to repair it.
+    Malformed {
+        /// The item's version attribute, which may be malformed too.
         version: Option<AttributeValue>,
     },
 }
 
-impl Standing {
-    /// The role, if it is one.
+impl StoredRole {
     fn role(&self) -> Option<&CustomRole> {
         match self {
             Self::Role(role) => Some(role),
-            Self::Free | Self::IllFormed { .. } => None,
+            Self::Missing | Self::Malformed { .. } => None,
         }
     }
 
-    /// The condition that an item is there, and still the one that was read.
+    /// The condition that the item exists and has not changed since it was read.
     fn unchanged(&self) -> Expression {
         let mut unchanged = Expression::default();
         let version = match self {
             Self::Role(role) => Some(n(role.version)),
-            Self::IllFormed { version } => version.clone(),
-            Self::Free => None,
+            Self::Malformed { version } => version.clone(),
+            Self::Missing => None,
         };
         if let Some(version) = version {
             unchanged.require_equal(attribute::VERSION, version);
@@ -128,21 +124,21 @@ impl Standing {
     }
 }
 
-/// The outcome of putting a role.
+/// The result of putting a role.
 #[derive(Debug)]
 pub struct PutRole {
-    /// The role, as it is now.
+    /// The current state of the role.
     pub role: CustomRole,
-    /// Whether there was none of this name.
+    /// Whether the role is new.
     pub created: bool,
 }
 
-/// A role of a list.
+/// A role in a list.
 #[derive(Clone, Debug)]
 pub enum ListedRole {
-    /// A built-in one, and what it permits in this deployment.
+    /// A built-in role with its permissions in this deployment.
     BuiltIn(BuiltInRole, Arc<Role>),
-    /// A custom one.
+    /// A custom role.
     Custom(CustomRole),
 }
 
@@ -155,8 +151,8 @@ impl ListedRole {
     }
 }
 
-/// What every role of a deployment permits: the built-in ones, and those of the
-/// table. Nothing is kept: a role that was replaced counts from the next call.
+/// All roles of a deployment, built-in and custom. Nothing is cached: a changed
+/// role takes effect with the next call.
 #[derive(Clone)]
 pub struct Roles {
     store: Store,
@@ -164,17 +160,12 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// The built-in roles `built_in`, and the custom ones in `store`.
     #[must_use]
     pub fn new(store: Store, built_in: BuiltInRoles) -> Self {
         Self { store, built_in }
     }
 
-    /// The role of this name, if there is one. A custom one is one consistent
-    /// read.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or the role is not well-formed.
+    /// Finds a role by its name. A custom role costs one consistent read.
     pub async fn find(&self, name: &RoleName) -> Result<Option<Arc<Role>>, StoreError> {
         match name.built_in() {
             Some(role) => Ok(Some(Arc::clone(self.built_in.get(role)))),
@@ -182,31 +173,24 @@ impl Roles {
         }
     }
 
-    /// What the role of this name permits. A missing one permits nothing.
-    ///
-    /// # Errors
-    /// As [`Roles::find`].
+    /// Reads a role by its name. A missing role is a role that permits nothing.
     pub async fn get(&self, name: &RoleName) -> Result<Arc<Role>, StoreError> {
         let role = self.find(name).await?;
         Ok(role.unwrap_or_else(|| Arc::new(Role::empty(name.clone()))))
     }
 
-    /// What a built-in role permits.
     #[must_use]
     pub fn built_in(&self, role: BuiltInRole) -> &Role {
         self.built_in.get(role)
     }
 
-    /// All roles in the order of their names (capital letters first). The list is
-    /// for people: it reads the index, which may be a moment behind.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or a role is not well-formed.
-    pub async fn list(&self, page: &PageRequest) -> Result<Page<ListedRole>, StoreError> {
-        let after = match &page.cursor {
-            Some(Cursor::Role(name)) => Some(name),
-            Some(Cursor::Account { .. } | Cursor::Event(_) | Cursor::AllEvents(_)) | None => None,
-        };
+    /// Lists all roles in the byte order of their names: capital letters come
+    /// first. This reads the index, which may lag behind the table.
+    pub async fn list(
+        &self,
+        page: &PageRequest<RoleCursor>,
+    ) -> Result<Page<ListedRole, RoleCursor>, StoreError> {
+        let after = page.cursor.as_ref().map(|cursor| &cursor.0);
         let built_in = BuiltInRole::ALL
             .map(|role| ListedRole::BuiltIn(role, Arc::clone(self.built_in.get(role))))
             .into_iter()
@@ -214,45 +198,38 @@ impl Roles {
         let custom = self.store.query_roles(after, page.limit.saturating_add(1)).await?;
         let mut roles: Vec<ListedRole> = custom.into_iter().map(ListedRole::Custom).chain(built_in).collect();
         roles.sort_by(|a, b| a.name().as_str().cmp(b.name().as_str()));
-        Ok(Page::cut(roles, page.limit, |role| Cursor::Role(role.name().clone())))
+        Ok(Page::cut(roles, page.limit, |role| RoleCursor(role.name().clone())))
     }
 }
 
 impl Store {
-    /// What the custom role of this name permits, read consistently.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or the role is not well-formed.
+    /// Finds the permissions of a custom role with a consistent read.
     pub async fn find_role(&self, name: &RoleName) -> Result<Option<Role>, StoreError> {
         let item = self.read_role(name, &[attribute::PERMISSIONS, schema::PK]).await?;
-        item.map(|item| role(name, &item).map_err(|problem| problem.in_item(name))).transpose()
+        item.map(|item| role(name, &item).map_err(|error| error.in_item(name))).transpose()
     }
 
-    /// The custom role of this name, read consistently.
+    /// Reads a custom role consistently.
     ///
     /// # Errors
-    /// [`StoreError::RoleNotFound`], the table cannot be reached, or the role is
-    /// not well-formed.
+    /// [`StoreError::RoleNotFound`].
     pub async fn get_role(&self, name: &RoleName) -> Result<CustomRole, StoreError> {
-        self.find_custom_role(name).await?.ok_or_else(|| StoreError::RoleNotFound(name.clone()))
-    }
-
-    async fn find_custom_role(&self, name: &RoleName) -> Result<Option<CustomRole>, StoreError> {
         let item = self.read_role(name, &READ).await?;
-        item.map(|item| custom_role(name, &item).map_err(|problem| problem.in_item(name))).transpose()
+        let item = item.ok_or_else(|| StoreError::RoleNotFound(name.clone()))?;
+        custom_role(name, &item).map_err(|error| error.in_item(name))
     }
 
-    /// What stands under the name of a custom role, read consistently.
-    async fn standing(&self, name: &RoleName) -> Result<Standing, StoreError> {
+    /// Reads the item with the name of a custom role consistently.
+    async fn stored_role(&self, name: &RoleName) -> Result<StoredRole, StoreError> {
         let Some(item) = self.read_role(name, &READ).await? else {
-            return Ok(Standing::Free);
+            return Ok(StoredRole::Missing);
         };
         Ok(custom_role(name, &item).map_or_else(
-            |problem| {
-                tracing::warn!(cause = %problem.in_item(name), "a role is to be changed that is not well-formed");
-                Standing::IllFormed { version: item.get(attribute::VERSION).cloned() }
+            |error| {
+                tracing::warn!(cause = %error.in_item(name), "changing a malformed role");
+                StoredRole::Malformed { version: item.get(attribute::VERSION).cloned() }
             },
-            Standing::Role,
+            StoredRole::Role,
         ))
     }
 
@@ -260,11 +237,11 @@ impl Store {
         self.read(schema::role_key(name), attributes).await
     }
 
-    /// The first `most` custom roles behind `after`, or all that there are.
+    /// Queries at least `most` custom roles after `after`, or all that are left.
     async fn query_roles(&self, after: Option<&RoleName>, most: i32) -> Result<Vec<CustomRole>, StoreError> {
         let wanted = usize::try_from(most).unwrap_or(0);
         let (mut roles, mut start) = (Vec::new(), None);
-        // A query stops at 1 MB, which is forty roles of the longest kind.
+        // A query stops at 1 MB, which is forty roles of the maximum size.
         loop {
             let mut query = self
                 .client
@@ -288,8 +265,8 @@ impl Store {
             let answer = query.send().await.map_err(StoreError::from_sdk)?;
             for item in answer.items() {
                 let name =
-                    Reader(item).parse(schema::PK, role_name).map_err(|problem| problem.in_item("a role"))?;
-                roles.push(custom_role(&name, item).map_err(|problem| problem.in_item(&name))?);
+                    Reader(item).parse(schema::PK, role_name).map_err(|error| error.in_item("a role"))?;
+                roles.push(custom_role(&name, item).map_err(|error| error.in_item(&name))?);
             }
             start = answer.last_evaluated_key;
             if start.is_none() || roles.len() >= wanted {
@@ -298,13 +275,12 @@ impl Store {
         }
     }
 
-    /// Registers a custom role, or replaces the one of this name. Where nothing
-    /// would change, nothing is written and there is no event. An item that is
-    /// not well-formed is replaced as a whole.
+    /// Creates or replaces a custom role. If nothing changes, this writes nothing and
+    /// records no event. A malformed item is replaced as a whole.
     ///
     /// # Errors
-    /// [`StoreError::Stale`] if `precondition` does not hold,
-    /// [`StoreError::Contention`], or the table cannot be reached.
+    /// [`StoreError::Stale`] if `precondition` does not hold, or
+    /// [`StoreError::Contention`].
     pub async fn put_role(
         &self,
         new: &NewRole,
@@ -312,37 +288,31 @@ impl Store {
         request: &ChangeRequest,
     ) -> Result<PutRole, StoreError> {
         let name = new.name.name();
-        let mut backoff = self.backoff();
-        loop {
-            let before = self.standing(name).await?;
-            precondition.check(&before)?;
-            let after = self.put(new, before.role(), request)?;
-            let changes = changes(before.role(), Some(&after));
-            let (event_type, write) = match &before {
-                Standing::Role(role) if changes.is_empty() => {
-                    return Ok(PutRole { role: role.clone(), created: false });
+        self.retry(|| async {
+            let stored = self.stored_role(name).await?;
+            precondition.check(&stored)?;
+            let role = self.changed_role(new, stored.role(), request)?;
+            let changes = changes(stored.role(), Some(&role));
+            let key = schema::role_key(name);
+            let (event_type, write) = match stored {
+                StoredRole::Role(role) if changes.is_empty() => {
+                    return Ok(Attempt::Done(PutRole { role, created: false }));
                 }
-                Standing::Role(_) | Standing::IllFormed { .. } => {
-                    let write = self.replace(schema::role_key(name), item(&after), before.unchanged())?;
-                    (EventType::RoleUpdated, write)
+                StoredRole::Role(_) | StoredRole::Malformed { .. } => {
+                    (EventType::RoleUpdated, self.replace(key, item(&role), stored.unchanged())?)
                 }
-                Standing::Free => {
-                    (EventType::RoleCreated, self.put_new(schema::role_key(name), item(&after))?)
-                }
+                StoredRole::Missing => (EventType::RoleCreated, self.put_new(key, item(&role))?),
             };
-            let event =
-                self.record(Happened::to_role(event_type, name, changes), request, after.updated_at)?;
-            match self.commit(vec![write, event]).await? {
-                Outcome::Committed => {
-                    return Ok(PutRole { role: after, created: event_type == EventType::RoleCreated });
-                }
-                Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
-            }
-        }
+            let event = NewEvent::role(event_type, name, changes);
+            let event = self.record(event, request, role.updated_at)?;
+            let created = event_type == EventType::RoleCreated;
+            Ok(self.commit_unchanged(vec![write, event]).await?.with(PutRole { role, created }))
+        })
+        .await
     }
 
-    /// What putting `new` in place of `before` makes.
-    fn put(
+    /// The role that results from putting `new` in place of `before`.
+    fn changed_role(
         &self,
         new: &NewRole,
         before: Option<&CustomRole>,
@@ -363,35 +333,34 @@ impl Store {
         })
     }
 
-    /// Deletes a custom role that no account and no live key has, or an item that
-    /// is not well-formed. Reads the accounts after `after` in the index, which may
-    /// be a moment behind. If that finds no user but does not reach the last account
-    /// in time, nothing is deleted, and the error has the place to continue from.
+    /// Deletes a custom role that no account and no live key has, or a malformed
+    /// item. Checks the accounts after `after` in the index, which may lag behind
+    /// the table. If the check finds no user but does not reach the last account in
+    /// time, nothing is deleted, and the error has the position to continue from.
     ///
-    /// An account or key that is given the role in the meantime keeps the role's
-    /// name, which permits nothing while the role is missing. The same holds for an
-    /// account that a caller skips with a made-up `after`.
+    /// An account or key that gets the role during the check keeps the role's name,
+    /// which permits nothing while the role is missing. The same holds for an
+    /// account that a caller skips with a forged `after`.
     ///
     /// # Errors
-    /// [`StoreError::RoleNotFound`], [`StoreError::Stale`] if it is not of
-    /// `version`, [`StoreError::RoleInUse`], [`StoreError::RoleCheckIncomplete`],
-    /// [`StoreError::Contention`], or the table cannot be reached.
+    /// [`StoreError::RoleNotFound`], [`StoreError::Stale`] if the role does not have
+    /// `version`, [`StoreError::RoleInUse`], [`StoreError::RoleCheckIncomplete`] or
+    /// [`StoreError::Contention`].
     pub async fn delete_role(
         &self,
         name: &CustomRoleName,
         version: Option<u64>,
-        after: Option<&Cursor>,
+        after: Option<&AccountCursor>,
         request: &ChangeRequest,
     ) -> Result<(), StoreError> {
         let name = name.name();
         let until = self.end_of_check();
-        let mut backoff = self.backoff();
-        loop {
-            let role = self.standing(name).await?;
-            if matches!(role, Standing::Free) {
+        self.retry(|| async {
+            let stored = self.stored_role(name).await?;
+            if matches!(stored, StoredRole::Missing) {
                 return Err(StoreError::RoleNotFound(name.clone()));
             }
-            version.map_or(Precondition::None, Precondition::Version).check(&role)?;
+            version.map_or(Precondition::None, Precondition::Version).check(&stored)?;
             let users = self.users_of(name, after, until).await?;
             if users.count > 0 {
                 return Err(StoreError::RoleInUse(name.clone(), users));
@@ -399,35 +368,33 @@ impl Store {
             if let Some(next) = users.stopped_at {
                 return Err(StoreError::RoleCheckIncomplete { checked: users.checked, next });
             }
-            let gone = Happened::to_role(EventType::RoleDeleted, name, changes(role.role(), None));
-            let event = self.record(gone, request, self.clock.now())?;
-            let actions = vec![self.delete(schema::role_key(name), role.unchanged())?, event];
-            match self.commit(actions).await? {
-                Outcome::Committed => return Ok(()),
-                Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
-            }
-        }
+            let event = NewEvent::role(EventType::RoleDeleted, name, changes(stored.role(), None));
+            let event = self.record(event, request, self.clock.now())?;
+            let delete = self.delete(schema::role_key(name), stored.unchanged())?;
+            self.commit_unchanged(vec![delete, event]).await
+        })
+        .await
     }
 }
 
-/// 48 random bits.
+/// A random version of 48 bits.
 fn first_version(entropy: &dyn Entropy) -> Result<u64, StoreError> {
     let mut random = [0; 8];
     entropy.fill(&mut random)?;
     Ok(u64::from_be_bytes(random) >> 16)
 }
 
-/// What of a role changes: its description, and each permission that goes or
-/// comes. (Nothing stands for a role that is not there.)
+/// The changed fields of a role: its description, and each removed or added
+/// permission. `None` is a missing role.
 fn changes(before: Option<&CustomRole>, after: Option<&CustomRole>) -> Vec<FieldChange> {
     let description = |role: Option<&CustomRole>| role.map(|role| role.description.to_string());
     let permissions = |role: Option<&CustomRole>| -> Vec<String> {
         role.iter().flat_map(|role| &role.role.permissions).map(ToString::to_string).collect()
     };
     let (old, new) = (permissions(before), permissions(after));
-    let gone = old.iter().filter(|text| !new.contains(text)).map(|text| (text.as_str(), ""));
-    let come = new.iter().filter(|text| !old.contains(text)).map(|text| ("", text.as_str()));
-    let permissions = gone.chain(come).map(|(from, to)| FieldChange {
+    let removed = old.iter().filter(|text| !new.contains(text)).map(|text| (text.as_str(), ""));
+    let added = new.iter().filter(|text| !old.contains(text)).map(|text| ("", text.as_str()));
+    let permissions = removed.chain(added).map(|(from, to)| FieldChange {
         field: attribute::PERMISSIONS.to_owned(),
         from: from.to_owned(),
         to: to.to_owned(),
@@ -455,7 +422,7 @@ fn item(role: &CustomRole) -> Map {
     ])
 }
 
-fn custom_role(name: &RoleName, item: &Map) -> Result<CustomRole, Problem> {
+fn custom_role(name: &RoleName, item: &Map) -> Result<CustomRole, MalformedItem> {
     let reader = Reader(item);
     Ok(CustomRole {
         role: role(name, item)?,
@@ -468,7 +435,7 @@ fn custom_role(name: &RoleName, item: &Map) -> Result<CustomRole, Problem> {
     })
 }
 
-fn role(name: &RoleName, item: &Map) -> Result<Role, Problem> {
+fn role(name: &RoleName, item: &Map) -> Result<Role, MalformedItem> {
     let permissions = Reader(item).get(attribute::PERMISSIONS, |value| {
         let texts = value.as_l().ok().filter(|texts| texts.len() <= MAX_PERMISSIONS)?;
         texts.iter().map(|text| Permission::parse(codec::text(text)?).ok()).collect()

@@ -1,13 +1,16 @@
-//! Rotating a key: another one replaces it, and it works until its grace is over.
+//! Rotates a key: issues its successor and ends the old key after a grace period.
+
+use std::sync::OnceLock;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::codec::{self, Reader, s, seconds};
-use super::commit::{Expression, Outcome};
-use super::events::Happened;
+use super::commit::{Attempt, Expression, Outcome};
+use super::events::NewEvent;
 use super::keys::{
-    NewKey, Retirement, add_key, changed_by, ended_keys, issued_before, limit_keys, remove_key,
+    NewKey, RetirementDetails, add_key, changed_by, ended_keys, issued_before, limit_keys, remove_key,
 };
+use super::retired::retired_reason;
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
@@ -15,71 +18,86 @@ use crate::domain::{
     Rotation,
 };
 
-/// A rotation to be done.
+/// A requested rotation.
 pub struct NewRotation<'a> {
     /// The successor's id.
     pub successor: KeyId,
     /// The fingerprint of the request.
     pub fingerprint: Fingerprint,
-    /// For how long the old key still works, at most.
+    /// The grace period, during which the old key still works. The old key expires
+    /// at its own time if that is earlier.
     pub grace: SignedDuration,
-    /// The most live keys of an account.
+    /// The maximum number of live keys of an account.
     pub most: usize,
     /// Makes the successor of a key at an instant.
     pub make: &'a (dyn Fn(&LiveKey, Timestamp) -> NewKey + Sync),
 }
 
-/// A rotation that was done.
+/// A completed rotation.
 #[derive(Clone, Debug)]
-pub struct Rotated {
-    /// The successor.
+pub struct RotatedKey {
+    /// The new key.
     pub successor: NewKey,
-    /// What became of the old key.
+    /// The rotation, as the old key records it.
     pub rotation: Rotation,
 }
 
+/// Whether a key can be rotated.
+enum Rotatable<'a> {
+    Yes(&'a LiveKey),
+    No(StoreError),
+}
+
+/// The conditions of a rotation, in order of precedence.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum RotateCondition {
+    SuccessorNotRetired,
+    /// The account is as it was read, and no record or event exists yet.
+    Unchanged,
+}
+
 impl Store {
-    /// Gives a key a successor. The old key works until its grace is over, or
-    /// goes to its record in the same write where there is none. Those of the
-    /// account's keys that are over go to theirs.
+    /// Issues a successor for a key. The old key works until its grace period is
+    /// over. Without a grace period it becomes a retired key in the same
+    /// transaction. So do the account's other ended keys.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::KeyNotFound`],
     /// [`StoreError::KeyRevoked`], [`StoreError::KeyExpired`],
     /// [`StoreError::AlreadyRotated`], [`StoreError::Disabled`],
-    /// [`StoreError::KeyLimit`] if both keys together would be too many,
-    /// [`StoreError::AlreadyIssued`] or [`StoreError::IdempotencyKeyReused`] if
-    /// the successor's id exists already, [`StoreError::Contention`], or the
-    /// table cannot be reached.
+    /// [`StoreError::KeyLimit`] if the account cannot hold both keys,
+    /// [`StoreError::AlreadyIssued`] or [`StoreError::IdempotencyKeyReused`] if a
+    /// key with the successor's id exists, or [`StoreError::Contention`].
     pub async fn rotate_key(
         &self,
         id: AccountId,
         key: KeyId,
         new: &NewRotation<'_>,
         request: &ChangeRequest,
-    ) -> Result<Rotated, StoreError> {
-        let mut backoff = self.backoff();
-        let mut plan: Option<Rotated> = None;
-        loop {
+    ) -> Result<RotatedKey, StoreError> {
+        // Made only once, so that a commit whose response was lost is recognized.
+        let plan: OnceLock<RotatedKey> = OnceLock::new();
+        self.retry(|| async {
             let (account, verifiers) = self.get_account_with_verifiers(id).await?;
             if let Some(made) = account.keys.iter().find(|live| live.id == new.successor) {
-                return match plan {
-                    Some(plan) if plan.successor.is_stored_as(verifiers.get(&made.id)) => Ok(plan),
+                return match plan.get() {
+                    Some(plan) if plan.successor.is_stored_as(verifiers.get(&made.id)) => {
+                        Ok(Attempt::Done(plan.clone()))
+                    }
                     _ => Err(issued_before(made.id, made.fingerprint == new.fingerprint)),
                 };
             }
             let now = self.clock.now();
             let old = match self.rotatable(&account, key, new, now).await? {
-                Ok(old) => old,
-                Err(refusal) => {
-                    // A retry is told what became of the first attempt, whatever
-                    // would be said to a new one.
+                Rotatable::Yes(old) => old,
+                Rotatable::No(refusal) => {
+                    // A retry gets the result of its first attempt, even if a new
+                    // request would be refused.
                     let issued = self.issued_and_retired(id, new.successor, new.fingerprint).await?;
                     return Err(issued.unwrap_or(refusal));
                 }
             };
-            // Made once, so that its own commit is recognised whose answer was lost.
-            let planned = plan.get_or_insert_with(|| new.plan(old, now));
+            let planned = plan.get_or_init(|| new.plan(old, now));
             let ended = ended_keys(&account, now);
             let mut expression = changed_by(&request.actor, now);
             add_key(&mut expression, &planned.successor);
@@ -90,97 +108,99 @@ impl Store {
             for (key, _) in &ended {
                 remove_key(&mut expression, key.id);
             }
+            let event = rotation_event(&account, old, &planned.rotation);
             let mut actions = vec![
-                self.update(schema::account_key(id), expression)?,
-                self.check_absent(schema::retired_key(id, new.successor))?,
-                self.record(happened(&account, old, &planned.rotation), request, now)?,
+                (RotateCondition::Unchanged, self.update(schema::account_key(id), expression)?),
+                (
+                    RotateCondition::SuccessorNotRetired,
+                    self.check_absent(schema::retired_key(id, new.successor))?,
+                ),
+                (RotateCondition::Unchanged, self.record(event, request, now)?),
             ];
+            let mut records = self.retire_ended(&account, &verifiers, &ended, now)?;
             if new.stops_at_once() {
-                let gone = LiveKey { rotation: Some(planned.rotation), ..old.clone() };
-                let retirement = Retirement::by(&request.actor, RetiredReason::Rotated, now);
-                actions.push(self.retire(&account, &gone, verifiers.get(&key), &retirement)?);
+                let replaced = LiveKey { rotation: Some(planned.rotation), ..old.clone() };
+                let retirement = RetirementDetails::by(&request.actor, RetiredReason::Rotated, now);
+                records.push(self.retire(&account, &replaced, verifiers.get(&key), &retirement)?);
             }
-            actions.extend(self.prune(&account, &verifiers, &ended, now)?);
+            actions.extend(records.into_iter().map(|record| (RotateCondition::Unchanged, record)));
             match self.commit(actions).await? {
-                Outcome::Committed => return Ok(planned.clone()),
-                Outcome::Refused(failed) if failed.contains(&1) => {
-                    match self.issued_and_retired(id, new.successor, new.fingerprint).await? {
-                        Some(issued) => return Err(issued),
-                        None => backoff.pause().await?,
-                    }
+                Outcome::Committed => Ok(Attempt::Done(planned.clone())),
+                Outcome::Refused(RotateCondition::SuccessorNotRetired) => {
+                    let issued = self.issued_and_retired(id, new.successor, new.fingerprint).await?;
+                    issued.map_or(Ok(Attempt::Again), Err)
                 }
-                // The account has changed since it was read: reading it again
-                // tells what that means.
-                Outcome::Refused(_) | Outcome::Conflict => backoff.pause().await?,
+                Outcome::Refused(RotateCondition::Unchanged) | Outcome::Conflict => Ok(Attempt::Again),
             }
-        }
+        })
+        .await
     }
 
-    /// The key, if it can be rotated now, or why not.
+    /// Checks whether a key can be rotated now.
     async fn rotatable<'a>(
         &self,
         account: &'a Account,
         key: KeyId,
         new: &NewRotation<'_>,
         now: Timestamp,
-    ) -> Result<Result<&'a LiveKey, StoreError>, StoreError> {
+    ) -> Result<Rotatable<'a>, StoreError> {
         let Some(old) = account.keys.iter().find(|live| live.id == key) else {
-            return self.why_gone(account.id, key).await.map(Err);
+            return self.check_record(account.id, key).await.map(Rotatable::No);
         };
         let live = account.keys.len() - ended_keys(account, now).len();
-        let refusal = if let Some(Rotation { replaced_by, .. }) = old.rotation {
-            StoreError::AlreadyRotated { key, replaced_by }
+        Ok(if let Some(Rotation { replaced_by, .. }) = old.rotation {
+            Rotatable::No(StoreError::AlreadyRotated { key, replaced_by })
         } else if old.ended(now).is_some() {
-            StoreError::KeyExpired(key)
+            Rotatable::No(StoreError::KeyExpired(key))
         } else if !account.enabled {
-            StoreError::Disabled
+            Rotatable::No(StoreError::Disabled)
         } else if live >= new.most && !new.stops_at_once() {
-            StoreError::KeyLimit { most: new.most, is_rotation: true }
+            Rotatable::No(StoreError::KeyLimit { most: new.most, is_rotation: true })
         } else {
-            return Ok(Ok(old));
-        };
-        Ok(Err(refusal))
+            Rotatable::Yes(old)
+        })
     }
 
-    /// Why a key that is not among its account's cannot be rotated.
-    async fn why_gone(&self, id: AccountId, key: KeyId) -> Result<StoreError, StoreError> {
-        let named = [schema::PK, attribute::REASON, attribute::REPLACED_BY];
-        let Some(record) = self.read(schema::retired_key(id, key), &named).await? else {
+    /// Returns why a key that its account no longer has cannot be rotated.
+    async fn check_record(&self, id: AccountId, key: KeyId) -> Result<StoreError, StoreError> {
+        let attributes = [schema::PK, attribute::REASON, attribute::REPLACED_BY];
+        let Some(record) = self.read(schema::retired_key(id, key), &attributes).await? else {
             return Ok(StoreError::KeyNotFound(id, key));
         };
         let reader = Reader(&record);
-        let reason = reader.get(attribute::REASON, |value| RetiredReason::parse(codec::text(value)?));
         let replaced_by =
             reader.get_optional(attribute::REPLACED_BY, |value| codec::text(value)?.parse().ok());
-        let corrupt = |problem: codec::Problem| problem.in_item(key);
-        match (reason.map_err(corrupt)?, replaced_by.map_err(corrupt)?) {
+        let corrupt = |error: codec::MalformedItem| error.in_item(key);
+        match (retired_reason(&record).map_err(corrupt)?, replaced_by.map_err(corrupt)?) {
             (RetiredReason::Revoked, _) => Ok(StoreError::KeyRevoked(key)),
             (RetiredReason::Rotated | RetiredReason::Expired, Some(replaced_by)) => {
                 Ok(StoreError::AlreadyRotated { key, replaced_by })
             }
             (RetiredReason::Expired, None) => Ok(StoreError::KeyExpired(key)),
-            (RetiredReason::Rotated, None) => Err(corrupt(codec::Problem::missing(attribute::REPLACED_BY))),
+            (RetiredReason::Rotated, None) => {
+                Err(corrupt(codec::MalformedItem::missing(attribute::REPLACED_BY)))
+            }
         }
     }
 }
 
 impl NewRotation<'_> {
-    /// Whether the old key stops with this very write.
+    /// Whether the old key stops working immediately, without a grace period.
     fn stops_at_once(&self) -> bool {
         self.grace.is_zero()
     }
 
-    fn plan(&self, old: &LiveKey, now: Timestamp) -> Rotated {
+    fn plan(&self, old: &LiveKey, now: Timestamp) -> RotatedKey {
         let expires_at = old.spec.expires_at;
         let retires_at = now.saturating_add(self.grace).map_or(expires_at, |end| end.min(expires_at));
         let rotation = Rotation { retires_at, replaced_by: self.successor };
-        Rotated { successor: (self.make)(old, now), rotation }
+        RotatedKey { successor: (self.make)(old, now), rotation }
     }
 }
 
-/// Notes that the key was replaced, or takes it away where it has no grace: on
-/// the condition that it is there and that no other one replaces it.
-fn replace_key(expression: &mut Expression, old: &LiveKey, planned: &Rotated, new: &NewRotation<'_>) {
+/// Records that a successor replaces the key, or removes the key if it has no grace
+/// period. Requires that the key is there and has not been replaced.
+fn replace_key(expression: &mut Expression, old: &LiveKey, planned: &RotatedKey, new: &NewRotation<'_>) {
     let (keys, id) = (expression.name(attribute::KEYS), expression.name(old.id));
     let replaced_by = expression.name(attribute::REPLACED_BY);
     expression.require(format!("attribute_not_exists({keys}.{id}.{replaced_by})"));
@@ -194,12 +214,12 @@ fn replace_key(expression: &mut Expression, old: &LiveKey, planned: &Rotated, ne
     expression.set_path(&format!("{keys}.{id}.{replaced_by}"), s(planned.rotation.replaced_by));
 }
 
-fn happened(account: &Account, old: &LiveKey, rotation: &Rotation) -> Happened {
+fn rotation_event(account: &Account, old: &LiveKey, rotation: &Rotation) -> NewEvent {
     let change = |field: &str, to: String| FieldChange { field: field.to_owned(), from: String::new(), to };
-    let mut happened = Happened::to_key(EventType::KeyRotated, account, old.id);
-    happened.changes = vec![
+    let mut event = NewEvent::key(EventType::KeyRotated, account, old.id);
+    event.changes = vec![
         change(attribute::REPLACED_BY, rotation.replaced_by.to_string()),
         change(attribute::RETIRES_AT, format!("{:.0}", rotation.retires_at)),
     ];
-    happened
+    event
 }

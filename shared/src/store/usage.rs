@@ -12,7 +12,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
-use super::codec::{Map, Problem, Reader, n, number, seconds};
+use super::codec::{MalformedItem, Map, Reader, n, number, seconds};
 use super::schema::{self, attribute};
 use super::{MAX_QUERIES, Store, StoreError};
 use crate::domain::{AccountId, KeyId, KeyUsage, utc_day};
@@ -139,7 +139,7 @@ impl Store {
         attributes: &[&str],
     ) -> Result<HashMap<KeyId, KeyUsage>, StoreError> {
         let items = self.read_partition(schema::usage_partition(account), attributes, MAX_QUERIES).await?;
-        let usage = |item: &Map| usage(item).map_err(|problem| problem.in_item("the usage of a key"));
+        let usage = |item: &Map| usage(item).map_err(|error| error.in_item("the usage of a key"));
         items.iter().map(usage).collect()
     }
 }
@@ -164,7 +164,7 @@ async fn send(update: UpdateItemFluentBuilder) -> Result<(), StoreError> {
     }
 }
 
-fn usage(item: &Map) -> Result<(KeyId, KeyUsage), Problem> {
+fn usage(item: &Map) -> Result<(KeyId, KeyUsage), MalformedItem> {
     let reader = Reader(item);
     let optional_seconds = |name: &str| item.contains_key(name).then(|| reader.seconds(name)).transpose();
     let count = |name: &str| reader.get_optional(name, |value| u64::try_from(number(value)?).ok());
