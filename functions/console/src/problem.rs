@@ -30,15 +30,17 @@ pub(crate) struct Problem {
 pub(crate) fn plain(mut problem: Problem) -> Problem {
     let said = match problem.code.as_str() {
         "malformed_request" | "malformed_json" | "unsupported_media_type" => {
-            Some(("That cannot be read", "Nothing was changed. Open this page anew and try again."))
+            Some(("This form could not be read", "Nothing was changed. Reload the page and try again."))
         }
-        "body_too_large" => Some(("That is too long", "Nothing was changed. Send less at once.")),
+        "body_too_large" => {
+            Some(("This form is too large", "Nothing was changed. Shorten the input and try again."))
+        }
         "role_not_found" => {
-            Some(("There is no such role", "There is no role of this name here. It may have been deleted."))
+            Some(("Role not found", "There is no role with this name. It may have been deleted."))
         }
         "service_account_deleted" => Some((
-            "It was created before, and has been deleted since",
-            "This form was sent before. Sent once more, it creates another one.",
+            "This account was already created, and then deleted",
+            "This form was submitted before. If you submit it again, it creates another account.",
         )),
         _ => None,
     };
@@ -53,7 +55,7 @@ pub(crate) fn plain(mut problem: Problem) -> Problem {
 /// What is wrong with a field. A role is chosen from those that there are.
 fn field(error: FieldError) -> FieldError {
     let detail = match error.pointer.as_str() {
-        "/role" => "is no role (any more): choose another one".to_owned(),
+        "/role" => "role not found. Choose another role".to_owned(),
         _ => unmarked(&error.detail),
     };
     FieldError { detail, ..error }

@@ -261,7 +261,7 @@ async fn somebody_who_is_no_admin_is_told_so_and_gets_no_session() {
     let harness = Harness::start().await;
     let mut browser = Browser::new(&harness);
     let page = browser.sign_in_as_visitor().await.expect(403);
-    assert!(page.text.contains("You are not an admin user"), "{}", page.text);
+    assert!(page.text.contains("You are not an admin"), "{}", page.text);
     assert!(!browser.cookies.contains_key(&session_name(&harness)));
 }
 
@@ -282,7 +282,7 @@ async fn a_session_ends_with_its_token_and_comes_back_to_its_page() {
     let mut fields = form.fields(&edit);
     fields.insert("owner".to_owned(), HOSTILE.to_owned());
     let ended = browser.send("POST", &edit, Some(&fields), &headers).await.expect(401);
-    assert!(ended.text.contains("Your session has ended") && ended.text.contains(&back), "{}", ended.text);
+    assert!(ended.text.contains("Your session has expired") && ended.text.contains(&back), "{}", ended.text);
     assert!(ended.text.contains("target=\"_blank\""), "this page stays where it is: {}", ended.text);
     assert_eq!(browser.sign_in(&back).await.expect(303).location(), edit);
     browser.get(&edit).await.expect(200);
@@ -339,7 +339,7 @@ async fn methods_are_answered_as_they_should_be() {
         let mut methods: Vec<_> = answer.header("allow").split(',').map(str::trim).collect();
         methods.sort_unstable();
         assert_eq!(methods.join(","), allow, "{method} {path}");
-        assert!(answer.text.contains("Nothing can be sent there"), "{}", answer.text);
+        assert!(answer.text.contains("This page does not accept forms"), "{}", answer.text);
     }
     browser.send("POST", "/nowhere", None, &own).await.expect(404);
     browser.send("PUT", "/history", None, &[]).await.expect(403);
@@ -371,7 +371,7 @@ async fn an_answer_to_another_attempt_signs_nobody_in() {
     let mut attacker = Browser::new(&harness);
     let theirs = attacker.authorize(&email, "/sign-in").await;
     // Without an attempt, and to another one.
-    assert!(victim.get(&theirs).await.expect(400).text.contains("You are not signed in"));
+    assert!(victim.get(&theirs).await.expect(400).text.contains("Sign-in failed"));
     let own = victim.authorize(&email, "/sign-in").await;
     victim.get(&theirs).await.expect(400);
     let code = theirs.split(['=', '&']).nth(1).unwrap();
@@ -566,8 +566,8 @@ async fn a_key_is_shown_once_and_issued_once() {
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "nightly").await;
     let created = browser.get(&account).await.expect(200);
-    assert!(created.text.contains("nightly is created. Now issue a key for it."));
-    assert!(!browser.get(&account).await.text.contains("is created"), "a notice is shown once");
+    assert!(created.text.contains("nightly was created. Next, issue a key."));
+    assert!(!browser.get(&account).await.text.contains("was created"), "a notice is shown once");
 
     let action = format!("{account}/keys");
     let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
@@ -578,7 +578,7 @@ async fn a_key_is_shown_once_and_issued_once() {
     assert_eq!(works.status, 200);
     // A reload, a second click, and the same with something else in it.
     let again = browser.submit(&form, &action, &typed).await.expect(409);
-    assert!(again.text.contains("This key was issued before"), "{}", again.text);
+    assert!(again.text.contains("This key was already issued"), "{}", again.text);
     let other = browser.submit(&form, &action, &[("name", "second")]).await.expect(422);
     for answer in [&again, &other] {
         assert_eq!(secret(answer), None);
@@ -595,7 +595,7 @@ async fn a_key_is_shown_once_and_issued_once() {
     let confirm = browser.get(&revoke).await.expect(200);
     browser.submit(&confirm, &revoke, &[]).await.expect(303);
     let page = browser.get(&account).await.expect(200);
-    assert!(page.text.contains("The key first is dead since 2026-01-01 00:00:00 UTC."), "{}", page.text);
+    assert!(page.text.contains("Key first was revoked at 2026-01-01 00:00:00 UTC."), "{}", page.text);
     let refused = harness.request("GET", "/organizations/1").bearer(&key).send().await;
     assert_eq!(refused.status, 403);
     // Its page is no dead end.
@@ -614,8 +614,8 @@ async fn what_was_done_is_said_on_its_own_page_alone() {
         let page = browser.get(path).await.expect(200);
         assert!(!page.text.contains("role=\"status\""), "{path}: {}", page.text);
     }
-    assert!(browser.get(&account).await.expect(200).text.contains("mine is created."));
-    assert!(!browser.get(&account).await.expect(200).text.contains("mine is created."));
+    assert!(browser.get(&account).await.expect(200).text.contains("mine was created."));
+    assert!(!browser.get(&account).await.expect(200).text.contains("mine was created."));
 }
 
 #[tokio::test]
@@ -634,7 +634,11 @@ async fn an_account_is_created_once_changed_switched_and_deleted() {
     browser.submit(&page, &format!("{first}/switch"), &[("enabled", "false")]).await.expect(303);
     assert_eq!(check().await, 403);
     let page = browser.get(&first).await.expect(200);
-    assert!(page.text.contains("once is disabled. All of its keys are refused since"), "{}", page.text);
+    assert!(
+        page.text.contains("once was disabled. All of its keys have been refused since"),
+        "{}",
+        page.text
+    );
     browser.submit(&page, &format!("{first}/switch"), &[("enabled", "true")]).await.expect(303);
     assert_eq!(check().await, 200);
 
@@ -646,12 +650,12 @@ async fn an_account_is_created_once_changed_switched_and_deleted() {
     assert_eq!(check().await, 403);
     // Somebody who saw the version before overwrites nothing.
     let stale = browser.submit(&seen, &edit, &[("owner", "stale")]).await.expect(412);
-    assert!(stale.text.contains("has changed") && stale.text.contains("value=\"stale\""));
+    assert!(stale.text.contains("This page is out of date") && stale.text.contains("value=\"stale\""));
 
     let all = format!("{first}/keys/revoke");
     let confirm = browser.get(&all).await.expect(200);
     browser.submit(&confirm, &all, &[]).await.expect(303);
-    assert!(browser.get(&first).await.text.contains("1 key revoked, dead since"));
+    assert!(browser.get(&first).await.text.contains("1 key revoked at"));
 
     let delete = format!("{first}/delete");
     let confirm = browser.get(&delete).await.expect(200);
@@ -690,7 +694,7 @@ async fn what_the_api_refuses_stands_beside_its_field_with_what_was_typed() {
         (("expires_in_days", "400"), "expiresInDays", "Must be from 1 to 365 days."),
         (("expires_in_days", "soon"), "expiresInDays", "Must be a whole number of days."),
         (("allowed_cidrs", "10.0.0.0/8 nonsense"), "allowedCidrs", ""),
-        (("role", "Nobody"), "role", "Is no role (any more): choose another one."),
+        (("role", "Nobody"), "role", "Role not found. Choose another role."),
     ] {
         let page =
             browser.submit(&form, &format!("{account}/keys"), &[("name", "k"), typed]).await.expect(422);
@@ -788,7 +792,7 @@ async fn an_api_that_is_down_is_said_with_its_request_and_can_be_tried_again() {
     let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
     harness.wire.disturb(|_| Action::Refuse);
     let page = browser.get(&account).await.expect(503);
-    assert!(page.text.contains("Keyward does not answer") && page.text.contains("request <code>"));
+    assert!(page.text.contains("Keyward is not responding") && page.text.contains("request <code>"));
     assert!(page.text.contains(&format!("href=\"{account}\">Try again")), "{}", page.text);
     let lost = browser.submit(&form, &format!("{account}/keys"), &[("name", "k")]).await.expect(503);
     assert!(lost.text.contains("value=\"k\""), "what was typed is still there: {}", lost.text);
@@ -821,7 +825,7 @@ async fn a_key_that_was_issued_unseen_is_not_issued_again() {
     let lost = browser.submit(&form, &path, &[("name", "k")]).await.expect(503);
     harness.wire.calm();
     let again = browser.submit(&lost, &path, &[]).await.expect(409);
-    assert!(again.text.contains("This key was issued before"), "{}", again.text);
+    assert!(again.text.contains("This key was already issued"), "{}", again.text);
     let keys = harness.get(&format!("/iam/v1/service-{}", account.trim_start_matches('/'))).await.json();
     assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "{keys}");
 }
@@ -847,7 +851,7 @@ async fn what_stops_something_is_offered_again_when_its_answer_is_lost() {
             _ => Action::Pass,
         });
         let lost = browser.submit(&page, &action, &typed).await.expect(503);
-        assert!(lost.text.contains("Whether it was done is not known"), "{}", lost.text);
+        assert!(lost.text.contains("The change may or may not have been made"), "{}", lost.text);
         harness.wire.calm();
         browser.submit(&lost, &action, &[]).await.expect(303);
     }
@@ -879,8 +883,8 @@ async fn an_account_can_be_stopped_though_its_role_and_history_cannot_be_told() 
         if is_role || is_event { Action::Refuse } else { Action::Pass }
     });
     let page = browser.get(&format!("/accounts/{}", account.id)).await.expect(200);
-    assert!(page.text.contains("What it permits cannot be told just now."), "{}", page.text);
-    assert!(page.text.contains("That cannot be told just now."), "{}", page.text);
+    assert!(page.text.contains("The permissions of this role are currently unavailable."), "{}", page.text);
+    assert!(page.text.contains("Recent activity is currently unavailable."), "{}", page.text);
 }
 
 #[tokio::test]
@@ -900,7 +904,7 @@ async fn what_the_api_cannot_read_of_a_form_leaves_the_form() {
     let page = browser.submit(&form, "/accounts", &[("name", "typed"), ("attempt", "")]).await.expect(400);
     assert!(page.text.contains("value=\"typed\""), "{}", page.text);
     for path in ["/accounts/%ff", "/?enabled=x&enabled=y"] {
-        assert!(browser.get(path).await.expect(404).text.contains("There is no such page"));
+        assert!(browser.get(path).await.expect(404).text.contains("Page not found"));
     }
 }
 
@@ -968,7 +972,7 @@ async fn an_attempt_with_other_values_is_said_and_becomes_another() {
     let form = browser.get(&format!("{path}/new")).await.expect(200);
     browser.submit(&form, &path, &[("name", "one")]).await.expect(200);
     let other = browser.submit(&form, &path, &[("name", "two")]).await.expect(422);
-    assert!(other.text.contains("This form was sent before, with other values"), "{}", other.text);
+    assert!(other.text.contains("This form was already submitted with other values"), "{}", other.text);
     assert!(secret(&browser.submit(&other, &path, &[]).await.expect(200)).is_some());
     let form = browser.get("/accounts/new").await.expect(200);
     let made = browser.submit(&form, "/accounts", &[("name", "b")]).await.expect(303).location().to_owned();
@@ -979,7 +983,7 @@ async fn an_attempt_with_other_values_is_said_and_becomes_another() {
     let confirm = browser.get(&delete).await.expect(200);
     browser.submit(&confirm, &delete, &[("name", "b")]).await.expect(303);
     let again = browser.submit(&form, "/accounts", &[("name", "b")]).await.expect(409);
-    assert!(again.text.contains("Sent once more, it creates another one."), "{}", again.text);
+    assert!(again.text.contains("If you submit it again, it creates another account."), "{}", again.text);
     browser.submit(&again, "/accounts", &[]).await.expect(303);
 }
 
@@ -1018,7 +1022,7 @@ async fn a_deletion_whose_answer_was_lost_is_said_to_be_done() {
         let done = browser.submit(&form, &path, &[("name", "two spaces")]).await.expect(303);
         assert_eq!(done.location(), "/");
     }
-    assert!(browser.get("/").await.expect(200).text.contains("it is deleted"));
+    assert!(browser.get("/").await.expect(200).text.contains("This account has been deleted."));
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ async fn the_use_of_a_key_is_told_in_words_and_by_day() {
         "<time datetime=\"2026-01-01T00:01:00Z\" title=\"2026-01-01 00:01:00 UTC\">3 minutes ago</time>"
     ));
     assert!(words(row(&page, &used_once.id)).contains("1 use in 30 days"));
-    assert!(words(row(&page, &unused.id)).contains("never"));
+    assert!(words(row(&page, &unused.id)).contains("Never"));
     assert!(!row(&page, &unused.id).contains("<svg"), "there is nothing to draw");
 
     // The first and the last of the days that are shown, and the ones beside them.
@@ -137,7 +137,7 @@ async fn retired_keys_are_told_with_what_came_of_them() {
     assert_eq!((order[0], order[1]), (revoked.id.as_str(), expired.id.as_str()), "who came again is first");
     assert_snapshot!(words(retired));
     assert_snapshot!(row(&page, &revoked.id));
-    assert!(words(row(&page, &rotated.id)).contains("Replaced"));
+    assert!(words(row(&page, &rotated.id)).contains("Rotated"));
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn all_retired_keys_are_told_page_by_page_and_no_page_is_large() {
     let css = browser.get("/assets/console.css").await.expect(200).text.len();
     let page = browser.get(&page_of(&account)).await.expect(200);
     assert_eq!(page.text.matches("<svg").count(), 30);
-    assert!(page.text.contains("All 60 retired keys"));
+    assert!(page.text.contains("View all 60 retired keys"));
     assert!(page.text.len() + css < 60_000, "{} bytes", page.text.len() + css);
     let path = format!("{}/keys/retired", page_of(&account));
     let mut seen = Vec::new();
@@ -211,11 +211,11 @@ async fn a_key_is_rotated_once_and_its_successor_shown_once() {
     assert_eq!((harness.check(&old.secret).await, harness.check(&new).await), (200, 200));
     let text = words(&shown.text);
     assert!(text.contains("The old key works until 2026-01-01 01:00:00 UTC ( in 1 hour )."), "{text}");
-    assert!(text.contains("then it is safe to revoke"), "{text}");
+    assert!(text.contains("it is safe to revoke the old key"), "{text}");
 
     // A reload, a second click, back, and another choice under the same attempt.
     let again = browser.submit(&form, &path, &[("grace", "3600")]).await.expect(409);
-    assert!(again.text.contains("This key was issued before"), "{}", again.text);
+    assert!(again.text.contains("This key was already issued"), "{}", again.text);
     let other = browser.submit(&form, &path, &[("grace", "0")]).await.expect(303);
     let told = browser.get(other.location()).await.expect(200);
     assert!(words(&told.text).contains("To stop the old key now, revoke it."), "{}", told.text);
@@ -247,7 +247,7 @@ async fn two_windows_rotate_a_key_once() {
     let second = browser.submit(&windows[1], &path, &[("grace", "604800")]).await.expect(303);
     assert_eq!(second.location(), page_of(&account));
     let told = browser.get(second.location()).await.expect(200);
-    assert!(told.text.contains("Nothing was issued. That key was rotated before."), "{}", told.text);
+    assert!(told.text.contains("No key was issued. This key was already rotated."), "{}", told.text);
     assert_eq!(keys_of(&harness, &account).await, (2, 0));
 }
 
@@ -258,14 +258,14 @@ async fn a_rotation_without_grace_says_that_the_old_key_is_refused() {
     let path = rotation_of(&old);
     let form = browser.get(&path).await.expect(200);
     let shown = browser.submit(&form, &path, &[("grace", "0")]).await.expect(200);
-    assert!(words(&shown.text).contains("The old key is refused since 2026-01-01 00:00:00 UTC."));
+    assert!(words(&shown.text).contains("The old key has been refused since 2026-01-01 00:00:00 UTC."));
     assert_eq!(harness.check(&old.secret).await, 403);
     let again = browser.submit(&form, &path, &[("grace", "0")]).await.expect(409);
     assert_eq!(secret(&again), None);
     // Nothing of it is a dead end.
     let gone = browser.get(&path).await.expect(303);
     assert_eq!(gone.location(), page_of(&account));
-    assert!(browser.get(gone.location()).await.text.contains("That key is not there any more"));
+    assert!(browser.get(gone.location()).await.text.contains("Key not found"));
     assert_eq!(keys_of(&harness, &account).await, (1, 1));
 }
 
@@ -277,7 +277,7 @@ async fn what_stands_against_a_rotation_is_said_and_what_was_chosen_is_kept() {
     let form = browser.get(&path).await.expect(200);
     let refused = browser.submit(&form, &path, &[("grace", "3600")]).await.expect(409);
     let told = main_of(&refused);
-    assert!(told.contains("or choose “Not at all”, which stops the old key at once."), "{told}");
+    assert!(told.contains("or choose “None”, which stops the old key immediately."), "{told}");
     assert_eq!(refused.fields(&path)["grace"], "3600");
     assert_eq!(refused.fields(&path)["attempt"], form.fields(&path)["attempt"], "the same attempt");
     for grace in ["60", "", "-1", "604801"] {
@@ -291,7 +291,7 @@ async fn what_stands_against_a_rotation_is_said_and_what_was_chosen_is_kept() {
     harness.wire.calm();
     assert!(lost.status == 200 || lost.status >= 300, "{lost:?}");
     let again = browser.submit(&form, &path, &[("grace", "0")]).await.expect(409);
-    assert!(again.text.contains("This key was issued before"), "{}", again.text);
+    assert!(again.text.contains("This key was already issued"), "{}", again.text);
     assert_eq!(keys_of(&harness, &account).await, (1, 1));
     browser.get(&format!("/accounts/{}/keys/key_0000000000000000/rotate", account.id)).await.expect(303);
     browser.get(&format!("/accounts/{}/keys/nonsense/rotate", account.id)).await.expect(404);
@@ -314,28 +314,33 @@ async fn revoking_says_what_it_will_stop() {
     let_in(&harness, &long_ago).await;
     harness.clock.advance_days(5);
     let first = told(&mut Browser::signed_in(&harness).await, &unused).await;
-    assert!(first.contains("It was never used: nothing should stop."), "{first}");
+    assert!(first.contains("The key was never used. Revoking it should affect no program."), "{first}");
     harness.clock.advance_days(40);
     used(&harness, &busy, &[(2, 14, 400), (2, 1, 12)]).await;
     harness.clock.advance_seconds(12 * 3600 + 180);
     let mut browser = Browser::signed_in(&harness).await;
     let rarely = told(&mut browser, &long_ago).await;
-    assert!(rarely.contains("It was last used 46 days ago, and not in the last 30 days: "), "{rarely}");
+    assert!(rarely.contains("The key was last used 46 days ago, and not in the last 30 days. "), "{rarely}");
     let often = told(&mut browser, &busy).await;
     assert!(
-        often.contains("It was last used 24 hours ago; 412 uses in 30 days: those programs will be refused."),
+        often.contains(
+            "The key was last used 24 hours ago (412 uses in 30 days). Programs that use it will be refused."
+        ),
         "{often}"
     );
     // One that is being replaced, and one that is refused already.
     let rotate = harness.request("POST", &format!("{}/rotation", busy.path())).admin();
     let _ = rotate.json(&json!({})).send().await.expect(201);
     let replaced = told(&mut browser, &busy).await;
-    assert!(replaced.contains("A new key replaces it: programs that have that one go on."), "{replaced}");
+    assert!(
+        replaced.contains("A new key replaces it. Programs with the new key continue to work."),
+        "{replaced}"
+    );
     let page = browser.get(&page_of(&account)).await.expect(200);
     let switch = format!("{}/switch", page_of(&account));
     browser.submit(&page, &switch, &[("enabled", "false")]).await.expect(303);
     let refused = told(&mut browser, &busy).await;
-    assert!(refused.contains("is refused already: nothing more will stop."), "{refused}");
+    assert!(refused.contains("is already refused. Revoking it affects no program."), "{refused}");
 }
 
 /// Pastes `text` on the page for leaked keys. Nothing of it is in the answers,
@@ -383,11 +388,13 @@ async fn a_leaked_key_is_found_and_revoked() {
     let done = browser.submit(&found, &revoke, &[]).await.expect(303);
     assert_eq!(done.location(), page_of(&account));
     let page = browser.get(done.location()).await.expect(200);
-    assert!(page.text.contains("The key server 1 is dead since 2026-01-01 00:03:00 UTC."), "{}", page.text);
+    assert!(page.text.contains("Key server 1 was revoked at 2026-01-01 00:03:00 UTC."), "{}", page.text);
     assert_eq!(harness.check(&key.secret).await, 403);
     let form = browser.get("/leaked").await.expect(200);
     let dead = paste(&mut browser, &key.secret).await;
-    assert!(main_of(&dead).contains("It was revoked just now by admin@keyward.local . It opens nothing."));
+    assert!(
+        main_of(&dead).contains("The key was revoked just now by admin@keyward.local . It gives no access.")
+    );
     assert!(!dead.text.contains("/revoke\""), "there is nothing to revoke");
     // What was found can be seen again for ten minutes, and in this session alone.
     let again = browser.submit(&form, "/leaked", &[("key", key.secret.as_str())]).await.expect(303);
@@ -442,7 +449,7 @@ async fn what_became_of_a_leaked_key_is_said_in_words() {
     record.retain(|name, _| ["pk", "sk", "reason", "retiredAt", "ttl"].contains(&name.as_str()));
     harness.table.put(record).await;
     let page = paste(&mut browser, &replaced.secret).await;
-    assert!(main_of(&page).contains("It is dead already"), "{}", page.text);
+    assert!(main_of(&page).contains("This key no longer works"), "{}", page.text);
 }
 
 #[tokio::test]
@@ -475,13 +482,13 @@ async fn what_is_no_key_of_ours_is_said_so_and_quoted_nowhere() {
         assert!(!browser.get("/leaked").await.text.contains("key-wrong"), "it is not said of the next one");
     }
     let hostile = paste(&mut browser, &format!("{HOSTILE}{whole}{HOSTILE}")).await;
-    assert!(main_of(&hostile).contains("It is alive") && !hostile.text.contains("<script>alert"));
+    assert!(main_of(&hostile).contains("This key is active") && !hostile.text.contains("<script>alert"));
     assert_snapshot!(told.join("\n"));
     // Nor does anything of it come back where the API is down.
     harness.wire.disturb(|_| Action::Refuse);
     let down = paste(&mut browser, whole).await;
     assert!(
-        down.text.contains("Keyward does not answer, so nothing was looked up (request "),
+        down.text.contains("Keyward is not responding, so the key was not looked up (request "),
         "{}",
         down.text
     );
@@ -509,12 +516,12 @@ async fn where_a_leaked_key_is_refused_the_answer_keeps_none_and_says_why() {
     let signed_in = browser.cookies.clone();
     harness.wire.take_calls();
     for (fields, origin, is_signed_in, why, said) in [
-        (&good, "https://evil.example", true, "forged", "that was not sent from this page"),
-        (&good, "null", true, "forged", "that was not sent from this page"),
+        (&good, "https://evil.example", true, "forged", "the form was not sent from this page"),
+        (&good, "null", true, "forged", "the form was not sent from this page"),
         (&old, own.as_str(), true, "old_page", "opened before you signed in again"),
-        (&long, own.as_str(), true, "malformed", "what was sent cannot be read"),
-        (&good, own.as_str(), false, "ended", "your session had ended"),
-        (&good, "https://evil.example", false, "forged", "that was not sent from this page"),
+        (&long, own.as_str(), true, "malformed", "the form could not be read"),
+        (&good, own.as_str(), false, "ended", "your session had expired"),
+        (&good, "https://evil.example", false, "forged", "the form was not sent from this page"),
     ] {
         browser.cookies = if is_signed_in { signed_in.clone() } else { BTreeMap::default() };
         let answer = browser.send("POST", "/leaked", Some(fields), &[("origin", origin)]).await.expect(303);
@@ -527,7 +534,7 @@ async fn where_a_leaked_key_is_refused_the_answer_keeps_none_and_says_why() {
         }
         let page = browser.get(answer.location()).await.expect(200);
         let told = main_of(&page);
-        assert!(told.contains("Nothing was looked up: ") && told.contains(said), "{said} in {told}");
+        assert!(told.contains("The key was not looked up: ") && told.contains(said), "{said} in {told}");
         assert_hidden(&page, &key.secret);
     }
     let asked = harness.wire.take_operations();
@@ -589,11 +596,11 @@ async fn the_history_of_an_account_tells_of_its_keys_by_their_names() {
     let history = format!("{}/history", page_of(&account));
     let rotated = format!(
         "rotated the key first (ends in {} ) first (ends in {} ) replaces it. The old key works until 2026-01-01 \
-         01:00:00 UTC at most.",
+         01:00:00 UTC at the latest.",
         hint(&first),
         hints[0],
     );
-    let at_once = format!("(ends in {} ) replaces it. The old key was refused at once.", hints[1]);
+    let at_once = format!("(ends in {} ) replaces it. The old key was refused immediately.", hints[1]);
     for path in [history.clone(), page_of(&account)] {
         let page = browser.get(&path).await.expect(200);
         let told = main_of(&page);
@@ -606,7 +613,7 @@ async fn the_history_of_an_account_tells_of_its_keys_by_their_names() {
     harness.clock.advance_seconds(3600);
     let mut browser = Browser::signed_in(&harness).await;
     let told = main_of(&browser.get(&history).await.expect(200));
-    assert!(told.contains("The old key worked until 2026-01-01 01:00:00 UTC at most."), "{told}");
+    assert!(told.contains("The old key worked until 2026-01-01 01:00:00 UTC at the latest."), "{told}");
     // Everybody's has ids, and so has that of a deleted account.
     let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
     for path in ["/history", &history] {

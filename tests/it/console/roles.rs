@@ -61,7 +61,7 @@ async fn the_operations_by_roles_are_those_that_the_tests_have_found() {
         let columns: Vec<_> = columns.split_whitespace().collect();
         let may = [("Reader", columns[2]), ("Writer", columns[1]), ("Admin", columns[0])];
         let may: Vec<_> = may.iter().filter(|(_, may)| *may == "yes").map(|(role, _)| *role).collect();
-        let may = if may.is_empty() { "no key".to_owned() } else { may.join(", ") };
+        let may = if may.is_empty() { "No key".to_owned() } else { may.join(", ") };
         assert!(format!("{seen} ").contains(&format!(" {request} {may} ")), "{request} {may} in {seen}");
         rows += 1;
     }
@@ -72,10 +72,10 @@ async fn the_operations_by_roles_are_those_that_the_tests_have_found() {
     expect(
         &admin,
         &[
-            "Built in",
+            "Built-in",
             "Any method on /{proxy+}",
             ": for example GET /42 and GET /42/notes ; not /",
-            "Nothing else, but that each key may ask who it is: GET /iam/v1/whoami .",
+            "Every key can also identify itself with GET /iam/v1/whoami .",
         ],
     );
     assert!(!admin.text.contains("/edit\"") && !admin.text.contains("/delete\""), "{}", admin.text);
@@ -85,7 +85,7 @@ async fn the_operations_by_roles_are_those_that_the_tests_have_found() {
 async fn a_role_is_created_once_seen_replaced_and_deleted() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
-    expect(&browser.get("/roles").await.expect(200), &["There is no custom role"]);
+    expect(&browser.get("/roles").await.expect(200), &["No custom roles"]);
     let form = browser.get("/new-role").await.expect(200);
     let typed = [
         ("name", "Reports"),
@@ -98,7 +98,7 @@ async fn a_role_is_created_once_seen_replaced_and_deleted() {
     browser.submit(&form, "/new-role", &typed).await.expect(303);
     let other = [("name", "Reports"), ("permissions", "ANY /{all+}")];
     let refused = browser.submit(&form, "/new-role", &other).await.expect(422);
-    expect(&refused, &["Name", "Is another role's already", "ANY /{all+}"]);
+    expect(&refused, &["Name", "Is the name of another role", "ANY /{all+}"]);
     assert_eq!(
         role(&harness, "Reports").await["permissions"],
         json!(["POST /reports", "GET,HEAD /reports/{id}"])
@@ -108,7 +108,7 @@ async fn a_role_is_created_once_seen_replaced_and_deleted() {
     expect(
         &page,
         &[
-            "The role Reports is saved.",
+            "Role Reports was saved.",
             "Custom",
             "Reads reports",
             "POST on /reports : for example POST /reports ; not /reports/notes",
@@ -127,12 +127,12 @@ async fn a_role_is_created_once_seen_replaced_and_deleted() {
     browser.submit(&seen, edit, &kept).await.expect(303);
     assert_eq!(role(&harness, "Reports").await["permissions"], json!(["GET /reports/{id}"]));
     let stale = browser.submit(&seen, edit, &[("permissions", "ANY /stale")]).await.expect(412);
-    expect(&stale, &["It has changed since you opened it", "ANY /stale"]);
+    expect(&stale, &["This page is out of date", "ANY /stale"]);
 
     let delete = "/roles/Reports/delete";
     let confirm = browser.get(delete).await.expect(200);
     assert_eq!(browser.submit(&confirm, delete, &[]).await.expect(303).location(), "/roles");
-    expect(&browser.get("/roles").await, &["The role Reports is deleted.", "There is no custom role"]);
+    expect(&browser.get("/roles").await, &["Role Reports was deleted.", "No custom roles"]);
     browser.get("/roles/Reports").await.expect(404);
     for none in ["/roles/9", "/roles/a%20b", "/roles/%2e%2e/edit"] {
         browser.get(none).await.expect(404);
@@ -159,8 +159,8 @@ async fn what_is_wrong_with_a_role_stands_beside_its_field_with_what_was_typed()
     let before = harness.table.dump().await;
     let wrong = "GET /a\n\nFETCH /b\nGET /iam/v1/roles\nGET /a";
     for (name, permissions, status, field, problems) in [
-        ("", "GET /a", 422, "name", vec!["Must be a letter and up to 63"]),
-        ("9", "GET /a", 422, "name", vec!["Must be a letter"]),
+        ("", "GET /a", 422, "name", vec!["Must begin with a letter, followed by up to 63"]),
+        ("9", "GET /a", 422, "name", vec!["Must begin with a letter"]),
         ("serviceaccountreader", "GET /a", 409, "name", vec!["is a built-in role"]),
         (
             "Wrong",
@@ -202,7 +202,7 @@ async fn a_preview_says_what_would_match_and_saves_nothing() {
         &page,
         &[
             "Line 3, nonsense, must be methods, one space and a path",
-            "What it would match",
+            "Preview",
             "Any method on /teams/{proxy+} : for example GET /teams/42 and GET /teams/42/notes ; not /teams .",
             "DELETE on / : for example DELETE / ; not /notes .",
             "GET, HEAD and POST on /reports/{id} : for example GET /reports/42 ; not /reports/42/notes .",
@@ -219,7 +219,7 @@ async fn a_preview_says_what_would_match_and_saves_nothing() {
     let form = browser.get("/roles/P/edit").await.expect(200);
     let page =
         browser.submit(&form, "/roles/P/edit", &[("button", "preview"), ("permissions", "ANY /x")]).await;
-    expect(&page.expect(200), &["What it would match", "Any method on /x"]);
+    expect(&page.expect(200), &["Preview", "Any method on /x"]);
     assert_eq!(role(&harness, "P").await["permissions"], json!(["GET /reports/{id}"]));
 }
 
@@ -237,10 +237,10 @@ async fn a_role_in_use_is_not_deleted_and_whoever_has_it_is_named() {
     expect(
         &refused,
         &[
-            "It is in use, so nothing was deleted.",
-            "the account",
+            "The role is in use, so it was not deleted.",
+            "Account",
             HOSTILE,
-            &format!("the key {} of Holder", key.id),
+            &format!("Key {} of Holder", key.id),
         ],
     );
     for account in [&account, &holder] {
@@ -271,7 +271,7 @@ async fn the_check_of_too_many_accounts_goes_on_where_it_stopped() {
         if call.operation == "Query" { Action::Replace(page.to_string()) } else { Action::Pass }
     });
     let stopped = browser.submit(&confirm, delete, &[]).await.expect(409);
-    expect(&stopped, &["Not all accounts have been checked yet", "Check the rest, then delete"]);
+    expect(&stopped, &["Not all accounts have been checked yet", "Continue and delete role"]);
     assert_eq!(role(&harness, "Auditor").await["permissions"], json!(["GET /reports"]));
     harness.wire.calm();
     harness.wire.take_calls();
@@ -352,15 +352,15 @@ async fn custom_roles_can_be_chosen_wherever_a_role_is() {
     let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
     expect(
         &form,
-        &["As the account: Auditor", "ServiceAccountReader", "ServiceAccountWriter", "ServiceAccountAdmin"],
+        &["Same as account: Auditor", "ServiceAccountReader", "ServiceAccountWriter", "ServiceAccountAdmin"],
     );
     let reader = harness.create_account("reader", "ServiceAccountReader").await;
     let keys = format!("/accounts/{}/keys", reader.id);
     let form = browser.get(&format!("{keys}/new")).await.expect(200);
-    expect(&form, &["As the account: ServiceAccountReader", "Auditor"]);
+    expect(&form, &["Same as account: ServiceAccountReader", "Auditor"]);
     expect_none(&form, "ServiceAccountWriter");
     let shown = browser.submit(&form, &keys, &[("name", "k"), ("role", "Auditor")]).await.expect(200);
-    expect(&shown, &["for what both the account and Auditor permit"]);
+    expect(&shown, &["permitted by both the account and Auditor"]);
 }
 
 #[tokio::test]
@@ -375,7 +375,7 @@ async fn what_permits_most_is_not_what_a_short_list_leaves_out() {
     for path in ["/accounts/new", &format!("/accounts/{}", account.id), "/roles"] {
         expect(&browser.get(path).await.expect(200), &["Sneaky", "ANY /{proxy+}", "and 7 more"]);
     }
-    expect(&browser.get("/history").await.expect(200), &["changed the role Sneaky", "ANY /{proxy+}"]);
+    expect(&browser.get("/history").await.expect(200), &["updated the role Sneaky", "ANY /{proxy+}"]);
 }
 
 #[tokio::test]
@@ -419,20 +419,20 @@ async fn another_role_is_saved_once_it_was_shown_what_it_changes() {
     expect(
         &asked,
         &[
-            "Give batch the role Reports ?",
-            "It has ServiceAccountReader now. Nothing is saved yet.",
-            "What its keys may do that they may not do now",
+            "Change the role of batch to Reports ?",
+            "The current role is ServiceAccountReader . Nothing is saved yet.",
+            "Added permissions",
             "+ POST,PUT,PATCH,DELETE /teams/{proxy+}",
             "+ POST /reports",
-            "What they may do no longer",
+            "Removed permissions",
             "− GET,HEAD,OPTIONS /organizations",
             "− GET,HEAD,OPTIONS /organizations/{proxy+}",
             "− GET,HEAD,OPTIONS /teams",
-            "All that the role permits",
+            "All permissions of the new role",
         ],
     );
     // What stays is neither: reading an organization, and reading a team.
-    let (come_and_gone, _) = asked.text.split_once("All that the role permits").unwrap();
+    let (come_and_gone, _) = asked.text.split_once("All permissions of the new role").unwrap();
     assert!(
         !come_and_gone.contains("GET /organizations/{id}") && !come_and_gone.contains("ANY /teams"),
         "{come_and_gone}"
@@ -454,7 +454,7 @@ async fn another_role_is_saved_once_it_was_shown_what_it_changes() {
     browser.submit(&form, &edit, &[("owner", "ops")]).await.expect(303);
     let form = browser.get(&edit).await.expect(200);
     let page = browser.submit(&form, &edit, &[("role", "Nobody")]).await.expect(422);
-    expect(&page, &["Is no role (any more)"]);
+    expect(&page, &["Role not found"]);
     let long = "x".repeat(65);
     let asked =
         browser.submit(&form, &edit, &[("role", "ServiceAccountAdmin"), ("name", &long)]).await.expect(200);
@@ -484,12 +484,12 @@ async fn a_role_that_changes_after_its_difference_was_shown_is_shown_again() {
     // The one that it is to get, and the one that it has.
     for (name, permissions, told) in [
         ("After", vec!["GET /b", "ANY /{all+}"], "+ ANY /{all+}"),
-        ("Before", vec!["GET /", "GET /a"], "no longer − GET /"),
-        ("After", vec!["GET /b"], "no longer − GET / − GET /a"),
+        ("Before", vec!["GET /", "GET /a"], "Removed permissions − GET /"),
+        ("After", vec!["GET /b"], "Removed permissions − GET / − GET /a"),
     ] {
         harness.put_role(name, &permissions).await;
         let again = browser.submit(&asked, &edit, &confirm).await.expect(409);
-        expect(&again, &["A role was changed meanwhile, so nothing was saved.", told]);
+        expect(&again, &["A role changed after you reviewed the difference, so nothing was saved.", told]);
         assert_eq!(role().await, "Before");
         asked = again;
     }
@@ -497,7 +497,7 @@ async fn a_role_that_changes_after_its_difference_was_shown_is_shown_again() {
     browser.submit(&asked, &edit, &[("button", "confirm"), ("shown", "")]).await.expect(409);
     // What has gone meanwhile cannot be given.
     let _ = harness.request("DELETE", "/iam/v1/roles/After").admin().send().await.expect(204);
-    expect(&browser.submit(&asked, &edit, &confirm).await.expect(422), &["Is no role (any more)"]);
+    expect(&browser.submit(&asked, &edit, &confirm).await.expect(422), &["Role not found"]);
     harness.put_role("After", &["GET /b"]).await;
     browser.submit(&asked, &edit, &confirm).await.expect(303);
     let saved = harness.get(&account.path()).await.json();
@@ -518,7 +518,7 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
     assert!(page.text.contains(&format!("href=\"{link}\"")), "{}", page.text);
     let form = browser.get(&link).await.expect(200);
     assert_eq!(form.fields("/explain")["account"], account.id);
-    expect(&form, &["Any key without a role of its own", "narrow, ends in"]);
+    expect(&form, &["Any key without its own role", "narrow, ends in"]);
 
     let name: &[(&str, &str)] = &[("account", "bATCH")];
     let by_key: &[(&str, &str)] = &[("account", &account.id), ("key", &key.id)];
@@ -529,8 +529,8 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
             "POST",
             "/organizations",
             vec![
-                "Yes: POST /organizations passes",
-                "The account's role ServiceAccountWriter permits it by ANY /organizations .",
+                "Allowed: POST /organizations",
+                "The account's role ServiceAccountWriter permits the request with ANY /organizations .",
             ],
         ),
         (
@@ -538,47 +538,42 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
             "GET",
             "/reports",
             vec![
-                "No: GET /reports is refused",
+                "Refused: GET /reports",
                 "The account's role ServiceAccountWriter",
-                "has no permission that covers it.",
+                "has no matching permission.",
             ],
         ),
-        (name, "GET", "/iam/v1/roles", vec!["No: GET /iam/v1/roles is refused", "/iam is for admin users."]),
-        (
-            name,
-            "GET",
-            "/iam/v1/whoami",
-            vec!["Yes: GET /iam/v1/whoami passes", "Every key may ask who it is."],
-        ),
-        (name, "GET", "/teams/..%2f", vec!["No:", "could mean something else to the backend"]),
+        (name, "GET", "/iam/v1/roles", vec!["Refused: GET /iam/v1/roles", "/iam is for admin users."]),
+        (name, "GET", "/iam/v1/whoami", vec!["Allowed: GET /iam/v1/whoami", "Every key may ask who it is."]),
+        (name, "GET", "/teams/..%2f", vec!["Refused:", "could mean something else to the backend"]),
         (
             by_key,
             "GET",
             "/organizations/1",
             vec![
-                "Yes:",
-                "The account's role ServiceAccountWriter permits it by ANY /organizations/{proxy+} .",
-                "The key's own role Auditor permits it by GET /organizations/{id} .",
-                "may be used from 203.0.113.0/24",
+                "Allowed:",
+                "The account's role ServiceAccountWriter permits the request with ANY /organizations/{proxy+} .",
+                "The key's role Auditor permits the request with GET /organizations/{id} .",
+                "works only from 203.0.113.0/24",
             ],
         ),
         (
             by_key,
             "DELETE",
             "/organizations/1",
-            vec!["No:", "The key's own role Auditor has no permission that covers it."],
+            vec!["Refused:", "The key's role Auditor has no matching permission."],
         ),
         (
             by_role,
             "GET",
             "/organizations/1",
-            vec!["Yes:", "The role Auditor permits it by GET /organizations/{id} ."],
+            vec!["Allowed:", "The role Auditor permits the request with GET /organizations/{id} ."],
         ),
         (
             by_role,
             "GET",
             "/organizations/1/",
-            vec!["No:", "The role Auditor has no permission that covers it."],
+            vec!["Refused:", "The role Auditor has no matching permission."],
         ),
     ] {
         let typed = [who, &[("method", method), ("path", path)]].concat();
@@ -591,12 +586,15 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
             .concat();
     expect(
         &browser.submit(&form, "/explain", &elsewhere).await,
-        &["No:", "may not be used from this address"],
+        &["Refused:", "may not be used from this address"],
     );
     let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "enabled": false }));
     let _ = patch.send().await.expect(200);
     let typed = [name, &[("method", "GET"), ("path", "/teams")]].concat();
-    expect(&browser.submit(&form, "/explain", &typed).await, &["No:", "The service account is disabled."]);
+    expect(
+        &browser.submit(&form, "/explain", &typed).await,
+        &["Refused:", "The service account is disabled."],
+    );
 }
 
 #[tokio::test]
@@ -608,14 +606,14 @@ async fn a_question_that_cannot_be_asked_is_corrected_beside_its_field() {
     let form = browser.get("/explain").await.expect(200);
     harness.wire.take_calls();
     for (typed, field, problem) in [
-        (vec![("path", "/")], "serviceAccountId", "Name an account"),
-        (vec![("account", "Bat")], "serviceAccountId", "Is no account"),
-        (vec![("account", key.secret.as_str())], "serviceAccountId", "Is no account"),
+        (vec![("path", "/")], "serviceAccountId", "Enter an account"),
+        (vec![("account", "Bat")], "serviceAccountId", "Account not found"),
+        (vec![("account", key.secret.as_str())], "serviceAccountId", "Account not found"),
         (vec![("account", "sa_0000000000000000")], "serviceAccountId", ""),
         (
             vec![("account", "Batch"), ("role", "ServiceAccountAdmin")],
             "role",
-            "Must not be chosen beside an account",
+            "Must be empty if an account is entered",
         ),
         (vec![("account", "Batch"), ("path", "/a?b=c")], "path", "Must be a path alone"),
         (vec![("account", "Batch"), ("path", "a")], "path", "Must begin with"),
@@ -623,7 +621,7 @@ async fn a_question_that_cannot_be_asked_is_corrected_beside_its_field() {
         (
             vec![("account", "Batch"), ("path", "/"), ("source_address", "192.0.2.1")],
             "sourceAddress",
-            "Counts for a key",
+            "Requires a key",
         ),
         (vec![("account", "Batch"), ("path", "/"), ("key", "key_0000000000000000")], "keyId", ""),
     ] {
@@ -651,7 +649,7 @@ async fn a_question_that_cannot_be_asked_is_corrected_beside_its_field() {
 async fn everybodys_history_is_told_in_words_and_filtered() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
-    expect(&browser.get("/history").await.expect(200), &["Nothing has happened yet"]);
+    expect(&browser.get("/history").await.expect(200), &["No events yet"]);
     let account = harness.create_account(HOSTILE, "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
     harness.clock.advance_days(1);
@@ -680,14 +678,14 @@ async fn everybodys_history_is_told_in_words_and_filtered() {
         &[
             &deleted,
             &format!("{admin} deleted the role Auditor"),
-            "no longer permits GET /b",
-            "no longer permits GET /c",
-            "grace@example.com changed the role Auditor",
-            "no longer permits GET /a",
-            "now permits GET /c",
+            "Removed permission GET /b",
+            "Removed permission GET /c",
+            "grace@example.com updated the role Auditor",
+            "Removed permission GET /a",
+            "Added permission GET /c",
             "grace@example.com created the role Auditor",
-            "now permits GET /a",
-            "now permits GET /b",
+            "Added permission GET /a",
+            "Added permission GET /b",
             &issued,
             &created,
         ],
@@ -699,20 +697,20 @@ async fn everybodys_history_is_told_in_words_and_filtered() {
     expect(&own, &["deleted the account and its keys", "issued the key", &key.id, "created the account"]);
 
     for (query, texts, others) in [
-        ("type=role.updated", vec!["changed the role Auditor"], vec!["created the", "issued the"]),
+        ("type=role.updated", vec!["updated the role Auditor"], vec!["created the", "issued the"]),
         (
             "actor=grace%40example.com",
-            vec!["changed the role", "created the role"],
+            vec!["updated the role", "created the role"],
             vec!["deleted the", "issued the"],
         ),
         (&format!("account={}", account.id), vec!["deleted the account", "issued"], vec!["the role Auditor"]),
         (
             "from=2026-01-02&to=2026-01-02",
-            vec!["changed the role", "created the role"],
+            vec!["updated the role", "created the role"],
             vec!["deleted the", "issued the"],
         ),
         ("to=2026-01-01", vec!["issued", "created the account"], vec!["the role Auditor"]),
-        ("type=key.rotated", vec!["Nothing like that has happened"], vec!["issued the"]),
+        ("type=key.rotated", vec!["No matching events"], vec!["issued the"]),
         ("actor=&account=&type=&from=&to=", vec!["deleted the", "issued the"], vec!["Clear"]),
     ] {
         let page = browser.get(&format!("/history?{query}")).await.expect(200);
@@ -722,10 +720,10 @@ async fn everybodys_history_is_told_in_words_and_filtered() {
         }
     }
     for (query, field, problem) in [
-        ("from=yesterday", "from", "Must be a day"),
-        ("from=2026-01-03&to=2026-01-02", "to", "Must not be before the first day."),
-        ("account=Nobody", "account", "Is no account"),
-        ("account=%3Cscript%3Ealert(1)", "account", "Is no account"),
+        ("from=yesterday", "from", "Must be a date"),
+        ("from=2026-01-03&to=2026-01-02", "to", "Must not be before the start date."),
+        ("account=Nobody", "account", "Account not found"),
+        ("account=%3Cscript%3Ealert(1)", "account", "Account not found"),
     ] {
         let page = browser.get(&format!("/history?{query}")).await.expect(422);
         let start =
@@ -797,25 +795,25 @@ async fn what_wants_attention_stands_first() {
     expect(
         &page,
         &[
-            "What needs attention",
-            "Came again came again : A key came again after its end, and was refused. Last: 2 hours ago",
+            "Needs attention",
+            "Retired key used came again : A retired key is still being used. The requests are refused. Last used 2 hours ago",
             "Expires soon expires first : A key expires in 9 days",
             &format!("Expires soon {HOSTILE} : A key expires in 13 days"),
-            "Unused unused : 1 live key not used for 90 days.",
-            "Disabled off : 1 live key refused.",
-            "Name begins with",
+            "Unused unused : 1 active key not used for 90 days.",
+            "Disabled off : 1 active key refused.",
+            "Name starts with",
             "Last used",
-            "came again ServiceAccountReader Enabled 0 never Came again after its end no key",
+            "came again ServiceAccountReader Enabled 0 Never Retired key used No keys",
             "in use ServiceAccountReader Enabled 1 14 hours ago",
-            "unused ServiceAccountReader Enabled 1 never Unused for 90 days",
+            "unused ServiceAccountReader Enabled 1 Never Unused for 90 days",
         ],
     );
     let (first, _) =
-        words(&page).split_once("Name begins with").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        words(&page).split_once("Name starts with").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     assert!(!first.contains("expires later") && !first.contains("in use"), "{first}");
     assert!(!page.text.contains("<script>alert"), "{}", page.text);
     // It is of the first page alone, and not of what somebody looks for.
-    expect_none(&browser.get("/?enabled=false").await.expect(200), "What needs attention");
+    expect_none(&browser.get("/?enabled=false").await.expect(200), "Needs attention");
 }
 
 #[tokio::test]
@@ -835,20 +833,23 @@ async fn what_wants_attention_is_looked_for_in_all_accounts() {
     let mut browser = Browser::signed_in(&harness).await;
     harness.wire.take_calls();
     let page = browser.get("/").await.expect(200);
-    let (attention, list) = page.text.split_once("Name begins with").unwrap();
+    let (attention, list) = page.text.split_once("Name starts with").unwrap();
     assert!(attention.contains(&reused.id), "{attention}");
     assert!(!attention.contains(&unused.id) && !list.contains(&reused.id), "{}", page.text);
-    expect(&page, &["Came again the last one", "Expires soon expires 00", "And 3 more .", "account 000"]);
+    expect(
+        &page,
+        &["Retired key used the last one", "Expires soon expires 00", "View 3 more", "account 000"],
+    );
     // A list asks once for what it shows, and once for the use of each account.
     let operations = harness.wire.take_operations();
     assert!(operations.iter().all(|operation| operation == "Query"), "{operations:?}");
-    assert!(page.text.contains("<a href=\"/attention\">3 more</a>"), "{}", page.text);
+    assert!(page.text.contains("<a href=\"/attention\">View 3 more</a>"), "{}", page.text);
     let all = browser.get("/attention").await.expect(200);
     expect(
         &all,
         &[
             "Expires soon expires 10 : A key expires in 9 days",
-            "Unused unused, and second to last : 1 live key not used for 90 days.",
+            "Unused unused, and second to last : 1 active key not used for 90 days.",
         ],
     );
     assert_eq!(all.text.matches("Expires soon").count(), 11);
@@ -859,7 +860,7 @@ async fn all_that_wants_attention_is_there_page_by_page() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let none = browser.get("/attention").await.expect(200);
-    expect(&none, &["Nothing", "Every account is enabled"]);
+    expect(&none, &["Nothing", "All accounts are enabled"]);
     for number in 0..53 {
         account(&harness, &format!("{number:02} {}", "&".repeat(61)), 9).await;
     }
@@ -872,7 +873,7 @@ async fn all_that_wants_attention_is_there_page_by_page() {
     expect_none(&next, "Next page");
     let told = [&first, &next].map(|page| page.text.matches("Expires soon").count());
     assert_eq!(told, [50, 3]);
-    expect(&browser.get("/attention?after=100").await.expect(200), &["Nothing more", "First page"]);
+    expect(&browser.get("/attention?after=100").await.expect(200), &["No more items", "First page"]);
 }
 
 #[tokio::test]
@@ -885,18 +886,18 @@ async fn the_overview_stands_without_what_wants_attention_and_says_what_was_not_
     let long = |call: &Call| call.body["Limit"] == 101;
     harness.wire.disturb(move |call| if long(call) { Action::Refuse } else { Action::Pass });
     let page = browser.get("/").await.expect(200);
-    expect(&page, &["What needs attention could not be looked for just now.", "account 000", "account 024"]);
+    expect(&page, &["The check for accounts that need attention failed.", "account 000", "account 024"]);
     let failed = browser.get("/attention").await.expect(503);
-    expect(&failed, &["Keyward does not answer", "Try again"]);
+    expect(&failed, &["Keyward is not responding", "Try again"]);
     let second = move |call: &Call| long(call) && !call.body["ExclusiveStartKey"].is_null();
     harness.wire.disturb(move |call| if second(call) { Action::Refuse } else { Action::Pass });
     let page = browser.get("/").await.expect(200);
     expect(
         &page,
-        &["account 000 : A key expires", "Only the first 100 accounts were looked at", "account 024"],
+        &["account 000 : A key expires", "Only the first 100 accounts were checked", "account 024"],
     );
     let page = browser.get("/attention").await.expect(200);
-    expect(&page, &["Only the first 100 accounts, by name, were looked at", "account 049"]);
+    expect(&page, &["Only the first 100 accounts, by name, were checked", "account 049"]);
 }
 
 #[tokio::test]
@@ -926,7 +927,7 @@ async fn pages_stay_light_however_much_roles_permit() {
     }
     let (_, list) = &pages[3];
     expect(list, &["Role00", "and 92 more", "Role24", "Next page"]);
-    expect(&pages[2].1, &["created the role", "now permits", "and 88 more"]);
+    expect(&pages[2].1, &["created the role", "Added permission", "and 88 more"]);
 }
 
 #[tokio::test]

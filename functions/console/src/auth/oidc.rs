@@ -149,16 +149,21 @@ impl Provider {
         })
     }
 
-    /// Begins to sign somebody in: what to keep, and where to send the browser.
-    /// With `anew` the issuer asks who it is, whomever it knows.
-    pub(crate) async fn begin(&self, back_to: String, anew: bool) -> Result<(Attempt, String), SignInError> {
+    /// Begins a sign-in. Returns the attempt to keep, and the address to send the
+    /// browser to. With `another_user`, the issuer asks for a user even if one is
+    /// signed in.
+    pub(crate) async fn begin(
+        &self,
+        back_to: String,
+        another_user: bool,
+    ) -> Result<(Attempt, String), SignInError> {
         let attempt =
             Attempt { state: self.random()?, nonce: self.random()?, verifier: self.random()?, back_to };
         let configuration = self.configuration().await?;
         let client = self.client(&configuration)?;
         let verifier = PkceCodeVerifier::new(attempt.verifier.to_string());
         let mut request = client.authorize_url(|| CsrfToken::new(attempt.state.to_string()));
-        if anew {
+        if another_user {
             request = request.add_extra_param("prompt", "login");
         }
         if !self.audience.is_empty() {

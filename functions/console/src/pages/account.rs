@@ -41,9 +41,9 @@ impl KeyRow {
             ends: When::of(ends, visit.now()),
             state: match key.state {
                 KeyState::Expired => ("bad", "Expired"),
-                KeyState::Retired => ("bad", "Replaced"),
-                KeyState::Active | KeyState::Retiring if !is_enabled => ("bad", "Refused"),
-                KeyState::Retiring => ("warn", "Being replaced"),
+                KeyState::Retired => ("bad", "Rotated"),
+                KeyState::Active | KeyState::Retiring if !is_enabled => ("bad", "Disabled"),
+                KeyState::Retiring => ("warn", "Grace period"),
                 KeyState::Active => ("good", "Active"),
             },
             is_refused: !is_enabled || matches!(key.state, KeyState::Expired | KeyState::Retired),
@@ -55,22 +55,24 @@ impl KeyRow {
     /// What its revocation stops: how much that weighs, as a class, and in words.
     pub(super) fn stops(&self) -> (&'static str, String) {
         let Some(last) = &self.uses.last else {
-            return ("notice", "It was never used: nothing should stop.".to_owned());
+            return ("notice", "The key was never used. Revoking it should affect no program.".to_owned());
         };
         let last = &last.words;
         if self.is_refused {
-            let text = format!("It was last used {last}, and is refused already: nothing more will stop.");
+            let text = format!(
+                "The key was last used {last}, and is already refused. Revoking it affects no program."
+            );
             return ("notice", text);
         }
         if self.uses.total == 0 {
             let text = format!(
-                "It was last used {last}, and not in the last {SHOWN_DAYS} days: a program that uses it rarely will be \
-                 refused."
+                "The key was last used {last}, and not in the last {SHOWN_DAYS} days. A program that uses it rarely \
+                 will be refused."
             );
             return ("alert warn", text);
         }
         let total = self.uses.total_in_words();
-        ("alert", format!("It was last used {last}; {total}: those programs will be refused."))
+        ("alert", format!("The key was last used {last} ({total}). Programs that use it will be refused."))
     }
 
     fn is_active(&self) -> bool {

@@ -106,7 +106,7 @@ async fn query(visit: &Visit, form: &Form) -> Result<EventsQuery, FormError> {
     let from = day("from", &form.from)?;
     let to = day("to", &form.to)?;
     if from.zip(to).is_some_and(|(from, to)| from > to) {
-        return Err(Faults::field("to", "must not be before the first day").into());
+        return Err(Faults::field("to", "must not be before the start date").into());
     }
     let start = |day: Option<Date>| day.and_then(start_of);
     Ok(EventsQuery {
@@ -128,7 +128,7 @@ async fn account(visit: &Visit, text: &str) -> Result<Option<AccountId>, FormErr
     match by_id_or_name(visit, text).await {
         Ok(Some(id)) => Ok(Some(id)),
         Ok(None) => {
-            let problem = "is no account's name. A deleted account is found by its id";
+            let problem = "account not found. For a deleted account, enter its ID";
             Err(Faults::field("account", problem).into())
         }
         Err(error) => Err(FormError::Page(error.into())),
@@ -139,7 +139,7 @@ fn day(field: &str, text: &str) -> Result<Option<Date>, Faults> {
     if text.is_empty() {
         return Ok(None);
     }
-    let day = text.parse().map_err(|_| Faults::field(field, "must be a day, such as 2026-11-24"))?;
+    let day = text.parse().map_err(|_| Faults::field(field, "must be a date, such as 2026-11-24"))?;
     Ok(Some(day))
 }
 
@@ -151,13 +151,13 @@ fn start_of(day: Date) -> Option<Timestamp> {
 fn in_words(event: EventType) -> &'static str {
     match event {
         EventType::ServiceAccountCreated => "Account created",
-        EventType::ServiceAccountUpdated => "Account changed",
+        EventType::ServiceAccountUpdated => "Account updated",
         EventType::ServiceAccountDeleted => "Account deleted",
         EventType::KeyIssued => "Key issued",
         EventType::KeyRotated => "Key rotated",
         EventType::KeyRevoked => "Key revoked",
         EventType::RoleCreated => "Role created",
-        EventType::RoleUpdated => "Role changed",
+        EventType::RoleUpdated => "Role updated",
         EventType::RoleDeleted => "Role deleted",
     }
 }

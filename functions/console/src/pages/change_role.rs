@@ -105,7 +105,7 @@ pub(super) async fn confirm(
 async fn difference(visit: &Visit, form: &Form) -> Result<Difference, FormError> {
     let (before, after) = tokio::join!(roles::find(visit, &form.role_was), roles::find(visit, &form.role));
     let before = before?;
-    let after = after?.ok_or_else(|| Faults::field("role", "is no role (any more): choose another one"))?;
+    let after = after?.ok_or_else(|| Faults::field("role", "role not found. Choose another role"))?;
     // A role that is not there permits nothing.
     let before = before.map(|role| role.permissions).unwrap_or_default();
     Ok(Difference::between(&before, after.permissions))

@@ -57,7 +57,7 @@ pub(super) async fn submit(Posted(visit, mut form): Posted<Form>) -> Result<Resp
     match visit.api().create_account(&new, &form.attempt).await {
         Ok(account) => Ok(visit.go(
             &format!("/accounts/{}", account.id),
-            &format!("{} is created. Now issue a key for it.", account.name),
+            &format!("{} was created. Next, issue a key.", account.name),
         )),
         Err(error) => {
             let code = if let ApiError::Problem(problem) = &error { problem.code.as_str() } else { "" };

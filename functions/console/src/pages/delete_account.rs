@@ -46,18 +46,18 @@ pub(super) async fn submit(
         Ok(read) => read.account.account,
         // Sent once more: the first answer was lost.
         Err(ApiError::Problem(problem)) if problem.status == 404 => {
-            return Ok(visit.go("/", "It is not there any more: it is deleted."));
+            return Ok(visit.go("/", "This account has been deleted."));
         }
         Err(error) => return Err(error.into()),
     };
     // A page shows white space as one space.
     let shown = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ");
     if shown(&form.name) != shown(&account.name) {
-        let faults = Faults::field("name", "is not the account's name, so nothing was deleted");
+        let faults = Faults::field("name", "does not match the account name, so nothing was deleted");
         return Ok(with_status(422, DeleteAccount { page: visit.page(), account, form, faults }));
     }
     let (path, fields) = (format!("/accounts/{account_id}/delete"), vec![("name", form.name)]);
     let deleted = visit.api().delete_account(account_id).await;
     deleted.map_err(|error| visit.or_again(error, path, fields))?;
-    Ok(visit.go("/", &format!("{} is deleted, and its keys are refused.", account.name)))
+    Ok(visit.go("/", &format!("{} was deleted. Its keys are refused.", account.name)))
 }

@@ -50,7 +50,7 @@ pub(super) async fn submit(
 ) -> Result<Response, PageError> {
     let name: RoleName = id(&name)?;
     match visit.api().delete_role(&name, &form.version, &form.cursor).await {
-        Ok(()) => Ok(visit.go("/roles", &format!("The role {name} is deleted."))),
+        Ok(()) => Ok(visit.go("/roles", &format!("Role {name} was deleted."))),
         Err(ApiError::Problem(problem)) if problem.code == "role_in_use" => {
             let status = problem.status;
             let users = problem.used_by;

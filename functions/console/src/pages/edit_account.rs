@@ -32,9 +32,7 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
     let account = read.account.account;
     let page = EditAccount {
         page: visit.page(),
-        roles: roles?
-            .chooser(&visit, &account.role, "The present role. There is no such role any more.")
-            .await,
+        roles: roles?.chooser(&visit, &account.role, "The current role. It has been deleted.").await,
         id: account.id,
         form: Form {
             version: read.version,
@@ -81,7 +79,7 @@ pub(super) async fn submit(
         enabled: None,
     };
     match visit.api().update_account(account_id, &changes, &form.version).await {
-        Ok(saved) => Ok(visit.go(&format!("/accounts/{}", saved.id), &format!("{} is saved.", saved.name))),
+        Ok(saved) => Ok(visit.go(&format!("/accounts/{}", saved.id), &format!("{} was saved.", saved.name))),
         Err(error) => Ok(again(&visit, account, form, Faults::of(error)?).await),
     }
 }

@@ -92,7 +92,7 @@ async fn submit_either(visit: Visit, name: Option<RoleName>, form: Form) -> Resu
     }
     match put(&visit, name.as_ref(), &form).await {
         Ok(saved) => {
-            let notice = format!("The role {} is saved. It counts from the next request on.", saved.name);
+            let notice = format!("Role {} was saved. It takes effect with the next request.", saved.name);
             Ok(visit.go(&format!("/roles/{}", saved.name), &notice))
         }
         Err(error) => {
@@ -111,7 +111,7 @@ async fn put(visit: &Visit, name: Option<&RoleName>, form: &Form) -> Result<Role
         None => form.name.trim().parse().map_err(|_| {
             Faults::field(
                 "name",
-                "must be a letter and up to 63 letters, digits, dots, underscores and dashes",
+                "must begin with a letter, followed by up to 63 letters, digits, dots, underscores and dashes",
             )
         })?,
     };
@@ -129,7 +129,7 @@ async fn put(visit: &Visit, name: Option<&RoleName>, form: &Form) -> Result<Role
             if is_same(&there, &role) {
                 return Ok(there);
             }
-            Err(Faults::field("name", "is another role's already: choose another one, or edit that role")
+            Err(Faults::field("name", "is the name of another role. Choose another name, or edit that role")
                 .into())
         }
         Err(ApiError::Problem(mut problem)) => {

@@ -25,86 +25,85 @@ pub(crate) fn page(
     let (title, text, link, request_id) = match error {
             PageError::SignIn { back_to } => return Redirect::to(&sign_in(&back_to)).into_response(),
             PageError::Ended { back_to, .. } if can_send_again => (
-                "Your session has ended",
-                "Nothing was changed, and nothing is lost: this page still has what you sent. Sign in again in a new \
-                 tab, then come back to this one and send it again."
+                "Your session has expired",
+                "Nothing was changed, and this page still has your input. Sign in again in a new tab. Then return to \
+                 this page and resend the form."
                     .to_owned(),
-                Some(("Sign in again, in a new tab", sign_in(&back_to))),
+                Some(("Sign in again in a new tab", sign_in(&back_to))),
                 None,
             ),
             PageError::Ended { back_to, .. } => (
-                "Your session has ended",
-                "Nothing was changed. Sign in again, and you come back to the page that you were on.".to_owned(),
+                "Your session has expired",
+                "Nothing was changed. Sign in again to return to the page that you were on.".to_owned(),
                 Some(("Sign in again", sign_in(&back_to))),
                 None,
             ),
             PageError::NotAdmin => (
-                "You are not an admin user",
-                "You are signed in, but the console is for members of the admin group. An admin can add you to it in \
-                 the identity provider. Then sign in again."
+                "You are not an admin",
+                "You are signed in, but only members of the admin group can use the console. Ask an admin to add you to \
+                 the group in the identity provider. Then sign in again."
                     .to_owned(),
-                Some(("Sign in as somebody else", "/sign-in?anew=true".to_owned())),
+                Some(("Sign in as another user", "/sign-in?another_user=true".to_owned())),
                 None,
             ),
             PageError::Forged => (
-                "That did not come from this console",
-                "Nothing was changed. Another site has sent it. If it was you, go to the console and try again."
+                "This form was not sent from the console",
+                "Nothing was changed. Another site sent this form. If you sent it yourself, go to the console and try again."
                     .to_owned(),
                 Some(("Go to the console", "/".to_owned())),
                 None,
             ),
             PageError::OldPage { back_to, .. } => (
-                "That page was opened before you signed in again",
+                "This page was opened before you signed in again",
                 if can_send_again {
-                    "Nothing was changed yet. Send it again as it was, or open the page anew."
+                    "Nothing was changed. Resend the form, or reload the page to start over."
                 } else {
-                    "Nothing was changed. Open it anew and send it from there."
+                    "Nothing was changed. Reload the page and submit the form again."
                 }
                 .to_owned(),
-                Some(("Open the page anew", back_to)),
+                Some(("Reload the page", back_to)),
                 None,
             ),
             PageError::Malformed => (
-                "That form cannot be read",
+                "This form could not be read",
                 "Nothing was changed. Go back, reload the page and try again.".to_owned(),
                 Some(("Go to the console", "/".to_owned())),
                 None,
             ),
             PageError::NoPage => (
-                "There is no such page",
-                "The address may be mistyped, or the page may have moved.".to_owned(),
-                Some(("See all service accounts", "/".to_owned())),
+                "Page not found",
+                "Check the address, or go to the list of service accounts.".to_owned(),
+                Some(("View service accounts", "/".to_owned())),
                 None,
             ),
             PageError::WrongMethod => (
-                "Nothing can be sent there",
-                "Nothing was changed.".to_owned(),
+                "This page does not accept forms",
+                "Nothing was changed. Go to the console and try again.".to_owned(),
                 Some(("Go to the console", "/".to_owned())),
                 None,
             ),
             PageError::NotFound(detail) => {
-                ("It is not here", detail, Some(("See all service accounts", "/".to_owned())), None)
+                ("Not found", detail, Some(("View service accounts", "/".to_owned())), None)
             }
             PageError::Refused(title, detail) => {
                 let text = format!("{title}. {detail}");
-                ("That cannot be done now", text, Some(("See all service accounts", "/".to_owned())), None)
+                ("The request was refused", text, Some(("View service accounts", "/".to_owned())), None)
             }
             PageError::NotSignedIn(why, _) => {
-                ("You are not signed in", why.to_owned(), Some(("Try again", "/sign-in".to_owned())), Some(own_request_id.to_owned()))
+                ("Sign-in failed", why.to_owned(), Some(("Try again", "/sign-in".to_owned())), Some(own_request_id.to_owned()))
             }
             PageError::Unsure { request_id, .. } => (
-                "Keyward does not answer",
-                "Whether it was done is not known. Send it again as it was: it is never done twice.".to_owned(),
+                "Keyward is not responding",
+                "The change may or may not have been made. Resend the form. Keyward never makes the change twice.".to_owned(),
                 None,
                 Some(request_id.unwrap_or_else(|| own_request_id.to_owned())),
             ),
             PageError::Unavailable { request_id, .. } => (
-                "Keyward does not answer",
+                "Keyward is not responding",
                 if retry.is_some() {
-                    "What you see here comes from Keyward's API, which cannot be reached at the moment. Trying again \
-                     is safe."
+                    "Keyward's API cannot be reached at the moment. Try again in a moment."
                 } else {
-                    "Whether it was done is not known. See what is there before you do it again."
+                    "The change may or may not have been made. Check the current state before you try again."
                 }
                 .to_owned(),
                 Some(retry.map_or_else(|| ("Go to the console", "/".to_owned()), |path| ("Try again", path))),

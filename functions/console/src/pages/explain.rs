@@ -109,7 +109,7 @@ async fn account_of(visit: &Visit, form: &Form) -> Result<Option<AccountId>, For
     }
     match by_id_or_name(visit, text).await {
         Ok(Some(id)) => Ok(Some(id)),
-        Ok(None) => Err(Faults::field("serviceAccountId", "is no account's id or name").into()),
+        Ok(None) => Err(Faults::field("serviceAccountId", "account not found. Enter its name or ID").into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -125,7 +125,7 @@ async fn ask(visit: &Visit, id: Option<AccountId>, form: &Form) -> Result<Explan
     let given = |text: &'_ str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let (key, role, address) = (given(&form.key), given(&form.role), given(&form.source_address));
     if id.is_none() && role.is_none() {
-        return Err(Faults::field("serviceAccountId", "name an account, or choose a role below").into());
+        return Err(Faults::field("serviceAccountId", "enter an account or choose a role").into());
     }
     let question = Question {
         service_account_id: id.as_deref(),
@@ -140,10 +140,8 @@ async fn ask(visit: &Visit, id: Option<AccountId>, form: &Form) -> Result<Explan
             // In the words of this form.
             for error in &mut problem.errors {
                 error.detail = match error.pointer.as_str() {
-                    "/role" if id.is_some() => {
-                        "must not be chosen beside an account: clear one of them".to_owned()
-                    }
-                    "/sourceAddress" if key.is_none() => "counts for a key: choose one".to_owned(),
+                    "/role" if id.is_some() => "must be empty if an account is entered".to_owned(),
+                    "/sourceAddress" if key.is_none() => "requires a key. Choose a key".to_owned(),
                     _ => std::mem::take(&mut error.detail),
                 };
             }

@@ -110,16 +110,20 @@ impl WhyNot {
     fn in_words(self) -> &'static str {
         match self {
             Self::Forged => {
-                "nothing was looked up: that was not sent from this page. If it was you, paste it again, here"
+                "the key was not looked up: the form was not sent from this page. Paste the key here again"
             }
             Self::OldPage => {
-                "nothing was looked up: the page was opened before you signed in again. Paste it again"
+                "the key was not looked up: the page was opened before you signed in again. Paste the key again"
             }
-            Self::Ended => "nothing was looked up: your session had ended. Paste it again",
-            Self::Malformed => "nothing was looked up: what was sent cannot be read. Paste the key alone",
-            Self::NotAdmin => "nothing was looked up: that is for admin users",
-            Self::Unavailable => "nothing was looked up: Keyward did not answer. Paste it again in a moment",
-            Self::Gone => "what was found is kept for ten minutes, and no longer. Paste it again",
+            Self::Ended => "the key was not looked up: your session had expired. Paste the key again",
+            Self::Malformed => "the key was not looked up: the form could not be read. Paste only the key",
+            Self::NotAdmin => "the key was not looked up: only admins can look up keys",
+            Self::Unavailable => {
+                "the key was not looked up: Keyward is not responding. Paste the key again in a moment"
+            }
+            Self::Gone => {
+                "the result is no longer available. Results are kept for ten minutes. Paste the key again"
+            }
         }
     }
 
@@ -195,24 +199,24 @@ fn why_none(error: ApiError) -> Result<String, PageError> {
     match error {
         ApiError::NotPermitted => Err(error.into()),
         ApiError::Problem(problem) if problem.code == "key_not_found" => Ok(
-            "this has the form of a key of ours, and its checksum, but there is none of its id: it was never issued \
-             here, or retired more than 400 days ago. It opens nothing"
+            "the key is well formed, but its ID is unknown. It was never issued here, or was retired more than 400 \
+             days ago. It gives no access"
                 .to_owned(),
         ),
         ApiError::Problem(problem) if problem.code == "body_too_large" => {
-            Ok("nothing was looked up: that is too long. Paste the key alone".to_owned())
+            Ok("the key was not looked up: the text is too long. Paste only the key".to_owned())
         }
         ApiError::Problem(problem) if problem.errors.is_empty() => {
-            Ok(format!("nothing was looked up. {}. {}", problem.title, problem.detail))
+            Ok(format!("the key was not looked up. {}. {}", problem.title, problem.detail))
         }
         ApiError::Problem(problem) => {
             let problems: Vec<_> = problem.errors.into_iter().map(|error| error.detail).collect();
-            Ok(format!("what you pasted {}", problems.join(", ")))
+            Ok(format!("the pasted text {}", problems.join(", ")))
         }
         ApiError::Unavailable { request_id, cause } => {
             let id = request_id::report(request_id, &cause);
             Ok(format!(
-                "Keyward does not answer, so nothing was looked up (request {id}). Paste it again in a moment"
+                "Keyward is not responding, so the key was not looked up (request {id}). Paste the key again in a moment"
             ))
         }
     }

@@ -33,7 +33,7 @@ impl RetiredRow {
         match self.key.reason.as_str() {
             "revoked" => "Revoked",
             "expired" => "Expired",
-            "rotated" => "Replaced",
+            "rotated" => "Rotated",
             // One that a newer API tells of.
             other => other,
         }

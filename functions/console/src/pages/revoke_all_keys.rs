@@ -44,6 +44,6 @@ pub(super) async fn submit(
     let revoked = revoked.map_err(|error| visit.or_again(error, path, Vec::new()))?;
     let since = When::of(&visit.now().to_string(), visit.now()).exact;
     let keys = count(u64::try_from(revoked).unwrap_or(u64::MAX), "key");
-    let notice = format!("{keys} revoked, dead since {since}.");
+    let notice = format!("{keys} revoked at {since}.");
     Ok(visit.go(&format!("/accounts/{account}"), &notice))
 }

@@ -30,7 +30,7 @@ pub(super) async fn show(
     let read = visit.api().account(account).await?.account;
     let Some(found) = read.keys.into_iter().find(|live| live.id == key.to_string()) else {
         return Ok(
-            visit.go(&format!("/accounts/{account}"), "That key is not there any more: it was revoked.")
+            visit.go(&format!("/accounts/{account}"), "Key not found. It may have been revoked already.")
         );
     };
     let row = KeyRow::of(found, read.account.enabled, &visit);
@@ -55,11 +55,11 @@ pub(super) async fn submit(
             read.account.retired_keys.into_iter().find(|retired| retired.id == key.to_string())
         });
     let notice = record.map_or_else(
-        || "The key is dead. Every call with it is refused.".to_owned(),
+        || "The key was revoked. All requests with it are refused.".to_owned(),
         |record| {
             let since = When::of(&record.retired_at, visit.now()).exact;
             let name = record.name.unwrap_or_default();
-            format!("The key {name} is dead since {since}. Every call with it is refused.")
+            format!("Key {name} was revoked at {since}. All requests with it are refused.")
         },
     );
     Ok(visit.go(&format!("/accounts/{account}"), &notice))

@@ -48,7 +48,7 @@ impl Operation {
         permitted.map(|count| match count {
             0 => "no",
             all if all == self.requests.len() => "yes",
-            _ => "in part",
+            _ => "partly",
         })
     }
 }
@@ -58,7 +58,7 @@ impl Request {
     fn who(&self) -> String {
         let who: Vec<_> =
             COLUMNS.iter().zip(self.may).filter(|(_, may)| *may).map(|(role, _)| short(*role)).collect();
-        if who.is_empty() { "no key".to_owned() } else { who.join(", ") }
+        if who.is_empty() { "No key".to_owned() } else { who.join(", ") }
     }
 }
 

@@ -20,11 +20,11 @@ use crate::view::layout::{Page, Shown, with_status};
 /// For how long the old key may still work: in seconds, in words, and for whom
 /// that is.
 const GRACES: [(u32, &str, &str); 5] = [
-    (0, "Not at all", "It is refused at once: for a key that others may know."),
-    (3600, "1 hour", "For a program that you change by hand, now."),
-    (86_400, "1 day", "For a program that reads its key again when it is deployed."),
-    (259_200, "3 days", "For one that is changed over a weekend."),
-    (604_800, "7 days", "For one that somebody else has to change."),
+    (0, "None", "The old key is refused immediately. For a key that others may know."),
+    (3600, "1 hour", "For a program that you update by hand now."),
+    (86_400, "1 day", "For a program that reads its key when it is deployed."),
+    (259_200, "3 days", "For a program that is updated over a weekend."),
+    (604_800, "7 days", "For a program that another team has to update."),
 ];
 
 /// The grace that is offered, in seconds.
@@ -66,9 +66,9 @@ pub(super) async fn show(
     Ok(visit.go(&path, why_not))
 }
 
-const ROTATED: &str = "That key was rotated before. Rotate the one that replaces it.";
-const EXPIRED: &str = "That key has expired: it is too late to rotate it. Issue another one.";
-const REVOKED: &str = "That key was revoked: nothing replaces it. Issue another one if one is needed.";
+const ROTATED: &str = "This key was already rotated. Rotate the key that replaced it.";
+const EXPIRED: &str = "This key has expired, so it cannot be rotated. Issue a new key.";
+const REVOKED: &str = "This key was revoked, so it cannot be rotated. Issue a new key.";
 
 /// Why the key cannot be rotated at all, if that is what the API says.
 fn why_never(error: &ApiError) -> Option<&'static str> {
@@ -82,8 +82,8 @@ fn why_never(error: &ApiError) -> Option<&'static str> {
 }
 
 /// Whoever sees this may have lost the answer that showed a successor.
-const GONE: &str = "That key is not there any more: it was revoked, or replaced at once. If there is a new key whose \
-                    secret you have not seen, revoke that one and issue another.";
+const GONE: &str = "Key not found. It was revoked, or rotated without a grace period. If the account has a new key \
+                    whose secret you have not seen, revoke that key and issue another one.";
 
 /// None if the key is none of the account's living ones.
 async fn form_page(
@@ -118,8 +118,8 @@ pub(super) async fn submit(
         Err(error) if issued_before::is_issued_before(&error) => Ok(issued_before::show(&visit, account)),
         // Another grace, chosen after it was sent.
         Err(ApiError::Problem(problem)) if problem.code == "idempotency_key_reused" => {
-            let notice = "Nothing more was done: this form was sent before, with another grace, and rotated the key \
-                          then. To stop the old key now, revoke it.";
+            let notice = "The key was not rotated again. This form was already submitted with another grace period, \
+                          and rotated the key then. To stop the old key now, revoke it.";
             Ok(visit.go(&path, notice))
         }
         Err(error @ ApiError::Unavailable { .. }) => {
@@ -128,7 +128,7 @@ pub(super) async fn submit(
         }
         Err(error) => {
             if let Some(why) = why_never(&error) {
-                return Ok(visit.go(&path, &format!("Nothing was issued. {why}")));
+                return Ok(visit.go(&path, &format!("No key was issued. {why}")));
             }
             let faults = Faults::of(in_words(error))?;
             let status = faults.status();
@@ -146,8 +146,8 @@ fn in_words(mut error: ApiError) -> ApiError {
     if let ApiError::Problem(problem) = &mut error
         && problem.code == "key_limit_reached"
     {
-        "While the old key still works there would be one more than the account may have. Revoke one that is no \
-         longer needed, or choose “Not at all”, which stops the old key at once."
+        "While the old key still works, the account would have too many keys. Revoke a key that is no longer \
+         needed, or choose “None”, which stops the old key immediately."
             .clone_into(&mut problem.detail);
     }
     error

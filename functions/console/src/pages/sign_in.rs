@@ -21,19 +21,19 @@ const MAX_COOKIE_BYTES: usize = 4096;
 pub(super) struct SignIn {
     /// Where to go on afterwards.
     back: Option<String>,
-    /// Whether the issuer should ask who it is, though it knows somebody.
+    /// Whether the identity provider asks for a user, even if one is signed in.
     #[serde(default)]
-    anew: bool,
+    another_user: bool,
 }
 
 /// Sends the browser to the issuer.
 pub(super) async fn sign_in(
     State(console): State<Site>,
-    Query(SignIn { back, anew }): Query<SignIn>,
+    Query(SignIn { back, another_user }): Query<SignIn>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
     let back_to = back.filter(|path| is_own_path(path)).unwrap_or_else(|| "/".to_owned());
-    let (attempt, url) = console.provider.begin(back_to, anew).await.map_err(trouble)?;
+    let (attempt, url) = console.provider.begin(back_to, another_user).await.map_err(trouble)?;
     let attempt =
         serde_json::to_string(&attempt).map_err(|error| PageError::unavailable(error.to_string()))?;
     let cookies = Cookies::read(&console, &headers).await?;
@@ -64,7 +64,7 @@ pub(super) async fn callback(
         if cookies.get(CookieName::Session).is_some() {
             return Ok(Redirect::to("/").into_response());
         }
-        let why = "That took too long, or was begun in another window or browser.";
+        let why = "The sign-in took too long, or was started in another window or browser.";
         return Err(refused(why, "the state is another one"));
     };
     let (Some(code), None) = (answer.code, answer.error) else {
@@ -73,7 +73,7 @@ pub(super) async fn callback(
     let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
     let token = console.provider.finish(&attempt, code, &keys.client_secret).await.map_err(trouble)?;
     let claims = token.claims().ok_or_else(|| {
-        refused("The identity provider's answer cannot be read.", "the access token is no JWT")
+        refused("The identity provider's response could not be read.", "the access token is no JWT")
     })?;
     // Somebody who is let in nowhere needs no session.
     console.api.by(&token).whoami().await?;
@@ -84,7 +84,7 @@ pub(super) async fn callback(
     if set
         .any(|cookie| cookie.as_bytes().split(|byte| *byte == b';').any(|part| part.len() > MAX_COOKIE_BYTES))
     {
-        let why = "Your access token is too large for a session: you are in too many groups, perhaps.";
+        let why = "Your access token is too large for a session cookie. You may be in too many groups.";
         return Err(refused(why, "the session's cookie is longer than browsers take"));
     }
     Ok(response)
@@ -93,11 +93,11 @@ pub(super) async fn callback(
 fn trouble(error: SignInError) -> PageError {
     match error {
         SignInError::Refused(cause) => PageError::NotSignedIn(
-            "The identity provider's answer was not to this attempt.",
+            "The identity provider's response does not belong to this sign-in.",
             cause.to_owned(),
         ),
         SignInError::Issuer(cause) => {
-            PageError::NotSignedIn("The identity provider does not answer as it should.", cause)
+            PageError::NotSignedIn("The identity provider is not responding correctly.", cause)
         }
         SignInError::Entropy(error) => PageError::unavailable(error.to_string()),
     }

@@ -26,10 +26,10 @@ pub(super) async fn submit(
     let switched = visit.api().update_account(account, &changes, "*").await;
     let account = switched.map_err(|error| visit.or_again(error, path, fields))?;
     let notice = if form.enabled {
-        format!("{} is enabled. Its keys work again.", account.name)
+        format!("{} was enabled. Its keys work again.", account.name)
     } else {
         let since = When::of(&account.updated_at, visit.now()).exact;
-        format!("{} is disabled. All of its keys are refused since {since}.", account.name)
+        format!("{} was disabled. All of its keys have been refused since {since}.", account.name)
     };
     Ok(visit.go(&format!("/accounts/{}", account.id), &notice))
 }

@@ -48,7 +48,7 @@ impl Why {
     /// In a word, with the class of its badge.
     pub(crate) fn badge(self) -> (&'static str, &'static str) {
         match self {
-            Self::Presented => ("bad", "Came again"),
+            Self::Presented => ("bad", "Retired key used"),
             Self::Expiring => ("warn", "Expires soon"),
             Self::Unused => ("warn", "Unused"),
             Self::Disabled => ("bad", "Disabled"),
@@ -92,7 +92,7 @@ pub(crate) fn presented(account: &ListedServiceAccount, now: Timestamp) -> Optio
 fn of(listed: &ListedServiceAccount, now: Timestamp) -> impl Iterator<Item = Attention> {
     let account = &listed.account;
     let presented = presented(listed, now).map(|at| {
-        let text = "A key came again after its end, and was refused. Last:";
+        let text = "A retired key is still being used. The requests are refused. Last used";
         // The latest first.
         let ago = now.duration_since(at).as_secs();
         let when = When::of(&at.to_string(), now);
@@ -108,7 +108,7 @@ fn of(listed: &ListedServiceAccount, now: Timestamp) -> impl Iterator<Item = Att
     });
     let disabled = (!account.enabled).then(|| {
         let text = match account.live_key_count {
-            0 => "It has no live key.".to_owned(),
+            0 => "The account has no active keys.".to_owned(),
             keys => format!("{} refused.", live_keys(keys)),
         };
         attention(Why::Disabled, listed, account.name.clone(), text, None)
@@ -128,5 +128,5 @@ fn attention(
 }
 
 fn live_keys(number: usize) -> String {
-    count(u64::try_from(number).unwrap_or(u64::MAX), "live key")
+    count(u64::try_from(number).unwrap_or(u64::MAX), "active key")
 }

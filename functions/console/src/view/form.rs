@@ -80,8 +80,8 @@ impl Faults {
     /// is another attempt.
     pub(crate) fn sent_before() -> Self {
         let alert = (
-            "This form was sent before, with other values".to_owned(),
-            "See first what came of that: it may have been done. Sent once more, this one is another."
+            "This form was already submitted with other values".to_owned(),
+            "Check the result of the first submission. If you submit the form again, it counts as a new request."
                 .to_owned(),
         );
         Self { status: 422, alert: Some(alert), ..Self::default() }
@@ -109,8 +109,8 @@ impl Faults {
                 return Ok(Self {
                     status: 503,
                     alert: Some((
-                        "Keyward does not answer".to_owned(),
-                        "Whether it was done is not known. Send the form again: it is never done twice."
+                        "Keyward is not responding".to_owned(),
+                        "The change may or may not have been made. Submit the form again. Keyward never makes the change twice."
                             .to_owned(),
                     )),
                     request_id: Some(request_id::report(request_id, &cause)),
@@ -127,9 +127,9 @@ impl Faults {
         }
         if problem.code == "precondition_failed" {
             let alert = Some((
-                "It has changed since you opened it".to_owned(),
-                "Nothing was saved just now. Somebody else did it, or you yourself, if you have sent this before. Open \
-                 this page anew to see what it is now."
+                "This page is out of date".to_owned(),
+                "Nothing was saved. Someone else made a change after you opened the page, or you already submitted \
+                 this form. Reload the page to see the current values."
                     .to_owned(),
             ));
             return Ok(Self { status: problem.status, alert, ..Self::default() });

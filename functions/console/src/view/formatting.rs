@@ -182,13 +182,13 @@ impl Told {
     pub(crate) fn of_any(event: AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
         let deed = match event.r#type.as_str() {
             "serviceAccount.created" => "created the account",
-            "serviceAccount.updated" => "changed the account",
+            "serviceAccount.updated" => "updated the account",
             DELETED => "deleted the account",
             "key.issued" => "issued the key",
             ROTATED => "rotated the key",
             "key.revoked" => "revoked the key",
             "role.created" => "created the role",
-            "role.updated" => "changed the role",
+            "role.updated" => "updated the role",
             "role.deleted" => "deleted the role",
             // One that a newer API tells of.
             other => other,

@@ -107,7 +107,7 @@ impl Known {
         let card = match self.find(visit, chosen).await {
             Ok(Some(choice)) => choice,
             Ok(None) => without(gone),
-            Err(_) => without("What it permits cannot be told just now."),
+            Err(_) => without("The permissions of this role are currently unavailable."),
         };
         self.chooser_with(Some(card))
     }
@@ -152,9 +152,9 @@ impl Known {
         let not_narrower =
             self.account_role.as_deref().filter(|account_role| !is_narrower(name, account_role));
         let faults = match self.find(visit, name).await {
-            _ if name.is_empty() => fault("type the name of a role".to_owned()),
+            _ if name.is_empty() => fault("enter the name of a role".to_owned()),
             Ok(Some(_)) if not_narrower.is_some() => {
-                fault("permits no less than the account's own role: choose a narrower one".to_owned())
+                fault("must permit less than the account's role. Choose another role".to_owned())
             }
             Ok(Some(choice)) => {
                 role.clone_from(&choice.name);
@@ -162,7 +162,7 @@ impl Known {
                 let chooser = self.chooser_with(Some(choice));
                 return Ok((Chooser { is_asked_for: true, ..chooser }, Faults::default()));
             }
-            Ok(None) => fault(format!("there is no role {name} (capital letters count)")),
+            Ok(None) => fault(format!("role {name} not found. Role names are case-sensitive")),
             Err(error) => Faults::of(error)?,
         };
         Ok((self.chooser(visit, role, CHOSEN_BEFORE).await, faults))
@@ -180,13 +180,13 @@ pub(crate) fn faults_of_name(name: &str) -> Faults {
     if name.is_empty() || name.parse::<RoleName>().is_ok() {
         return Faults::default();
     }
-    Faults::field("role", "can be no role's name: letters, digits, dots, underscores and dashes")
+    Faults::field("role", "is not a valid role name. Use letters, digits, dots, underscores and dashes")
 }
 
 /// The field that a further role is typed into.
 const OTHER_ROLE: &str = "other_role";
 /// What is said of a role that cannot be told.
-pub(crate) const CHOSEN_BEFORE: &str = "As you have chosen before.";
+pub(crate) const CHOSEN_BEFORE: &str = "Your previous choice.";
 
 /// Whether a role makes a key narrower than its account: a built-in one that is
 /// below the account's, and any other than the account's where one of the two is
@@ -217,9 +217,9 @@ pub(crate) async fn find(visit: &Visit, name: &str) -> Result<Option<RoleChoice>
 
 fn choice(console: &Site, role: BuiltInRole) -> RoleChoice {
     let summary = match role {
-        BuiltInRole::Reader => "Reads organization and team data. Changes nothing.",
-        BuiltInRole::Writer => "Reads, creates, updates and deletes organization and team data.",
-        BuiltInRole::Admin => "Does everything on the API, except manage accounts, keys and roles.",
+        BuiltInRole::Reader => "Read-only access to organization and team data.",
+        BuiltInRole::Writer => "Read, create, update and delete organization and team data.",
+        BuiltInRole::Admin => "Full access to the API, except managing accounts, keys and roles.",
     };
     let permissions = &console.built_in_roles.get(role).permissions;
     RoleChoice {

@@ -69,9 +69,9 @@ impl Uses {
 }
 
 impl Presented {
-    /// Such as `in 4 minutes so far`: the API counts minutes.
+    /// For example, `4 minutes with requests`. The API counts minutes.
     pub(crate) fn minutes(&self) -> String {
-        format!("in {} so far", count(self.minutes, "minute"))
+        format!("{} with requests", count(self.minutes, "minute"))
     }
 }
 
