@@ -4,6 +4,7 @@
 //! - [`policy`]: may this principal do METHOD PATH? Pure.
 //! - [`store`]: the only place that names `aws_sdk_dynamodb`.
 //! - [`http`]: the only place that names `lambda_http`.
+//! - [`http_client`]: bounded calls to servers other than AWS.
 //! - [`keyring`]: the peppers that turn a key into its stored verifier.
 //! - [`notices`]: what is published on `EventBridge`.
 //! - [`secret`]: a secret that one function alone reads.
@@ -13,6 +14,7 @@
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod http_client;
 pub mod keyring;
 pub mod notices;
 pub mod policy;

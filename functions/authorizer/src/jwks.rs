@@ -4,15 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime_api::client::http::HttpConnector;
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_types::byte_stream::ByteStream;
 use jiff::Timestamp;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use shared::domain::Clock;
+use shared::http_client::HttpClient;
 use tokio::sync::Mutex;
 
 /// The least time between two fetches, whatever tokens arrive.
@@ -75,30 +71,17 @@ impl Jwks {
 }
 
 async fn fetch(uri: &str) -> Result<HashMap<String, DecodingKey>, JwksUnavailable> {
-    let body = tokio::time::timeout(FETCH_TIMEOUT, get(uri));
-    let body = body.await.map_err(|_| JwksUnavailable("no response in time".to_owned()))??;
-    let set: JwkSet = serde_json::from_slice(&body).map_err(|error| JwksUnavailable(error.to_string()))?;
-    Ok(set.keys.iter().filter(|key| is_usable(key)).filter_map(usable).collect())
-}
-
-/// Sends one GET. The connection is not kept, because the next fetch is far away.
-async fn get(uri: &str) -> Result<Vec<u8>, JwksUnavailable> {
     let unavailable = |error: &dyn std::error::Error| JwksUnavailable(error.to_string());
-    let connector = Connector::builder().tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build();
-    let request = HttpRequest::get(uri).map_err(|error| unavailable(&error))?;
-    let response = connector.call(request).await.map_err(|error| unavailable(&error))?;
+    // A client for one fetch: its start must not slow down the function's, and its
+    // connection would not live until the next fetch.
+    let client = HttpClient::new(FETCH_TIMEOUT, MAX_BYTES);
+    let request = http::Request::get(uri).body(Vec::new()).map_err(|error| unavailable(&error))?;
+    let response = client.send(request).await.map_err(|error| unavailable(&error))?;
     if !response.status().is_success() {
-        return Err(JwksUnavailable(format!("it answered {}", response.status())));
+        return Err(JwksUnavailable(format!("the response has status {}", response.status().as_u16())));
     }
-    let mut body = ByteStream::new(response.into_body());
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.next().await {
-        bytes.extend_from_slice(&chunk.map_err(|error| unavailable(&error))?);
-        if bytes.len() > MAX_BYTES {
-            return Err(JwksUnavailable("the document is too large".to_owned()));
-        }
-    }
-    Ok(bytes)
+    let set: JwkSet = serde_json::from_slice(response.body()).map_err(|error| unavailable(&error))?;
+    Ok(set.keys.iter().filter(|key| is_usable(key)).filter_map(decoding_key).collect())
 }
 
 /// Whether a key is for RS256 signatures.
@@ -108,6 +91,6 @@ fn is_usable(key: &Jwk) -> bool {
         && matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature))
 }
 
-fn usable(key: &Jwk) -> Option<(String, DecodingKey)> {
+fn decoding_key(key: &Jwk) -> Option<(String, DecodingKey)> {
     Some((key.common.key_id.clone()?, DecodingKey::from_jwk(key).ok()?))
 }

@@ -10,10 +10,10 @@ use shared::domain::{AccountId, Actor, KeyId, RoleName};
 use shared::http::representation::{
     AuditEvent, Key, List, ListedServiceAccount, Role, ServiceAccount, ServiceAccountWithKeys,
 };
+use shared::http_client::HttpClient;
 use zeroize::Zeroizing;
 
 use crate::auth::token::AccessToken;
-use crate::outgoing::Outgoing;
 use crate::problem::{Problem, plain, unmarked};
 
 /// Where a gateway puts the id of a request that it answered.
@@ -245,12 +245,12 @@ pub(crate) struct ExplainedRole {
 /// Where the API is.
 pub(crate) struct Api {
     base: String,
-    outgoing: Outgoing,
+    http_client: HttpClient,
 }
 
 impl Api {
-    pub(crate) fn new(base: String, outgoing: Outgoing) -> Self {
-        Self { base, outgoing }
+    pub(crate) fn new(base: String, http_client: HttpClient) -> Self {
+        Self { base, http_client }
     }
 
     /// Its URL.
@@ -467,7 +467,8 @@ impl Caller<'_> {
             None => Vec::new(),
         };
         let request = request.body(body).map_err(|error| unavailable(error.to_string()))?;
-        let answer = self.api.outgoing.send(request).await.map_err(|error| unavailable(error.to_string()))?;
+        let answer =
+            self.api.http_client.send(request).await.map_err(|error| unavailable(error.to_string()))?;
         if answer.status().is_success() { Ok(answer) } else { Err(refusal(&answer)) }
     }
 }

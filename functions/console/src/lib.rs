@@ -12,7 +12,6 @@ mod auth;
 mod console_url;
 mod error;
 mod middleware;
-mod outgoing;
 mod pages;
 mod problem;
 mod request_id;
@@ -20,18 +19,27 @@ mod site;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use auth::session::is_own_cookie;
 
 use axum::Router;
 use shared::config::{ConfigError, Setup, variable};
+use shared::http_client::HttpClient;
 
 use crate::api::Api;
 use crate::auth::oidc::Provider;
 use crate::auth::secret::OwnSecret;
 use crate::console_url::ConsoleUrl;
-use crate::outgoing::Outgoing;
 use crate::site::{Parts, Site};
+
+/// The time limit of one call to the IAM API or the issuer. The functions behind the
+/// API have 15 s. [`middleware`] limits a whole page.
+const CALL_TIMEOUT: Duration = Duration::from_secs(14);
+/// The largest response, in bytes. A function's response has at most 6 MB
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>),
+/// and a page of roles or events can come close to that.
+const MAX_RESPONSE_BYTES: usize = 7 * 1024 * 1024;
 
 /// The console.
 pub struct Console(Site);
@@ -44,13 +52,13 @@ impl Console {
     pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
         let variables = &setup.variables;
         let url = variables.read(variable::CONSOLE_URL, ConsoleUrl::parse)?;
-        let outgoing = Outgoing::new();
+        let http_client = HttpClient::new(CALL_TIMEOUT, MAX_RESPONSE_BYTES);
         Ok(Self(Site(Arc::new(Parts {
             environment: setup.environment()?,
             built_in_roles: setup.built_in_roles()?,
             max_key_lifetime_days: setup.max_key_lifetime_days()?,
-            api: Api::new(variables.text(variable::API_URL)?, outgoing.clone()),
-            provider: Provider::new(setup, &url, outgoing)?,
+            api: Api::new(variables.text(variable::API_URL)?, http_client.clone()),
+            provider: Provider::new(setup, &url, http_client)?,
             secret: OwnSecret::new(setup.secret(variable::CONSOLE_SECRET)?, Arc::clone(&setup.clock)),
             clock: Arc::clone(&setup.clock),
             entropy: Arc::clone(&setup.entropy),

@@ -1,9 +1,8 @@
 //! `POST /iam/v1/keys/lookup`: whose is this key, and is it alive? For an admin
 //! who has a leaked one in hand.
 
-use std::fmt;
-
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use shared::domain::{Actor, ApiKey, Verifier};
 use shared::http::representation::{Key, KeyState, ServiceAccount, seconds};
@@ -12,7 +11,6 @@ use shared::keyring::KeyringError;
 use shared::policy::Reason;
 use shared::store::KnownKey;
 use utoipa::ToSchema;
-use zeroize::Zeroizing;
 
 use crate::IssueKey;
 
@@ -23,18 +21,7 @@ pub struct LookupKeyRequest {
     /// The key, or a text that holds it: an `Authorization` header, a line of a
     /// file. It is read, and neither kept nor logged.
     #[schema(value_type = String, example = "Authorization: Bearer kwsa_prod_…")]
-    key: Pasted,
-}
-
-/// A text that may hold a key: a secret.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Pasted(Zeroizing<String>);
-
-impl fmt::Debug for Pasted {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Pasted(…)")
-    }
+    key: SecretString,
 }
 
 /// Whose a key is, and whether it is alive.
@@ -101,8 +88,8 @@ pub struct KeyLookup {
     )
 )]
 pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply, Failure> {
-    let LookupKeyRequest { key: Pasted(text) } = request.json().map_err(quoting_nothing)?;
-    let key = ApiKey::find_in(&text, &function.environment)
+    let LookupKeyRequest { key: text } = request.json().map_err(quoting_nothing)?;
+    let key = ApiKey::find_in(text.expose_secret(), &function.environment)
         .map_err(|error| Failure::invalid_field("/key", error))?;
     let known = function.store.get_known_key(&key).await?;
     let secret_matches = matches(function, &key, &known).await?;

@@ -7,10 +7,13 @@
 //! database read for a mistyped key and lets scanners find keys without false
 //! alarms; it is no defence.
 
-use std::fmt;
+use std::fmt::{self, Display};
 
 use jiff::Timestamp;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use static_assertions::{assert_impl_all, assert_not_impl_any};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::random::{Entropy, EntropyError, base62, character};
 use super::{AccountId, Actor, AllowedCidrs, Fingerprint, KeyId, KeyName, RoleName};
@@ -57,21 +60,11 @@ impl Environment {
 ///
 /// It has no `Display` and no `Serialize`, its `Debug` shows nothing, and its
 /// memory is cleared when it is dropped.
-///
-/// ```compile_fail,E0277
-/// fn show(secret: &shared::domain::Secret) -> String { secret.to_string() }
-/// ```
-/// ```compile_fail,E0277
-/// fn write(secret: &shared::domain::Secret) { serde_json::to_string(secret); }
-/// ```
-/// ```compile_fail,E0369
-/// fn compare(a: &shared::domain::Secret, b: &shared::domain::Secret) -> bool { a == b }
-/// ```
-/// ```compile_fail,E0277
-/// fn copy(secret: &shared::domain::Secret) { fn clone<T: Clone>(_: &T) {} clone(secret) }
-/// ```
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; SECRET_LENGTH]);
+
+assert_impl_all!(Secret: ZeroizeOnDrop);
+assert_not_impl_any!(Secret: Clone, Display, Serialize, PartialEq);
 
 impl Secret {
     /// The bytes, for the hash frame alone.
@@ -155,15 +148,15 @@ impl ApiKey {
     #[must_use]
     pub fn display(&self, environment: &Environment) -> DisplayedKey {
         let secret = std::str::from_utf8(self.secret.expose()).unwrap_or_default();
-        let mut text = Zeroizing::new(String::with_capacity(128));
-        for part in
-            [KEY_PREFIX, environment.as_str(), "_", self.account.bare(), "_", self.id.bare(), "_", secret]
-        {
-            text.push_str(part);
-        }
+        let parts =
+            [KEY_PREFIX, environment.as_str(), "_", self.account.bare(), "_", self.id.bare(), "_", secret];
+        // The exact length: a buffer that grows or shrinks leaves copies behind.
+        let length = parts.iter().map(|part| part.len()).sum::<usize>() + CHECKSUM_LENGTH;
+        let mut text = String::with_capacity(length);
+        text.extend(parts);
         let checksum = checksum(text.as_bytes());
         text.extend(checksum.map(char::from));
-        DisplayedKey(text)
+        DisplayedKey(text.into())
     }
 }
 
@@ -180,36 +173,23 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
 
 /// A whole key in its one spelling. It leaves the program in exactly one
 /// response, through [`DisplayedKey::expose`].
-///
-/// ```compile_fail,E0277
-/// fn show(key: &shared::domain::DisplayedKey) -> String { format!("{key}") }
-/// ```
-/// ```compile_fail,E0277
-/// fn write(key: &shared::domain::DisplayedKey) { serde_json::to_string(key); }
-/// ```
-/// ```compile_fail,E0277
-/// fn copy(key: &shared::domain::DisplayedKey) { fn clone<T: Clone>(_: &T) {} clone(key) }
-/// ```
-pub struct DisplayedKey(Zeroizing<String>);
+#[derive(Debug)]
+pub struct DisplayedKey(SecretString);
+
+assert_not_impl_any!(DisplayedKey: Clone, Display, Serialize, PartialEq);
 
 impl DisplayedKey {
     /// The text. Only the answer to an issue may hold it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 
     /// Its last four characters, by which people tell keys apart.
     #[must_use]
     pub fn hint(&self) -> String {
-        let start = self.0.len().saturating_sub(HINT_LENGTH);
-        self.0.get(start..).unwrap_or_default().to_owned()
-    }
-}
-
-impl fmt::Debug for DisplayedKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("DisplayedKey(…)")
+        let text = self.expose();
+        text.get(text.len().saturating_sub(HINT_LENGTH)..).unwrap_or_default().to_owned()
     }
 }
 

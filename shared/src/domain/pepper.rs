@@ -1,9 +1,12 @@
 //! Peppers: what keys a stored verifier beside what the table holds.
 
-use std::fmt;
+use std::fmt::{self, Display};
 
 use hmac::{Hmac, KeyInit};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 use sha2::Sha256;
+use static_assertions::assert_not_impl_any;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -51,15 +54,10 @@ impl PepperVersion {
 
 /// A pepper, as an HMAC-SHA-256 that is ready to be fed (its key schedule is
 /// done once). `Debug` shows nothing.
-///
-/// ```compile_fail,E0369
-/// fn compare(a: &shared::domain::Pepper, b: &shared::domain::Pepper) -> bool { a == b }
-/// ```
-/// ```compile_fail,E0277
-/// fn show(pepper: &shared::domain::Pepper) -> String { format!("{pepper}") }
-/// ```
 #[derive(Clone)]
 pub struct Pepper(Hmac<Sha256>);
+
+assert_not_impl_any!(Pepper: Display, Serialize, PartialEq);
 
 impl Pepper {
     /// The pepper of these bytes, or nothing if they are fewer than
@@ -87,24 +85,17 @@ impl fmt::Debug for Pepper {
 /// A pepper's characters, as the secret holds them: for reading and writing the
 /// secret alone. `Debug` shows nothing, and the memory is cleared when it is
 /// dropped.
-///
-/// ```compile_fail,E0277
-/// fn show(pepper: &shared::domain::PepperText) -> String { pepper.to_string() }
-/// ```
-/// ```compile_fail,E0277
-/// fn write(pepper: &shared::domain::PepperText) { serde_json::to_string(pepper); }
-/// ```
-/// ```compile_fail,E0369
-/// fn compare(a: &shared::domain::PepperText, b: &shared::domain::PepperText) -> bool { a == b }
-/// ```
-pub struct PepperText(Zeroizing<String>);
+#[derive(Debug)]
+pub struct PepperText(SecretString);
+
+assert_not_impl_any!(PepperText: Clone, Display, Serialize, PartialEq);
 
 impl PepperText {
     /// These characters, with the pepper that they are, or nothing if they are
     /// fewer than [`MIN_PEPPER_LENGTH`].
     #[must_use]
-    pub fn parse(text: Zeroizing<String>) -> Option<(Self, Pepper)> {
-        let pepper = Pepper::new(text.as_bytes())?;
+    pub fn parse(text: SecretString) -> Option<(Self, Pepper)> {
+        let pepper = Pepper::new(text.expose_secret().as_bytes())?;
         Some((Self(text), pepper))
     }
 
@@ -114,26 +105,21 @@ impl PepperText {
     /// When the random source fails: then no pepper is made.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let bytes = Zeroizing::new(base62::<LENGTH>(entropy)?);
-        let mut text = Zeroizing::new(String::with_capacity(LENGTH));
+        // The exact length: a buffer that grows or shrinks leaves copies behind.
+        let mut text = String::with_capacity(LENGTH);
         text.extend(bytes.iter().copied().map(char::from));
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 
     /// Whether both are the same, in constant time for those of one length.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
     }
 
     /// The characters, for the secret alone.
     #[must_use]
     pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for PepperText {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("PepperText(…)")
+        self.0.expose_secret()
     }
 }

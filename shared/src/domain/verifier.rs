@@ -1,9 +1,11 @@
 //! What the table holds in place of a secret.
 
-use std::fmt;
+use std::fmt::{self, Display};
 
 use hmac::Mac;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
+use static_assertions::assert_not_impl_any;
 use subtle::ConstantTimeEq;
 
 use super::{ApiKey, KeySpec, Pepper, PepperVersion};
@@ -16,18 +18,10 @@ const DOMAIN: &[u8] = b"keyward-key-v1";
 /// role, allowed networks))`.
 ///
 /// There is no `==` on it: [`Verifier::matches`] compares in constant time.
-///
-/// ```compile_fail,E0369
-/// fn compare(a: &shared::domain::Verifier, b: &shared::domain::Verifier) -> bool { a == b }
-/// ```
-/// ```compile_fail,E0277
-/// fn show(verifier: &shared::domain::Verifier) -> String { verifier.to_string() }
-/// ```
-/// ```compile_fail,E0277
-/// fn write(verifier: &shared::domain::Verifier) { serde_json::to_string(verifier); }
-/// ```
 #[derive(Clone)]
 pub struct Verifier([u8; 32]);
+
+assert_not_impl_any!(Verifier: Display, Serialize, PartialEq);
 
 impl Verifier {
     /// The verifier of `key` with `spec` under `pepper`.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::domain::{Pepper, PepperText, PepperVersion};
@@ -30,13 +31,13 @@ impl Document {
     /// What is wrong with it, without a word of it.
     pub(super) fn parse(secret: &str) -> Result<Self, &'static str> {
         // serde_json's messages can quote the input: none of them is kept.
-        let members: HashMap<String, Zeroizing<String>> =
+        let members: HashMap<String, SecretString> =
             serde_json::from_str(secret).map_err(|_| "it is not a JSON object of strings")?;
         let mut current = None;
         let mut peppers = BTreeMap::new();
         for (name, value) in members {
             if name == CURRENT {
-                current = PepperVersion::parse(&value);
+                current = PepperVersion::parse(value.expose_secret());
             } else {
                 let version =
                     PepperVersion::parse(&name).ok_or("a member is neither `current` nor a version")?;

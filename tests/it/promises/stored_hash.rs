@@ -140,7 +140,7 @@ fn nothing_secret_shows_in_debug() {
     assert_eq!(format!("{pepper:?}"), "Pepper(…)");
     assert_eq!(format!("{verifier:?}"), "Verifier(…)");
     assert_eq!(format!("{:?}", key.secret), "Secret(…)");
-    assert_eq!(format!("{:?}", key.display(&environment)), "DisplayedKey(…)");
+    assert_eq!(format!("{:?}", key.display(&environment)), "DisplayedKey(SecretBox<str>([REDACTED]))");
     assert!(!format!("{key:#?}").contains("abcdefgh"));
 }
 

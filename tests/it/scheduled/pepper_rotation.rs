@@ -413,7 +413,7 @@ fn an_event_of_secrets_manager_is_read() {
 #[test]
 fn a_pepper_shows_nothing_of_itself() {
     let pepper = PepperText::generate(&SeededEntropy::new(1)).unwrap();
-    assert_eq!(format!("{pepper:?}"), "PepperText(…)");
+    assert_eq!(format!("{pepper:?}"), "PepperText(SecretBox<str>([REDACTED]))");
     let shared = Arc::new(pepper);
     assert!(shared.matches(&shared));
     assert!(!shared.matches(&PepperText::generate(&SeededEntropy::new(2)).unwrap()));

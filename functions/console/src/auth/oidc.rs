@@ -23,12 +23,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Setup, variable};
 use shared::domain::{Clock, Entropy, EntropyError};
+use shared::http_client::HttpClient;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::auth::token::AccessToken;
 use crate::console_url::ConsoleUrl;
-use crate::outgoing::Outgoing;
 
 /// The path that the issuer sends a person back to.
 pub(crate) const CALLBACK: &str = "/callback";
@@ -72,7 +72,7 @@ pub(crate) struct Provider {
     /// The audience to request for the access token. May be empty.
     audience: String,
     configuration: Mutex<Option<Fetched>>,
-    outgoing: Outgoing,
+    http_client: HttpClient,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -136,14 +136,14 @@ struct IdClaims {
 }
 
 impl Provider {
-    pub(crate) fn new(setup: &Setup, url: &ConsoleUrl, outgoing: Outgoing) -> Result<Self, ConfigError> {
+    pub(crate) fn new(setup: &Setup, url: &ConsoleUrl, http_client: HttpClient) -> Result<Self, ConfigError> {
         Ok(Self {
             issuer: setup.variables.text(variable::OIDC_ISSUER)?,
             client_id: setup.variables.text(variable::CONSOLE_CLIENT_ID)?,
             redirect_uri: format!("{}{CALLBACK}", url.origin()),
             audience: setup.variables.text_or_empty(variable::CONSOLE_AUDIENCE)?,
             configuration: Mutex::default(),
-            outgoing,
+            http_client,
             clock: Arc::clone(&setup.clock),
             entropy: Arc::clone(&setup.entropy),
         })
@@ -195,8 +195,13 @@ impl Provider {
         if let Some(resource) = self.resource() {
             request = request.add_extra_param("resource", resource);
         }
+        let http_client = self.http_client.clone();
+        let send = move |request| {
+            let http_client = http_client.clone();
+            async move { http_client.send(request).await }
+        };
         let answer = request
-            .request_async(&self.outgoing)
+            .request_async(&send)
             .await
             // What it was caused by can quote the answer, which holds tokens.
             .map_err(|error| SignInError::Issuer(format!("no token for the code: {error}")))?;
@@ -299,7 +304,7 @@ impl Provider {
     async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, SignInError> {
         let failed = |error: &dyn std::error::Error| SignInError::Issuer(format!("{url}: {error}"));
         let request = http::Request::get(url).body(Vec::new()).map_err(|error| failed(&error))?;
-        let answer = self.outgoing.send(request).await.map_err(|error| failed(&error))?;
+        let answer = self.http_client.send(request).await.map_err(|error| failed(&error))?;
         if !answer.status().is_success() {
             return Err(SignInError::Issuer(format!("{url} answered {}", answer.status())));
         }
