@@ -1,8 +1,8 @@
-//! Where the console is, as a browser sees it.
+//! The console's address, as a browser sees it.
 
 use http::Uri;
 
-/// An origin: scheme, host and port.
+/// The console's origin: scheme, host and port.
 pub(crate) struct ConsoleUrl {
     origin: String,
     port: Option<u16>,
@@ -10,18 +10,17 @@ pub(crate) struct ConsoleUrl {
 }
 
 impl ConsoleUrl {
-    /// The origin in `text`. Without TLS it must be on this very machine: local
-    /// mode is.
+    /// Parses an origin. Only a loopback address (local mode) may be without TLS.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let uri: Uri = text.parse().map_err(|_| "it is no URL")?;
-        let host = uri.host().ok_or("it names no host")?;
+        let uri: Uri = text.parse().map_err(|_| "it is not a URL")?;
+        let host = uri.host().ok_or("it has no host")?;
         if text.ends_with('/') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err("it must have neither a path nor a slash at its end");
+            return Err("it must not have a path, a query or a trailing slash");
         }
         let is_secure = match uri.scheme_str() {
             Some("https") => true,
             Some("http") if is_loopback(host) => false,
-            _ => return Err("it must begin with https:// (or with http:// on a loopback address)"),
+            _ => return Err("it must begin with https:// (or http:// for a loopback address)"),
         };
         Ok(Self { origin: text.to_owned(), port: uri.port_u16(), is_secure })
     }
@@ -31,12 +30,12 @@ impl ConsoleUrl {
         &self.origin
     }
 
-    /// The port, unless it is the scheme's own.
+    /// The port, unless it is the default port of the scheme.
     pub(crate) fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// Whether it has TLS.
+    /// Whether the console uses TLS.
     pub(crate) fn is_secure(&self) -> bool {
         self.is_secure
     }

@@ -1,11 +1,10 @@
-//! The admin console: the pages on which people manage service accounts, and
-//! the only place where a person sees a key.
+//! The admin console: server-rendered pages to manage service accounts, keys and
+//! roles.
 //!
-//! It is a backend for a frontend: it signs an admin in through OpenID Connect
-//! ([`auth::oidc`]), keeps the access token in an encrypted cookie ([`auth::session`]),
-//! and calls the IAM API with it ([`api`]). It has no rights of its own: what it
-//! shows and changes is what the admin's token may. A page is one file in
-//! [`pages`] and one in `templates/`.
+//! The console signs an admin in through OpenID Connect ([`auth::oidc`]), stores the
+//! access token in an encrypted cookie ([`auth::session`]) and calls the IAM API with
+//! the token ([`api`]). It has no permissions of its own. A page is one file in
+//! [`pages`] and one template of the same name in `templates/`.
 
 mod api;
 mod auth;
@@ -45,10 +44,10 @@ const MAX_RESPONSE_BYTES: usize = 7 * 1024 * 1024;
 pub struct Console(Site);
 
 impl Console {
-    /// Makes it from its setup. Nothing is called yet.
+    /// Creates the console from its setup, without any calls.
     ///
     /// # Errors
-    /// When a variable that it needs is missing or not acceptable.
+    /// When a required variable is missing or invalid.
     pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
         let variables = &setup.variables;
         let url = variables.read(variable::CONSOLE_URL, ConsoleUrl::parse)?;
@@ -66,15 +65,15 @@ impl Console {
         }))))
     }
 
-    /// Reads its secret, so that the first request does not wait for it. A
-    /// failure is logged and changes nothing: the next use tries again.
+    /// Reads the secret, so that the first request does not wait for it. A failure is
+    /// logged, and the next request reads the secret again.
     pub async fn warm(&self) {
         if let Err(error) = self.0.secret.get().await {
             tracing::warn!(cause = %error, "the console's secret could not be read at start-up");
         }
     }
 
-    /// All of its pages.
+    /// All pages, with middleware.
     pub fn router(&self) -> Router {
         middleware::router(self.0.clone())
     }

@@ -1,4 +1,4 @@
-//! What every page is made with: the console's setup and its clients.
+//! The state that all pages share: configuration and clients.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::auth::oidc::Provider;
 use crate::auth::secret::OwnSecret;
 use crate::console_url::ConsoleUrl;
 
-/// What every page is made with.
+/// The state that all pages share.
 #[derive(Clone)]
 pub(crate) struct Site(pub(crate) Arc<Parts>);
 

@@ -1,9 +1,8 @@
-//! The token in each form that changes something.
+//! The CSRF token in every form that changes something.
 //!
-//! It is an HMAC of the session under a key that only the console has, so a
-//! page of another origin can neither read nor make it, and the token of one
-//! session is none in another. [`crate::middleware`] checks the request's origin
-//! besides.
+//! The token is an HMAC of the session under a key that only the console has, so a
+//! page of another origin can neither read nor create it, and a token is valid in only
+//! one session. In addition, [`crate::middleware`] checks the request's origin.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,7 +14,7 @@ pub(crate) fn token(key: &Hmac<Sha256>, access_token: &str) -> String {
     URL_SAFE_NO_PAD.encode(mac(key, access_token).finalize().into_bytes())
 }
 
-/// Whether `token` is that session's, in constant time.
+/// Whether `token` belongs to the session of `access_token`, in constant time.
 pub(crate) fn is_valid(key: &Hmac<Sha256>, access_token: &str, token: &str) -> bool {
     URL_SAFE_NO_PAD.decode(token).is_ok_and(|bytes| mac(key, access_token).verify_slice(&bytes).is_ok())
 }

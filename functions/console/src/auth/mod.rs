@@ -1,4 +1,4 @@
-//! Who is signed in, and how they sign in.
+//! Signing in, sessions and forms.
 
 pub(crate) mod csrf;
 pub(crate) mod oidc;

@@ -40,13 +40,13 @@ const CONFIGURATION_LIFETIME: Duration = Duration::from_mins(15);
 /// configuration, so that callers do not wait for a hanging issuer one by one.
 const FAILURE_LIFETIME: Duration = Duration::from_secs(2);
 
-/// Why signing in did not work, for the log. Nothing of a credential is in it.
+/// Why a sign-in failed, for the log. The message contains no credential.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum SignInError {
-    /// The issuer does not answer as it should.
+    /// The issuer did not respond, or its response is malformed.
     #[error("the issuer: {0}")]
     Issuer(String),
-    /// The issuer's answer is not one to this attempt.
+    /// The issuer's response does not belong to this attempt.
     #[error("{0}")]
     Refused(&'static str),
     /// The random source failed.
@@ -54,17 +54,17 @@ pub(crate) enum SignInError {
     Entropy(#[from] EntropyError),
 }
 
-/// A sign-in under way, kept in a cookie until the person comes back.
+/// A sign-in in progress. A cookie stores it until the issuer sends the browser back.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Attempt {
     pub(crate) state: Zeroizing<String>,
     nonce: Zeroizing<String>,
     verifier: Zeroizing<String>,
-    /// Where to go on after it.
+    /// The path to open after the sign-in.
     pub(crate) back_to: String,
 }
 
-/// The issuer, to this client of it.
+/// The OpenID Connect issuer and this console's client of it.
 pub(crate) struct Provider {
     issuer: String,
     client_id: String,
@@ -90,7 +90,7 @@ impl Fetched {
     }
 }
 
-/// What the issuer says of itself (OpenID Connect Discovery 1.0, section 3).
+/// The issuer's metadata (OpenID Connect Discovery 1.0, section 3).
 #[derive(Deserialize)]
 struct Configuration {
     issuer: String,
@@ -102,7 +102,7 @@ struct Configuration {
 
 #[derive(Deserialize, Serialize)]
 struct WithIdToken {
-    // The library wants the answer to be writable too. It is never written.
+    // The library requires `Serialize`. The response is never serialized.
     #[serde(skip_serializing)]
     id_token: Option<Zeroizing<String>>,
 }
@@ -128,7 +128,7 @@ type OidcClient = Client<
     EndpointSet,
 >;
 
-/// What is checked of an ID token beside its issuer, audience and signature.
+/// The claims of an ID token that are checked besides its issuer and audience.
 #[derive(Deserialize)]
 struct IdClaims {
     exp: i64,
@@ -180,7 +180,7 @@ impl Provider {
         Ok((attempt, url.into()))
     }
 
-    /// Exchanges the code that the issuer sent the person back with.
+    /// Exchanges the authorization code for an access token.
     pub(crate) async fn finish(
         &self,
         attempt: &Attempt,
@@ -203,7 +203,7 @@ impl Provider {
         let answer = request
             .request_async(&send)
             .await
-            // What it was caused by can quote the answer, which holds tokens.
+            // The error's source can quote the response, which contains tokens.
             .map_err(|error| SignInError::Issuer(format!("no token for the code: {error}")))?;
         let id_token = answer.extra_fields().id_token.as_ref();
         let id_token = id_token.ok_or(SignInError::Refused("the issuer gave no ID token"))?;
@@ -211,13 +211,13 @@ impl Provider {
         Ok(AccessToken::new(Zeroizing::new(answer.access_token().secret().clone())))
     }
 
-    /// Where a person signs out of the issuer itself, if it says so.
+    /// The address to sign out of the issuer itself, if the issuer has one.
     pub(crate) async fn sign_out_url(&self, back_to: &str) -> Result<Option<String>, SignInError> {
         let Some(endpoint) = &self.configuration().await?.end_session_endpoint else {
             return Ok(None);
         };
         let mut url = endpoint.url().clone();
-        // The standard's name, and Cognito's.
+        // `post_logout_redirect_uri` is the standard's name, `logout_uri` is Cognito's.
         url.query_pairs_mut()
             .append_pair("client_id", &self.client_id)
             .append_pair("post_logout_redirect_uri", back_to)
@@ -225,8 +225,8 @@ impl Provider {
         Ok(Some(url.into()))
     }
 
-    /// Checks that the ID token answers this very attempt (OpenID Connect Core
-    /// 1.0, section 3.1.3.7).
+    /// Checks that the ID token belongs to this attempt (OpenID Connect Core 1.0,
+    /// section 3.1.3.7).
     async fn check(
         &self,
         configuration: &Configuration,
@@ -243,15 +243,17 @@ impl Provider {
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.client_id]);
         validation.set_required_spec_claims(&["iss", "aud", "exp"]);
-        // By our clock, below.
+        // Checked below, with the injected clock.
         validation.validate_exp = false;
         let claims = decode::<IdClaims>(id_token, &key, &validation);
-        let claims = claims.map_err(|_| refused("the ID token is not for us"))?.claims;
+        let claims = claims
+            .map_err(|_| refused("the ID token has another issuer or audience, or an invalid signature"))?
+            .claims;
         if claims.exp <= self.clock.now().as_second() {
             return Err(refused("the ID token has expired"));
         }
         if !is_same(&claims.nonce, nonce) {
-            return Err(refused("the ID token's nonce is another one"));
+            return Err(refused("the ID token has another nonce"));
         }
         Ok(())
     }
@@ -292,11 +294,11 @@ impl Provider {
     }
 
     async fn fetch_configuration(&self) -> Result<Configuration, SignInError> {
-        // A slash at its end goes first (section 4 of the discovery's standard).
+        // Discovery removes a trailing slash (OpenID Connect Discovery 1.0, section 4).
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let configuration: Configuration = self.get(&url).await?;
         if configuration.issuer != self.issuer {
-            return Err(SignInError::Issuer(format!("{url} is of another issuer")));
+            return Err(SignInError::Issuer(format!("{url} describes another issuer")));
         }
         Ok(configuration)
     }
@@ -319,7 +321,7 @@ impl Provider {
     }
 }
 
-/// Whether two secret texts are the same, in constant time.
+/// Whether two secret texts are equal, in constant time.
 pub(crate) fn is_same(one: &str, other: &str) -> bool {
     subtle::ConstantTimeEq::ct_eq(one.as_bytes(), other.as_bytes()).into()
 }

@@ -1,7 +1,7 @@
-//! The console's own secret: the cookies' key and the client's secret.
+//! The console's own secret: the cookie key and the OAuth client secret.
 //!
-//! `{"clientSecret": "…", "cookieKey": "<random>"}`: the template writes the
-//! first, `CloudFormation` generates the second.
+//! The secret is `{"clientSecret": "…", "cookieKey": "<random>"}`. The template writes
+//! `clientSecret`, and `CloudFormation` generates `cookieKey`.
 
 use std::sync::Arc;
 
@@ -16,26 +16,25 @@ use shared::secret::SecretReader;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-/// The fewest characters of a cookie key: 190 bits, if they are letters and
-/// digits.
+/// The minimum length of a cookie key: 190 bits, if it has letters and digits.
 const MIN_KEY_LENGTH: usize = 32;
 
-/// How long what was read counts. So long after a change the old secret may still
-/// be in use.
-const KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
+/// How long the secret is cached. After a change, the old secret may be in use for
+/// this long.
+const CACHE_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
 
-/// The secret cannot be had. The message holds nothing of it.
+/// The secret could not be read. The message contains no part of the secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct SecretUnavailable(String);
 
-/// What the secret holds.
+/// The parsed secret.
 pub(crate) struct Keys {
     /// Encrypts cookies.
     pub(crate) cookies: Key,
-    /// Makes the tokens of forms.
+    /// Signs CSRF tokens.
     pub(crate) forms: Hmac<Sha256>,
-    /// What the console shows the issuer.
+    /// Authenticates the console to the issuer.
     pub(crate) client_secret: ClientSecret,
 }
 
@@ -46,7 +45,7 @@ struct Members {
     cookie_key: Zeroizing<String>,
 }
 
-/// The secret, as it was read last.
+/// The console's secret, with a cache.
 pub(crate) struct OwnSecret {
     reader: SecretReader,
     clock: Arc<dyn Clock>,
@@ -58,22 +57,22 @@ impl OwnSecret {
         Self { reader, clock, last: Mutex::default() }
     }
 
-    /// What it holds, read anew every few minutes. Where that fails, what was
-    /// read before counts on.
+    /// The secret, read again every few minutes. If reading fails, the cached secret
+    /// stays in use.
     pub(crate) async fn get(&self) -> Result<Arc<Keys>, SecretUnavailable> {
-        // One at a time: the others then find what the first has read.
+        // Concurrent callers wait for one read.
         let mut last = self.last.lock().await;
         let now = self.clock.now();
-        let before = last.clone();
-        if let Some((keys, at)) = &before
-            && now.duration_since(*at) < KEPT_FOR
+        let cached = last.clone();
+        if let Some((keys, at)) = &cached
+            && now.duration_since(*at) < CACHE_LIFETIME
         {
             return Ok(Arc::clone(keys));
         }
-        let keys = match (self.read().await, before) {
+        let keys = match (self.read().await, cached) {
             (Ok(keys), _) => Arc::new(keys),
             (Err(error), Some((keys, _))) => {
-                tracing::warn!(cause = %error, "the console's secret could not be read anew");
+                tracing::warn!(cause = %error, "the console's secret could not be read again, the cached secret stays in use");
                 keys
             }
             (Err(error), None) => return Err(error),
@@ -89,16 +88,15 @@ impl OwnSecret {
 }
 
 fn parse(secret: &str) -> Result<Keys, SecretUnavailable> {
-    // serde_json's messages can quote the input: none of them is kept.
-    let malformed = || SecretUnavailable("the console's secret is not as it should be".to_owned());
+    // serde_json's messages can quote the secret.
+    let malformed = || SecretUnavailable("the console's secret is malformed".to_owned());
     let members: Members = serde_json::from_str(secret).map_err(|_| malformed())?;
     if members.cookie_key.len() < MIN_KEY_LENGTH {
         return Err(malformed());
     }
-    // 64 bytes out of however many characters there are, of which the cookies'
-    // encryption takes one half and leaves the other.
+    // 64 bytes: one half encrypts cookies, and the other half signs CSRF tokens.
     let digest = Sha512::new().chain_update(members.cookie_key.as_bytes());
-    // Another client is another console: nobody stays signed in.
+    // A new client secret ends all sessions.
     let digest = digest.chain_update([0]).chain_update(members.client_secret.secret());
     let cookies = Key::from(&digest.finalize());
     let forms = Hmac::new_from_slice(cookies.signing()).map_err(|_| malformed())?;

@@ -1,4 +1,4 @@
-//! The access token of the person who is signed in.
+//! The access token of the admin who is signed in.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-/// A session counts as ended so long before its token does, so that no call
-/// under way is refused for it.
+/// How long before its token a session expires, so that the token does not expire
+/// during a call.
 const MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// An admin's access token.
@@ -26,9 +26,9 @@ impl AccessToken {
         &self.0
     }
 
-    /// What it says of its holder. It came from the issuer itself, or out of a
-    /// cookie that only the console can make; the authorizer judges it at each
-    /// call.
+    /// The token's claims, without verification: the token comes from the issuer itself
+    /// or from a cookie that only the console can create. The authorizer verifies the
+    /// token at each call.
     pub(crate) fn claims(&self) -> Option<Claims> {
         let payload = URL_SAFE_NO_PAD.decode(self.0.split('.').nth(1)?).ok()?;
         serde_json::from_slice(&Zeroizing::new(payload)).ok()
@@ -41,7 +41,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// What the console reads of an access token.
+/// The claims that the console reads.
 #[derive(Deserialize)]
 pub(crate) struct Claims {
     exp: i64,
@@ -51,12 +51,12 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    /// For how many more seconds the token counts.
+    /// Seconds until the session expires.
     pub(crate) fn seconds_left(&self, now: Timestamp) -> i64 {
         self.exp.saturating_sub(now.as_second()).saturating_sub(MARGIN.as_secs()).max(0)
     }
 
-    /// What audit events call its holder.
+    /// The admin's name, as in audit events.
     pub(crate) fn name(self) -> String {
         let named = [self.email, self.username].into_iter().flatten().find(|name| !name.is_empty());
         named.unwrap_or(self.sub)

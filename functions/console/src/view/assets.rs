@@ -1,4 +1,4 @@
-//! The one stylesheet, the one script and the icon.
+//! The stylesheet, the script and the icon.
 
 use axum::http::{HeaderName, header};
 
@@ -8,8 +8,8 @@ const ICON: &str = include_str!("../../assets/icon.svg");
 
 type Asset = ([(HeaderName, &'static str); 2], &'static str);
 
-/// A text that changes with any of them. It is in their addresses, so that a
-/// browser may keep them for good.
+/// The version of the assets. It is in their addresses, so a browser can cache them
+/// forever.
 pub(crate) fn version() -> String {
     let mut hasher = crc32fast::Hasher::new();
     for asset in [CSS, JS, ICON] {

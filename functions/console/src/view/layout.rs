@@ -1,4 +1,4 @@
-//! What is around every page, and how a page becomes an answer.
+//! The page frame, and responses from templates.
 
 use std::sync::LazyLock;
 
@@ -11,12 +11,12 @@ use crate::error::PageError;
 use crate::site::Site;
 use crate::view::assets;
 
-/// What is around every page.
+/// The data of the frame around every page.
 pub(crate) struct Page {
     pub(crate) environment: String,
     pub(crate) user: Option<User>,
     pub(crate) notice: Option<String>,
-    /// Changes with the assets, so that a browser can keep them for good.
+    /// The version of the assets, which is in their addresses.
     pub(crate) assets: &'static str,
 }
 
@@ -26,20 +26,20 @@ impl Page {
         Self { environment: console.environment.as_str().to_owned(), user, notice, assets: &ASSETS }
     }
 
-    /// The token of this person's forms.
+    /// The CSRF token for the forms on the page.
     pub(crate) fn csrf(&self) -> &str {
         self.user.as_ref().map_or("", |user| &user.csrf)
     }
 }
 
 impl Visit {
-    /// What is around every page.
+    /// The frame of a page in this session.
     pub(crate) fn page(&self) -> Page {
         Page::new(&self.console, Some(self.user.clone()), self.notice.clone())
     }
 }
 
-/// A template as an answer.
+/// A response that renders a template.
 pub(crate) struct Shown<T>(pub(crate) T);
 
 impl<T: Template> IntoResponse for Shown<T> {
@@ -53,7 +53,7 @@ impl<T: Template> IntoResponse for Shown<T> {
     }
 }
 
-/// A template with another status than 200.
+/// A template with a status.
 pub(crate) fn with_status(status: u16, template: impl Template) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     (status, [(header::CACHE_CONTROL, "no-store")], Shown(template)).into_response()

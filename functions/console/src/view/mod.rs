@@ -1,4 +1,4 @@
-//! The parts that pages are made of.
+//! The parts that pages share.
 
 pub(crate) mod assets;
 pub(crate) mod attention;

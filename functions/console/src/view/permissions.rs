@@ -1,21 +1,20 @@
-//! What a permission matches, in words and by example, and what one role
-//! permits beyond another.
+//! Explains what a permission matches, and compares the permissions of two roles.
 
 use shared::policy::{Method, Permission, Target};
 
-/// What stands for anything in an example.
+/// The example value of a variable path segment.
 const ANYTHING: &str = "42";
-/// What stands below that.
+/// The example segment below a path.
 const BELOW: &str = "notes";
 
-/// A permission, explained.
+/// A permission, explained by examples.
 pub(crate) struct Matched {
-    /// Such as `GET and HEAD`.
+    /// For example, `GET and HEAD`.
     pub(crate) methods: String,
     pub(crate) path: String,
-    /// Requests that it covers.
+    /// Requests that the permission covers.
     pub(crate) fits: Vec<String>,
-    /// A path near them that it does not cover.
+    /// A similar path that the permission does not cover.
     pub(crate) misses: Option<String>,
 }
 
@@ -27,8 +26,7 @@ impl Matched {
         let below = format!("{}/{BELOW}", example.trim_end_matches('/'));
         let above = example.rsplit_once('/').map_or("", |(above, _)| above);
         let above = if above.is_empty() { "/" } else { above }.to_owned();
-        // The code that decides says which of them fit: an example is never
-        // other than a decision.
+        // The authorizer's own code decides which examples match.
         let method = permission.methods().next().unwrap_or(Method::Get);
         let covers = |path: &String| {
             let target = Target::parse(method.name(), path);
@@ -47,26 +45,26 @@ impl Matched {
         }
     }
 
-    /// Of those that the API has as text.
+    /// Explains permissions in the form of the API.
     pub(crate) fn of_all(permissions: &[String]) -> Vec<Self> {
         parsed(permissions).iter().map(Self::of).collect()
     }
 }
 
-/// What permits more than the other does comes first, so that no short list hides
-/// it: by what stands for any number of segments, and for any method.
+/// Sorts the permissions that permit most first, so that a short list does not hide
+/// them: those that match any number of segments, then those for any method.
 pub(crate) fn widest_first(permissions: &mut [String]) {
     permissions.sort_by_cached_key(|permission| width(permission));
 }
 
-/// Less is wider.
+/// A sort key, smaller for permissions that permit more.
 pub(crate) fn width(permission: &str) -> (bool, bool, usize) {
     let is_tail = permission.ends_with("+}");
     (!is_tail, !permission.starts_with("ANY "), permission.split('/').count())
 }
 
-/// The permissions of `one` that none of `other` covers: whole ones, of which
-/// some may cover a part. None that is wider than `other` is left out.
+/// The permissions of `one` that `other` does not fully cover. A permission is listed
+/// in full even if `other` covers a part of it.
 pub(crate) fn beyond(one: &[String], other: &[String]) -> Vec<String> {
     let (one, other) = (parsed(one), parsed(other));
     let is_covered = |permission: &Permission, method: Method| {
@@ -79,7 +77,7 @@ pub(crate) fn beyond(one: &[String], other: &[String]) -> Vec<String> {
             permission.methods().filter(|method| !is_covered(permission, *method)).collect();
         match methods.len() {
             0 => None,
-            // As it is written, or all of them.
+            // In the role's own spelling, such as `ANY`.
             count if count == permission.methods().count() => Some(permission.to_string()),
             _ => {
                 let methods: Vec<_> = methods.into_iter().map(Method::name).collect();
@@ -94,7 +92,7 @@ fn parsed(permissions: &[String]) -> Vec<Permission> {
     permissions.iter().filter_map(|text| Permission::parse(text).ok()).collect()
 }
 
-/// A segment, and if it stands for others one of them.
+/// The segment, or an example value if the segment is variable.
 fn filled(segment: &str) -> &str {
     if segment.starts_with('{') { ANYTHING } else { segment }
 }
