@@ -763,9 +763,9 @@ fn cognito_takes_none_of_an_issuers_parameters() {
     assert_eq!(refusals(&[admin]), [""; 0]);
     for given in &OIDC[1..] {
         let told = refusals(&[admin, *given]);
-        assert!(told.iter().any(|told| told.contains("go with OidcIssuer")), "{given:?}: {told:?}");
+        assert!(told.iter().any(|told| told.contains("require OidcIssuer")), "{given:?}: {told:?}");
     }
-    assert_eq!(refusals(&[]), ["without OidcIssuer, AdminEmail names the first admin user"]);
+    assert_eq!(refusals(&[]), ["AdminEmail is required unless OidcIssuer is set"]);
 }
 
 /// CloudWatch charges for each metric that an alarm watches.
