@@ -3,6 +3,7 @@
 //! - [`domain`]: accounts, keys, roles, callers and time. No I/O.
 //! - [`policy`]: may this principal do METHOD PATH? Pure.
 //! - [`store`]: the only place that names `aws_sdk_dynamodb`.
+//! - [`api`]: the requests and answers of the IAM API.
 //! - [`http`]: the only place that names `lambda_http`.
 //! - [`http_client`]: bounded calls to servers other than AWS.
 //! - [`keyring`]: the peppers that turn a key into its stored verifier.
@@ -11,6 +12,7 @@
 //! - [`config`]: the only reader of the environment.
 //! - [`telemetry`]: structured logs.
 
+pub mod api;
 pub mod config;
 pub mod domain;
 pub mod http;

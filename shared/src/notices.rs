@@ -8,8 +8,7 @@ use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 use serde::Serialize;
 
-use crate::domain::{Account, Environment, LiveKey, Notice, NoticeKind, UNUSED_NOTICE_DAYS};
-use crate::http::representation::seconds;
+use crate::domain::{Account, Environment, LiveKey, Notice, NoticeKind, UNUSED_NOTICE_DAYS, seconds};
 use crate::telemetry;
 
 /// The `detail-type` of a notice of an expiry.

@@ -6,7 +6,7 @@
 
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
-use shared::http::context;
+use shared::domain::context;
 use shared::policy::{Allowed, Reason};
 
 use crate::event::MethodArn;

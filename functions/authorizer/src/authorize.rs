@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::config::{ConfigError, Setup};
-use shared::domain::{AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType, RoleName, Verifier};
-use shared::http::context;
+use shared::domain::{
+    AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType, RoleName, Verifier, context,
+};
 use shared::keyring::{Keyring, KeyringError};
 use shared::policy::{Api, Grant, PathPrefix, Reason, Refusal, Role, Source, Target, check_use, decide};
 use shared::store::{Credential as StoredCredential, CredentialLookup, Roles, Store, StoreError};

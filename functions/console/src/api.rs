@@ -1,20 +1,22 @@
 //! The IAM API, called over HTTP with an admin's token.
 
-use std::fmt;
-
 use http::{Method, header};
 use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::domain::{AccountId, Actor, KeyId, RoleName};
-use shared::http::representation::{
-    AuditEvent, Key, List, ListedServiceAccount, Role, ServiceAccount, ServiceAccountWithKeys,
+use shared::api::{
+    AuditEvent, CreateServiceAccountRequest, ExplainRequest, Explanation, IssueKeyRequest, IssuedKey,
+    KeyLookup, List, ListedServiceAccount, LookupKeyRequest, Problem, ProblemCode, PutRoleRequest,
+    RevokedKeys, Role, RotateKeyRequest, RotatedKey, ServiceAccount, ServiceAccountWithKeys,
+    UpdateServiceAccountRequest,
 };
+use shared::domain::{AccountId, EventType, KeyId, RoleName};
 use shared::http_client::HttpClient;
 use zeroize::Zeroizing;
 
 use crate::auth::token::AccessToken;
-use crate::problem::{Problem, plain, unmarked};
+use crate::problem::{plain, unmarked};
 
 /// Where a gateway puts the id of a request that it answered.
 const REQUEST_ID: &str = "apigw-requestid";
@@ -65,8 +67,8 @@ pub(crate) struct EventsQuery {
     pub(crate) actor: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) account: Option<AccountId>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) r#type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) r#type: Option<EventType>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,56 +78,6 @@ pub(crate) struct EventsQuery {
     pub(crate) limit: u8,
 }
 
-/// What a new account is made of.
-#[derive(Serialize)]
-pub(crate) struct NewAccount<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) description: &'a str,
-    pub(crate) owner: &'a str,
-    pub(crate) role: &'a str,
-}
-
-/// What to change of an account.
-#[derive(Default, Serialize)]
-pub(crate) struct AccountChanges<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) description: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) owner: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) role: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) enabled: Option<bool>,
-}
-
-/// What a new key is to be.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct NewKey<'a> {
-    pub(crate) name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) expires_in_days: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) role: Option<&'a str>,
-    pub(crate) allowed_cidrs: Vec<&'a str>,
-}
-
-/// How a key is to be rotated.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Rotation {
-    grace_seconds: u32,
-}
-
-/// What a custom role is to be: all of it.
-#[derive(Serialize)]
-pub(crate) struct NewRole<'a> {
-    pub(crate) description: &'a str,
-    pub(crate) permissions: Vec<&'a str>,
-}
-
 /// What there must be of a role when it is put.
 #[derive(Clone, Copy)]
 pub(crate) enum Before<'a> {
@@ -133,60 +85,6 @@ pub(crate) enum Before<'a> {
     Nothing,
     /// This version.
     Version(&'a str),
-}
-
-/// A key just issued.
-#[derive(Deserialize)]
-pub(crate) struct IssuedKey {
-    #[serde(flatten)]
-    pub(crate) key: Key,
-    pub(crate) secret: Zeroizing<String>,
-    /// What it replaces, if it came of a rotation.
-    #[serde(default)]
-    pub(crate) replaces: Option<ReplacedKey>,
-}
-
-/// A key that was just rotated.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ReplacedKey {
-    pub(crate) id: String,
-    pub(crate) retires_at: String,
-}
-
-/// A text that holds a key which somebody has found: a secret.
-#[derive(Default, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct FoundKey(Zeroizing<String>);
-
-impl fmt::Debug for FoundKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("FoundKey(…)")
-    }
-}
-
-/// The one body that holds one.
-#[derive(Serialize)]
-struct Lookup<'a> {
-    key: &'a str,
-}
-
-/// Whose a key is, and whether it is alive. Nothing of its secret is in it.
-#[derive(Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct KeyLookup {
-    /// Why it is not alive, in the words of the authorizer's log.
-    pub(crate) reason: Option<String>,
-    pub(crate) service_account_id: String,
-    pub(crate) key_id: String,
-    pub(crate) retired_at: Option<String>,
-    pub(crate) retired_by: Option<Actor>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RevokedKeys {
-    revoked_key_ids: Vec<String>,
 }
 
 /// An account with its keys, and the version that was read.
@@ -199,47 +97,6 @@ pub(crate) struct Versioned {
 pub(crate) struct VersionedRole {
     pub(crate) role: Role,
     pub(crate) version: String,
-}
-
-/// A request that nobody makes: by whom, and what for.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Question<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) service_account_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) key_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) role: Option<&'a str>,
-    pub(crate) method: &'a str,
-    pub(crate) path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) source_address: Option<&'a str>,
-}
-
-/// What would be decided.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Explanation {
-    pub(crate) allowed: bool,
-    /// Why, in a sentence.
-    pub(crate) detail: String,
-    /// Each role that has a part in it.
-    pub(crate) roles: Vec<ExplainedRole>,
-    /// The networks that the key may be used from, if it is not from anywhere.
-    #[serde(default)]
-    pub(crate) allowed_cidrs: Vec<String>,
-}
-
-/// A role's part in a decision.
-#[derive(Deserialize)]
-pub(crate) struct ExplainedRole {
-    /// Whose it is: `serviceAccount`, `key` or `role`.
-    pub(crate) of: String,
-    pub(crate) role: String,
-    pub(crate) exists: bool,
-    /// The first of its permissions that covers the request.
-    pub(crate) permission: Option<String>,
 }
 
 /// Where the API is.
@@ -319,7 +176,7 @@ impl Caller<'_> {
     pub(crate) async fn put_role(
         self,
         name: &RoleName,
-        role: &NewRole<'_>,
+        role: &PutRoleRequest,
         before: Before<'_>,
     ) -> Result<Role, ApiError> {
         let precondition = match before {
@@ -346,9 +203,10 @@ impl Caller<'_> {
     }
 
     /// What the authorizer would decide.
-    pub(crate) async fn explain(self, question: &Question<'_>) -> Result<Explanation, ApiError> {
+    pub(crate) async fn explain(self, question: &ExplainRequest) -> Result<Explanation, ApiError> {
         let answer = self.call(Method::POST, &format!("{ROLES}/explain"), &[], Some(question)).await?;
-        read(&answer).map(|said: Explanation| Explanation { detail: unmarked(&said.detail), ..said })
+        let explanation: Explanation = read(&answer)?;
+        Ok(Explanation { detail: unmarked(&explanation.detail), ..explanation })
     }
 
     async fn list<T: DeserializeOwned>(
@@ -366,7 +224,7 @@ impl Caller<'_> {
     /// Creates an account. A retry under the same `attempt` finds the same one.
     pub(crate) async fn create_account(
         self,
-        account: &NewAccount<'_>,
+        account: &CreateServiceAccountRequest,
         attempt: &str,
     ) -> Result<ServiceAccount, ApiError> {
         read(&self.call(Method::POST, ACCOUNTS, &[("idempotency-key", attempt)], Some(account)).await?)
@@ -376,7 +234,7 @@ impl Caller<'_> {
     pub(crate) async fn update_account(
         self,
         id: AccountId,
-        changes: &AccountChanges<'_>,
+        changes: &UpdateServiceAccountRequest,
         version: &str,
     ) -> Result<ServiceAccount, ApiError> {
         let path = format!("{ACCOUNTS}/{id}");
@@ -391,7 +249,7 @@ impl Caller<'_> {
     pub(crate) async fn issue_key(
         self,
         id: AccountId,
-        key: &NewKey<'_>,
+        key: &IssueKeyRequest,
         attempt: &str,
     ) -> Result<IssuedKey, ApiError> {
         self.make_key(&format!("{ACCOUNTS}/{id}/keys"), key, attempt).await
@@ -405,17 +263,17 @@ impl Caller<'_> {
         key: KeyId,
         grace_seconds: u32,
         attempt: &str,
-    ) -> Result<IssuedKey, ApiError> {
+    ) -> Result<RotatedKey, ApiError> {
         let path = format!("{ACCOUNTS}/{id}/keys/{key}/rotation");
-        self.make_key(&path, &Rotation { grace_seconds }, attempt).await
+        self.make_key(&path, &RotateKeyRequest { grace_seconds: Some(grace_seconds) }, attempt).await
     }
 
-    async fn make_key(
+    async fn make_key<T: DeserializeOwned>(
         self,
         path: &str,
         wanted: &impl Serialize,
         attempt: &str,
-    ) -> Result<IssuedKey, ApiError> {
+    ) -> Result<T, ApiError> {
         let answer = self.call(Method::POST, path, &[("idempotency-key", attempt)], Some(wanted)).await?;
         let (_, body) = answer.into_parts();
         let body = Zeroizing::new(body);
@@ -427,8 +285,9 @@ impl Caller<'_> {
     }
 
     /// Whose a key is that somebody has found.
-    pub(crate) async fn look_up_key(self, found: &FoundKey) -> Result<KeyLookup, ApiError> {
-        read(&self.call(Method::POST, "/iam/v1/keys/lookup", &[], Some(&Lookup { key: &found.0 })).await?)
+    pub(crate) async fn look_up_key(self, pasted: &SecretString) -> Result<KeyLookup, ApiError> {
+        let request = LookupKeyRequest { key: pasted.expose_secret() };
+        read(&self.call(Method::POST, "/iam/v1/keys/lookup", &[], Some(&request)).await?)
     }
 
     pub(crate) async fn revoke_key(self, id: AccountId, key: KeyId) -> Result<(), ApiError> {
@@ -477,10 +336,11 @@ impl Caller<'_> {
 /// made.
 fn damaged() -> ApiError {
     ApiError::Problem(Box::new(Problem {
+        r#type: String::new(),
         title: "A hidden field of this form is damaged".to_owned(),
         status: 422,
         detail: "Nothing was changed. Open the page again and fill in the form again.".to_owned(),
-        code: "damaged_form".to_owned(),
+        code: ProblemCode::MalformedRequest,
         request_id: String::new(),
         errors: Vec::new(),
         used_by: Vec::new(),
@@ -497,7 +357,7 @@ fn refusal(answer: &http::Response<Vec<u8>>) -> ApiError {
         (..500, Some(problem)) if status != 429 => ApiError::Problem(Box::new(plain(problem))),
         (_, problem) => {
             let said = answer.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-            let code = problem.as_ref().map_or("no problem details", |problem| &problem.code);
+            let code = problem.as_ref().map_or("no problem details", |problem| problem.code.name());
             ApiError::Unavailable {
                 cause: format!("the API: it answered {status} ({code})"),
                 request_id: problem.as_ref().map(|problem| problem.request_id.clone()).or(said),

@@ -3,6 +3,8 @@
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use shared::api::ProblemCode;
+
 use crate::api::ApiError;
 
 /// Why a page was not shown.
@@ -122,7 +124,7 @@ impl From<ApiError> for PageError {
         match error {
             ApiError::NotPermitted => Self::NotAdmin,
             // An address that was cut off, or changed by hand.
-            ApiError::Problem(problem) if problem.code == "malformed_request" => Self::NoPage,
+            ApiError::Problem(problem) if problem.code == ProblemCode::MalformedRequest => Self::NoPage,
             ApiError::Problem(problem) if problem.status == 404 => Self::NotFound(problem.detail),
             ApiError::Problem(problem) => Self::Refused(problem.title, problem.detail),
             ApiError::Unavailable { request_id, cause } => Self::Unavailable { request_id, cause },

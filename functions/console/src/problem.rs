@@ -4,41 +4,25 @@
 //! console knows better is said in its own words, by the problem's code, which
 //! never changes its meaning.
 
-use serde::Deserialize;
-use shared::http::{FieldError, RoleUse};
-
-/// Problem details (RFC 9457), as [`shared::http::Problem`] writes them.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Problem {
-    pub(crate) title: String,
-    pub(crate) status: u16,
-    pub(crate) detail: String,
-    pub(crate) code: String,
-    pub(crate) request_id: String,
-    #[serde(default)]
-    pub(crate) errors: Vec<FieldError>,
-    /// Who has the role that cannot be deleted.
-    #[serde(default)]
-    pub(crate) used_by: Vec<RoleUse>,
-    /// Where the check of the role's users continues.
-    #[serde(default)]
-    pub(crate) next_cursor: Option<String>,
-}
+use shared::api::{FieldError, Problem, ProblemCode};
 
 /// `problem` in plain words.
 pub(crate) fn plain(mut problem: Problem) -> Problem {
-    let said = match problem.code.as_str() {
-        "malformed_request" | "malformed_json" | "unsupported_media_type" => {
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "for every other code, the API's own words suit a page"
+    )]
+    let said = match problem.code {
+        ProblemCode::MalformedRequest | ProblemCode::MalformedJson | ProblemCode::UnsupportedMediaType => {
             Some(("This form could not be read", "Nothing was changed. Reload the page and try again."))
         }
-        "body_too_large" => {
+        ProblemCode::BodyTooLarge => {
             Some(("This form is too large", "Nothing was changed. Shorten the input and try again."))
         }
-        "role_not_found" => {
+        ProblemCode::RoleNotFound => {
             Some(("Role not found", "There is no role with this name. It may have been deleted."))
         }
-        "service_account_deleted" => Some((
+        ProblemCode::ServiceAccountDeleted => Some((
             "This account was already created, and then deleted",
             "This form was submitted before. If you submit it again, it creates another account.",
         )),

@@ -1,43 +1,17 @@
 //! `POST /iam/v1/service-accounts`: creates a service account.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use shared::api::{CreateServiceAccountRequest, ServiceAccount};
 use shared::config::{ConfigError, Setup};
 use shared::domain::{AccountName, Clock, Description, Fingerprint, NewAccount, Owner, RoleName};
-use shared::http::representation::ServiceAccount;
 use shared::http::{Admin, Failure, Fields, Operation, Reply, Request};
 use shared::store::Store;
-use utoipa::ToSchema;
 
 /// The function.
 pub struct CreateServiceAccount {
     store: Store,
     clock: Arc<dyn Clock>,
-}
-
-/// What a new service account is made of.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct CreateServiceAccountRequest {
-    /// Unique, whatever its case.
-    #[schema(min_length = 1, max_length = 64, example = "nightly-batch")]
-    name: String,
-    /// What its keys may do at most.
-    #[schema(max_length = 64, example = "ServiceAccountReader")]
-    role: String,
-    /// What it is for.
-    #[serde(default)]
-    #[schema(max_length = 256)]
-    description: String,
-    /// Who answers for it.
-    #[serde(default)]
-    #[schema(max_length = 128, example = "data-team@example.com")]
-    owner: String,
-    /// At most 10 labels of your own.
-    #[serde(default)]
-    tags: BTreeMap<String, String>,
 }
 
 impl Operation for CreateServiceAccount {
@@ -90,7 +64,7 @@ pub async fn create_service_account(
     let created = function.store.create_account(&new, fingerprint, &change).await?;
     let account = created.account;
     let location = format!("/iam/v1/service-accounts/{}", account.id);
-    let body = ServiceAccount::of(&account, function.clock.now());
+    let body = ServiceAccount::new(&account, function.clock.now());
     Ok(Reply::created(&location, &body).with_version(account.version))
 }
 

@@ -1,41 +1,17 @@
 //! `POST /iam/v1/service-accounts/{id}/keys`: issues a key.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use shared::api::{IssueKeyRequest, IssuedKey, Key};
 use shared::domain::{
     AccountId, AllowedCidrs, Fingerprint, InvalidCidrs, KeyName, KeySpec, KeyUsage, RoleName,
 };
-use shared::http::representation::Key;
 use shared::http::{Admin, Failure, Fields, Reply, Request, parameter};
-use utoipa::ToSchema;
 
-use crate::{Draft, IssueKey, IssuedKey};
+use crate::{Draft, IssueKey};
 
 /// The lifetime of a key, in days, if the caller does not say (and the
 /// deployment does not cap it below).
 const DEFAULT_LIFETIME_DAYS: u32 = 90;
-
-/// What a new key is to be.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct IssueKeyRequest {
-    /// What people call it.
-    #[schema(min_length = 1, max_length = 64, example = "batch server 1")]
-    name: String,
-    /// After so many days it expires: at most what the deployment allows and,
-    /// if not said, 90 or that, whichever is less.
-    #[schema(minimum = 1, maximum = 3650, required = false, value_type = u32)]
-    expires_in_days: Option<u32>,
-    /// A role of the key's own: then both it and the account's must permit, so
-    /// that a key is never wider than its account.
-    #[schema(max_length = 64, required = false, value_type = String)]
-    role: Option<String>,
-    /// The networks that it may be used from (at most 10, in CIDR notation).
-    /// None: from anywhere.
-    #[serde(default)]
-    #[schema(max_items = 10, example = json!(["203.0.113.0/24"]))]
-    allowed_cidrs: Vec<String>,
-}
 
 /// What was made of a request.
 struct Wanted {
@@ -92,7 +68,7 @@ pub async fn issue_key(
     let new = draft.finish(wanted.name, spec, wanted.fingerprint, now, change.actor.clone());
     function.store.issue_key(account, &new, function.max_keys, &change).await?;
     let body = IssuedKey {
-        key: Key::of(&new.key, &KeyUsage::default(), function.clock.now()),
+        key: Key::new(&new.key, &KeyUsage::default(), function.clock.now()),
         secret: draft.displayed.expose(),
     };
     Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))

@@ -8,17 +8,14 @@ pub mod rotate_key;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
 use shared::config::{ConfigError, Setup};
 use shared::domain::{
     AccountId, Actor, ApiKey, Clock, DisplayedKey, Entropy, Environment, Fingerprint, KeyId, KeyName,
     KeySpec, LiveKey, Pepper, PepperVersion, Verifier, VerifierEntry,
 };
-use shared::http::representation::Key;
 use shared::http::{Admin, Failure, Operation, Reply, Request};
 use shared::keyring::Keyring;
 use shared::store::{NewKey, Store};
-use utoipa::ToSchema;
 
 /// The function.
 pub struct IssueKey {
@@ -100,16 +97,4 @@ impl Draft {
         };
         NewKey { key, verifier: VerifierEntry { verifier, pepper: self.version.clone() } }
     }
-}
-
-/// A key just issued: the only answer that holds its secret.
-#[derive(Serialize, ToSchema)]
-pub struct IssuedKey<'a> {
-    /// The key, as it will always be shown.
-    #[serde(flatten)]
-    key: Key,
-    /// The whole key, to be sent as `Authorization: Bearer <secret>`. It is
-    /// shown here and never again.
-    #[schema(example = "kwsa_prod_…")]
-    secret: &'a str,
 }

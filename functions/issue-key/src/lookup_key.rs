@@ -2,67 +2,15 @@
 //! who has a leaked one in hand.
 
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
-use shared::domain::{Actor, ApiKey, Verifier};
-use shared::http::representation::{Key, KeyState, ServiceAccount, seconds};
+use secrecy::ExposeSecret as _;
+use shared::api::{Key, KeyLookup, KeyState, LookupKeyRequest, ServiceAccount};
+use shared::domain::{ApiKey, Verifier};
 use shared::http::{Failure, Reply, Request};
 use shared::keyring::KeyringError;
 use shared::policy::Reason;
 use shared::store::KnownKey;
-use utoipa::ToSchema;
 
 use crate::IssueKey;
-
-/// A key in hand.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LookupKeyRequest {
-    /// The key, or a text that holds it: an `Authorization` header, a line of a
-    /// file. It is read, and neither kept nor logged.
-    #[schema(value_type = String, example = "Authorization: Bearer kwsa_prod_…")]
-    key: SecretString,
-}
-
-/// Whose a key is, and whether it is alive.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct KeyLookup {
-    /// Whether it opens anything now.
-    alive: bool,
-    /// Why it does not, in the words of the authorizer's log: `revoked`,
-    /// `expired`, `retired` (it was rotated and its grace is over, or it went with
-    /// its account), `disabled` (its account is), or `wrong_secret` (there is a key of this id, and this is not it).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, value_type = String, example = "revoked")]
-    reason: Option<&'static str>,
-    /// Whether its secret is the one that was issued. If it is not, somebody
-    /// knows a key's id and made up the rest. Not said of a key whose verifier
-    /// was not kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, value_type = bool)]
-    secret_matches: Option<bool>,
-    /// Its account's id.
-    service_account_id: String,
-    /// Its account, unless that has been deleted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, value_type = ServiceAccount)]
-    service_account: Option<ServiceAccount>,
-    /// Its id.
-    key_id: String,
-    /// The key of this id, unless only its end is on record.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, value_type = Key)]
-    key: Option<Key>,
-    /// When it was revoked, expired or retired.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime, required = false, value_type = String)]
-    retired_at: Option<String>,
-    /// Who did it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, value_type = Actor)]
-    retired_by: Option<Actor>,
-}
 
 /// Look up a key
 ///
@@ -88,8 +36,8 @@ pub struct KeyLookup {
     )
 )]
 pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply, Failure> {
-    let LookupKeyRequest { key: text } = request.json().map_err(quoting_nothing)?;
-    let key = ApiKey::find_in(text.expose_secret(), &function.environment)
+    let pasted: LookupKeyRequest = request.json().map_err(quoting_nothing)?;
+    let key = ApiKey::find_in(pasted.key.expose_secret(), &function.environment)
         .map_err(|error| Failure::invalid_field("/key", error))?;
     let known = function.store.get_known_key(&key).await?;
     let secret_matches = matches(function, &key, &known).await?;
@@ -97,17 +45,17 @@ pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply,
     let reason = dead_reason(&known, secret_matches, now);
     let KnownKey { account, key: live, retirement, .. } = known;
     let usage = function.store.list_usage(key.account).await?.remove(&key.id).unwrap_or_default();
-    let live = live.map(|live| Key::of(&live, &usage, now));
+    let live = live.map(|live| Key::new(&live, &usage, now));
     Ok(Reply::ok(&KeyLookup {
         alive: reason.is_none(),
-        reason: reason.map(Reason::name),
+        reason,
         secret_matches,
-        service_account_id: key.account.to_string(),
-        service_account: account.map(|account| ServiceAccount::of(&account, now)),
-        key_id: key.id.to_string(),
+        service_account_id: key.account,
+        service_account: account.map(|account| ServiceAccount::new(&account, now)),
+        key_id: key.id,
         key: live
             .map(|live| if retirement.is_some() { Key { state: KeyState::Retired, ..live } } else { live }),
-        retired_at: retirement.as_ref().map(|retirement| seconds(retirement.at)),
+        retired_at: retirement.as_ref().map(|retirement| retirement.at),
         retired_by: retirement.and_then(|retirement| retirement.by),
     }))
 }

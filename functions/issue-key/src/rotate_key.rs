@@ -3,52 +3,18 @@
 //! holds it has the time to swap it.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use shared::api::{IssuedKey, Key, ReplacedKey, RotateKeyRequest, RotatedKey};
 use shared::domain::{AccountId, Fingerprint, KeyId, KeySpec, KeyUsage, LiveKey};
-use shared::http::representation::{Key, seconds};
 use shared::http::{Admin, Failure, Reply, Request, parameter};
 use shared::store::NewRotation;
-use utoipa::ToSchema;
 
-use crate::{Draft, IssueKey, IssuedKey};
+use crate::{Draft, IssueKey};
 
 /// The grace, in seconds, if the caller does not say: a day.
 const DEFAULT_GRACE_SECONDS: u32 = 86_400;
 
 /// The longest grace, in seconds: a week.
 const MAX_GRACE_SECONDS: u32 = 604_800;
-
-/// How a key is to be rotated.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct RotateKeyRequest {
-    /// For so many seconds the old key still works, but never beyond its
-    /// expiry: a day if not said, a week at most. 0 stops it at once.
-    #[schema(minimum = 0, maximum = 604_800, required = false, value_type = u32, default = 86_400)]
-    grace_seconds: Option<u32>,
-}
-
-/// A key's successor just issued. This answer alone holds its secret.
-#[derive(Serialize, ToSchema)]
-pub struct RotatedKey<'a> {
-    /// The successor.
-    #[serde(flatten)]
-    issued: IssuedKey<'a>,
-    /// What it replaces.
-    replaces: ReplacedKey,
-}
-
-/// A key that another one replaces.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ReplacedKey {
-    /// The old key.
-    #[schema(example = "key_9fKd2LmXo5PqZ7aB")]
-    id: String,
-    /// From this instant on it is refused.
-    #[schema(format = DateTime)]
-    retires_at: String,
-}
 
 /// Rotate a key
 ///
@@ -102,10 +68,10 @@ pub async fn rotate_key(
     };
     let new = NewRotation { successor, fingerprint, grace, most: function.max_keys, make: &make };
     let rotated = function.store.rotate_key(account, old, &new, &change).await?;
-    let key = Key::of(&rotated.successor.key, &KeyUsage::default(), function.clock.now());
+    let key = Key::new(&rotated.successor.key, &KeyUsage::default(), function.clock.now());
     let body = RotatedKey {
         issued: IssuedKey { key, secret: draft.displayed.expose() },
-        replaces: ReplacedKey { id: old.to_string(), retires_at: seconds(rotated.rotation.retires_at) },
+        replaces: ReplacedKey { id: old, retires_at: rotated.rotation.retires_at },
     };
     Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))
 }

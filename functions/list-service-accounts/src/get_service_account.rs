@@ -1,8 +1,8 @@
 //! `GET /iam/v1/service-accounts/{id}`: returns a service account with its keys
 //! and their usage.
 
+use shared::api::ServiceAccountWithKeys;
 use shared::domain::AccountId;
-use shared::http::representation::ServiceAccountWithKeys;
 use shared::http::{Failure, Reply, Request, parameter};
 
 use crate::ListServiceAccounts;
@@ -33,6 +33,6 @@ pub async fn get_service_account(
     let account = function.store.get_account(id).await?;
     let usage = function.store.list_usage(id).await?;
     let retired = function.store.list_retired_keys(id).await?;
-    let body = ServiceAccountWithKeys::of(&account, retired, &usage, function.clock.now());
+    let body = ServiceAccountWithKeys::new(&account, retired, &usage, function.clock.now());
     Ok(Reply::ok(&body).with_version(account.version))
 }

@@ -1,8 +1,8 @@
 //! `GET /iam/v1/events`: lists all audit events.
 
 use serde::Deserialize;
+use shared::api::{AuditEvent, List};
 use shared::domain::{AccountId, EventType, parse_instant};
-use shared::http::representation::{AuditEvent, List};
 use shared::http::{Failure, Paging, Reply, Request};
 use shared::store::{AllEventsCursor, EventFilter};
 use utoipa::IntoParams;
@@ -92,5 +92,5 @@ pub async fn list_all_events(function: &ListServiceAccounts, request: &Request) 
     let (filter, paging) = query.read()?;
     let page = paging.page(AllEventsCursor::decode)?;
     let events = function.store.list_all_events(&filter, &page).await?;
-    Ok(Reply::ok(&List::of(events, AuditEvent::from)))
+    Ok(Reply::ok(&List::new(events, AuditEvent::from)))
 }

@@ -1,10 +1,10 @@
 //! `GET /iam/v1/service-accounts/{id}/events`: lists the audit events of a
 //! service account.
 
+use shared::api::{AuditEvent, List};
 use shared::domain::AccountId;
-use shared::http::representation::{AuditEvent, List};
 use shared::http::{Failure, Paging, Reply, Request, parameter};
-use shared::store::EventCursor;
+use shared::store::{EventCursor, StoreError};
 
 use crate::ListServiceAccounts;
 
@@ -31,7 +31,7 @@ pub async fn list_events(function: &ListServiceAccounts, request: &Request) -> R
     let events = function.store.list_events(id, &page).await?;
     // Every account has the event of its creation.
     if is_first && events.items.is_empty() {
-        return Err(Failure::AccountNotFound(id));
+        return Err(StoreError::AccountNotFound(id).into());
     }
-    Ok(Reply::ok(&List::of(events, AuditEvent::from)))
+    Ok(Reply::ok(&List::new(events, AuditEvent::from)))
 }

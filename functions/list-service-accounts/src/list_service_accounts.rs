@@ -2,8 +2,8 @@
 //! were last used.
 
 use serde::Deserialize;
+use shared::api::{List, ListedServiceAccount};
 use shared::domain::{Account, AccountName, FoldedName, RoleName};
-use shared::http::representation::{List, ListedServiceAccount};
 use shared::http::{Failure, Paging, Reply, Request};
 use shared::store::{AccountCursor, AccountFilter};
 use utoipa::IntoParams;
@@ -74,6 +74,6 @@ pub async fn list_service_accounts(
     let ids = accounts.items.iter().map(|account| account.id).collect();
     let mut usage = function.store.list_last_usage(ids).await?.into_iter();
     let now = function.clock.now();
-    let show = |account: Account| ListedServiceAccount::of(&account, &usage.next().unwrap_or_default(), now);
-    Ok(Reply::ok(&List::of(accounts, show)))
+    let show = |account: Account| ListedServiceAccount::new(&account, &usage.next().unwrap_or_default(), now);
+    Ok(Reply::ok(&List::new(accounts, show)))
 }

@@ -4,88 +4,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use shared::api::{ExplainRequest, ExplainedRole, Explanation, RoleHolder};
 use shared::domain::{Account, AccountId, KeyId, LiveKey, RoleName};
 use shared::http::{Failure, Fields, Reply, Request};
 use shared::policy::{
     Api, Grant, Method, Permission, Reason, Refusal, Role, Source, Target, check_use, decide,
 };
 use shared::store::StoreError;
-use utoipa::ToSchema;
 
 use crate::ManageRoles;
-
-/// A request that nobody makes: by whom, and what for.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct ExplainRequest {
-    /// By a key of this account: whether the account is enabled counts.
-    #[schema(required = false, value_type = String, example = "sa_4hQ0bTnYwLzR8sVc")]
-    service_account_id: Option<String>,
-    /// By this key of the account: its own role, its expiry and, with
-    /// `sourceAddress`, its networks count.
-    #[schema(required = false, value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
-    key_id: Option<String>,
-    /// By anybody of this role. In place of an account.
-    #[schema(required = false, value_type = String, max_length = 64)]
-    role: Option<String>,
-    /// The method.
-    #[schema(example = "GET")]
-    method: String,
-    /// The path as the API routes it: without a stage, a custom domain's base path, or a query.
-    #[schema(example = "/organizations/42")]
-    path: String,
-    /// The key is used from this address. If not said, from one that it may be
-    /// used from. (A TOKEN authorizer is told no address, and refuses a key with
-    /// networks always.)
-    #[schema(required = false, value_type = String, example = "203.0.113.7")]
-    source_address: Option<String>,
-}
-
-/// A role's part in a decision.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ExplainedRole {
-    /// Whose: `serviceAccount`, `key`, or `role` where the role itself was asked
-    /// about.
-    of: &'static str,
-    /// Its name.
-    role: String,
-    /// Whether there is such a role. A missing one permits nothing.
-    exists: bool,
-    /// The first of its permissions that covers the request, if one does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
-    permission: Option<String>,
-}
-
-/// What would be decided.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Explanation {
-    /// Whether the request would pass.
-    allowed: bool,
-    /// Why, in the word that the authorizer's log has for it.
-    #[schema(example = "allowed")]
-    reason: &'static str,
-    /// The same as a sentence.
-    detail: String,
-    /// The permission that decided, if it was allowed by one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
-    permission: Option<String>,
-    /// The permission of the key's own role that decided too.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
-    key_permission: Option<String>,
-    /// Each role that has a part in it: all of them must permit. None where the
-    /// decision is made before any role is asked.
-    roles: Vec<ExplainedRole>,
-    /// The networks that the key may be used from, if it is not from anywhere.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    allowed_cidrs: Vec<String>,
-}
 
 /// Whom a request is by.
 enum Principal {
@@ -201,7 +128,7 @@ struct Holder {
 
 /// A role that somebody has, and whether it is there.
 struct Named {
-    of: &'static str,
+    holder: RoleHolder,
     role: Arc<Role>,
     exists: bool,
 }
@@ -219,7 +146,7 @@ impl Asked {
 async fn find(function: &ManageRoles, principal: &Principal) -> Result<Asked, Failure> {
     let (id, key) = match principal {
         Principal::Role(name) => {
-            let named = named(function, "role", name).await?;
+            let named = named(function, RoleHolder::Role, name).await?;
             let missing = || StoreError::UnknownRole(name.clone()).into();
             return if named.exists { Ok(Asked::Role(named)) } else { Err(missing()) };
         }
@@ -241,10 +168,10 @@ async fn find(function: &ManageRoles, principal: &Principal) -> Result<Asked, Fa
     }
 }
 
-async fn named(function: &ManageRoles, of: &'static str, name: &RoleName) -> Result<Named, Failure> {
+async fn named(function: &ManageRoles, holder: RoleHolder, name: &RoleName) -> Result<Named, Failure> {
     let role = function.roles.find(name).await?;
     let exists = role.is_some();
-    Ok(Named { of, role: role.unwrap_or_else(|| Arc::new(Role::empty(name.clone()))), exists })
+    Ok(Named { holder, role: role.unwrap_or_else(|| Arc::new(Role::empty(name.clone()))), exists })
 }
 
 async fn of_account(
@@ -263,9 +190,9 @@ async fn of_account(
     if let Err(reason) = usable {
         return Ok(refused(reason));
     }
-    let role = named(function, "serviceAccount", &account.role).await?;
+    let role = named(function, RoleHolder::ServiceAccount, &account.role).await?;
     let key_role = match key.as_ref().and_then(|key| key.spec.role.as_ref()) {
-        Some(name) => Some(named(function, "key", name).await?),
+        Some(name) => Some(named(function, RoleHolder::Key, name).await?),
         None => None,
     };
     Ok(decided(target, &role, key_role.as_ref()))
@@ -313,8 +240,8 @@ fn decided(target: &Target<'_>, role: &Named, key_role: Option<&Named>) -> Expla
 
 fn shown<'a>(roles: impl Iterator<Item = &'a Named>, target: &Target<'_>) -> Vec<ExplainedRole> {
     let show = |named: &Named| ExplainedRole {
-        of: named.of,
-        role: named.role.name.to_string(),
+        holder: named.holder,
+        role: named.role.name.clone(),
         exists: named.exists,
         permission: named.role.permission_for(target).map(ToString::to_string),
     };
@@ -352,7 +279,7 @@ fn refused(reason: Reason) -> Explanation {
 fn told(reason: Reason, detail: String) -> Explanation {
     Explanation {
         allowed: reason == Reason::Allowed,
-        reason: reason.name(),
+        reason,
         detail,
         permission: None,
         key_permission: None,

@@ -1,7 +1,7 @@
 //! `GET /iam/v1/roles/{name}`: returns a role.
 
+use shared::api::Role;
 use shared::domain::RoleName;
-use shared::http::representation::Role;
 use shared::http::{Failure, Reply, Request, parameter};
 
 use crate::ManageRoles;

@@ -1,6 +1,6 @@
 //! `GET /iam/v1/roles`: lists built-in and custom roles.
 
-use shared::http::representation::{List, Role};
+use shared::api::{List, Role};
 use shared::http::{Failure, Paging, Reply, Request};
 use shared::store::RoleCursor;
 
@@ -27,5 +27,5 @@ use crate::ManageRoles;
 pub async fn list_roles(function: &ManageRoles, request: &Request) -> Result<Reply, Failure> {
     let page = request.query::<Paging>()?.page(RoleCursor::decode)?;
     let roles = function.roles.list(&page).await?;
-    Ok(Reply::ok(&List::of(roles, Role::from)))
+    Ok(Reply::ok(&List::new(roles, Role::from)))
 }

@@ -1,31 +1,12 @@
 //! `PUT /iam/v1/roles/{name}`: creates or replaces a custom role.
 
-use serde::Deserialize;
+use shared::api::{PutRoleRequest, Role};
 use shared::domain::{CustomRoleName, Description, InvalidText, contains_credential};
-use shared::http::representation::Role;
 use shared::http::{Admin, Failure, Fields, Reply, Request};
 use shared::policy::Permissions;
 use shared::store::NewRole;
-use utoipa::ToSchema;
 
 use crate::{ManageRoles, custom};
-
-/// What a custom role is to be: all of it.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct PutRoleRequest {
-    /// What it is for.
-    #[serde(default)]
-    #[schema(max_length = 256)]
-    description: String,
-    /// What it permits, each as `METHODS PATH`: methods separated by commas or
-    /// `ANY`, one space, and a path in API Gateway's route syntax, where
-    /// `{name}` is exactly one segment and `{name+}` one or more at the end.
-    /// They are a set, of which no two may mean the same, and are kept in the
-    /// order of their paths. None: the role permits nothing.
-    #[schema(max_items = 100, example = json!(["GET /reports/{id}", "ANY /reports/{id}/notes/{proxy+}"]))]
-    permissions: Vec<String>,
-}
 
 /// Create or replace a custom role
 ///

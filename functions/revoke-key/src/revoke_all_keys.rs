@@ -1,19 +1,10 @@
 //! `DELETE /iam/v1/service-accounts/{id}/keys`: revokes all keys of an account.
 
-use serde::Serialize;
+use shared::api::RevokedKeys;
 use shared::domain::AccountId;
 use shared::http::{Admin, Failure, Reply, Request, parameter};
-use utoipa::ToSchema;
 
 use crate::RevokeKey;
-
-/// What was revoked.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RevokedKeys {
-    /// The keys that this request revoked.
-    revoked_key_ids: Vec<String>,
-}
 
 /// Revoke all keys of a service account
 ///
@@ -42,6 +33,5 @@ pub async fn revoke_all_keys(
     let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
     request.has_no_condition()?;
     let revoked = function.store.revoke_all_keys(account, &request.change_request(actor)?).await?;
-    let revoked_key_ids = revoked.iter().map(ToString::to_string).collect();
-    Ok(Reply::ok(&RevokedKeys { revoked_key_ids }))
+    Ok(Reply::ok(&RevokedKeys { revoked_key_ids: revoked }))
 }

@@ -3,14 +3,12 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use shared::api::{KeyDetails, WhoamiResponse, permissions};
 use shared::config::{ConfigError, Setup};
 use shared::domain::{Caller, Environment, KeyCaller, LiveKey, PrincipalType, RoleName};
-use shared::http::representation::{permissions, seconds};
 use shared::http::{Failure, Operation, Reply, Request};
 use shared::policy::{RESERVED_PREFIX, Role};
-use shared::store::{Roles, Store};
-use utoipa::ToSchema;
+use shared::store::{Roles, Store, StoreError};
 
 /// The function.
 pub struct Whoami {
@@ -37,59 +35,6 @@ impl Operation for Whoami {
     }
 }
 
-/// A caller, as it is to itself.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct WhoamiResponse {
-    /// `serviceAccount` or `admin`.
-    principal_type: &'static str,
-    /// The account's id, or the person's.
-    principal_id: String,
-    /// The account's name, or the person's.
-    principal_name: String,
-    /// The environment that this is.
-    environment: String,
-    /// How to read the rest, in plain words: what is permitted, and what is not.
-    summary: String,
-    /// What the account's role permits; of an admin, what this token may do.
-    permissions: Vec<String>,
-    /// What a service account's key is and may do.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, value_type = KeyDetails)]
-    key: Option<KeyDetails>,
-}
-
-/// What a key is and may do. An admin's answer has none of it, so nothing of it
-/// is required.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct KeyDetails {
-    /// The key.
-    #[schema(required = false)]
-    key_id: String,
-    /// From this instant on it is refused.
-    #[schema(format = DateTime, required = false)]
-    expires_at: String,
-    /// Another key replaces it: from this instant on it is refused already.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime, required = false)]
-    retires_at: Option<String>,
-    /// The account's role.
-    #[schema(required = false)]
-    role: String,
-    /// The key's own role. Both must permit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
-    key_role: Option<String>,
-    /// What the key's own role permits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
-    key_permissions: Option<Vec<String>>,
-    /// The networks that it may be used from. Empty: from anywhere.
-    #[schema(required = false)]
-    allowed_cidrs: Vec<String>,
-}
-
 /// Get the caller
 ///
 /// Returns who the caller is and what it may do. This is the only operation that
@@ -110,7 +55,7 @@ pub async fn whoami(function: &Whoami, caller: Caller) -> Result<Reply, Failure>
     let environment = function.environment.as_str().to_owned();
     let principal = match caller {
         Caller::Admin(actor) => WhoamiResponse {
-            principal_type: PrincipalType::Admin.name(),
+            principal_type: PrincipalType::Admin,
             principal_id: actor.id,
             principal_name: actor.name,
             environment,
@@ -134,7 +79,11 @@ async fn of_key(
 ) -> Result<WhoamiResponse, Failure> {
     let account = function.store.get_account(caller.account).await?;
     // It was there a moment ago, when the authorizer let the caller in.
-    let key = account.keys.iter().find(|key| key.id == caller.key).ok_or(Failure::KeyNotFound(caller.key))?;
+    let key = account
+        .keys
+        .iter()
+        .find(|key| key.id == caller.key)
+        .ok_or(StoreError::KeyNotFound(caller.account, caller.key))?;
     let role = function.roles.find(&account.role).await?;
     let key_role = match &key.spec.role {
         Some(name) => Some((name, function.roles.find(name).await?)),
@@ -145,18 +94,18 @@ async fn of_key(
     missing.extend(role.is_none().then_some(&account.role));
     missing.extend(key_role.iter().filter(|(_, role)| role.is_none()).map(|(name, _)| *name));
     Ok(WhoamiResponse {
-        principal_type: PrincipalType::ServiceAccount.name(),
+        principal_type: PrincipalType::ServiceAccount,
         principal_id: caller.account.to_string(),
         principal_name: account.name.to_string(),
         environment,
         summary: summary(key, &missing),
         permissions: permitted(&role),
         key: Some(KeyDetails {
-            key_id: key.id.to_string(),
-            expires_at: seconds(key.spec.expires_at),
-            retires_at: key.rotation.map(|rotation| seconds(rotation.retires_at)),
-            role: account.role.to_string(),
-            key_role: key.spec.role.as_ref().map(ToString::to_string),
+            key_id: key.id,
+            expires_at: key.spec.expires_at,
+            retires_at: key.rotation.map(|rotation| rotation.retires_at),
+            role: account.role.clone(),
+            key_role: key.spec.role.clone(),
             key_permissions: key_role.as_ref().map(|(_, role)| permitted(role)),
             allowed_cidrs: key.spec.cidrs.iter().collect(),
         }),

@@ -6,7 +6,7 @@
 //! operation can return.
 
 use serde_json::{Map, Value, json};
-use shared::http::Problem;
+use shared::api::Problem;
 use utoipa::OpenApi as _;
 
 /// The introduction to the document.

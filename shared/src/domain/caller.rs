@@ -2,8 +2,21 @@
 
 use super::{AccountId, Environment, KeyId, RoleName};
 
+/// The names in the authorizer's context. The authorizer writes them. The
+/// functions read them, and business APIs can.
+pub mod context {
+    pub const PRINCIPAL_TYPE: &str = "principalType";
+    pub const PRINCIPAL_ID: &str = "principalId";
+    pub const PRINCIPAL_NAME: &str = "principalName";
+    pub const KEY_ID: &str = "keyId";
+    pub const ROLE: &str = "role";
+    pub const KEY_ROLE: &str = "keyRole";
+    pub const ENVIRONMENT: &str = "environment";
+}
+
 /// The two kinds of principal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum PrincipalType {
     /// A program with a key.
     ServiceAccount,

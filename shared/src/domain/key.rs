@@ -238,7 +238,8 @@ pub struct Rotation {
 }
 
 /// Why a key is no longer good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RetiredReason {
     /// An admin revoked it.
     Revoked,

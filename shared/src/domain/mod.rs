@@ -19,7 +19,7 @@ mod usage;
 mod verifier;
 
 pub use account::{Account, AccountChanges, MAX_TAGS, NewAccount, Tags};
-pub use caller::{Actor, Caller, KeyCaller, PrincipalType};
+pub use caller::{Actor, Caller, KeyCaller, PrincipalType, context};
 pub use event::{Event, EventType, FieldChange, Subject};
 pub use idempotency::{ChangeRequest, IdempotencyKey, InvalidIdempotencyKey};
 pub use ids::{AccountId, EventId, InvalidId, KeyId};
@@ -36,6 +36,6 @@ pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{
     AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue, is_invisible,
 };
-pub use time::{Clock, InvalidInstant, SystemClock, parse_instant};
+pub use time::{Clock, InvalidInstant, SystemClock, parse_instant, seconds};
 pub use usage::{AccountUsage, KeyUsage, utc_day};
 pub use verifier::{Fingerprint, Verifier, VerifierEntry};

@@ -28,6 +28,12 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, InvalidInstant> {
     text.parse().map_err(|_| InvalidInstant)
 }
 
+/// `at` in RFC 3339, to the second. Fractions are cut off.
+#[must_use]
+pub fn seconds(at: Timestamp) -> String {
+    format!("{at:.0}")
+}
+
 /// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;

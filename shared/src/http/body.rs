@@ -9,9 +9,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::Failure;
 use super::fields::escape;
 use super::wording::{Wording, wording};
-use super::{Failure, FieldError};
+use crate::api::FieldError;
 
 /// The longest body, in bytes. The largest acceptable one (a role of as many and
 /// as long permissions as it may have) is below.

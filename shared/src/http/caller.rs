@@ -3,19 +3,7 @@
 use std::collections::HashMap;
 
 use super::Failure;
-use crate::domain::{Actor, Caller, Environment, KeyCaller, PrincipalType, RoleName};
-
-/// The names in the authorizer's context. The authorizer writes them, the
-/// functions read them, and business backends may.
-pub mod context {
-    pub const PRINCIPAL_TYPE: &str = "principalType";
-    pub const PRINCIPAL_ID: &str = "principalId";
-    pub const PRINCIPAL_NAME: &str = "principalName";
-    pub const KEY_ID: &str = "keyId";
-    pub const ROLE: &str = "role";
-    pub const KEY_ROLE: &str = "keyRole";
-    pub const ENVIRONMENT: &str = "environment";
-}
+use crate::domain::{Actor, Caller, Environment, KeyCaller, PrincipalType, RoleName, context};
 
 /// An admin user. A function that asks for one is for admin users alone.
 #[derive(Clone, Debug)]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Failure, FieldError};
+use super::Failure;
+use crate::api::FieldError;
 use crate::domain::Tags;
 
 /// What is wrong with a body's fields, so far.

@@ -10,7 +10,6 @@ mod caller;
 mod failure;
 mod fields;
 mod reply;
-pub mod representation;
 mod request;
 mod wording;
 
@@ -20,8 +19,8 @@ use crate::config::{ConfigError, Setup, variable};
 use crate::domain::Caller;
 use crate::telemetry;
 
-pub use caller::{Admin, FromCaller, context};
-pub use failure::{Failure, FieldError, Problem, RoleUse};
+pub use caller::{Admin, FromCaller};
+pub use failure::Failure;
 pub use fields::Fields;
 /// Runs a service of HTTP itself as this Lambda function: for the console.
 pub use lambda_http::{Error, run};
@@ -76,18 +75,16 @@ pub async fn answer<O: Operation>(
         Ok(request) => request,
         Err(failure) => return failure.into_response("-"),
     };
-    let caller = request.caller();
-    let outcome = match &caller {
-        Ok(caller) => match O::Caller::from_caller(caller.clone()) {
-            Ok(caller) => operation.handle(caller, &request).await,
-            Err(failure) => Err(failure),
-        },
-        Err(failure) => Err(failure.clone()),
+    let caller = request.caller().cloned().ok_or(Failure::Unauthenticated).and_then(O::Caller::from_caller);
+    let outcome = match caller {
+        Ok(caller) => operation.handle(caller, &request).await,
+        Err(failure) => Err(failure),
     };
-    let principal = caller.as_ref().map_or("-", |caller| match caller {
-        Caller::Admin(actor) => actor.id.as_str(),
-        Caller::Key(_) => "key",
-    });
+    let principal = match request.caller() {
+        Some(Caller::Admin(actor)) => &actor.id,
+        Some(Caller::Key(_)) => "key",
+        None => "-",
+    };
     match outcome {
         Ok(reply) => {
             let status = reply.status();
@@ -102,7 +99,7 @@ pub async fn answer<O: Operation>(
 }
 
 fn log(request: &Request, principal: &str, failure: &Failure) {
-    let (status, code) = (failure.status().as_u16(), failure.code());
+    let (status, code) = (failure.status().as_u16(), failure.code().name());
     let (request_id, route) = (request.id(), request.route());
     if let Some(cause) = failure.cause() {
         tracing::error!(request_id, route, principal, status, code, cause, "failed");

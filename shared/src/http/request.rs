@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::wording::wording;
 use super::{Failure, body, caller};
 use crate::domain::{Actor, Caller, ChangeRequest, IdempotencyKey};
-use crate::store::{DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition};
+use crate::store::{DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition, StoreError};
 
 /// The names of path parameters, as the template has them.
 pub mod parameter {
@@ -105,8 +105,8 @@ impl Request {
     }
 
     /// Who calls.
-    pub(super) fn caller(&self) -> Result<Caller, Failure> {
-        self.caller.clone().ok_or(Failure::Unauthenticated)
+    pub(super) fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
     }
 
     /// A path parameter.
@@ -180,7 +180,7 @@ impl Request {
     ///
     /// # Errors
     /// [`Failure::MalformedRequest`] when it is not one `ETag` of this API, and
-    /// [`Failure::Stale`] when it is a well-formed one that no version has.
+    /// [`StoreError::Stale`] when it is a well-formed one that no version has.
     pub fn if_match(&self) -> Result<Option<u64>, Failure> {
         let Some(text) = self.header(header::IF_MATCH.as_str())? else {
             return Ok(None);
@@ -197,7 +197,7 @@ impl Request {
         })?;
         // `01` and `+1` are other tags than `1`.
         let version = tag.parse().ok().filter(|version: &u64| version.to_string() == tag);
-        version.map(Some).ok_or(Failure::Stale)
+        version.map(Some).ok_or(Failure::Store(StoreError::Stale))
     }
 
     /// What `If-Match` or `If-None-Match` requires of a thing to be put.

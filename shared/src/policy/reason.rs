@@ -5,7 +5,8 @@ use super::Refusal;
 use crate::domain::RetiredReason;
 
 /// The reason of a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Allowed.
     Allowed,

@@ -54,7 +54,7 @@ pub enum StoreError {
     RoleNotFound(RoleName),
     /// Accounts or live keys have the role.
     #[error("role {0} is in use")]
-    RoleInUse(RoleName, RoleUsers),
+    RoleInUse(RoleName, Box<RoleUsers>),
     /// No account that was checked uses the role, and there are more accounts than
     /// one check may read.
     #[error("only {checked} service accounts were checked")]

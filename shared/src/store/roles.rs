@@ -363,7 +363,7 @@ impl Store {
             version.map_or(Precondition::None, Precondition::Version).check(&stored)?;
             let users = self.users_of(name, after, until).await?;
             if users.count > 0 {
-                return Err(StoreError::RoleInUse(name.clone(), users));
+                return Err(StoreError::RoleInUse(name.clone(), Box::new(users)));
             }
             if let Some(next) = users.stopped_at {
                 return Err(StoreError::RoleCheckIncomplete { checked: users.checked, next });

@@ -337,7 +337,7 @@ fn a_long_text_of_beginnings_is_read_in_no_time() {
 
 #[test]
 fn the_request_shows_nothing_of_itself() {
-    let request: issue_key::lookup_key::LookupKeyRequest =
+    let request: shared::api::LookupKeyRequest =
         serde_json::from_value::<_>(json!({ "key": "kwsa_canary" })).unwrap();
     assert_eq!(format!("{request:?}"), "LookupKeyRequest { key: SecretBox<str>([REDACTED]) }");
 }

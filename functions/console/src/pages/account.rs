@@ -3,8 +3,8 @@
 use askama::Template;
 use axum::extract::Path;
 use axum::response::{Redirect, Response};
-use shared::domain::AccountId;
-use shared::http::representation::{Key, KeyState, SHOWN_DAYS, ServiceAccount};
+use shared::api::{Key, KeyState, SHOWN_DAYS, ServiceAccount};
+use shared::domain::{AccountId, KeyId};
 
 use super::request::id;
 use super::retired_keys::RetiredRow;
@@ -35,9 +35,9 @@ pub(super) struct KeyRow {
 
 impl KeyRow {
     pub(super) fn of(key: Key, is_enabled: bool, visit: &Visit) -> Self {
-        let ends = key.retires_at.as_ref().unwrap_or(&key.expires_at);
+        let ends = key.retires_at.unwrap_or(key.expires_at);
         Self {
-            created: When::of(&key.created_at, visit.now()),
+            created: When::of(key.created_at, visit.now()),
             ends: When::of(ends, visit.now()),
             state: match key.state {
                 KeyState::Expired => ("bad", "Expired"),
@@ -80,8 +80,8 @@ impl KeyRow {
     }
 
     /// It still works, and the key that replaces it.
-    pub(super) fn successor(&self) -> Option<&str> {
-        self.key.replaced_by.as_deref().filter(|_| matches!(self.key.state, KeyState::Retiring))
+    pub(super) fn successor(&self) -> Option<KeyId> {
+        self.key.replaced_by.filter(|_| matches!(self.key.state, KeyState::Retiring))
     }
 }
 
@@ -108,8 +108,8 @@ struct AccountPage {
 
 impl AccountPage {
     /// Whether the key `id` has a row here.
-    fn has_row(&self, id: &str) -> bool {
-        self.keys.iter().any(|row| row.key.id == id) || self.retired.iter().any(|row| row.key.id == id)
+    fn has_row(&self, id: &KeyId) -> bool {
+        self.keys.iter().any(|row| row.key.id == *id) || self.retired.iter().any(|row| row.key.id == *id)
     }
 }
 
@@ -131,11 +131,11 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
     let presented = retired.iter().filter(|row| row.uses.presented.is_some()).count();
     retired.sort_by_key(|row| row.uses.presented.is_none());
     retired.truncate(RETIRED);
-    let role = roles::find(&visit, &account.role).await;
+    let role = roles::find(&visit, account.role.as_str()).await;
     let page = AccountPage {
         page: visit.page(),
-        created: When::of(&account.created_at, now),
-        updated: When::of(&account.updated_at, now),
+        created: When::of(account.created_at, now),
+        updated: When::of(account.updated_at, now),
         is_role_known: role.is_ok(),
         role: role.ok().flatten(),
         keys: keys.collect(),

@@ -112,13 +112,21 @@ async fn query(visit: &Visit, form: &Form) -> Result<EventsQuery, FormError> {
     Ok(EventsQuery {
         actor: form.actor.trim().to_owned(),
         account: account(visit, form.account.trim()).await?,
-        r#type: form.r#type.clone(),
+        r#type: event_type(&form.r#type)?,
         from: start(from),
         // The last day is among them.
         to: start(to.and_then(|day| day.tomorrow().ok())),
         cursor: form.cursor.clone(),
         limit: EVENTS,
     })
+}
+
+fn event_type(name: &str) -> Result<Option<EventType>, FormError> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    // The form offers every type that exists.
+    EventType::parse(name).map(Some).ok_or(FormError::Page(PageError::NoPage))
 }
 
 async fn account(visit: &Visit, text: &str) -> Result<Option<AccountId>, FormError> {

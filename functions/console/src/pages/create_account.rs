@@ -1,11 +1,14 @@
 //! `GET /accounts/new`, `POST /accounts`: creates an account.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::response::Response;
 use serde::Deserialize;
+use shared::api::{CreateServiceAccountRequest, ProblemCode};
 use shared::domain::{AccountName, BuiltInRole, Description, Owner};
 
-use crate::api::{ApiError, NewAccount};
+use crate::api::ApiError;
 use crate::auth::session::{Posted, Visit};
 use crate::error::PageError;
 use crate::view::form::{Faults, new_attempt};
@@ -52,18 +55,23 @@ pub(super) async fn submit(Posted(visit, mut form): Posted<Form>) -> Result<Resp
         let (roles, faults) = known.choose(&visit, &mut form.role, &mut form.other_role).await?;
         return Ok(with_status(faults.status(), CreateAccount { page: visit.page(), form, faults, roles }));
     }
-    let new =
-        NewAccount { name: &form.name, description: &form.description, owner: &form.owner, role: &form.role };
+    let new = CreateServiceAccountRequest {
+        name: form.name.clone(),
+        role: form.role.clone(),
+        description: form.description.clone(),
+        owner: form.owner.clone(),
+        tags: BTreeMap::new(),
+    };
     match visit.api().create_account(&new, &form.attempt).await {
         Ok(account) => Ok(visit.go(
             &format!("/accounts/{}", account.id),
             &format!("{} was created. Next, issue a key.", account.name),
         )),
         Err(error) => {
-            let code = if let ApiError::Problem(problem) = &error { problem.code.as_str() } else { "" };
-            let is_reused = code == "idempotency_key_reused";
+            let code = if let ApiError::Problem(problem) = &error { Some(problem.code) } else { None };
+            let is_reused = code == Some(ProblemCode::IdempotencyKeyReused);
             // Sent again, it is then another attempt.
-            let attempt = if is_reused || code == "service_account_deleted" {
+            let attempt = if is_reused || code == Some(ProblemCode::ServiceAccountDeleted) {
                 new_attempt(&visit.console)?
             } else {
                 form.attempt

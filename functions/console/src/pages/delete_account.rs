@@ -4,8 +4,8 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
+use shared::api::ServiceAccount;
 use shared::domain::{AccountId, AccountName};
-use shared::http::representation::ServiceAccount;
 
 use super::request::id;
 use crate::api::ApiError;

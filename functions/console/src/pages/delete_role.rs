@@ -4,8 +4,8 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
+use shared::api::{ProblemCode, RoleUse};
 use shared::domain::RoleName;
-use shared::http::RoleUse;
 
 use super::request::id;
 use super::role;
@@ -51,13 +51,13 @@ pub(super) async fn submit(
     let name: RoleName = id(&name)?;
     match visit.api().delete_role(&name, &form.version, &form.cursor).await {
         Ok(()) => Ok(visit.go("/roles", &format!("Role {name} was deleted."))),
-        Err(ApiError::Problem(problem)) if problem.code == "role_in_use" => {
+        Err(ApiError::Problem(problem)) if problem.code == ProblemCode::RoleInUse => {
             let status = problem.status;
             let users = problem.used_by;
             let page = DeleteRole { page: visit.page(), name, form, faults: Faults::default(), users };
             Ok(with_status(status, page))
         }
-        Err(ApiError::Problem(problem)) if problem.code == "role_check_incomplete" => {
+        Err(ApiError::Problem(problem)) if problem.code == ProblemCode::RoleCheckIncomplete => {
             let status = problem.status;
             form.cursor = problem.next_cursor.unwrap_or_default();
             let page =

@@ -4,11 +4,11 @@
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
+use shared::api::UpdateServiceAccountRequest;
 use shared::domain::{AccountId, AccountName, Description, Owner};
 
 use super::change_role::{self, Form};
 use super::request::id;
-use crate::api::AccountChanges;
 use crate::auth::session::{Posted, Visit};
 use crate::error::PageError;
 use crate::view::form::Faults;
@@ -32,15 +32,15 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
     let account = read.account.account;
     let page = EditAccount {
         page: visit.page(),
-        roles: roles?.chooser(&visit, &account.role, "The current role. It has been deleted.").await,
-        id: account.id,
+        roles: roles?.chooser(&visit, account.role.as_str(), "The current role. It has been deleted.").await,
+        id: account.id.to_string(),
         form: Form {
             version: read.version,
             name: account.name,
             description: account.description,
             owner: account.owner,
-            role_was: account.role.clone(),
-            role: account.role,
+            role_was: account.role.to_string(),
+            role: account.role.to_string(),
             shown: String::new(),
             other_role: String::new(),
             button: String::new(),
@@ -71,12 +71,12 @@ pub(super) async fn submit(
             Err(error) => return Ok(again(&visit, account, form, error.faults()?).await),
         }
     }
-    let changes = AccountChanges {
-        name: Some(&form.name),
-        description: Some(&form.description),
-        owner: Some(&form.owner),
-        role: Some(&form.role),
-        enabled: None,
+    let changes = UpdateServiceAccountRequest {
+        name: Some(form.name.clone()),
+        description: Some(form.description.clone()),
+        owner: Some(form.owner.clone()),
+        role: Some(form.role.clone()),
+        ..UpdateServiceAccountRequest::default()
     };
     match visit.api().update_account(account_id, &changes, &form.version).await {
         Ok(saved) => Ok(visit.go(&format!("/accounts/{}", saved.id), &format!("{} was saved.", saved.name))),

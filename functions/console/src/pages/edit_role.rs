@@ -9,14 +9,14 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
+use shared::api::Role;
+use shared::api::{FieldError, ProblemCode, PutRoleRequest};
 use shared::domain::{Description, RoleName};
-use shared::http::FieldError;
-use shared::http::representation::Role;
 use shared::policy::{Permission, Permissions};
 
 use super::request::id;
 use super::role;
-use crate::api::{ApiError, Before, NewRole};
+use crate::api::{ApiError, Before};
 use crate::auth::session::{Posted, Visit};
 use crate::error::PageError;
 use crate::problem::unmarked;
@@ -60,7 +60,7 @@ pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Respo
     let name: RoleName = id(&name)?;
     let read = role::custom(&visit, &name).await?;
     let form = Form {
-        name: read.role.name,
+        name: read.role.name.to_string(),
         version: read.version,
         description: read.role.description,
         permissions: read.role.permissions.join("\n"),
@@ -116,14 +116,14 @@ async fn put(visit: &Visit, name: Option<&RoleName>, form: &Form) -> Result<Role
         })?,
     };
     let lines = lines(&form.permissions);
-    let role = NewRole {
-        description: &form.description,
-        permissions: lines.iter().map(|(_, text)| *text).collect(),
+    let role = PutRoleRequest {
+        description: form.description.clone(),
+        permissions: lines.iter().map(|(_, text)| (*text).to_owned()).collect(),
     };
     let before = if new { Before::Nothing } else { Before::Version(&form.version) };
     match visit.api().put_role(&name, &role, before).await {
         Ok(role) => Ok(role),
-        Err(ApiError::Problem(problem)) if new && problem.code == "precondition_failed" => {
+        Err(ApiError::Problem(problem)) if new && problem.code == ProblemCode::PreconditionFailed => {
             // Sent twice, it is the same role.
             let there = visit.api().role(&name).await.map_err(|error| FormError::Page(error.into()))?.role;
             if is_same(&there, &role) {
@@ -140,7 +140,7 @@ async fn put(visit: &Visit, name: Option<&RoleName>, form: &Form) -> Result<Role
     }
 }
 
-fn is_same(there: &Role, new: &NewRole<'_>) -> bool {
+fn is_same(there: &Role, new: &PutRoleRequest) -> bool {
     let permissions = Permissions::parse(&new.permissions).map(Permissions::into_vec).unwrap_or_default();
     there.description == new.description.trim()
         && permissions.iter().map(Permission::as_str).eq(there.permissions.iter().map(String::as_str))

@@ -7,11 +7,11 @@ use askama::Template;
 use axum::extract::Query;
 use axum::response::Response;
 use serde::Deserialize;
+use shared::api::{ExplainRequest, Explanation, RoleHolder, ServiceAccountWithKeys};
 use shared::domain::AccountId;
-use shared::http::representation::ServiceAccountWithKeys;
 use shared::policy::Method;
 
-use crate::api::{ApiError, Explanation, Question};
+use crate::api::ApiError;
 use crate::auth::session::{Posted, Visit};
 use crate::error::PageError;
 use crate::view::find_account::by_id_or_name;
@@ -121,19 +121,19 @@ async fn read(visit: &Visit, id: Option<AccountId>) -> Option<ServiceAccountWith
 }
 
 async fn ask(visit: &Visit, id: Option<AccountId>, form: &Form) -> Result<Explanation, FormError> {
-    let id = id.map(|id| id.to_string());
     let given = |text: &'_ str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let (key, role, address) = (given(&form.key), given(&form.role), given(&form.source_address));
     if id.is_none() && role.is_none() {
         return Err(Faults::field("serviceAccountId", "enter an account or choose a role").into());
     }
-    let question = Question {
-        service_account_id: id.as_deref(),
-        key_id: key.as_deref(),
-        role: role.as_deref(),
-        method: &form.method,
-        path: form.path.trim(),
-        source_address: address.as_deref(),
+    let is_for_key = key.is_some();
+    let question = ExplainRequest {
+        service_account_id: id.map(|id| id.to_string()),
+        key_id: key,
+        role,
+        method: form.method.clone(),
+        path: form.path.trim().to_owned(),
+        source_address: address,
     };
     visit.api().explain(&question).await.map_err(|error| match error {
         ApiError::Problem(mut problem) => {
@@ -141,7 +141,7 @@ async fn ask(visit: &Visit, id: Option<AccountId>, form: &Form) -> Result<Explan
             for error in &mut problem.errors {
                 error.detail = match error.pointer.as_str() {
                     "/role" if id.is_some() => "must be empty if an account is entered".to_owned(),
-                    "/sourceAddress" if key.is_none() => "requires a key. Choose a key".to_owned(),
+                    "/sourceAddress" if !is_for_key => "requires a key. Choose a key".to_owned(),
                     _ => std::mem::take(&mut error.detail),
                 };
             }

@@ -4,12 +4,12 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
+use shared::api::{IssueKeyRequest, ProblemCode, ServiceAccount};
 use shared::domain::{AccountId, KeyName};
-use shared::http::representation::ServiceAccount;
 
 use super::request::id;
 use super::{issued_before, issued_key};
-use crate::api::{ApiError, NewKey};
+use crate::api::ApiError;
 use crate::auth::session::{Posted, Visit};
 use crate::error::PageError;
 use crate::view::form::{Faults, new_attempt};
@@ -77,7 +77,7 @@ async fn form_page(
 ) -> Result<IssueKey, PageError> {
     let (account, known) = tokio::join!(visit.api().account(account), roles::known_again(visit));
     let account = account?.account.account;
-    let known = known.narrower_than(&account.role);
+    let known = known.narrower_than(account.role.as_str());
     let (roles, faults) = if roles::is_asked_for(&form.button, &form.other_role) {
         known.choose(visit, &mut form.role, &mut form.other_role).await?
     } else {
@@ -106,23 +106,24 @@ pub(super) async fn submit(
             return Ok(with_status(422, page));
         }
     };
-    let key = NewKey {
-        name: &form.name,
+    let key = IssueKeyRequest {
+        name: form.name.clone(),
         expires_in_days,
-        role: Some(form.role.as_str()).filter(|role| !role.is_empty()),
+        role: Some(form.role.clone()).filter(|role| !role.is_empty()),
         allowed_cidrs: form
             .allowed_cidrs
             .split([',', ' ', '\n', '\r', '\t'])
             .filter(|cidr| !cidr.is_empty())
+            .map(ToOwned::to_owned)
             .collect(),
     };
     match visit.api().issue_key(account, &key, &form.attempt).await {
-        Ok(issued) => Ok(issued_key::show(visit, account, issued)),
+        Ok(issued) => Ok(issued_key::show(visit, account, issued, None)),
         Err(error) if issued_before::is_issued_before(&error) => Ok(issued_before::show(&visit, account)),
         Err(error @ ApiError::Unavailable { .. }) => {
             Err(visit.or_again(error, format!("/accounts/{account}/keys"), form.fields()))
         }
-        Err(ApiError::Problem(problem)) if problem.code == "idempotency_key_reused" => {
+        Err(ApiError::Problem(problem)) if problem.code == ProblemCode::IdempotencyKeyReused => {
             let form = Form { attempt: new_attempt(&visit.console)?, ..form };
             let page = form_page(&visit, account, form, Faults::sent_before()).await?;
             Ok(with_status(422, page))

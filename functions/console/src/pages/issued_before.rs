@@ -3,6 +3,7 @@
 
 use askama::Template;
 use axum::response::Response;
+use shared::api::ProblemCode;
 use shared::domain::AccountId;
 
 use crate::api::ApiError;
@@ -18,7 +19,7 @@ struct IssuedBefore {
 
 /// Whether the API refuses because the same form has already issued its key.
 pub(super) fn is_issued_before(error: &ApiError) -> bool {
-    matches!(error, ApiError::Problem(problem) if problem.code == "key_already_issued")
+    matches!(error, ApiError::Problem(problem) if problem.code == ProblemCode::KeyAlreadyIssued)
 }
 
 pub(super) fn show(visit: &Visit, account: AccountId) -> Response {

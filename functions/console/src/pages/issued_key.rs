@@ -7,18 +7,17 @@
 
 use askama::Template;
 use axum::response::Response;
-use shared::domain::AccountId;
-use shared::http::representation::Key;
-use zeroize::Zeroizing;
+use secrecy::{ExposeSecret as _, SecretString};
+use shared::api::{IssuedKey, Key, ReplacedKey};
+use shared::domain::{AccountId, KeyId};
 
-use crate::api::IssuedKey;
 use crate::auth::session::Visit;
 use crate::view::formatting::When;
 use crate::view::layout::{Page, Shown};
 
 /// A key that this one replaces.
 struct Replaced {
-    id: String,
+    id: KeyId,
     ends: When,
     /// Whether it is refused already.
     is_over: bool,
@@ -31,23 +30,28 @@ struct Issued {
     account: AccountId,
     key: Key,
     expires: When,
-    secret: Zeroizing<String>,
+    secret: SecretString,
     api: String,
     replaces: Option<Replaced>,
 }
 
 /// Shows a key that was just made.
-pub(super) fn show(visit: Visit, account: AccountId, issued: IssuedKey) -> Response {
+pub(super) fn show(
+    visit: Visit,
+    account: AccountId,
+    issued: IssuedKey,
+    replaces: Option<ReplacedKey>,
+) -> Response {
     let now = visit.now();
-    let replaces = issued.replaces.map(|replaced| Replaced {
-        ends: When::of(&replaced.retires_at, now),
-        is_over: replaced.retires_at.parse().is_ok_and(|end: jiff::Timestamp| end <= now),
+    let replaces = replaces.map(|replaced| Replaced {
+        ends: When::of(replaced.retires_at, now),
+        is_over: replaced.retires_at <= now,
         id: replaced.id,
     });
     let page = Issued {
         page: visit.page(),
         account,
-        expires: When::of(&issued.key.expires_at, now),
+        expires: When::of(issued.key.expires_at, now),
         key: issued.key,
         secret: issued.secret,
         api: visit.console.api.base().to_owned(),

@@ -12,9 +12,14 @@ use axum::extract::{Query, Request};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use jiff::Timestamp;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use shared::api::{KeyLookup, ProblemCode};
+use shared::domain::{AccountId, Actor, KeyId};
+use shared::policy::Reason;
 
-use crate::api::{ApiError, FoundKey, KeyLookup};
+use crate::api::ApiError;
 use crate::auth::session::{CookieName, PostedSecret, Visit};
 use crate::error::PageError;
 use crate::request_id;
@@ -35,14 +40,38 @@ const MOST_KEPT_BYTES: usize = 2800;
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Form {
-    key: FoundKey,
+    key: SecretString,
+}
+
+/// The part of a look-up that its page needs. It is small enough for a cookie,
+/// and holds nothing of the secret.
+#[derive(Deserialize, Serialize)]
+pub(super) struct FoundKey {
+    pub(super) service_account_id: AccountId,
+    pub(super) key_id: KeyId,
+    /// Why the key is refused, if it is.
+    pub(super) reason: Option<Reason>,
+    pub(super) retired_at: Option<Timestamp>,
+    pub(super) retired_by: Option<Actor>,
+}
+
+impl From<KeyLookup> for FoundKey {
+    fn from(found: KeyLookup) -> Self {
+        Self {
+            service_account_id: found.service_account_id,
+            key_id: found.key_id,
+            reason: found.reason,
+            retired_at: found.retired_at,
+            retired_by: found.retired_by,
+        }
+    }
 }
 
 /// What came of it.
 #[derive(Deserialize, Serialize)]
 pub(super) enum Outcome {
     /// It is a key, of which the API says this.
-    Key(KeyLookup),
+    Key(FoundKey),
     /// It is none of ours: why, in words.
     None(String),
 }
@@ -185,7 +214,7 @@ pub(super) async fn show(visit: Visit, Query(about): Query<About>) -> Response {
 pub(super) async fn submit(PostedSecret(visit, form): PostedSecret<Form>) -> Result<Response, PageError> {
     let name = new_attempt(&visit.console)?;
     let (page, outcome) = match visit.api().look_up_key(&form.key).await {
-        Ok(found) => ("/key", Outcome::Key(found)),
+        Ok(found) => ("/key", Outcome::Key(found.into())),
         Err(error) => ("", Outcome::None(why_none(error)?)),
     };
     let path = format!("{PATH}{page}?found={name}");
@@ -198,12 +227,12 @@ pub(super) async fn submit(PostedSecret(visit, form): PostedSecret<Form>) -> Res
 fn why_none(error: ApiError) -> Result<String, PageError> {
     match error {
         ApiError::NotPermitted => Err(error.into()),
-        ApiError::Problem(problem) if problem.code == "key_not_found" => Ok(
+        ApiError::Problem(problem) if problem.code == ProblemCode::KeyNotFound => Ok(
             "the key is well formed, but its ID is unknown. It was never issued here, or was retired more than 400 \
              days ago. It gives no access"
                 .to_owned(),
         ),
-        ApiError::Problem(problem) if problem.code == "body_too_large" => {
+        ApiError::Problem(problem) if problem.code == ProblemCode::BodyTooLarge => {
             Ok("the key was not looked up: the text is too long. Paste only the key".to_owned())
         }
         ApiError::Problem(problem) if problem.errors.is_empty() => {

@@ -3,13 +3,14 @@
 use askama::Template;
 use axum::extract::Query;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use shared::http::representation::{KeyState, RetiredKey, ServiceAccount, ServiceAccountWithKeys};
+use shared::api::{KeyState, RetiredKey, ServiceAccount, ServiceAccountWithKeys};
+use shared::domain::{AccountId, KeyId, RoleName};
+use shared::policy::Reason;
 
 use super::account::KeyRow;
-use super::leaked::{About, Kept, Outcome, WhyNot};
-use super::request::id;
+use super::leaked::{About, FoundKey, Kept, Outcome, WhyNot};
 use super::retired_keys::RetiredRow;
-use crate::api::{ApiError, KeyLookup};
+use crate::api::ApiError;
 use crate::auth::session::Visit;
 use crate::error::PageError;
 use crate::view::formatting::When;
@@ -35,9 +36,9 @@ enum Verdict {
 struct LeakedKey {
     page: Page,
     verdict: Verdict,
-    account_id: String,
+    account_id: AccountId,
     account: Option<ServiceAccount>,
-    key_id: String,
+    key_id: KeyId,
     /// It is one of the account's, be it good or not.
     row: Option<KeyRow>,
     /// Or it is on record.
@@ -45,7 +46,7 @@ struct LeakedKey {
     ended: Option<When>,
     ended_by: Option<String>,
     /// What it may do at most: its account's role, and its own if it has one.
-    roles: Vec<(String, Option<RoleChoice>)>,
+    roles: Vec<(RoleName, Option<RoleChoice>)>,
 }
 
 impl LeakedKey {
@@ -60,7 +61,7 @@ pub(super) async fn show(visit: Visit, Query(about): Query<About>) -> Result<Res
         return Ok(Redirect::to(&WhyNot::Gone.path()).into_response());
     };
     // As it is now: it may have been revoked since.
-    let read = match visit.api().account(id(&found.service_account_id)?).await {
+    let read = match visit.api().account(found.service_account_id).await {
         Ok(read) => Some(read.account),
         Err(ApiError::Problem(problem)) if problem.status == 404 => None,
         Err(error) => return Err(error.into()),
@@ -70,7 +71,7 @@ pub(super) async fn show(visit: Visit, Query(about): Query<About>) -> Result<Res
 }
 
 impl LeakedKey {
-    async fn of(found: KeyLookup, read: Option<ServiceAccountWithKeys>, visit: &Visit) -> Self {
+    async fn of(found: FoundKey, read: Option<ServiceAccountWithKeys>, visit: &Visit) -> Self {
         let (account, keys, retired) = match read {
             Some(read) => (Some(read.account), read.keys, read.retired_keys),
             None => (None, Vec::new(), Vec::new()),
@@ -79,21 +80,21 @@ impl LeakedKey {
         let retired = retired.into_iter().find(|key| key.id == found.key_id);
         let end = key.as_ref().and_then(|key| match key.state {
             KeyState::Active | KeyState::Retiring => None,
-            KeyState::Expired => Some(key.expires_at.clone()),
-            KeyState::Retired => key.retires_at.clone(),
+            KeyState::Expired => Some(key.expires_at),
+            KeyState::Retired => key.retires_at,
         });
-        let recorded = retired.as_ref().map(|key| key.retired_at.clone());
+        let recorded = retired.as_ref().map(|key| key.retired_at);
         let own_role = key.as_ref().and_then(|key| key.role.clone());
         let own_role = own_role.or_else(|| retired.as_ref()?.role.clone());
         let mut roles = Vec::new();
         for name in account.as_ref().map(|account| account.role.clone()).into_iter().chain(own_role) {
             // The key can be revoked whether or not its roles can be told.
-            let role = roles::find(visit, &name).await.ok().flatten();
+            let role = roles::find(visit, name.as_str()).await.ok().flatten();
             roles.push((name, role));
         }
         let is_enabled = account.as_ref().is_some_and(|account| account.enabled);
         let by = retired.as_ref().and_then(|key| key.retired_by.clone()).or(found.retired_by);
-        let verdict = if found.reason.as_deref() == Some("wrong_secret") {
+        let verdict = if found.reason == Some(Reason::WrongSecret) {
             Verdict::Forged
         } else if account.is_none() {
             Verdict::Deleted
@@ -105,7 +106,7 @@ impl LeakedKey {
                 KeyState::Active | KeyState::Retiring => Verdict::Paused,
             }
         } else {
-            Verdict::of_retired(retired.as_ref(), found.reason.as_deref())
+            Verdict::of_retired(retired.as_ref(), found.reason)
         };
         Self {
             page: visit.page(),
@@ -115,7 +116,7 @@ impl LeakedKey {
             key_id: found.key_id,
             row: key.map(|key| KeyRow::of(key, is_enabled, visit)),
             retired: retired.map(|key| RetiredRow::of(key, visit.now())),
-            ended: end.or(recorded).or(found.retired_at).map(|at| When::of(&at, visit.now())),
+            ended: end.or(recorded).or(found.retired_at).map(|at| When::of(at, visit.now())),
             ended_by: by.map(|actor| actor.name),
             roles,
         }
@@ -125,11 +126,14 @@ impl LeakedKey {
 impl Verdict {
     /// What became of a key that is none of its account's any more: as its
     /// record says, or else `reason` when it was looked up.
-    fn of_retired(retired: Option<&RetiredKey>, reason: Option<&str>) -> Self {
-        match retired.map(|key| key.reason.as_str()).or(reason) {
-            Some("expired") => Self::Expired,
-            Some("rotated" | "retired") => Self::Replaced,
-            _ => Self::Revoked,
+    fn of_retired(retired: Option<&RetiredKey>, reason: Option<Reason>) -> Self {
+        let reason = retired.map(|key| key.reason.into()).or(reason);
+        if reason == Some(Reason::Expired) {
+            Self::Expired
+        } else if reason == Some(Reason::Retired) {
+            Self::Replaced
+        } else {
+            Self::Revoked
         }
     }
 }

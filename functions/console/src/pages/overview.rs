@@ -6,7 +6,7 @@ use askama::Template;
 use axum::extract::Query;
 use axum::response::{Redirect, Response};
 use jiff::Timestamp;
-use shared::http::representation::{List, ListedServiceAccount};
+use shared::api::{List, ListedServiceAccount};
 
 use crate::api::{AccountsQuery, ApiError};
 use crate::auth::session::Visit;
@@ -33,10 +33,10 @@ struct Row {
 
 impl Row {
     fn of(listed: ListedServiceAccount, now: Timestamp) -> Self {
-        let when = |at: Option<&str>| at.map(|at| When::of(at, now));
+        let when = |at: Option<Timestamp>| at.map(|at| When::of(at, now));
         Self {
-            expires: when(listed.account.next_key_expires_at.as_deref()),
-            used: when(listed.last_used_at.as_deref()),
+            expires: when(listed.account.next_key_expires_at),
+            used: when(listed.last_used_at),
             came_again: attention::presented(&listed, now).is_some(),
             listed,
         }

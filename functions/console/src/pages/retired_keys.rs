@@ -5,7 +5,8 @@ use askama::Template;
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use jiff::Timestamp;
-use shared::http::representation::{RetiredKey, ServiceAccount};
+use shared::api::{RetiredKey, ServiceAccount};
+use shared::domain::RetiredReason;
 
 use super::request::{After, id};
 use crate::auth::session::Visit;
@@ -26,16 +27,14 @@ pub(super) struct RetiredRow {
 
 impl RetiredRow {
     pub(super) fn of(key: RetiredKey, now: Timestamp) -> Self {
-        Self { ended: When::of(&key.retired_at, now), uses: Uses::of(&key.usage, now), key }
+        Self { ended: When::of(key.retired_at, now), uses: Uses::of(&key.usage, now), key }
     }
 
-    pub(super) fn why(&self) -> &str {
-        match self.key.reason.as_str() {
-            "revoked" => "Revoked",
-            "expired" => "Expired",
-            "rotated" => "Rotated",
-            // One that a newer API tells of.
-            other => other,
+    pub(super) fn why(&self) -> &'static str {
+        match self.key.reason {
+            RetiredReason::Revoked => "Revoked",
+            RetiredReason::Expired => "Expired",
+            RetiredReason::Rotated => "Rotated",
         }
     }
 }

@@ -4,8 +4,8 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
+use shared::api::ServiceAccount;
 use shared::domain::AccountId;
-use shared::http::representation::ServiceAccount;
 
 use super::request::id;
 use crate::auth::session::{Posted, Visit};
@@ -42,7 +42,7 @@ pub(super) async fn submit(
     let path = format!("/accounts/{account}/keys/revoke");
     let revoked = visit.api().revoke_all_keys(account).await;
     let revoked = revoked.map_err(|error| visit.or_again(error, path, Vec::new()))?;
-    let since = When::of(&visit.now().to_string(), visit.now()).exact;
+    let since = When::of(visit.now(), visit.now()).exact;
     let keys = count(u64::try_from(revoked).unwrap_or(u64::MAX), "key");
     let notice = format!("{keys} revoked at {since}.");
     Ok(visit.go(&format!("/accounts/{account}"), &notice))

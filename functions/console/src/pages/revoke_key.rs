@@ -4,8 +4,8 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
+use shared::api::ServiceAccount;
 use shared::domain::{AccountId, KeyId};
-use shared::http::representation::ServiceAccount;
 
 use super::account::KeyRow;
 use super::request::id;
@@ -28,7 +28,7 @@ pub(super) async fn show(
 ) -> Result<Response, PageError> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
     let read = visit.api().account(account).await?.account;
-    let Some(found) = read.keys.into_iter().find(|live| live.id == key.to_string()) else {
+    let Some(found) = read.keys.into_iter().find(|live| live.id == key) else {
         return Ok(
             visit.go(&format!("/accounts/{account}"), "Key not found. It may have been revoked already.")
         );
@@ -50,14 +50,16 @@ pub(super) async fn submit(
     let revoked = visit.api().revoke_key(account, key).await;
     revoked.map_err(|error| visit.or_again(error, path, Vec::new()))?;
     // Who revoked it first, and when, is on record.
-    let record =
-        visit.api().account(account).await.ok().and_then(|read| {
-            read.account.retired_keys.into_iter().find(|retired| retired.id == key.to_string())
-        });
+    let record = visit
+        .api()
+        .account(account)
+        .await
+        .ok()
+        .and_then(|read| read.account.retired_keys.into_iter().find(|retired| retired.id == key));
     let notice = record.map_or_else(
         || "The key was revoked. All requests with it are refused.".to_owned(),
         |record| {
-            let since = When::of(&record.retired_at, visit.now()).exact;
+            let since = When::of(record.retired_at, visit.now()).exact;
             let name = record.name.unwrap_or_default();
             format!("Key {name} was revoked at {since}. All requests with it are refused.")
         },

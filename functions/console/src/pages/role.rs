@@ -3,8 +3,9 @@
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
+use jiff::Timestamp;
+use shared::api::Role;
 use shared::domain::{Actor, RoleName};
-use shared::http::representation::Role;
 
 use super::request::id;
 use crate::api::VersionedRole;
@@ -36,13 +37,13 @@ pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Respo
     let name: RoleName = id(&name)?;
     let mut role = visit.api().role(&name).await?.role;
     widest_first(&mut role.permissions);
-    let told = |at: &Option<String>, by: &Option<Actor>| {
-        Some((When::of(at.as_deref()?, visit.now()), by.as_ref()?.name.clone()))
+    let told = |at: Option<Timestamp>, by: &Option<Actor>| {
+        Some((When::of(at?, visit.now()), by.as_ref()?.name.clone()))
     };
     let page = RolePage {
         page: visit.page(),
-        created: told(&role.created_at, &role.created_by),
-        updated: told(&role.updated_at, &role.updated_by),
+        created: told(role.created_at, &role.created_by),
+        updated: told(role.updated_at, &role.updated_by),
         matches: Matched::of_all(&role.permissions),
         role,
     };

@@ -5,8 +5,8 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
+use shared::api::{KeyState, ProblemCode, ServiceAccount};
 use shared::domain::{AccountId, KeyId};
-use shared::http::representation::{KeyState, ServiceAccount};
 
 use super::account::KeyRow;
 use super::request::id;
@@ -73,12 +73,12 @@ const REVOKED: &str = "This key was revoked, so it cannot be rotated. Issue a ne
 /// Why the key cannot be rotated at all, if that is what the API says.
 fn why_never(error: &ApiError) -> Option<&'static str> {
     let ApiError::Problem(problem) = error else { return None };
-    match problem.code.as_str() {
-        "key_already_rotated" => Some(ROTATED),
-        "key_expired" => Some(EXPIRED),
-        "key_revoked" => Some(REVOKED),
-        _ => None,
-    }
+    let reasons = [
+        (ProblemCode::KeyAlreadyRotated, ROTATED),
+        (ProblemCode::KeyExpired, EXPIRED),
+        (ProblemCode::KeyRevoked, REVOKED),
+    ];
+    reasons.into_iter().find(|(code, _)| *code == problem.code).map(|(_, reason)| reason)
 }
 
 /// Whoever sees this may have lost the answer that showed a successor.
@@ -94,7 +94,7 @@ async fn form_page(
     faults: Faults,
 ) -> Result<Option<RotateKey>, PageError> {
     let read = visit.api().account(account).await?.account;
-    let found = read.keys.into_iter().find(|live| live.id == key.to_string());
+    let found = read.keys.into_iter().find(|live| live.id == key);
     Ok(found.map(|found| RotateKey {
         page: visit.page(),
         row: KeyRow::of(found, read.account.enabled, visit),
@@ -114,10 +114,10 @@ pub(super) async fn submit(
     let (grace, _, _) = grace.ok_or(PageError::Malformed)?;
     let path = format!("/accounts/{account}");
     match visit.api().rotate_key(account, key, grace, &form.attempt).await {
-        Ok(issued) => Ok(issued_key::show(visit, account, issued)),
+        Ok(rotated) => Ok(issued_key::show(visit, account, rotated.issued, Some(rotated.replaces))),
         Err(error) if issued_before::is_issued_before(&error) => Ok(issued_before::show(&visit, account)),
         // Another grace, chosen after it was sent.
-        Err(ApiError::Problem(problem)) if problem.code == "idempotency_key_reused" => {
+        Err(ApiError::Problem(problem)) if problem.code == ProblemCode::IdempotencyKeyReused => {
             let notice = "The key was not rotated again. This form was already submitted with another grace period, \
                           and rotated the key then. To stop the old key now, revoke it.";
             Ok(visit.go(&path, notice))
@@ -144,7 +144,7 @@ pub(super) async fn submit(
 /// `error` in the words of this form.
 fn in_words(mut error: ApiError) -> ApiError {
     if let ApiError::Problem(problem) = &mut error
-        && problem.code == "key_limit_reached"
+        && problem.code == ProblemCode::KeyLimitReached
     {
         "While the old key still works, the account would have too many keys. Revoke a key that is no longer \
          needed, or choose “None”, which stops the old key immediately."

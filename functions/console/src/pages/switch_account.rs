@@ -3,10 +3,10 @@
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
+use shared::api::UpdateServiceAccountRequest;
 use shared::domain::AccountId;
 
 use super::request::id;
-use crate::api::AccountChanges;
 use crate::auth::session::Posted;
 use crate::error::PageError;
 use crate::view::formatting::When;
@@ -20,7 +20,8 @@ pub(super) async fn submit(
     Path(account): Path<String>,
     Posted(visit, form): Posted<Form>,
 ) -> Result<Response, PageError> {
-    let changes = AccountChanges { enabled: Some(form.enabled), ..AccountChanges::default() };
+    let changes =
+        UpdateServiceAccountRequest { enabled: Some(form.enabled), ..UpdateServiceAccountRequest::default() };
     let account: AccountId = id(&account)?;
     let (path, fields) = (format!("/accounts/{account}/switch"), vec![("enabled", form.enabled.to_string())]);
     let switched = visit.api().update_account(account, &changes, "*").await;
@@ -28,7 +29,7 @@ pub(super) async fn submit(
     let notice = if form.enabled {
         format!("{} was enabled. Its keys work again.", account.name)
     } else {
-        let since = When::of(&account.updated_at, visit.now()).exact;
+        let since = When::of(account.updated_at, visit.now()).exact;
         format!("{} was disabled. All of its keys have been refused since {since}.", account.name)
     };
     Ok(visit.go(&format!("/accounts/{}", account.id), &notice))

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use shared::http::representation::ListedServiceAccount;
+use shared::api::ListedServiceAccount;
+use shared::domain::AccountId;
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::{AccountsQuery, ApiError, Caller, MOST};
@@ -27,7 +28,7 @@ pub(crate) struct Attention {
     pub(crate) why: Why,
     /// Among those of one reason, what comes first.
     order: String,
-    pub(crate) account: String,
+    pub(crate) account: AccountId,
     pub(crate) name: String,
     pub(crate) text: String,
     pub(crate) when: Option<When>,
@@ -84,7 +85,7 @@ pub(crate) async fn look(api: Caller<'_>, now: Timestamp, limit: Duration) -> Re
 
 /// When one of the keys of `account` came again after its end, if it did lately.
 pub(crate) fn presented(account: &ListedServiceAccount, now: Timestamp) -> Option<Timestamp> {
-    let at: Timestamp = account.presented_at.as_deref()?.parse().ok()?;
+    let at = account.presented_at?;
     (now.duration_since(at) < RECENTLY).then_some(at)
 }
 
@@ -95,10 +96,10 @@ fn of(listed: &ListedServiceAccount, now: Timestamp) -> impl Iterator<Item = Att
         let text = "A retired key is still being used. The requests are refused. Last used";
         // The latest first.
         let ago = now.duration_since(at).as_secs();
-        let when = When::of(&at.to_string(), now);
+        let when = When::of(at, now);
         attention(Why::Presented, listed, format!("{ago:020}"), text, Some(when))
     });
-    let expires = account.next_key_expires_at.as_deref().map(|at| When::of(at, now));
+    let expires = account.next_key_expires_at.map(|at| When::of(at, now));
     let expiring = expires
         .filter(|at| at.is_soon)
         .map(|at| attention(Why::Expiring, listed, at.machine.clone(), "A key expires", Some(at)));
@@ -123,7 +124,7 @@ fn attention(
     text: impl Into<String>,
     when: Option<When>,
 ) -> Attention {
-    let (account, name) = (listed.account.id.clone(), listed.account.name.clone());
+    let (account, name) = (listed.account.id, listed.account.name.clone());
     Attention { why, order, account, name, text: text.into(), when }
 }
 

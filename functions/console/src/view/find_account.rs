@@ -24,5 +24,5 @@ pub(crate) async fn by_id_or_name(visit: &Visit, text: &str) -> Result<Option<Ac
     let list = visit.api().accounts(&query).await?;
     let first = list.items.into_iter().map(|listed| listed.account).next();
     let named = first.filter(|account| FoldedName::new(&account.name) == folded);
-    Ok(named.and_then(|account| account.id.parse().ok()))
+    Ok(named.map(|account| account.id))
 }

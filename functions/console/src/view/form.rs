@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use shared::http::FieldError;
+use shared::api::{FieldError, ProblemCode};
 
 use crate::api::ApiError;
 use crate::error::PageError;
@@ -122,10 +122,10 @@ impl Faults {
             }
             ApiError::Problem(problem) => problem,
         };
-        if matches!(problem.code.as_str(), "name_taken" | "role_built_in") {
+        if matches!(problem.code, ProblemCode::NameTaken | ProblemCode::RoleBuiltIn) {
             return Ok(Self { status: problem.status, ..Self::field("name", problem.detail) });
         }
-        if problem.code == "precondition_failed" {
+        if problem.code == ProblemCode::PreconditionFailed {
             let alert = Some((
                 "This page is out of date".to_owned(),
                 "Nothing was saved. Someone else made a change after you opened the page, or you already submitted \

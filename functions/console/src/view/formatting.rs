@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::{SignedDuration, Timestamp};
-use shared::domain::FieldChange;
-use shared::http::representation::{AuditEvent, Key, RetiredKey};
+use shared::api::{AuditEvent, Key, RetiredKey};
+use shared::domain::{AccountId, EventType, FieldChange, KeyId, RoleName};
 
 use crate::view::excerpt::Excerpt;
 use crate::view::permissions::width;
@@ -32,21 +32,13 @@ pub(crate) struct When {
 impl HtmlSafe for When {}
 
 impl When {
-    /// The instant that the API writes as `text`, seen at `now`.
-    pub(crate) fn of(text: &str, now: Timestamp) -> Self {
-        let Ok(at) = text.parse::<Timestamp>() else {
-            return Self {
-                words: text.to_owned(),
-                exact: text.to_owned(),
-                machine: text.to_owned(),
-                is_soon: false,
-            };
-        };
+    /// The instant `at`, seen at `now`.
+    pub(crate) fn of(at: Timestamp, now: Timestamp) -> Self {
         let ahead = at.duration_since(now);
         Self {
             words: words(ahead),
             exact: at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-            machine: text.to_owned(),
+            machine: at.to_string(),
             is_soon: ahead.is_positive() && ahead < SOON,
         }
     }
@@ -94,21 +86,17 @@ fn thousands(number: u64) -> String {
 /// How many changes of an event are shown. A role's event can have two hundred.
 const SHOWN_CHANGES: usize = 12;
 
-/// The type of the event that an account is deleted with its keys.
-const DELETED: &str = "serviceAccount.deleted";
-
-/// The type of the event that a key is rotated, and its changes.
-const ROTATED: &str = "key.rotated";
+/// The changes that a rotation's event names.
 const REPLACED_BY: &str = "replacedBy";
 const RETIRES_AT: &str = "retiresAt";
 
 /// What people call an account's keys, by their ids.
 #[derive(Default)]
-pub(crate) struct KeyNames(BTreeMap<String, (String, String)>);
+pub(crate) struct KeyNames(BTreeMap<KeyId, (String, String)>);
 
 /// A key that a history tells of.
 pub(crate) struct ToldKey {
-    pub(crate) id: String,
+    pub(crate) id: KeyId,
     /// Its name and its last characters, where they are known.
     pub(crate) known: Option<(String, String)>,
 }
@@ -133,8 +121,8 @@ pub(crate) struct Told {
     pub(crate) key: Option<ToldKey>,
     pub(crate) rotation: Option<ToldRotation>,
     /// The account's id and its name at that time, where it is not said anyway.
-    pub(crate) account: Option<(String, String)>,
-    pub(crate) role: Option<String>,
+    pub(crate) account: Option<(AccountId, String)>,
+    pub(crate) role: Option<RoleName>,
     /// `name`: from → to. The first of them.
     pub(crate) changes: Excerpt<(String, String, String)>,
     pub(crate) when: When,
@@ -144,13 +132,12 @@ pub(crate) struct Told {
 impl KeyNames {
     /// Those of the keys that an account has, or has had of late.
     pub(crate) fn of(keys: &[Key], retired: &[RetiredKey]) -> Self {
-        let live = keys.iter().map(|key| (key.id.clone(), (key.name.clone(), key.hint.clone())));
-        let retired =
-            retired.iter().filter_map(|key| Some((key.id.clone(), (key.name.clone()?, key.hint.clone()?))));
+        let live = keys.iter().map(|key| (key.id, (key.name.clone(), key.hint.clone())));
+        let retired = retired.iter().filter_map(|key| Some((key.id, (key.name.clone()?, key.hint.clone()?))));
         Self(live.chain(retired).collect())
     }
 
-    fn told(&self, id: String) -> ToldKey {
+    fn told(&self, id: KeyId) -> ToldKey {
         ToldKey { known: self.0.get(&id).cloned(), id }
     }
 }
@@ -163,10 +150,10 @@ impl ToldRotation {
         let instant = |text: &str| text.parse::<Timestamp>().ok();
         let end = to(RETIRES_AT).and_then(instant);
         // Without a grace it ends in that very second.
-        let has_grace = |end: &Timestamp| instant(&event.at).is_none_or(|at| *end > at);
+        let has_grace = |end: &Timestamp| *end > event.at;
         Self {
-            successor: to(REPLACED_BY).map(|id| keys.told(id.to_owned())),
-            until: end.filter(has_grace).map(|end| When::of(&end.to_string(), now)),
+            successor: to(REPLACED_BY).and_then(|id| id.parse().ok()).map(|id| keys.told(id)),
+            until: end.filter(has_grace).map(|end| When::of(end, now)),
             is_over: end.is_some_and(|end| end <= now),
         }
     }
@@ -180,20 +167,18 @@ impl Told {
 
     /// A line of everybody's history, of whose keys some have these names.
     pub(crate) fn of_any(event: AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
-        let deed = match event.r#type.as_str() {
-            "serviceAccount.created" => "created the account",
-            "serviceAccount.updated" => "updated the account",
-            DELETED => "deleted the account",
-            "key.issued" => "issued the key",
-            ROTATED => "rotated the key",
-            "key.revoked" => "revoked the key",
-            "role.created" => "created the role",
-            "role.updated" => "updated the role",
-            "role.deleted" => "deleted the role",
-            // One that a newer API tells of.
-            other => other,
+        let deed = match event.r#type {
+            EventType::ServiceAccountCreated => "created the account",
+            EventType::ServiceAccountUpdated => "updated the account",
+            EventType::ServiceAccountDeleted => "deleted the account",
+            EventType::KeyIssued => "issued the key",
+            EventType::KeyRotated => "rotated the key",
+            EventType::KeyRevoked => "revoked the key",
+            EventType::RoleCreated => "created the role",
+            EventType::RoleUpdated => "updated the role",
+            EventType::RoleDeleted => "deleted the role",
         };
-        let besides = if event.r#type == DELETED { "and its keys" } else { "" };
+        let besides = if event.r#type == EventType::ServiceAccountDeleted { "and its keys" } else { "" };
         let deed = match event.changes.as_slice() {
             [change] if change.field == "enabled" && change.to == "true" => "enabled the account",
             [change] if change.field == "enabled" => "disabled the account",
@@ -201,7 +186,7 @@ impl Told {
         };
         let is_switch = deed.starts_with("enabled") || deed.starts_with("disabled");
         // What is not told must not be what permits most.
-        let is_rotation = event.r#type == ROTATED;
+        let is_rotation = event.r#type == EventType::KeyRotated;
         let rotation = is_rotation.then(|| ToldRotation::of(&event, keys, now));
         let changes = event.changes.iter().filter(|change| {
             let is_told = is_rotation && [REPLACED_BY, RETIRES_AT].contains(&change.field.as_str());
@@ -220,12 +205,12 @@ impl Told {
             rotation,
             key: event.key_id.map(|id| keys.told(id)),
             account: event.service_account_id.map(|id| {
-                let name = event.service_account_name.unwrap_or_else(|| id.clone());
+                let name = event.service_account_name.unwrap_or_else(|| id.to_string());
                 (id, name)
             }),
             role: event.role,
             changes: Excerpt::first(changes.collect(), SHOWN_CHANGES),
-            when: When::of(&event.at, now),
+            when: When::of(event.at, now),
             request_id: event.request_id,
         }
     }

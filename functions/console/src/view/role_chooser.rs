@@ -4,8 +4,8 @@
 //! and shown as a card before it can be chosen: so no form becomes large, however
 //! many roles there are, and nobody chooses what was not shown.
 
+use shared::api::Role;
 use shared::domain::{BuiltInRole, RoleName};
-use shared::http::representation::Role;
 
 use crate::api::{ApiError, MOST};
 use crate::auth::session::Visit;
@@ -233,6 +233,6 @@ impl From<Role> for RoleChoice {
     fn from(role: Role) -> Self {
         let mut permissions = role.permissions;
         matching::widest_first(&mut permissions);
-        Self { name: role.name, summary: role.description, permissions }
+        Self { name: role.name.to_string(), summary: role.description, permissions }
     }
 }

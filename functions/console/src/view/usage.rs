@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::{Timestamp, ToSpan as _};
+use shared::api::{SHOWN_DAYS, Usage};
 use shared::domain::utc_day;
-use shared::http::representation::{SHOWN_DAYS, Usage};
 
 use crate::view::formatting::{When, count};
 
@@ -52,12 +52,11 @@ impl Uses {
     /// What the API says as `usage`, seen at `now`.
     pub(crate) fn of(usage: &Usage, now: Timestamp) -> Self {
         Self {
-            last: usage.last_used_at.as_deref().map(|at| When::of(at, now)),
+            last: usage.last_used_at.map(|at| When::of(at, now)),
             total: usage.uses_by_day.values().sum(),
             chart: Chart::of(usage, now),
             presented: usage
                 .presented_at
-                .as_deref()
                 .map(|at| Presented { last: When::of(at, now), minutes: usage.presentations.unwrap_or(1) }),
         }
     }
@@ -80,7 +79,7 @@ impl Chart {
         let first = utc_day(now).checked_sub((SHOWN_DAYS - 1).days()).ok()?;
         let days = first.series(1.day()).take(usize::try_from(SHOWN_DAYS).ok()?);
         let uses: Vec<u64> =
-            days.map(|day| usage.uses_by_day.get(&day.to_string()).copied().unwrap_or_default()).collect();
+            days.map(|day| usage.uses_by_day.get(&day).copied().unwrap_or_default()).collect();
         let most = uses.iter().copied().max().filter(|most| *most > 0)?;
         let mut path = "M0 0".to_owned();
         for bars in uses.chunk_by(PartialEq::eq) {

@@ -1,0 +1,54 @@
+//! The requests and answers of the IAM API. The functions, the console and the
+//! tests all use these types, so they cannot drift apart.
+//!
+//! JSON members are in camelCase and instants in RFC 3339. Requests hold plain
+//! text where a function checks a field and answers with all faults at once.
+//! Answers hold parsed types.
+
+mod accounts;
+mod caller;
+mod events;
+mod instant;
+mod keys;
+mod problem;
+mod roles;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::store::Page;
+
+pub use accounts::{
+    CreateServiceAccountRequest, ListedServiceAccount, ServiceAccount, ServiceAccountWithKeys,
+    UpdateServiceAccountRequest,
+};
+pub use caller::{KeyDetails, WhoamiResponse};
+pub use events::AuditEvent;
+pub use keys::{
+    IssueKeyRequest, IssuedKey, Key, KeyLookup, KeyState, LookupKeyRequest, ReplacedKey, RetiredKey,
+    RevokedKeys, RotateKeyRequest, RotatedKey, SHOWN_DAYS, Usage,
+};
+pub use problem::{FieldError, Problem, ProblemCode, RoleUse};
+pub use roles::{ExplainRequest, ExplainedRole, Explanation, PutRoleRequest, Role, RoleHolder, permissions};
+
+/// A page of a list.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct List<T> {
+    /// Its items.
+    pub items: Vec<T>,
+    /// Where the next page begins, if there is one: pass it as `cursor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub next_cursor: Option<String>,
+}
+
+impl<T> List<T> {
+    /// The list that shows `page`, each item by `show`.
+    pub fn new<U>(page: Page<U, impl ToString>, show: impl FnMut(U) -> T) -> Self {
+        Self {
+            next_cursor: page.next.map(|cursor| cursor.to_string()),
+            items: page.items.into_iter().map(show).collect(),
+        }
+    }
+}

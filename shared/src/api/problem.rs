@@ -1,0 +1,157 @@
+//! Problem details (RFC 9457).
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::{AccountId, KeyId, redact_credentials};
+use crate::store::RoleUser;
+
+macro_rules! problem_codes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $status:ident, $title:literal;)*) => {
+        /// The kind of a problem. A code never changes its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+        pub enum ProblemCode {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
+        }
+
+        impl ProblemCode {
+            /// All codes.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code's name in a problem document.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The HTTP status of a response with this code.
+            #[must_use]
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)* }
+            }
+
+            /// The kind of problem in words.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+problem_codes! {
+    MalformedRequest = "malformed_request", BAD_REQUEST, "The request is malformed";
+    MalformedJson = "malformed_json", BAD_REQUEST, "The body is not JSON";
+    MalformedId = "malformed_id", BAD_REQUEST, "The id is malformed";
+    Unauthenticated = "unauthenticated", UNAUTHORIZED, "Nobody is signed in";
+    NotPermitted = "not_permitted", FORBIDDEN, "Not permitted";
+    RouteNotFound = "route_not_found", NOT_FOUND, "There is no such route";
+    ServiceAccountNotFound = "service_account_not_found", NOT_FOUND, "There is no such service account";
+    KeyNotFound = "key_not_found", NOT_FOUND, "There is no such key";
+    RoleNotFound = "role_not_found", NOT_FOUND, "There is no such role";
+    RoleBuiltIn = "role_built_in", CONFLICT, "The role is built in";
+    RoleInUse = "role_in_use", CONFLICT, "The role is in use";
+    RoleCheckIncomplete = "role_check_incomplete", CONFLICT, "Not all service accounts were checked";
+    NameTaken = "name_taken", CONFLICT, "The name is taken";
+    ServiceAccountDisabled = "service_account_disabled", CONFLICT, "The service account is disabled";
+    KeyLimitReached = "key_limit_reached", CONFLICT, "The service account has as many keys as it may";
+    KeyRevoked = "key_revoked", CONFLICT, "The key was revoked";
+    KeyExpired = "key_expired", CONFLICT, "The key has expired";
+    KeyAlreadyRotated = "key_already_rotated", CONFLICT, "The key was rotated before";
+    KeyAlreadyIssued = "key_already_issued", CONFLICT, "The key was issued before";
+    /// The account that an earlier attempt of this request created has been
+    /// deleted.
+    ServiceAccountDeleted = "service_account_deleted", CONFLICT, "The service account was deleted";
+    ConcurrentChanges = "concurrent_changes", CONFLICT, "Too many changes at the same time";
+    PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "It is not as the request requires";
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The media type is not supported";
+    InvalidFields = "invalid_fields", UNPROCESSABLE_ENTITY, "Some fields are not acceptable";
+    IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key was used for another request";
+    Throttled = "throttled", TOO_MANY_REQUESTS, "Too many requests";
+    InternalError = "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
+    DependencyUnavailable = "dependency_unavailable", SERVICE_UNAVAILABLE, "A dependency is unavailable";
+}
+
+/// Problem details (RFC 9457): the body of every refusal of a function.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// A URI reference that names the kind of problem.
+    pub r#type: String,
+    /// The kind of problem in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened here, and what to do about it.
+    pub detail: String,
+    /// The kind of problem, for programs. It never changes its meaning.
+    #[schema(schema_with = code_schema)]
+    pub code: ProblemCode,
+    /// The request's id, to be given to whoever runs this deployment.
+    pub request_id: String,
+    /// What is wrong with which field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub errors: Vec<FieldError>,
+    /// Who has the role that cannot be deleted: the first 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub used_by: Vec<RoleUse>,
+    /// Where the check of the role's users continues: the `cursor` of the next request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub next_cursor: Option<String>,
+}
+
+/// What is wrong with one field of a request's body.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Which field: a JSON pointer (RFC 6901).
+    pub pointer: String,
+    /// What to do about it.
+    pub detail: String,
+}
+
+/// A service account that has a role, or a key whose own role it is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleUse {
+    /// The account.
+    #[schema(value_type = String)]
+    pub service_account_id: AccountId,
+    /// The account's name.
+    pub service_account_name: String,
+    /// The key, if it is the key's own role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, required = false)]
+    pub key_id: Option<KeyId>,
+}
+
+impl FieldError {
+    /// Redacts the credentials in names and values that the client sent.
+    #[must_use]
+    pub fn redacted(self) -> Self {
+        let redact = |text: &str| redact_credentials(text).into_owned();
+        Self { pointer: redact(&self.pointer), detail: redact(&self.detail) }
+    }
+}
+
+impl From<&RoleUser> for RoleUse {
+    fn from(user: &RoleUser) -> Self {
+        Self {
+            service_account_id: user.account,
+            service_account_name: user.account_name.to_string(),
+            key_id: user.key,
+        }
+    }
+}
+
+fn code_schema() -> utoipa::openapi::schema::Object {
+    utoipa::openapi::schema::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .enum_values(Some(ProblemCode::ALL.iter().map(|code| code.name())))
+        .description(Some("The kind of problem, for programs. A code never changes its meaning."))
+        .build()
+}
