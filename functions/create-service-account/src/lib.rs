@@ -8,7 +8,6 @@ use shared::domain::{AccountName, Clock, Description, Fingerprint, NewAccount, O
 use shared::http::{Admin, Failure, Fields, Operation, Reply, Request};
 use shared::store::Store;
 
-/// The function.
 pub struct CreateServiceAccount {
     store: Store,
     clock: Arc<dyn Clock>,
@@ -68,6 +67,7 @@ pub async fn create_service_account(
     Ok(Reply::created(&location, &body).with_version(account.version))
 }
 
+/// Checks the fields of a request. The fingerprint tells a retry from another request.
 fn new_account(body: CreateServiceAccountRequest) -> Result<(NewAccount, Fingerprint), Failure> {
     let mut fields = Fields::default();
     let name = fields.check("/name", AccountName::parse(&body.name));

@@ -7,14 +7,14 @@ use shared::domain::{
 };
 use shared::http::{Admin, Failure, Fields, Reply, Request, parameter};
 
-use crate::{Draft, IssueKey};
+use crate::{GeneratedKey, IssueKey};
 
-/// The lifetime of a key, in days, if the caller does not say (and the
-/// deployment does not cap it below).
+/// The lifetime of a key, in days, if the request has none and the deployment allows
+/// as much.
 const DEFAULT_LIFETIME_DAYS: u32 = 90;
 
-/// What was made of a request.
-struct Wanted {
+/// A request whose fields are all valid.
+struct ValidRequest {
     name: KeyName,
     lifetime_days: u32,
     role: Option<RoleName>,
@@ -56,20 +56,17 @@ pub async fn issue_key(
     let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
     request.has_no_condition()?;
     let change = request.change_request(actor)?;
-    let wanted = wanted(request.json()?, function.max_lifetime_days)?;
+    let valid = validate(request.json()?, function.max_lifetime_days)?;
     let id = change.new_key_id(account, &*function.entropy)?;
-    let draft = Draft::begin(function, account, id).await?;
+    let generated = GeneratedKey::generate(function, account, id).await?;
     let now = function.clock.now();
-    let spec = KeySpec {
-        expires_at: after_days(now, wanted.lifetime_days)?,
-        role: wanted.role,
-        cidrs: wanted.cidrs,
-    };
-    let new = draft.finish(wanted.name, spec, wanted.fingerprint, now, change.actor.clone());
+    let spec =
+        KeySpec { expires_at: after_days(now, valid.lifetime_days)?, role: valid.role, cidrs: valid.cidrs };
+    let new = generated.to_new_key(valid.name, spec, valid.fingerprint, now, change.actor.clone());
     function.store.issue_key(account, &new, function.max_keys, &change).await?;
     let body = IssuedKey {
         key: Key::new(&new.key, &KeyUsage::default(), function.clock.now()),
-        secret: draft.displayed.expose(),
+        secret: generated.displayed.expose(),
     };
     Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))
 }
@@ -79,7 +76,7 @@ fn after_days(now: Timestamp, days: u32) -> Result<Timestamp, Failure> {
     now.checked_add(lifetime).map_err(|error| Failure::Internal(error.to_string()))
 }
 
-fn wanted(body: IssueKeyRequest, max_lifetime_days: u32) -> Result<Wanted, Failure> {
+fn validate(body: IssueKeyRequest, max_lifetime_days: u32) -> Result<ValidRequest, Failure> {
     let fingerprint = Fingerprint::new(&body);
     let mut fields = Fields::default();
     let name = fields.check("/name", KeyName::parse(&body.name));
@@ -94,7 +91,7 @@ fn wanted(body: IssueKeyRequest, max_lifetime_days: u32) -> Result<Wanted, Failu
             InvalidCidrs::NotANetwork(at) => fields.refuse(&format!("/allowedCidrs/{at}"), error),
         })
         .ok();
-    let wanted =
-        name.zip(cidrs).map(|(name, cidrs)| Wanted { name, lifetime_days, role, cidrs, fingerprint });
-    fields.finish(wanted)
+    let valid =
+        name.zip(cidrs).map(|(name, cidrs)| ValidRequest { name, lifetime_days, role, cidrs, fingerprint });
+    fields.finish(valid)
 }

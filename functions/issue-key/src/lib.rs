@@ -1,5 +1,5 @@
 //! Issues, rotates and looks up keys. Only the responses to `issueKey` and
-//! `rotateKey` contain a key's secret. Each operation has a module of its own.
+//! `rotateKey` contain a key's secret. Each operation has its own module.
 
 pub mod issue_key;
 pub mod lookup_key;
@@ -17,7 +17,6 @@ use shared::http::{Admin, Failure, Operation, Reply, Request};
 use shared::keyring::Keyring;
 use shared::store::{NewKey, Store};
 
-/// The function.
 pub struct IssueKey {
     store: Store,
     keyring: Keyring,
@@ -59,24 +58,24 @@ impl Operation for IssueKey {
     }
 }
 
-/// A key in the making: its secret, and the pepper of its verifier.
-struct Draft {
+/// A generated key that is not stored yet, and the pepper for its verifier.
+struct GeneratedKey {
     key: ApiKey,
     displayed: DisplayedKey,
     version: PepperVersion,
     pepper: Pepper,
 }
 
-impl Draft {
-    async fn begin(function: &IssueKey, account: AccountId, id: KeyId) -> Result<Self, Failure> {
+impl GeneratedKey {
+    async fn generate(function: &IssueKey, account: AccountId, id: KeyId) -> Result<Self, Failure> {
         let key = ApiKey::generate(account, id, &*function.entropy)?;
         let displayed = key.display(&function.environment);
         let (version, pepper) = function.keyring.current().await?;
         Ok(Self { key, displayed, version, pepper })
     }
 
-    /// The key with all that is to be stored of it.
-    fn finish(
+    /// The key and its verifier, as they are stored.
+    fn to_new_key(
         &self,
         name: KeyName,
         spec: KeySpec,

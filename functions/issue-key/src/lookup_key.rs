@@ -1,5 +1,5 @@
-//! `POST /iam/v1/keys/lookup`: whose is this key, and is it alive? For an admin
-//! who has a leaked one in hand.
+//! `POST /iam/v1/keys/lookup`: finds the account and the state of a key that an
+//! admin has at hand, such as a leaked one.
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
@@ -36,13 +36,13 @@ use crate::IssueKey;
     )
 )]
 pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply, Failure> {
-    let pasted: LookupKeyRequest = request.json().map_err(quoting_nothing)?;
+    let pasted: LookupKeyRequest = request.json().map_err(without_quotes)?;
     let key = ApiKey::find_in(pasted.key.expose_secret(), &function.environment)
         .map_err(|error| Failure::invalid_field("/key", error))?;
     let known = function.store.get_known_key(&key).await?;
-    let secret_matches = matches(function, &key, &known).await?;
+    let secret_matches = secret_matches(function, &key, &known).await?;
     let now = function.clock.now();
-    let reason = dead_reason(&known, secret_matches, now);
+    let reason = refusal_reason(&known, secret_matches, now);
     let KnownKey { account, key: live, retirement, .. } = known;
     let usage = function.store.list_usage(key.account).await?.remove(&key.id).unwrap_or_default();
     let live = live.map(|live| Key::new(&live, &usage, now));
@@ -60,30 +60,35 @@ pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply,
     }))
 }
 
-/// Messages about a body's members quote them, and here they may be a key.
-fn quoting_nothing(failure: Failure) -> Failure {
+/// Replaces messages about members of the body, because they can quote the key.
+fn without_quotes(failure: Failure) -> Failure {
     if let Failure::InvalidFields(_) = failure {
-        Failure::invalid_field("/key", "must be a text, and the body's only member")
+        Failure::invalid_field("/key", "must be a string, and the only member of the body")
     } else {
         failure
     }
 }
 
-/// Whether the secret is the one that was issued, if that can still be told.
-async fn matches(function: &IssueKey, key: &ApiKey, known: &KnownKey) -> Result<Option<bool>, Failure> {
+/// Whether the secret is the one that was issued. `None` if its verifier is not known
+/// any more.
+async fn secret_matches(
+    function: &IssueKey,
+    key: &ApiKey,
+    known: &KnownKey,
+) -> Result<Option<bool>, Failure> {
     let (Some(live), Some(entry)) = (&known.key, &known.verifier) else {
         return Ok(None);
     };
     match function.keyring.get(&entry.pepper).await {
         Ok(pepper) => Ok(Some(Verifier::compute(&pepper, key, &live.spec).matches(&entry.verifier))),
-        // Nobody can tell, and the authorizer refuses it as a wrong one.
+        // Without the pepper, the authorizer refuses the key as one with a wrong secret.
         Err(KeyringError::UnknownVersion(_)) => Ok(Some(false)),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Why it opens nothing, in the order in which the authorizer asks.
-fn dead_reason(known: &KnownKey, secret_matches: Option<bool>, now: Timestamp) -> Option<Reason> {
+/// Why the authorizer refuses the key, if it does. The checks are in its order.
+fn refusal_reason(known: &KnownKey, secret_matches: Option<bool>, now: Timestamp) -> Option<Reason> {
     if secret_matches == Some(false) {
         return Some(Reason::WrongSecret);
     }
@@ -96,6 +101,6 @@ fn dead_reason(known: &KnownKey, secret_matches: Option<bool>, now: Timestamp) -
     if known.account.as_ref().is_none_or(|account| !account.enabled) {
         return Some(Reason::Disabled);
     }
-    // A live key has a verifier: without one, nothing was proven.
+    // Every live key has a verifier. Without one, the secret is unproven.
     (secret_matches != Some(true)).then_some(Reason::WrongSecret)
 }

@@ -1,6 +1,6 @@
 //! `POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation`: issues a
-//! successor of a key, which itself works for a while longer, so that whoever
-//! holds it has the time to swap it.
+//! successor of a key. The old key works until its grace period ends, so that its
+//! users have time to switch.
 
 use jiff::{SignedDuration, Timestamp};
 use shared::api::{IssuedKey, Key, ReplacedKey, RotateKeyRequest, RotatedKey};
@@ -8,12 +8,12 @@ use shared::domain::{AccountId, Fingerprint, KeyId, KeySpec, KeyUsage, LiveKey};
 use shared::http::{Admin, Failure, Reply, Request, parameter};
 use shared::store::NewRotation;
 
-use crate::{Draft, IssueKey};
+use crate::{GeneratedKey, IssueKey};
 
-/// The grace, in seconds, if the caller does not say: a day.
+/// The grace period, in seconds, if the request has none: a day.
 const DEFAULT_GRACE_SECONDS: u32 = 86_400;
 
-/// The longest grace, in seconds: a week.
+/// The longest grace period, in seconds: a week.
 const MAX_GRACE_SECONDS: u32 = 604_800;
 
 /// Rotate a key
@@ -57,20 +57,20 @@ pub async fn rotate_key(
     let fingerprint = Fingerprint::new(&body);
     let grace = grace(&body)?;
     let successor = change.new_successor_id(account, old, &*function.entropy)?;
-    let draft = Draft::begin(function, account, successor).await?;
+    let generated = GeneratedKey::generate(function, account, successor).await?;
     let longest = SignedDuration::from_hours(24 * i64::from(function.max_lifetime_days));
     let make = |old: &LiveKey, now: Timestamp| {
         let lifetime = old.spec.expires_at.duration_since(old.created_at).min(longest);
-        // No clock goes that far: then it would have expired already.
+        // No real clock overflows here. If one does, the key expires at once.
         let expires_at = now.checked_add(lifetime).unwrap_or(now);
         let spec = KeySpec { expires_at, ..old.spec.clone() };
-        draft.finish(old.name.clone(), spec, fingerprint, now, change.actor.clone())
+        generated.to_new_key(old.name.clone(), spec, fingerprint, now, change.actor.clone())
     };
     let new = NewRotation { successor, fingerprint, grace, most: function.max_keys, make: &make };
     let rotated = function.store.rotate_key(account, old, &new, &change).await?;
     let key = Key::new(&rotated.successor.key, &KeyUsage::default(), function.clock.now());
     let body = RotatedKey {
-        issued: IssuedKey { key, secret: draft.displayed.expose() },
+        issued: IssuedKey { key, secret: generated.displayed.expose() },
         replaces: ReplacedKey { id: old, retires_at: rotated.rotation.retires_at },
     };
     Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))

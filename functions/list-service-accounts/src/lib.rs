@@ -1,5 +1,4 @@
-//! Reads service accounts and audit events. Each operation has a module of its
-//! own.
+//! Reads service accounts and audit events. Each operation has its own module.
 
 pub mod get_service_account;
 pub mod list_all_events;
@@ -13,7 +12,6 @@ use shared::domain::Clock;
 use shared::http::{Admin, Failure, Operation, Reply, Request};
 use shared::store::Store;
 
-/// The function.
 pub struct ListServiceAccounts {
     store: Store,
     clock: Arc<dyn Clock>,

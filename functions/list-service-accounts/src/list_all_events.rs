@@ -41,7 +41,7 @@ struct EventsQuery {
 
 impl EventsQuery {
     /// Checks the filters.
-    fn read(self) -> Result<(EventFilter, Paging), Failure> {
+    fn validate(self) -> Result<(EventFilter, Paging), Failure> {
         let malformed = |problem: String| Failure::MalformedRequest(format!("In the query, {problem}."));
         if self.actor.as_deref() == Some("") {
             return Err(malformed("`actor` must be a person's id or name".to_owned()));
@@ -53,11 +53,11 @@ impl EventsQuery {
         });
         let instant = |name: &str, text: Option<String>| {
             let parsed = text.map(|text| parse_instant(&text)).transpose();
-            parsed.map_err(|error| malformed(format!("`{name}` is not acceptable: {error}")))
+            parsed.map_err(|error| malformed(format!("`{name}` is invalid: {error}")))
         };
         let filter = EventFilter {
             actor: self.actor,
-            account: account.map_err(|error| malformed(format!("`account` is not acceptable: {error}")))?,
+            account: account.map_err(|error| malformed(format!("`account` is invalid: {error}")))?,
             event_type: event_type.transpose()?,
             from: instant("from", self.from)?,
             to: instant("to", self.to)?,
@@ -89,7 +89,7 @@ impl EventsQuery {
 )]
 pub async fn list_all_events(function: &ListServiceAccounts, request: &Request) -> Result<Reply, Failure> {
     let query: EventsQuery = request.query()?;
-    let (filter, paging) = query.read()?;
+    let (filter, paging) = query.validate()?;
     let page = paging.page(AllEventsCursor::decode)?;
     let events = function.store.list_all_events(&filter, &page).await?;
     Ok(Reply::ok(&List::new(events, AuditEvent::from)))

@@ -5,7 +5,7 @@ use shared::http::{Admin, Failure, Reply, Request};
 use shared::store::AccountCursor;
 use utoipa::IntoParams;
 
-use crate::{ManageRoles, custom};
+use crate::{ManageRoles, custom_role_name};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -49,7 +49,7 @@ pub async fn delete_role(
     Admin(actor): Admin,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let name = custom(request)?;
+    let name = custom_role_name(request)?;
     let change = request.change_request_with_query(actor)?;
     let after = request.query::<DeleteRoleQuery>()?.cursor.map(|text| AccountCursor::decode(&text, None));
     let after =

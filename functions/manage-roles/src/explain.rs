@@ -1,5 +1,6 @@
-//! `POST /iam/v1/roles/explain`: what the authorizer would decide, and why,
-//! through the code that it decides by. No secret is needed and no verifier read.
+//! `POST /iam/v1/roles/explain`: what the authorizer would decide, and why. The
+//! decision is made by the authorizer's own code. It needs no secret and reads no
+//! verifier.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use shared::store::StoreError;
 
 use crate::ManageRoles;
 
-/// Whom a request is by.
+/// Who would make the request.
 enum Principal {
     Role(RoleName),
     Account(AccountId, Option<KeyId>),
 }
 
-/// What was made of a request.
-struct Question<'a> {
+/// The request to decide on.
+struct HypotheticalRequest<'a> {
     principal: Principal,
     method: &'a str,
     path: &'a str,
@@ -53,37 +54,37 @@ struct Question<'a> {
 )]
 pub async fn explain(function: &ManageRoles, request: &Request) -> Result<Reply, Failure> {
     let body: ExplainRequest = request.json()?;
-    let question = question(&body)?;
-    let asked = find(function, &question.principal).await?;
-    // The steps of the authorizer, in its order. What it does between the first
-    // and the second is to find the secret right.
-    let explanation = match (Target::parse(question.method, question.path), &asked) {
-        (Err(_), _) => refused(Reason::AmbiguousPath),
-        (Ok(_), Asked::Retired(reason)) => refused(*reason),
-        (Ok(target), Asked::Role(role)) => decided(&target, role, None),
-        (Ok(target), Asked::Account(holder)) => {
-            of_account(function, &target, holder, question.source).await?
+    let hypothetical = validate(&body)?;
+    let found = find(function, &hypothetical.principal).await?;
+    // The authorizer's checks, in its order. Between the first and the second it
+    // also checks the secret.
+    let explanation = match (Target::parse(hypothetical.method, hypothetical.path), &found) {
+        (Err(_), _) => refusal(Reason::AmbiguousPath),
+        (Ok(_), Found::RetiredKey(reason)) => refusal(*reason),
+        (Ok(target), Found::Role(role)) => decide_by_roles(&target, role, None),
+        (Ok(target), Found::Account(account)) => {
+            decide_for_account(function, &target, account, hypothetical.source).await?
         }
     };
-    Ok(Reply::ok(&Explanation { allowed_cidrs: asked.networks(), ..explanation }))
+    Ok(Reply::ok(&Explanation { allowed_cidrs: found.networks(), ..explanation }))
 }
 
-fn question(body: &ExplainRequest) -> Result<Question<'_>, Failure> {
+fn validate(body: &ExplainRequest) -> Result<HypotheticalRequest<'_>, Failure> {
     let mut fields = Fields::default();
     let account = body.service_account_id.as_deref();
     let account = account.and_then(|id| fields.check("/serviceAccountId", id.parse::<AccountId>()));
     let key = body.key_id.as_deref().and_then(|id| fields.check("/keyId", id.parse::<KeyId>()));
     let role = body.role.as_deref().and_then(|name| fields.check("/role", RoleName::parse(name)));
     match (&body.service_account_id, &body.role) {
-        (None, None) => fields.refuse("/serviceAccountId", "must name an account, or `role` a role"),
-        (Some(_), Some(_)) => fields.refuse("/role", "must not stand beside `serviceAccountId`"),
+        (None, None) => fields.refuse("/serviceAccountId", "must be given, unless `role` is"),
+        (Some(_), Some(_)) => fields.refuse("/role", "must not be combined with `serviceAccountId`"),
         (Some(_), None) | (None, Some(_)) => {}
     }
     if body.key_id.is_some() && body.service_account_id.is_none() {
-        fields.refuse("/keyId", "must stand beside the `serviceAccountId` of its account");
+        fields.refuse("/keyId", "must be combined with the `serviceAccountId` of its account");
     }
     if body.source_address.is_some() && body.key_id.is_none() {
-        fields.refuse("/sourceAddress", "must stand beside a `keyId`: only keys have networks");
+        fields.refuse("/sourceAddress", "must be combined with `keyId`: only keys have networks");
     }
     let source = body.source_address.as_deref().map(|text| {
         let address = text.parse::<IpAddr>().map_err(|_| "must be an IPv4 or IPv6 address");
@@ -96,88 +97,97 @@ fn question(body: &ExplainRequest) -> Result<Question<'_>, Failure> {
     if !body.path.starts_with('/') {
         fields.refuse("/path", "must begin with `/`");
     } else if body.path.contains(['?', '#']) {
-        fields.refuse("/path", "must be a path alone, without `?` or `#` and what follows");
+        fields.refuse("/path", "must be only a path, without a query or fragment");
     }
     let principal = match (account, role) {
         (Some(account), None) => Some(Principal::Account(account, key)),
         (None, Some(role)) => Some(Principal::Role(role)),
         (Some(_), Some(_)) | (None, None) => None,
     };
-    let question = principal.map(|principal| Question {
+    let hypothetical = principal.map(|principal| HypotheticalRequest {
         principal,
         method: &body.method,
         path: &body.path,
         source: source.flatten().map_or(Source::Permitted, Source::Address),
     });
-    fields.finish(question)
+    fields.finish(hypothetical)
 }
 
-/// What a question is about, as the table has it.
-enum Asked {
-    Role(Named),
-    Account(Box<Holder>),
-    /// A key that is no longer its account's, for this reason.
-    Retired(Reason),
+/// What was found for a [`Principal`].
+enum Found {
+    Role(ConsultedRole),
+    Account(Box<AccountAndKey>),
+    /// A key that has ended, and why it is refused.
+    RetiredKey(Reason),
 }
 
-/// An account, and the key of it that was asked about.
-struct Holder {
+/// An account, and one of its keys if the request names one.
+struct AccountAndKey {
     account: Account,
     key: Option<LiveKey>,
 }
 
-/// A role that somebody has, and whether it is there.
-struct Named {
+/// A role that must permit the request. A missing role permits nothing.
+struct ConsultedRole {
     holder: RoleHolder,
     role: Arc<Role>,
     exists: bool,
 }
 
-impl Asked {
-    /// The networks of the key.
+impl Found {
+    /// The networks that the key may be used from.
     fn networks(&self) -> Vec<String> {
         match self {
-            Self::Account(holder) => holder.key.iter().flat_map(|key| key.spec.cidrs.iter()).collect(),
-            Self::Role(_) | Self::Retired(_) => Vec::new(),
+            Self::Account(account) => account.key.iter().flat_map(|key| key.spec.cidrs.iter()).collect(),
+            Self::Role(_) | Self::RetiredKey(_) => Vec::new(),
         }
     }
 }
 
-async fn find(function: &ManageRoles, principal: &Principal) -> Result<Asked, Failure> {
+async fn find(function: &ManageRoles, principal: &Principal) -> Result<Found, Failure> {
     let (id, key) = match principal {
         Principal::Role(name) => {
-            let named = named(function, RoleHolder::Role, name).await?;
+            let role = find_role(function, RoleHolder::Role, name).await?;
             let missing = || StoreError::UnknownRole(name.clone()).into();
-            return if named.exists { Ok(Asked::Role(named)) } else { Err(missing()) };
+            return if role.exists { Ok(Found::Role(role)) } else { Err(missing()) };
         }
         Principal::Account(id, key) => (*id, *key),
     };
     let account = function.store.find_account(id).await?;
     let unknown = || Failure::invalid_field("/serviceAccountId", StoreError::AccountNotFound(id));
     let Some(key) = key else {
-        return Ok(Asked::Account(Box::new(Holder { account: account.ok_or_else(unknown)?, key: None })));
+        return Ok(Found::Account(Box::new(AccountAndKey {
+            account: account.ok_or_else(unknown)?,
+            key: None,
+        })));
     };
     let live = account.as_ref().and_then(|account| account.keys.iter().find(|live| live.id == key)).cloned();
     match (account, live) {
-        (Some(account), Some(live)) => Ok(Asked::Account(Box::new(Holder { account, key: Some(live) }))),
+        (Some(account), Some(live)) => {
+            Ok(Found::Account(Box::new(AccountAndKey { account, key: Some(live) })))
+        }
         (account, _) => match (function.store.find_retired_reason(id, key).await?, account) {
-            (Some(retired), _) => Ok(Asked::Retired(retired.into())),
+            (Some(retired), _) => Ok(Found::RetiredKey(retired.into())),
             (None, None) => Err(unknown()),
             (None, Some(_)) => Err(Failure::invalid_field("/keyId", StoreError::KeyNotFound(id, key))),
         },
     }
 }
 
-async fn named(function: &ManageRoles, holder: RoleHolder, name: &RoleName) -> Result<Named, Failure> {
+async fn find_role(
+    function: &ManageRoles,
+    holder: RoleHolder,
+    name: &RoleName,
+) -> Result<ConsultedRole, Failure> {
     let role = function.roles.find(name).await?;
     let exists = role.is_some();
-    Ok(Named { holder, role: role.unwrap_or_else(|| Arc::new(Role::empty(name.clone()))), exists })
+    Ok(ConsultedRole { holder, role: role.unwrap_or_else(|| Arc::new(Role::empty(name.clone()))), exists })
 }
 
-async fn of_account(
+async fn decide_for_account(
     function: &ManageRoles,
     target: &Target<'_>,
-    Holder { account, key }: &Holder,
+    AccountAndKey { account, key }: &AccountAndKey,
     source: Source,
 ) -> Result<Explanation, Failure> {
     let usable = match key {
@@ -188,18 +198,22 @@ async fn of_account(
         None => Err(Reason::Disabled),
     };
     if let Err(reason) = usable {
-        return Ok(refused(reason));
+        return Ok(refusal(reason));
     }
-    let role = named(function, RoleHolder::ServiceAccount, &account.role).await?;
+    let role = find_role(function, RoleHolder::ServiceAccount, &account.role).await?;
     let key_role = match key.as_ref().and_then(|key| key.spec.role.as_ref()) {
-        Some(name) => Some(named(function, RoleHolder::Key, name).await?),
+        Some(name) => Some(find_role(function, RoleHolder::Key, name).await?),
         None => None,
     };
-    Ok(decided(target, &role, key_role.as_ref()))
+    Ok(decide_by_roles(target, &role, key_role.as_ref()))
 }
 
-/// The decision, by the roles that have a part in it.
-fn decided(target: &Target<'_>, role: &Named, key_role: Option<&Named>) -> Explanation {
+/// The decision for a credential that is valid: all roles must permit the request.
+fn decide_by_roles(
+    target: &Target<'_>,
+    role: &ConsultedRole,
+    key_role: Option<&ConsultedRole>,
+) -> Explanation {
     let grant = Grant::Key { role: &role.role, key_role: key_role.map(|key_role| &*key_role.role) };
     let roles = [Some(role), key_role].into_iter().flatten();
     match decide(Api::serving(target), grant, target) {
@@ -208,59 +222,67 @@ fn decided(target: &Target<'_>, role: &Named, key_role: Option<&Named>) -> Expla
             let (permission, key_permission) = (text(allowed.permission()), text(allowed.key_permission()));
             let detail = match (&permission, &key_permission, key_role) {
                 (Some(one), Some(other), Some(key_role)) => format!(
-                    "`{one}` of the account's role {} permits it, and so does `{other}` of the key's role {}.",
+                    "`{one}` of the account's role {} permits the request, and so does `{other}` of the key's role {}.",
                     role.role.name, key_role.role.name
                 ),
-                (Some(one), ..) => format!("`{one}` of role {} permits it.", role.role.name),
-                (None, ..) => "Every key may ask who it is.".to_owned(),
+                (Some(one), ..) => format!("`{one}` of role {} permits the request.", role.role.name),
+                (None, ..) => "Every key may call this operation.".to_owned(),
             };
             Explanation {
                 permission,
                 key_permission,
-                roles: shown(roles, target),
-                ..told(Reason::Allowed, detail)
+                roles: explain_roles(roles, target),
+                ..explanation(Reason::Allowed, detail)
             }
         }
         Err(Refusal::Role | Refusal::KeyRole) => {
-            let lacking = roles.clone().filter(|named| named.role.permission_for(target).is_none());
+            let lacking = roles.clone().filter(|consulted| consulted.role.permission_for(target).is_none());
             let sentences: Vec<String> = lacking
-                .map(|named| {
-                    if named.exists {
-                        format!("No permission of role {} covers it.", named.role.name)
+                .map(|consulted| {
+                    if consulted.exists {
+                        format!("No permission of role {} covers the request.", consulted.role.name)
                     } else {
-                        format!("There is no role {}, so it permits nothing.", named.role.name)
+                        format!("Role {} does not exist, so it permits nothing.", consulted.role.name)
                     }
                 })
                 .collect();
-            Explanation { roles: shown(roles, target), ..told(Reason::Role, sentences.join(" ")) }
+            Explanation {
+                roles: explain_roles(roles, target),
+                ..explanation(Reason::Role, sentences.join(" "))
+            }
         }
-        Err(Refusal::Reserved) => refused(Reason::Reserved),
+        Err(Refusal::Reserved) => refusal(Reason::Reserved),
     }
 }
 
-fn shown<'a>(roles: impl Iterator<Item = &'a Named>, target: &Target<'_>) -> Vec<ExplainedRole> {
-    let show = |named: &Named| ExplainedRole {
-        holder: named.holder,
-        role: named.role.name.clone(),
-        exists: named.exists,
-        permission: named.role.permission_for(target).map(ToString::to_string),
+fn explain_roles<'a>(
+    roles: impl Iterator<Item = &'a ConsultedRole>,
+    target: &Target<'_>,
+) -> Vec<ExplainedRole> {
+    let explain = |consulted: &ConsultedRole| ExplainedRole {
+        holder: consulted.holder,
+        role: consulted.role.name.clone(),
+        exists: consulted.exists,
+        permission: consulted.role.permission_for(target).map(ToString::to_string),
     };
-    roles.map(show).collect()
+    roles.map(explain).collect()
 }
 
-/// A refusal before any role was asked.
-fn refused(reason: Reason) -> Explanation {
+/// A refusal that does not depend on a role.
+fn refusal(reason: Reason) -> Explanation {
     let detail = match reason {
         Reason::Revoked => "The key was revoked.",
-        Reason::Retired => "The key was rotated, and its grace is over.",
+        Reason::Retired => "The key was rotated and its grace period is over.",
         Reason::Expired => "The key has expired.",
         Reason::Disabled => "The service account is disabled.",
         Reason::Network => "The key may not be used from this address.",
         Reason::AmbiguousPath => {
-            "The path could mean something else to the backend than it does here: it has an escape that hides \
-             something, a dot segment, an empty segment or a special character."
+            "The path could mean something else to the backend: it has an escape that hides a character, a dot \
+             segment, an empty segment or a special character."
         }
-        Reason::Reserved => "/iam is for admin users. No role opens it, but for `GET /iam/v1/whoami`.",
+        Reason::Reserved => {
+            "/iam is reserved for admin users. A key may only call `GET /iam/v1/whoami` there."
+        }
         Reason::Allowed
         | Reason::Missing
         | Reason::Malformed
@@ -271,12 +293,12 @@ fn refused(reason: Reason) -> Explanation {
         | Reason::Scope
         | Reason::Role
         | Reason::PathMismatch
-        | Reason::Outage => "It would be refused.",
+        | Reason::Outage => "The request would be refused.",
     };
-    told(reason, detail.to_owned())
+    explanation(reason, detail.to_owned())
 }
 
-fn told(reason: Reason, detail: String) -> Explanation {
+fn explanation(reason: Reason, detail: String) -> Explanation {
     Explanation {
         allowed: reason == Reason::Allowed,
         reason,

@@ -1,5 +1,5 @@
 //! Manages custom roles, lists all roles, and explains the authorizer's
-//! decisions. Each operation has a module of its own.
+//! decisions. Each operation has its own module.
 
 pub mod delete_role;
 pub mod explain;
@@ -14,7 +14,6 @@ use shared::domain::{Clock, CustomRoleName};
 use shared::http::{Admin, Failure, Operation, Reply, Request, parameter};
 use shared::store::{Roles, Store};
 
-/// The function.
 pub struct ManageRoles {
     store: Store,
     roles: Roles,
@@ -49,7 +48,7 @@ impl Operation for ManageRoles {
     }
 }
 
-/// The name in the path, if admins may use it.
-fn custom(request: &Request) -> Result<CustomRoleName, Failure> {
+/// The role name in the path, which must not be that of a built-in role.
+fn custom_role_name(request: &Request) -> Result<CustomRoleName, Failure> {
     CustomRoleName::new(request.parameter(parameter::ROLE_NAME)?).map_err(Failure::RoleBuiltIn)
 }

@@ -6,7 +6,7 @@ use shared::http::{Admin, Failure, Fields, Reply, Request};
 use shared::policy::Permissions;
 use shared::store::NewRole;
 
-use crate::{ManageRoles, custom};
+use crate::{ManageRoles, custom_role_name};
 
 /// Create or replace a custom role
 ///
@@ -44,7 +44,7 @@ pub async fn put_role(
     Admin(actor): Admin,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let name = custom(request)?;
+    let name = custom_role_name(request)?;
     let change = request.change_request(actor)?;
     let precondition = request.precondition()?;
     let new = new_role(name, request.json()?)?;

@@ -1,8 +1,9 @@
 //! `DELETE /iam/v1/service-accounts/{id}`: deletes a service account and ends
 //! its keys.
 //!
-//! This function serves it because a deletion moves verifiers to the records of
-//! keys, and only the functions that issue or end keys may write those.
+//! Deletion is part of this function because it ends all keys in one transaction,
+//! with the same IAM rights as revoking them: only functions that issue or end keys
+//! may write verifiers to the records of retired keys.
 
 use shared::domain::AccountId;
 use shared::http::{Admin, Failure, Reply, Request, parameter};

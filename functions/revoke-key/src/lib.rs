@@ -1,5 +1,5 @@
-//! Revokes keys and deletes service accounts. Each operation has a module of its
-//! own.
+//! Revokes keys and deletes service accounts. Each operation has its own
+//! module.
 
 pub mod delete_service_account;
 pub mod revoke_all_keys;
@@ -9,7 +9,6 @@ use shared::config::{ConfigError, Setup};
 use shared::http::{Admin, Failure, Operation, Reply, Request};
 use shared::store::Store;
 
-/// The function.
 pub struct RevokeKey {
     store: Store,
 }

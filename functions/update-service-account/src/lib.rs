@@ -8,7 +8,6 @@ use shared::domain::{AccountChanges, AccountId, AccountName, Clock, Description,
 use shared::http::{Admin, Failure, Fields, Operation, Reply, Request, parameter};
 use shared::store::Store;
 
-/// The function.
 pub struct UpdateServiceAccount {
     store: Store,
     clock: Arc<dyn Clock>,

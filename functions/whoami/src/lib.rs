@@ -1,5 +1,5 @@
-//! `GET /iam/v1/whoami`: who the caller is and what it may do. The one
-//! operation of the IAM API that a key may call.
+//! `GET /iam/v1/whoami`: who the caller is and what it may do. This is the
+//! only operation of the IAM API that a key may call.
 
 use std::sync::Arc;
 
@@ -10,7 +10,6 @@ use shared::http::{Failure, Operation, Reply, Request};
 use shared::policy::{RESERVED_PREFIX, Role};
 use shared::store::{Roles, Store, StoreError};
 
-/// The function.
 pub struct Whoami {
     store: Store,
     roles: Roles,
@@ -59,26 +58,26 @@ pub async fn whoami(function: &Whoami, caller: Caller) -> Result<Reply, Failure>
             principal_id: actor.id,
             principal_name: actor.name,
             environment,
-            // The authorizer lets no other token in here.
+            // Of an admin, the authorizer accepts only a token of the IAM client here.
             summary: format!(
-                "With this token an admin user manages accounts, keys and roles: it may do everything below \
-                 {RESERVED_PREFIX}, and is accepted nowhere else. Other APIs take a token of another client."
+                "This token permits every operation below {RESERVED_PREFIX}, so you can manage accounts, keys and \
+                 roles. Other APIs do not accept it: they need a token of another client."
             ),
             permissions: vec![format!("ANY {RESERVED_PREFIX}/{{proxy+}}")],
             key: None,
         },
-        Caller::Key(caller) => of_key(function, caller, environment).await?,
+        Caller::Key(caller) => describe_key(function, caller, environment).await?,
     };
     Ok(Reply::ok(&principal))
 }
 
-async fn of_key(
+async fn describe_key(
     function: &Whoami,
     caller: KeyCaller,
     environment: String,
 ) -> Result<WhoamiResponse, Failure> {
     let account = function.store.get_account(caller.account).await?;
-    // It was there a moment ago, when the authorizer let the caller in.
+    // The authorizer found the key a moment ago, so it has ended since.
     let key = account
         .keys
         .iter()
@@ -112,28 +111,26 @@ async fn of_key(
     })
 }
 
-/// What `key` may do, for a reader who knows nothing of roles.
+/// What `key` may do, for a reader who knows nothing about roles.
 fn summary(key: &LiveKey, missing: &[&RoleName]) -> String {
     let mut sentences = vec![if key.spec.role.is_some() {
-        "A request passes only if one of `permissions` and one of `keyPermissions` cover its method and path: \
-         both must."
+        "A request is allowed only if one of `permissions` and one of `keyPermissions` both cover its method and path."
             .to_owned()
     } else {
-        "A request passes only if one of `permissions` covers its method and path.".to_owned()
+        "A request is allowed only if one of `permissions` covers its method and path.".to_owned()
     }];
     sentences.push(
-        "`ANY` is every method, `{name}` exactly one segment of the path, and `{name+}` one or more at its end. \
-         Nothing else is permitted, and below /iam nothing but this operation."
+        "`ANY` stands for every method, `{name}` for exactly one segment of the path, and `{name+}` for one or \
+         more segments at its end. Nothing else is permitted. Below /iam, only this operation is permitted."
             .to_owned(),
     );
     if !key.spec.cidrs.is_empty() {
-        sentences.push("The request must come from one of `allowedCidrs`.".to_owned());
+        sentences.push("The request must come from one of the networks in `allowedCidrs`.".to_owned());
     }
     if key.rotation.is_some() {
-        sentences.push("Another key has replaced this one, which is refused from `retiresAt` on.".to_owned());
+        sentences.push("This key was rotated, and is refused from `retiresAt` on.".to_owned());
     }
-    sentences.extend(
-        missing.iter().map(|name| format!("There is no role {name} any more, so nothing is permitted.")),
-    );
+    sentences
+        .extend(missing.iter().map(|name| format!("Role {name} does not exist, so nothing is permitted.")));
     sentences.join(" ")
 }

@@ -11,65 +11,73 @@ use super::keys::{Key, RetiredKey};
 use crate::domain::{Account, AccountId, AccountUsage, Actor, KeyId, KeyUsage, RoleName};
 use crate::store;
 
-/// A service account.
+/// A service account: the identity of a program.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccount {
-    /// `sa_` and 16 letters and digits.
+    /// The id: `sa_` and 16 letters and digits. It never changes.
     #[schema(value_type = String, example = "sa_4hQ0bTnYwLzR8sVc")]
     pub id: AccountId,
-    /// Unique, whatever its case.
+    /// The name. It is unique in the deployment, ignoring case.
+    #[schema(example = "nightly-batch")]
     pub name: String,
-    /// What it is for.
+    /// What the account is for. It may be empty.
+    #[schema(example = "Writes the nightly reports")]
     pub description: String,
-    /// What its keys may do at most.
+    /// The name of the account's role. Its keys can never do more than this
+    /// role permits.
     #[schema(value_type = String, example = "ServiceAccountReader")]
     pub role: RoleName,
-    /// Whether its keys work at all.
+    /// Whether the account is enabled. All keys of a disabled account are
+    /// refused.
     pub enabled: bool,
-    /// Who answers for it.
+    /// The team or person responsible for the account. It may be empty.
+    #[schema(example = "data-team@example.com")]
     pub owner: String,
-    /// Labels of the admin's own.
+    /// Labels of your own, each with a value.
+    #[schema(example = json!({ "team": "data" }))]
     pub tags: BTreeMap<String, String>,
-    /// How many of its keys still work, or would if it were enabled.
+    /// The number of live keys: those that were not revoked, have not expired
+    /// and were not rotated out. The keys of a disabled account count too.
     pub live_key_count: usize,
-    /// When the next of its live keys expires.
+    /// When the first of the live keys expires. Absent if there is no live key.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, required = false)]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub next_key_expires_at: Option<Timestamp>,
-    /// When it was created.
+    /// When the account was created.
     #[serde(serialize_with = "instant::seconds")]
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// Who created it.
+    /// The admin who created the account.
     pub created_by: Actor,
-    /// When it or its keys were last changed.
+    /// When the account or one of its keys was last changed by an admin.
     #[serde(serialize_with = "instant::seconds")]
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
-    /// Who last changed it or its keys.
+    /// The admin who last changed the account or one of its keys.
     pub updated_by: Actor,
 }
 
-/// A service account as the list shows it, with how its keys are used. What an
-/// instance of the authorizer has seen in the last five minutes may not be among
-/// it yet.
+/// A service account in a list, with a summary of how its keys are used. Usage
+/// may be up to five minutes behind.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedServiceAccount {
-    /// The account.
+    /// The service account.
     #[serde(flatten)]
     pub account: ServiceAccount,
-    /// When one of its keys, retired ones among them, was last let in.
+    /// When a request with one of the account's keys was last allowed. Ended
+    /// keys count too. Absent if no request was allowed.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, required = false)]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub last_used_at: Option<Timestamp>,
-    /// When one of its keys was last presented after its end.
+    /// When one of the account's keys was last used after its end, and refused.
+    /// Absent if none was.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, required = false)]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub presented_at: Option<Timestamp>,
-    /// How many of its live keys nobody has used for 90 days, and were issued
-    /// before. One that was rotated is not counted: another key replaces it.
+    /// The number of live keys that were issued at least 90 days ago and were
+    /// not used in the last 90 days. Rotated keys do not count.
     pub unused_key_count: usize,
 }
 
@@ -77,68 +85,76 @@ pub struct ListedServiceAccount {
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountWithKeys {
-    /// The account.
+    /// The service account.
     #[serde(flatten)]
     pub account: ServiceAccount,
-    /// Its keys, oldest first. One that has come to its end by itself may be
-    /// among them for a while.
+    /// The account's keys, oldest first. A key that has expired or was rotated
+    /// out may stay in this list for a while: see `state`.
     pub keys: Vec<Key>,
-    /// Its retired keys, the newest first: 100 at most.
+    /// The most recently retired keys, newest first. At most 100.
     #[schema(max_items = 100)]
     pub retired_keys: Vec<RetiredKey>,
 }
 
-/// What a new service account is made of.
+/// A new service account.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CreateServiceAccountRequest {
-    /// Unique, whatever its case.
+    /// The name: 1 to 64 characters. It must be unique in the deployment,
+    /// ignoring case.
     #[schema(min_length = 1, max_length = 64, example = "nightly-batch")]
     pub name: String,
-    /// What its keys may do at most.
+    /// The name of a built-in or custom role. The account's keys can never do
+    /// more than this role permits.
     #[schema(max_length = 64, example = "ServiceAccountReader")]
     pub role: String,
-    /// What it is for.
+    /// What the account is for: at most 256 characters.
     #[serde(default)]
-    #[schema(max_length = 256)]
+    #[schema(max_length = 256, example = "Writes the nightly reports", default = "")]
     pub description: String,
-    /// Who answers for it.
+    /// The team or person responsible for the account: at most 128 characters.
     #[serde(default)]
-    #[schema(max_length = 128, example = "data-team@example.com")]
+    #[schema(max_length = 128, example = "data-team@example.com", default = "")]
     pub owner: String,
-    /// At most 10 labels of your own.
+    /// Labels of your own, at most 10. The name of a tag has 1 to 32 letters,
+    /// digits and `._:/-`. Its value has at most 64 characters.
     #[serde(default)]
+    #[schema(example = json!({ "team": "data" }), default = json!({}))]
     pub tags: BTreeMap<String, String>,
 }
 
-/// What to change (a JSON merge patch, RFC 7396). A field that is left out
-/// stays; `null` empties those that may be empty.
+/// Changes to a service account, as a JSON merge patch (RFC 7396). Members that
+/// are left out stay as they are.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct UpdateServiceAccountRequest {
-    /// A new name.
+    /// The new name: 1 to 64 characters. It must be unique in the deployment,
+    /// ignoring case.
     #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 64)]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 64, example = "nightly-batch")]
     pub name: Option<String>,
-    /// Another description.
+    /// The new description: at most 256 characters. `null` clears it.
     #[serde(default, deserialize_with = "empty_if_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false, max_length = 256)]
+    #[schema(value_type = Option<String>, required = false, max_length = 256, example = "Writes the nightly reports")]
     pub description: Option<String>,
-    /// Another role. It counts from the next check on, for every key.
+    /// The name of the new role. It applies from the next request on, for all
+    /// keys of the account.
     #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, required = false, max_length = 64)]
+    #[schema(value_type = String, required = false, max_length = 64, example = "ServiceAccountReader")]
     pub role: Option<String>,
-    /// Whether the account's keys work at all. It counts from the next check on.
+    /// `false` refuses all keys of the account from the next request on. `true`
+    /// accepts them again.
     #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]
     pub enabled: Option<bool>,
-    /// Another owner.
+    /// The new owner: at most 128 characters. `null` clears it.
     #[serde(default, deserialize_with = "empty_if_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false, max_length = 128)]
+    #[schema(value_type = Option<String>, required = false, max_length = 128, example = "data-team@example.com")]
     pub owner: Option<String>,
-    /// Other tags: the whole set.
+    /// The new tags, which replace all existing tags. `null` removes all tags.
+    /// The limits are those of `createServiceAccount`.
     #[serde(default, deserialize_with = "empty_if_null", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BTreeMap<String, String>>, required = false)]
+    #[schema(value_type = Option<BTreeMap<String, String>>, required = false, example = json!({ "team": "data" }))]
     pub tags: Option<BTreeMap<String, String>>,
 }
 

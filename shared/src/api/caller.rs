@@ -7,57 +7,66 @@ use utoipa::ToSchema;
 use super::instant;
 use crate::domain::{KeyId, PrincipalType, RoleName};
 
-/// A caller, as it is to itself.
+/// The caller and what it may do. Only a key has the members from `keyId` to
+/// `allowedCidrs`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WhoamiResponse {
-    /// `serviceAccount` or `admin`.
-    #[schema(value_type = String)]
+    /// The kind of caller: `serviceAccount` or `admin`.
+    #[schema(value_type = String, example = "serviceAccount")]
     pub principal_type: PrincipalType,
-    /// The account's id, or the person's.
+    /// The id of the service account, or the `sub` claim of the admin's token.
+    #[schema(example = "sa_4hQ0bTnYwLzR8sVc")]
     pub principal_id: String,
-    /// The account's name, or the person's.
+    /// The name of the service account, or of the admin.
+    #[schema(example = "nightly-batch")]
     pub principal_name: String,
-    /// The environment that this is.
+    /// The name of this deployment's environment.
+    #[schema(example = "prod")]
     pub environment: String,
-    /// How to read the rest, in plain words: what is permitted, and what is not.
+    /// What the other members mean, in sentences.
     pub summary: String,
-    /// What the account's role permits; of an admin, what this token may do.
+    /// The permissions of the account's role. For an admin: what the token may
+    /// do.
+    #[schema(example = json!(["GET /reports/{id}"]))]
     pub permissions: Vec<String>,
-    /// What a service account's key is and may do.
+    /// The key that called, and what it may do.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = KeyDetails)]
     pub key: Option<KeyDetails>,
 }
 
-/// What a key is and may do. An admin's answer has none of it, so nothing of it
-/// is required.
+/// A key that called `whoami`, and what it may do. No member is required,
+/// because the response to an admin has none of them.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyDetails {
-    /// The key.
-    #[schema(value_type = String, required = false)]
+    /// The id of the key.
+    #[schema(value_type = String, required = false, example = "key_9fKd2LmXo5PqZ7aB")]
     pub key_id: KeyId,
-    /// From this instant on it is refused.
+    /// When the key expires. It is refused from this instant on.
     #[serde(serialize_with = "instant::seconds")]
     #[schema(value_type = String, format = DateTime, required = false)]
     pub expires_at: Timestamp,
-    /// Another key replaces it: from this instant on it is refused already.
+    /// When the grace period of a rotated key ends. The key is refused from
+    /// this instant on. Absent if the key was not rotated.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, required = false)]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub retires_at: Option<Timestamp>,
-    /// The account's role.
-    #[schema(value_type = String, required = false)]
+    /// The name of the account's role.
+    #[schema(value_type = String, required = false, example = "ServiceAccountReader")]
     pub role: RoleName,
-    /// The key's own role. Both must permit.
+    /// The name of the key's own role, if it has one. Both roles must permit a
+    /// request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false)]
+    #[schema(value_type = String, required = false, example = "ReportsReader")]
     pub key_role: Option<RoleName>,
-    /// What the key's own role permits.
+    /// The permissions of the key's own role, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = Vec<String>, example = json!(["GET /reports/{id}"]))]
     pub key_permissions: Option<Vec<String>>,
-    /// The networks that it may be used from. Empty: from anywhere.
-    #[schema(required = false)]
+    /// The networks that the key may be used from, in CIDR notation. Empty if
+    /// it may be used from anywhere.
+    #[schema(required = false, example = json!(["203.0.113.0/24"]))]
     pub allowed_cidrs: Vec<String>,
 }

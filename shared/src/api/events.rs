@@ -7,45 +7,47 @@ use utoipa::ToSchema;
 use super::instant;
 use crate::domain::{AccountId, Actor, Event, EventId, EventType, FieldChange, KeyId, RoleName, Subject};
 
-/// An audit event.
+/// An audit event: a change and who made it. Events are never changed.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {
-    /// Sorts by time.
+    /// The id of the event, a ULID. Ids sort by time.
     #[schema(value_type = String, example = "01JDEJ5Z7W4Q5T7Z8N1R2K3M4P")]
     pub id: EventId,
-    /// What happened.
+    /// What happened: `serviceAccount.created`, `serviceAccount.updated`,
+    /// `serviceAccount.deleted`, `key.issued`, `key.rotated`, `key.revoked`,
+    /// `role.created`, `role.updated` or `role.deleted`.
     #[schema(value_type = String, example = "key.issued")]
     pub r#type: EventType,
-    /// When, to the millisecond.
+    /// When the change was made, to the millisecond.
     #[serde(serialize_with = "instant::milliseconds")]
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// Who did it.
+    /// The admin who made the change.
     pub actor: Actor,
-    /// To which account, if to one.
+    /// The id of the service account. Absent in events about roles.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false)]
+    #[schema(value_type = String, required = false, example = "sa_4hQ0bTnYwLzR8sVc")]
     pub service_account_id: Option<AccountId>,
-    /// The account's name at that time.
+    /// The name of the service account at that time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = String, example = "nightly-batch")]
     pub service_account_name: Option<String>,
-    /// To which key, if to one.
+    /// The id of the key, in events about keys.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false)]
+    #[schema(value_type = String, required = false, example = "key_9fKd2LmXo5PqZ7aB")]
     pub key_id: Option<KeyId>,
-    /// To which custom role, if to one.
+    /// The name of the custom role, in events about roles.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false)]
+    #[schema(value_type = String, required = false, example = "ReportsReader")]
     pub role: Option<RoleName>,
-    /// What changed, for an update or a rotation. For a role each permission that
-    /// came (from nothing) or went (to nothing), when it is created or deleted
-    /// too.
+    /// The fields that changed, in updates, rotations and events about roles.
+    /// Each permission that a role gains is a change from an empty text, and
+    /// each permission that it loses is a change to an empty text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub changes: Vec<FieldChange>,
-    /// The request that did it.
+    /// The id of the request that made the change. The logs have the same id.
     pub request_id: String,
 }
 

@@ -17,7 +17,10 @@ use crate::store;
 /// Days, today among them, whose uses are shown.
 pub const SHOWN_DAYS: i32 = 30;
 
-/// Whether a key works.
+/// The state of a key: `active` (it works), `retiring` (it was rotated and
+/// works until `retiresAt`), `retired` (its grace period after a rotation is
+/// over, or it is one of the retired keys) or `expired`. A key only works while
+/// its account is enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum KeyState {
@@ -36,170 +39,188 @@ pub enum KeyState {
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Key {
-    /// `key_` and 16 letters and digits. It is no secret.
+    /// The id: `key_` and 16 letters and digits. It is not secret.
     #[schema(value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
     pub id: KeyId,
-    /// What people call it.
+    /// The name of the key, for people. It need not be unique.
+    #[schema(example = "batch server 1")]
     pub name: String,
-    /// Its last four characters.
+    /// The last four characters of the whole key, to recognize it by.
+    #[schema(example = "x7Qz")]
     pub hint: String,
-    /// A role of the key's own: then both it and the account's must permit.
+    /// The name of the key's own role, if it has one. Both this role and the
+    /// account's role must permit a request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false)]
+    #[schema(value_type = String, required = false, example = "ReportsReader")]
     pub role: Option<RoleName>,
-    /// The networks that it may be used from. Empty: from anywhere.
+    /// The networks that the key may be used from, in CIDR notation. Empty if
+    /// it may be used from anywhere.
+    #[schema(example = json!(["203.0.113.0/24"]))]
     pub allowed_cidrs: Vec<String>,
-    /// Whether it works.
+    /// The state of the key.
     pub state: KeyState,
-    /// When it was issued.
+    /// When the key was issued.
     #[serde(serialize_with = "instant::seconds")]
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// Who issued it.
+    /// The admin who issued the key.
     pub created_by: Actor,
-    /// From this instant on it is refused.
+    /// When the key expires. It is refused from this instant on.
     #[serde(serialize_with = "instant::seconds")]
     #[schema(value_type = String, format = DateTime)]
     pub expires_at: Timestamp,
-    /// It was rotated: from this instant on it is refused. Never later than
-    /// `expiresAt`.
+    /// When the grace period of a rotated key ends. The key is refused from
+    /// this instant on, which is never later than `expiresAt`. Absent if the
+    /// key was not rotated.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, required = false)]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub retires_at: Option<Timestamp>,
-    /// It was rotated: the key that replaces it.
+    /// The id of the successor of a rotated key.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false)]
+    #[schema(value_type = String, required = false, example = "key_2bNv8RtYw3EuK6cM")]
     pub replaced_by: Option<KeyId>,
-    /// How it was used.
+    /// How the key was used.
     #[serde(flatten)]
     pub usage: Usage,
 }
 
-/// How a key was used. What an instance of the authorizer has seen in the last
-/// five minutes may not be among it yet.
+/// How a key was used. This may be up to five minutes behind.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
-    /// When it was last let in.
+    /// When a request with the key was last allowed. Absent if no request was
+    /// allowed.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, required = false)]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub last_used_at: Option<Timestamp>,
-    /// How often it was let in, at least, on each of the last 30 days (UTC) on
-    /// which it was.
+    /// The number of allowed requests on each of the last 30 days (UTC). Days
+    /// without requests are left out. The true number may be higher, never
+    /// lower.
     #[schema(value_type = BTreeMap<String, u64>, example = json!({ "2026-11-24": 12 }))]
     pub uses_by_day: BTreeMap<Date, u64>,
-    /// When it was last presented after its end.
+    /// When the key was last used after its end, and refused. Absent if it was
+    /// not.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, required = false)]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub presented_at: Option<Timestamp>,
-    /// In how many minutes it was presented after its end.
+    /// The number of minutes in which the key was used after its end. Absent if
+    /// there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = u64)]
     pub presentations: Option<u64>,
 }
 
-/// A key that is no longer good. Of one that was revoked with nothing but AWS
-/// credentials only `id`, `reason` and `retiredAt` are certain.
+/// A key that has ended. If it was revoked with AWS credentials only, then only
+/// `id`, `reason` and `retiredAt` are certain.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetiredKey {
-    /// Its id.
+    /// The id of the key.
     #[schema(value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
     pub id: KeyId,
-    /// What people called it.
+    /// The name of the key.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = String, example = "batch server 1")]
     pub name: Option<String>,
-    /// Its last four characters.
+    /// The last four characters of the whole key.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = String, example = "x7Qz")]
     pub hint: Option<String>,
-    /// A role of its own.
+    /// The name of the key's own role, if it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false)]
+    #[schema(value_type = String, required = false, example = "ReportsReader")]
     pub role: Option<RoleName>,
-    /// The networks that it could be used from. Empty: from anywhere.
+    /// The networks that the key could be used from, in CIDR notation. Empty if
+    /// it could be used from anywhere.
+    #[schema(example = json!(["203.0.113.0/24"]))]
     pub allowed_cidrs: Vec<String>,
-    /// Why it is no longer good: `revoked`, `expired` or `rotated`.
+    /// How the key ended: `revoked`, `expired` or `rotated`.
     #[schema(value_type = String, example = "revoked")]
     pub reason: RetiredReason,
-    /// Since when.
+    /// When the key ended.
     #[serde(serialize_with = "instant::seconds")]
     #[schema(value_type = String, format = DateTime)]
     pub retired_at: Timestamp,
-    /// Who saw to it, if it did not come by itself.
+    /// The admin who ended the key. Absent if the key expired or its grace
+    /// period ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Actor)]
     pub retired_by: Option<Actor>,
-    /// The key that replaces it, if it was rotated.
+    /// The id of the successor, if the key was rotated.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false)]
+    #[schema(value_type = String, required = false, example = "key_2bNv8RtYw3EuK6cM")]
     pub replaced_by: Option<KeyId>,
-    /// When it was issued.
+    /// When the key was issued.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, required = false)]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub created_at: Option<Timestamp>,
-    /// Who issued it.
+    /// The admin who issued the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Actor)]
     pub created_by: Option<Actor>,
-    /// When it expired, or would have.
+    /// When the key expired, or would have expired.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, required = false)]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub expires_at: Option<Timestamp>,
-    /// How it was used.
+    /// How the key was used.
     #[serde(flatten)]
     pub usage: Usage,
 }
 
-/// What a new key is to be.
+/// A new key.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct IssueKeyRequest {
-    /// What people call it.
+    /// The name of the key, for people: 1 to 64 characters. It need not be
+    /// unique.
     #[schema(min_length = 1, max_length = 64, example = "batch server 1")]
     pub name: String,
-    /// After so many days it expires: at most what the deployment allows and,
-    /// if not said, 90 or that, whichever is less.
-    #[schema(minimum = 1, maximum = 3650, required = false, value_type = u32)]
+    /// The lifetime in days, from 1 to the longest that the deployment allows
+    /// (365 by default). If omitted, the lifetime is 90 days, or the longest
+    /// allowed if that is shorter.
+    #[schema(minimum = 1, maximum = 3650, required = false, value_type = u32, example = 90)]
     pub expires_in_days: Option<u32>,
-    /// A role of the key's own: then both it and the account's must permit, so
-    /// that a key is never wider than its account.
-    #[schema(max_length = 64, required = false, value_type = String)]
+    /// The name of a role that narrows the key. Both this role and the
+    /// account's role must permit a request, so a key can never do more than
+    /// its account.
+    #[schema(max_length = 64, required = false, value_type = String, example = "ReportsReader")]
     pub role: Option<String>,
-    /// The networks that it may be used from (at most 10, in CIDR notation).
-    /// None: from anywhere.
+    /// The networks that the key may be used from, in CIDR notation (IPv4 or
+    /// IPv6): at most 10. If omitted or empty, the key may be used from
+    /// anywhere.
     #[serde(default)]
-    #[schema(max_items = 10, example = json!(["203.0.113.0/24"]))]
+    #[schema(max_items = 10, example = json!(["203.0.113.0/24"]), default = json!([]))]
     pub allowed_cidrs: Vec<String>,
 }
 
 // The function that issues the key serializes this with `S = &str`. A client
 // reads it with `SecretString`, which cannot be serialized.
-/// A key just issued: the only answer that holds its secret.
+/// A new key with its secret. No other response contains the secret.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[schema(bound = "")]
 pub struct IssuedKey<S = SecretString> {
-    /// The key, as it will always be shown.
+    /// The key, without its secret.
     #[serde(flatten)]
     pub key: Key,
-    /// The whole key, to be sent as `Authorization: Bearer <secret>`. It is
-    /// shown here and never again.
+    /// The whole key. Send it as `Authorization: Bearer <secret>`. It is never
+    /// returned again.
     #[schema(value_type = String, example = "kwsa_prod_…")]
     pub secret: S,
 }
 
-/// How a key is to be rotated.
+/// How to rotate a key.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RotateKeyRequest {
-    /// For so many seconds the old key still works, but never beyond its
-    /// expiry: a day if not said, a week at most. 0 stops it at once.
+    /// The grace period in seconds, in which the old key still works: from 0 to
+    /// 604,800 (a week). It ends early if the old key expires first. 0 ends the
+    /// old key at once.
     #[schema(minimum = 0, maximum = 604_800, required = false, value_type = u32, default = 86_400)]
     pub grace_seconds: Option<u32>,
 }
 
-/// A key's successor just issued. This answer alone holds its secret.
+/// The successor of a rotated key, with its secret. No other response contains
+/// the secret.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[schema(bound = "")]
 pub struct RotatedKey<S = SecretString> {
@@ -207,18 +228,19 @@ pub struct RotatedKey<S = SecretString> {
     #[serde(flatten)]
     #[schema(value_type = IssuedKey)]
     pub issued: IssuedKey<S>,
-    /// What it replaces.
+    /// The key that was rotated.
     pub replaces: ReplacedKey,
 }
 
-/// A key that another one replaces.
+/// A key that was rotated.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplacedKey {
-    /// The old key.
+    /// The id of the old key.
     #[schema(value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
     pub id: KeyId,
-    /// From this instant on it is refused.
+    /// When the grace period of the old key ends. The key is refused from this
+    /// instant on.
     #[serde(serialize_with = "instant::seconds")]
     #[schema(value_type = String, format = DateTime)]
     pub retires_at: Timestamp,
@@ -226,65 +248,69 @@ pub struct ReplacedKey {
 
 // The function reads this with `SecretString`, which cannot be serialized. A
 // client sends it with `K = &str`.
-/// A key in hand.
+/// A key to look up.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(bound = "")]
 pub struct LookupKeyRequest<K = SecretString> {
-    /// The key, or a text that holds it: an `Authorization` header, a line of a
-    /// file. It is read, and neither kept nor logged.
+    /// The key, or a text that contains exactly one key of this environment,
+    /// such as an `Authorization` header or a line of a file. The text is
+    /// neither stored nor logged.
     #[schema(value_type = String, example = "Authorization: Bearer kwsa_prod_…")]
     pub key: K,
 }
 
-/// Whose a key is, and whether it is alive.
+/// What is known about a key.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyLookup {
-    /// Whether it opens anything now.
+    /// Whether the key works now, from the networks that it allows.
     pub alive: bool,
-    /// Why it does not, in the words of the authorizer's log: `revoked`,
-    /// `expired`, `retired` (it was rotated and its grace is over, or it went with
-    /// its account), `disabled` (its account is), or `wrong_secret` (there is a key of this id, and this is not it).
+    /// Why the key is refused, as in the authorizer's log: `revoked`,
+    /// `expired`, `retired` (its grace period after a rotation is over, or its
+    /// account was deleted), `disabled` (its account is disabled) or
+    /// `wrong_secret` (a key has this id, but another secret). Absent if the
+    /// key works.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "revoked")]
     pub reason: Option<Reason>,
-    /// Whether its secret is the one that was issued. If it is not, somebody
-    /// knows a key's id and made up the rest. Not said of a key whose verifier
-    /// was not kept.
+    /// Whether the secret is the one that was issued. If not, the text is not a
+    /// real key, although its ids are real. Absent if the record of an ended
+    /// key has nothing to compare with.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = bool)]
     pub secret_matches: Option<bool>,
-    /// Its account's id.
-    #[schema(value_type = String)]
+    /// The id of the service account.
+    #[schema(value_type = String, example = "sa_4hQ0bTnYwLzR8sVc")]
     pub service_account_id: AccountId,
-    /// Its account, unless that has been deleted.
+    /// The service account. Absent if it was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = ServiceAccount)]
     pub service_account: Option<ServiceAccount>,
-    /// Its id.
-    #[schema(value_type = String)]
+    /// The id of the key.
+    #[schema(value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
     pub key_id: KeyId,
-    /// The key of this id, unless only its end is on record.
+    /// The key. Absent if its record contains only how it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Key)]
     pub key: Option<Key>,
-    /// When it was revoked, expired or retired.
+    /// When the key ended. Absent if it is still one of the account's keys.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, required = false, value_type = String)]
     pub retired_at: Option<Timestamp>,
-    /// Who did it.
+    /// The admin who ended the key. Absent if it is still one of the account's
+    /// keys, or ended by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Actor)]
     pub retired_by: Option<Actor>,
 }
 
-/// What was revoked.
+/// The keys that were revoked.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevokedKeys {
-    /// The keys that this request revoked.
-    #[schema(value_type = Vec<String>)]
+    /// The ids of the keys that this request revoked. Empty if there were none.
+    #[schema(value_type = Vec<String>, example = json!(["key_9fKd2LmXo5PqZ7aB"]))]
     pub revoked_key_ids: Vec<KeyId>,
 }
 

@@ -35,11 +35,11 @@ pub use roles::{ExplainRequest, ExplainedRole, Explanation, PutRoleRequest, Role
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct List<T> {
-    /// Its items.
+    /// The items of the page.
     pub items: Vec<T>,
-    /// Where the next page begins, if there is one: pass it as `cursor`.
+    /// The `cursor` of the next page. Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = String)]
     pub next_cursor: Option<String>,
 }
 

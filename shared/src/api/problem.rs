@@ -74,58 +74,70 @@ problem_codes! {
     DependencyUnavailable = "dependency_unavailable", SERVICE_UNAVAILABLE, "A dependency is unavailable";
 }
 
-/// Problem details (RFC 9457): the body of every refusal of a function.
+/// A problem document (RFC 9457): the body of every error that does not come
+/// from API Gateway.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// A URI reference that names the kind of problem.
+    /// A URI that names the kind of problem.
+    #[schema(example = "urn:keyward:problem:name_taken")]
     pub r#type: String,
-    /// The kind of problem in words.
+    /// The kind of problem, for people.
+    #[schema(example = "The name is taken")]
     pub title: String,
     /// The HTTP status.
+    #[schema(example = 409)]
     pub status: u16,
-    /// What happened here, and what to do about it.
+    /// What happened, and what to do.
+    #[schema(example = "Another service account has this name (case does not count). Choose another one.")]
     pub detail: String,
-    /// The kind of problem, for programs. It never changes its meaning.
+    /// The kind of problem, for programs. A code never changes its meaning.
     #[schema(schema_with = code_schema)]
     pub code: ProblemCode,
-    /// The request's id, to be given to whoever runs this deployment.
+    /// The id of the request. Give it to the operator of the deployment when
+    /// you report the problem.
+    #[schema(example = "JKJaXmPLvHcESHA=")]
     pub request_id: String,
-    /// What is wrong with which field.
+    /// The fields of the body to correct. Only with `invalid_fields`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldError>,
-    /// Who has the role that cannot be deleted: the first 20.
+    /// The first 20 service accounts and keys that have the role. Only with
+    /// `role_in_use`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub used_by: Vec<RoleUse>,
-    /// Where the check of the role's users continues: the `cursor` of the next request.
+    /// The `cursor` of the next request. Only with `role_check_incomplete`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = String)]
     pub next_cursor: Option<String>,
 }
 
-/// What is wrong with one field of a request's body.
+/// What is wrong with a field of the body.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub struct FieldError {
-    /// Which field: a JSON pointer (RFC 6901).
+    /// The field, as a JSON pointer (RFC 6901). Empty for the whole body.
+    #[schema(example = "/name")]
     pub pointer: String,
-    /// What to do about it.
+    /// What to do about it. Reads as a sentence after the name of the field.
+    #[schema(example = "must be at most 64 characters")]
     pub detail: String,
 }
 
-/// A service account that has a role, or a key whose own role it is.
+/// A service account that has the role, or one of its keys whose own role it
+/// is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleUse {
-    /// The account.
-    #[schema(value_type = String)]
+    /// The id of the service account.
+    #[schema(value_type = String, example = "sa_4hQ0bTnYwLzR8sVc")]
     pub service_account_id: AccountId,
-    /// The account's name.
+    /// The name of the service account.
+    #[schema(example = "nightly-batch")]
     pub service_account_name: String,
-    /// The key, if it is the key's own role.
+    /// The id of the key, if the role is the key's own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false)]
+    #[schema(value_type = String, required = false, example = "key_9fKd2LmXo5PqZ7aB")]
     pub key_id: Option<KeyId>,
 }
 

@@ -9,127 +9,143 @@ use crate::domain::{Actor, BuiltInRole, RoleName};
 use crate::policy::{self, Reason};
 use crate::store::{CustomRole, ListedRole};
 
-/// A role.
+/// A role: a named list of permissions.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Role {
-    /// Its name.
+    /// The name. Names are case-sensitive.
     #[schema(value_type = String, example = "ReportsReader")]
     pub name: RoleName,
-    /// What it is for.
+    /// What the role is for. It may be empty.
+    #[schema(example = "Reads reports and writes notes")]
     pub description: String,
-    /// Whether every deployment has it. Such a role cannot be put or deleted.
+    /// Whether the role is built in. A built-in role exists in every deployment
+    /// and cannot be changed or deleted.
     pub built_in: bool,
-    /// What it permits, in the order of the paths. Nothing else is permitted.
+    /// What the role permits, in the order of the paths, each as methods and a
+    /// path (see `putRole`). Nothing else is permitted.
     #[schema(example = json!(["GET /reports/{id}", "ANY /reports/{id}/notes/{proxy+}"]))]
     pub permissions: Vec<String>,
-    /// When it was created.
+    /// When the role was created. Absent for a built-in role.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, required = false)]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub created_at: Option<Timestamp>,
-    /// Who created it.
+    /// The admin who created the role. Absent for a built-in role.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Actor)]
     pub created_by: Option<Actor>,
-    /// When it was last changed.
+    /// When the role was last changed. Absent for a built-in role.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, required = false)]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub updated_at: Option<Timestamp>,
-    /// Who last changed it.
+    /// The admin who last changed the role. Absent for a built-in role.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Actor)]
     pub updated_by: Option<Actor>,
 }
 
-/// What a custom role is to be: all of it.
+/// The whole content of a custom role.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct PutRoleRequest {
-    /// What it is for.
+    /// What the role is for: at most 256 characters.
     #[serde(default)]
-    #[schema(max_length = 256)]
+    #[schema(max_length = 256, example = "Reads reports and writes notes", default = "")]
     pub description: String,
-    /// What it permits, each as `METHODS PATH`: methods separated by commas or
-    /// `ANY`, one space, and a path in API Gateway's route syntax, where
-    /// `{name}` is exactly one segment and `{name+}` one or more at the end.
-    /// They are a set, of which no two may mean the same, and are kept in the
-    /// order of their paths. None: the role permits nothing.
+    /// What the role permits: at most 100 permissions of at most 256
+    /// characters, in any order. If empty, the role permits nothing. Each
+    /// permission is `METHODS PATH`: methods separated by commas (or `ANY`),
+    /// one space, and a path in API Gateway's route syntax. In the path,
+    /// `{name}` is exactly one segment, and `{name+}` at the end is one or more
+    /// segments. No two permissions may mean the same, and none may be below
+    /// `/iam`.
     #[schema(max_items = 100, example = json!(["GET /reports/{id}", "ANY /reports/{id}/notes/{proxy+}"]))]
     pub permissions: Vec<String>,
 }
 
-/// A request that nobody makes: by whom, and what for.
+/// A request to decide on, and who would make it. Give either
+/// `serviceAccountId` or `role`.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExplainRequest {
-    /// By a key of this account: whether the account is enabled counts.
+    /// Decide for a key of this service account. The account's role counts, and
+    /// whether the account is enabled.
     #[schema(required = false, value_type = String, example = "sa_4hQ0bTnYwLzR8sVc")]
     pub service_account_id: Option<String>,
-    /// By this key of the account: its own role, its expiry and, with
-    /// `sourceAddress`, its networks count.
+    /// Decide for this key of the account. Its own role, expiry and rotation
+    /// count too, and its networks if `sourceAddress` is given.
     #[schema(required = false, value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
     pub key_id: Option<String>,
-    /// By anybody of this role. In place of an account.
-    #[schema(required = false, value_type = String, max_length = 64)]
+    /// Decide for any caller with this role.
+    #[schema(required = false, value_type = String, max_length = 64, example = "ServiceAccountReader")]
     pub role: Option<String>,
-    /// The method.
+    /// The HTTP method, in capitals: `GET`, `HEAD`, `OPTIONS`, `POST`, `PUT`,
+    /// `PATCH` or `DELETE`.
     #[schema(example = "GET")]
     pub method: String,
-    /// The path as the API routes it: without a stage, a custom domain's base path, or a query.
+    /// The path as the API routes it, beginning with `/`: without stage, base
+    /// path of a custom domain, and query.
     #[schema(example = "/organizations/42")]
     pub path: String,
-    /// The key is used from this address. If not said, from one that it may be
-    /// used from. (A TOKEN authorizer is told no address, and refuses a key with
-    /// networks always.)
+    /// The IPv4 or IPv6 address that the key is used from. If omitted, the
+    /// address is one that the key allows. Needs `keyId`. A REST API's TOKEN
+    /// authorizer does not learn the address, so it always refuses keys with
+    /// networks.
     #[schema(required = false, value_type = String, example = "203.0.113.7")]
     pub source_address: Option<String>,
 }
 
-/// What would be decided.
+/// The decision on a request.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// Whether the request would pass.
+    /// Whether the request would be allowed.
     pub allowed: bool,
-    /// Why, in the word that the authorizer's log has for it.
+    /// The reason, as in the authorizer's log: `allowed`, `role` (a role does
+    /// not permit the request), `reserved` (no key may call the IAM API),
+    /// `disabled`, `expired`, `retired`, `revoked`, `network` or
+    /// `ambiguous_path`.
     #[schema(value_type = String, example = "allowed")]
     pub reason: Reason,
-    /// The same as a sentence.
+    /// The reason in sentences.
+    #[schema(example = "`GET /organizations/{id}` of role ServiceAccountReader permits it.")]
     pub detail: String,
-    /// The permission that decided, if it was allowed by one.
+    /// The permission of the role that permits the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = String, example = "GET /organizations/{id}")]
     pub permission: Option<String>,
-    /// The permission of the key's own role that decided too.
+    /// The permission of the key's own role that permits the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = String, example = "GET /organizations/{id}")]
     pub key_permission: Option<String>,
-    /// Each role that has a part in it: all of them must permit. None where the
-    /// decision is made before any role is asked.
+    /// The roles that the decision depends on. All of them must permit the
+    /// request. Empty if the request is refused before any role counts.
     pub roles: Vec<ExplainedRole>,
-    /// The networks that the key may be used from, if it is not from anywhere.
+    /// The networks that the key may be used from, in CIDR notation. Absent if
+    /// it may be used from anywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
+    #[schema(required = false, example = json!(["203.0.113.0/24"]))]
     pub allowed_cidrs: Vec<String>,
 }
 
-/// A role's part in a decision.
+/// A role in a decision.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExplainedRole {
-    /// Whose: `serviceAccount`, `key`, or `role` where the role itself was asked
-    /// about.
+    /// Where the role comes from: `serviceAccount`, `key`, or `role` if the
+    /// request named the role itself.
     #[serde(rename = "of")]
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "serviceAccount")]
     pub holder: RoleHolder,
-    /// Its name.
-    #[schema(value_type = String)]
+    /// The name of the role.
+    #[schema(value_type = String, example = "ServiceAccountReader")]
     pub role: RoleName,
-    /// Whether there is such a role. A missing one permits nothing.
+    /// Whether the role exists. A missing role permits nothing.
     pub exists: bool,
-    /// The first of its permissions that covers the request, if one does.
+    /// The first permission of the role that covers the request. Absent if none
+    /// does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = String, example = "GET /organizations/{id}")]
     pub permission: Option<String>,
 }
 

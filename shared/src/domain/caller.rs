@@ -35,12 +35,15 @@ impl PrincipalType {
     }
 }
 
-/// A person who changes something, as audit events name them.
+/// An admin who made a change.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
 pub struct Actor {
-    /// The token's `sub`.
+    /// The `sub` claim of the admin's token.
+    #[schema(example = "5f0c9a52-3061-70d5-9e0a-2f6b6a7c1d84")]
     pub id: String,
-    /// The token's `email`, else its `username`, else its `sub`.
+    /// The `email` claim of the token, or its `username` if there is no email,
+    /// or its `sub`.
+    #[schema(example = "admin@example.com")]
     pub name: String,
 }
 

@@ -70,14 +70,17 @@ pub enum Subject {
     Role(RoleName),
 }
 
-/// What one field was, and what it became.
+/// The change of one field.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
 pub struct FieldChange {
-    /// The field's name in the API.
+    /// The name of the field in the API.
+    #[schema(example = "role")]
     pub field: String,
-    /// What it was.
+    /// The previous value. Empty if there was none.
+    #[schema(example = "ServiceAccountReader")]
     pub from: String,
-    /// What it became.
+    /// The new value. Empty if there is none.
+    #[schema(example = "ServiceAccountWriter")]
     pub to: String,
 }
 

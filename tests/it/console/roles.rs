@@ -544,7 +544,12 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
             ],
         ),
         (name, "GET", "/iam/v1/roles", vec!["Refused: GET /iam/v1/roles", "/iam is for admin users."]),
-        (name, "GET", "/iam/v1/whoami", vec!["Allowed: GET /iam/v1/whoami", "Every key may ask who it is."]),
+        (
+            name,
+            "GET",
+            "/iam/v1/whoami",
+            vec!["Allowed: GET /iam/v1/whoami", "Every key may call this operation."],
+        ),
         (name, "GET", "/teams/..%2f", vec!["Refused:", "could mean something else to the backend"]),
         (
             by_key,

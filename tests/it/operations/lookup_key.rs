@@ -240,7 +240,8 @@ async fn a_key_in_the_wrong_place_of_the_body_is_quoted_nowhere_422() {
         let request = harness.request("POST", PATH).admin().json(&body);
         let refused = harness.refuse(request, 422, "invalid_fields").await;
         assert!(!refused.text.contains(secret), "{refused:?}");
-        let expected = json!([{ "pointer": "/key", "detail": "must be a text, and the body's only member" }]);
+        let expected =
+            json!([{ "pointer": "/key", "detail": "must be a string, and the only member of the body" }]);
         assert_eq!(refused.errors(), expected);
     }
     for body in [format!("{{\"key\": {text}}}"), format!("{{\"key\": \"{text}\"}} {text}"), text.to_owned()] {

@@ -55,7 +55,7 @@ async fn a_role_that_is_gone_permits_nothing_200() {
     harness.table.tamper(&account.id, |item| drop(item.insert("role".to_owned(), gone))).await;
     let told = whoami(&harness, &key.secret).await.expect(200).json();
     assert_eq!((&told["role"], &told["permissions"]), (&json!("Gone"), &json!([])));
-    assert!(told["summary"].as_str().unwrap().contains("There is no role Gone any more"), "{told}");
+    assert!(told["summary"].as_str().unwrap().contains("Role Gone does not exist"), "{told}");
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn a_role_of_the_keys_own_that_is_gone_permits_nothing_200() {
     harness.table.delete("ROLE#Auditor", "ROLE").await;
     let told = whoami(&harness, &key.secret).await.expect(200).json();
     assert_eq!((&told["keyRole"], &told["keyPermissions"]), (&json!("Auditor"), &json!([])));
-    assert!(told["summary"].as_str().unwrap().contains("There is no role Auditor any more"), "{told}");
+    assert!(told["summary"].as_str().unwrap().contains("Role Auditor does not exist"), "{told}");
     assert_eq!(harness.check(&key.secret).await, 403);
 }
 
