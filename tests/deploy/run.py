@@ -708,7 +708,7 @@ def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
               and item["requestId"]["S"] != "break-glass"]
     audit = [event for event in audit if event in events]
     check("each event is one line of the log", sorted(audit), sorted(events))
-    given = [json.loads(line) for line in printed[one.stack.resources["SweepKeysLogs"]] if "notice given" in line]
+    given = [json.loads(line) for line in printed[one.stack.resources["SweepKeysLogs"]] if "notice published" in line]
     check("the sweep's log names its notices", len(given), 2)
     authorizer = printed[one.stack.resources["AuthorizerLogs"]]
     decisions = [json.loads(line) for line in authorizer if '"message":"decision"' in line]

@@ -1,6 +1,6 @@
-//! Rotates the pepper: Secrets Manager calls it four times, once for each step
-//! of a rotation, and again if a step failed. It adds a version to the keyring
-//! and takes none away, so no key stops working.
+//! Rotates the pepper. Secrets Manager calls this function once for each of the
+//! four steps of a rotation, and again if a step failed. A rotation adds a version
+//! to the keyring and removes none, so no key stops working.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::Deserialize;
@@ -13,47 +13,42 @@ pub struct RotatePepper {
     rotation: PepperRotation,
 }
 
-/// One step, as Secrets Manager asks for it.
+/// The request for one step:
 /// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html>
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Event {
-    /// Which step.
+    /// The step to run.
     pub step: RotationStep,
-    /// The secret's ARN. The function's rights are to the one secret.
+    /// The secret's ARN. The function has access to only one secret.
     pub secret_id: String,
-    /// The rotation, and the id of the version that it makes.
+    /// Identifies the rotation. This is also the id of the new version.
     pub client_request_token: String,
 }
 
 impl RotatePepper {
-    /// Makes it from its setup. Nothing is called yet.
+    /// Creates the function. This calls nothing yet.
     #[must_use]
     pub fn new(setup: &Setup) -> Self {
         Self { rotation: setup.pepper_rotation() }
     }
 
-    /// Does one step, and logs one line about it.
-    ///
-    /// # Errors
-    /// See [`RotationError`]: then Secrets Manager tries the step again.
+    /// Runs one step and logs its result. After an error, Secrets Manager repeats the
+    /// step.
     pub async fn answer(&self, event: &Event) -> Result<Progress, RotationError> {
         let Event { step, secret_id, client_request_token: token } = event;
-        let done = self.rotation.run(*step, secret_id, token).await;
-        match &done {
+        let result = self.rotation.run(*step, secret_id, token).await;
+        match &result {
             Ok(progress) => {
                 tracing::info!(?step, token, progress = progress.name(), "rotation");
             }
             Err(cause) => tracing::error!(?step, token, %cause, "rotation"),
         }
-        done
+        result
     }
 }
 
-/// Runs as this Lambda function.
-///
-/// # Errors
-/// When the runtime API cannot be reached.
+/// Runs the Lambda function.
 pub async fn serve() -> Result<(), Error> {
     let setup = Setup::from_process();
     telemetry::init(setup.variables.get(variable::LOG_LEVEL));

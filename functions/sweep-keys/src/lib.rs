@@ -1,9 +1,10 @@
-//! The daily sweep. It goes through all accounts, gives notice of each key that
-//! expires soon or that nobody uses, and moves expired keys to their records.
+//! The daily sweep. It checks all accounts, publishes a notice for each key that
+//! expires soon or is unused, and moves expired keys to their records.
 //!
-//! It may be killed at any call and run at any time, twice at once too. A notice
-//! is published, then marked as given, and only then is an expired key moved: a
-//! notice can be given twice, under one id, and never not at all.
+//! The function may be killed at any call, and may run at any time, also twice at
+//! once. It publishes a notice, then marks the notice as published, and only then
+//! moves an expired key. So a notice may be published twice, with the same id, but
+//! is never lost.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use shared::notices::{NotPublished, Notices};
 use shared::store::{AccountCursor, AccountToSweep, Store, StoreError};
 use shared::telemetry;
 
-/// It stops so long before Lambda would stop it: longer than one account takes,
-/// whatever is slow.
+/// The time left before Lambda's deadline when a sweep stops. One account takes less,
+/// even if all calls are slow.
 const MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// The function.
@@ -29,29 +30,28 @@ pub struct SweepKeys {
     clock: Arc<dyn Clock>,
 }
 
-/// What a sweep did.
+/// The summary of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Swept {
-    /// Accounts that it looked at.
+pub struct SweepSummary {
+    /// The number of checked accounts.
     pub accounts: usize,
-    /// Notices that it gave.
+    /// The number of published notices.
     pub notices: usize,
-    /// Expired keys that it moved to their records.
+    /// The number of keys that were moved to their records.
     pub retired_keys: usize,
-    /// Whether it came to the last account. If not, the next sweep goes on where
-    /// this one stopped.
+    /// Whether the sweep reached the last account. If not, the next sweep continues
+    /// where this one stopped.
     pub is_finished: bool,
 }
 
-/// Why a sweep did not do all that it should have.
+/// Why a sweep is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
-    /// The table cannot be reached.
+    /// A call to the table failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// All accounts were looked at, and this many could not be swept. Each is
-    /// in the log.
+    /// The sweep skipped this many accounts. Each has an error in the log.
     #[error("{0} accounts could not be swept")]
     Accounts(usize),
 }
@@ -65,106 +65,99 @@ enum AccountError {
     NotPublished(#[from] NotPublished),
 }
 
-/// Runs as this Lambda function.
-///
-/// # Errors
-/// When a variable is missing, or the runtime API cannot be reached.
+/// Runs the Lambda function.
 pub async fn serve() -> Result<(), Error> {
     let setup = Setup::from_process();
     telemetry::init(setup.variables.get(variable::LOG_LEVEL));
     let function = SweepKeys::new(&setup)?;
     let function = &function;
     lambda_runtime::run(service_fn(|event: LambdaEvent<IgnoredAny>| async move {
-        let stopped_at = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
-        let stopped_at = Timestamp::from_millisecond(stopped_at).unwrap_or(Timestamp::MAX);
-        let swept = function.sweep(stopped_at.saturating_sub(MARGIN).unwrap_or(stopped_at)).await;
-        swept.map_err(|error| telemetry::cause(&error))
+        let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
+        let deadline = Timestamp::from_millisecond(deadline).unwrap_or(Timestamp::MAX);
+        let summary = function.sweep(deadline.saturating_sub(MARGIN).unwrap_or(deadline)).await;
+        summary.map_err(|error| telemetry::cause(&error))
     }))
     .await
 }
 
 impl SweepKeys {
-    /// Makes it from its setup. Nothing is called yet.
-    ///
-    /// # Errors
-    /// When a variable that it needs is missing or not acceptable.
+    /// Creates the function. This calls nothing yet.
     pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
         Ok(Self { store: setup.store()?, notices: setup.notices()?, clock: Arc::clone(&setup.clock) })
     }
 
-    /// Sweeps all accounts, or until it is `until`. It begins where the last
-    /// sweep stopped, and looks at one account at least.
+    /// Sweeps accounts until the last account or the instant `until`, but at least one
+    /// account. Starts where the last sweep stopped.
     ///
     /// # Errors
-    /// [`SweepError::Store`] where nothing was done behind some account, and
-    /// [`SweepError::Accounts`] when all was done but for some accounts. Either
-    /// way the next sweep does the rest.
-    pub async fn sweep(&self, until: Timestamp) -> Result<Swept, SweepError> {
-        let (mut swept, mut failed) = (Swept::default(), 0);
+    /// [`SweepError::Store`] if the sweep stopped early, and [`SweepError::Accounts`]
+    /// if it skipped accounts. The next sweep does the rest.
+    pub async fn sweep(&self, until: Timestamp) -> Result<SweepSummary, SweepError> {
+        let (mut summary, mut failed) = (SweepSummary::default(), 0);
         let mut position = self.store.sweep_position().await?;
         loop {
             let page = self.store.accounts_to_sweep(position.as_ref()).await?;
             for AccountToSweep { position: account_position, account } in page.accounts {
                 position = account_position.or(position);
-                if let Err(error) = self.sweep_found(account, &mut swept).await {
+                if let Err(error) = self.sweep_account(account, &mut summary).await {
                     failed += 1;
-                    tracing::error!(cause = %error, "account not swept");
+                    tracing::error!(cause = %error, "an account could not be swept");
                 }
-                swept.accounts += 1;
+                summary.accounts += 1;
                 if self.clock.now() >= until {
-                    return self.stop(position, swept, failed).await;
+                    return self.stop(position, summary, failed).await;
                 }
             }
             position = page.next;
             if position.is_none() {
-                swept.is_finished = true;
-                return self.stop(None, swept, failed).await;
+                summary.is_finished = true;
+                return self.stop(None, summary, failed).await;
             }
         }
     }
 
-    /// Ends a sweep: the next one begins at `position`.
+    /// Ends this sweep. The next one starts at `position`.
     async fn stop(
         &self,
         position: Option<AccountCursor>,
-        swept: Swept,
+        summary: SweepSummary,
         failed: usize,
-    ) -> Result<Swept, SweepError> {
+    ) -> Result<SweepSummary, SweepError> {
         self.store.save_sweep_position(position.as_ref()).await?;
-        let Swept { accounts, notices, retired_keys, is_finished } = swept;
+        let SweepSummary { accounts, notices, retired_keys, is_finished } = summary;
         tracing::info!(accounts, notices, retired_keys, is_finished, failed, "swept");
-        if failed == 0 { Ok(swept) } else { Err(SweepError::Accounts(failed)) }
+        if failed == 0 { Ok(summary) } else { Err(SweepError::Accounts(failed)) }
     }
 
-    async fn sweep_found(
+    async fn sweep_account(
         &self,
         account: Result<Account, StoreError>,
-        swept: &mut Swept,
+        summary: &mut SweepSummary,
     ) -> Result<(), AccountError> {
         let listed = account?;
-        swept.notices += self.give_notices(&listed).await?;
+        summary.notices += self.publish_notices(&listed).await?;
         let now = self.clock.now();
         if listed.keys.iter().any(|key| key.ended(now).is_some()) {
-            swept.retired_keys += self.store.prune_keys(listed.id).await?;
+            summary.retired_keys += self.store.prune_keys(listed.id).await?;
         }
         Ok(())
     }
 
-    /// Gives the notices that are due and were not given yet. `listed` is the
-    /// account as the index has it, which says whether to look any closer.
-    async fn give_notices(&self, listed: &Account) -> Result<usize, AccountError> {
+    /// Publishes the notices that are due and not yet published. `listed` is the
+    /// account as the index has it. It shows whether any notice can be due.
+    async fn publish_notices(&self, listed: &Account) -> Result<usize, AccountError> {
         let now = self.clock.now();
-        // A key that was used is no more due than one that never was.
+        // If no notice is due without any use, no notice is due with uses.
         if listed.keys.iter().all(|key| Notice::due(key, None, now).is_empty()) {
             return Ok(0);
         }
-        let given = self.store.published_notices(listed.id).await?;
+        let earlier = self.store.published_notices(listed.id).await?;
         let last_uses = self.last_uses(listed, now).await?;
-        let is_new = |notice: &Notice| !given.contains(&notice.id());
+        let is_new = |notice: &Notice| !earlier.contains(&notice.id());
         if due(&listed.keys, &last_uses, now).all(|(_, notice)| !is_new(&notice)) {
             return Ok(0);
         }
-        // It may have been revoked meanwhile.
+        // A key may have been revoked since the index was read.
         let Some(account) = self.store.find_account(listed.id).await? else {
             return Ok(0);
         };
@@ -177,15 +170,15 @@ impl SweepKeys {
             .map(|notice| (notice.id(), expiries.get(&notice.key).copied().unwrap_or(now)))
             .collect();
         for (id, _) in &marks {
-            tracing::info!(notice = id, account_id = %account.id, "notice given");
+            tracing::info!(notice = id, account_id = %account.id, "notice published");
         }
         self.store.mark_published(account.id, &marks).await?;
         outcome?;
         Ok(marks.len())
     }
 
-    /// When the keys of an account were last used, if any is old enough for that
-    /// to matter.
+    /// Reads the last use of an account's keys, if any key is old enough to count as
+    /// unused.
     async fn last_uses(
         &self,
         account: &Account,
@@ -201,7 +194,7 @@ impl SweepKeys {
     }
 }
 
-/// The notices that are due of these keys.
+/// The notices that are due for these keys.
 fn due<'a>(
     keys: &'a [LiveKey],
     last_uses: &HashMap<KeyId, Timestamp>,

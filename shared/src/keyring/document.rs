@@ -8,29 +8,27 @@ use zeroize::Zeroizing;
 
 use crate::domain::{Pepper, PepperText, PepperVersion};
 
-/// The longest value of a secret, in bytes.
+/// The maximum size of a secret's value, in bytes.
 /// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
 const MAX_BYTES: usize = 65_536;
 
-/// What is wrong with a secret that holds bytes in place of a text.
+/// The problem of a secret with a binary value.
 pub(super) const NO_TEXT: &str = "it has no string value";
 
 const CURRENT: &str = "current";
 
 /// A keyring as the secret holds it. `Debug` shows no pepper.
 pub(super) struct Document {
-    /// The version that new verifiers are made with: one of `peppers`.
+    /// The version for new verifiers. Always one of `peppers`.
     pub(super) current: PepperVersion,
     pub(super) peppers: BTreeMap<PepperVersion, (PepperText, Pepper)>,
 }
 
 impl Document {
-    /// Reads the secret's value.
-    ///
-    /// # Errors
-    /// What is wrong with it, without a word of it.
+    /// Parses the secret's value. The error says what is wrong, and quotes no part of
+    /// the value.
     pub(super) fn parse(secret: &str) -> Result<Self, &'static str> {
-        // serde_json's messages can quote the input: none of them is kept.
+        // serde_json's messages can quote the input, so they are dropped.
         let members: HashMap<String, SecretString> =
             serde_json::from_str(secret).map_err(|_| "it is not a JSON object of strings")?;
         let mut current = None;
@@ -45,52 +43,47 @@ impl Document {
             }
         }
         let current = current.filter(|current| peppers.contains_key(current));
-        Ok(Self { current: current.ok_or("`current` names no version that it holds")?, peppers })
+        Ok(Self { current: current.ok_or("`current` does not name one of its versions")?, peppers })
     }
 
-    /// The secret's value with one more pepper, which is the current one in it,
-    /// and that one's version.
-    ///
-    /// # Errors
-    /// When no more fit, and why.
+    /// Returns the secret's value with `new` as its current pepper, and the version of
+    /// that pepper. Fails if the value has no room for another pepper.
     pub(super) fn with(&self, new: &PepperText) -> Result<(Zeroizing<String>, PepperVersion), &'static str> {
         let newest = self.peppers.last_key_value().map(|(version, _)| version);
-        let version = newest.and_then(PepperVersion::next).ok_or("there is no version after its newest")?;
+        let version = newest.and_then(PepperVersion::next).ok_or("no version follows its newest version")?;
         let own = self.peppers.iter().map(|(version, (text, _))| (version.as_str(), text.expose()));
         let members: BTreeMap<&str, &str> =
             own.chain([(version.as_str(), new.expose()), (CURRENT, version.as_str())]).collect();
-        // Large enough from the start: a buffer that grows leaves copies behind.
+        // A growing buffer would leave copies of secrets in freed memory.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES));
         serde_json::to_writer(&mut *bytes, &members).map_err(|_| "it cannot be written")?;
         if bytes.len() > MAX_BYTES {
-            return Err("it is full: take out versions that no verifier names any more");
+            return Err("it is full: remove versions that no verifier names");
         }
         let text = String::from_utf8(std::mem::take(&mut *bytes)).map_err(|_| "it cannot be written")?;
         Ok((Zeroizing::new(text), version))
     }
 
-    /// Whether it is the same keyring as `other`.
+    /// Whether this keyring equals `other`.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.current == other.current && self.peppers.len() == other.peppers.len() && self.holds(other)
     }
 
-    /// Whether it may take the place of `current`: it has all that this one has,
-    /// unchanged, and one version more, which is its current one.
-    ///
-    /// # Errors
-    /// Why not.
+    /// Checks that this keyring may replace `current`: it has all versions of
+    /// `current`, unchanged, and exactly one new version, which is its current
+    /// version. The error says what is wrong.
     pub(super) fn succeeds(&self, current: &Self) -> Result<(), &'static str> {
         if !self.holds(current) {
-            return Err("it lacks or alters a version of the current keyring: keys would stop working");
+            return Err("it lacks or changes a version of the current keyring, so keys would stop working");
         }
         let has_one_more = self.peppers.len() == current.peppers.len().saturating_add(1);
         if !has_one_more || current.peppers.contains_key(&self.current) {
-            return Err("it is not the current keyring with one new version, which is its current one");
+            return Err("it must have exactly one new version, and that version must be its current one");
         }
         Ok(())
     }
 
-    /// Whether it has each version of `other`, unchanged.
+    /// Whether this keyring has each version of `other`, unchanged.
     fn holds(&self, other: &Self) -> bool {
         other
             .peppers

@@ -1,18 +1,18 @@
-//! The peppers, from Secrets Manager, cached.
+//! The peppers, cached from Secrets Manager.
 //!
-//! One secret holds them all: `{"current": "v1", "v1": "<random>"}`, which is
-//! what CloudFormation's `GenerateSecretString` makes by itself. Every stored
-//! verifier names its version, so adding `v2` breaks no key. [`PepperRotation`]
-//! adds one.
+//! One secret holds all peppers: `{"current": "v1", "v1": "<random>"}`, which is
+//! what CloudFormation's `GenerateSecretString` creates. Every stored verifier names
+//! its pepper's version, so adding `v2` breaks no key. [`PepperRotation`] adds a
+//! version.
 //!
-//! What a function that runs already knows of a change of the secret:
+//! How a running function notices a change of the secret:
 //!
-//! - a version that it does not know, it asks for at once, and a new key works
-//!   from its first use on;
-//! - for new keys it takes the version that is current, or was five minutes ago;
-//! - a version that somebody took out of the secret, an authorizer forgets within
-//!   fifteen minutes ([`Keyring::renew`]);
-//! - while Secrets Manager does not answer, what is known stays known.
+//! - The function reads the secret as soon as it needs a version that is not in the
+//!   cache, so a new key works from its first use on.
+//! - New keys use a version that is current or was current five minutes ago.
+//! - An authorizer forgets a removed version within fifteen minutes
+//!   ([`Keyring::renew`]).
+//! - While Secrets Manager does not respond, the cache stays valid.
 
 mod document;
 mod rotation;
@@ -33,44 +33,43 @@ use crate::telemetry;
 use document::Document;
 pub use rotation::{PepperRotation, Progress, RotationError, RotationStep};
 
-/// How long a version that the secret does not hold counts as unknown without
-/// asking again.
+/// How long a version that the secret lacks counts as unknown without another read.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
-/// So many versions are asked for in vain in [`UNKNOWN_FOR`], and no more:
-/// whoever can write the table could name a new one in each item.
+/// The maximum number of unknown versions looked up in [`UNKNOWN_FOR`]. Without this
+/// limit, an attacker who can write the table could cause a read of the secret with
+/// each item.
 const MAX_UNKNOWN: usize = 8;
 
-/// How long a failure to read the secret stands for the next attempts. Requests
-/// that arrive meanwhile fail at once, and make no call each.
+/// How long the result of a failed read of the secret is reused. Requests in that
+/// time fail immediately, without a call each.
 const FAILED_FOR: Duration = Duration::from_secs(1);
 
-/// How long the current version counts as the current one without asking again:
-/// after a rotation, a function that runs already makes keys with the pepper
-/// before for so long at most.
+/// How long the current version is cached. After a rotation, a running function may
+/// issue keys with the previous pepper for this time.
 const CURRENT_FOR: Duration = Duration::from_mins(5);
 
-/// After so long the secret is read anew, to forget versions that it no longer
-/// holds.
+/// The age of the cache at which [`Keyring::renew`] reads the secret again, to forget
+/// removed versions.
 const KEPT_FOR: Duration = Duration::from_mins(15);
 
-/// A renewal that failed is not tried again before.
+/// How long to wait before retrying a failed renewal.
 const RENEWED_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
-/// How long a renewal may take. A decision waits for it.
+/// The time limit of a renewal. A decision waits for the renewal.
 const RENEWAL_LIMIT: Duration = Duration::from_millis(500);
 
-/// Why no pepper could be had.
+/// Why a pepper is not available.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// Secrets Manager did not answer as it should. Trying again may help.
+    /// Secrets Manager did not respond, or refused. A retry may help.
     #[error("the pepper secret cannot be read: {0}")]
     Unavailable(String),
-    /// The secret is no keyring. The message holds nothing of it.
-    #[error("the pepper secret is no keyring: {0}")]
+    /// The secret's value is not a keyring. The message quotes no part of the value.
+    #[error("the pepper secret is malformed: {0}")]
     Malformed(&'static str),
-    /// The secret does not hold this version, not even when read anew.
-    #[error("the pepper secret holds no version `{}`", .0.as_str())]
+    /// The secret does not have this version, even when it is read again.
+    #[error("the pepper secret has no version `{}`", .0.as_str())]
     UnknownVersion(PepperVersion),
 }
 
@@ -89,9 +88,9 @@ struct State {
     fetched_at: Option<Timestamp>,
     /// The last attempt, if it failed, and when.
     failed: Option<(KeyringError, Timestamp)>,
-    /// When the last renewal was begun.
+    /// When the last renewal started.
     renewed_at: Option<Timestamp>,
-    /// The versions that were found missing lately, and when.
+    /// The versions that the secret lacked, and when each was looked up.
     missing: HashMap<PepperVersion, Timestamp>,
 }
 
@@ -101,15 +100,14 @@ struct Peppers {
 }
 
 impl Keyring {
-    /// The keyring in the secret `secret_id` (a name or an ARN). Nothing is
-    /// read yet.
+    /// A keyring of the secret `secret_id` (a name or an ARN). This reads nothing yet.
     #[must_use]
     pub fn connect(config: &SdkConfig, secret_id: String, clock: Arc<dyn Clock>) -> Self {
         Self { client: Client::new(config), secret_id, clock, state: Arc::default() }
     }
 
-    /// Reads the secret, so that the first event does not wait for it. A failure
-    /// is logged and changes nothing: the first event tries again.
+    /// Reads the secret, so that the first event does not wait for the read. A
+    /// failure is only logged: the first event tries again.
     pub async fn warm(&self) {
         if let Err(error) = self.current().await {
             tracing::warn!(cause = %error, "the keyring could not be read at start-up");
@@ -117,28 +115,22 @@ impl Keyring {
         }
     }
 
-    /// The pepper for new verifiers, and its version.
-    ///
-    /// # Errors
-    /// When the secret cannot be read or is no keyring.
+    /// Returns the pepper for new verifiers, and its version.
     pub async fn current(&self) -> Result<(PepperVersion, Pepper), KeyringError> {
         let mut state = self.state.lock().await;
         let is_fresh = self.is_within(state.fetched_at, CURRENT_FOR);
         let peppers =
             if is_fresh { self.cached(&mut state).await? } else { self.refresh(&mut state).await? };
-        // `Document::parse` made sure that the current version is there.
+        // `Document::parse` checks that the current version is there.
         let pepper = peppers.versions.get(&peppers.current).cloned();
         pepper
             .map(|pepper| (peppers.current.clone(), pepper))
             .ok_or_else(|| KeyringError::UnknownVersion(peppers.current.clone()))
     }
 
-    /// The pepper of `version`. A version that is not in the cache is looked
-    /// for once in the secret itself. Callers that miss together wait for one
-    /// call, made while the lock is held.
-    ///
-    /// # Errors
-    /// When the secret cannot be read, is no keyring, or lacks the version.
+    /// Returns the pepper of `version`. If the version is not in the cache, this
+    /// reads the secret once, while holding the lock, so that concurrent callers
+    /// wait for one read.
     pub async fn get(&self, version: &PepperVersion) -> Result<Pepper, KeyringError> {
         let mut state = self.state.lock().await;
         if let Some(pepper) = self.cached(&mut state).await?.versions.get(version) {
@@ -149,17 +141,17 @@ impl Keyring {
         if state.missing.contains_key(version) || state.missing.len() >= MAX_UNKNOWN {
             return Err(unknown());
         }
-        let found = self.refresh(&mut state).await?.versions.get(version).cloned();
-        if found.is_none() {
+        let pepper = self.refresh(&mut state).await?.versions.get(version).cloned();
+        if pepper.is_none() {
             state.missing.insert(version.clone(), self.clock.now());
         }
-        found.ok_or_else(unknown)
+        pepper.ok_or_else(unknown)
     }
 
-    /// Reads the secret anew if that was last done fifteen minutes ago, so that
-    /// a version which somebody took out of it is forgotten. Otherwise it costs
-    /// nothing. Meant to run beside the read of the table: nobody else waits
-    /// for it. A failure changes nothing, and is tried again a minute later.
+    /// Reads the secret again if the cache is fifteen minutes old, to forget removed
+    /// versions. Otherwise this costs nothing. Run this in parallel with the read
+    /// of the table: other requests do not wait for the renewal. A failure keeps
+    /// the cache, and is retried a minute later.
     pub async fn renew(&self) {
         let before = {
             let mut state = self.state.lock().await;
@@ -175,7 +167,7 @@ impl Keyring {
         match tokio::time::timeout(RENEWAL_LIMIT, Box::pin(self.fetch())).await {
             Ok(Ok(peppers)) => {
                 let mut state = self.state.lock().await;
-                // What somebody else has read meanwhile is newer.
+                // If another task has read the secret meanwhile, its result is newer.
                 if state.fetched_at == before {
                     self.keep(&mut state, peppers);
                 }
@@ -196,7 +188,7 @@ impl Keyring {
         }
     }
 
-    /// Reads the secret, unless that has failed just now.
+    /// Reads the secret, unless a read failed within [`FAILED_FOR`].
     async fn refresh(&self, state: &mut State) -> Result<Arc<Peppers>, KeyringError> {
         if let Some((error, at)) = &state.failed
             && self.is_within(Some(*at), FAILED_FOR)

@@ -3,14 +3,14 @@
 //!
 //! <https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html>
 //!
-//! Every version that was ever current stays: verifiers of live keys and of
-//! retired ones name it, and a pepper that is gone turns good keys into bad
-//! ones. At some 70 bytes each, a secret has room for nearly 900.
+//! A rotation removes no version, because verifiers of live and retired keys name
+//! their version, and keys stop working without it. Each version takes about 70
+//! bytes, so a secret has room for nearly 900.
 //!
-//! Each step can be run again, after it was done or broken off: the one new
-//! version is the one that the rotation's token names, and it is made current by
-//! a move that Secrets Manager refuses if the current version is no longer the
-//! one that was checked.
+//! Every step can be repeated, whether it succeeded or was interrupted. The
+//! rotation's token identifies the new version. The last step makes that version
+//! current with a call that Secrets Manager refuses if the current version has
+//! changed since the check.
 
 use std::sync::Arc;
 
@@ -28,39 +28,39 @@ use crate::telemetry;
 const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
 
-/// A step of a rotation, in their order.
+/// A step of a rotation. The variants are in the order of the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RotationStep {
-    /// Makes the pending keyring.
+    /// Creates the pending keyring.
     CreateSecret,
-    /// Would tell others of it. There is nobody to tell.
+    /// Does nothing: no other service has a copy of the secret.
     SetSecret,
     /// Checks the pending keyring against the current one.
     TestSecret,
-    /// Makes the pending keyring the current one.
+    /// Makes the pending keyring current.
     FinishSecret,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The pending keyring was made.
+    /// The step created the pending keyring.
     Made,
-    /// The pending keyring was there already.
+    /// The pending keyring already existed.
     Kept,
-    /// There was nothing to do.
+    /// The step had nothing to do.
     Nothing,
-    /// The pending keyring is good.
+    /// The pending keyring passed the check.
     Tested,
-    /// The pending keyring is the current one now.
+    /// The step made the pending keyring current.
     Finished,
-    /// The whole rotation was done before.
+    /// The rotation had already finished.
     AlreadyFinished,
 }
 
 impl Progress {
-    /// Its name in the log.
+    /// The result's name in the log.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -74,22 +74,20 @@ impl Progress {
     }
 }
 
-/// Why a step was not done. The current keyring is what it was.
+/// Why a step failed. The current keyring has not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
-    /// Secrets Manager did not answer as it should, or refused. The next
-    /// attempt may be luckier.
+    /// Secrets Manager did not respond, or refused. A retry may help.
     #[error("Secrets Manager: {0}")]
     Unavailable(String),
-    /// No rotation with this token is under way.
-    #[error("no such rotation is under way: {0}")]
+    /// No rotation with this token is in progress.
+    #[error("this rotation is not in progress: {0}")]
     NotUnderWay(&'static str),
-    /// The current keyring is not well-formed, or takes no more versions. The
-    /// message holds nothing of it.
+    /// The current keyring is malformed or full. The message quotes no part of it.
     #[error("the current keyring: {0}")]
     Current(&'static str),
-    /// The pending keyring must not become the current one. The message holds
-    /// nothing of it.
+    /// The pending keyring must not become current. The message quotes no part of
+    /// it.
     #[error("the pending keyring: {0}")]
     Pending(&'static str),
     /// The random source failed.
@@ -110,24 +108,21 @@ pub struct PepperRotation {
     entropy: Arc<dyn Entropy>,
 }
 
-/// How far the rotation of a token has come.
+/// The stage of the version that a rotation creates.
 enum Stage {
     Pending,
     Current,
 }
 
 impl PepperRotation {
-    /// Reaches Secrets Manager as `config` says. Nothing is called yet.
+    /// Uses Secrets Manager with `config`. This calls nothing yet.
     #[must_use]
     pub fn connect(config: &SdkConfig, entropy: Arc<dyn Entropy>) -> Self {
         Self { client: Client::new(config), entropy }
     }
 
-    /// Does one step of the rotation of `secret` (its ARN or name) that `token`
-    /// names. A step that was done before is done again without harm.
-    ///
-    /// # Errors
-    /// See [`RotationError`]. Whatever it is, the current keyring is what it was.
+    /// Runs one step of the rotation `token` of `secret` (an ARN or a name). Steps can
+    /// be repeated.
     pub async fn run(
         &self,
         step: RotationStep,
@@ -145,12 +140,13 @@ impl PepperRotation {
         }
     }
 
-    /// Whether Secrets Manager knows of a rotation with this token.
+    /// Returns the stage of the rotation `token`, or an error if Secrets Manager does
+    /// not know the rotation.
     async fn stage(&self, secret: &str, token: &str) -> Result<Stage, RotationError> {
         let described = self.client.describe_secret().secret_id(secret).send().await;
         let described = described.map_err(RotationError::from_sdk)?;
         if described.rotation_enabled != Some(true) {
-            return Err(RotationError::NotUnderWay("the secret is not set up for rotation"));
+            return Err(RotationError::NotUnderWay("rotation is not enabled for the secret"));
         }
         let stages = described.version_ids_to_stages.as_ref().and_then(|versions| versions.get(token));
         let is_at = |stage: &str| stages.is_some_and(|stages| stages.iter().any(|own| own == stage));
@@ -159,7 +155,7 @@ impl PepperRotation {
         } else if is_at(PENDING) {
             Ok(Stage::Pending)
         } else {
-            Err(RotationError::NotUnderWay("no version of this token is pending"))
+            Err(RotationError::NotUnderWay("no pending version has this token"))
         }
     }
 
@@ -168,7 +164,7 @@ impl PepperRotation {
         if version_id == token {
             return Ok(Progress::AlreadyFinished);
         }
-        if self.is_made(secret, token, &current).await? {
+        if self.is_created(secret, token, &current).await? {
             return Ok(Progress::Kept);
         }
         let (text, _) =
@@ -182,11 +178,11 @@ impl PepperRotation {
             .secret_string(text.as_str());
         match put.send().await {
             Ok(_) => Ok(Progress::Made),
-            // Another attempt of the same step was quicker: its pepper counts.
+            // A concurrent attempt of this step came first: its pepper counts.
             Err(error) => {
                 let is_taken =
                     error.as_service_error().is_some_and(PutSecretValueError::is_resource_exists_exception);
-                if is_taken && self.is_made(secret, token, &current).await? {
+                if is_taken && self.is_created(secret, token, &current).await? {
                     Ok(Progress::Kept)
                 } else {
                     Err(RotationError::from_sdk(error))
@@ -197,10 +193,12 @@ impl PepperRotation {
 
     async fn test(&self, secret: &str, token: &str) -> Result<Progress, RotationError> {
         let (_, current) = self.current(secret).await?;
-        let pending =
-            self.pending(secret, token).await?.ok_or(RotationError::Pending("it is not made yet"))?;
-        // Whoever sets up a rotation without beginning one has Secrets Manager
-        // run this step alone, on a version that `createSecret` never saw.
+        let pending = self
+            .pending(secret, token)
+            .await?
+            .ok_or(RotationError::Pending("it has not been created yet"))?;
+        // When an operator enables rotation without starting one, Secrets Manager
+        // runs only this step, with a version that `createSecret` never saw.
         if !pending.is_same(&current) {
             pending.succeeds(&current).map_err(RotationError::Pending)?;
         }
@@ -209,12 +207,14 @@ impl PepperRotation {
 
     async fn finish(&self, secret: &str, token: &str) -> Result<Progress, RotationError> {
         let (version_id, current) = self.current(secret).await?;
-        // Another attempt of the same step was quicker.
+        // A concurrent attempt of this step came first.
         if version_id == token {
             return Ok(Progress::AlreadyFinished);
         }
-        let pending =
-            self.pending(secret, token).await?.ok_or(RotationError::Pending("it is not made yet"))?;
+        let pending = self
+            .pending(secret, token)
+            .await?
+            .ok_or(RotationError::Pending("it has not been created yet"))?;
         pending.succeeds(&current).map_err(RotationError::Pending)?;
         let moved = self
             .client
@@ -222,37 +222,37 @@ impl PepperRotation {
             .secret_id(secret)
             .version_stage(CURRENT)
             .move_to_version_id(token)
-            // Refused unless it is still the current one.
+            // Secrets Manager refuses this if another version is current by now.
             .remove_from_version_id(version_id);
         let Err(error) = moved.send().await else {
             return Ok(Progress::Finished);
         };
-        // Perhaps it was done and only its answer was lost: then the SDK's next
-        // attempt was refused.
+        // If the response of a successful call was lost, Secrets Manager refused the
+        // SDK's next attempt.
         match self.stage(secret, token).await? {
             Stage::Current => Ok(Progress::AlreadyFinished),
             Stage::Pending => Err(RotationError::from_sdk(error)),
         }
     }
 
-    /// Whether the pending keyring is made. One that is the current one once
-    /// more is none: a version as a rotation may find it at its beginning.
-    async fn is_made(&self, secret: &str, token: &str, current: &Document) -> Result<bool, RotationError> {
+    /// Whether the pending keyring has been created. A pending version that equals
+    /// the current keyring does not count: a rotation may start with one.
+    async fn is_created(&self, secret: &str, token: &str, current: &Document) -> Result<bool, RotationError> {
         let pending = self.pending(secret, token).await?;
         Ok(pending.is_some_and(|pending| !pending.is_same(current)))
     }
 
-    /// The current keyring, and the id of the version that it is.
+    /// Reads the current keyring and the id of its version.
     async fn current(&self, secret: &str) -> Result<(String, Document), RotationError> {
         let value = self.client.get_secret_value().secret_id(secret).version_stage(CURRENT).send().await;
         let value = value.map_err(RotationError::from_sdk)?;
         let text = value.secret_string.map(Zeroizing::new);
         let text = text.ok_or(RotationError::Current(document::NO_TEXT))?;
-        let id = value.version_id.ok_or(RotationError::Current("its version has no id"))?;
+        let id = value.version_id.ok_or(RotationError::Current("its version id is missing"))?;
         Ok((id, Document::parse(&text).map_err(RotationError::Current)?))
     }
 
-    /// The pending keyring of this token, if it has a value yet.
+    /// Reads the pending keyring of the rotation `token`, if it has a value.
     async fn pending(&self, secret: &str, token: &str) -> Result<Option<Document>, RotationError> {
         let value = self.client.get_secret_value().secret_id(secret);
         let value = match value.version_id(token).version_stage(PENDING).send().await {

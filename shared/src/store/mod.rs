@@ -1,10 +1,10 @@
 //! Accounts, keys, events and roles in one DynamoDB table.
 //!
-//! This is the only place that names `aws_sdk_dynamodb`. The store is concrete:
-//! its rules are condition expressions, so it is tested on a real engine and
-//! has no fake. An account and its keys are one item, so every rule about them
-//! is one condition on one write, and an authorization is one read. A change
-//! and its audit event are one transaction.
+//! Only this module uses `aws_sdk_dynamodb`. The store has no trait and no fake: its
+//! rules are condition expressions, so tests run on a real engine. An account and
+//! its keys are one item, so every rule about them is one condition on one write,
+//! and an authorization is one read. A change and its audit event are one
+//! transaction.
 
 mod accounts;
 mod authorization;
@@ -49,10 +49,10 @@ pub use rotation::{NewRotation, RotatedKey};
 pub use sweep::{AccountToSweep, SweepPage};
 pub use usage::PRESENTATIONS_EVERY;
 
-/// Queries that one answer may cost.
+/// The maximum number of queries for one response.
 const MAX_QUERIES: usize = 10;
 
-/// The table. Cheap to clone.
+/// The table. Clones share one client.
 #[derive(Clone)]
 pub struct Store {
     client: Client,
@@ -62,7 +62,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store in `table`, reached as `config` says. No connection is opened.
+    /// A store in `table`. This opens no connection yet.
     #[must_use]
     pub fn connect(
         config: &SdkConfig,
@@ -73,9 +73,9 @@ impl Store {
         Self { client: Client::new(config), table: table.into(), clock, entropy }
     }
 
-    /// These attributes, and no others, of the item at `key`, read consistently:
-    /// every earlier successful write is seen. The primary key is among them
-    /// where the caller would not tell an item without the others from none.
+    /// Reads `attributes` of the item at `key` consistently, so that every earlier
+    /// successful write is seen. Include the primary key if all other attributes are
+    /// optional: an item without any of `attributes` looks like a missing item.
     async fn read(&self, key: Key, attributes: &[&str]) -> Result<Option<Map>, StoreError> {
         let (projection, names) = codec::projection(attributes);
         let answer = self
@@ -92,9 +92,8 @@ impl Store {
         Ok(answer.item)
     }
 
-    /// The items of a partition, read consistently: these attributes of them and
-    /// no others, or all if none is named. As many as `most` queries read, of
-    /// 1 MB each.
+    /// Reads `attributes` of a partition's items consistently, or all attributes if
+    /// `attributes` is empty. Stops after `most` queries of 1 MB each.
     async fn read_partition(
         &self,
         partition: AttributeValue,
@@ -131,9 +130,9 @@ impl Store {
         Ok(items)
     }
 
-    /// Opens the connection with a real signed read of an item that cannot
-    /// exist, so that the first event does not wait for it. A failure is logged
-    /// and changes nothing: the next read tries again.
+    /// Opens the connection with a signed read of an item that cannot exist, so that
+    /// the first event does not wait for the connection. A failure is only logged:
+    /// the next read tries again.
     pub async fn warm(&self) {
         let read = self
             .client

@@ -15,16 +15,16 @@ use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{AccountId, AccountName, KeyId, RoleName};
 
-/// The most users of a role that a refusal to delete it names.
+/// The maximum number of users that a refusal to delete a role names.
 const MAX_NAMED_USERS: usize = 20;
-/// The most queries of one check. Each reads up to 1 MB:
+/// The maximum number of queries for one check. Each reads up to 1 MB:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html>
 const MAX_QUERIES: usize = 100;
 /// How long a deletion keeps checking. The last query may take 2.4 s more, and the
 /// transaction as long again, within the function's 15 s.
 const MAX_TIME: SignedDuration = SignedDuration::from_secs(6);
 
-/// An account that has a role, or a key of its own role.
+/// An account that has a role, or a key whose own role it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleUser {
     /// The account.
@@ -38,7 +38,7 @@ pub struct RoleUser {
 /// The accounts and live keys that use a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleUsers {
-    /// The first of them, in the order of the accounts' names.
+    /// The first users, in the order of the accounts' names.
     pub first: Vec<RoleUser>,
     /// The number of users that were found.
     pub count: usize,
@@ -58,12 +58,12 @@ impl RoleUsers {
 }
 
 impl Store {
-    /// When a deletion that begins now stops checking.
+    /// When a deletion that starts now stops checking.
     pub(super) fn end_of_check(&self) -> Timestamp {
         self.clock.now().saturating_add(MAX_TIME).unwrap_or(Timestamp::MAX)
     }
 
-    /// The accounts after `after` that have this role, and the live keys whose
+    /// Finds the accounts after `after` that have this role, and the live keys whose
     /// own role it is. Stops at `until` or after [`MAX_QUERIES`] queries, but makes
     /// at least one query.
     pub(super) async fn users_of(

@@ -1,5 +1,5 @@
-//! The names in the table: each stands here and nowhere else. A test reads
-//! them against the template.
+//! All names of the table: keys, indexes and attributes. A test compares them with
+//! the template.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -13,13 +13,13 @@ use crate::domain::{AccountId, EventId, FoldedName, KeyId, RoleName, Subject};
 pub const PK: &str = "pk";
 /// The sort key.
 pub const SK: &str = "sk";
-/// The index for people: accounts and roles by name, events by month and time.
+/// The index for lists: accounts and roles by name, events by month and time.
 pub const INDEX: &str = "gsi1";
 /// The index's partition key.
 pub const INDEX_PK: &str = "gsi1pk";
 /// The index's sort key.
 pub const INDEX_SK: &str = "gsi1sk";
-/// When DynamoDB may delete an item: epoch seconds.
+/// When DynamoDB may delete an item, in epoch seconds.
 pub const TTL: &str = "ttl";
 
 /// The index's partition of all accounts.
@@ -27,15 +27,15 @@ pub(super) const INDEX_ACCOUNTS: &str = "ACCOUNTS";
 /// The index's partition of all custom roles.
 pub(super) const INDEX_ROLES: &str = "ROLES";
 
-/// Days for which a retired key's record is kept.
+/// Days for which records of retired keys and usage are kept.
 const KEPT_DAYS: i64 = 400;
 
-/// Until when an item is kept that was written at `now` and is not kept for ever.
+/// The expiry of an item that is written at `now` and not kept forever.
 pub(super) fn kept_until(now: Timestamp) -> Timestamp {
     now.saturating_add(SignedDuration::from_hours(24 * KEPT_DAYS)).unwrap_or(now)
 }
 
-/// The reason in the record of a deleted account and in those of its keys.
+/// The reason in the records of a deleted account and its keys.
 pub(super) const ACCOUNT_DELETED: &str = "accountDeleted";
 
 const ACCOUNT: &str = "ACCOUNT";
@@ -43,27 +43,28 @@ const NAME: &str = "NAME";
 const ROLE: &str = "ROLE";
 const SWEEP: &str = "SWEEP";
 
-/// The prefixes of partitions: one a kind of item, so that IAM's leading-key
-/// conditions can tell them apart.
+/// The prefixes of partitions. Each kind of item has its own, so that conditions on
+/// leading keys in IAM policies can tell the kinds apart.
 pub mod partition {
     /// An account and its keys.
     pub const ACCOUNT: &str = "ACCOUNT#";
     /// An account's audit events.
     pub const EVENTS: &str = "EVENTS#";
-    /// A custom role's audit events. No account's id begins so: none has a `#`.
+    /// A custom role's audit events. Account ids contain no `#`, so no account's
+    /// partition starts with this prefix.
     pub const ROLE_EVENTS: &str = "EVENTS#ROLE#";
-    /// An account's revoked, expired and rotated keys, and the account itself
-    /// once it is deleted.
+    /// The records of an account's retired keys, and of the account itself after its
+    /// deletion.
     pub const RETIRED: &str = "RETIRED#";
     /// The reservation of an account's name.
     pub const NAME: &str = "NAME#";
     /// A custom role.
     pub const ROLE: &str = "ROLE#";
-    /// When an account's keys were used.
+    /// The usage of an account's keys.
     pub const USAGE: &str = "USAGE#";
-    /// The notices of an account's keys that were given.
+    /// The published notices of an account's keys.
     pub const NOTICE: &str = "NOTICE#";
-    /// Where the sweep of keys stopped.
+    /// Where the last sweep of keys stopped.
     pub const SWEEP: &str = "SWEEP#";
 }
 
@@ -82,7 +83,7 @@ pub(super) fn account_key(id: AccountId) -> Key {
     key(partition::ACCOUNT, id, ACCOUNT)
 }
 
-/// An item that cannot exist: no id is that short.
+/// The key of an item that cannot exist: account ids are longer.
 pub(super) fn warm_key() -> Key {
     key(partition::ACCOUNT, "-", ACCOUNT)
 }
@@ -110,8 +111,9 @@ pub(super) fn retired_partition(account: AccountId) -> AttributeValue {
     AttributeValue::S(format!("{}{account}", partition::RETIRED))
 }
 
-/// The use of a key. Beside its named attributes it has a number for each day
-/// on which the key was let in, named by its date: `2026-11-24`.
+/// The usage of a key. Apart from the named attributes, the item has the number of
+/// allowed requests for each day with any, with the date as the attribute's name:
+/// `2026-11-24`.
 pub(super) fn usage_key(account: AccountId, id: KeyId) -> Key {
     key(partition::USAGE, account, id)
 }
@@ -132,7 +134,7 @@ pub(super) fn retired_key(account: AccountId, id: KeyId) -> Key {
     key(partition::RETIRED, account, id)
 }
 
-/// What remains of a deleted account.
+/// A deleted account's record.
 pub(super) fn retired_account_key(account: AccountId) -> Key {
     key(partition::RETIRED, account, ACCOUNT)
 }
@@ -147,22 +149,22 @@ pub(super) fn role_key(name: &RoleName) -> Key {
     key(partition::ROLE, name.as_str(), ROLE)
 }
 
-/// When an account's keys were used.
+/// The partition of the usage of an account's keys.
 pub(super) fn usage_partition(account: AccountId) -> AttributeValue {
     AttributeValue::S(format!("{}{account}", partition::USAGE))
 }
 
-/// That the notice of this id was given.
+/// The mark of a published notice.
 pub(super) fn notice_key(account: AccountId, notice: &str) -> Key {
     key(partition::NOTICE, account, notice)
 }
 
-/// The notices of an account's keys that were given.
+/// The partition of the marks of published notices of an account's keys.
 pub(super) fn notices_partition(account: AccountId) -> AttributeValue {
     AttributeValue::S(format!("{}{account}", partition::NOTICE))
 }
 
-/// Where the sweep of keys stopped.
+/// Where the last sweep of keys stopped.
 pub(super) fn sweep_key() -> Key {
     key(partition::SWEEP, "keys", SWEEP)
 }
@@ -212,9 +214,8 @@ pub mod attribute {
     pub const VERSION: &str = "version";
 }
 
-/// The attributes that the index carries beside its keys: what the lists show,
-/// and at most 20 of them (DynamoDB's limit).
-/// [`attribute::VERIFIERS`] is never among them.
+/// The non-key attributes of the index: what the lists show, at most 20 (DynamoDB's
+/// limit). [`attribute::VERIFIERS`] must never be one of them.
 pub const INDEX_PROJECTION: &[&str] = &[
     attribute::ACCOUNT_NAME,
     attribute::ACTOR,

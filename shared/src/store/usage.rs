@@ -1,5 +1,5 @@
-//! The use of keys. An item a key, written by the authorizer alone, so that it
-//! needs no right to write an account, or the record of a retired key.
+//! The usage of keys. Each key has its own item, which only the authorizer writes,
+//! so that the authorizer cannot write accounts or records of retired keys.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -17,29 +17,26 @@ use super::schema::{self, attribute};
 use super::{MAX_QUERIES, Store, StoreError};
 use crate::domain::{AccountId, KeyId, KeyUsage, utc_day};
 
-/// A write takes no longer than this, whatever hangs: a request waits for it.
+/// The time limit of a write. A request waits for the write.
 const WRITE_LIMIT: Duration = Duration::from_millis(200);
 
 /// How often a key is counted that is presented after its end, at most.
 pub const PRESENTATIONS_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
-/// Days, today among them, whose uses are kept. One more than are shown, so that
-/// a day is whole wherever one looks from.
+/// Days for which uses are kept, including today. One more than are shown, so that
+/// the first day is complete in every time zone.
 const KEPT_DAYS: i32 = 31;
 
-/// Partitions that are read at a time.
+/// The number of partitions that are read in parallel.
 const READS_AT_A_TIME: usize = 16;
 
-/// What there is of a key's usage without that of each day.
+/// The attributes of a key's usage without the uses of each day.
 const LAST: [&str; 3] = [schema::SK, attribute::LAST_USED_AT, attribute::PRESENTED_AT];
 
 impl Store {
-    /// Notes that `key` was let in: last at `at`, and so often on each of these
-    /// days. One attempt, of 200 ms at most. Days that are no longer kept are
-    /// removed, so that the item stays small.
-    ///
-    /// # Errors
-    /// When it was not noted, or not in time.
+    /// Records allowed requests of `key`: the last one at `at`, and the number for each
+    /// day. Makes one attempt of at most 200 ms. Removes days that are no longer kept,
+    /// so that the item stays small.
     pub async fn record_uses(
         &self,
         account: AccountId,
@@ -74,9 +71,6 @@ impl Store {
 
     /// Counts that `key` was presented after its end, unless that was counted
     /// within the minute. One attempt, of 200 ms at most.
-    ///
-    /// # Errors
-    /// When it was not counted, or not in time.
     pub async fn record_presentation(
         &self,
         account: AccountId,
@@ -112,19 +106,13 @@ impl Store {
             .expression_attribute_values(":ttl", seconds(schema::kept_until(at)))
     }
 
-    /// The usage of an account's keys, the retired ones among them.
-    ///
-    /// # Errors
-    /// When the table cannot be reached, or an item is not well-formed.
+    /// Reads the usage of an account's keys, including retired keys.
     pub async fn list_usage(&self, account: AccountId) -> Result<HashMap<KeyId, KeyUsage>, StoreError> {
         self.read_usage(account, &[]).await
     }
 
-    /// The usage of the keys of each of `accounts`, in their order, without the
-    /// uses by day: of many accounts that is much.
-    ///
-    /// # Errors
-    /// As [`Store::list_usage`].
+    /// Reads the usage of the keys of each account, in the order of `accounts`. Omits
+    /// the uses of each day, which would be large for many accounts.
     pub async fn list_last_usage(
         &self,
         accounts: Vec<AccountId>,
@@ -144,7 +132,7 @@ impl Store {
     }
 }
 
-/// Sends an update once. A condition that fails says that it was done already.
+/// Sends an update once. A failed condition means that the update was already made.
 async fn send(update: UpdateItemFluentBuilder) -> Result<(), StoreError> {
     let once = Config::builder().retry_config(RetryConfig::disabled());
     let sent = tokio::time::timeout(WRITE_LIMIT, update.customize().config_override(once).send()).await;

@@ -269,7 +269,7 @@ async fn the_answer_is_posted_before_anything_else_is_read_or_written() {
     let runtime = serve(recorder.clone().runtime_api()).await;
     let dynamodb = format!("http://{}", serve(recorder.clone().dynamodb()).await);
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "follow_up::process", "--ignored", "--nocapture"])
+        .args(["--exact", "authorizer::follow_up::process", "--ignored", "--nocapture"])
         .env_clear()
         .envs(variables.iter())
         .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)

@@ -115,7 +115,7 @@ async fn an_unknown_version_costs_one_call_and_is_a_refusal() {
     assert_eq!(check(&warm, &new.secret).await, Verdict::Refused);
     let [line] = <[_; 1]>::try_from(logs.take_decisions()).unwrap();
     assert_eq!(line["reason"], "wrong_secret");
-    assert_eq!(line["cause"], "the pepper secret holds no version `v2`");
+    assert_eq!(line["cause"], "the pepper secret has no version `v2`");
     assert_eq!(fetches(&harness), 1);
     assert_eq!(check(&warm, &old.secret).await, Verdict::Allowed);
     harness.clock.advance_seconds(UNKNOWN_FOR - 1);
@@ -141,7 +141,7 @@ async fn many_unknown_versions_cost_eight_calls_in_ten_seconds() {
         for version in (2..50).chain(2..50) {
             let version = PepperVersion::parse(&format!("v{version}")).unwrap();
             let error = peppers.get(&version).await.unwrap_err().to_string();
-            assert!(error.contains("holds no version"), "{error}");
+            assert!(error.contains("has no version"), "{error}");
         }
         assert_eq!(fetches(&harness), 8, "round {round}");
         peppers.get(&known).await.unwrap();

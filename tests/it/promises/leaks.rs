@@ -256,7 +256,7 @@ async fn the_end_of_the_key(harness: &Harness, account: &Account, secret: &str, 
 #[tokio::test]
 async fn nothing_is_in_the_log_and_the_secret_in_one_answer() {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["leaks::child", "--exact", "--ignored", "--nocapture"])
+        .args(["promises::leaks::child", "--exact", "--ignored", "--nocapture"])
         .env(CHILD, "yes")
         .stdin(Stdio::null())
         .output()

@@ -370,7 +370,7 @@ struct Process {
 impl Process {
     fn start(variables: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["revocation_histories::child", "--exact", "--ignored", "--nocapture"])
+            .args(["promises::revocation_histories::child", "--exact", "--ignored", "--nocapture"])
             .env(CHILD, variables)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

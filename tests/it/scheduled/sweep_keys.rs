@@ -14,13 +14,13 @@ use insta::assert_json_snapshot;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use shared::domain::Clock as _;
-use sweep_keys::{SweepError, SweepKeys, Swept};
+use sweep_keys::{SweepError, SweepKeys, SweepSummary};
 use tests::{Account, Action, Call, Harness, Key, Shape, Verdict};
 use tokio::sync::Notify;
 
 use crate::support::faults::conflict;
 
-async fn sweep(harness: &Harness) -> Swept {
+async fn sweep(harness: &Harness) -> SweepSummary {
     harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap()
 }
 
@@ -291,7 +291,7 @@ async fn sweeps_at_the_same_time_lose_nothing() {
     let setup = harness.system.setup_for("SweepKeys").unwrap();
     let others: Vec<SweepKeys> = (0..5).map(|_| SweepKeys::new(&setup).unwrap()).collect();
     let swept = join_all(others.iter().map(|sweep| sweep.sweep(Timestamp::MAX))).await;
-    let swept: Vec<Swept> = swept.into_iter().map(Result::unwrap).collect();
+    let swept: Vec<SweepSummary> = swept.into_iter().map(Result::unwrap).collect();
     assert_eq!(swept.iter().map(|swept| swept.retired_keys).sum::<usize>(), 1);
     assert_eq!(ids(&harness).into_iter().collect::<BTreeSet<_>>(), due_ids(&keys));
     expect_places(&harness, &keys).await;
