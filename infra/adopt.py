@@ -22,7 +22,7 @@ TYPES = {"Table": "AWS::DynamoDB::Table", "Pepper": "AWS::SecretsManager::Secret
 
 
 def block(lines: list[str], section: str, name: str) -> list[str]:
-    """The lines of one parameter or resource of the template, with its name."""
+    """The lines of one parameter or resource of the template, including its name."""
     at = lines.index(f"  {name}:\n", lines.index(f"{section}:\n"))
     inside = at + 1
     while inside < len(lines) and (not lines[inside].strip() or lines[inside].startswith("    ")):

@@ -1,13 +1,13 @@
-"""Changes the table with AWS credentials alone, for when nobody can sign in or
-the table is damaged. When to use which: operate.md.
+"""Changes the table with AWS credentials, for when no admin can sign in or the
+table is damaged. operate.md says when to use which command.
 
     python3 break-glass.py revoke  --table TABLE --by NAME ACCOUNT KEY...
     python3 break-glass.py revoke  --table TABLE --by NAME ACCOUNT --all
     python3 break-glass.py disable --table TABLE --by NAME ACCOUNT
     python3 break-glass.py restore --table TABLE --since INSTANT RESTORED [ACCOUNT...]
 
-The first three write what the IAM API would: the change, the records of the
-keys, and the audit events, in one transaction.
+`revoke` and `disable` write what the IAM API would write: the change, the records
+of the keys, and the audit events, in one transaction.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-# As long as Keyward keeps a record.
+# How long Keyward keeps a record.
 KEPT_SECONDS = 400 * 24 * 60 * 60
 
 @functools.cache
@@ -42,20 +42,20 @@ def parse_instant(text: str) -> datetime.datetime:
 
 
 def event_id(milliseconds: int) -> str:
-    """A ULID: it begins with its instant, so that events sort by time."""
+    """A ULID, which begins with its instant, so that events sort by time."""
     number = milliseconds << 80 | secrets.randbits(80)
     return "".join(DIGITS[number >> 5 * place & 31] for place in reversed(range(26)))
 
 
 class Change:
-    """A change of one account, as it is now, by the person `by`."""
+    """A change of an account in its current state, made by the person `by`."""
 
     def __init__(self, table: str, account: str, by: str) -> None:
         self.table, self.account = table, account
         self.key = {"pk": {"S": f"ACCOUNT#{account}"}, "sk": {"S": "ACCOUNT"}}
         self.item = database().get_item(TableName=table, Key=self.key, ConsistentRead=True).get("Item")
         if self.item is None:
-            sys.exit(f"there is no account {account} in {table}")
+            sys.exit(f"account {account} not found in {table}")
         self.actor = {"M": {"id": {"S": "break-glass"}, "name": {"S": by}}}
         self.milliseconds = time.time_ns() // 1_000_000
         self.now = {"N": str(self.milliseconds // 1000)}
@@ -68,8 +68,8 @@ class Change:
         return self.put(item | more)
 
     def record(self, key: str) -> dict:
-        """A revoked key's record: with its verifier it is known should it be
-        presented again, and with its fingerprint should it be issued again."""
+        """A revoked key's record. Its verifier identifies the key if it is used later,
+        and its fingerprint identifies a retry of the request that issued it."""
         kept = self.item["keys"]["M"][key]["M"] | self.item["verifiers"]["M"].get(key, {"M": {}})["M"]
         until = {"N": str(int(self.now["N"]) + KEPT_SECONDS)}
         kept |= {"reason": {"S": "revoked"}, "retiredAt": self.now, "retiredBy": self.actor, "ttl": until}
@@ -83,7 +83,7 @@ class Change:
             "TableName": self.table,
             "Key": self.key,
             "UpdateExpression": f"SET version = version + :one, updatedAt = :now, updatedBy = :by{update}",
-            # Nothing has changed since it was read.
+            # The account has not changed since it was read.
             "ConditionExpression": "version = :version",
             "ExpressionAttributeValues": {":one": {"N": "1"}, ":now": self.now, ":by": self.actor} | values,
         }
@@ -104,7 +104,7 @@ def revoke(given: argparse.Namespace) -> None:
         if key not in live:
             sys.exit(f"{given.account} has no live key {key}: nothing was changed")
     if not keys:
-        sys.exit("there is nothing to revoke: name its keys, or say --all")
+        sys.exit("nothing to revoke: pass the ids of the keys, or --all")
     actions = []
     for key in keys:
         actions += [change.record(key), change.event("key.revoked", key={"S": key})]
@@ -117,11 +117,11 @@ def revoke(given: argparse.Namespace) -> None:
 def disable(given: argparse.Namespace) -> None:
     change = Change(given.table, given.account, given.by)
     if not change.item["enabled"]["BOOL"]:
-        sys.exit(f"{given.account} is disabled already")
+        sys.exit(f"{given.account} is already disabled")
     fields = {"field": {"S": "enabled"}, "from": {"S": "true"}, "to": {"S": "false"}}
     event = change.event("serviceAccount.updated", changes={"L": [{"M": fields}]})
     change.commit([event], ", enabled = :no", {}, {":no": {"BOOL": False}})
-    print(f"disabled {given.account}: no key of it passes, until somebody enables it")
+    print(f"disabled {given.account}: its keys are refused until an admin enables it")
 
 
 def scan(table: str) -> list[dict]:
@@ -130,8 +130,8 @@ def scan(table: str) -> list[dict]:
 
 
 def restore(given: argparse.Namespace) -> None:
-    """Puts accounts, names and roles of the restored table back, less what has
-    been revoked or deleted since: no revoked key is there again, at any time."""
+    """Copies accounts, names and roles from the restored table, except those that were
+    revoked or deleted since. At no time does a revoked key work again."""
     since = int(given.since.timestamp() * 1000)
     now = scan(given.table)
     retired = {(item["pk"]["S"].removeprefix("RETIRED#"), item["sk"]["S"]) for item in now if item["pk"]["S"].startswith("RETIRED#")}
@@ -143,28 +143,28 @@ def restore(given: argparse.Namespace) -> None:
         if kind not in ("ACCOUNT", "NAME", "ROLE") or (given.accounts and account not in given.accounts):
             continue
         if account and (account, "ACCOUNT") in retired:
-            print(f"deleted since, and left out: {item['pk']['S']}")
+            print(f"skipped, deleted since the backup: {item['pk']['S']}")
             continue
         if kind == "ACCOUNT":
             for key in list(item["keys"]["M"]):
                 if (account, key) in retired:
-                    print(f"revoked since, and left out: {key} of {account}")
+                    print(f"skipped, revoked since the backup: {key} of {account}")
                     del item["keys"]["M"][key]
                     item["verifiers"]["M"].pop(key, None)
             lost = accounts.get(account, {}).get("keys", {"M": {}})["M"].keys() - item["keys"]["M"].keys()
             for key in sorted(lost):
-                print(f"ISSUED SINCE, AND GONE: {key} of {account}: issue another one")
+                print(f"LOST, ISSUED SINCE THE BACKUP: {key} of {account}. Issue a new key.")
         database().put_item(TableName=given.table, Item=item)
         print(f"restored {item['pk']['S']}")
-    # A name that an account has taken since is free again.
+    # Frees names that restored accounts took after the backup.
     owners = {item["pk"]["S"]: item["account"]["S"] for item in old if item["pk"]["S"].startswith("NAME#")}
     for item in now:
         taken, owner = item["pk"]["S"], item.get("account", {}).get("S")
         is_ours = owner in owners.values() and (not given.accounts or owner in given.accounts)
         if taken.startswith("NAME#") and taken not in owners and is_ours:
             database().delete_item(TableName=given.table, Key={"pk": item["pk"], "sk": item["sk"]})
-            print(f"free again: {taken}")
-    print("\nWhat happened since. All but revocations of keys and deletions of accounts is undone: do it again.")
+            print(f"freed: {taken}")
+    print("\nChanges since the backup. Except for revoked keys and deleted accounts, they are undone. Repeat them:")
     events = [item for item in now if item["pk"]["S"].startswith("EVENTS#") and int(item["at"]["N"]) > since]
     for event in sorted(events, key=lambda event: event["sk"]["S"]):
         changes = [change["M"] for change in event.get("changes", {"L": []})["L"]]
@@ -182,11 +182,11 @@ def main() -> None:
         arguments.set_defaults(command=command)
         arguments.add_argument("--table", required=True, help="the output TableName of the stack")
         if command is restore:
-            arguments.add_argument("--since", required=True, type=parse_instant, help="the instant of the backup, such as 2026-11-24T05:00:00Z")
+            arguments.add_argument("--since", required=True, type=parse_instant, help="the time of the backup, such as 2026-11-24T05:00:00Z")
             arguments.add_argument("restored", help="the restored table's name")
-            arguments.add_argument("accounts", nargs="*", help="these accounts alone; otherwise all, and the roles")
+            arguments.add_argument("accounts", nargs="*", help="only these accounts. By default, all accounts and roles")
         else:
-            arguments.add_argument("--by", required=True, help="who does it: for the audit event")
+            arguments.add_argument("--by", required=True, help="your name, for the audit event")
             arguments.add_argument("account", help="sa_…")
         if command is revoke:
             arguments.add_argument("keys", nargs="*", help="key_…")

@@ -140,7 +140,7 @@ def redeem(pages: str, client: str, code: str, verifier: str) -> str:
     status, body = post(f"{pages}/oauth2/token", form | {"redirect_uri": REDIRECT, "code_verifier": verifier})
     token = body.get("access_token")
     if status != 200 or not isinstance(token, str):
-        raise SignInError(f"the token endpoint answered {status} {code_of(body.get('error', ''))}".strip())
+        raise SignInError(f"the token endpoint returned {status} {code_of(body.get('error', ''))}".strip())
     return token
 
 

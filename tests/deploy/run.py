@@ -685,7 +685,7 @@ def restored(aws: Aws, one: Environment, shops: list[Shop]) -> None:
         shop.check("one that was revoked since is refused", revoked, shop.unauthorized)
         shop.check("and so is one of an account that was deleted since", dead, shop.unauthorized)
         shop.check("and one that was issued since", late, shop.unauthorized)
-    check("of which the operator is told", f"ISSUED SINCE, AND GONE: {late_id}" in told, True)
+    check("of which the operator is told", f"LOST, ISSUED SINCE THE BACKUP: {late_id}" in told, True)
     check("and of each change since", "role: ServiceAccountReader → ServiceAccountWriter" in told, True)
     for name in "deleted", "damaged":
         one.create(name, "ServiceAccountReader")
