@@ -1,12 +1,12 @@
-"""Deploys what `sam build` has made, and the examples, with the SAM CLI to an
-emulated AWS, and drives the whole job through its gateways.
+"""Deploys the output of `sam build` and the examples to an AWS emulator with the SAM
+CLI, and uses the stacks through their APIs.
 
     (cd infra && sam build)
     python3 tests/deploy/run.py [--debug]
 
-With --debug it deploys the template with the functions of `cargo build` instead,
-which takes a fraction of the time. To add to it: a line with `check` where the
-thing belongs in the story below.
+With --debug, it deploys the template with the functions of `cargo build` instead,
+which takes a fraction of the time. To add a check, call `check` at the right place
+in the story below.
 """
 
 import argparse
@@ -40,7 +40,7 @@ LOOKUP = "/iam/v1/keys/lookup"
 
 
 def parameters(label: str) -> dict[str, str]:
-    """Of a Keyward stack, all but its identity provider's."""
+    """The parameters of a Keyward stack, except those of its identity provider."""
     return {"Environment": label, "AlarmEmail": "ops@example.com"}
 
 
@@ -75,8 +75,8 @@ class Environment:
             ChallengeResponses={"USERNAME": ADMIN, "NEW_PASSWORD": "Permanent-12"},
             Session=begun["Session"],
         )
-        # AWS documents that the first sign-in gets tokens before MFA is set up. So
-        # does the emulator, and it never asks for the set-up (MFA_SETUP) either.
+        # AWS documents that the first sign-in gets tokens before MFA is set up. The
+        # emulator does the same, and never asks to set up MFA (MFA_SETUP).
         token = signed_in["AuthenticationResult"]["AccessToken"]
         secret = cognito.associate_software_token(AccessToken=token)["SecretCode"]
         cognito.verify_software_token(AccessToken=token, UserCode=one_time_code(secret))
@@ -89,11 +89,11 @@ class Environment:
         self.token = signed_in["AuthenticationResult"]["AccessToken"]
         self.api_token = sign_in_by_code(self.aws, self.stack.outputs["ApiClientId"], "keyward/api", "Permanent-12")
         claims = json.loads(base64.urlsafe_b64decode(self.api_token.split(".")[1] + "=="))
-        check("a token for business APIs has their scope alone", claims["scope"], "keyward/api")
-        check("and may not change the user", changes_user(cognito, self.api_token), "NotAuthorizedException")
+        check("a token for business APIs has only their scope", claims["scope"], "keyward/api")
+        check("and cannot change the user", changes_user(cognito, self.api_token), "NotAuthorizedException")
         for name, client in (("IamClient", client), ("ApiClient", self.stack.outputs["ApiClientId"])):
             described = cognito.describe_user_pool_client(UserPoolId=pool, ClientId=client)["UserPoolClient"]
-            check(f"no token of {name} may write an e-mail address", described["WriteAttributes"], ["locale"])
+            check(f"no token of {name} can change an e-mail address", described["WriteAttributes"], ["locale"])
         described = cognito.describe_user_pool(UserPoolId=pool)["UserPool"]
         invitation = described["AdminCreateUserConfig"]["InviteMessageTemplate"]["EmailMessage"]
         told = [part in invitation for part in (self.stack.outputs["ConsoleUrl"], "{username}", "{####}")]
@@ -115,7 +115,7 @@ class Environment:
 
 
 def one_time_code(secret: str) -> str:
-    """What an authenticator app shows now: RFC 6238 with its defaults."""
+    """The code that an authenticator app shows now: RFC 6238 with its defaults."""
     digest = hmac.digest(base64.b32decode(secret), struct.pack(">Q", int(time.time()) // 30), "sha1")
     (number,) = struct.unpack_from(">I", digest, digest[-1] & 15)
     return f"{(number & 0x7FFFFFFF) % 10**6:06}"
@@ -136,7 +136,7 @@ def sign_in_by_code(aws: Aws, client: str, scope: str, password: str) -> str:
     grant = {"grant_type": "authorization_code", "client_id": client, "redirect_uri": redirect}
     grant["code"] = urllib.parse.parse_qs(query)["code"][0]
     wrong = form(aws, "POST", "/oauth2/token", grant | {"code_verifier": "w" * 43})
-    check("the code is of no use without its verifier", wrong.status, 400)
+    check("the code does not work without its verifier", wrong.status, 400)
     sent = form(aws, "POST", "/login", asked | {"username": ADMIN, "password": password})
     grant["code"] = urllib.parse.parse_qs(sent.headers["location"].partition("?")[2])["code"][0]
     return form(aws, "POST", "/oauth2/token", grant | {"code_verifier": verifier}).json["access_token"]
@@ -148,7 +148,7 @@ def form(aws: Aws, method: str, path: str, fields: dict[str, str] | None = None)
 
 
 def changes_user(cognito, token: str) -> str | None:
-    """The error, if the holder of this token may not change the user's own attributes."""
+    """The error code if this token cannot change the user's attributes. Otherwise None."""
     try:
         cognito.update_user_attributes(AccessToken=token, UserAttributes=[{"Name": "locale", "Value": "x"}])
     except cognito.exceptions.ClientError as error:
@@ -157,7 +157,7 @@ def changes_user(cognito, token: str) -> str | None:
 
 
 class Shop:
-    """Somebody's API in front of which the authorizer stands: an example stack."""
+    """An example stack: a business API that uses the authorizer."""
 
     def __init__(self, aws: Aws, example: str, prefix: str, unauthorized: int, authorizer: str) -> None:
         self.aws, self.name, self.prefix, self.unauthorized = aws, f"the {example}", prefix, unauthorized
@@ -176,74 +176,74 @@ def the_story(aws: Aws, debug: bool) -> None:
     template = with_debug_builds(aws) if debug else INFRA / ".aws-sam" / "build" / "template.yaml"
     one = Environment(aws, "one", template)
     arn = one.stack.outputs["AuthorizerArn"]
-    # An HTTP API answers a bad key with 403: facts about payload format 2.0.
+    # An HTTP API with payload format 2.0 answers an invalid key with 403.
     shops = [Shop(aws, "http-api", "", 403, arn), Shop(aws, "rest-api", "/v1", 401, arn)]
 
-    # The admin, and that nobody else is one.
+    # Only the admin is an admin.
     answer = one.call("GET", "/iam/v1/whoami")
-    check("an admin is known by name", (answer.status, answer.json.get("principalName")), (200, ADMIN))
+    check("whoami names the admin", (answer.status, answer.json.get("principalName")), (200, ADMIN))
     routes = [route["RouteKey"].split(" ") for route in aws.client("apigatewayv2").get_routes(ApiId=one.api)["Items"]]
     open_routes = [route for route in routes if aws.call(one.api, *route).status != 401]
     check("without a credential, every route answers 401", (len(routes) > 0, open_routes), (True, []))
     greedy = [route for route in routes if route[0] in ("ANY", "$default") or "+" in route[1]]
     check("no route is greedy, and no function has a URL", (greedy, "AWS::Lambda::Url" in one.stack.types), ([], False))
-    check("with a token for other APIs: 403", one.call("GET", ACCOUNTS, token=one.api_token).status, 403)
+    check("a token for business APIs gets 403", one.call("GET", ACCOUNTS, token=one.api_token).status, 403)
 
     for api, group, throttled in ("Api", "ApiAccessLogs", 5), ("ConsoleApi", "ConsoleAccessLogs", 0):
         (stage,) = aws.client("apigatewayv2").get_stages(ApiId=one.stack.resources[api])["Items"]
         told = (stage["AccessLogSettings"]["DestinationArn"].endswith(f":log-group:{one.stack.resources[group]}"),
                 len(stage.get("RouteSettings", {})))
-        check(f"the {api} logs its requests, and has limits of their own for routes that take access away", told, (True, throttled))
+        check(f"{api} logs its requests, and routes that take access away have their own limits", told, (True, throttled))
 
-    # The console stands on an API of its own, and lets nobody in yet.
+    # The console has its own API, and no admin is signed in yet.
     console = one.stack.resources["ConsoleApi"]
     answer = aws.call(console, "GET", "/accounts/new")
     told = (answer.status, answer.headers.get("location"), answer.headers.get("cache-control"))
-    check("the console sends a stranger to sign in", told, (303, "/sign-in?back=%2Faccounts%2Fnew", "no-store"))
-    check("it takes no form from elsewhere", aws.call(console, "POST", "/accounts").status, 403)
+    check("the console redirects to the sign-in page", told, (303, "/sign-in?back=%2Faccounts%2Fnew", "no-store"))
+    check("it refuses a form without a session", aws.call(console, "POST", "/accounts").status, 403)
 
     # Create, issue, call.
     reader = one.create("nightly-batch", "ServiceAccountReader")
     key_id, key = one.issue(reader, expiresInDays=30)
     answer = one.call("GET", "/iam/v1/whoami", token=key)
-    check("the key knows itself", (answer.status, answer.json.get("keyId")), (200, key_id))
-    check("a key manages nothing", one.call("POST", ACCOUNTS, {}, token=key).status, 403)
+    check("whoami names the key", (answer.status, answer.json.get("keyId")), (200, key_id))
+    check("a key cannot manage accounts", one.call("POST", ACCOUNTS, {}, token=key).status, 403)
     for shop in shops:
-        answer = shop.check("the key passes", key, 200)
-        check(f"{shop.name}: the backend does not answer with the key", key in answer.text, False)
-        shop.check("it passes with a parameter", key, 200, path="/organizations/42")
+        answer = shop.check("the key is allowed", key, 200)
+        check(f"{shop.name}: the response does not contain the key", key in answer.text, False)
+        shop.check("it is allowed with a path parameter", key, 200, path="/organizations/42")
         shop.check("its role refuses a POST", key, 403, method="POST")
         shop.check("no credential", None, 401)
         shop.check("junk", "junk", shop.unauthorized)
         shop.check("a key with a letter changed", key[:-1] + ("a" if key[-1] != "a" else "b"), shop.unauthorized)
-        shop.check("an admin's token for other APIs passes", one.api_token, 200)
-        shop.check("an admin's token for /iam does not", one.token, 403)
+        shop.check("an admin's token for business APIs is allowed", one.api_token, 200)
+        shop.check("an admin's token for /iam is refused", one.token, 403)
     principal = shops[0].call("GET", "/organizations", key).json["principal"]
     told = {name: principal.get(name) for name in ("principalType", "principalId", "keyId", "role", "environment")}
     expected = ("serviceAccount", reader, key_id, "ServiceAccountReader", "one")
-    check("the http-api's backend is told who calls", tuple(told.values()), expected)
+    check("the backend of the http-api gets the caller", tuple(told.values()), expected)
     for status, token, method in [(401, None, "GET"), (403, key, "POST")]:
         answer = shops[1].call(method, "/organizations", token)
         face = (answer.headers.get("content-type"), answer.json.get("status"), "www-authenticate" in answer.headers)
-        check(f"the rest-api says {status} as RFC 9457 and RFC 6750 do", face, ("application/problem+json", status, True))
+        check(f"the rest-api's {status} response follows RFC 9457 and RFC 6750", face, ("application/problem+json", status, True))
     writer = one.create("loader", "ServiceAccountWriter")
     _, writer_key = one.issue(writer)
     for shop in shops:
         shop.check("a Writer may POST", writer_key, 200, method="POST")
 
-    # A leaked key in hand, and then it is revoked: the very next call is refused.
+    # Look up a leaked key and revoke it. The next call is refused.
     answer = one.call("POST", LOOKUP, {"key": f"Authorization: Bearer {key}"})
     told = (answer.json["serviceAccount"]["name"], answer.json["keyId"], answer.json["alive"])
-    check("a key in hand is known", (answer.status, told), (200, ("nightly-batch", key_id, True)))
+    check("lookup identifies the key", (answer.status, told), (200, ("nightly-batch", key_id, True)))
     check("the key is revoked", one.call("DELETE", f"{ACCOUNTS}/{reader}/keys/{key_id}").status, 204)
     for shop in shops:
         shop.check("the revoked key is refused", key, shop.unauthorized)
 
     answer = one.call("POST", LOOKUP, {"key": key})
     told = (answer.json["alive"], answer.json.get("reason"))
-    check("a revoked key in hand is known to be dead", (answer.status, told), (200, (False, "revoked")))
+    check("lookup says that the key is revoked", (answer.status, told), (200, (False, "revoked")))
 
-    # Disable, and enable.
+    # Disable and enable the account.
     _, key = one.issue(reader)
     check("the account is disabled", one.call("PATCH", f"{ACCOUNTS}/{reader}", {"enabled": False}).status, 200)
     for shop in shops:
@@ -255,59 +255,59 @@ def the_story(aws: Aws, debug: bool) -> None:
     every_right(aws, one, shops)
     the_sweep(aws, one)
 
-    # Nobody can sign in: what the operating guide says.
+    # Emergency commands of the operating guide, for when no admin can sign in.
     by_hand(aws, one, shops, reader, key)
 
     rotate_pepper(aws, one)
     for shop in shops:
-        shop.check("after a rotation of the pepper the key passes", key, 200)
+        shop.check("the key is allowed after a pepper rotation", key, 200)
 
     # An update of the stack in place.
     kept = {name: one.stack.resources[name] for name in ("Table", "Pepper", "UserPool", "Api", "Authorizer")}
     events = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"]
     check("every change has its event", len(events), 8)
-    check("all accounts' events name it", one.call("GET", f"/iam/v1/events?account={reader}").json["items"], events)
+    check("the list of all events has them too", one.call("GET", f"/iam/v1/events?account={reader}").json["items"], events)
     months = one.call("GET", "/iam/v1/events?actor=ada%40example.com&limit=100").json["items"]
     own = [event for event in months if event.get("serviceAccountId") == reader]
     expected = [event for event in events if event["actor"]["name"] == ADMIN]
-    check("and the index has those of every account", (own, len(months) > len(own)), (expected, True))
+    check("and the index has the events of every account", (own, len(months) > len(own)), (expected, True))
     one.deploy(MaxKeyLifetimeDays="30")
     check("an update replaces nothing", {name: one.stack.resources[name] for name in kept}, kept)
-    check("it keeps the events", one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"], events)
+    check("the update keeps the events", one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"], events)
     for shop in shops:
-        shop.check("after an update the key passes", key, 200)
+        shop.check("the key is allowed after an update", key, 200)
     answer = one.call("POST", f"{ACCOUNTS}/{reader}/keys", {"name": "long", "expiresInDays": 31})
-    check("the update is in force", answer.status, 422)
+    check("the update has taken effect", answer.status, 422)
 
-    # What an update starts anew makes keys with the new pepper, and what runs
-    # since before it learns of that pepper with the first such key.
+    # Functions that the update restarted issue keys with the new pepper. Functions
+    # that were already running fetch that pepper with the first such key.
     new_id, new_key = one.issue(reader, expiresInDays=5)
-    check("a new key is made with the new pepper", pepper_version(aws, one, reader, new_id), "v2")
+    check("a new key uses the new pepper", pepper_version(aws, one, reader, new_id), "v2")
     for shop in shops:
-        shop.check("and passes at once", new_key, 200)
-        shop.check("and so does one made with the old pepper", key, 200)
+        shop.check("and is allowed at once", new_key, 200)
+        shop.check("a key with the old pepper is still allowed", key, 200)
 
-    # No function has done what it may not, or may do what it never did.
+    # Every call was within a function's rights, and every right was used.
     found = by_function(aws, one.stack, aws.recorder.calls)
     lack, surplus = compare(found)
     check("every call is within its function's rights", lack, [])
     check("every right was needed", surplus, [])
-    check("a right left out or added would be noticed", unnoticed(found), [])
+    check("the comparison notices a missing or extra right", unnoticed(found), [])
 
     if not debug:
         one_function(aws, one)
     restored(aws, one, shops)
 
-    # A second environment in the same account.
+    # A second environment in the same AWS account.
     two = Environment(aws, "two", template)
     other = two.create("nightly-batch", "ServiceAccountReader")
     _, other_key = two.issue(other)
-    check("the second environment's key is good there", two.call("GET", "/iam/v1/whoami", token=other_key).status, 200)
+    check("the second environment's key works there", two.call("GET", "/iam/v1/whoami", token=other_key).status, 200)
     for shop in shops:
-        shop.check("and not in the first", other_key, shop.unauthorized)
-    check("the first one's key is not good in the second", two.call("GET", "/iam/v1/whoami", token=key).status, 403)
-    check("nor is its admin", two.call("GET", ACCOUNTS, token=one.token).status, 403)
-    check("the first one's key is still good", shops[0].call("GET", "/organizations", key).status, 200)
+        shop.check("but not in the first", other_key, shop.unauthorized)
+    check("the first environment's key does not work in the second", two.call("GET", "/iam/v1/whoami", token=key).status, 403)
+    check("nor does its admin's token", two.call("GET", ACCOUNTS, token=one.token).status, 403)
+    check("the first environment's key still works", shops[0].call("GET", "/organizations", key).status, 200)
 
     adopted(aws, two, other_key)
     the_console(aws, template)
@@ -321,7 +321,7 @@ def the_story(aws: Aws, debug: bool) -> None:
 
 
 def adopted(aws: Aws, two: Environment, key: str) -> None:
-    """Deletes the stack, and creates one with the same name from what is left."""
+    """Deletes the stack, and creates one with the same name over the kept table and pepper."""
     formation, database, secrets = aws.client("cloudformation"), aws.client("dynamodb"), aws.client("secretsmanager")
     stack, before = two.stack.name, dict(two.stack.resources)
     table, pepper = before["Table"], secrets.get_secret_value(SecretId=before["Pepper"])
@@ -331,7 +331,7 @@ def adopted(aws: Aws, two: Environment, key: str) -> None:
     kept = {before[name] for name in before if name.endswith("Logs")}
     check("the logs outlive the stack", (len(kept) > 10, kept - groups), (True, set()))
 
-    # A restored table lacks these.
+    # Turns off what a restored table lacks.
     database.update_time_to_live(TableName=table, TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": False})
     off = {"PointInTimeRecoveryEnabled": False}
     database.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=off)
@@ -343,9 +343,9 @@ def adopted(aws: Aws, two: Environment, key: str) -> None:
         return done.returncode, done.stdout + done.stderr
 
     code, told = adopt("three")
-    check("no other environment adopts it", (code, "not the pepper of this environment" in told), (1, True))
+    check("another environment cannot adopt the pepper", (code, "not the pepper of this environment" in told), (1, True))
     code, told = adopt("two", "restored")
-    check("a table without the index is not adopted", (code, "other keys or indexes" in told), (1, True))
+    check("a table without the index is refused", (code, "other keys or indexes" in told), (1, True))
     code, told = adopt("two")
     done = [line.partition(":")[0] for line in told.splitlines() if line.endswith(": turned on")]
     restored = ["deletion protection", "expiry of items", "point-in-time recovery"]
@@ -357,60 +357,60 @@ def adopted(aws: Aws, two: Environment, key: str) -> None:
     backups = database.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
     recovery = backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"]
     safe = (described["DeletionProtectionEnabled"], ttl, recovery)
-    check("it has what a restored table lacks", safe, (True, "ENABLED", "ENABLED"))
+    check("what a restored table lacks is turned on", safe, (True, "ENABLED", "ENABLED"))
     two.deploy()
     now = {name: two.stack.resources[name] for name in ("Table", "Pepper")}
-    check("the rest is deployed around both", now, {name: before[name] for name in now})
+    check("the deploy keeps both", now, {name: before[name] for name in now})
     after = secrets.get_secret_value(SecretId=before["Pepper"])
-    check("the pepper is what it was", (after["SecretString"], after["ARN"]), (pepper["SecretString"], pepper["ARN"]))
+    check("the pepper is unchanged", (after["SecretString"], after["ARN"]), (pepper["SecretString"], pepper["ARN"]))
     new = {two.stack.resources[name] for name in before if name.endswith("Logs")}
-    check("the new stack has log groups of its own", new & kept, set())
-    check("a key from before passes", two.call("GET", "/iam/v1/whoami", token=key).status, 200)
+    check("the new stack has its own log groups", new & kept, set())
+    check("a key of the old stack is allowed", two.call("GET", "/iam/v1/whoami", token=key).status, 200)
 
 
 def the_console(aws: Aws, template: pathlib.Path) -> None:
-    """A third environment, whose admins sign in to its console at an identity
-    provider of their own: the four steps, as a person takes them."""
+    """A third environment, whose admins sign in to the console with another identity
+    provider. Takes the steps that a person takes."""
     with Provider() as provider:
         certificate = f"arn:aws:acm:us-east-1:{'0' * 12}:certificate/of-{DOMAIN}"
         domain = {"ConsoleDomain": DOMAIN, "ConsoleCertificateArn": certificate}
         stack = Stack(aws, "keyward-three", template).deploy(**parameters("three"), **provider.parameters, **domain)
-        check("with a provider of one's own, there is no Cognito", "UserPool" in stack.resources, False)
-        check("the console is at the domain of its own", stack.outputs["ConsoleUrl"], f"https://{DOMAIN}")
+        check("with another identity provider, there is no Cognito user pool", "UserPool" in stack.resources, False)
+        check("the console is at its custom domain", stack.outputs["ConsoleUrl"], f"https://{DOMAIN}")
         (mapping,) = aws.client("apigatewayv2").get_api_mappings(DomainName=DOMAIN)["Items"]
-        check("which leads to it", (mapping["ApiId"], mapping["Stage"]), (stack.resources["ConsoleApi"], "$default"))
+        check("the domain is mapped to the console", (mapping["ApiId"], mapping["Stage"]), (stack.resources["ConsoleApi"], "$default"))
         (configuration,) = aws.client("apigatewayv2").get_domain_name(DomainName=DOMAIN)["DomainNameConfigurations"]
         target = configuration["ApiGatewayDomainName"]
-        check("and where its DNS record leads is told", stack.outputs["ConsoleDomainTarget"], target)
+        check("an output has the target of the DNS record", stack.outputs["ConsoleDomainTarget"], target)
         browser = Browser(aws, stack.outputs["ConsoleUrl"], provider)
         page = browser.open("/accounts/new")
-        check("an admin signs in and comes back", (page.status, 'action="/accounts"' in page.text), (200, True))
+        check("an admin signs in and returns to the page", (page.status, 'action="/accounts"' in page.text), (200, True))
         check("the session is one cookie of this host", list(browser.cookies), ["__Host-keyward-session"])
         page = browser.submit(page, "/accounts", name="from the console", role="ServiceAccountReader")
         (account,) = set(re.findall(r"/accounts/(sa_\w{16})/keys/new", page.text))
         page = browser.open(f"/accounts/{account}/keys/new")
         page = browser.submit(page, f"/accounts/{account}/keys", name="a key", expires_in_days="30")
         keys = set(re.findall(r"kwsa_three_\w+", page.text))
-        check("a key is shown", (page.status, len(keys)), (200, 1))
+        check("the key is shown", (page.status, len(keys)), (200, 1))
         api, key = stack.resources["Api"], keys.pop()
-        check("it is good", aws.call(api, "GET", "/iam/v1/whoami", key).status, 200)
+        check("the key works", aws.call(api, "GET", "/iam/v1/whoami", key).status, 200)
         page = browser.open(f"/accounts/{account}")
-        check("it is shown no more", (page.status, key in page.text), (200, False))
+        check("the key is not shown again", (page.status, key in page.text), (200, False))
         key_id = f"key_{key.split('_')[3]}"
         revoke = f"/accounts/{account}/keys/{key_id}/revoke"
         page = browser.submit(browser.open(revoke), revoke)
-        check("it is revoked", page.status, 200)
-        check("and dead on the next call", aws.call(api, "GET", "/iam/v1/whoami", key).status, 403)
+        check("the key is revoked", page.status, 200)
+        check("and refused on the next call", aws.call(api, "GET", "/iam/v1/whoami", key).status, 403)
         events = browser.open(f"/accounts/{account}/history").text
-        check("all of it has the admin's name", events.count("ada@example.com") >= 3, True)
+        check("all events have the admin's name", events.count("ada@example.com") >= 3, True)
         page = browser.submit(page, "/sign-out")
-        check("who signs out has no session", list(browser.cookies), [])
-        check("and is shown how to end the provider's", f"{provider.url}/end?client_id=the-console&#38;" in page.text, True)
+        check("signing out ends the session", list(browser.cookies), [])
+        check("and the page links to the provider's sign-out", f"{provider.url}/end?client_id=the-console&#38;" in page.text, True)
 
 
 def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
-    """What the story has not needed so far of the functions' rights: without
-    any one of them, one of these lines fails."""
+    """Uses the rights that the story has not needed so far. Without any one of them,
+    one of these checks fails."""
     table, database = one.stack.outputs["TableName"], aws.client("dynamodb")
     lister = "/iam/v1/roles/lister"
     permissions = ["GET /organizations", "POST /organizations"]
@@ -420,72 +420,72 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     check("and replaced", (answer.status, answer.json.get("permissions")), (200, permissions))
     names = [role["name"] for role in one.call("GET", "/iam/v1/roles").json["items"]]
     expected = ["ServiceAccountAdmin", "ServiceAccountReader", "ServiceAccountWriter", "lister"]
-    check("it is listed beside the built-in ones", names, expected)
-    check("it is read", one.call("GET", lister).json["description"], "Lists")
-    check("no built-in name is taken", one.call("PUT", "/iam/v1/roles/ServiceAccountReader", {"permissions": []}).status, 409)
+    check("it is listed with the built-in roles", names, expected)
+    check("it can be read", one.call("GET", lister).json["description"], "Lists")
+    check("a built-in role cannot be replaced", one.call("PUT", "/iam/v1/roles/ServiceAccountReader", {"permissions": []}).status, 409)
 
     created = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
     check("an account has a custom role", created.status, 201)
     again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
-    check("a retry answers with it", (again.status, again.json["id"]), (201, created.json["id"]))
+    check("a retry returns the same account", (again.status, again.json["id"]), (201, created.json["id"]))
     account = f"{ACCOUNTS}/{created.json['id']}"
     check("an unknown role is refused", one.call("POST", ACCOUNTS, {"name": "other", "role": "nobody"}).status, 422)
 
     # The emulator's clients come from this address.
     issue = {"name": "narrow", "role": "lister", "allowedCidrs": ["127.0.0.0/8"]}
     issued = one.call("POST", f"{account}/keys", issue, attempt="issue")
-    check("a key has a role of its own", issued.status, 201)
+    check("a key can have its own role", issued.status, 201)
     for shop in shops:
         shop.check("the custom role permits", issued.json["secret"], 200)
-        shop.check("and refuses", issued.json["secret"], 403, path="/organizations/42")
+        shop.check("and refuses other paths", issued.json["secret"], 403, path="/organizations/42")
     explain = {"serviceAccountId": created.json["id"], "keyId": issued.json["id"], "method": "GET", "path": "/organizations"}
     answer = one.call("POST", "/iam/v1/roles/explain", explain)
     told = (answer.json.get("allowed"), answer.json.get("permission"), answer.json.get("keyPermission"))
-    check("it is explained", told, (True, "GET /organizations", "GET /organizations"))
+    check("explain says why it is allowed", told, (True, "GET /organizations", "GET /organizations"))
     answer = one.call("POST", "/iam/v1/roles/explain", explain | {"path": "/organizations/42"})
-    check("so is a refusal", (answer.json.get("allowed"), answer.json.get("reason")), (False, "role"))
+    check("explain says why it is refused", (answer.json.get("allowed"), answer.json.get("reason")), (False, "role"))
     answer = one.call("DELETE", lister)
-    check("a role in use is not deleted", (answer.status, answer.json.get("code")), (409, "role_in_use"))
+    check("a role in use cannot be deleted", (answer.status, answer.json.get("code")), (409, "role_in_use"))
     check("the role is replaced", one.call("PUT", lister, {"permissions": ["PUT /organizations"]}).status, 200)
     for shop in shops:
         shop.check("what it no longer permits is refused at once", issued.json["secret"], 403)
-    check("the role is as it was", one.call("PUT", lister, {"permissions": permissions}).status, 200)
-    check("the key knows its roles", one.call("GET", "/iam/v1/whoami", token=issued.json["secret"]).status, 200)
+    check("the role is restored", one.call("PUT", lister, {"permissions": permissions}).status, 200)
+    check("the key can call whoami", one.call("GET", "/iam/v1/whoami", token=issued.json["secret"]).status, 200)
     check("a retry issues no second key", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
     key = f"{account}/keys/{issued.json['id']}"
     rotated = one.call("POST", f"{key}/rotation", {"graceSeconds": 600}, attempt="rotate")
     check("it is rotated", (rotated.status, rotated.json["replaces"]["id"]), (201, issued.json["id"]))
     for shop in shops:
-        shop.check("its successor passes", rotated.json["secret"], 200)
-        shop.check("and it itself, in its grace", issued.json["secret"], 200)
+        shop.check("its successor is allowed", rotated.json["secret"], 200)
+        shop.check("the old key is allowed in its grace period", issued.json["secret"], 200)
     successor = f"{account}/keys/{rotated.json['id']}"
-    check("a retry rotates it no second time", one.call("POST", f"{key}/rotation", {"graceSeconds": 600}, attempt="rotate").status, 409)
+    check("a retry does not rotate it again", one.call("POST", f"{key}/rotation", {"graceSeconds": 600}, attempt="rotate").status, 409)
     last = one.call("POST", f"{successor}/rotation", {"graceSeconds": 0})
-    check("without a grace", last.status, 201)
+    check("it is rotated without a grace period", last.status, 201)
     for shop in shops:
-        # By its record, and counted there once a minute.
-        shop.check("the old key stops at once", rotated.json["secret"], shop.unauthorized)
-        shop.check("and the new one passes", last.json["secret"], 200)
-    check("nor does it pass at the IAM API", one.call("GET", "/iam/v1/whoami", token=rotated.json["secret"]).status, 403)
+        # Recognized by its record, where its use is counted once a minute.
+        shop.check("the old key is refused at once", rotated.json["secret"], shop.unauthorized)
+        shop.check("and the new key is allowed", last.json["secret"], 200)
+    check("the IAM API refuses it too", one.call("GET", "/iam/v1/whoami", token=rotated.json["secret"]).status, 403)
     again = one.call("POST", f"{successor}/rotation", {})
-    check("no key is rotated twice", (again.status, again.json["code"]), (409, "key_already_rotated"))
+    check("a key cannot be rotated twice", (again.status, again.json["code"]), (409, "key_already_rotated"))
     shown = one.call("GET", account)
     used = {key["id"]: ("lastUsedAt" in key, sum(key["usesByDay"].values()) > 0) for key in shown.json["keys"]}
-    check("each key says that it was used", used, dict.fromkeys([issued.json["id"], last.json["id"]], (True, True)))
+    check("each key shows that it was used", used, dict.fromkeys([issued.json["id"], last.json["id"]], (True, True)))
     gone = [(key["id"], key["reason"], key.get("presentations", 0) > 0) for key in shown.json["retiredKeys"]]
-    check("the retired one, that it was presented", gone, [(rotated.json["id"], "rotated", True)])
+    check("the retired key shows that it was used", gone, [(rotated.json["id"], "rotated", True)])
     check("the last successor is revoked", one.call("DELETE", f"{account}/keys/{last.json['id']}").status, 204)
     check("it is revoked", one.call("DELETE", key).status, 204)
-    check("and once more", one.call("DELETE", key).status, 204)
+    check("revoking it again succeeds", one.call("DELETE", key).status, 204)
     answer = one.call("POST", "/iam/v1/roles/explain", explain)
-    check("a revoked key is explained", (answer.json.get("allowed"), answer.json.get("reason")), (False, "revoked"))
+    check("explain says that the key is revoked", (answer.json.get("allowed"), answer.json.get("reason")), (False, "revoked"))
     spare = "/iam/v1/roles/spare"
-    check("a role that nobody has", one.call("PUT", spare, {"permissions": []}).status, 201)
-    check("is deleted", (one.call("DELETE", spare).status, one.call("GET", spare).status), (204, 404))
-    check("no retry issues it again", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
+    check("an unused role is created", one.call("PUT", spare, {"permissions": []}).status, 201)
+    check("and deleted", (one.call("DELETE", spare).status, one.call("GET", spare).status), (204, 404))
+    check("a retry does not issue it again", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
 
-    # A key that has expired goes to its record with the next issue. So long a
-    # test waits for none: its expiry is altered in the table.
+    # The next issue moves an expired key to its record. No test can wait that long,
+    # so this changes the expiry in the table.
     expired, _ = one.issue(created.json["id"], **issue)
     database.update_item(
         TableName=table,
@@ -496,26 +496,27 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     )
     kept, _ = one.issue(created.json["id"])
     answer = one.call("GET", account)
-    check("an expired key is gone", [key["id"] for key in answer.json["keys"]], [kept])
+    check("the expired key is no longer live", [key["id"] for key in answer.json["keys"]], [kept])
 
     change = {"name": "renamed", "role": "ServiceAccountReader", "description": "what for", "owner": "ada", "tags": {"a": "b"}}
     check("an account is changed", one.call("PATCH", account, change).status, 200)
-    check("to a custom role too", one.call("PATCH", account, {"role": "lister"}).status, 200)
+    check("its role can be changed to a custom role", one.call("PATCH", account, {"role": "lister"}).status, 200)
     names = [item["name"] for item in one.call("GET", f"{ACCOUNTS}?prefix=re").json["items"]]
     check("it is listed", names, ["renamed"])
     answer = one.call("DELETE", f"{account}/keys")
     check("all its keys are revoked", (answer.status, answer.json["revokedKeyIds"]), (200, [kept]))
     last_id, _ = one.issue(created.json["id"], **issue)
-    check("a key in its grace", one.call("POST", f"{account}/keys/{last_id}/rotation", {}).status, 201)
+    check("a key is in its grace period", one.call("POST", f"{account}/keys/{last_id}/rotation", {}).status, 201)
     check("an account is deleted with its keys", one.call("DELETE", account).status, 204)
-    check("it is gone", one.call("GET", account).status, 404)
+    check("it is not found", one.call("GET", account).status, 404)
     again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
-    check("no retry creates it again", again.status, 409)
+    check("a retry does not create it again", again.status, 409)
     check("its name is free", one.call("POST", ACCOUNTS, {"name": "renamed", "role": "lister"}).status, 201)
 
 
 def rotate_pepper(aws: Aws, one: Environment) -> None:
-    """As Secrets Manager does it: the emulator's own rotation calls no function."""
+    """Rotates the pepper in the steps of Secrets Manager. The emulator's own rotation
+    calls no function."""
     secrets, functions = aws.client("secretsmanager"), aws.client("lambda")
     secret, function = one.stack.resources["Pepper"], one.stack.resources["RotatePepper"]
     rules = {"AutomaticallyAfterDays": 30}
@@ -523,16 +524,17 @@ def rotate_pepper(aws: Aws, one: Environment) -> None:
     secrets.rotate_secret(SecretId=secret, RotationLambdaARN=arn, RotationRules=rules, ClientRequestToken="set-up".ljust(32, "-"))
     before = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
     token = "rotation".ljust(32, "-")
-    # It knows no version without a value.
+    # The emulator has no versions without a value.
     pending = {"ClientRequestToken": token, "SecretString": json.dumps(before), "VersionStages": ["AWSPENDING"]}
     secrets.put_secret_value(SecretId=secret, **pending)
     outcomes = []
-    # Each step twice: Secrets Manager repeats one whose answer it has not got.
+    # Each step runs twice, because Secrets Manager repeats a step whose response it
+    # did not get.
     for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] * 2:
         event = {"Step": step, "SecretId": secret, "ClientRequestToken": token}
         answer = functions.invoke(FunctionName=function, Payload=json.dumps(event))
         outcomes.append(answer.get("FunctionError") or answer["StatusCode"])
-    check("every step of a rotation of the pepper is done", outcomes, [200] * 8)
+    check("every step of a pepper rotation succeeds", outcomes, [200] * 8)
     after = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
     check("it adds one version", (after.pop("current"), sorted(after)), ("v2", ["v1", "v2"]))
     check("and keeps the other", after["v1"], before["v1"])
@@ -545,7 +547,7 @@ def pepper_version(aws: Aws, one: Environment, account: str, key: str) -> str:
 
 
 def the_sweep(aws: Aws, one: Environment) -> None:
-    """The daily sweep, and that its notices arrive where alarms do."""
+    """The daily sweep. Its notices arrive at the alarm topic."""
     queues, topics, database = aws.client("sqs"), aws.client("sns"), aws.client("dynamodb")
     may_send = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
@@ -553,7 +555,7 @@ def the_sweep(aws: Aws, one: Environment) -> None:
     arn = queues.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     topics.subscribe(TopicArn=one.stack.outputs["AlarmTopicArn"], Protocol="sqs", Endpoint=arn)
 
-    # So long a test waits for no key: the times are altered in the table.
+    # No test can wait that long, so this changes the times in the table.
     account = one.create("to be swept", "lister")
     narrow = {"role": "lister", "allowedCidrs": ["127.0.0.0/8"]}
     over, soon, fresh, old = one.issue(account, **narrow)[0], *(one.issue(account)[0] for _ in range(3))
@@ -571,17 +573,17 @@ def the_sweep(aws: Aws, one: Environment) -> None:
     functions, name = aws.client("lambda"), one.stack.resources["SweepKeys"]
     swept = json.load(functions.invoke(FunctionName=name)["Payload"])
     told = (swept.get("notices"), swept.get("retiredKeys"), swept.get("isFinished"))
-    check("the sweep gives notices and clears away what is over", told, (2, 2, True))
+    check("the sweep publishes notices and retires ended keys", told, (2, 2, True))
     live = sorted(key["id"] for key in one.call("GET", f"{ACCOUNTS}/{account}").json["keys"])
-    check("the others stay", live, sorted([soon, fresh, rotated.json["id"]]))
+    check("the other keys stay", live, sorted([soon, fresh, rotated.json["id"]]))
     again = json.load(functions.invoke(FunctionName=name)["Payload"])
-    check("the next one has nothing to do", (again.get("notices"), again.get("retiredKeys")), (0, 0))
+    check("the next sweep has nothing to do", (again.get("notices"), again.get("retiredKeys")), (0, 0))
     received = queues.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
     messages = [json.loads(json.loads(message["Body"])["Message"]) for message in received]
     texts = [f"the key 'a key' ({soon}) of the service account 'to be swept' ({account}; owner: nobody) {what}"
              for what in ("expires at", "was issued at")]
     found = [any(text in message for message in messages) for text in texts]
-    check("both notices arrive, as sentences", (len(messages), found), (2, [True, True]))
+    check("both notices arrive as sentences", (len(messages), found), (2, [True, True]))
     rules = [rule for rule in aws.client("events").list_rules()["Rules"] if "ScheduleExpression" in rule]
     check("it is scheduled", [rule["State"] for rule in rules], ["ENABLED"])
 
@@ -594,26 +596,26 @@ def break_glass(aws: Aws, command: str, *arguments: str) -> str:
 
 
 def by_hand(aws: Aws, one: Environment, shops: list[Shop], reader: str, key: str) -> None:
-    """What AWS credentials alone can do: it is as if Keyward had done it. Another
-    `key` of the account `reader` is not touched by it."""
+    """Changes the table with break-glass.py, with the same result as if Keyward had made
+    the change. `key`, another key of the account `reader`, keeps working."""
     table, keys = one.stack.outputs["TableName"], f"{ACCOUNTS}/{reader}/keys"
     by = ("--table", table, "--by", "grace")
     actor = {"id": "break-glass", "name": "grace"}
     issued = one.call("POST", keys, {"name": "glass"}, attempt="glass").json
-    shops[0].check("one more key passes", issued["secret"], 200)
+    shops[0].check("one more key is allowed", issued["secret"], 200)
     break_glass(aws, "revoke", *by, reader, issued["id"])
     for shop in shops:
         shop.check("a key revoked by hand is refused", issued["secret"], shop.unauthorized)
-        shop.check("and no other one", key, 200)
+        shop.check("and the account's other key is allowed", key, 200)
     shown = one.call("GET", f"{ACCOUNTS}/{reader}").json["retiredKeys"]
-    check("it is shown with why, and counted", [key.get("presentations", 0) > 0 for key in shown if key["id"] == issued["id"]], [True])
-    check("Keyward knows it as revoked", one.call("DELETE", f"{keys}/{issued['id']}").status, 204)
-    check("a retry issues it no more", one.call("POST", keys, {"name": "glass"}, attempt="glass").status, 409)
+    check("its reason is shown, and its use is counted", [key.get("presentations", 0) > 0 for key in shown if key["id"] == issued["id"]], [True])
+    check("Keyward knows that it is revoked", one.call("DELETE", f"{keys}/{issued['id']}").status, 204)
+    check("a retry does not issue it again", one.call("POST", keys, {"name": "glass"}, attempt="glass").status, 409)
     event = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"][0]
-    check("its event tells who", (event["type"], event.get("keyId"), event["actor"]), ("key.revoked", issued["id"], actor))
+    check("its event names the actor", (event["type"], event.get("keyId"), event["actor"]), ("key.revoked", issued["id"], actor))
 
-    # All that an account has, and the account itself. Keyward's own records and
-    # events have the same attributes.
+    # All keys of an account, and the account itself. Records and events have the same
+    # attributes as Keyward's own.
     account = one.create("by-hand", "ServiceAccountReader")
     path = f"{ACCOUNTS}/{account}"
     first, *_ = (one.issue(account)[0] for _ in range(3))
@@ -636,16 +638,16 @@ def by_hand(aws: Aws, one: Environment, shops: list[Shop], reader: str, key: str
     check("each has its event", kinds, ["serviceAccount.updated", "key.revoked", "key.revoked"])
     check("the account can be enabled", one.call("PATCH", path, {"enabled": True}).status, 200)
     shops[0].check("its key passes again", fourth, 200)
-    check("and be deleted", one.call("DELETE", path).status, 204)
+    check("and deleted", one.call("DELETE", path).status, 204)
 
 
 def one_function(aws: Aws, one: Environment) -> None:
-    """The code of a single function is exchanged by cargo-lambda, and nothing else
-    of it. First another function's code, to see that it is."""
+    """cargo-lambda replaces only the code of one function. Deploys another function's
+    code first, so that the replacement can be seen."""
     functions, name = aws.client("lambda"), one.stack.resources["Whoami"]
     kept = ("Environment", "Handler", "MemorySize", "Role", "Runtime", "Timeout", "TracingConfig", "Architectures", "LoggingConfig")
     before = functions.get_function_configuration(FunctionName=name)
-    # Cargo finds itself in its user's home.
+    # Cargo's tools are in the user's home folder.
     environment = aws.environment | {"HOME": os.environ["HOME"]}
     for binary, expected in ("list-service-accounts", 404), ("whoami", 200):
         command = ["cargo", "lambda", "deploy", "--binary-name", binary, name]
@@ -653,12 +655,12 @@ def one_function(aws: Aws, one: Environment) -> None:
         check("cargo lambda deploy succeeds", (done.returncode, done.stderr if done.returncode else ""), (0, ""))
         check(f"{binary} runs", one.call("GET", "/iam/v1/whoami").status, expected)
     after = functions.get_function_configuration(FunctionName=name)
-    check("its configuration is what it was", {key: after.get(key) for key in kept}, {key: before.get(key) for key in kept})
+    check("its configuration is unchanged", {key: after.get(key) for key in kept}, {key: before.get(key) for key in kept})
 
 
 def restored(aws: Aws, one: Environment, shops: list[Shop]) -> None:
-    """The table as it was, put back. A copy stands in for the point-in-time
-    restore that the emulator has not."""
+    """Restores accounts from a copy of the table, because the emulator has no
+    point-in-time restore."""
     database, table = aws.client("dynamodb"), one.stack.outputs["TableName"]
     account, deleted = one.create("restored", "ServiceAccountReader"), one.create("deleted", "ServiceAccountReader")
     path = f"{ACCOUNTS}/{account}"
@@ -675,24 +677,24 @@ def restored(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     check("then a key is revoked", one.call("DELETE", f"{path}/keys/{revoked_id}").status, 204)
     check("an account is deleted", one.call("DELETE", f"{ACCOUNTS}/{deleted}").status, 204)
     late_id, late = one.issue(account)
-    check("and one is damaged", one.call("PATCH", path, {"name": "damaged", "role": "ServiceAccountWriter"}).status, 200)
+    check("another account is changed by mistake", one.call("PATCH", path, {"name": "damaged", "role": "ServiceAccountWriter"}).status, 200)
     told = break_glass(aws, "restore", "--table", table, "--since", instant, "restored")
     answer = one.call("GET", path).json
     now = (answer["name"], answer["role"], [key["id"] for key in answer["keys"]])
-    check("the account is as it was", now, ("restored", "ServiceAccountReader", [kept_id]))
+    check("the account is restored", now, ("restored", "ServiceAccountReader", [kept_id]))
     for shop in shops:
-        shop.check("after a restore a key passes", kept, 200)
-        shop.check("one that was revoked since is refused", revoked, shop.unauthorized)
-        shop.check("and so is one of an account that was deleted since", dead, shop.unauthorized)
-        shop.check("and one that was issued since", late, shop.unauthorized)
-    check("of which the operator is told", f"LOST, ISSUED SINCE THE BACKUP: {late_id}" in told, True)
-    check("and of each change since", "role: ServiceAccountReader → ServiceAccountWriter" in told, True)
+        shop.check("a key is allowed after a restore", kept, 200)
+        shop.check("a key that was revoked since is refused", revoked, shop.unauthorized)
+        shop.check("a key of an account that was deleted since is refused", dead, shop.unauthorized)
+        shop.check("a key that was issued since is refused", late, shop.unauthorized)
+    check("the lost key is listed", f"LOST, ISSUED SINCE THE BACKUP: {late_id}" in told, True)
+    check("and so is each change since", "role: ServiceAccountReader → ServiceAccountWriter" in told, True)
     for name in "deleted", "damaged":
         one.create(name, "ServiceAccountReader")
 
 
 def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
-    """What was printed: enough for the metrics, and no credential."""
+    """The logs have what the metrics need, and no credential."""
     logs = aws.client("logs")
     groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
     printed = {}
@@ -702,7 +704,7 @@ def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
     lines = [line for messages in printed.values() for line in messages]
     check("no credential is in the logs", [line for line in lines if any(secret in line for secret in secrets)], [])
     audit = [json.loads(line)["event_id"] for line in lines if '"message":"audit"' in line]
-    # All but the one by break-glass, which no function wrote.
+    # All events except those of break-glass.py, which no function wrote.
     table = aws.client("dynamodb").get_paginator("scan").paginate(TableName=one.stack.outputs["TableName"])
     events = [item["sk"]["S"] for page in table for item in page["Items"] if item["pk"]["S"].startswith("EVENTS#")
               and item["requestId"]["S"] != "break-glass"]
@@ -726,8 +728,8 @@ def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
 
 
 def matches(pattern: str, line: str) -> bool:
-    """CloudWatch's pattern for JSON lines, as far as the template uses it: the
-    emulator does not evaluate it."""
+    """Evaluates the part of CloudWatch's pattern syntax that the template uses, because
+    the emulator does not."""
     terms = re.findall(r'\$\.(\w+) (!?=) "(\w+)"', pattern)
     if pattern != "{ " + " && ".join(f'$.{name} {operator} "{value}"' for name, operator, value in terms) + " }":
         raise ValueError(pattern)
@@ -738,14 +740,14 @@ def matches(pattern: str, line: str) -> bool:
 
 
 def with_debug_builds(aws: Aws) -> pathlib.Path:
-    """What `sam build` would make, with debug builds."""
+    """The output that `sam build` would make, with debug builds."""
     subprocess.run(["cargo", "build", "--quiet", "--locked", "--workspace", "--bins"], cwd=ROOT, check=True)
     template = yaml_parse((INFRA / "template.yaml").read_text())
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             binary = resource["Metadata"]["BuildProperties"]["Binary"]
             folder = pathlib.Path(aws.folder.name) / "debug" / binary
-            # Two functions have one binary.
+            # Two functions use the same binary.
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / "target" / "debug" / binary, folder / "bootstrap")
             resource["Properties"]["CodeUri"] = str(folder)
