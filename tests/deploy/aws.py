@@ -1,4 +1,4 @@
-"""An AWS to deploy to: ministack on this machine, and nothing outside of it.
+"""An AWS emulator to deploy to: ministack, on this machine only.
 
 What the emulator cannot do, and what stands in its place, is in `deployable`
 and `import_routes`; the rest is deployed as it is shipped.
@@ -22,12 +22,12 @@ from rights import Recorder
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REGION = "eu-central-1"
-# The emulator has an environment of its own, which .ci/tools makes.
+# The emulator has its own virtual environment, which .ci/tools creates.
 EMULATOR = [ROOT / "target" / "ci" / "emulator" / "bin" / "python", pathlib.Path(__file__).with_name("emulator.py")]
 
 
 class Aws:
-    """The emulator, running. A context manager: nothing of it is left behind."""
+    """The running emulator. A context manager that leaves nothing behind."""
 
     def __enter__(self) -> "Aws":
         self.folder = tempfile.TemporaryDirectory()
@@ -35,7 +35,7 @@ class Aws:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        # Credentials of nobody, and no file of this machine's user.
+        # Made-up credentials, and no configuration files of this machine's user.
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": self.folder.name,
@@ -48,7 +48,7 @@ class Aws:
             "SAM_CLI_TELEMETRY": "0",
         }
         os.environ.update({k: v for k, v in self.environment.items() if k.startswith("AWS_")})
-        # The functions reach it through this one, which notes what they do.
+        # The functions reach the emulator through this proxy, which records their calls.
         self.recorder = Recorder(self.port)
         settings = {
             "AWS_ENDPOINT_URL": self.recorder.endpoint,
@@ -56,16 +56,16 @@ class Aws:
             "GATEWAY_PORT": str(self.port),
             "MINISTACK_REGION": REGION,
             "S3_DATA_DIR": f"{self.folder.name}/s3",
-            # Functions act in their roles, and IAM judges what they do: actions,
-            # resources, projections, transactions, and boundaries, but no
-            # leading keys. The credentials above are root's.
+            # Functions use their roles, and the emulated IAM checks their actions,
+            # resources, projections, transactions and boundaries, but not leading
+            # keys. The credentials above are root's.
             "AUTH": "true",
-            # Neither listens on loopback alone.
+            # Off, because neither can listen on loopback only.
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
         }
         self.log = open(f"{self.folder.name}/emulator.log", "w+")
-        # A session of its own, so that all that it starts can be found.
+        # A new session, so that all its child processes can be found.
         self.process = subprocess.Popen(
             EMULATOR, env=self.environment | settings, stdout=self.log, stderr=self.log, start_new_session=True
         )
@@ -94,7 +94,7 @@ class Aws:
         self.folder.cleanup()
 
     def children(self) -> list[int]:
-        """What the emulator has started and not stopped: the functions."""
+        """The processes that the emulator has started and not stopped: the functions."""
         found = []
         for folder in pathlib.Path("/proc").glob("[0-9]*"):
             try:
@@ -114,7 +114,7 @@ class Aws:
         return boto3.client(service)
 
     def call(self, api: str, method: str, path: str, token: str | None = None, body: object = None, headers=None):
-        """A request to the API of this id, as a program sends it."""
+        """Sends a request to the API with this id, as a program does."""
         sent = dict(headers or {})
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
@@ -178,8 +178,8 @@ class Stack:
         return self
 
     def import_responses(self, api: str, body: dict) -> None:
-        """A REST API's gateway responses, which the emulator leaves out when it
-        imports the `Body`, by the same API."""
+        """Creates a REST API's gateway responses, which the emulator ignores when it
+        imports the `Body`."""
         gateway = self.aws.client("apigateway")
         for kind, given in body.get("x-amazon-apigateway-gateway-responses", {}).items():
             gateway.put_gateway_response(restApiId=api, responseType=kind, **given)
@@ -187,8 +187,8 @@ class Stack:
             gateway.create_deployment(restApiId=api, stageName=stage["stageName"])
 
     def import_routes(self, api: str, body: dict) -> None:
-        """What CloudFormation does with an HTTP API's `Body`, and the emulator
-        does not: its authorizers, integrations and routes, by the same API."""
+        """Creates the authorizers, integrations and routes of an HTTP API's `Body`, as
+        CloudFormation does and the emulator does not."""
         gateway = self.aws.client("apigatewayv2")
         for route in gateway.get_routes(ApiId=api)["Items"]:
             gateway.delete_route(ApiId=api, RouteId=route["RouteId"])
@@ -215,14 +215,14 @@ class Stack:
                     IntegrationUri=self.resolve(given["uri"]),
                     PayloadFormatVersion=given["payloadFormatVersion"],
                 )["IntegrationId"]
-                # An operation without `security` is an open route, here too.
+                # An operation without `security` is an open route, as on AWS.
                 names = [name for item in operation.get("security", []) for name in item]
                 secured = {"AuthorizationType": "CUSTOM", "AuthorizerId": authorizers[names[0]]} if names else {}
                 target = f"integrations/{integration}"
                 gateway.create_route(ApiId=api, RouteKey=f"{method.upper()} {path}", Target=target, **secured)
 
     def resolve(self, value: object) -> str:
-        """A text of the template, with its pseudo parameters and functions' ARNs."""
+        """A string of the template, with pseudo parameters and functions' ARNs filled in."""
         if isinstance(value, str):
             return value
         text = value["Fn::Sub"]
@@ -245,25 +245,25 @@ class Stack:
 
 
 def deployable(path: pathlib.Path, aws: Aws) -> dict:
-    """The template at `path`, less what the emulator does not know."""
+    """The template at `path`, without the parts that the emulator does not support."""
     template = yaml_parse(path.read_text())
     resources = template["Resources"]
     name_secrets(resources)
-    # A provider on this machine has no TLS.
+    # An identity provider on this machine has no TLS.
     for parameter in "OidcIssuer", "OidcJwksUri":
         template.get("Parameters", {}).get(parameter, {}).pop("AllowedPattern", None)
     for name, resource in list(resources.items()):
         kind, properties = resource["Type"], resource.get("Properties", {})
-        # The first admin is made by the API instead, and alarms on metric math
-        # are only linted.
+        # The test creates the first admin through the API instead. Alarms on metric
+        # math are only linted.
         unknown = ["AWS::Cognito::UserPoolUser", "AWS::Cognito::UserPoolUserToGroupAttachment"]
         if kind in unknown or (kind == "AWS::CloudWatch::Alarm" and "Metrics" in properties):
             del resources[name]
         elif kind == "AWS::Serverless::Function" and "CodeUri" in properties:
-            # Relative to the template, of which this one is a copy elsewhere.
+            # CodeUri is relative to the template, and this is a copy in another folder.
             properties["CodeUri"] = str(path.parent / properties["CodeUri"])
             variables = properties.get("Environment", {}).get("Variables", {})
-            # Cognito's public keys, and the API, are where the emulator is.
+            # Cognito's public keys and the API are served by the emulator.
             if "KEYWARD_OIDC_JWKS_URI" in variables:
                 keys = {"Fn::Sub": f"{aws.endpoint}/${{UserPool}}/.well-known/jwks.json"}
                 variables["KEYWARD_OIDC_JWKS_URI"] = {"Fn::If": ["UsesCognito", keys, {"Ref": "OidcJwksUri"}]}
@@ -273,8 +273,8 @@ def deployable(path: pathlib.Path, aws: Aws) -> dict:
 
 
 def name_secrets(part: object) -> None:
-    """A reference to a secret is its ARN. The emulator's is its name, which is
-    no resource of a statement."""
+    """Replaces references to secrets by ARNs. On AWS, a reference is the ARN. In the
+    emulator, it is the name, which a policy cannot use as a resource."""
     for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
         name_secrets(item)
     for secret in ("Pepper", "ConsoleSecret"):

@@ -1,5 +1,5 @@
-"""Runs infra/first-deploy.py against a deployed stack of the emulator: to its
-end, with a token that may manage nothing, and interrupted halfway."""
+"""Runs infra/first-deploy.py against a deployed stack in the emulator: to its
+end, with a token that cannot manage anything, and interrupted halfway."""
 
 import json
 import pathlib
@@ -61,7 +61,7 @@ def the_checklist(aws: Aws, one) -> None:
     check("its total counts its steps", total["total"]["ok"] + total["total"]["n/a"], len(steps))
     not_possible = {name for name, state in states.items() if state == "n/a"}
     expected = NOT_POSSIBLE | {"decisions behind a custom domain"}
-    check("what it cannot do here is known", not_possible, expected)
+    check("exactly the expected steps are not possible here", not_possible, expected)
     decisions = [step for step in steps if step["step"].startswith("decision, ") and step["state"] == "ok"]
     check(
         "it found the decision of each probe",
@@ -69,7 +69,7 @@ def the_checklist(aws: Aws, one) -> None:
         (True, {"allowed", "ambiguous_path"}),
     )
     events = [step for step in steps if step["step"].startswith("event, ")]
-    check("it shows real events", all(step["event"]["arn"] for step in events if step["state"] == "ok"), True)
+    check("the report shows real events", all(step["event"]["arn"] for step in events if step["state"] == "ok"), True)
     (old,) = [step for step in steps if "old item" in step["step"]]
     check(
         "a failed condition returns attributes that the policy does not allow",
@@ -82,13 +82,13 @@ def the_checklist(aws: Aws, one) -> None:
     mappings = aws.client("apigatewayv2").get_api_mappings(DomainName=domain)["Items"]
     check("it leaves nothing behind", (left(aws, one), mappings), ([], []))
 
-    # A token that may manage nothing ends the run before it creates anything.
+    # A token that cannot manage anything ends the run before the script creates anything.
     run = start(aws, one.stack.name, one.api_token)
     out, _ = run.communicate()
     steps = [json.loads(line) for line in out.splitlines()]
     check("with another token it fails and creates nothing", (run.returncode, len(steps), left(aws, one)), (1, 2, []))
 
-    # Ctrl-C, as soon as there is a key, and once more while it cleans up.
+    # Presses Ctrl-C as soon as there is a key, and again during the cleanup.
     run = start(aws, one.stack.name, one.token)
     for line in run.stdout:
         step = json.loads(line)["step"]

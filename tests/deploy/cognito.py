@@ -38,7 +38,7 @@ CALLBACK, CALLBACK_PATH = ("localhost", 8400), "/callback"
 
 
 def cognito_of(path) -> dict:
-    """The template's Cognito resources, and what they refer to."""
+    """The template's Cognito resources, and the resources that they refer to."""
     template = yaml_parse(path.read_text())
     kept = {"Parameters": template["Parameters"], "Conditions": template["Conditions"], "Outputs": {}}
     # The emulator supports neither resource type for users: Pool creates its admin.
@@ -48,7 +48,7 @@ def cognito_of(path) -> dict:
         for name, resource in template["Resources"].items()
         if resource["Type"].startswith("AWS::Cognito::") and resource["Type"] not in unknown
     }
-    # Its address is in the console client's URLs.
+    # The console client's URLs contain the address of ConsoleApi.
     kept["Resources"]["ConsoleApi"] = template["Resources"]["ConsoleApi"]
     for name in "UserPoolId", "IamClientId", "ApiClientId":
         kept["Outputs"][name] = template["Outputs"][name]
@@ -84,7 +84,7 @@ class Pool:
         return next(item["Value"] for item in user["UserAttributes"] if item["Name"] == "email")
 
     def initiate(self, client: str, flow: str) -> str:
-        """Begins a sign-in: the error's code, or what Cognito answers with."""
+        """Begins a sign-in. Returns the error code, or Cognito's response."""
         credentials = {"USERNAME": ADMIN, "PASSWORD": PASSWORD, "SRP_A": "a1" * 128}
         begin, pool = self.cognito.initiate_auth, {}
         if flow.startswith("ADMIN_") or flow == "ADMIN:USER_SRP_AUTH":
@@ -161,7 +161,7 @@ class SignIn:
 
 
 def the_sign_in(aws: Aws, pool: Pool) -> str:
-    """Gets a token for business APIs, and tries what must not give one."""
+    """Gets a token for business APIs, and tries requests that must not give one."""
     specification = importlib.util.spec_from_file_location("sign_in", SIGN_IN)
     script = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(script)
@@ -210,7 +210,7 @@ def the_sign_in(aws: Aws, pool: Pool) -> str:
     check("the page does not have the code", query["code"] in text, False)
     status, out, err = run.end()
     token = out.removesuffix("\n")
-    check("standard output has the token alone", (status, len(token.split(".")), "\n" in token), (0, 3, False))
+    check("standard output has only the token", (status, len(token.split(".")), "\n" in token), (0, 3, False))
     check("standard error has neither token nor code", [it for it in (token, query["code"]) if it in err], [])
     with contextlib.suppress(ConnectionRefusedError):
         run.call_back(location)
@@ -295,7 +295,7 @@ def the_control(aws: Aws, template: dict) -> None:
     client["ExplicitAuthFlows"] = ["ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH", "ALLOW_USER_SRP_AUTH"]
     pool = Pool(aws, "control", template)
     token = pool.initiate("ApiClientId", "ADMIN_USER_PASSWORD_AUTH")
-    check("control: such a client's token has the scope for one's own account", claims(token).get("scope"), SELF_SERVICE)
+    check("control: that client's token has the scope for the user's own account", claims(token).get("scope"), SELF_SERVICE)
     email = [{"Name": "email", "Value": MALLORY}]
     done = pool.attempt("update_user_attributes", AccessToken=token, UserAttributes=email)
     check("control: it changes the admin's e-mail address", (done, pool.email()), ("done", MALLORY))

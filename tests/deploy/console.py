@@ -1,5 +1,5 @@
-"""What the deployed console needs of a person: an identity provider to sign in
-at, and a browser.
+"""What the deployed console needs: an identity provider to sign in with, and a
+browser.
 
 The emulator has a Cognito, but its discovery document names an issuer that is
 not where the document is. So the console signs in at a provider of its own,
@@ -68,7 +68,7 @@ class Provider:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The template's, for this provider."""
+        """The template's parameters for this provider."""
         return {
             "OidcIssuer": self.url,
             "OidcJwksUri": f"{self.url}/jwks",
@@ -90,7 +90,7 @@ class Provider:
         return {"keys": [key | {"kid": "one", "alg": "RS256", "use": "sig"}]}
 
     def sign_in(self, location: str) -> str:
-        """What a person does on the page at `location`: where it sends them back to."""
+        """Signs in on the page at `location`. Returns the address of the redirect."""
         asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(location).query))
         code = secrets.token_urlsafe()
         self.codes[code] = asked
@@ -117,7 +117,7 @@ class Provider:
 
 
 class Browser:
-    """As much of one as a page without scripts needs: cookies, redirects, forms."""
+    """A minimal browser for pages without scripts: cookies, redirects and forms."""
 
     def __init__(self, aws: Aws, url: str, provider: Provider) -> None:
         self.aws, self.url, self.provider = aws, url, provider
@@ -148,7 +148,7 @@ class Browser:
         return self.follow(self.send("GET", path))
 
     def submit(self, page: Answer, action: str, **fields: str) -> Answer:
-        """The form of `page` that is sent to `action`, with what it hides."""
+        """The form of `page` that is sent to `action`, with its hidden fields."""
         (form,) = re.findall(rf'<form[^>]* action="{re.escape(action)}"[^>]*>(.*?)</form>', page.text, re.S)
         hidden = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', form)
         return self.follow(self.send("POST", action, {name: html.unescape(value) for name, value in hidden} | fields))

@@ -1,5 +1,5 @@
-"""What the functions were seen to do, and what their roles let them do: the
-one must be all of the other.
+"""Compares the recorded calls of the functions with what their roles allow. Every
+call must be allowed, and every right must be used.
 
 A proxy before the emulator notes each call to DynamoDB, EventBridge and Secrets
 Manager.
@@ -26,7 +26,7 @@ CONDITION_KEYS = json.loads((pathlib.Path(__file__).parents[1] / "condition_keys
 
 
 class Recorder:
-    """The proxy. `calls` are (access key, operation, body) of what succeeded."""
+    """The proxy. `calls` has (access key, operation, body) of each call that succeeded."""
 
     def __init__(self, port: int) -> None:
         recorder, self.calls = self, []
@@ -36,7 +36,7 @@ class Recorder:
 
             def forward(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                # With the same Host, since the signature is over it.
+                # With the same Host, because the signature includes it.
                 emulator = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 emulator.request(self.command, self.path, body, dict(self.headers.items()))
                 answer = emulator.getresponse()
@@ -44,7 +44,7 @@ class Recorder:
                 emulator.close()
                 operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
                 credential = re.search(r"Credential=(\w+)/", self.headers.get("Authorization", ""))
-                # A refused condition is a call that was allowed.
+                # If a condition failed, IAM had allowed the call.
                 allowed = answer.status == 200 or b"ConditionalCheckFailed" in text
                 if operation and credential and allowed:
                     recorder.calls.append((credential[1], operation, json.loads(body)))
@@ -72,7 +72,7 @@ class Recorder:
 
 
 class Action:
-    """One thing that was done, with what IAM's condition keys say of it."""
+    """One action, with the values of IAM's condition keys."""
 
     def __init__(
         self, name: str, resource: str, key="", attributes=(), select="", enclosing="", source="", detail_type=""
@@ -99,7 +99,7 @@ def named(request: dict, *expressions: str) -> set[str]:
     names, found = request.get("ExpressionAttributeNames", {}), set()
     for expression in expressions:
         text = request.get(expression) or ""
-        # A path, and not a value, a function's name or a word of the language.
+        # Matches a path, but not a value, a function's name or a keyword.
         for path in re.findall(r"(?<![\w:#.])(#?[A-Za-z_]\w*)(?:[.\[][\w.#\[\]]*)?(?!\w|\s*\()", text):
             if path not in WORDS:
                 found.add(names.get(path, path))
@@ -107,9 +107,9 @@ def named(request: dict, *expressions: str) -> set[str]:
 
 
 def actions(operation: str, body: dict, arn: str) -> list[Action]:
-    """The actions of a call, as IAM judges them one by one."""
+    """The actions of a call, which IAM checks one by one."""
     if operation in ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"):
-        # The emulator's reference to a secret is its name: see `name_secrets`.
+        # The emulator refers to a secret by its name: see `name_secrets`.
         account = arn.rpartition(":")[0].replace(":dynamodb:", ":secretsmanager:")
         return [Action(f"secretsmanager:{operation}", f"{account}:secret:{body['SecretId']}")]
     if operation == "PutEvents":
@@ -125,7 +125,7 @@ def actions(operation: str, body: dict, arn: str) -> list[Action]:
         resource = f"{arn}/index/{body['IndexName']}" if "IndexName" in body else arn
         attributes = named(body, "KeyConditionExpression", "FilterExpression", "ProjectionExpression")
         key = body["ExpressionAttributeValues"][value]["S"]
-        # The value that AWS assumes for a request without Select is not documented.
+        # AWS does not document which value applies to a request without Select.
         select = body.get("Select", "")
         return [Action("dynamodb:Query", resource, key, attributes, select)]
     if operation == "UpdateItem":
@@ -155,7 +155,7 @@ def permits(statement: dict, action: Action) -> bool:
     for operator, conditions in statement.get("Condition", {}).items():
         for key, patterns in conditions.items():
             values, patterns = action.values.get(key, set()), as_list(patterns)
-            # An absent key satisfies these, and no other operator.
+            # Only these operators are satisfied if the key is absent.
             if not values and not operator.startswith("ForAllValues:") and not operator.endswith("IfExists"):
                 return False
             match = fnmatch.fnmatchcase if "StringLike" in operator else str.__eq__
@@ -165,7 +165,7 @@ def permits(statement: dict, action: Action) -> bool:
 
 
 def judge(statements: list[dict], done: list[Action]) -> tuple[list[str], list[str]]:
-    """What was done without a right, and the parts of rights that nothing needed."""
+    """The actions without a right, and the parts of rights that no action needed."""
     lack = [str(action) for action in done if not any(permits(statement, action) for statement in statements)]
     surplus = []
     for statement in statements:
@@ -182,7 +182,7 @@ def judge(statements: list[dict], done: list[Action]) -> tuple[list[str], list[s
 
 
 def by_function(aws, stack, calls: list) -> dict[str, tuple[list[dict], list[Action]]]:
-    """Each function's statements, and what it did."""
+    """Each function's policy statements and actions."""
     iam, functions = aws.client("iam"), aws.client("lambda")
     table = aws.client("dynamodb").describe_table(TableName=stack.outputs["TableName"])["Table"]["TableArn"]
     found = {}
@@ -191,7 +191,7 @@ def by_function(aws, stack, calls: list) -> dict[str, tuple[list[dict], list[Act
         if role is None:
             continue
         function = functions.get_function_configuration(FunctionName=physical_id)
-        # How the emulator makes the credentials of a function in its role.
+        # How the emulator derives a function's access key from its role.
         digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
         own = [call for call in calls if call[0] == f"ASIA{digest[:16].upper()}"]
         done = {str(action): action for _, operation, body in own for action in actions(operation, body, table)}
@@ -203,7 +203,7 @@ def by_function(aws, stack, calls: list) -> dict[str, tuple[list[dict], list[Act
 
 
 def compare(found: dict[str, tuple[list[dict], list[Action]]]) -> tuple[list[str], list[str]]:
-    """The lack and the surplus of all functions."""
+    """The missing and the surplus rights of all functions."""
     lack, surplus = [], []
     for function, (statements, done) in found.items():
         parts = judge(statements, done)
@@ -213,9 +213,9 @@ def compare(found: dict[str, tuple[list[dict], list[Action]]]) -> tuple[list[str
 
 
 def unnoticed(found: dict[str, tuple[list[dict], list[Action]]]) -> list[str]:
-    """The faults that `compare` would not notice, of all that can be planted:
-    each statement left out, each function given one right more, and each
-    check of a condition allowed in a transaction only, whose key it does not have."""
+    """The faults that `compare` does not notice. Plants each of these: one statement left
+    out, one extra right for a function, and a ConditionCheckItem that is allowed only in
+    a transaction, although that action does not have the condition key."""
     missed = []
     for function, (statements, done) in found.items():
         for left_out in range(len(statements)):

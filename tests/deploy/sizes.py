@@ -1,10 +1,10 @@
-"""Checks what `cargo lambda build --release` has built: that Lambda's glibc is
-new enough for it, that it is small, and that infra/README.md states its size.
+"""Checks the functions that `cargo lambda build --release` built: that Lambda's glibc
+is new enough, that they are small, and that infra/README.md has their sizes.
 
     python3 tests/deploy/sizes.py [--update] [FOLDER]
 
-FOLDER is cargo-lambda's, target/lambda. --update writes the sizes of
-those that are built into infra/README.md, for the processor that they are for.
+FOLDER is cargo-lambda's output folder, by default target/lambda. --update writes the
+sizes of the built functions into infra/README.md, for their processor.
 """
 
 import argparse
@@ -20,11 +20,11 @@ PAGE = ROOT / "infra" / "README.md"
 MARK = "<!-- tests/deploy/sizes.py --update writes this table. -->\n"
 FUNCTIONS = sorted(folder.name for folder in (ROOT / "functions").iterdir() if folder.is_dir())
 
-# https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html: provided.al2023 has this one.
+# https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html: the version in provided.al2023.
 GLIBC = (2, 34)
-# Whoever takes a dependency that makes a function so large should notice.
+# A limit, so that a dependency that makes a function this large is noticed.
 MOST_MB = 6.0
-# The table is right if it is off by less than this part.
+# The largest relative difference between the table and the real size.
 TOLERANCE = 0.15
 PROCESSORS = {62: "x86_64", 183: "arm64"}
 
@@ -34,7 +34,7 @@ def megabytes(size: int) -> float:
 
 
 def zipped(binary: pathlib.Path) -> int:
-    """Its size as `sam deploy` and `cargo lambda deploy` upload it, about."""
+    """The approximate size of the upload by `sam deploy` or `cargo lambda deploy`."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.write(binary, "bootstrap")
@@ -42,7 +42,7 @@ def zipped(binary: pathlib.Path) -> int:
 
 
 def glibc(binary: pathlib.Path) -> tuple[int, ...]:
-    """The newest version of glibc that it asks for."""
+    """The newest version of glibc that the binary requires."""
     command = ["readelf", "--version-info", "--wide", binary]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     versions = re.findall(r"Name: GLIBC_([\d.]+)", text)
@@ -50,7 +50,7 @@ def glibc(binary: pathlib.Path) -> tuple[int, ...]:
 
 
 def read_table(page: str) -> dict[str, list[str]]:
-    """The table's cells by function: x86_64 zipped and not, arm64 zipped and not."""
+    """The table's cells by function: x86_64 zipped and unzipped, arm64 zipped and unzipped."""
     rows = page.partition(MARK)[2].partition("\n\n")[0].splitlines()[2:]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     return {cell[0]: cell[1:] for cell in cells}

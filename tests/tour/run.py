@@ -1,13 +1,13 @@
-"""Runs the commands of README.md and infra/tour.md, word for word, and compares
-what they print.
+"""Runs the commands of README.md and infra/tour.md unchanged, and compares their
+output.
 
 Starts the built local system on free ports, feeds every `sh` block to a shell, and
-compares its output with the `text` block below it. What differs in each run (ids,
-secrets, instants) is compared by its form. Each page runs twice, on the same data:
-a reader may repeat it.
+compares its output with the `text` block below it. Values that differ in each run
+(ids, secrets, times) are compared by their format. Each page runs twice on the same
+data, because a reader may repeat it.
 
     python3 tests/tour/run.py            # compare
-    python3 tests/tour/run.py --update   # write what was really printed
+    python3 tests/tour/run.py --update   # write the actual output into the pages
 """
 
 import json
@@ -23,10 +23,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEM = ROOT / "target" / "debug" / "local"
 END = "--- end of block ---"
 
-# The pages, and the headings between which their commands are run.
+# The pages, and the headings between which the commands are.
 PAGES = [(ROOT / "README.md", "## Try it with curl", "## Deploy"), (ROOT / "infra" / "tour.md", "# The tour", "## The API")]
 
-# What differs in each run, and what replaces it for the comparison.
+# Values that differ in each run, and their replacements for the comparison.
 FORMS = [
     (r"kwsa_local_\w+", "<key>"),
     (r"\bsa_\w{16}\b", "<account>"),
@@ -57,11 +57,11 @@ def start(data: pathlib.Path) -> tuple[subprocess.Popen, dict]:
             break
         time.sleep(0.1)
     system.kill()
-    sys.exit("the system does not start")
+    sys.exit("target/debug/local did not start")
 
 
 class Shell:
-    """A shell for one reading of a page. It sees free ports, and the page the usual ones."""
+    """A shell for one run of a page. Replaces the ports of the page by the real ones."""
 
     def __init__(self, folder: str, facts: dict):
         self.ports = {"http://127.0.0.1:8080": facts["api"], "http://127.0.0.1:8082": facts["issuer"]}
@@ -100,7 +100,7 @@ def compare(page: pathlib.Path, blocks: list[re.Match], shell: Shell) -> int:
         printed = shell.run(block[1])
         if form(printed) != form(block[2] or ""):
             failures += 1
-            print(f"{page.name}: these commands:\n{block[1]}\nprint:\n{printed}\nand not:\n{block[2]}")
+            print(f"{page.name}: these commands:\n{block[1]}\nprinted:\n{printed}\ninstead of:\n{block[2]}")
     return failures
 
 
@@ -132,7 +132,7 @@ def main() -> None:
             system.send_signal(signal.SIGINT)
             status = system.wait()
     if status != 0:
-        sys.exit(f"the system ended with {status}")
+        sys.exit(f"target/debug/local ended with status {status}")
     if not is_update:
         print(f"{compared - failures} passed, {failures} failed")
         sys.exit(1 if failures else 0)
