@@ -1,4 +1,4 @@
-"""The lines of the story, and what came of each."""
+"""The checks of the story, and their results."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ failed: list[str] = []
 
 
 def check(what: str, actual: object, expected: object = True) -> None:
-    """One line of the story. It goes on after a failure."""
+    """Prints the result of one check. The test continues after a failure."""
     good = actual == expected
     (passed if good else failed).append(what)
-    print(f"{'ok    ' if good else 'FAILED'} {what}" + ("" if good else f": {actual!r} and not {expected!r}"), flush=True)
+    print(f"{'ok    ' if good else 'FAILED'} {what}" + ("" if good else f": {actual!r} instead of {expected!r}"), flush=True)
 
 
 def nothing_runs_on(browser: Browser, page: str, name: str) -> None:
-    """Opens a page on which there is HOSTILE."""
+    """Opens a page that contains HOSTILE."""
     browser.open(page)
     inline = browser.driver.find_elements(By.CSS_SELECTOR, "script:not([src])")
     check(f"nothing runs on {name}", ("owned" == browser.driver.title, len(inline)), (False, 0))

@@ -1,5 +1,5 @@
-"""The part of the story that is about roles, what they decide, everybody's
-history, and what needs attention."""
+"""The part of the story about roles and their decisions, the history of all accounts,
+and the keys that need attention."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def roles_by_mouse(local: Local, browser: Browser) -> None:
     browser.sign_in()
     check("the roles are there after signing in", (browser.path, browser.heading()), ("/roles", "Roles"))
     browser.find("Requests of: Create an organization").click()
-    check("an operation tells its requests", "POST /organizations Writer, Admin" in browser.text)
+    check("an operation shows its requests", "POST /organizations Writer, Admin" in browser.text)
     browser.look("roles-empty")
     browser.click("Create role")
     browser.look("create-role")
@@ -30,16 +30,16 @@ def roles_by_mouse(local: Local, browser: Browser) -> None:
     browser.type("Description (optional)", "Reads reports")
     browser.type("Permissions", "GET,HEAD /reports/{id}\n\nANY /notes/{all+}\nnonsense")
     browser.click("Preview matches")
-    check("a wrong line is told by its number", "Line 4, nonsense, must be methods, one space and a path" in browser.text)
+    check("a wrong line is reported with its number", "Line 4, nonsense, must be methods, one space and a path" in browser.text)
     explained = "GET and HEAD on /reports/{id}: for example GET /reports/42; not /reports/42/notes."
     check("the preview says what matches", explained in browser.text)
-    check("what was typed is still there", browser.field("Name").get_attribute("value"), "ReportsReader")
-    check("and what is wrong has the focus", browser.driver.switch_to.active_element, browser.field("Permissions"))
+    check("the form keeps the input", browser.field("Name").get_attribute("value"), "ReportsReader")
+    check("and the field with the error has the focus", browser.driver.switch_to.active_element, browser.field("Permissions"))
     browser.look("create-role-preview")
     browser.type("Permissions", "GET,HEAD /reports/{id}\nANY /notes/{all+}")
     browser.click("Create role")
-    check("the role is there", browser.heading(), "ReportsReader Custom")
-    check("and says what it matches", explained in browser.text)
+    check("the role is created", browser.heading(), "ReportsReader Custom")
+    check("and shows what it matches", explained in browser.text)
     browser.look("role")
     browser.click("Edit role")
     browser.look("edit-role")
@@ -51,10 +51,10 @@ def roles_by_mouse(local: Local, browser: Browser) -> None:
 def another_role_shows_its_difference(local: Local, browser: Browser) -> None:
     browser.open("/accounts/new")
     browser.type("Name", "reporting")
-    check("the chosen role tells what it permits", "GET,HEAD,OPTIONS /teams" in browser.text)
+    check("the chosen role shows its permissions", "GET,HEAD,OPTIONS /teams" in browser.text)
     browser.field("ReportsReader").click()
-    check("another one tells when it is chosen", "ANY /notes/{all+}" in browser.text)
-    check("and those that are not are quiet", "GET,HEAD,OPTIONS /teams" in browser.text, False)
+    check("another role shows its permissions when it is chosen", "ANY /notes/{all+}" in browser.text)
+    check("and other roles do not", "GET,HEAD,OPTIONS /teams" in browser.text, False)
     browser.look("create-account-with-custom-role")
     browser.click("Create service account")
     account = browser.path
@@ -64,17 +64,17 @@ def another_role_shows_its_difference(local: Local, browser: Browser) -> None:
     browser.click("Edit")
     browser.field("ServiceAccountReader").click()
     browser.click("Save changes")
-    check("another role is asked about first", browser.heading(), "Change the role of reporting to ServiceAccountReader?")
+    check("a change of the role needs confirmation", browser.heading(), "Change the role of reporting to ServiceAccountReader?")
     shown = [[e.text for e in browser.driver.find_elements(By.CSS_SELECTOR, f"ul.{kind} li")] for kind in ("come", "gone")]
     come = ["+ GET,HEAD,OPTIONS " + path for path in ("/organizations", "/organizations/{proxy+}", "/teams", "/teams/{proxy+}")]
-    check("what comes and what goes is shown", shown, [come, ["− ANY /notes/{all+}", "− GET,HEAD /reports/{id}"]])
+    check("added and removed permissions are shown", shown, [come, ["− ANY /notes/{all+}", "− GET,HEAD /reports/{id}"]])
     browser.look("change-role")
-    check("nothing is saved by looking", local.status(key), 403)
+    check("the preview saves nothing", local.status(key), 403)
     browser.click("Back to editing")
-    check("the form has what was chosen", browser.field("ServiceAccountReader").is_selected())
+    check("the form keeps the choice", browser.field("ServiceAccountReader").is_selected())
     browser.click("Save changes")
     browser.click("Save with role ServiceAccountReader")
-    check("once it is saved it counts", local.status(key), 200)
+    check("the saved role takes effect", local.status(key), 200)
 
 
 def a_question_is_answered(local: Local, browser: Browser) -> None:
@@ -84,15 +84,15 @@ def a_question_is_answered(local: Local, browser: Browser) -> None:
     browser.look("explain")
     browser.type("Path", "/organizations/42")
     browser.click("Check access")
-    check("yes, and by which permission", "permits the request with GET,HEAD,OPTIONS /organizations/{proxy+}." in browser.text)
+    check("an allowed request names its permission", "permits the request with GET,HEAD,OPTIONS /organizations/{proxy+}." in browser.text)
     browser.look("explain-yes")
     browser.type("Path", "/reports/42")
     browser.click("Check access")
-    check("no, and why", "Refused: GET /reports/42" in browser.text and "has no matching permission" in browser.text)
+    check("a refused request names the reason", "Refused: GET /reports/42" in browser.text and "has no matching permission" in browser.text)
     browser.look("explain-no")
     browser.type("Account", "nobody")
     browser.click("Check access")
-    check("an unknown account is said beside its field", "Account not found. Enter its name or ID." in browser.text)
+    check("an unknown account is reported beside its field", "Account not found. Enter its name or ID." in browser.text)
     browser.look("explain-refused")
 
 
@@ -112,28 +112,28 @@ def a_role_in_use_is_not_deleted(local: Local, browser: Browser) -> None:
     check("a role in use is not deleted", "The role is in use, so it was not deleted." in browser.text)
     browser.look("delete-role-in-use")
     browser.click("reporting")
-    check("whoever has it is a click away", browser.heading(), "reporting Enabled")
+    check("the page links to an account with the role", browser.heading(), "reporting Enabled")
     browser.click("Revoke key narrow")
     browser.click("Revoke key")
     browser.open("/roles/ReportsReader/delete")
     browser.click("Delete role")
-    check("then it is deleted", "Role ReportsReader was deleted." in browser.text)
+    check("the unused role is deleted", "Role ReportsReader was deleted." in browser.text)
 
 
 def everybodys_history(local: Local, browser: Browser) -> None:
     browser.open("/")
     browser.click("History")
-    check("everybody's history is told", browser.heading(), "History")
+    check("the history of all accounts is shown", browser.heading(), "History")
     for deed in ("created the role ReportsReader", "deleted the role ReportsReader", "created the account reporting"):
         check(f"it tells who {deed}", f"admin@keyward.local {deed}" in browser.text)
     browser.look("all-history")
     Select(browser.field("Event")).select_by_visible_text("Key revoked")
     browser.click("Apply filters")
     lines = browser.driver.find_elements(By.CSS_SELECTOR, ".timeline li")
-    check("filtered it tells that alone", {"revoked the key" in line.text for line in lines}, {True})
+    check("a filter shows only matching events", {"revoked the key" in line.text for line in lines}, {True})
     browser.look("all-history-filtered")
     browser.click("reporting")
-    check("an account is a click away", browser.heading(), "History of reporting")
+    check("the history links to an account", browser.heading(), "History of reporting")
 
 
 def what_needs_attention(local: Local, browser: Browser) -> None:
@@ -143,10 +143,10 @@ def what_needs_attention(local: Local, browser: Browser) -> None:
     browser.click("Disable account")
     browser.open("/")
     for text in ("Expires soon short-lived: A key expires ⚠ in 7 days", "Disabled reporting: 1 active key refused."):
-        check(f"what needs attention is told: {text}", text.replace("⚠ ", "") in browser.text.replace("⚠ ", ""))
+        check(f"the overview shows what needs attention: {text}", text.replace("⚠ ", "") in browser.text.replace("⚠ ", ""))
     browser.look("overview-attention")
     browser.open("/attention")
-    check("all of it has a page", "Disabled reporting: 1 active key refused." in browser.text)
+    check("everything that needs attention has a page", "Disabled reporting: 1 active key refused." in browser.text)
     browser.look("attention")
 
 
@@ -180,7 +180,7 @@ def roles_by_keyboard(local: Local, browser: Browser) -> None:
     browser.tab_to("Path")
     browser.press("/a/1")
     browser.enter("Check access")
-    check("a question by keyboard", "Allowed: GET /a/1" in browser.text)
+    check("access checked by keyboard", "Allowed: GET /a/1" in browser.text)
     browser.open("/roles/ByKeyboard")
     browser.enter("Edit role")
     browser.tab_to("Permissions")
@@ -217,19 +217,19 @@ def a_role_beyond_the_cards_by_keyboard(local: Local, browser: Browser) -> None:
     browser.tab_to("Another role")
     browser.press("Shop")
     browser.enter("Show permissions")
-    check("what is no role is said so", "Role Shop not found. Role names are case-sensitive." in browser.text)
+    check("an unknown role is reported", "Role Shop not found. Role names are case-sensitive." in browser.text)
     check("and has the focus", browser.driver.switch_to.active_element, browser.field("Another role"))
     browser.look("create-account-no-such-role")
     browser.press(Keys.END + "24Reader")
     browser.enter("Show permissions")
     check("another role is shown and chosen", browser.field("Shop24Reader").is_selected())
     check("and has the focus", browser.driver.switch_to.active_element, browser.field("Shop24Reader"))
-    check("and says what it permits", "GET /shops/24/reports/{id}" in browser.text)
+    check("and shows its permissions", "GET /shops/24/reports/{id}" in browser.text)
     browser.look("create-account-another-role")
     browser.tab_to("Owner (optional)")
     browser.leaving(lambda: browser.press("the shops", Keys.ENTER))
     check("Enter creates the account, and shows no role", browser.heading(), "shop-reports Enabled")
-    check("with what was typed", ("Shop24Reader" in browser.text, "the shops" in browser.text), (True, True))
+    check("with the input", ("Shop24Reader" in browser.text, "the shops" in browser.text), (True, True))
 
 
 STORIES = [

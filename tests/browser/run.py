@@ -1,11 +1,11 @@
-"""Drives the console of `cargo dev` in a real Chromium, as a person would: by
-mouse, and by keyboard alone.
+"""Uses the console of `cargo dev` in a real Chromium, as a person would: with the
+mouse, and with the keyboard only.
 
     python3 tests/browser/run.py --axe FOLDER [--screenshots FOLDER]
 
---axe is the unpacked npm package `axe-core`. Every page that the story comes by
-is checked by it, and is photographed wide and narrow, light and dark. To add to
-the story: a line with `check` where the thing belongs.
+--axe is the folder of the unpacked npm package `axe-core`, which checks every page
+of the story. Each page gets screenshots, wide and narrow, light and dark. To add a
+check, call `check` at the right place in the story.
 """
 
 import argparse
@@ -43,9 +43,9 @@ FLAGS = [
 # A host name that another site could make resolve to this machine.
 REBOUND = "rebound.example"
 WIDE, NARROW = (1280, 900), (390, 844)
-# What stands beyond the page, or beyond the box that it is in: the page may be
-# wide enough for it by its margins. What is in a box that scrolls may be wider,
-# and what is for screen readers alone is clipped to nothing.
+# Finds elements that extend beyond the page or their container. (The page's margins
+# can hide that an element is wider than its container.) Ignores content of scrolling
+# boxes, and content for screen readers only, which is clipped.
 BEYOND = """
 const page = document.documentElement, found = [];
 const isHidden = element => element && (getComputedStyle(element).clipPath !== "none" || isHidden(element.parentElement));
@@ -80,17 +80,17 @@ class Local:
                 return
             time.sleep(0.1)
         self.process.kill()
-        raise SystemExit("the system does not start")
+        raise SystemExit("target/debug/local did not start")
 
     def __getattr__(self, name: str) -> str:
         return self.facts[name]
 
     def said(self) -> str:
-        """What it has said on the terminal."""
+        """Its output on the terminal."""
         return self.text.read_text()
 
     def status(self, key: str) -> int:
-        """What the gateway answers to a key."""
+        """The status that a request with this key gets."""
         request = urllib.request.Request(f"{self.api}/organizations/1", headers={"Authorization": f"Bearer {key}"})
         try:
             return urllib.request.urlopen(request).status
@@ -103,19 +103,19 @@ class Local:
 
 
 def session_name(local: Local) -> str:
-    """The session's cookie, which has the port in its name."""
+    """The name of the session cookie, which contains the port."""
     return f"keyward-session-{local.console.rsplit(':')[-1]}"
 
 
 class Browser:
-    """A browser with a profile of its own."""
+    """A browser with its own profile."""
 
     def __init__(self, local: Local, axe: pathlib.Path, screenshots: pathlib.Path) -> None:
         self.local, self.axe, self.screenshots = local, (axe / "axe.min.js").read_text(), screenshots
         options = webdriver.ChromeOptions()
         options.binary_location = "/usr/bin/chromium"
         self.profile = tempfile.TemporaryDirectory()
-        # Those that it has shown.
+        # The keys that it has shown.
         self.keys: list[str] = []
         for flag in [*FLAGS, f"--user-data-dir={self.profile.name}"]:
             options.add_argument(flag)
@@ -140,7 +140,7 @@ class Browser:
         return self.driver.find_element(By.TAG_NAME, "h1").text
 
     def find(self, name: str):
-        """A link or button, by the words on it."""
+        """A link or button, by its accessible name."""
         found = [e for e in self.driver.find_elements(By.CSS_SELECTOR, "a, button, summary") if e.accessible_name == name]
         if not found:
             raise LookupError(f"{name} is not on {self.driver.current_url}: {self.text}")
@@ -158,7 +158,7 @@ class Browser:
         self.driver.get(self.local.console + path)
 
     def leaving(self, action) -> None:
-        """Does what leads to another page, and waits for that one."""
+        """Does what opens another page, and waits for that page."""
         page = self.driver.find_element(By.TAG_NAME, "html")
         action()
         WebDriverWait(self.driver, 20).until(lambda driver: self.is_gone(page) and driver.execute_script("return document.readyState") == "complete")
@@ -186,14 +186,14 @@ class Browser:
         self.click("Sign in")
 
     def create_account(self, name: str) -> str:
-        """The account's path, where the browser is then."""
+        """Creates an account. Returns its path, where the browser is then."""
         self.open("/accounts/new")
         self.type("Name", name)
         self.click("Create service account")
         return self.path
 
     def issue_key(self, account: str, name: str, days: int | None = None) -> str:
-        """The key. The browser is where it is shown."""
+        """Issues a key and returns it. The browser is on the page that shows the key."""
         self.open(f"{account}/keys/new")
         self.type("Name", name)
         if days:
@@ -205,7 +205,7 @@ class Browser:
         self.keys.append(key)
         return key
 
-    # By keyboard alone.
+    # With the keyboard only.
 
     def sign_in_by_keyboard(self, path: str) -> None:
         """Signs in on the way to `path`."""
@@ -217,7 +217,7 @@ class Browser:
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def tab_to(self, name: str) -> None:
-        """Presses Tab until the focus is on `name`, and sees that it shows."""
+        """Presses Tab until the focus is on `name`, and checks that the focus is visible."""
         for _ in range(60):
             focused = self.driver.switch_to.active_element
             if focused.tag_name != "body" and focused.accessible_name == name:
@@ -231,10 +231,10 @@ class Browser:
         self.tab_to(name)
         self.leaving(lambda: self.press(Keys.ENTER))
 
-    # What is checked of each page.
+    # Checks of each page.
 
     def look(self, name: str) -> None:
-        """Checks and photographs the page."""
+        """Checks the page and takes screenshots."""
         for scheme in ("light", "dark"):
             media = [{"name": "prefers-color-scheme", "value": scheme}]
             self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
@@ -252,7 +252,7 @@ class Browser:
         check(f"{name}: nothing moves while it loads", self.driver.execute_script(shift), 0)
 
     def violations(self) -> list[str]:
-        # Past the page's own policy: the driver's script is not of the page.
+        # Bypasses the page's content security policy, which the driver's script would violate.
         self.driver.execute_script(self.axe)
         found = self.driver.execute_async_script(
             "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}).then(arguments[0])"
@@ -260,7 +260,7 @@ class Browser:
         return [f"{v['id']}: {node['html'][:160]}" for v in found["violations"] for node in v["nodes"]]
 
     def live_keys(self) -> int:
-        """How many the account's page shows."""
+        """The number of keys on the account's page."""
         return len(self.driver.find_elements(By.CSS_SELECTOR, "[aria-labelledby=keys] tbody tr"))
 
     def secret(self) -> str | None:
@@ -268,7 +268,7 @@ class Browser:
         return found[0] if found else None
 
     def stored(self) -> str:
-        """All that the browser keeps where a script can read it, and its address."""
+        """Everything stored in the browser that a script can read, and the address."""
         return self.driver.execute_script(
             "return JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, history.state, location.href])"
         )
@@ -276,13 +276,13 @@ class Browser:
 
 def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
     browser.open("/")
-    check("a stranger comes to the sign-in page", browser.heading(), "Sign in")
+    check("without a session, the sign-in page opens", browser.heading(), "Sign in")
     browser.look("sign-in")
     browser.type("Password", "wrong")
     browser.click("Sign in")
-    check("a wrong password is said so", "That is not the password" in browser.text)
+    check("a wrong password is reported", "That is not the password" in browser.text)
     browser.sign_in()
-    check("and then to the console", (browser.path, browser.heading()), ("/", "Service accounts"))
+    check("signing in opens the console", (browser.path, browser.heading()), ("/", "Service accounts"))
     browser.look("overview-empty")
 
     browser.click("Create service account")
@@ -291,7 +291,7 @@ def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
     browser.type("Description (optional)", "Loads the orders of the day")
     browser.field("ServiceAccountWriter").click()
     browser.click("Create service account")
-    check("the account is there", browser.heading(), "nightly-batch Enabled")
+    check("the account is created", browser.heading(), "nightly-batch Enabled")
     browser.look("account-without-keys")
     account = browser.path
 
@@ -303,18 +303,18 @@ def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
     check("the key is shown", key is not None)
     check("it works", local.status(key), 200)
     browser.look("issued-key")
-    check("nothing of it is stored", key[40:] in browser.stored(), False)
+    check("the browser stores no part of the key", key[40:] in browser.stored(), False)
     cookies = browser.driver.get_cookies()
-    check("no script reads a cookie", [cookie["name"] for cookie in cookies if not cookie["httpOnly"]], [])
-    check("there is one cookie, the session", [cookie["name"] for cookie in cookies], [session_name(local)])
-    check("it is no token", "eyJ" in cookies[0]["value"], False)
+    check("scripts cannot read cookies", [cookie["name"] for cookie in cookies if not cookie["httpOnly"]], [])
+    check("the only cookie is the session", [cookie["name"] for cookie in cookies], [session_name(local)])
+    check("the cookie is not a token", "eyJ" in cookies[0]["value"], False)
     browser.driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
     browser.find("Copy").click()
     WebDriverWait(browser.driver, 5).until(lambda _: "Copied" in browser.text)
     clipboard = browser.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
-    check("Copy copies it, and nothing else", clipboard, key)
+    check("Copy copies only the key", clipboard, key)
 
-    # Reload, back, forward: not shown again, and none issued.
+    # Reload, back and forward do not show the key again, and issue no key.
     browser.leaving(browser.driver.refresh)
     check("a reload issues no second key", (browser.heading(), browser.secret()), ("This key was already issued", None))
     browser.look("issued-before")
@@ -331,7 +331,7 @@ def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
     browser.click("Revoke key batch server 1")
     browser.look("revoke-key")
     browser.click("Revoke key")
-    check("it is said when it was revoked", re.search(r"Key batch server 1 was revoked at [-\d: ]+ UTC", browser.text) is not None)
+    check("the page says when the key was revoked", re.search(r"Key batch server 1 was revoked at [-\d: ]+ UTC", browser.text) is not None)
     check("the gateway refuses it", local.status(key), 403)
     browser.look("account-after")
     browser.click("History")
@@ -391,7 +391,7 @@ def a_form_outlives_its_session(local: Local, browser: Browser) -> None:
     browser.type("Owner (optional)", "the team")
     browser.driver.delete_cookie(session_name(local))
     browser.click("Create service account")
-    check("a session that has ended is said", browser.heading(), "Your session has expired")
+    check("the console says that the session has expired", browser.heading(), "Your session has expired")
     browser.look("session-ended")
     here = browser.driver.current_window_handle
     browser.find("Sign in again in a new tab").click()
@@ -401,21 +401,21 @@ def a_form_outlives_its_session(local: Local, browser: Browser) -> None:
     browser.driver.close()
     browser.driver.switch_to.window(here)
     browser.click("Resend form")
-    check("it is asked once more", browser.heading(), "This page was opened before you signed in again")
+    check("the console asks for confirmation", browser.heading(), "This page was opened before you signed in again")
     browser.look("form-of-an-earlier-session")
     browser.click("Resend form")
-    check("then it is done, as it was typed", (browser.heading(), "the team" in browser.text), ("outlives Enabled", True))
+    check("the form is then sent as it was filled in", (browser.heading(), "the team" in browser.text), ("outlives Enabled", True))
 
 
 def an_overflow_is_seen(local: Local, browser: Browser) -> None:
-    """By what looks at each page."""
+    """With the checks that run on each page."""
     browser.open("/history")
     check("nothing is cut off", browser.driver.execute_script(BEYOND), [])
     field = browser.field("From")
     for style in ("width: calc(100% + 7px)", "margin-left: -7px", "position: relative; left: 2000px"):
         browser.driver.execute_script("arguments[0].style = arguments[1]", field, style)
         found = browser.driver.execute_script(BEYOND)
-        check(f"{style} is seen", any("id=\"from\"" in line for line in found))
+        check(f"{style} is detected", any("id=\"from\"" in line for line in found))
 
 
 def hostile_names_are_harmless(local: Local, browser: Browser) -> None:
@@ -429,7 +429,7 @@ def hostile_names_are_harmless(local: Local, browser: Browser) -> None:
     browser.look("create-account-refused")
     browser.type("Name", "right to left \u202e")
     browser.click("Create service account")
-    check("marks that turn text around are refused", browser.heading(), "Create service account")
+    check("bidirectional control characters are refused", browser.heading(), "Create service account")
     browser.type("Name", HOSTILE)
     browser.type("Description (optional)", HOSTILE * 3)
     browser.type("Owner (optional)", HOSTILE)
@@ -448,11 +448,11 @@ def hostile_names_are_harmless(local: Local, browser: Browser) -> None:
     browser.click("Delete account")
     browser.type("Type the account name to confirm", "something else")
     browser.click("Delete account")
-    check("another name deletes nothing", "so nothing was deleted" in browser.text)
+    check("a wrong name deletes nothing", "so nothing was deleted" in browser.text)
     browser.look("delete-account")
     browser.type("Type the account name to confirm", HOSTILE)
     browser.click("Delete account")
-    check("its name deletes it", "was deleted. Its keys are refused." in browser.text)
+    check("the right name deletes the account", "was deleted. Its keys are refused." in browser.text)
     browser.look("overview")
 
 
@@ -475,7 +475,7 @@ def serve(page: bytes) -> http.server.ThreadingHTTPServer:
 
 
 def a_page_of_another_origin_gets_nothing(local: Local, browser: Browser) -> None:
-    """Even if it knows the admin's token and password, and sends the session cookie."""
+    """Another site cannot use the servers, even if it knows the admin's token and password, and sends the session cookie."""
     browser.open("/")
     accounts = browser.text
     grant = {"grant_type": "password", "client_id": "keyward-iam", "username": local.adminEmail, "password": local.adminPassword}
@@ -503,17 +503,17 @@ def a_page_of_another_origin_gets_nothing(local: Local, browser: Browser) -> Non
         browser.leaving(browser.driver.find_element(By.ID, "go").click)
         shown = browser.driver.find_element(By.TAG_NAME, "body").text
         check(f"a form of {host} gets no token", shown, "Pages of other origins may not use this server.")
-    # A host name that resolves to this machine is not a name of its servers.
+    # The servers refuse a foreign host name, even if it resolves to this machine.
     for server in (local.api, local.console, local.issuer):
         browser.driver.get(server.replace("127.0.0.1", REBOUND) + "/")
-        check("a rebound name is refused", browser.driver.find_element(By.TAG_NAME, "body").text, "This server has no such host name.")
+        check("a rebound host name is refused", browser.driver.find_element(By.TAG_NAME, "body").text, "This server has no such host name.")
     evil.shutdown()
     browser.open("/")
-    check("and nothing has changed", browser.text, accounts)
+    check("nothing has changed", browser.text, accounts)
 
 
 def a_forged_form_is_refused(local: Local, browser: Browser) -> None:
-    """From another site, in the browser of somebody who is signed in."""
+    """A form from another site, in the browser of a signed-in admin, is refused."""
     browser.open("/")
     browser.click("nightly-batch")
     account = browser.path
@@ -521,19 +521,19 @@ def a_forged_form_is_refused(local: Local, browser: Browser) -> None:
         <input name="enabled" value="false"><button id="go">win</button></form>""".encode()
 
     evil = serve(form)
-    # Another port is the same site, so that the browser sends the cookie too:
-    # nothing but the console itself can refuse this one.
+    # Another port counts as the same site, so the browser also sends the cookie, and
+    # only the console itself can refuse the form.
     for host in ("127.0.0.1", "localhost"):
         browser.driver.get(f"http://{host}:{evil.server_port}/")
         browser.leaving(browser.driver.find_element(By.ID, "go").click)
         refused = browser.heading() in ("This form was not sent from the console", "Your session has expired")
         check(f"a form from {host} is refused", refused)
         if host == "127.0.0.1":
-            check("though the session was sent", browser.heading(), "This form was not sent from the console")
+            check("although the session was sent", browser.heading(), "This form was not sent from the console")
             browser.look("forged")
     evil.shutdown()
     browser.open(account)
-    check("and did nothing", browser.heading(), "nightly-batch Enabled")
+    check("and changed nothing", browser.heading(), "nightly-batch Enabled")
     browser.open("/nowhere")
     check("an unknown page says so", browser.heading(), "Page not found")
 
@@ -541,20 +541,20 @@ def a_forged_form_is_refused(local: Local, browser: Browser) -> None:
 def somebody_else(local: Local, browser: Browser) -> None:
     browser.open("/")
     browser.sign_in("visitor@keyward.local")
-    check("who is no admin is told so", browser.heading(), "You are not an admin")
+    check("a user who is not an admin is told so", browser.heading(), "You are not an admin")
     browser.look("not-admin")
     check("and has no session", [c["name"] for c in browser.driver.get_cookies() if "session" in c["name"]], [])
 
 
 def without_scripts(local: Local, browser: Browser) -> None:
-    """All of it works without JavaScript."""
+    """Everything works without JavaScript."""
     browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     browser.open("/")
     browser.sign_in()
     key = browser.issue_key(browser.create_account("without-scripts"), "plain")
     check("a key without scripts", local.status(key), 200)
     buttons = [b for b in browser.driver.find_elements(By.CSS_SELECTOR, "[data-copy]") if b.is_displayed()]
-    check("no button is there that would do nothing", buttons, [])
+    check("no button needs JavaScript", buttons, [])
     browser.click("I have copied the key")
     browser.click("Revoke key plain")
     browser.click("Revoke key")
@@ -570,44 +570,44 @@ def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
     check("an unused key says so", "Never" in browser.text)
     check("it works", local.status(old), 200)
     browser.open(account)
-    check("its use is told", "1 use in 30 days" in browser.text)
+    check("the page shows the key's use", "1 use in 30 days" in browser.text)
     browser.look("account-used")
 
     browser.click("Rotate key server 1")
-    check("a day is what is offered", browser.field("1 day").is_selected())
+    check("the default grace period is one day", browser.field("1 day").is_selected())
     browser.look("rotate-key")
     browser.field("1 hour").click()
     button = browser.find("Rotate key")
     browser.leaving(lambda: ActionChains(browser.driver).double_click(button).perform())
     time.sleep(0.5)
     new = browser.secret()
-    check("the new key is shown, and it is another one", new is not None and new != old)
+    check("the new key is shown and differs from the old one", new is not None and new != old)
     check("both work", (local.status(old), local.status(new)), (200, 200))
-    check("it is said until when the old one does", "The old key works until" in browser.text)
-    check("nothing of it is stored", new[40:] in browser.stored(), False)
+    check("the page says until when the old key works", "The old key works until" in browser.text)
+    check("the browser stores no part of the key", new[40:] in browser.stored(), False)
     browser.keys += [new]
     browser.look("rotated-key")
     browser.leaving(browser.driver.refresh)
-    check("a reload rotates nothing again", (browser.heading(), browser.secret()), ("This key was already issued", None))
+    check("a reload does not rotate again", (browser.heading(), browser.secret()), ("This key was already issued", None))
     for direction in (browser.driver.back, browser.driver.back, browser.driver.forward, browser.driver.forward):
         direction()
         time.sleep(0.3)
         check("back and forward never show the new key", browser.secret(), None)
 
     browser.open(account)
-    check("a double click rotated it once", browser.live_keys(), 2)
+    check("a double click rotates once", browser.live_keys(), 2)
     check("the old key says until when it works", "Works until" in browser.text)
     browser.look("account-rotating")
     browser.find("View new key").click()
     row = browser.driver.find_element(By.CSS_SELECTOR, "tr:target")
-    check("and leads to the new one", f"Ends in {new[-4:]}" in row.text)
+    check("and links to the new key", f"Ends in {new[-4:]}" in row.text)
     browser.click("Revoke old key server 1")
-    check("it is said what that stops", "The key was last used" in browser.text and "Programs that use it will be refused" in browser.text)
+    check("the page says what a revocation stops", "The key was last used" in browser.text and "Programs that use it will be refused" in browser.text)
     browser.look("revoke-used-key")
     browser.click("Revoke key")
-    check("the gateway refuses the old key alone", (local.status(old), local.status(new)), (403, 200))
+    check("the gateway refuses only the old key", (local.status(old), local.status(new)), (403, 200))
     browser.open(account)
-    check("it is told that it is still used", "was used after retirement" in browser.text)
+    check("the page says that the retired key is still used", "was used after retirement" in browser.text)
     browser.look("account-retired")
     browser.open(f"{account}/keys/retired")
     browser.look("retired-keys")
@@ -627,8 +627,8 @@ def a_leaked_key_is_found_and_revoked(local: Local, browser: Browser) -> None:
 
     browser.type("Leaked key", f"Authorization: Bearer {key}")
     browser.click("Look up key")
-    check("it is alive", browser.heading(), "This key is active")
-    check("and is nowhere in the page, its address, its history or what is stored", hidden())
+    check("the key is active", browser.heading(), "This key is active")
+    check("and is not in the page, the address, the history or the browser's storage", hidden())
     browser.look("leaked-key")
     browser.leaving(browser.driver.refresh)
     check("nor after a reload", (browser.heading(), hidden()), ("This key is active", True))
@@ -637,37 +637,37 @@ def a_leaked_key_is_found_and_revoked(local: Local, browser: Browser) -> None:
     check("nor on the way back", hidden())
     browser.type("Leaked key", key[:-1])
     browser.click("Look up key")
-    check("half a key is said so", "The pasted text holds no whole key" in browser.text)
-    check("and is in no field again", browser.field("Leaked key").get_attribute("value"), "")
+    check("half a key is reported", "The pasted text holds no whole key" in browser.text)
+    check("and no field contains it", browser.field("Leaked key").get_attribute("value"), "")
     browser.look("leaked-refused")
     # As from a page of an earlier session.
     browser.driver.execute_script("document.querySelector('main [name=csrf]').value = ''")
     browser.type("Leaked key", key)
     browser.click("Look up key")
     browser.leaving(browser.driver.refresh)
-    check("a refusal says so, after a reload too", "The key was not looked up: the page was opened before you signed in again." in browser.text)
-    check("and keeps the key nowhere", hidden())
+    check("a refusal is reported, also after a reload", "The key was not looked up: the page was opened before you signed in again." in browser.text)
+    check("and the key is stored nowhere", hidden())
     browser.type("Leaked key", key)
     browser.click("Look up key")
     browser.click("Revoke key")
-    check("it is said when it was revoked", re.search(r"Key server 1 was revoked at [-\d: ]+ UTC", browser.text) is not None)
+    check("the page says when the key was revoked", re.search(r"Key server 1 was revoked at [-\d: ]+ UTC", browser.text) is not None)
     check("the gateway refuses it", local.status(key), 403)
     browser.click("Report a leaked key")
     browser.type("Leaked key", key)
     browser.click("Look up key")
-    check("a dead one is said so", browser.heading(), "This key no longer works")
+    check("a revoked key is reported as such", browser.heading(), "This key no longer works")
     browser.look("leaked-key-dead")
 
 
 def no_key_is_on_the_disk(local: Local, browser: Browser) -> None:
-    """In no file of the browser's profile, once it has ended and written all."""
+    """No file of the browser's profile contains a key, after the browser has closed and written its files."""
     browser.driver.quit()
     paths = [path for path in pathlib.Path(browser.profile.name).rglob("*") if path.is_file() and not path.is_symlink()]
     files = {str(path.relative_to(browser.profile.name)): path.read_bytes() for path in paths}
-    check("the profile tells of the console", any(local.console.encode() in file for file in files.values()))
+    check("the profile has data of the console", any(local.console.encode() in file for file in files.values()))
     secrets = [text for key in browser.keys for text in (key[40:].encode(), key[40:].encode("utf-16-le"))]
     found = [f"{name}: key {at // 2}" for at, secret in enumerate(secrets) for name, file in files.items() if secret in file]
-    check(f"and of none of {len(browser.keys)} keys", found, [])
+    check(f"but none of {len(browser.keys)} keys", found, [])
 
 
 def keys_by_keyboard(local: Local, browser: Browser) -> None:
@@ -682,7 +682,7 @@ def keys_by_keyboard(local: Local, browser: Browser) -> None:
     browser.enter("Rotate key typed")
     browser.tab_to("1 day")
     browser.press(Keys.ARROW_DOWN)
-    check("the arrows choose", browser.field("3 days").is_selected())
+    check("the arrow keys choose", browser.field("3 days").is_selected())
     browser.enter("Rotate key")
     key = browser.secret()
     check("rotated by keyboard", key is not None and local.status(key), 200)

@@ -1,10 +1,10 @@
-"""How long a stranger takes from the start-up text to a call with a new key.
+"""Estimates how long a new user takes from the start-up text to a call with a new key.
 
-No stranger is at hand, so it is counted, off the text and the pages themselves.
-Each is read from its top to what is acted on there, at 238 words a minute
-(Brysbaert 2019: silent reading, on average), and whatever is pointed at, pressed
-and typed costs what the keystroke-level model says (Card, Moran and Newell 1980),
-with one moment of thought a page. Where they are and what is to be copied as it is, nobody reads."""
+The estimate uses the text and the pages themselves. The user reads each page from its
+top to the next action, at 238 words a minute (Brysbaert 2019: average silent reading).
+Pointing, pressing and typing take the times of the keystroke-level model (Card, Moran
+and Newell 1980), with one moment of thought per page. The user does not read navigation,
+or code that is only copied."""
 
 import pathlib
 import re
@@ -18,7 +18,7 @@ from checks import check
 READ_A_WORD = 60 / 238
 THINK, POINT, PRESS, TO_THE_OTHER_DEVICE, TYPE_A_KEY = 1.35, 1.1, 0.2, 0.4, 0.28
 CLICK = POINT + PRESS
-# Marked by a double click. The other window is a click away.
+# Selected by a double click. One click switches to the other window.
 COPY = CLICK + PRESS + TO_THE_OTHER_DEVICE + 2 * TYPE_A_KEY
 PASTE = CLICK + TO_THE_OTHER_DEVICE + 2 * TYPE_A_KEY
 LIMIT = 120
