@@ -240,7 +240,9 @@ fn complete_parameters(operation: &mut Value) {
             parameter.entry("description").or_insert_with(|| json!(description));
             parameter.entry("example").or_insert_with(|| json!(example));
             // `Option` makes a parameter optional, and its value nullable.
-            parameter.entry("schema").or_insert_with(|| json!({}))["type"] = json!("string");
+            if let Some(schema) = parameter.get_mut("schema").and_then(Value::as_object_mut) {
+                schema.insert("type".to_owned(), json!("string"));
+            }
         }
     }
 }
@@ -258,18 +260,19 @@ fn complete_responses(operation: &mut Value) {
         if status.as_str() < "400" {
             let headers = response.get_mut("headers").and_then(Value::as_object_mut);
             for (name, header) in headers.into_iter().flatten() {
-                if let Some((_, description)) = HEADERS.iter().find(|(known, _)| known == name) {
-                    header["description"] = json!(description);
+                let description = HEADERS.iter().find(|(known, _)| known == name);
+                if let (Some((_, description)), Some(header)) = (description, header.as_object_mut()) {
+                    header.insert("description".to_owned(), json!(description));
                 }
             }
             continue;
         }
         let description = response.get("description").and_then(Value::as_str).unwrap_or_default();
-        let mut content =
-            json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+        let media_type = |schema| json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } });
+        let mut content = Map::new();
+        content.insert("application/problem+json".to_owned(), media_type("Problem"));
         if FROM_API_GATEWAY.contains(&status.as_str()) {
-            content["application/json"] =
-                json!({ "schema": { "$ref": "#/components/schemas/GatewayMessage" } });
+            content.insert("application/json".to_owned(), media_type("GatewayMessage"));
         }
         *response = json!({ "description": describe(description), "content": content });
     }

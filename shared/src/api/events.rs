@@ -42,8 +42,8 @@ pub struct AuditEvent {
     #[schema(value_type = String, required = false, example = "ReportsReader")]
     pub role: Option<RoleName>,
     /// The fields that changed, in updates, rotations and events about roles.
-    /// Each permission that a role gains is a change from an empty text, and
-    /// each permission that it loses is a change to an empty text.
+    /// Each permission that a role gains is a change from an empty string, and
+    /// each permission that it loses is a change to an empty string.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub changes: Vec<FieldChange>,

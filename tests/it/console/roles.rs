@@ -543,7 +543,12 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
                 "has no matching permission.",
             ],
         ),
-        (name, "GET", "/iam/v1/roles", vec!["Refused: GET /iam/v1/roles", "/iam is for admin users."]),
+        (
+            name,
+            "GET",
+            "/iam/v1/roles",
+            vec!["Refused: GET /iam/v1/roles", "/iam is reserved for admin users."],
+        ),
         (
             name,
             "GET",
@@ -620,7 +625,7 @@ async fn a_question_that_cannot_be_asked_is_corrected_beside_its_field() {
             "role",
             "Must be empty if an account is entered",
         ),
-        (vec![("account", "Batch"), ("path", "/a?b=c")], "path", "Must be a path alone"),
+        (vec![("account", "Batch"), ("path", "/a?b=c")], "path", "Must be only a path"),
         (vec![("account", "Batch"), ("path", "a")], "path", "Must begin with"),
         (vec![("account", "Batch"), ("path", "/"), ("method", "FETCH")], "method", "Must be one of"),
         (
