@@ -472,7 +472,7 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     shown = one.call("GET", account)
     used = {key["id"]: ("lastUsedAt" in key, sum(key["usesByDay"].values()) > 0) for key in shown.json["keys"]}
     check("each key shows that it was used", used, dict.fromkeys([issued.json["id"], last.json["id"]], (True, True)))
-    gone = [(key["id"], key["reason"], key.get("presentations", 0) > 0) for key in shown.json["retiredKeys"]]
+    gone = [(key["id"], key["reason"], key.get("minutesUsedAfterEnd", 0) > 0) for key in shown.json["retiredKeys"]]
     check("the retired key shows that it was used", gone, [(rotated.json["id"], "rotated", True)])
     check("the last successor is revoked", one.call("DELETE", f"{account}/keys/{last.json['id']}").status, 204)
     check("it is revoked", one.call("DELETE", key).status, 204)
@@ -608,7 +608,7 @@ def by_hand(aws: Aws, one: Environment, shops: list[Shop], reader: str, key: str
         shop.check("a key revoked by hand is refused", issued["secret"], shop.unauthorized)
         shop.check("and the account's other key is allowed", key, 200)
     shown = one.call("GET", f"{ACCOUNTS}/{reader}").json["retiredKeys"]
-    check("its reason is shown, and its use is counted", [key.get("presentations", 0) > 0 for key in shown if key["id"] == issued["id"]], [True])
+    check("its reason is shown, and its use is counted", [key.get("minutesUsedAfterEnd", 0) > 0 for key in shown if key["id"] == issued["id"]], [True])
     check("Keyward knows that it is revoked", one.call("DELETE", f"{keys}/{issued['id']}").status, 204)
     check("a retry does not issue it again", one.call("POST", keys, {"name": "glass"}, attempt="glass").status, 409)
     event = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"][0]

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use shared::domain::{AccountId, Clock, KeyId, utc_day};
-use shared::store::{PRESENTATIONS_EVERY, Store};
+use shared::store::{Store, USE_AFTER_END_INTERVAL};
 
 /// How often the use of a key is written by one instance, at most.
 const USES_EVERY: SignedDuration = SignedDuration::from_mins(5);
@@ -31,7 +31,7 @@ pub(crate) struct Usage {
     store: Store,
     clock: Arc<dyn Clock>,
     uses: Mutex<Recent>,
-    presentations: Mutex<Recent>,
+    uses_after_end: Mutex<Recent>,
 }
 
 /// What is to be noted of a key.
@@ -49,7 +49,7 @@ impl Usage {
             store,
             clock,
             uses: Mutex::new(Recent::new(USES_EVERY)),
-            presentations: Mutex::new(Recent::new(PRESENTATIONS_EVERY)),
+            uses_after_end: Mutex::new(Recent::new(USE_AFTER_END_INTERVAL)),
         }
     }
 
@@ -58,13 +58,13 @@ impl Usage {
         let now = self.clock.now();
         let recent = match noted {
             UsageKind::Use => &self.uses,
-            UsageKind::UseAfterEnd => &self.presentations,
+            UsageKind::UseAfterEnd => &self.uses_after_end,
         };
         let due = recent.lock().unwrap_or_else(PoisonError::into_inner).note(key, now);
         let Some(uses) = due else { return };
         let written = match noted {
             UsageKind::Use => self.store.record_uses(account, key, now, &uses).await,
-            UsageKind::UseAfterEnd => self.store.record_presentation(account, key, now).await,
+            UsageKind::UseAfterEnd => self.store.record_use_after_end(account, key, now).await,
         };
         if let Err(error) = written {
             tracing::warn!(key_id = %key, cause = %error, "the use of a key was not noted");

@@ -275,7 +275,7 @@ fn refusal(reason: Reason) -> Explanation {
         Reason::Retired => "The key was rotated and its grace period is over.",
         Reason::Expired => "The key has expired.",
         Reason::Disabled => "The service account is disabled.",
-        Reason::Network => "The key may not be used from this address.",
+        Reason::Network => "The key cannot be used from this address.",
         Reason::AmbiguousPath => {
             "The path could mean something else to the backend: it has an escape that hides a character, a dot \
              segment, an empty segment or a special character."

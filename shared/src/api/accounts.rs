@@ -75,7 +75,7 @@ pub struct ListedServiceAccount {
     /// Absent if none was.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
-    pub presented_at: Option<Timestamp>,
+    pub used_after_end_at: Option<Timestamp>,
     /// The number of live keys that were issued at least 90 days ago and were
     /// not used in the last 90 days. Rotated keys do not count.
     pub unused_key_count: usize,
@@ -203,7 +203,7 @@ impl ListedServiceAccount {
         Self {
             account: ServiceAccount::new(account, now),
             last_used_at: usage.last_used_at,
-            presented_at: usage.presented_at,
+            used_after_end_at: usage.used_after_end_at,
             unused_key_count: usage.unused_keys,
         }
     }

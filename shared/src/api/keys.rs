@@ -102,12 +102,12 @@ pub struct Usage {
     /// not.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
-    pub presented_at: Option<Timestamp>,
+    pub used_after_end_at: Option<Timestamp>,
     /// The number of minutes in which the key was used after its end. Absent if
     /// there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = u64)]
-    pub presentations: Option<u64>,
+    pub minutes_used_after_end: Option<u64>,
 }
 
 /// A key that has ended. If it was revoked with AWS credentials only, then only
@@ -346,8 +346,8 @@ impl Usage {
         Self {
             last_used_at: usage.last_used_at,
             uses_by_day: days.map(|(day, count)| (*day, *count)).collect(),
-            presented_at: usage.presented_at,
-            presentations: Some(usage.presentations).filter(|minutes| *minutes > 0),
+            used_after_end_at: usage.used_after_end_at,
+            minutes_used_after_end: Some(usage.minutes_used_after_end).filter(|minutes| *minutes > 0),
         }
     }
 }

@@ -41,36 +41,36 @@ macro_rules! problem_codes {
 }
 
 problem_codes! {
-    MalformedRequest = "malformed_request", BAD_REQUEST, "The request is malformed";
+    MalformedRequest = "malformed_request", BAD_REQUEST, "Malformed request";
     MalformedJson = "malformed_json", BAD_REQUEST, "The body is not JSON";
-    MalformedId = "malformed_id", BAD_REQUEST, "The id is malformed";
-    Unauthenticated = "unauthenticated", UNAUTHORIZED, "Nobody is signed in";
+    MalformedId = "malformed_id", BAD_REQUEST, "Malformed ID";
+    Unauthenticated = "unauthenticated", UNAUTHORIZED, "Not signed in";
     NotPermitted = "not_permitted", FORBIDDEN, "Not permitted";
-    RouteNotFound = "route_not_found", NOT_FOUND, "There is no such route";
-    ServiceAccountNotFound = "service_account_not_found", NOT_FOUND, "There is no such service account";
-    KeyNotFound = "key_not_found", NOT_FOUND, "There is no such key";
-    RoleNotFound = "role_not_found", NOT_FOUND, "There is no such role";
+    RouteNotFound = "route_not_found", NOT_FOUND, "Route not found";
+    ServiceAccountNotFound = "service_account_not_found", NOT_FOUND, "Service account not found";
+    KeyNotFound = "key_not_found", NOT_FOUND, "Key not found";
+    RoleNotFound = "role_not_found", NOT_FOUND, "Role not found";
     RoleBuiltIn = "role_built_in", CONFLICT, "The role is built in";
     RoleInUse = "role_in_use", CONFLICT, "The role is in use";
     RoleCheckIncomplete = "role_check_incomplete", CONFLICT, "Not all service accounts were checked";
     NameTaken = "name_taken", CONFLICT, "The name is taken";
     ServiceAccountDisabled = "service_account_disabled", CONFLICT, "The service account is disabled";
-    KeyLimitReached = "key_limit_reached", CONFLICT, "The service account has as many keys as it may";
+    KeyLimitReached = "key_limit_reached", CONFLICT, "The service account has too many keys";
     KeyRevoked = "key_revoked", CONFLICT, "The key was revoked";
     KeyExpired = "key_expired", CONFLICT, "The key has expired";
-    KeyAlreadyRotated = "key_already_rotated", CONFLICT, "The key was rotated before";
-    KeyAlreadyIssued = "key_already_issued", CONFLICT, "The key was issued before";
+    KeyAlreadyRotated = "key_already_rotated", CONFLICT, "The key was already rotated";
+    KeyAlreadyIssued = "key_already_issued", CONFLICT, "The key was already issued";
     /// The account that an earlier attempt of this request created has been
     /// deleted.
     ServiceAccountDeleted = "service_account_deleted", CONFLICT, "The service account was deleted";
-    ConcurrentChanges = "concurrent_changes", CONFLICT, "Too many changes at the same time";
-    PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "It is not as the request requires";
+    ConcurrentChanges = "concurrent_changes", CONFLICT, "Too many concurrent changes";
+    PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "Precondition failed";
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
-    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The media type is not supported";
-    InvalidFields = "invalid_fields", UNPROCESSABLE_ENTITY, "Some fields are not acceptable";
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type";
+    InvalidFields = "invalid_fields", UNPROCESSABLE_ENTITY, "Invalid fields";
     IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key was used for another request";
     Throttled = "throttled", TOO_MANY_REQUESTS, "Too many requests";
-    InternalError = "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
+    InternalError = "internal_error", INTERNAL_SERVER_ERROR, "Internal error";
     DependencyUnavailable = "dependency_unavailable", SERVICE_UNAVAILABLE, "A dependency is unavailable";
 }
 

@@ -23,10 +23,10 @@ pub struct KeyUsage {
     pub last_used_at: Option<Timestamp>,
     /// How often it was let in on each day (UTC) of the last 31.
     pub uses_by_day: BTreeMap<Date, u64>,
-    /// When it was last presented after its end.
-    pub presented_at: Option<Timestamp>,
-    /// In how many minutes it was presented after its end.
-    pub presentations: u64,
+    /// When it was last used after its end, and refused.
+    pub used_after_end_at: Option<Timestamp>,
+    /// The number of minutes in which it was used after its end.
+    pub minutes_used_after_end: u64,
 }
 
 /// How the keys of an account are used, in sum.
@@ -34,8 +34,8 @@ pub struct KeyUsage {
 pub struct AccountUsage {
     /// When one of its keys, live or retired, was last let in.
     pub last_used_at: Option<Timestamp>,
-    /// When one of them was last presented after its end.
-    pub presented_at: Option<Timestamp>,
+    /// When one of them was last used after its end, and refused.
+    pub used_after_end_at: Option<Timestamp>,
     /// How many of its live keys nobody has used for
     /// [`super::UNUSED_NOTICE_DAYS`].
     pub unused_keys: usize,
@@ -49,7 +49,7 @@ impl AccountUsage {
         let unused = account.keys.iter().filter_map(|key| unused_since(key, last_used_at(key.id), now));
         Self {
             last_used_at: usage.values().filter_map(|usage| usage.last_used_at).max(),
-            presented_at: usage.values().filter_map(|usage| usage.presented_at).max(),
+            used_after_end_at: usage.values().filter_map(|usage| usage.used_after_end_at).max(),
             unused_keys: unused.count(),
         }
     }

@@ -11,14 +11,12 @@ use serde::{Deserialize, Deserializer};
 
 use super::Failure;
 use super::fields::escape;
-use super::wording::{Wording, wording};
-use crate::api::FieldError;
 
-/// The longest body, in bytes. The largest acceptable one (a role of as many and
-/// as long permissions as it may have) is below.
+/// The most bytes of a body. The largest valid body, a role with the most and the
+/// longest permissions, is smaller.
 const MAX_BODY_BYTES: usize = 32 * 1024;
 
-/// Reads a body.
+/// Parses a body.
 pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Result<T, Failure> {
     let media_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -42,8 +40,8 @@ pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Res
     Ok(value)
 }
 
-/// What a JSON object says. serde by itself would also read a structure from an
-/// array of its values.
+/// A value parsed from a JSON object. Without this type, serde would also parse a
+/// struct from an array of its values.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -66,17 +64,21 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// A message of `serde_json` may quote a value of the body. That goes back to
-/// whoever sent it and nowhere else: no log gets it.
+/// The parser's message can quote a value of the body. It goes back to the sender
+/// and is not logged.
 fn failure(error: &serde_json::Error, pointer: String) -> Failure {
     match error.classify() {
         serde_json::error::Category::Data => {
             let message = error.to_string();
-            // Where in the text it is, the pointer says better.
-            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-            let Wording { member, detail } = wording(message);
-            let member = member.map(|member| format!("/{}", escape(&member))).unwrap_or_default();
-            Failure::InvalidFields(vec![FieldError { pointer: format!("{pointer}{member}"), detail }])
+            // The pointer says where in the body the error is.
+            let position = format!(" at line {} column {}", error.line(), error.column());
+            let detail = message.strip_suffix(&position).unwrap_or(&message);
+            // The parser reports a missing or repeated member at its object.
+            let member = ["missing field `", "duplicate field `"]
+                .iter()
+                .find_map(|problem| detail.strip_prefix(problem)?.strip_suffix('`'))
+                .map(|member| format!("/{}", escape(member)));
+            Failure::invalid_field(&(pointer + &member.unwrap_or_default()), detail)
         }
         serde_json::error::Category::Syntax
         | serde_json::error::Category::Eof
@@ -84,7 +86,7 @@ fn failure(error: &serde_json::Error, pointer: String) -> Failure {
     }
 }
 
-/// A path within a document as a JSON pointer (RFC 6901).
+/// Converts a path in a document to a JSON pointer (RFC 6901).
 fn pointer(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     let segment = |segment: &Segment| match segment {

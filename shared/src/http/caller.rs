@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use super::Failure;
 use crate::domain::{Actor, Caller, Environment, KeyCaller, PrincipalType, RoleName, context};
 
-/// An admin user. A function that asks for one is for admin users alone.
+/// An admin. A function that asks for one accepts no other caller.
 #[derive(Clone, Debug)]
 pub struct Admin(pub Actor);
 
-/// Who may call a function.
+/// A kind of caller that a function accepts.
 pub trait FromCaller: Sized + Send {
-    /// This kind of caller, if `caller` is one.
+    /// Converts `caller` if it is of this kind.
     ///
     /// # Errors
     /// [`Failure::NotPermitted`] if it is not.
@@ -33,8 +33,8 @@ impl FromCaller for Caller {
     }
 }
 
-/// Reads the caller from the authorizer's context. Anything but the one
-/// well-formed shape is nobody.
+/// Reads the caller from the authorizer's context. Returns none if the context is
+/// not well-formed.
 pub(super) fn read(fields: &HashMap<String, serde_json::Value>) -> Option<Caller> {
     let get = |name: &str| fields.get(name)?.as_str().filter(|text| !text.is_empty());
     let kind = get(context::PRINCIPAL_TYPE)?;

@@ -7,7 +7,7 @@ use lambda_http::{Body, Response};
 use super::reply;
 use crate::api::{FieldError, Problem, ProblemCode, RoleUse};
 use crate::config::variable;
-use crate::domain::{BuiltInRole, EntropyError};
+use crate::domain::{BuiltInRole, EntropyError, redact_credentials};
 use crate::keyring::KeyringError;
 use crate::store::{RoleUsers, StoreError};
 
@@ -124,13 +124,13 @@ impl Failure {
             }
             Self::Unauthenticated => "Sign in and send the access token as a Bearer token.".to_owned(),
             Self::NotPermitted => {
-                "Only admin users may do this. A service account's key never can, whatever its role."
+                "Only admins can use this operation. A service account's key cannot, whatever its role."
                     .to_owned()
             }
-            Self::RouteNotFound => "See the API's description for its routes.".to_owned(),
+            Self::RouteNotFound => "See the API description for its routes.".to_owned(),
             Self::RoleBuiltIn(role) => format!(
-                "{} is a built-in role of every deployment: it cannot be changed or deleted, and no other role may \
-                 have its name, whatever the case. Choose another name.",
+                "{} is a built-in role. It cannot be changed or deleted, and no other role can have its name, even in \
+                 another case. Choose another name.",
                 role.name()
             ),
             Self::BodyTooLarge(most) => format!("Send at most {most} bytes."),
@@ -164,7 +164,8 @@ impl Failure {
             r#type: format!("urn:keyward:problem:{}", code.name()),
             title: code.title().to_owned(),
             status: code.status().as_u16(),
-            detail: self.detail(),
+            // A parser's message can quote a credential that the client sent.
+            detail: redact_credentials(&self.detail()).into_owned(),
             code,
             request_id: request_id.to_owned(),
             errors: self.errors(),
@@ -191,64 +192,67 @@ impl Failure {
     }
 }
 
-const INVALID_FIELDS: &str = "Nothing was changed. See `errors` for each field.";
-const INTERNAL: &str = "Give the requestId to whoever runs this deployment.";
+const INVALID_FIELDS: &str = "Nothing was changed. See `errors` for the fields to correct.";
+const INTERNAL: &str = "Report the requestId to the operators of this deployment.";
 const TRY_AGAIN: &str =
-    "Whether a change was made is not known. Try again, with the same Idempotency-Key if you sent one.";
+    "The change may or may not have been made. Try again, with the same Idempotency-Key if you sent one.";
 
 fn store_detail(error: &StoreError) -> String {
     match error {
         StoreError::AccountNotFound(id) => {
-            format!("There is no service account {id} here. It may have been deleted.")
+            format!("Service account {id} does not exist. It may have been deleted.")
         }
-        StoreError::KeyNotFound(_, id) => format!(
-            "This service account has no key {id}. It never had, or the key's record is too old to be kept."
-        ),
+        StoreError::KeyNotFound(_, id) => {
+            format!("This service account has no key {id}. The key never existed, or its record has expired.")
+        }
         StoreError::RoleNotFound(name) => format!(
-            "There is no role {name} here. Names of roles are case-sensitive: see `GET /iam/v1/roles`."
+            "Role {name} does not exist. Role names are case-sensitive. List the roles with `GET /iam/v1/roles`."
         ),
         StoreError::RoleInUse(_, users) => role_in_use(users),
         StoreError::RoleCheckIncomplete { checked, .. } => format!(
             "The role was not deleted. {checked} service accounts were checked in time, and neither they nor their \
-             keys have it. Repeat the request with the query parameter `cursor` set to `nextCursor` to check the \
+             keys have the role. Repeat the request with the query parameter `cursor` set to `nextCursor` to check the \
              rest. The request that reaches the last account deletes the role."
         ),
         StoreError::NameTaken => {
-            "Another service account has this name (case does not count). Choose another one.".to_owned()
+            "Another service account has this name (case is ignored). Choose another name.".to_owned()
         }
         StoreError::Disabled => "Enable the service account first, then issue the key.".to_owned(),
         StoreError::KeyLimit { most, is_rotation: false } => {
-            format!("It has {most} live keys, as many as it may. Revoke one that is no longer needed.")
+            format!(
+                "The service account has {most} live keys, which is the limit. Revoke a key that is no longer needed."
+            )
         }
         StoreError::KeyLimit { most, is_rotation: true } => format!(
-            "It has {most} live keys, as many as it may, and during the grace it would have one more. Revoke one \
-             that is no longer needed, or rotate with `graceSeconds` 0, which stops the old key at once."
+            "The service account has {most} live keys, which is the limit. During the grace period it would have one \
+             more. Revoke a key that is no longer needed, or rotate with `graceSeconds` 0, which ends the old key at \
+             once."
         ),
         StoreError::KeyRevoked(id) => {
-            format!("Key {id} was revoked: nothing replaces it. Issue another one if one is needed.")
+            format!("Key {id} was revoked and cannot be rotated. Issue a new key if you need one.")
         }
         StoreError::KeyExpired(id) => {
-            format!("Key {id} has expired: it is too late to rotate it. Issue another one.")
+            format!("Key {id} has expired and cannot be rotated. Issue a new key.")
         }
         StoreError::AlreadyRotated { key, replaced_by } => format!(
-            "Key {key} was rotated before, and key {replaced_by} replaces it. Rotate that one if another is needed."
+            "Key {key} was already rotated, and key {replaced_by} replaces it. Rotate that key instead."
         ),
         StoreError::AlreadyIssued(id) => format!(
-            "This request has issued key {id} before. Its secret is shown once and never again: if you did not \
-             receive it, revoke that key and issue another one under a new Idempotency-Key."
+            "An earlier request with this Idempotency-Key issued key {id}. The secret is shown only once. If you did not \
+             receive it, revoke the key and issue another one with a new Idempotency-Key."
         ),
         StoreError::CreatedAndDeleted(id) => format!(
-            "This request has created service account {id} before, and it has been deleted since. Use a new \
-             Idempotency-Key to create another one."
+            "An earlier request with this Idempotency-Key created service account {id}, which has been deleted since. \
+             Use a new Idempotency-Key to create another account."
         ),
         StoreError::Contention => "Nothing was changed. Wait a moment and try again.".to_owned(),
         StoreError::Stale => {
-            "It is not as your If-Match or If-None-Match says. Read it again, and decide anew.".to_owned()
+            "The If-Match or If-None-Match precondition failed. Fetch the resource again and retry."
+                .to_owned()
         }
         StoreError::UnknownRole(_) => INVALID_FIELDS.to_owned(),
         StoreError::IdempotencyKeyReused => {
-            "Nothing was changed. Use one Idempotency-Key for one request, and a new one for another."
-                .to_owned()
+            "Nothing was changed. Use a new Idempotency-Key for each new request.".to_owned()
         }
         StoreError::Throttled(_) | StoreError::Unavailable(_) => TRY_AGAIN.to_owned(),
         StoreError::Corrupt { .. } | StoreError::Entropy(_) => INTERNAL.to_owned(),
@@ -276,17 +280,17 @@ impl From<EntropyError> for Failure {
 fn role_in_use(users: &RoleUsers) -> String {
     let who = match users.count {
         count if users.stopped_at.is_some() => format!(
-            "At least {count} service accounts and keys have it, and not all were checked: see `usedBy` for the first {}.",
+            "At least {count} service accounts and keys have the role, and not all were checked: see `usedBy` for the first {}.",
             users.first.len()
         ),
-        1 => "One service account or key has it: see `usedBy`.".to_owned(),
+        1 => "One service account or key has the role: see `usedBy`.".to_owned(),
         count if count == users.first.len() => {
-            format!("{count} service accounts and keys have it: see `usedBy`.")
+            format!("{count} service accounts and keys have the role: see `usedBy`.")
         }
         count => format!(
-            "{count} service accounts and keys have it: see `usedBy` for the first {}.",
+            "{count} service accounts and keys have the role: see `usedBy` for the first {}.",
             users.first.len()
         ),
     };
-    format!("{who} Give the accounts another role, and revoke the keys, before you delete it.")
+    format!("{who} Give the accounts another role and revoke the keys before you delete the role.")
 }

@@ -1,4 +1,4 @@
-//! Checks the fields of a body, and gathers all that is wrong with them.
+//! Checks the fields of a body and collects all errors.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use super::Failure;
 use crate::api::FieldError;
 use crate::domain::Tags;
 
-/// What is wrong with a body's fields, so far.
+/// The errors that were found in a body's fields so far.
 #[derive(Debug, Default)]
 pub struct Fields(Vec<FieldError>);
 
 impl Fields {
-    /// Takes the value of a field, or notes what is wrong with it.
+    /// Returns the value of a field, or records the error.
     pub fn check<T, E: ToString>(&mut self, pointer: &str, parsed: Result<T, E>) -> Option<T> {
         parsed.map_err(|error| self.refuse(pointer, error)).ok()
     }
 
-    /// Takes the tags of an account.
+    /// Checks the tags of an account.
     pub fn tags(&mut self, tags: &BTreeMap<String, String>) -> Option<Tags> {
         let parsed = Tags::parse(tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         parsed
@@ -27,12 +27,12 @@ impl Fields {
             .ok()
     }
 
-    /// Notes what is wrong with a field.
+    /// Records an error.
     pub fn refuse(&mut self, pointer: &str, detail: impl ToString) {
         self.0.push(FieldError { pointer: pointer.to_owned(), detail: detail.to_string() });
     }
 
-    /// What was made of the fields, if nothing is wrong with any.
+    /// Returns `made`, the value built from the fields, if no field has an error.
     ///
     /// # Errors
     /// [`Failure::InvalidFields`] otherwise.
@@ -44,7 +44,7 @@ impl Fields {
     }
 }
 
-/// A member's name as it stands in a JSON pointer (RFC 6901, section 3).
+/// Escapes a member's name for a JSON pointer (RFC 6901, section 3).
 pub(super) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }

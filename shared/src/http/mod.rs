@@ -1,9 +1,9 @@
-//! Requests to the IAM API and answers to them. This is the only place that
-//! names `lambda_http`.
+//! Reads requests to the IAM API and writes responses. No other module names
+//! `lambda_http`.
 //!
 //! API Gateway → [`serve`] → [`Operation::handle`] → one `Store` method, and
-//! back. A handler gets a [`Request`] whose caller has been checked already, by
-//! the type it asks for: [`Admin`] or any [`Caller`].
+//! back. The caller is checked before the handler runs: a handler asks for an
+//! [`Admin`] or accepts any [`Caller`].
 
 mod body;
 mod caller;
@@ -11,7 +11,6 @@ mod failure;
 mod fields;
 mod reply;
 mod request;
-mod wording;
 
 use std::future::Future;
 
@@ -22,26 +21,26 @@ use crate::telemetry;
 pub use caller::{Admin, FromCaller};
 pub use failure::Failure;
 pub use fields::Fields;
-/// Runs a service of HTTP itself as this Lambda function: for the console.
+/// Runs an HTTP service as this Lambda function. The console uses it.
 pub use lambda_http::{Error, run};
 pub use reply::Reply;
 pub use request::{Paging, Request, parameter};
 
-/// One function of the IAM API.
+/// A function of the IAM API.
 pub trait Operation: Sized + Send + Sync + 'static {
-    /// Who may call it.
+    /// The callers that the function accepts.
     type Caller: FromCaller;
 
-    /// Makes it from its setup. Nothing is called yet.
+    /// Creates the function from its setup, without any calls.
     ///
     /// # Errors
-    /// When a variable that it needs is missing or not acceptable.
+    /// A required variable is missing or invalid.
     fn new(setup: &Setup) -> Result<Self, ConfigError>;
 
-    /// Opens its connection, so that the first request does not wait for it.
+    /// Opens the connections, so that the first request does not wait for them.
     fn warm(&self) -> impl Future<Output = ()> + Send;
 
-    /// Answers a request.
+    /// Handles a request.
     fn handle(
         &self,
         caller: Self::Caller,
@@ -49,11 +48,11 @@ pub trait Operation: Sized + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Reply, Failure>> + Send;
 }
 
-/// Runs the operation `O` as this Lambda function: makes it from the
-/// environment, warms it, and answers one event after the other.
+/// Runs `O` as this Lambda function: creates it from the environment, warms it,
+/// and handles one event after the other.
 ///
 /// # Errors
-/// When a variable is missing, or the runtime API cannot be reached.
+/// A variable is missing, or the runtime API cannot be reached.
 pub async fn serve<O: Operation>() -> Result<(), Error> {
     let setup = Setup::from_process();
     telemetry::init(setup.variables.get(variable::LOG_LEVEL));
@@ -66,7 +65,7 @@ pub async fn serve<O: Operation>() -> Result<(), Error> {
     .await
 }
 
-/// Answers one event, and logs one line about it.
+/// Handles one event, and logs one line about it.
 pub async fn answer<O: Operation>(
     operation: &O,
     event: lambda_http::Request,

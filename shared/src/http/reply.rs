@@ -1,10 +1,10 @@
-//! Answers.
+//! Responses.
 
 use http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
 use serde::Serialize;
 
-/// The answer to a request that was done.
+/// The response to a successful request.
 #[derive(Debug)]
 pub struct Reply(Response<Body>);
 
@@ -15,7 +15,7 @@ impl Reply {
         Self(json(StatusCode::OK, "application/json", body))
     }
 
-    /// 201 with a body and where the new thing is.
+    /// 201 with a body and a `Location`.
     #[must_use]
     pub fn created(location: &str, body: &impl Serialize) -> Self {
         let mut response = json(StatusCode::CREATED, "application/json", body);
@@ -25,7 +25,7 @@ impl Reply {
         Self(response)
     }
 
-    /// 201 with a body: the new thing is where the request was sent to.
+    /// 201 with a body, without a `Location`: the new resource has the request's URL.
     #[must_use]
     pub fn created_here(body: &impl Serialize) -> Self {
         Self(json(StatusCode::CREATED, "application/json", body))
@@ -40,7 +40,7 @@ impl Reply {
         Self(response)
     }
 
-    /// The same with the version of what it shows.
+    /// Adds the resource's version as an `ETag`.
     #[must_use]
     pub fn with_version(mut self, version: u64) -> Self {
         if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
@@ -60,10 +60,10 @@ impl Reply {
     }
 }
 
-/// A response with a JSON body, never to be stored by anybody in between.
+/// A response with a JSON body, which no cache may store.
 pub(super) fn json(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response<Body> {
-    // Our own types serialize: a failure would be a bug, and answers with an
-    // empty body rather than with a part of one.
+    // Our own types always serialize. If one does not, the body is empty rather
+    // than incomplete.
     let text = serde_json::to_string(body).unwrap_or_default();
     let mut response = Response::new(Body::Text(text));
     *response.status_mut() = status;

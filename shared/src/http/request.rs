@@ -1,4 +1,4 @@
-//! A request, read once.
+//! Requests, parsed once.
 
 use std::str::FromStr;
 
@@ -7,7 +7,6 @@ use lambda_http::RequestExt;
 use lambda_http::request::RequestContext;
 use serde::de::DeserializeOwned;
 
-use super::wording::wording;
 use super::{Failure, body, caller};
 use crate::domain::{Actor, Caller, ChangeRequest, IdempotencyKey};
 use crate::store::{DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition, StoreError};
@@ -47,10 +46,10 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// Which page of a list is asked for.
+    /// The page that the parameters ask for.
     ///
     /// # Errors
-    /// [`Failure::MalformedRequest`] when `limit` or `cursor` is not of its form.
+    /// [`Failure::MalformedRequest`] if `limit` or `cursor` is malformed.
     pub fn page<C>(
         self,
         decode: impl FnOnce(&str) -> Result<C, InvalidCursor>,
@@ -72,7 +71,7 @@ impl Paging {
 }
 
 impl Request {
-    /// Reads an event of an HTTP API.
+    /// Parses an event of an HTTP API.
     pub(super) fn read(event: lambda_http::Request) -> Result<Self, Failure> {
         let RequestContext::ApiGatewayV2(context) = event.request_context() else {
             return Err(Failure::Internal(
@@ -104,7 +103,7 @@ impl Request {
         &self.route
     }
 
-    /// Who calls.
+    /// The caller.
     pub(super) fn caller(&self) -> Option<&Caller> {
         self.caller.as_ref()
     }
@@ -112,26 +111,28 @@ impl Request {
     /// A path parameter.
     ///
     /// # Errors
-    /// [`Failure::MalformedId`] when it is not of its form.
+    /// [`Failure::MalformedId`] if it is malformed.
     pub fn parameter<T: FromStr<Err: ToString>>(&self, name: &str) -> Result<T, Failure> {
         let text = self.parameters.first(name).unwrap_or_default();
         text.parse()
             .map_err(|error: T::Err| Failure::MalformedId(format!("In the path, {}.", error.to_string())))
     }
 
-    /// The query parameters as `T`, which should not take unknown ones.
+    /// Parses the query parameters. `T` must refuse unknown parameters.
     ///
     /// # Errors
-    /// [`Failure::MalformedRequest`] when one is unknown or not of its form.
+    /// [`Failure::MalformedRequest`] if a parameter is unknown or malformed.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let query = serde_html_form::Deserializer::from_bytes(self.query.as_bytes());
         serde_path_to_error::deserialize(query).map_err(|error| {
-            let (parameter, problem) = (error.path(), wording(&error.inner().to_string()));
-            Failure::MalformedRequest(format!("In the query, `{parameter}` {}.", problem.detail))
+            let (parameter, message) = (error.path(), error.inner().to_string());
+            // The parser's message for a parameter that is given twice.
+            let message = if message == "unsupported value" { "must be given once" } else { &message };
+            Failure::MalformedRequest(format!("In the query, `{parameter}`: {message}."))
         })
     }
 
-    /// The body as `T`, which should not take unknown fields.
+    /// Parses the body. `T` must refuse unknown fields.
     ///
     /// # Errors
     /// [`Failure::UnsupportedMediaType`], [`Failure::BodyTooLarge`],
@@ -147,7 +148,7 @@ impl Request {
     /// there is a query: a change takes none, and what it meant is not known.
     pub fn change_request(&self, actor: Actor) -> Result<ChangeRequest, Failure> {
         if !self.query.is_empty() {
-            return Err(Failure::MalformedRequest("A change takes no query parameters.".to_owned()));
+            return Err(Failure::MalformedRequest("This operation takes no query parameters.".to_owned()));
         }
         self.change_request_with_query(actor)
     }
@@ -162,11 +163,11 @@ impl Request {
         Ok(ChangeRequest { actor, request_id: self.id.clone(), idempotency_key })
     }
 
-    /// That the request makes no condition: of what it changes, no version can be
-    /// named. One that nobody looks at would be a promise that nobody keeps.
+    /// Refuses preconditions, for operations on keys: keys have no version, so a
+    /// precondition would be ignored.
     ///
     /// # Errors
-    /// [`Failure::MalformedRequest`] when there is `If-Match` or `If-None-Match`.
+    /// [`Failure::MalformedRequest`] if there is `If-Match` or `If-None-Match`.
     pub fn has_no_condition(&self) -> Result<(), Failure> {
         if [header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|name| self.headers.contains_key(name)) {
             return Err(Failure::MalformedRequest(
@@ -179,8 +180,8 @@ impl Request {
     /// The version in `If-Match`, if there is one.
     ///
     /// # Errors
-    /// [`Failure::MalformedRequest`] when it is not one `ETag` of this API, and
-    /// [`StoreError::Stale`] when it is a well-formed one that no version has.
+    /// [`Failure::MalformedRequest`] if the header is not one `ETag` of this API, and
+    /// [`StoreError::Stale`] if no version can have the tag.
     pub fn if_match(&self) -> Result<Option<u64>, Failure> {
         let Some(text) = self.header(header::IF_MATCH.as_str())? else {
             return Ok(None);
@@ -192,19 +193,19 @@ impl Request {
             text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|tag| !tag.contains('"'));
         let tag = tag.ok_or_else(|| {
             Failure::MalformedRequest(
-                "If-Match must be one ETag as this API answered it, in its quotes.".to_owned(),
+                "If-Match must be one ETag from a response of this API, with its quotes.".to_owned(),
             )
         })?;
-        // `01` and `+1` are other tags than `1`.
+        // `01` and `+1` are not the tag `1`.
         let version = tag.parse().ok().filter(|version: &u64| version.to_string() == tag);
         version.map(Some).ok_or(Failure::Store(StoreError::Stale))
     }
 
-    /// What `If-Match` or `If-None-Match` requires of a thing to be put.
+    /// The precondition of a PUT, from `If-Match` or `If-None-Match`.
     ///
     /// # Errors
-    /// As [`Request::if_match`], and [`Failure::MalformedRequest`] when
-    /// `If-None-Match` is not `*`, or both headers are there.
+    /// As [`Request::if_match`], and [`Failure::MalformedRequest`] if
+    /// `If-None-Match` is not `*`, or both headers are sent.
     pub fn precondition(&self) -> Result<Precondition, Failure> {
         match (self.header(header::IF_MATCH.as_str())?, self.header(header::IF_NONE_MATCH.as_str())?) {
             (None, None) => Ok(Precondition::None),
@@ -212,7 +213,7 @@ impl Request {
             (Some(_), None) => Ok(self.if_match()?.map_or(Precondition::Exists, Precondition::Version)),
             (None, Some("*")) => Ok(Precondition::Absent),
             (None, Some(_)) => Err(Failure::MalformedRequest(
-                "If-None-Match must be `*`: put it only if it is new.".to_owned(),
+                "If-None-Match must be `*`, which creates the role only if it does not exist.".to_owned(),
             )),
             (Some(_), Some(_)) => {
                 Err(Failure::MalformedRequest("Send either If-Match or If-None-Match, not both.".to_owned()))
@@ -220,16 +221,14 @@ impl Request {
         }
     }
 
-    /// A header that may stand once.
+    /// A header that may be sent once.
     fn header(&self, name: &str) -> Result<Option<&str>, Failure> {
         let mut values = self.headers.get_all(name).iter();
         let first = values.next();
         let text = first.map(|value| value.to_str()).transpose();
         match (text, values.next()) {
             (Ok(text), None) => Ok(text),
-            _ => Err(Failure::MalformedRequest(format!(
-                "The header `{name}` must stand once, in visible ASCII."
-            ))),
+            _ => Err(Failure::MalformedRequest(format!("Send the header `{name}` once, in visible ASCII."))),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong in the store, each with its meaning.
+//! The errors of the store.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
@@ -6,30 +6,27 @@ use super::{AccountCursor, RoleUsers};
 use crate::domain::{AccountId, EntropyError, KeyId, RoleName};
 use crate::telemetry;
 
-/// Why an operation of the store did not happen.
+/// Why an operation of the store failed. In most cases, nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no such account.
-    #[error("there is no service account {0}")]
+    #[error("service account {0} does not exist")]
     AccountNotFound(AccountId),
-    /// The account has no such key, nor a record of one.
+    /// The account has neither the key nor a record of it.
     #[error("service account {0} has no key {1}")]
     KeyNotFound(AccountId, KeyId),
-    /// Another account has the name.
-    #[error("the name is taken")]
+    #[error("another service account has the name")]
     NameTaken,
-    /// The account or role is not of the version that the caller saw.
-    #[error("it has changed")]
+    /// The account or role does not have the version that the caller requires.
+    #[error("the precondition failed")]
     Stale,
-    /// The account is disabled.
     #[error("the service account is disabled")]
     Disabled,
-    /// The account has as many live keys as it may.
-    #[error("the service account has {most} live keys, as many as it may")]
+    /// The account has the most live keys that an account can have.
+    #[error("the service account has {most} live keys, which is the limit")]
     KeyLimit {
-        /// So many.
+        /// The limit.
         most: usize,
-        /// Whether it was to have one more for a rotation with a grace.
+        /// Whether the additional key was for a rotation with a grace period.
         is_rotation: bool,
     },
     /// The key was revoked, and cannot be rotated.
@@ -38,19 +35,18 @@ pub enum StoreError {
     /// The key has expired, and cannot be rotated.
     #[error("key {0} has expired")]
     KeyExpired(KeyId),
-    /// The key was rotated before.
-    #[error("key {key} was rotated before, and key {replaced_by} replaces it")]
+    #[error("key {key} was already rotated, and key {replaced_by} replaces it")]
     AlreadyRotated {
         /// The key.
         key: KeyId,
         /// Its successor.
         replaced_by: KeyId,
     },
-    /// There is no such role.
-    #[error("there is no role {0}")]
+    /// An account or key was to get a role that does not exist.
+    #[error("role {0} does not exist")]
     UnknownRole(RoleName),
-    /// There is no such custom role.
-    #[error("there is no role {0}")]
+    /// The operation is about a custom role that does not exist.
+    #[error("role {0} does not exist")]
     RoleNotFound(RoleName),
     /// Accounts or live keys have the role.
     #[error("role {0} is in use")]
@@ -64,30 +60,30 @@ pub enum StoreError {
         /// The last of them.
         next: AccountCursor,
     },
-    /// This very request has issued this key before.
-    #[error("this request has issued key {0} before")]
+    /// An earlier attempt of this request issued the key.
+    #[error("an earlier attempt issued key {0}")]
     AlreadyIssued(KeyId),
-    /// The account that this very request made has been deleted since.
-    #[error("the service account {0} that this request made has been deleted")]
+    /// The account that an earlier attempt of this request created was deleted.
+    #[error("service account {0}, which an earlier attempt created, was deleted")]
     CreatedAndDeleted(AccountId),
     /// The `Idempotency-Key` was used for another request.
     #[error("the Idempotency-Key was used for another request")]
     IdempotencyKeyReused,
-    /// Others changed the same account at the same time, again and again.
-    #[error("too many changes of one service account at the same time")]
+    /// Concurrent changes of the same item won every attempt.
+    #[error("too many concurrent changes of one item")]
     Contention,
-    /// `DynamoDB` takes no more requests for now.
+    /// DynamoDB throttles the table. A change may have been made.
     #[error("the table is throttled: {0}")]
     Throttled(String),
-    /// `DynamoDB` did not answer, or not as it should.
+    /// DynamoDB did not respond, or with an error. A change may have been made.
     #[error("the table cannot be reached: {0}")]
     Unavailable(String),
-    /// An item is not of the one well-formed shape.
+    /// An item is not well-formed.
     #[error("the item of {item} is not well-formed: {problem}")]
     Corrupt {
         /// Which item.
         item: String,
-        /// What is wrong with it. Names attributes, and quotes no value.
+        /// The problem. It names attributes and quotes no value.
         problem: String,
     },
     /// The random source failed.
@@ -96,7 +92,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The meaning of a failed call that has no meaning of its own.
+    /// The error of a call that failed for no reason of ours.
     pub(super) fn from_sdk<E>(error: SdkError<E>) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,

@@ -47,7 +47,7 @@ pub use role_users::{RoleUser, RoleUsers};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, Roles};
 pub use rotation::{NewRotation, RotatedKey};
 pub use sweep::{AccountToSweep, SweepPage};
-pub use usage::PRESENTATIONS_EVERY;
+pub use usage::USE_AFTER_END_INTERVAL;
 
 /// The maximum number of queries for one response.
 const MAX_QUERIES: usize = 10;

@@ -195,8 +195,8 @@ pub mod attribute {
     pub const PEPPER: &str = "pepper";
     pub const PERMISSIONS: &str = "permissions";
     pub const POSITION: &str = "position";
-    pub const PRESENTATIONS: &str = "presentations";
-    pub const PRESENTED_AT: &str = "presentedAt";
+    pub const MINUTES_USED_AFTER_END: &str = "minutesUsedAfterEnd";
+    pub const USED_AFTER_END_AT: &str = "usedAfterEndAt";
     pub const REASON: &str = "reason";
     pub const REPLACED_BY: &str = "replacedBy";
     pub const REQUEST_ID: &str = "requestId";

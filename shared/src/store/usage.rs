@@ -20,8 +20,8 @@ use crate::domain::{AccountId, KeyId, KeyUsage, utc_day};
 /// The time limit of a write. A request waits for the write.
 const WRITE_LIMIT: Duration = Duration::from_millis(200);
 
-/// How often a key is counted that is presented after its end, at most.
-pub const PRESENTATIONS_EVERY: SignedDuration = SignedDuration::from_mins(1);
+/// The shortest time between two counts of a key that is used after its end.
+pub const USE_AFTER_END_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 
 /// Days for which uses are kept, including today. One more than are shown, so that
 /// the first day is complete in every time zone.
@@ -31,7 +31,7 @@ const KEPT_DAYS: i32 = 31;
 const READS_AT_A_TIME: usize = 16;
 
 /// The attributes of a key's usage without the uses of each day.
-const LAST: [&str; 3] = [schema::SK, attribute::LAST_USED_AT, attribute::PRESENTED_AT];
+const LAST: [&str; 3] = [schema::SK, attribute::LAST_USED_AT, attribute::USED_AFTER_END_AT];
 
 impl Store {
     /// Records allowed requests of `key`: the last one at `at`, and the number for each
@@ -71,18 +71,18 @@ impl Store {
 
     /// Counts that `key` was presented after its end, unless that was counted
     /// within the minute. One attempt, of 200 ms at most.
-    pub async fn record_presentation(
+    pub async fn record_use_after_end(
         &self,
         account: AccountId,
         key: KeyId,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let before = at.saturating_sub(PRESENTATIONS_EVERY).unwrap_or(at);
+        let before = at.saturating_sub(USE_AFTER_END_INTERVAL).unwrap_or(at);
         let update = self
-            .update_usage(account, key, at, attribute::PRESENTED_AT)
-            .update_expression("SET #at = :at, #ttl = :ttl ADD #presentations :one")
+            .update_usage(account, key, at, attribute::USED_AFTER_END_AT)
+            .update_expression("SET #at = :at, #ttl = :ttl ADD #minutes :one")
             .condition_expression("attribute_not_exists(#at) OR #at <= :before")
-            .expression_attribute_names("#presentations", attribute::PRESENTATIONS)
+            .expression_attribute_names("#minutes", attribute::MINUTES_USED_AFTER_END)
             .expression_attribute_values(":before", seconds(before))
             .expression_attribute_values(":one", n(1));
         send(update).await
@@ -165,8 +165,8 @@ fn usage(item: &Map) -> Result<(KeyId, KeyUsage), MalformedItem> {
     let usage = KeyUsage {
         last_used_at: optional_seconds(attribute::LAST_USED_AT)?,
         uses_by_day,
-        presented_at: optional_seconds(attribute::PRESENTED_AT)?,
-        presentations: count(attribute::PRESENTATIONS)?.unwrap_or_default(),
+        used_after_end_at: optional_seconds(attribute::USED_AFTER_END_AT)?,
+        minutes_used_after_end: count(attribute::MINUTES_USED_AFTER_END)?.unwrap_or_default(),
     };
     Ok((reader.parse(schema::SK, str::parse)?, usage))
 }

@@ -662,7 +662,7 @@ async fn an_account_is_created_once_changed_switched_and_deleted() {
     let refused = browser.submit(&confirm, &delete, &[("name", "onc")]).await.expect(422);
     assert!(refused.text.contains("so nothing was deleted."), "{}", refused.text);
     assert_eq!(browser.submit(&confirm, &delete, &[("name", "once")]).await.expect(303).location(), "/");
-    assert!(browser.get(&first).await.expect(404).text.contains("There is no service account"));
+    assert!(browser.get(&first).await.expect(404).text.contains("does not exist"));
     assert!(browser.get(&format!("{first}/history")).await.expect(200).text.contains("deleted the account"));
 }
 

@@ -70,7 +70,7 @@ async fn says_how_the_keys_of_each_account_are_used_200() {
     let uses = async || {
         let items = harness.get(PATH).await.json()["items"].as_array().unwrap().clone();
         let use_of = |item: &Value| {
-            ["name", "lastUsedAt", "presentedAt", "unusedKeyCount"].map(|name| item[name].clone())
+            ["name", "lastUsedAt", "usedAfterEndAt", "unusedKeyCount"].map(|name| item[name].clone())
         };
         items.iter().map(use_of).collect::<Vec<_>>()
     };

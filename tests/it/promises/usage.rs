@@ -301,7 +301,7 @@ async fn a_key_that_is_presented_after_its_end_is_counted_once_a_minute() {
         let cases =
             [(&revoked, "revoked"), (&expired, "expired"), (&rotated, "retired"), (&at_once, "retired")];
         for (key, reason) in cases {
-            let before = usage(&harness, key).await.map_or(0, |item| number(&item, "presentations"));
+            let before = usage(&harness, key).await.map_or(0, |item| number(&item, "minutesUsedAfterEnd"));
             let record = harness.table.get(&format!("RETIRED#{}", key.account), &key.id).await;
             let event = Shape::HttpV2.bearer(&key.secret);
             for minute in 1..=3 {
@@ -317,8 +317,12 @@ async fn a_key_that_is_presented_after_its_end_is_counted_once_a_minute() {
                 let writes = calls.iter().filter(|call| is_usage_write(call)).count();
                 assert_eq!(writes, 3, "{reason}: one a minute and instance");
                 let item = usage(&harness, key).await.unwrap();
-                assert_eq!(number(&item, "presentations"), before + minute, "{reason}: one a minute in all");
-                assert_eq!(number(&item, "presentedAt"), harness_seconds(&harness) - 50);
+                assert_eq!(
+                    number(&item, "minutesUsedAfterEnd"),
+                    before + minute,
+                    "{reason}: one a minute in all"
+                );
+                assert_eq!(number(&item, "usedAfterEndAt"), harness_seconds(&harness) - 50);
                 harness.clock.advance_seconds(10);
             }
             let after = harness.table.get(&format!("RETIRED#{}", key.account), &key.id).await;
@@ -329,8 +333,8 @@ async fn a_key_that_is_presented_after_its_end_is_counted_once_a_minute() {
     let retired = shown["retiredKeys"].as_array().unwrap();
     assert_eq!(retired.len(), 4, "{retired:?}");
     for key in retired {
-        assert_eq!(key["presentations"], 6, "{key}");
-        assert!(key["presentedAt"].as_str().unwrap().starts_with("2026-01-02T00:"), "{key}");
+        assert_eq!(key["minutesUsedAfterEnd"], 6, "{key}");
+        assert!(key["usedAfterEndAt"].as_str().unwrap().starts_with("2026-01-02T00:"), "{key}");
     }
 }
 
@@ -414,7 +418,7 @@ async fn a_use_that_is_not_well_formed_is_500_and_stops_no_key() {
     let key = harness.reader_key().await;
     let_in(&harness, &key).await;
     let whole = usage(&harness, &key).await.unwrap();
-    for name in ["lastUsedAt", "2026-01-01", "presentations", "presentedAt"] {
+    for name in ["lastUsedAt", "2026-01-01", "minutesUsedAfterEnd", "usedAfterEndAt"] {
         let mut item = whole.clone();
         item.insert(name.to_owned(), AttributeValue::S("many".to_owned()));
         harness.table.put(item).await;

@@ -86,18 +86,18 @@ pub(crate) async fn refuses_malformed_bodies<'a>(
         let reply = harness.refuse(request().json(&no_object), 422, "invalid_fields").await;
         let error = &reply.errors()[0];
         assert_eq!(error["pointer"], "");
-        assert_eq!(error["detail"], "must be an object");
+        assert!(error["detail"].as_str().unwrap().ends_with("expected an object"), "{error}");
     }
 
     let twice = format!("{{\"name\": \"a\", {}", &good[1..]);
     let reply = harness.refuse(request().text("application/json", &twice), 422, "invalid_fields").await;
-    assert_eq!(reply.errors()[0], json!({ "pointer": "/name", "detail": "must stand once" }));
+    assert_eq!(reply.errors()[0], json!({ "pointer": "/name", "detail": "duplicate field `name`" }));
 
     let mut unknown: serde_json::Value = serde_json::from_str(&good).unwrap();
     unknown["isAdmin"] = true.into();
     let reply = harness.refuse(request().json(&unknown), 422, "invalid_fields").await;
     let error = &reply.errors()[0];
-    assert!(error["detail"].as_str().unwrap().starts_with("is not known here: known are `"), "{error}");
+    assert!(error["detail"].as_str().unwrap().starts_with("unknown field `"), "{error}");
     assert_eq!(error["pointer"], "/isAdmin");
 }
 

@@ -85,7 +85,7 @@ pub(crate) async fn look(api: Caller<'_>, now: Timestamp, limit: Duration) -> Re
 
 /// When one of the keys of `account` came again after its end, if it did lately.
 pub(crate) fn presented(account: &ListedServiceAccount, now: Timestamp) -> Option<Timestamp> {
-    let at = account.presented_at?;
+    let at = account.used_after_end_at?;
     (now.duration_since(at) < RECENTLY).then_some(at)
 }
 

@@ -55,9 +55,10 @@ impl Uses {
             last: usage.last_used_at.map(|at| When::of(at, now)),
             total: usage.uses_by_day.values().sum(),
             chart: Chart::of(usage, now),
-            presented: usage
-                .presented_at
-                .map(|at| Presented { last: When::of(at, now), minutes: usage.presentations.unwrap_or(1) }),
+            presented: usage.used_after_end_at.map(|at| Presented {
+                last: When::of(at, now),
+                minutes: usage.minutes_used_after_end.unwrap_or(1),
+            }),
         }
     }
 
