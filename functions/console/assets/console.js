@@ -1,6 +1,6 @@
-// Everything works without this. It adds copying, keeps a form from being sent
-// twice by a double click, and wipes a key when its page is left, so that
-// no history of the browser brings it back.
+// The console works without this script. It copies keys to the clipboard, prevents
+// a double click from sending a form twice, and removes a key when its page is left,
+// so that the browser's history does not show it again.
 "use strict";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -13,7 +13,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
       await navigator.clipboard.writeText(text.textContent);
       label.textContent = "Copied";
     } catch {
-      // Without the right to the clipboard: the text is there to be copied by hand.
+      // Without permission to use the clipboard, people copy the text by hand.
       getSelection().selectAllChildren(text);
       label.textContent = "Selected";
     }
@@ -26,11 +26,11 @@ for (const form of document.querySelectorAll("form[data-once]")) {
   form.addEventListener("submit", (event) => {
     if (isSent) event.preventDefault();
     isSent = true;
-    // Somebody may have stopped it.
+    // The person may have stopped the request, so the form can be sent again later.
     setTimeout(() => { isSent = false; }, 5000);
   });
-  // A page that the browser brings back can be sent again: the server knows a
-  // second attempt from the first.
+  // A form that the browser restores can be sent again, because the server
+  // recognizes a second attempt.
   addEventListener("pageshow", () => { isSent = false; });
 }
 
