@@ -1,7 +1,7 @@
 """An AWS emulator to deploy to: ministack, on this machine only.
 
-What the emulator cannot do, and what stands in its place, is in `deployable`
-and `import_routes`; the rest is deployed as it is shipped.
+`deployable` and `import_routes` replace what the emulator cannot do. Everything else
+is deployed as it is shipped.
 """
 
 import http.client

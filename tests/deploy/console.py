@@ -2,8 +2,8 @@
 browser.
 
 The emulator has a Cognito, but its discovery document names an issuer that is
-not where the document is. So the console signs in at a provider of its own,
-as the template's parameters for one say.
+not where the document is. So the console uses another identity provider,
+set in the template's parameters.
 """
 
 import base64
