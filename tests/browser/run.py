@@ -280,7 +280,7 @@ def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
     browser.look("sign-in")
     browser.type("Password", "wrong")
     browser.click("Sign in")
-    check("a wrong password is reported", "That is not the password" in browser.text)
+    check("a wrong password is reported", "Wrong email or password" in browser.text)
     browser.sign_in()
     check("signing in opens the console", (browser.path, browser.heading()), ("/", "Service accounts"))
     browser.look("overview-empty")
@@ -502,11 +502,11 @@ def a_page_of_another_origin_gets_nothing(local: Local, browser: Browser) -> Non
             check(f"no page of {host} {what}", browser.driver.execute_async_script(script, url, init), "")
         browser.leaving(browser.driver.find_element(By.ID, "go").click)
         shown = browser.driver.find_element(By.TAG_NAME, "body").text
-        check(f"a form of {host} gets no token", shown, "Pages of other origins may not use this server.")
+        check(f"a form of {host} gets no token", shown, "Pages from other origins cannot use this server.")
     # The servers refuse a foreign host name, even if it resolves to this machine.
     for server in (local.api, local.console, local.issuer):
         browser.driver.get(server.replace("127.0.0.1", REBOUND) + "/")
-        check("a rebound host name is refused", browser.driver.find_element(By.TAG_NAME, "body").text, "This server has no such host name.")
+        check("a rebound host name is refused", browser.driver.find_element(By.TAG_NAME, "body").text, "The Host header does not name this server.")
     evil.shutdown()
     browser.open("/")
     check("nothing has changed", browser.text, accounts)

@@ -1,4 +1,4 @@
-//! The one admin of local mode, and the secrets that belong to the data.
+//! The admin's password, the pepper and the console's secret.
 
 use std::fs;
 
@@ -8,38 +8,36 @@ use shared::domain::{Entropy, EntropyError, MIN_PEPPER_LENGTH, Pepper};
 use crate::StartError;
 use crate::data::{DataFolder, SECRETS};
 
-/// The admin's e-mail address.
+/// The admin's email address.
 pub(crate) const ADMIN_EMAIL: &str = "admin@keyward.local";
 
-/// What a deployment would keep in Secrets Manager and in its user pool.
+/// The secrets that a deployment keeps in Secrets Manager and in its user pool.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LocalAccount {
-    /// The admin's password.
     pub(crate) admin_password: String,
     /// The keyring's only pepper.
     pub(crate) pepper: String,
 }
 
 impl LocalAccount {
-    /// New ones.
     pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         Ok(Self { admin_password: text(entropy, 20)?, pepper: text(entropy, 64)? })
     }
 
-    /// Those in the folder `data`, or new ones, which then are there.
+    /// Reads the secrets from the folder `data`. If it has none, generates and writes them.
     pub(crate) fn load(data: &DataFolder, entropy: &dyn Entropy) -> Result<Self, StartError> {
         let path = data.path.join(SECRETS);
         match fs::read_to_string(&path) {
             Ok(text) => {
                 let broken = |cause: serde_json::Error| {
-                    // Without the text itself, which is secret.
+                    // The position only: the text is secret.
                     let cause = format!("line {}, column {}", cause.line(), cause.column());
                     StartError::BrokenFile { path: path.clone(), cause }
                 };
                 let account: Self = serde_json::from_str(&text).map_err(broken)?;
                 if Pepper::new(account.pepper.as_bytes()).is_none() {
-                    let cause = format!("its pepper has less than {MIN_PEPPER_LENGTH} characters");
+                    let cause = format!("its pepper has fewer than {MIN_PEPPER_LENGTH} characters");
                     return Err(StartError::BrokenFile { path, cause });
                 }
                 Ok(account)
@@ -59,8 +57,8 @@ impl LocalAccount {
     }
 }
 
-/// The console's secret: who it is to the issuer, and its cookies' key. New at
-/// each start, as the issuer's key is.
+/// The console's secret: its client secret and the key of its cookies. Generated at
+/// each start, like the issuer's key.
 pub(crate) struct ConsoleSecret {
     pub(crate) client_secret: String,
     cookie_key: String,

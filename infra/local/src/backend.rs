@@ -1,7 +1,7 @@
-//! The business API behind the authorizer: an echo, or the user's own.
+//! The business API behind the authorizer: an echo, or the user's own API.
 //!
-//! Either way it gets who called in `x-keyward-*` headers, and neither the
-//! credential nor any such header that the client sent.
+//! The API gets the caller in `x-keyward-*` headers. It never gets the credential, or
+//! an `x-keyward-*` header from the client.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use shared::domain::context;
 
 use crate::StartError;
 
-/// What begins the names of the headers that say who called.
+/// The prefix of the headers that name the caller.
 const PREFIX: &str = "x-keyward-";
 
 /// The authorizer's context, and the headers that carry it.
@@ -27,8 +27,8 @@ const PRINCIPAL: [(&str, &str); 6] = [
     (context::KEY_ROLE, "x-keyward-key-role"),
 ];
 
-/// Headers of one hop (RFC 9110, section 7.6.1), and those that the client
-/// library sets by itself.
+/// Hop-by-hop headers (RFC 9110, section 7.6.1), and headers that the HTTP client
+/// sets.
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
     "content-length",
@@ -42,12 +42,12 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 
-/// How long the upstream may take to accept a connection.
+/// The time limit for a connection to the upstream.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may say nothing: the longest integration of an HTTP API.
+/// The longest pause of the upstream: the maximum integration timeout of an HTTP API.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What cannot stand in a path as it is (RFC 3986, section 3.3).
+/// Characters that must be escaped in a path (RFC 3986, section 3.3).
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -64,9 +64,9 @@ const PATH: &AsciiSet = &CONTROLS
 
 /// The business API.
 pub(crate) enum Backend {
-    /// Answers with what it saw.
+    /// Answers with the request that it received.
     Echo,
-    /// The user's own.
+    /// The user's own API.
     Upstream { base: String, client: reqwest::Client },
 }
 
@@ -78,10 +78,10 @@ impl Backend {
         };
         let parsed = reqwest::Url::parse(url).map_err(|error| StartError::Upstream(error.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(StartError::Upstream(format!("`{url}` is neither")));
+            return Err(StartError::Upstream(format!("the scheme of `{url}` is neither")));
         }
         if parsed.query().is_some() || parsed.fragment().is_some() {
-            return Err(StartError::Upstream(format!("`{url}` must end with its path, without `?` and `#`")));
+            return Err(StartError::Upstream(format!("`{url}` must not have a query or a fragment")));
         }
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -93,7 +93,7 @@ impl Backend {
         Ok(Self::Upstream { base: url.trim_end_matches('/').to_owned(), client })
     }
 
-    /// Passes a request on. The path is the one that was decided on.
+    /// Forwards a request. `path` is the path that the authorizer decided on.
     pub(crate) async fn call(
         &self,
         method: Method,
@@ -112,9 +112,9 @@ impl Backend {
                     url = format!("{url}?{query}");
                 }
                 match client.request(method, url).headers(headers).body(body).send().await {
-                    Ok(response) => back(response),
+                    Ok(response) => forward_response(response),
                     Err(error) => {
-                        tracing::warn!(cause = %error.without_url(), "the upstream does not answer");
+                        tracing::warn!(cause = %error.without_url(), "the upstream did not respond");
                         let body = json!({ "message": "Service Unavailable" }).to_string();
                         (StatusCode::SERVICE_UNAVAILABLE, [(header::CONTENT_TYPE, "application/json")], body)
                             .into_response()
@@ -125,26 +125,26 @@ impl Backend {
     }
 }
 
-/// The client's headers without credential, hop-by-hop headers, cookies of the
-/// console and forged principals, and with the true principal.
+/// The client's headers without the credential, hop-by-hop headers, console cookies
+/// and forged principals, plus the real principal.
 fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) -> HeaderMap {
-    let of_this_hop = named_by_connection(&headers);
+    let hop_headers = named_by_connection(&headers);
     let is_dropped = |name: &HeaderName| {
-        // To a CGI-like upstream `x_keyward_role` is the same variable.
+        // A CGI upstream reads `x_keyward_role` as the same variable.
         let forged = name.as_str().replace('_', "-").starts_with(PREFIX);
         forged
             || name == header::AUTHORIZATION
             || HOP_BY_HOP.contains(&name.as_str())
-            || of_this_hop.iter().any(|other| other.eq_ignore_ascii_case(name.as_str()))
+            || hop_headers.iter().any(|other| other.eq_ignore_ascii_case(name.as_str()))
     };
     let dropped: Vec<HeaderName> = headers.keys().filter(|name| is_dropped(name)).cloned().collect();
     for name in dropped {
         headers.remove(name);
     }
-    keep_cookies(&mut headers);
+    drop_console_cookies(&mut headers);
     for (member, name) in PRINCIPAL {
         let value = context.and_then(|context| context.get(member)?.as_str());
-        // A name may hold letters that a header cannot: they are escaped.
+        // A name can have characters that a header cannot. They are escaped.
         let value = value.map(|value| utf8_percent_encode(value, CONTROLS).to_string());
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
             headers.insert(HeaderName::from_static(name), value);
@@ -154,7 +154,7 @@ fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) 
 }
 
 /// Drops the cookies of consoles, which a browser sends to every port of this host.
-fn keep_cookies(headers: &mut HeaderMap) {
+fn drop_console_cookies(headers: &mut HeaderMap) {
     let is_foreign = |cookie: &&[u8]| {
         let name = cookie.split(|byte| *byte == b'=').next().unwrap_or_default();
         !std::str::from_utf8(name).is_ok_and(|name| console::is_own_cookie(name.trim()))
@@ -172,7 +172,7 @@ fn keep_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// The headers that `Connection` says are of this hop alone.
+/// The hop-by-hop headers that `Connection` lists.
 fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(|name| name.trim().to_owned()).collect()
@@ -206,7 +206,7 @@ fn camel_case(name: &str) -> String {
     })
 }
 
-fn back(response: reqwest::Response) -> Response {
+fn forward_response(response: reqwest::Response) -> Response {
     let status = response.status();
     let mut headers = response.headers().clone();
     for name in named_by_connection(&headers) {

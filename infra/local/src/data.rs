@@ -21,7 +21,7 @@ pub(crate) const SECRETS: &str = "secrets.json";
 pub(crate) const LOCAL_JSON: &str = "local.json";
 const LOCK: &str = "lock";
 
-/// Every file that is read or written in place. `SQLite` makes the last three
+/// Every file that is read or written in place. `SQLite` creates the last three
 /// (<https://www.sqlite.org/tempfiles.html>).
 const FILES: [&str; 7] = [
     LOCK,

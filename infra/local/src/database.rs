@@ -1,5 +1,5 @@
-//! `DynamoDB`, embedded: dynoxide in this process, in memory or in an `SQLite`
-//! file, with the table as the template describes it.
+//! Embedded `DynamoDB`: dynoxide, in memory or in an `SQLite` file, with the table from
+//! the template.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, DisplayErrorContext};
@@ -26,8 +26,8 @@ pub(crate) fn open(data: Option<&DataFolder>) -> Result<Database, StartError> {
         Some(data) => {
             let path = data.database()?;
             Database::new(&path.to_string_lossy()).map_err(|error| {
-                // The first sentence says what is wrong. Those behind it tell a
-                // programmer about encryption, which there is none of here.
+                // The first sentence says what is wrong. The others are about encryption,
+                // which is not used here.
                 let cause = error.to_string().split(". ").next().unwrap_or_default().to_owned();
                 StartError::BrokenFile { path, cause }
             })
@@ -36,10 +36,10 @@ pub(crate) fn open(data: Option<&DataFolder>) -> Result<Database, StartError> {
     }
 }
 
-/// Answers the request `body` for `operation`, as `DynamoDB` does. These are the
-/// operations that the functions and the tests call.
+/// Answers the request `body` for `operation`. Supports the operations that the
+/// functions and the tests call.
 pub(crate) fn answer(database: &Database, operation: &str, body: &[u8]) -> Answer {
-    let done = match operation {
+    let result = match operation {
         "CreateTable" => run(body, |request| database.create_table(request)),
         "ListTables" => run(body, |request| database.list_tables(request)),
         "GetItem" => run(body, |request| database.get_item(request)),
@@ -50,9 +50,9 @@ pub(crate) fn answer(database: &Database, operation: &str, body: &[u8]) -> Answe
         "Query" => run(body, |request| database.query(request)),
         "Scan" => run(body, |request| database.scan(request)),
         "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
-        _ => return failure("UnknownOperationException", "local mode does not have this operation"),
+        _ => return failure("UnknownOperationException", "local mode does not support this operation"),
     };
-    match done {
+    match result {
         Ok(body) => (200, body),
         Err(error) => (error.status_code(), error.to_json()),
     }
@@ -68,15 +68,16 @@ fn run<Q: DeserializeOwned, A: Serialize>(
     answer.map_err(|error| DynoxideError::InternalServerError(error.to_string()))
 }
 
-/// Creates the template's table as `name`, unless it is there.
+/// Creates the template's table with the name `name`, unless it exists.
 pub(crate) async fn create_table(client: &Client, template: &Template, name: &str) -> Result<(), StartError> {
-    // Asked first, so that no start logs a failed call.
+    // Listed first, so that no start logs a failed call.
     let tables = client.list_tables().send().await.map(|listed| listed.table_names.unwrap_or_default());
     if tables.is_ok_and(|tables| tables.iter().any(|table| table == name)) {
         return Ok(());
     }
     let properties = template.resources("AWS::DynamoDB::Table").map(|(_, properties)| properties).next();
-    let properties = properties.ok_or_else(|| StartError::Template("it has no table".to_owned()))?;
+    let properties =
+        properties.ok_or_else(|| StartError::Template("the template has no table".to_owned()))?;
     let request = describe(client.create_table(), properties)?;
     match request.table_name(name).send().await {
         Ok(_) => Ok(()),
@@ -89,8 +90,7 @@ pub(crate) async fn create_table(client: &Client, template: &Template, name: &st
     }
 }
 
-/// A client of the database at `endpoint`, for what no function does: making the
-/// table, and looking into it.
+/// A client of the database at `endpoint`, to create the table and to inspect it.
 #[must_use]
 pub fn client(endpoint: &str, http_client: SharedHttpClient) -> Client {
     let credentials = aws_credential_types::Credentials::new("local", "local", None, None, "local");
@@ -103,7 +103,7 @@ pub fn client(endpoint: &str, http_client: SharedHttpClient) -> Client {
     Client::from_conf(config.build())
 }
 
-/// The table of these `properties` of the template, as a request.
+/// The request that creates a table with these `properties` from the template.
 fn describe(
     mut request: CreateTableFluentBuilder,
     properties: &Value,
@@ -136,8 +136,8 @@ fn describe(
     Ok(request)
 }
 
-fn key_schema(of: &Value) -> Result<Vec<KeySchemaElement>, StartError> {
-    list(of, "KeySchema")
+fn key_schema(properties: &Value) -> Result<Vec<KeySchemaElement>, StartError> {
+    list(properties, "KeySchema")
         .iter()
         .map(|element| {
             KeySchemaElement::builder()
@@ -149,12 +149,12 @@ fn key_schema(of: &Value) -> Result<Vec<KeySchemaElement>, StartError> {
         .collect()
 }
 
-fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
-    of.get(name).and_then(Value::as_sequence).map(Vec::as_slice).unwrap_or_default()
+fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value.get(name).and_then(Value::as_sequence).map(Vec::as_slice).unwrap_or_default()
 }
 
-fn text<'a>(of: &'a Value, name: &str) -> &'a str {
-    of.get(name).and_then(Value::as_str).unwrap_or_default()
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn incomplete(error: BuildError) -> StartError {

@@ -1,48 +1,43 @@
-//! Why the system did not start: one clear sentence each.
+//! The errors of a start.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-/// Why the system did not start.
+/// Why local mode did not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It was asked to listen to others than this machine.
-    #[error(
-        "local mode holds a fixed admin and prints tokens, so it binds loopback only: {0} is not a loopback address"
-    )]
+    /// `--host` is not a loopback address.
+    #[error("--host must be a loopback address, because local mode prints the admin's password: {0} is not")]
     NotLoopback(IpAddr),
-    /// It was started inside Lambda.
-    #[error("local mode is for a laptop and refuses to run inside AWS Lambda ({0} is set)")]
+    /// A variable of Lambda is set.
+    #[error("local mode does not run inside AWS Lambda ({0} is set)")]
     InsideLambda(&'static str),
     /// A port is in use.
     #[error(
-        "{what} cannot listen on {address}: {cause}. Choose another port with {flag} (0 picks a free one)"
+        "{what} cannot listen on {address}: {cause}. Choose another port with {flag} (0 picks a free port)"
     )]
     Port {
-        /// What wanted the port.
+        /// The server that needs the port.
         what: &'static str,
-        /// The address.
         address: SocketAddr,
         /// The flag that chooses the port.
         flag: &'static str,
-        /// Why not.
         cause: std::io::Error,
     },
-    /// Another process uses the same data.
-    #[error("another `cargo dev` is running on the data in {}. Stop it, or choose another folder with --data DIR", .0.display())]
+    /// Another process uses the data folder.
+    #[error("another `cargo dev` uses the data folder {}. Stop that process, or choose another folder with --data DIR", .0.display())]
     AlreadyRunning(PathBuf),
     /// The data folder cannot be used.
     #[error("the data folder {} cannot be used: {cause}", path.display())]
     Data {
         /// The folder or file.
         path: PathBuf,
-        /// Why not.
         cause: std::io::Error,
     },
-    /// The data folder is a link.
+    /// The data folder is a symbolic link.
     #[error("the data folder {} is a symbolic link. Name the folder itself with --data DIR", .0.display())]
     LinkedFolder(PathBuf),
-    /// The data folder is another user's.
+    /// The data folder belongs to another user.
     #[error("the data folder {} belongs to another user. Choose another folder with --data DIR", .0.display())]
     ForeignFolder(PathBuf),
     /// Other users can open the data folder.
@@ -53,10 +48,9 @@ pub enum StartError {
     OpenFolder {
         /// The folder.
         path: PathBuf,
-        /// Its permissions.
         mode: u32,
     },
-    /// Other users can put another folder in the data folder's place.
+    /// Other users can replace the data folder with another one.
     #[error(
         "other users can replace the data folder {}, because they can change {}. Choose another folder with --data DIR",
         path.display(), parent.display()
@@ -64,41 +58,41 @@ pub enum StartError {
     OpenParent {
         /// The folder.
         path: PathBuf,
-        /// What they can change.
+        /// The folder or link that they can change.
         parent: PathBuf,
     },
-    /// A file in the data folder may be another user's.
-    #[error("{} {what}. Move it away, or choose other data with --data DIR", path.display())]
+    /// A file in the data folder may belong to another user.
+    #[error("{} {what}. Move it away, or choose another folder with --data DIR", path.display())]
     ForeignFile {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         what: &'static str,
     },
-    /// A file in the data folder is not what it should be.
-    #[error("the file {} is broken ({cause}). Move it away to start anew, or choose other data with --data DIR", path.display())]
+    /// A file in the data folder cannot be read.
+    #[error("the file {} is broken ({cause}). Move it away to start with new data, or choose another folder with --data DIR", path.display())]
     BrokenFile {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         cause: String,
     },
-    /// The table cannot be made.
-    #[error("the table cannot be made: {0}")]
+    /// The table cannot be created.
+    #[error("the table cannot be created: {0}")]
     Table(String),
-    /// The template does not say what local mode needs.
+    /// The template cannot be read, or lacks something that local mode needs.
     #[error("infra/template.yaml cannot be read: {0}")]
     Template(String),
-    /// A function cannot be made.
+    /// A function cannot be configured.
     #[error(transparent)]
     Config(#[from] shared::config::ConfigError),
-    /// The local issuer cannot be made.
-    #[error("the local issuer cannot make a key")]
+    /// The issuer's key cannot be generated, or cannot sign.
+    #[error("the local issuer cannot create or use its signing key")]
     Issuer,
     /// The random source failed.
     #[error(transparent)]
     Entropy(#[from] shared::domain::EntropyError),
-    /// `--upstream` is no address.
+    /// `--upstream` is not a usable URL.
     #[error("--upstream must be an http or https URL: {0}")]
     Upstream(String),
 }

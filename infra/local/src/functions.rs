@@ -1,4 +1,4 @@
-//! The functions that are deployed, by the logical ids of the template.
+//! The deployed functions, by their logical ids in the template.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,23 +15,24 @@ use sweep_keys::SweepKeys;
 use crate::StartError;
 use crate::template::Template;
 
-/// A function behind a route.
+/// The handler of a function behind a route.
 pub(crate) type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
 
-/// All of them.
+/// All functions.
 pub(crate) struct Functions {
-    /// By their logical ids: one for the IAM API, one for business APIs.
+    /// The two authorizers, by logical id.
     pub(crate) authorizers: HashMap<String, Arc<Authorizer>>,
     pub(crate) rotate_pepper: Arc<RotatePepper>,
     pub(crate) sweep_keys: Arc<SweepKeys>,
-    /// It has an API of its own, and answers HTTP itself.
+    /// The console has its own HTTP API and serves HTTP itself.
     pub(crate) console: Arc<Console>,
     handlers: HashMap<String, Handler>,
 }
 
 impl Functions {
-    /// Makes each with just the variables that the template gives it, out of
-    /// `values`: a function that reads another one does not start here either.
+    /// Creates each function with exactly the variables that the template gives it,
+    /// with values from `values`. A function that reads any other variable fails here
+    /// as it does when deployed.
     pub(crate) fn new(template: &Template, setup: &Setup, values: &Variables) -> Result<Self, StartError> {
         let (mut rotate_pepper, mut sweep_keys, mut console) = (None, None, None);
         let (mut authorizers, mut handlers) = (HashMap::new(), HashMap::new());
@@ -79,7 +80,7 @@ impl Functions {
         })
     }
 
-    /// What the function `name` is made from.
+    /// The setup of the function `name`.
     pub(crate) fn setup_for(
         template: &Template,
         setup: &Setup,
@@ -91,13 +92,13 @@ impl Functions {
         Ok(Setup { variables: variables(&function.variables, setup, values)?, ..setup.clone() })
     }
 
-    /// The function of this logical id.
+    /// The function with this logical id.
     pub(crate) fn get(&self, name: &str) -> Option<&Handler> {
         self.handlers.get(name)
     }
 }
 
-/// What the template gives a function, beside what Lambda gives every one.
+/// The variables of a function: its own from the template, and Lambda's.
 fn variables(
     own: &BTreeMap<String, Option<String>>,
     setup: &Setup,

@@ -1,6 +1,6 @@
-//! API Gateway, as far as an HTTP API with a Lambda authorizer goes: it decodes
-//! paths, finds the route, asks the authorizer, evaluates its IAM answer, and
-//! hands the event to the function (payload format 2.0).
+//! API Gateway's HTTP API with a Lambda authorizer: decodes the path, finds the route,
+//! invokes the authorizer, evaluates its IAM policy, and invokes the function with
+//! payload format 2.0.
 //! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>)
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use crate::backend::Backend;
 use crate::functions::Functions;
 use crate::template::Route;
 
-/// API Gateway's limit of a request's body, in bytes.
+/// API Gateway's limit for a request body, in bytes.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
 /// The logical id of the authorizer for business APIs.
@@ -43,7 +43,7 @@ pub(crate) struct Gateway {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// A request on its way.
+/// A received request.
 struct Call {
     id: String,
     /// The path as API Gateway decodes it.
@@ -55,7 +55,7 @@ struct Call {
     body: Bytes,
 }
 
-/// A route that fits a path, with the values of its parameters.
+/// A route that matches a path, with the values of its parameters.
 struct Matched<'a> {
     route: &'a Route,
     parameters: BTreeMap<String, String>,
@@ -68,8 +68,8 @@ impl Gateway {
 
     async fn handle(&self, call: Call) -> Response {
         let matched = self.find(call.method.as_str(), &call.path);
-        // Every other path is a route that exists in local mode alone: a
-        // business API, which has the authorizer for business APIs.
+        // Paths outside `/iam` without a route go to a business API, which exists only
+        // in local mode and has the authorizer for business APIs.
         if matched.is_none() && (call.path == "/iam" || call.path.starts_with("/iam/")) {
             return message(StatusCode::NOT_FOUND, "Not Found");
         }
@@ -104,7 +104,7 @@ impl Gateway {
         route_key: &str,
     ) -> Result<Map<String, Value>, Response> {
         let failed = || message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
-        // A missing identity source: API Gateway does not even ask.
+        // API Gateway does not invoke the authorizer if the identity source is missing.
         let identity = joined(&call.headers, header::AUTHORIZATION.as_str());
         let identity = identity.ok_or_else(|| message(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
         let arn = format!("{ARN}/{}{}", call.method, call.path);
@@ -127,8 +127,7 @@ impl Gateway {
         }
     }
 
-    /// Invokes a function with a real event. A panic is what it would be on
-    /// Lambda: a function error.
+    /// Invokes a function with a real event. A panic is a function error, as on Lambda.
     async fn invoke(
         &self,
         matched: &Matched<'_>,
@@ -167,7 +166,7 @@ impl Gateway {
         }
     }
 
-    /// What events to authorizers and to functions have in common.
+    /// The members that the events of authorizers and functions share.
     fn event(
         &self,
         call: &Call,
@@ -212,7 +211,7 @@ impl Gateway {
         if let Value::Object(event) = event { event } else { Map::new() }
     }
 
-    /// The route with the most literal segments that fits.
+    /// The matching route with the most literal segments.
     fn find(&self, method: &str, path: &str) -> Option<Matched<'_>> {
         let fitting = self.routes.iter().filter(|route| route.method == method || route.method == "ANY");
         fitting
@@ -221,7 +220,7 @@ impl Gateway {
     }
 }
 
-/// The values of the parameters in `pattern`, if `path` fits it.
+/// The values of the parameters in `pattern`, if `path` matches.
 fn fit(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
     let mut parameters = BTreeMap::new();
     let (mut expected, mut actual) = (pattern.split('/'), path.split('/'));
@@ -271,27 +270,27 @@ async fn receive(
     response
 }
 
-/// Whether a body was longer than it may be, and not broken off or malformed.
+/// Whether a body exceeded the limit, rather than being cut off or malformed.
 fn is_too_long(error: &axum::Error) -> bool {
     error.source().is_some_and(<dyn Error>::is::<LengthLimitError>)
 }
 
-/// An HTTP API's path arrives percent-decoded, all but `%25`.
+/// Percent-decodes everything except `%25`, as an HTTP API does.
 fn decode(path: &str) -> Option<String> {
     let parts: Option<Vec<String>> =
         path.split("%25").map(|part| percent_decode_str(part).decode_utf8().ok().map(Into::into)).collect();
     parts.map(|parts| parts.join("%25"))
 }
 
-/// Several headers of one name become one, joined by commas.
+/// The values of a header, joined by commas.
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     let values: Vec<_> =
         headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     if values.is_empty() { None } else { Some(values.join(",")) }
 }
 
-/// Evaluates an answer in the IAM form: a Deny that fits refuses, then an Allow
-/// that fits permits, then nothing does.
+/// Evaluates an answer in the IAM form: a matching Deny wins, then a matching Allow.
+/// Everything else is denied.
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>)
 fn is_allowed(answer: &Value, arn: &str) -> bool {
     let statements = answer.pointer("/policyDocument/Statement").and_then(Value::as_array);
@@ -313,7 +312,7 @@ fn one_fits(patterns: Option<&Value>, text: &str) -> bool {
     }
 }
 
-/// IAM's wildcards: `*` is any text, `?` any one character, across slashes.
+/// IAM's wildcards: `*` matches any text and `?` any character, including slashes.
 fn wildcard_fits(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
         (None, None) => true,
@@ -328,7 +327,7 @@ fn wildcard_fits(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// What API Gateway itself answers.
+/// A response of API Gateway itself.
 fn message(status: StatusCode, message: &str) -> Response {
     let body = json!({ "message": message }).to_string();
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()

@@ -16,11 +16,10 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 
-/// Which requests a server takes.
+/// The rule that decides which requests a server accepts.
 pub(crate) struct Guard {
-    /// Where the server listens.
     address: SocketAddr,
-    /// Another name of the server, such as that of a proxy in front of it.
+    /// Another host name of the server, such as the name of a proxy.
     other_name: Option<Authority>,
     checks_origin: bool,
 }
@@ -38,7 +37,7 @@ impl Guard {
         Self { address, other_name: url.and_then(|url| url.authority().cloned()), checks_origin: false }
     }
 
-    /// `router`, guarded.
+    /// Wraps `router` in this check.
     pub(crate) fn around(self, router: Router) -> Router {
         router.layer(middleware::from_fn_with_state(Arc::new(self), check))
     }
@@ -50,7 +49,7 @@ impl Guard {
         let host: Option<Authority> = host.and_then(|host| host.parse().ok());
         let host = host.filter(|host| self.has(host) && uri.authority().is_none_or(|other| self.has(other)));
         let Some(host) = host else {
-            return Some((StatusCode::MISDIRECTED_REQUEST, "This server has no such host name.\n"));
+            return Some((StatusCode::MISDIRECTED_REQUEST, "The Host header does not name this server.\n"));
         };
         // The same name as in `Host`: at another loopback address, such as 127.0.0.2
         // or ::1, another user of this machine can have the same port.
@@ -60,12 +59,12 @@ impl Guard {
         };
         let mut origins = headers.get_all(header::ORIGIN).iter();
         if self.checks_origin && !origins.all(|origin| origin.to_str().is_ok_and(is_own)) {
-            return Some((StatusCode::FORBIDDEN, "Pages of other origins may not use this server.\n"));
+            return Some((StatusCode::FORBIDDEN, "Pages from other origins cannot use this server.\n"));
         }
         None
     }
 
-    /// Whether `authority` is this server: a loopback address or `localhost`, with
+    /// Whether `authority` names this server: a loopback address or `localhost`, with
     /// its port.
     fn has(&self, authority: &Authority) -> bool {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');

@@ -1,9 +1,9 @@
-//! An OpenID Connect issuer with one admin, and one person who is none.
+//! An OpenID Connect issuer with two users: an admin, and a visitor who is not one.
 //!
-//! It signs access tokens in the form that Cognito gives them, for three
-//! clients: one for the IAM API, one for every other API, and the console. For
-//! the first two a fresh token can be had with the admin's password (RFC 6749,
-//! section 4.3); the console signs people in on a page ([`sign_in`]).
+//! The issuer signs access tokens in Cognito's form for three clients: one for the IAM
+//! API, one for business APIs, and the console. The first two get tokens for the
+//! admin's password (RFC 6749, section 4.3). The console uses a sign-in page
+//! ([`sign_in`]).
 
 mod sign_in;
 
@@ -26,14 +26,14 @@ use shared::domain::{Clock, OsEntropy};
 use crate::StartError;
 use crate::account::{self, ADMIN_EMAIL};
 
-/// The client whose tokens are for the IAM API alone.
+/// The client whose tokens are for the IAM API only.
 pub const IAM_CLIENT: &str = "keyward-iam";
-/// The client whose tokens are for every other API.
+/// The client whose tokens are for business APIs.
 pub const API_CLIENT: &str = "keyward-api";
-/// The console, whose tokens are for the IAM API alone too.
+/// The console, whose tokens are for the IAM API only.
 pub const CONSOLE_CLIENT: &str = "keyward-console";
-/// Somebody who can sign in and is no admin user, with the admin's password: to
-/// see what the console says to them.
+/// A user who is not an admin, with the admin's password. Use it to see what the
+/// console shows users without access.
 pub const VISITOR_EMAIL: &str = "visitor@keyward.local";
 /// The group of admin users.
 pub const ADMIN_GROUP: &str = "keyward-admins";
@@ -43,10 +43,10 @@ pub const GROUPS_CLAIM: &str = "cognito:groups";
 pub const ADMIN_SUB: &str = "5c9d3b1e-7f42-4a86-9b0d-2e6f8a1c4d70";
 
 const KEY_ID: &str = "local-1";
-/// How long a token counts, in seconds.
+/// The lifetime of a token, in seconds.
 pub const TOKEN_LIFETIME_SECONDS: i64 = 3600;
 
-/// Somebody who can sign in.
+/// A user who can sign in.
 struct User {
     sub: &'static str,
     email: &'static str,
@@ -60,7 +60,7 @@ const VISITOR: User = User { sub: "0b7f4a52-3d1c-4e69-8a57-91c2d4e6f803", email:
 pub struct SigningKey(KeyPair);
 
 impl SigningKey {
-    /// A new one.
+    /// Generates a key.
     ///
     /// # Errors
     /// When the key cannot be generated.
@@ -82,7 +82,7 @@ impl SigningKey {
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// The public key as a set (RFC 7517).
+    /// The public key as a JWK set (RFC 7517).
     #[must_use]
     pub fn jwks(&self) -> Value {
         let public = self.0.public_key();
@@ -104,13 +104,12 @@ pub struct Issuer {
     console: Arc<ConsoleClient>,
 }
 
-/// What the issuer knows of the console.
+/// The console as a client of the issuer.
 pub(crate) struct ConsoleClient {
-    /// What it shows when it exchanges a code.
+    /// The client secret.
     secret: String,
-    /// The one address that people are sent back to.
+    /// The only redirect URI.
     redirect_uri: String,
-    /// Codes that were not exchanged yet.
     codes: sign_in::Codes,
 }
 
@@ -133,13 +132,12 @@ impl Issuer {
         Self { url, key, clock, password, console: Arc::new(console) }
     }
 
-    /// Its URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where its public keys are.
+    /// The URL of its public keys.
     #[must_use]
     pub fn jwks_uri(&self) -> String {
         format!("{}/.well-known/jwks.json", self.url)
@@ -151,7 +149,7 @@ impl Issuer {
         json!({ "alg": "RS256", "kid": KEY_ID })
     }
 
-    /// The claims of a token of the admin for `client`, from now on.
+    /// The claims of the admin's token for `client`, issued now.
     #[must_use]
     pub fn claims(&self, client: &str) -> Value {
         self.user_claims(&ADMIN, client)
@@ -173,7 +171,7 @@ impl Issuer {
         })
     }
 
-    /// A token of the admin for `client`.
+    /// The admin's token for `client`.
     ///
     /// # Errors
     /// When the signature fails.
@@ -220,7 +218,7 @@ async fn configuration(State(issuer): State<Issuer>) -> Json<Value> {
     }))
 }
 
-/// A request to the token endpoint: the members of either grant.
+/// A token request, with the parameters of all grants.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct TokenRequest {
@@ -244,13 +242,13 @@ async fn token(
         _ => Err("unsupported_grant_type"),
     };
     match granted {
-        Ok(Ok(tokens)) => ([(header::CACHE_CONTROL, "no-store")], Json(tokens)).into_response(),
-        Ok(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Ok(tokens) => ([(header::CACHE_CONTROL, "no-store")], Json(tokens)).into_response(),
+        Err(SERVER_ERROR) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response(),
     }
 }
 
-/// What a grant gives (RFC 6749, section 5.1).
+/// A successful token response (RFC 6749, section 5.1).
 #[derive(Serialize)]
 struct Tokens {
     access_token: String,
@@ -266,15 +264,17 @@ impl Tokens {
     }
 }
 
-/// The tokens of a grant, or the error's name (RFC 6749, section 5.2).
-type Granted = Result<Result<Tokens, StartError>, &'static str>;
+/// The error of a request that failed inside the issuer. All other errors have the
+/// names of RFC 6749, section 5.2.
+const SERVER_ERROR: &str = "server_error";
 
-fn by_password(issuer: &Issuer, request: &TokenRequest) -> Granted {
+fn by_password(issuer: &Issuer, request: &TokenRequest) -> Result<Tokens, &'static str> {
     if ![IAM_CLIENT, API_CLIENT].contains(&request.client_id.as_str()) {
         return Err("invalid_client");
     }
     if request.username != ADMIN_EMAIL || request.password != issuer.password {
         return Err("invalid_grant");
     }
-    Ok(issuer.token(&request.client_id).map(|token| Tokens::new(token, None)))
+    let token = issuer.token(&request.client_id).map_err(|_| SERVER_ERROR)?;
+    Ok(Tokens::new(token, None))
 }

@@ -1,10 +1,10 @@
 //! The whole system in one process, on a laptop, without AWS.
 //!
-//! The functions are the very ones that are deployed. Around them stand the
-//! parts that AWS provides: a [`gateway`] that reads routes, authorizers and
-//! variables from `infra/template.yaml`, [`services`] that have no port
-//! (`DynamoDB` by dynoxide, and the parts of Secrets Manager and `EventBridge`
-//! that the functions call), and an OpenID Connect [`issuer`] with one admin.
+//! Local mode runs the same functions that are deployed, and replaces what AWS
+//! provides: a [`gateway`] that reads routes, authorizers and variables from
+//! `infra/template.yaml`, [`services`] without a port (`DynamoDB` by dynoxide, and the
+//! operations of Secrets Manager and `EventBridge` that the functions call), and an
+//! OpenID Connect [`issuer`] with one admin.
 
 mod account;
 mod backend;

@@ -29,13 +29,13 @@ async fn run(options: &Options) -> Result<(), StartError> {
         () = asked_to_stop() => {}
         () = sweep_daily(&system) => {}
     }
-    eprintln!("\nStopping. {}", system.kept());
+    eprintln!("\nStopping. {}", system.storage());
     system.stop().await;
     Ok(())
 }
 
-/// Sweeps the keys at once and then once a day, as the template's schedule does.
-/// What has no time to wait for it finds it in the log.
+/// Sweeps the keys at start-up and then once a day, as the template's schedule does.
+/// Notices are in the log.
 async fn sweep_daily(system: &System) {
     let mut daily = tokio::time::interval(Duration::from_hours(24));
     loop {
@@ -43,12 +43,12 @@ async fn sweep_daily(system: &System) {
         if let Err(error) = system.sweep_keys().sweep(jiff::Timestamp::MAX).await {
             tracing::error!(cause = %error, "the sweep of keys failed");
         }
-        // Nobody else asks for them.
+        // Local mode only logs notices, so the published entries are not needed.
         drop(system.take_published());
     }
 }
 
-/// Waits for Ctrl-C or a polite kill. Where no signal can come, for ever.
+/// Waits for SIGINT or SIGTERM. If neither can be received, waits forever.
 async fn asked_to_stop() {
     let terminate = async {
         match signal(SignalKind::terminate()) {

@@ -1,5 +1,5 @@
-//! The part of `EventBridge` that the sweep of keys calls: `PutEvents`. A notice
-//! is a line of the log here.
+//! `PutEvents`, the operation of `EventBridge` that the sweep of keys calls. In local
+//! mode, a notice is a log line.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,14 +13,14 @@ pub(crate) type Published = Arc<Mutex<Vec<Value>>>;
 /// Answers the request `body` for `operation`.
 pub(crate) fn answer(published: &Published, operation: &str, body: &[u8]) -> Answer {
     if operation != "PutEvents" {
-        return failure("InvalidAction", "local mode only takes events");
+        return failure("InvalidAction", "local mode only supports PutEvents");
     }
     let mut request: Value = serde_json::from_slice(body).unwrap_or_default();
     let entries = request.get_mut("Entries").and_then(Value::as_array_mut).map(std::mem::take);
     let entries = entries.unwrap_or_default();
-    // What EventBridge takes: https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
+    // The limits of EventBridge: https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
     if !(1..=10).contains(&entries.len()) {
-        return failure("ValidationException", "there must be from 1 to 10 entries");
+        return failure("ValidationException", "Entries must have 1 to 10 members");
     }
     let mut results = Vec::new();
     for entry in entries {

@@ -5,32 +5,32 @@ use std::path::PathBuf;
 
 use shared::domain::Environment;
 
-/// Keyward on a laptop: the whole system in one process, without AWS.
+/// Runs all of Keyward in one local process, without AWS.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "cargo dev", about, disable_version_flag = true)]
 pub struct Options {
-    /// Keep nothing: all of it is in memory, but for local.json and its lock.
+    /// Keep data in memory only. The data folder then holds just local.json and a lock.
     #[arg(long)]
     pub memory: bool,
-    /// Where everything is kept.
+    /// The data folder.
     #[arg(long, value_name = "DIR", default_value = ".keyward")]
     pub data: PathBuf,
-    /// A loopback address to listen on.
+    /// The loopback address to listen on.
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub host: IpAddr,
-    /// The API's port; 0 picks a free one.
+    /// The API's port. 0 picks a free port.
     #[arg(long, value_name = "N", default_value_t = 8080)]
     pub port: u16,
-    /// The console's port; 0 picks a free one.
+    /// The console's port. 0 picks a free port.
     #[arg(long, value_name = "N", default_value_t = 8081)]
     pub console_port: u16,
-    /// The local OpenID Connect issuer's port; 0 picks a free one.
+    /// The local OpenID Connect issuer's port. 0 picks a free port.
     #[arg(long, value_name = "N", default_value_t = 8082)]
     pub issuer_port: u16,
-    /// Your own API, to be protected in place of the echo backend.
+    /// The URL of your own API, to protect instead of the echo backend.
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
-    /// The environment's label, which keys carry: 1-12 of a-z0-9.
+    /// The environment in each key: 1 to 12 lowercase letters and digits.
     #[arg(long, value_name = "LABEL", default_value = "local", value_parser = Environment::parse)]
     pub environment: Environment,
 }

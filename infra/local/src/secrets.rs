@@ -1,8 +1,8 @@
-//! Secrets Manager, as far as the functions call it and rotations need it:
-//! secrets with versions and staging labels.
+//! The operations of Secrets Manager that the functions and rotations need: secrets
+//! with versions and staging labels.
 //!
-//! What a version may be called, when its value may be written again and how a
-//! label moves is as AWS documents it:
+//! The names of versions, the rules for writing a value again, and the moves of labels
+//! follow the documentation of AWS:
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/Welcome.html>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
 const PREVIOUS: &str = "AWSPREVIOUS";
 
-/// A secret. Cheap to clone: each clone is the same secret.
+/// A secret. Clones share it.
 #[derive(Clone)]
 pub struct Secrets(Arc<Mutex<Secret>>);
 
@@ -29,17 +29,17 @@ pub struct Secrets(Arc<Mutex<Secret>>);
 struct Secret {
     versions: BTreeMap<String, Version>,
     is_rotated: bool,
-    made: u32,
+    created: u32,
 }
 
 #[derive(Clone, Default)]
 struct Version {
-    /// A rotation begins with a version that has none yet.
+    /// `None` for the new version at the start of a rotation.
     value: Option<String>,
     labels: BTreeSet<String>,
 }
 
-/// A refusal: its kind and its message.
+/// The type and message of an error.
 type Refusal = (&'static str, String);
 
 impl Secrets {
@@ -50,18 +50,17 @@ impl Secrets {
         secrets
     }
 
-    /// Makes `value` the current one, as an administrator does by hand.
+    /// Stores `value` as the current version, as an administrator does by hand.
     pub fn set(&self, value: String) {
         let mut secret = self.lock();
-        secret.made += 1;
-        let id = format!("00000000-0000-0000-0000-{:012}", secret.made);
+        secret.created += 1;
+        let id = format!("00000000-0000-0000-0000-{:012}", secret.created);
         secret.versions.insert(id.clone(), Version { value: Some(value), ..Version::default() });
         secret.label(CURRENT, &id);
     }
 
-    /// Begins a rotation, as `RotateSecret` does: from now on there is a pending
-    /// version without a value, which `token` names. The steps are up to the
-    /// caller.
+    /// Begins a rotation, as `RotateSecret` does: adds the pending version `token`
+    /// without a value. The caller runs the steps.
     pub fn begin_rotation(&self, token: &str) {
         let mut secret = self.lock();
         secret.is_rotated = true;
@@ -69,7 +68,7 @@ impl Secrets {
         secret.label(PENDING, token);
     }
 
-    /// Gives the pending version this value, whatever it has.
+    /// Overwrites the value of the pending version.
     pub fn set_pending(&self, token: &str, value: String) {
         let version = Version { value: Some(value), ..Version::default() };
         let mut secret = self.lock();
@@ -82,7 +81,7 @@ impl Secrets {
         self.lock().is_rotated = false;
     }
 
-    /// Each version that has a label: its id, labels and value.
+    /// The id, labels and value of each version that has a label.
     #[must_use]
     pub fn versions(&self) -> Vec<(String, Vec<String>, Option<String>)> {
         let secret = self.lock();
@@ -100,17 +99,17 @@ impl Secrets {
 }
 
 impl Secret {
-    /// The versions that still have a label. Others are gone for good.
+    /// The versions that have a label. AWS deletes the others.
     fn labelled(&self) -> impl Iterator<Item = (&String, &Version)> {
         self.versions.iter().filter(|(_, version)| !version.labels.is_empty())
     }
 
-    /// The version that has this label.
+    /// The id of the version with this label.
     fn holder(&self, label: &str) -> Option<String> {
         self.labelled().find(|(_, version)| version.labels.contains(label)).map(|(id, _)| id.clone())
     }
 
-    /// Moves a label. What was current becomes the previous one.
+    /// Moves a label. The version that was current becomes the previous one.
     fn label(&mut self, label: &str, to: &str) {
         let before = self.holder(label);
         if before.as_deref() == Some(to) {
@@ -146,8 +145,8 @@ impl Secret {
     fn put(&mut self, request: &Value) -> Result<Value, Refusal> {
         let invalid = |message: &str| ("InvalidParameterException", message.to_owned());
         let id =
-            text(request, "ClientRequestToken").ok_or_else(|| invalid("there is no ClientRequestToken"))?;
-        let value = text(request, "SecretString").ok_or_else(|| invalid("there is no SecretString"))?;
+            text(request, "ClientRequestToken").ok_or_else(|| invalid("ClientRequestToken is missing"))?;
+        let value = text(request, "SecretString").ok_or_else(|| invalid("SecretString is missing"))?;
         let version = self.versions.entry(id.to_owned()).or_default();
         if version.value.as_ref().is_some_and(|own| own != value) {
             let message = "You can't modify an existing version, you can only create a new version.";
@@ -165,7 +164,10 @@ impl Secret {
     fn update_stage(&mut self, request: &Value) -> Result<Value, Refusal> {
         let (Some(label), Some(to)) = (text(request, "VersionStage"), text(request, "MoveToVersionId"))
         else {
-            return Err(("InvalidParameterException", "there is nothing to move".to_owned()));
+            return Err((
+                "InvalidParameterException",
+                "VersionStage or MoveToVersionId is missing".to_owned(),
+            ));
         };
         let to = self.labelled().map(|(id, _)| id.clone()).find(|id| id == to).ok_or_else(not_found)?;
         let holder = self.holder(label);
@@ -178,7 +180,7 @@ impl Secret {
     }
 }
 
-/// Every secret there is, by its name.
+/// The two secrets, by name.
 pub(crate) struct NamedSecrets([(&'static str, Secrets); 2]);
 
 impl NamedSecrets {
@@ -190,19 +192,21 @@ impl NamedSecrets {
     pub(crate) fn answer(&self, operation: &str, body: &[u8]) -> Answer {
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
         let secret = self.0.iter().find(|(name, _)| text(&request, "SecretId") == Some(name));
-        let done = if let Some((_, secret)) = secret {
+        let result = if let Some((_, secret)) = secret {
             let mut secret = secret.lock();
             match operation {
                 "GetSecretValue" => secret.get(&request),
                 "DescribeSecret" => Ok(secret.describe()),
                 "PutSecretValue" => secret.put(&request),
                 "UpdateSecretVersionStage" => secret.update_stage(&request),
-                _ => Err(("InvalidRequestException", "local mode does not do this".to_owned())),
+                _ => {
+                    Err(("InvalidRequestException", "local mode does not support this operation".to_owned()))
+                }
             }
         } else {
             Err(not_found())
         };
-        match done {
+        match result {
             Ok(body) => (200, body.to_string()),
             Err((kind, message)) => failure(kind, &message),
         }

@@ -1,4 +1,4 @@
-//! A server on a loopback port that can be stopped.
+//! Servers on loopback ports that stop on request.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,24 +10,24 @@ use tokio::task::JoinHandle;
 use crate::StartError;
 use crate::guard::Guard;
 
-/// Tells every server to stop.
+/// The signal to stop, for every server.
 #[derive(Clone)]
 pub(crate) struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    /// One who tells, and what it is told by.
+    /// The sender of the signal, and the signal.
     pub(crate) fn channel() -> (watch::Sender<bool>, Self) {
         let (sender, receiver) = watch::channel(false);
         (sender, Self(receiver))
     }
 
-    /// Waits until told, or until nobody is left to tell.
-    pub(crate) async fn told(mut self) {
+    /// Waits for the signal, or until the sender is dropped.
+    pub(crate) async fn stopped(mut self) {
         let _ = self.0.wait_for(|stop| *stop).await;
     }
 }
 
-/// Binds `port` of `host` for `what`, or says which flag chooses another one.
+/// Binds `port` of `host` for `what`. The error names the flag that chooses another port.
 pub(crate) async fn bind(
     host: IpAddr,
     port: u16,
@@ -41,12 +41,12 @@ pub(crate) async fn bind(
     Ok((listener, bound))
 }
 
-/// Serves `router` behind `guard` until told to stop.
+/// Serves `router` behind `guard` until `stop`.
 pub(crate) fn serve(listener: TcpListener, guard: Guard, router: Router, stop: Stop) -> JoinHandle<()> {
     let router = guard.around(router);
     tokio::spawn(async move {
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stop.told()).await {
+        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stop.stopped()).await {
             tracing::error!(cause = %error, "a local server ended");
         }
     })

@@ -37,7 +37,7 @@ pub type Answer = (u16, String);
 pub struct Services(Arc<Inner>);
 
 struct Inner {
-    /// `None` if the table is in another `DynamoDB`.
+    /// `None` if another `DynamoDB` is used.
     database: Option<Database>,
     secrets: NamedSecrets,
     published: Published,
@@ -57,7 +57,7 @@ impl Services {
             ("DynamoDB_20120810", Some(database)) => database::answer(database, operation, body),
             ("secretsmanager", _) => self.0.secrets.answer(operation, body),
             ("AWSEvents", _) => notices::answer(&self.0.published, operation, body),
-            _ => failure("UnknownOperationException", "local mode does not have this service"),
+            _ => failure("UnknownOperationException", "local mode does not support this service"),
         }
     }
 
@@ -65,7 +65,7 @@ impl Services {
     /// others over the network.
     #[must_use]
     pub fn http_client(&self) -> SharedHttpClient {
-        SharedHttpClient::new(ServicesClient { services: self.clone(), elsewhere: default_http_client() })
+        SharedHttpClient::new(ServicesClient { services: self.clone(), network: default_http_client() })
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn failure(kind: &str, message: &str) -> Answer {
 #[derive(Clone)]
 struct ServicesClient<T> {
     services: Services,
-    elsewhere: T,
+    network: T,
 }
 
 impl<T> fmt::Debug for ServicesClient<T> {
@@ -92,8 +92,8 @@ impl HttpClient for ServicesClient<SharedHttpClient> {
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        let elsewhere = self.elsewhere.http_connector(settings, components);
-        SharedHttpConnector::new(ServicesClient { services: self.services.clone(), elsewhere })
+        let network = self.network.http_connector(settings, components);
+        SharedHttpConnector::new(ServicesClient { services: self.services.clone(), network })
     }
 }
 
@@ -101,7 +101,7 @@ impl HttpConnector for ServicesClient<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let path = request.uri().strip_prefix(ENDPOINT);
         if !path.is_some_and(|path| path.is_empty() || path.starts_with('/')) {
-            return self.elsewhere.call(request);
+            return self.network.call(request);
         }
         let services = self.services.clone();
         HttpConnectorFuture::new(async move {

@@ -29,22 +29,19 @@ use crate::secrets::{NamedSecrets, Secrets};
 use crate::server::{self, Stop};
 use crate::services::{self, Services};
 use crate::template::Template;
-use crate::welcome::{self, Places};
-use crate::{StartError, notices, secrets};
+use crate::{StartError, notices, secrets, welcome};
 
-/// What a test may put in place of the usual parts.
+/// Parts that a test can replace.
 pub struct Overrides {
-    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// The random source.
     pub entropy: Arc<dyn Entropy>,
     /// Wraps the HTTP client of the functions' SDK clients.
     pub wrap_http_client: Box<dyn FnOnce(SharedHttpClient) -> SharedHttpClient + Send>,
-    /// A `DynamoDB` to use in place of the embedded one, and the table's name.
+    /// The endpoint of another `DynamoDB` than the embedded one, and the table's name.
     pub dynamodb: Option<(String, String)>,
-    /// The issuer's key.
+    /// The issuer's key. By default, a new one.
     pub signing_key: Option<Arc<SigningKey>>,
-    /// Values of variables other than the usual ones.
+    /// Variables whose values differ from the usual ones.
     pub variables: Vec<(&'static str, String)>,
 }
 
@@ -61,23 +58,18 @@ impl Default for Overrides {
     }
 }
 
-/// The facts for scripts.
+/// The contents of `local.json`, for scripts.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalJson {
-    /// The API's URL.
     pub api: String,
-    /// The console's URL.
     pub console: String,
-    /// The issuer's URL.
     pub issuer: String,
-    /// A token of the admin for the IAM API.
+    /// The admin's token for the IAM API.
     pub admin_token: String,
-    /// A token of the admin for every other API.
+    /// The admin's token for business APIs.
     pub admin_api_token: String,
-    /// The admin's e-mail address.
     pub admin_email: String,
-    /// The admin's password.
     pub admin_password: String,
 }
 
@@ -85,7 +77,7 @@ pub struct LocalJson {
 pub struct System {
     facts: LocalJson,
     welcome: String,
-    kept: String,
+    storage: String,
     services: Services,
     setup: Setup,
     values: Variables,
@@ -102,7 +94,7 @@ pub struct System {
     _data: DataFolder,
 }
 
-/// Refuses to run where Lambda's variables are set.
+/// Refuses to run if Lambda's variables are set.
 ///
 /// # Errors
 /// [`StartError::InsideLambda`].
@@ -126,7 +118,7 @@ impl System {
         let backend = Backend::new(options.upstream.as_deref())?;
         let template = Template::read()?;
         let data = DataFolder::open(&options.data)?;
-        // The ports first: a port in use must not leave a database behind.
+        // Ports first, so that a port that is in use leaves no database behind.
         let (api_listener, api) = server::bind(options.host, options.port, "the API", "--port").await?;
         let (console_listener, console_address) =
             server::bind(options.host, options.console_port, "the console", "--console-port").await?;
@@ -134,7 +126,7 @@ impl System {
             server::bind(options.host, options.issuer_port, "the issuer", "--issuer-port").await?;
         let account = account(options, &data)?;
         let console_secret = ConsoleSecret::generate(&OsEntropy)?;
-        let (stop, told) = Stop::channel();
+        let (stop, stopped) = Stop::channel();
         let mut tasks = Vec::new();
 
         let (database, (dynamodb, table)) = if let Some(elsewhere) = overrides.dynamodb {
@@ -150,7 +142,7 @@ impl System {
         let services = Services::new(database, named, Arc::clone(&published));
 
         let (api_url, console_url) = (format!("http://{api}"), format!("http://{console_address}"));
-        // A test may say that the console is elsewhere, such as behind TLS.
+        // A test can give the console another URL, such as one behind TLS.
         let other = overrides.variables.iter().find(|(name, _)| *name == variable::CONSOLE_URL);
         let seen_console_url = other.map_or(&console_url, |(_, url)| url);
         let console_guard = Guard::for_console(console_address, seen_console_url);
@@ -162,7 +154,7 @@ impl System {
             ConsoleClient::new(seen_console_url, console_secret.client_secret),
         );
         let guard = Guard::new(issuer_address);
-        tasks.push(server::serve(issuer_listener, guard, issuer.clone().router(), told.clone()));
+        tasks.push(server::serve(issuer_listener, guard, issuer.clone().router(), stopped.clone()));
 
         let setup = Setup {
             variables: lambda_variables(&dynamodb),
@@ -182,23 +174,19 @@ impl System {
         let sweep_keys = Arc::clone(&functions.sweep_keys);
         let console = Arc::clone(&functions.console);
         let gateway = Gateway { routes: template.routes()?, functions, backend, clock: overrides.clock };
-        tasks.push(server::serve(api_listener, Guard::new(api), gateway.router(), told.clone()));
+        tasks.push(server::serve(api_listener, Guard::new(api), gateway.router(), stopped.clone()));
 
         let facts = facts((api_url, console_url), &issuer, account.admin_password)?;
         let local_json = data.path.join(LOCAL_JSON);
         data.write(LOCAL_JSON, &facts)?;
-        let kept = kept(options, &data);
-        let places = Places {
-            local_json: &local_json.display().to_string(),
-            kept: &kept,
-            backend: options.upstream.as_deref().unwrap_or("an echo"),
-        };
-        let welcome = welcome::text(&places, &facts);
-        tasks.push(server::serve(console_listener, console_guard, console.router(), told));
+        let storage = storage(options, &data);
+        let backend = options.upstream.as_deref().unwrap_or("an echo");
+        let welcome = welcome::text(&local_json.display().to_string(), &storage, backend, &facts);
+        tasks.push(server::serve(console_listener, console_guard, console.router(), stopped));
         Ok(Self {
             facts,
             welcome,
-            kept,
+            storage,
             services,
             setup,
             values,
@@ -216,47 +204,47 @@ impl System {
         })
     }
 
-    /// The facts that are in `local.json`.
+    /// The contents of `local.json`.
     #[must_use]
     pub fn facts(&self) -> &LocalJson {
         &self.facts
     }
 
-    /// What to tell whoever started it.
+    /// The start-up text.
     #[must_use]
     pub fn welcome(&self) -> &str {
         &self.welcome
     }
 
-    /// Whether and where what is created is kept: a sentence.
+    /// One sentence that says where data is stored.
     #[must_use]
-    pub fn kept(&self) -> &str {
-        &self.kept
+    pub fn storage(&self) -> &str {
+        &self.storage
     }
 
-    /// The authorizer that the gateway asks, by its logical id in the template.
+    /// The authorizer with this logical id in the template.
     #[must_use]
     pub fn authorizer(&self, name: &str) -> Option<&Arc<Authorizer>> {
         self.authorizers.get(name)
     }
 
-    /// The sweep of keys, which runs when whoever started the system says so.
+    /// The sweep of keys. The caller runs it.
     #[must_use]
     pub fn sweep_keys(&self) -> &Arc<SweepKeys> {
         &self.sweep_keys
     }
 
-    /// The entries that were published on `EventBridge` since this was last
-    /// asked for.
+    /// The entries that were published on `EventBridge` since the last call.
     #[must_use]
     pub fn take_published(&self) -> Vec<serde_json::Value> {
         self.published.lock().map(|mut published| std::mem::take(&mut *published)).unwrap_or_default()
     }
 
-    /// What the function of this logical id is made from, as it is deployed.
+    /// The setup of the function with this logical id, with exactly the variables
+    /// that the template gives it.
     ///
     /// # Errors
-    /// When the template has no such function.
+    /// When the template has no function with this id.
     pub fn setup_for(&self, function: &str) -> Result<Setup, StartError> {
         Functions::setup_for(&self.template, &self.setup, &self.values, function)
     }
@@ -267,7 +255,6 @@ impl System {
         &self.services
     }
 
-    /// The issuer.
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
         &self.issuer
@@ -285,32 +272,32 @@ impl System {
         &self.console_secrets
     }
 
-    /// Exchanges the pepper secret's value.
+    /// Replaces the value of the pepper secret.
     pub fn set_secret(&self, value: String) {
         self.secrets.set(value);
     }
 
-    /// Does one step of the rotation that `token` names, as Secrets Manager
-    /// calls the function.
+    /// Runs one step of the rotation `token`, as Secrets Manager invokes the
+    /// function.
     ///
     /// # Errors
-    /// As the function answers.
+    /// The function's error.
     pub async fn rotate_pepper(&self, step: RotationStep, token: &str) -> Result<Progress, RotationError> {
         let event =
             Event { step, secret_id: secrets::SECRET_ID.to_owned(), client_request_token: token.to_owned() };
         self.rotate_pepper.answer(&event).await
     }
 
-    /// Stops it, once requests under way are done.
+    /// Stops the system after requests under way have ended.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let all = futures::future::join_all(self.tasks);
-        // An idle keep-alive connection must not hold it up.
+        // An idle keep-alive connection must not delay this.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), all).await;
     }
 }
 
-/// What scripts are told of the API and the console at these URLs.
+/// The contents of `local.json`.
 fn facts(
     (api, console): (String, String),
     issuer: &Issuer,
@@ -327,7 +314,7 @@ fn facts(
     })
 }
 
-/// The local admin and pepper: new ones, or those that are kept.
+/// The stored admin password and pepper, or new ones.
 fn account(options: &Options, data: &DataFolder) -> Result<LocalAccount, StartError> {
     if options.memory {
         Ok(LocalAccount::generate(&OsEntropy)?)
@@ -336,16 +323,16 @@ fn account(options: &Options, data: &DataFolder) -> Result<LocalAccount, StartEr
     }
 }
 
-/// Whether and where what is created is kept: a sentence.
-fn kept(options: &Options, data: &DataFolder) -> String {
+/// One sentence that says where data is stored.
+fn storage(options: &Options, data: &DataFolder) -> String {
     if options.memory {
-        "Nothing is kept: all of it is in memory.".to_owned()
+        "Data is in memory and is lost when it stops.".to_owned()
     } else {
-        format!("What is created is kept in {}.", data.path.display())
+        format!("Data is stored in {}.", data.path.display())
     }
 }
 
-/// What Lambda sets on every function.
+/// The variables that Lambda sets for every function.
 fn lambda_variables(dynamodb: &str) -> Variables {
     Variables::from_iter([
         ("AWS_REGION", "local"),
@@ -357,7 +344,7 @@ fn lambda_variables(dynamodb: &str) -> Variables {
     ])
 }
 
-/// What the template's parameters and resources come to here.
+/// The values of the template's parameters and resources in local mode.
 fn values(options: &Options, table: &str, issuer: &Issuer, others: Vec<(&'static str, String)>) -> Variables {
     let mut values = vec![
         (variable::TABLE, table.to_owned()),
@@ -376,7 +363,7 @@ fn values(options: &Options, table: &str, issuer: &Issuer, others: Vec<(&'static
         (variable::CONSOLE_AUDIENCE, String::new()),
         (variable::CONSOLE_SECRET, secrets::CONSOLE_SECRET_ID.to_owned()),
         (variable::API_CLIENT_IDS, API_CLIENT.to_owned()),
-        // As with Cognito, whose access tokens have no audience.
+        // Empty, as with Cognito, whose access tokens have no audience.
         (variable::OIDC_IAM_AUDIENCE, String::new()),
         (variable::OIDC_API_AUDIENCE, String::new()),
     ];

@@ -1,5 +1,5 @@
-//! What `infra/template.yaml` says: the truth about routes, authorizers,
-//! variables and the table, which local mode and the tests read.
+//! A reader of `infra/template.yaml`, from which local mode and the tests take routes,
+//! authorizers, variables and the table.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_norway::Value;
 
 use crate::StartError;
 
-/// The template's text, as it is deployed.
+/// The text of the deployed template.
 pub const TEXT: &str = include_str!("../../template.yaml");
 
 /// A route of the API.
@@ -40,35 +40,35 @@ pub struct Template(Value);
 pub struct Function {
     /// Its logical id.
     pub name: String,
-    /// The names of its variables, each with its value if the template has one
-    /// that is plain text.
+    /// The names of its variables, each with its value if that is plain text in the
+    /// template.
     pub variables: BTreeMap<String, Option<String>>,
 }
 
 impl Template {
-    /// The template that is deployed.
+    /// Reads the deployed template.
     ///
     /// # Errors
-    /// When it is no YAML.
+    /// When it is not valid YAML.
     pub fn read() -> Result<Self, StartError> {
         Self::parse(TEXT)
     }
 
-    /// The template in `text`.
+    /// Parses `text`.
     ///
     /// # Errors
-    /// When it is no YAML.
+    /// When it is not valid YAML.
     pub fn parse(text: &str) -> Result<Self, StartError> {
         serde_norway::from_str(text).map(Self).map_err(|error| StartError::Template(error.to_string()))
     }
 
-    /// The resource `name`'s properties.
+    /// The properties of the resource `name`.
     #[must_use]
     pub fn properties(&self, name: &str) -> Option<&Value> {
         self.0.get("Resources")?.get(name)?.get("Properties")
     }
 
-    /// The resources of this type: each one's logical id and properties.
+    /// The logical id and properties of each resource of this type.
     pub fn resources(&self, kind: &str) -> impl Iterator<Item = (&str, &Value)> {
         let resources = self.0.get("Resources").and_then(Value::as_mapping);
         resources.into_iter().flatten().filter_map(move |(name, resource)| {
@@ -111,11 +111,9 @@ impl Template {
                 }
                 let route = self.route(function, event.get("Properties"));
                 let name = name.as_str().unwrap_or_default();
-                routes.push(
-                    route.ok_or_else(|| {
-                        StartError::Template(format!("{function}'s event {name} is no route"))
-                    })?,
-                );
+                routes.push(route.ok_or_else(|| {
+                    StartError::Template(format!("the event {name} of {function} is not a valid route"))
+                })?);
             }
         }
         routes.sort();

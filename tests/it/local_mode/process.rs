@@ -136,7 +136,7 @@ async fn stops_at_ctrl_c_and_goes_on_where_it_was() {
     let password = first.facts["adminPassword"].clone();
     let (code, said) = first.interrupt().await;
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(said.replace(data.text(), "[data]"), "\nStopping. What is created is kept in [data].\n");
+    assert_eq!(said.replace(data.text(), "[data]"), "\nStopping. Data is stored in [data].\n");
 
     let second = LocalProcess::start(&data, &[]).await;
     assert_eq!(second.facts["adminPassword"], password);
@@ -386,7 +386,7 @@ async fn answers_only_under_its_own_host_names() {
         for host in with_port.into_iter().chain(others).chain([user]) {
             let answer = knock(&local, &door, &[("host", &host)]).await;
             assert_eq!(answer.status(), 421, "{host}: {} {}", door.method, door.url);
-            assert_eq!(answer.text().await.unwrap(), "This server has no such host name.\n");
+            assert_eq!(answer.text().await.unwrap(), "The Host header does not name this server.\n");
         }
     }
 }
@@ -447,7 +447,7 @@ async fn refuses_pages_of_other_origins() {
             let cors = answer.headers().keys().find(|name| name.as_str().starts_with("access-control-"));
             assert_eq!(cors, None, "{origin}: {} {}", door.method, door.url);
             let text = answer.text().await.unwrap();
-            assert_eq!(text, "Pages of other origins may not use this server.\n");
+            assert_eq!(text, "Pages from other origins cannot use this server.\n");
         }
         let asks_first = [
             ("origin", "https://evil.example"),

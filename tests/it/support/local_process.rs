@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 
 /// The last line of what it says once it runs.
-const RUNS: &str = "Ctrl-C stops it.";
+const RUNS: &str = "Press Ctrl-C to stop.";
 /// Longer than any start takes on a machine that does much else.
 const PATIENCE: Duration = Duration::from_mins(1);
 

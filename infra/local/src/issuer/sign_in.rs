@@ -1,10 +1,10 @@
-//! The page on which a person signs in to the console, and the code that the
-//! console then exchanges: authorization code with PKCE (RFC 7636), once, for
-//! one client.
+//! The sign-in page of the local console, and the single-use authorization codes
+//! that the console exchanges for tokens, with PKCE (RFC 7636).
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use askama::Template;
 use axum::extract::{Form, Query, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -17,18 +17,18 @@ use sha2::{Digest as _, Sha256};
 use shared::domain::OsEntropy;
 
 use super::{
-    ADMIN, CONSOLE_CLIENT, Granted, Issuer, TOKEN_LIFETIME_SECONDS, TokenRequest, Tokens, User, VISITOR,
+    ADMIN, CONSOLE_CLIENT, Issuer, SERVER_ERROR, TOKEN_LIFETIME_SECONDS, TokenRequest, Tokens, User, VISITOR,
 };
 use crate::account::{self, ADMIN_EMAIL};
 
-/// How long a code waits to be exchanged, in seconds.
+/// The lifetime of a code, in seconds.
 const CODE_SECONDS: i64 = 60;
 
-/// Codes that were not exchanged yet.
+/// Codes that have not been exchanged.
 #[derive(Default)]
 pub(super) struct Codes(Mutex<HashMap<String, Code>>);
 
-/// What a code stands for.
+/// The sign-in that a code represents.
 struct Code {
     user: &'static User,
     challenge: String,
@@ -36,7 +36,7 @@ struct Code {
     expires_at: i64,
 }
 
-/// What the console asks for.
+/// The console's authorization request (RFC 6749, section 4.1.1).
 #[derive(Deserialize)]
 pub(super) struct AuthorizationRequest {
     response_type: String,
@@ -48,7 +48,7 @@ pub(super) struct AuthorizationRequest {
     nonce: String,
 }
 
-/// What a person typed, beside it.
+/// The submitted form: the authorization request, and the user's credentials.
 #[derive(Deserialize)]
 pub(super) struct SignIn {
     #[serde(flatten)]
@@ -58,7 +58,7 @@ pub(super) struct SignIn {
 }
 
 impl AuthorizationRequest {
-    /// Whether it is the console that asks, for what this issuer does.
+    /// Whether the console sent the request, and this issuer supports it.
     fn is_acceptable(&self, issuer: &Issuer) -> bool {
         self.client_id == CONSOLE_CLIENT
             && self.redirect_uri == issuer.console.redirect_uri
@@ -68,7 +68,7 @@ impl AuthorizationRequest {
     }
 }
 
-/// The page.
+/// Shows the page.
 pub(super) async fn page(
     State(issuer): State<Issuer>,
     Query(request): Query<AuthorizationRequest>,
@@ -76,7 +76,7 @@ pub(super) async fn page(
     show(&issuer, &request, ADMIN_EMAIL, false)
 }
 
-/// Takes what was typed, and sends the browser back with a code.
+/// Checks the credentials, and redirects the browser to the console with a code.
 pub(super) async fn submit(State(issuer): State<Issuer>, Form(form): Form<SignIn>) -> Response {
     let SignIn { request, email, password } = form;
     let user = [&ADMIN, &VISITOR].into_iter().find(|user| user.email == email);
@@ -89,27 +89,31 @@ pub(super) async fn submit(State(issuer): State<Issuer>, Form(form): Form<SignIn
     };
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let back = format!("{}?code={code}&state={}", request.redirect_uri, encode(&request.state));
-    let stands_for = Code {
+    let sign_in = Code {
         user,
         challenge: request.code_challenge,
         nonce: request.nonce,
         expires_at: issuer.clock.now().as_second() + CODE_SECONDS,
     };
     if let Ok(mut codes) = issuer.console.codes.0.lock() {
-        codes.insert(code, stands_for);
+        codes.insert(code, sign_in);
     }
     Redirect::to(&back).into_response()
 }
 
-/// Exchanges a code.
-pub(super) fn by_code(issuer: &Issuer, headers: &HeaderMap, request: &TokenRequest) -> Granted {
+/// Exchanges a code for tokens.
+pub(super) fn by_code(
+    issuer: &Issuer,
+    headers: &HeaderMap,
+    request: &TokenRequest,
+) -> Result<Tokens, &'static str> {
     let console = &issuer.console;
     let basic = STANDARD.encode(format!("{CONSOLE_CLIENT}:{}", console.secret));
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if authorization.and_then(|value| value.strip_prefix("Basic ")) != Some(&basic) {
         return Err("invalid_client");
     }
-    // Whatever is wrong with the request, the code is spent.
+    // A code can be used once, even in a request that is refused.
     let code = console.codes.0.lock().ok().and_then(|mut codes| codes.remove(&request.code));
     let code = code.ok_or("invalid_grant")?;
     let now = issuer.clock.now().as_second();
@@ -127,24 +131,27 @@ pub(super) fn by_code(issuer: &Issuer, headers: &HeaderMap, request: &TokenReque
         "iat": now,
         "exp": now + TOKEN_LIFETIME_SECONDS,
     });
-    let issue = |claims| issuer.issue(claims);
-    Ok(issue(access).and_then(|access| issue(id).map(|id| Tokens::new(access, Some(id)))))
+    let issue = |claims| issuer.issue(claims).map_err(|_| SERVER_ERROR);
+    Ok(Tokens::new(issue(access)?, Some(issue(id)?)))
+}
+
+/// The sign-in page.
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct Page<'a> {
+    hidden: [(&'static str, &'a str); 7],
+    email: &'a str,
+    is_wrong: bool,
 }
 
 fn show(issuer: &Issuer, request: &AuthorizationRequest, email: &str, is_wrong: bool) -> Response {
     if !request.is_acceptable(issuer) {
-        let text = "This page signs people in to the local console, and was asked for something else.";
+        let text = "This page only signs people in to the local console. Open the console to sign in.";
         return (StatusCode::BAD_REQUEST, text).into_response();
     }
     let status = if is_wrong { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let wrong = if is_wrong {
-        "<p id=\"wrong\" role=\"alert\">That is not the password that the terminal shows.</p>"
-    } else {
-        ""
-    };
-    let described = if is_wrong { " aria-invalid=\"true\" aria-describedby=\"wrong\"" } else { "" };
     let hidden = [
-        ("response_type", &request.response_type),
+        ("response_type", &*request.response_type),
         ("client_id", &request.client_id),
         ("redirect_uri", &request.redirect_uri),
         ("code_challenge_method", &request.code_challenge_method),
@@ -152,21 +159,10 @@ fn show(issuer: &Issuer, request: &AuthorizationRequest, email: &str, is_wrong: 
         ("state", &request.state),
         ("nonce", &request.nonce),
     ];
-    let hidden = hidden.map(|(name, value)| {
-        format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">\n", escape(value))
-    });
-    let page = include_str!("sign_in.html")
-        .replace("{hidden}", &hidden.concat())
-        .replace("{email}", &escape(email))
-        .replace("{wrong}", wrong)
-        .replace("{described}", described);
+    let Ok(page) = (Page { hidden, email, is_wrong }).render() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     let headers: [(HeaderName, &str); 2] =
         [(header::CACHE_CONTROL, "no-store"), (header::X_FRAME_OPTIONS, "DENY")];
     (status, headers, Html(page)).into_response()
-}
-
-/// Text as it stands in an attribute of HTML, and is none of the page's places.
-fn escape(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;");
-    text.replace('{', "&#123;")
 }
