@@ -217,8 +217,8 @@ async fn see_roles(harness: &Harness, most: usize, names: &[String], permissions
         scale.get(path).await;
     }
     // A form has at most 64 KB.
-    let lines = permissions[..80].join("\n");
-    scale.submit(&edit, &edit, &[("permissions", &lines), ("button", "preview")]).await.expect(200);
+    let typed = permissions[..80].join("\n");
+    scale.submit(&edit, &edit, &[("permissions", &typed), ("button", "preview")]).await.expect(200);
     if most == MOST {
         let nonsense = vec!["'&".repeat(100); 100].join("\n");
         scale.submit(&edit, &edit, &[("permissions", &nonsense), ("button", "preview")]).await.expect(422);

@@ -1,5 +1,5 @@
-//! `infra/openapi.json`: it is what the code says, it names the template's
-//! routes, and it is well-formed.
+//! `infra/openapi.json` is up to date, well-formed and complete, and describes the
+//! routes of the template.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ fn document() -> Value {
     local::openapi::document()
 }
 
-/// Each operation: its path, its method and itself.
+/// Each operation with its path and method.
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
     let of_path = |(path, item): (&String, &Value)| {
@@ -145,8 +145,8 @@ fn each_problem_code_is_described_under_its_status_only() {
     }
 }
 
-/// What of `value` the schema does not describe: members that it lacks or does
-/// not name, and values of another type.
+/// Where `value` does not match the schema: required members that are missing,
+/// members that are not described, and values of another type.
 fn mismatches(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     let members = value.as_object().into_iter().flatten();
@@ -230,7 +230,7 @@ fn every_operation_says_what_clients_need() {
     let mut ids = BTreeSet::new();
     for (path, method, operation) in operations(&document) {
         let id = operation["operationId"].as_str().unwrap().to_owned();
-        assert!(ids.insert(id.clone()), "{id} stands twice");
+        assert!(ids.insert(id.clone()), "{id} is used twice");
         assert!(!operation["summary"].as_str().unwrap().is_empty(), "{id} has no summary");
         // Each parameter of the path is described, and no other one.
         let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
