@@ -596,7 +596,7 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
             .concat();
     expect(
         &browser.submit(&form, "/explain", &elsewhere).await,
-        &["Refused:", "may not be used from this address"],
+        &["Refused:", "cannot be used from this address"],
     );
     let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "enabled": false }));
     let _ = patch.send().await.expect(200);
