@@ -65,9 +65,9 @@ def another_role_shows_its_difference(local: Local, browser: Browser) -> None:
     browser.field("ServiceAccountReader").click()
     browser.click("Save changes")
     check("a change of the role needs confirmation", browser.heading(), "Change the role of reporting to ServiceAccountReader?")
-    shown = [[e.text for e in browser.driver.find_elements(By.CSS_SELECTOR, f"ul.{kind} li")] for kind in ("come", "gone")]
-    come = ["+ GET,HEAD,OPTIONS " + path for path in ("/organizations", "/organizations/{proxy+}", "/teams", "/teams/{proxy+}")]
-    check("added and removed permissions are shown", shown, [come, ["− ANY /notes/{all+}", "− GET,HEAD /reports/{id}"]])
+    shown = [[e.text for e in browser.driver.find_elements(By.CSS_SELECTOR, f"ul.{kind} li")] for kind in ("added", "removed")]
+    added = ["+ GET,HEAD,OPTIONS " + path for path in ("/organizations", "/organizations/{proxy+}", "/teams", "/teams/{proxy+}")]
+    check("added and removed permissions are shown", shown, [added, ["− ANY /notes/{all+}", "− GET,HEAD /reports/{id}"]])
     browser.look("change-role")
     check("the preview saves nothing", local.status(key), 403)
     browser.click("Back to editing")

@@ -18,49 +18,48 @@ use zeroize::Zeroizing;
 use crate::auth::token::AccessToken;
 use crate::problem::{plain, unmarked};
 
-/// Where a gateway puts the id of a request that it answered.
+/// The header in which API Gateway returns its request ID.
 const REQUEST_ID: &str = "apigw-requestid";
 const ACCOUNTS: &str = "/iam/v1/service-accounts";
 const ROLES: &str = "/iam/v1/roles";
-/// How many items of a list a page of the API can have.
-pub(crate) const MOST: u8 = 100;
+/// The largest page size of the API.
+pub(crate) const MAX_PAGE_SIZE: u8 = 100;
 
-/// Why the API did not do what was asked.
+/// Why a call to the API failed.
 #[derive(Clone, Debug)]
 pub(crate) enum ApiError {
-    /// The authorizer does not let this person in.
+    /// The authorizer refused the request.
     NotPermitted,
-    /// The API's own words.
+    /// The API refused the request with a problem.
     Problem(Box<Problem>),
-    /// It did not answer, or not as the API does. Whether something was changed
-    /// is not known.
+    /// The API did not respond, or its response is malformed. A change may or may not have
+    /// been made.
     Unavailable {
-        /// The API's request, if it answered at all.
+        /// The API's request ID, if the API responded.
         request_id: Option<String>,
-        /// Why, for the log.
+        /// The cause, for the log.
         cause: String,
     },
 }
 
-/// Which accounts to list.
+/// The filters of a list of accounts.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct AccountsQuery {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) prefix: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) role: String,
-    /// `true`, `false` or nothing.
+    /// `true`, `false` or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) enabled: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) cursor: String,
-    /// At most so many, if not as many as the API sends by itself. Nobody types
-    /// it.
+    /// The page size, if not the API's default. It is not in the page's address.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<u8>,
 }
 
-/// Which events of all accounts and roles to list.
+/// The filters of a list of all events.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct EventsQuery {
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -78,28 +77,28 @@ pub(crate) struct EventsQuery {
     pub(crate) limit: u8,
 }
 
-/// What there must be of a role when it is put.
+/// The precondition of saving a role.
 #[derive(Clone, Copy)]
-pub(crate) enum Before<'a> {
-    /// None of its name.
-    Nothing,
-    /// This version.
+pub(crate) enum Precondition<'a> {
+    /// The role must not exist.
+    NotExists,
+    /// The role must have this version.
     Version(&'a str),
 }
 
-/// An account with its keys, and the version that was read.
-pub(crate) struct Versioned {
+/// An account with its keys, and its version.
+pub(crate) struct VersionedAccount {
     pub(crate) account: ServiceAccountWithKeys,
     pub(crate) version: String,
 }
 
-/// A role, and the version that was read. A built-in one has none.
+/// A role and its version. A built-in role has no version.
 pub(crate) struct VersionedRole {
     pub(crate) role: Role,
     pub(crate) version: String,
 }
 
-/// Where the API is.
+/// The IAM API.
 pub(crate) struct Api {
     base: String,
     http_client: HttpClient,
@@ -110,18 +109,17 @@ impl Api {
         Self { base, http_client }
     }
 
-    /// Its URL.
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
-    /// The API, as the holder of `token` may use it.
+    /// The API, called with `token`.
     pub(crate) fn by<'a>(&'a self, token: &'a AccessToken) -> Caller<'a> {
         Caller { api: self, token }
     }
 }
 
-/// The API, as one person may use it.
+/// The API, called with an admin's token.
 #[derive(Clone, Copy)]
 pub(crate) struct Caller<'a> {
     api: &'a Api,
@@ -129,7 +127,7 @@ pub(crate) struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// Whether this person is let in at all.
+    /// Checks that the authorizer accepts the token.
     pub(crate) async fn whoami(self) -> Result<(), ApiError> {
         self.call(Method::GET, "/iam/v1/whoami", &[], None::<&()>).await.map(drop)
     }
@@ -142,9 +140,9 @@ impl Caller<'_> {
         read(&self.call(Method::GET, &format!("{ACCOUNTS}?{query}"), &[], None::<&()>).await?)
     }
 
-    pub(crate) async fn account(self, id: AccountId) -> Result<Versioned, ApiError> {
+    pub(crate) async fn account(self, id: AccountId) -> Result<VersionedAccount, ApiError> {
         let answer = self.call(Method::GET, &format!("{ACCOUNTS}/{id}"), &[], None::<&()>).await?;
-        Ok(Versioned { version: version(&answer), account: read(&answer)? })
+        Ok(VersionedAccount { version: version(&answer), account: read(&answer)? })
     }
 
     pub(crate) async fn events(
@@ -156,7 +154,7 @@ impl Caller<'_> {
         self.list(&format!("{ACCOUNTS}/{id}/events"), cursor, limit).await
     }
 
-    /// A page of the events of all accounts and roles, the newest first.
+    /// A page of the events of all accounts and roles, newest first.
     pub(crate) async fn all_events(self, query: &EventsQuery) -> Result<List<AuditEvent>, ApiError> {
         let query = serde_html_form::to_string(query).map_err(|error| unreadable(&error))?;
         read(&self.call(Method::GET, &format!("/iam/v1/events?{query}"), &[], None::<&()>).await?)
@@ -172,16 +170,16 @@ impl Caller<'_> {
         Ok(VersionedRole { version: version(&answer), role: read(&answer)? })
     }
 
-    /// Registers a role, or replaces one.
+    /// Creates or replaces a role.
     pub(crate) async fn put_role(
         self,
         name: &RoleName,
         role: &PutRoleRequest,
-        before: Before<'_>,
+        before: Precondition<'_>,
     ) -> Result<Role, ApiError> {
         let precondition = match before {
-            Before::Nothing => ("if-none-match", "*"),
-            Before::Version(version) => ("if-match", version),
+            Precondition::NotExists => ("if-none-match", "*"),
+            Precondition::Version(version) => ("if-match", version),
         };
         read(&self.call(Method::PUT, &format!("{ROLES}/{name}"), &[precondition], Some(role)).await?)
     }
@@ -202,7 +200,7 @@ impl Caller<'_> {
         self.call(Method::DELETE, &path, &[("if-match", version)], None::<&()>).await.map(drop)
     }
 
-    /// What the authorizer would decide.
+    /// Asks what the authorizer would decide.
     pub(crate) async fn explain(self, question: &ExplainRequest) -> Result<Explanation, ApiError> {
         let answer = self.call(Method::POST, &format!("{ROLES}/explain"), &[], Some(question)).await?;
         let explanation: Explanation = read(&answer)?;
@@ -221,7 +219,7 @@ impl Caller<'_> {
         read(&self.call(Method::GET, &format!("{path}?{query}"), &[], None::<&()>).await?)
     }
 
-    /// Creates an account. A retry under the same `attempt` finds the same one.
+    /// Creates an account. A retry with the same `attempt` returns the same account.
     pub(crate) async fn create_account(
         self,
         account: &CreateServiceAccountRequest,
@@ -230,7 +228,7 @@ impl Caller<'_> {
         read(&self.call(Method::POST, ACCOUNTS, &[("idempotency-key", attempt)], Some(account)).await?)
     }
 
-    /// Changes an account, if it still is of `version` (`*` is any).
+    /// Updates an account if its version is still `version` (`*` matches any).
     pub(crate) async fn update_account(
         self,
         id: AccountId,
@@ -245,7 +243,7 @@ impl Caller<'_> {
         self.call(Method::DELETE, &format!("{ACCOUNTS}/{id}"), &[], None::<&()>).await.map(drop)
     }
 
-    /// Issues a key. A retry under the same `attempt` never issues a second one.
+    /// Issues a key. A retry with the same `attempt` never issues a second key.
     pub(crate) async fn issue_key(
         self,
         id: AccountId,
@@ -255,8 +253,8 @@ impl Caller<'_> {
         self.make_key(&format!("{ACCOUNTS}/{id}/keys"), key, attempt).await
     }
 
-    /// Issues a successor of a key, which itself works for so many seconds
-    /// longer. A retry under the same `attempt` never issues a second one.
+    /// Rotates a key, which works for `grace_seconds` longer. A retry with the same `attempt`
+    /// never issues a second key.
     pub(crate) async fn rotate_key(
         self,
         id: AccountId,
@@ -277,14 +275,14 @@ impl Caller<'_> {
         let answer = self.call(Method::POST, path, &[("idempotency-key", attempt)], Some(wanted)).await?;
         let (_, body) = answer.into_parts();
         let body = Zeroizing::new(body);
-        // serde_json's messages can quote the input, which holds the secret.
+        // serde_json's messages can quote the input, which contains the secret.
         serde_json::from_slice(&body).map_err(|_| ApiError::Unavailable {
             request_id: None,
             cause: "the issued key cannot be read".to_owned(),
         })
     }
 
-    /// Whose a key is that somebody has found.
+    /// Looks up a leaked key.
     pub(crate) async fn look_up_key(self, pasted: &SecretString) -> Result<KeyLookup, ApiError> {
         let request = LookupKeyRequest { key: pasted.expose_secret() };
         read(&self.call(Method::POST, "/iam/v1/keys/lookup", &[], Some(&request)).await?)
@@ -294,7 +292,7 @@ impl Caller<'_> {
         self.call(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys/{key}"), &[], None::<&()>).await.map(drop)
     }
 
-    /// Revokes all keys, and says how many there were.
+    /// Revokes all keys and returns their number.
     pub(crate) async fn revoke_all_keys(self, id: AccountId) -> Result<usize, ApiError> {
         let answer = self.call(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys"), &[], None::<&()>).await?;
         read(&answer).map(|revoked: RevokedKeys| revoked.revoked_key_ids.len())
@@ -348,7 +346,7 @@ fn damaged() -> ApiError {
     }))
 }
 
-/// What an answer that is no success means.
+/// Converts a response that is not a success.
 fn refusal(answer: &http::Response<Vec<u8>>) -> ApiError {
     let status = answer.status().as_u16();
     let problem = serde_json::from_slice::<Problem>(answer.body()).ok();
@@ -366,7 +364,7 @@ fn refusal(answer: &http::Response<Vec<u8>>) -> ApiError {
     }
 }
 
-/// The version that an answer shows. Any, if it shows none.
+/// The version in a response, or `*` if it has none.
 fn version(answer: &http::Response<Vec<u8>>) -> String {
     let version = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
     version.unwrap_or("*").to_owned()

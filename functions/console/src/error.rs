@@ -1,4 +1,4 @@
-//! Why a page was not shown.
+//! Errors that replace a page.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -7,68 +7,68 @@ use shared::api::ProblemCode;
 
 use crate::api::ApiError;
 
-/// Why a page was not shown.
+/// An error whose page replaces the requested page.
 #[derive(Clone, Debug)]
 pub(crate) enum PageError {
-    /// Nobody is signed in, or not any more.
+    /// The request has no session, or the session has expired.
     SignIn {
-        /// Where to go on after it.
-        back_to: String,
+        /// The path to open after signing in.
+        return_to: String,
     },
-    /// Nobody is signed in any more who has sent a form.
-    Ended {
-        /// Where the form is.
-        back_to: String,
-        /// The same form, if it can be sent again.
-        again: Option<Again>,
+    /// The session expired before the form was sent.
+    SessionExpired {
+        /// The page with the form.
+        return_to: String,
+        /// A copy of the form, if it can be sent again.
+        retry: Option<RetryForm>,
     },
-    /// Somebody is signed in who may not use this.
+    /// The user is not an admin.
     NotAdmin,
-    /// A form that was not sent from a page of the console.
+    /// The form was not sent from a page of the console.
     Forged,
-    /// A form that no page of the console sends.
+    /// The form could not be read.
     Malformed,
-    /// There is no such page.
-    NoPage,
-    /// There is such a page, for other methods.
+    /// The page does not exist.
+    PageNotFound,
+    /// The page exists, but not for this method.
     WrongMethod,
-    /// The API has no such thing: its words.
+    /// The API found no such resource. The value is the API's detail.
     NotFound(String),
-    /// The API does not do that now: its title and detail.
+    /// The API refused the request. The values are the API's title and detail.
     Refused(String, String),
-    /// Signing in did not work: why, in words.
+    /// The sign-in failed. The values are the reason to show and the cause to log.
     NotSignedIn(&'static str, String),
-    /// A page of an earlier session has sent a form.
-    OldPage {
-        /// Where that page is.
-        back_to: String,
-        /// The same form, if it can be sent again.
-        again: Option<Again>,
+    /// The form was sent from a page of an earlier session.
+    StalePage {
+        /// The page with the form.
+        return_to: String,
+        /// A copy of the form, if it can be sent again.
+        retry: Option<RetryForm>,
     },
-    /// Whether the API has done what a form asks for is not known.
-    Unsure {
-        /// The same form.
-        again: Again,
-        /// The API's request, if it answered at all.
+    /// The API may or may not have made the change.
+    OutcomeUnknown {
+        /// A copy of the form.
+        retry: RetryForm,
+        /// The API's request ID, if the API responded.
         request_id: Option<String>,
-        /// Why, for the log.
+        /// The cause, for the log.
         cause: String,
     },
-    /// Something that the console needs does not answer.
+    /// The API, the issuer or the console's secret is not available.
     Unavailable {
-        /// The API's request, if it answered at all.
+        /// The API's request ID, if the API responded.
         request_id: Option<String>,
-        /// Why, for the log.
+        /// The cause, for the log.
         cause: String,
     },
 }
 
-/// A form to be sent again as it was.
+/// A form to send again with the same values.
 #[derive(Clone, Debug)]
-pub(crate) struct Again {
-    /// Where to.
+pub(crate) struct RetryForm {
+    /// The path that the form is sent to.
     pub(crate) action: String,
-    /// What it holds. None of it is secret.
+    /// The form's fields. None of them is secret.
     pub(crate) fields: Vec<(String, String)>,
 }
 
@@ -77,45 +77,55 @@ impl PageError {
         Self::Unavailable { request_id: None, cause }
     }
 
-    /// The status of its page.
+    /// The status of the error page.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::SignIn { .. } => StatusCode::SEE_OTHER,
-            Self::Ended { .. } => StatusCode::UNAUTHORIZED,
-            Self::NotAdmin | Self::Forged | Self::OldPage { .. } => StatusCode::FORBIDDEN,
+            Self::SessionExpired { .. } => StatusCode::UNAUTHORIZED,
+            Self::NotAdmin | Self::Forged | Self::StalePage { .. } => StatusCode::FORBIDDEN,
             Self::Malformed | Self::NotSignedIn(..) => StatusCode::BAD_REQUEST,
-            Self::NoPage | Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::PageNotFound | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused(..) => StatusCode::CONFLICT,
-            Self::Unsure { .. } | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OutcomeUnknown { .. } | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// What the log says of it. Nothing of a credential is in it.
+    /// The reason and the cause for the log, without any credential.
     pub(crate) fn reason(&self) -> (&'static str, &str) {
         match self {
             Self::SignIn { .. } => ("sign_in", ""),
-            Self::Ended { .. } => ("session_ended", ""),
+            Self::SessionExpired { .. } => ("session_ended", ""),
             Self::NotAdmin => ("not_admin", ""),
             Self::Forged => ("forged", ""),
-            Self::OldPage { .. } => ("old_page", ""),
+            Self::StalePage { .. } => ("old_page", ""),
             Self::Malformed => ("malformed", ""),
-            Self::NoPage => ("no_page", ""),
+            Self::PageNotFound => ("no_page", ""),
             Self::WrongMethod => ("wrong_method", ""),
             Self::NotFound(_) => ("not_found", ""),
             Self::Refused(..) => ("refused", ""),
             Self::NotSignedIn(_, cause) => ("not_signed_in", cause),
-            Self::Unsure { cause, .. } => ("unsure", cause),
+            Self::OutcomeUnknown { cause, .. } => ("unsure", cause),
             Self::Unavailable { cause, .. } => ("unavailable", cause),
         }
     }
 
     /// The form that can be sent again.
-    pub(crate) fn again(&self) -> Option<&Again> {
-        if let Self::Unsure { again, .. } = self {
-            return Some(again);
+    pub(crate) fn retry_form(&self) -> Option<&RetryForm> {
+        match self {
+            Self::OutcomeUnknown { retry, .. } => Some(retry),
+            Self::SessionExpired { retry, .. } | Self::StalePage { retry, .. } => retry.as_ref(),
+            Self::SignIn { .. }
+            | Self::NotAdmin
+            | Self::Forged
+            | Self::Malformed
+            | Self::PageNotFound
+            | Self::WrongMethod
+            | Self::NotFound(_)
+            | Self::Refused(..)
+            | Self::NotSignedIn(..)
+            | Self::Unavailable { .. } => None,
         }
-        if let Self::Ended { again, .. } | Self::OldPage { again, .. } = self { again.as_ref() } else { None }
     }
 }
 
@@ -123,8 +133,8 @@ impl From<ApiError> for PageError {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::NotPermitted => Self::NotAdmin,
-            // An address that was cut off, or changed by hand.
-            ApiError::Problem(problem) if problem.code == ProblemCode::MalformedRequest => Self::NoPage,
+            // The address is incomplete or was edited.
+            ApiError::Problem(problem) if problem.code == ProblemCode::MalformedRequest => Self::PageNotFound,
             ApiError::Problem(problem) if problem.status == 404 => Self::NotFound(problem.detail),
             ApiError::Problem(problem) => Self::Refused(problem.title, problem.detail),
             ApiError::Unavailable { request_id, cause } => Self::Unavailable { request_id, cause },
@@ -133,7 +143,7 @@ impl From<ApiError> for PageError {
 }
 
 impl IntoResponse for PageError {
-    /// A bare answer, of which [`crate::middleware`] makes the page.
+    /// A response without a body. [`crate::middleware`] renders the page.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         response.extensions_mut().insert(self);

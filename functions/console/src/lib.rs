@@ -7,6 +7,7 @@
 //! [`pages`] and one template of the same name in `templates/`.
 
 mod api;
+mod app_state;
 mod auth;
 mod console_url;
 mod error;
@@ -14,7 +15,6 @@ mod middleware;
 mod pages;
 mod problem;
 mod request_id;
-mod site;
 mod view;
 
 use std::sync::Arc;
@@ -27,10 +27,10 @@ use shared::config::{ConfigError, Setup, variable};
 use shared::http_client::HttpClient;
 
 use crate::api::Api;
+use crate::app_state::{AppState, Inner};
 use crate::auth::oidc::Provider;
-use crate::auth::secret::OwnSecret;
+use crate::auth::secret::ConsoleSecret;
 use crate::console_url::ConsoleUrl;
-use crate::site::{Parts, Site};
 
 /// The time limit of one call to the IAM API or the issuer. The functions behind the
 /// API have 15 s. [`middleware`] limits a whole page.
@@ -41,7 +41,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(14);
 const MAX_RESPONSE_BYTES: usize = 7 * 1024 * 1024;
 
 /// The console.
-pub struct Console(Site);
+pub struct Console(AppState);
 
 impl Console {
     /// Creates the console from its setup, without any calls.
@@ -52,13 +52,13 @@ impl Console {
         let variables = &setup.variables;
         let url = variables.read(variable::CONSOLE_URL, ConsoleUrl::parse)?;
         let http_client = HttpClient::new(CALL_TIMEOUT, MAX_RESPONSE_BYTES);
-        Ok(Self(Site(Arc::new(Parts {
+        Ok(Self(AppState(Arc::new(Inner {
             environment: setup.environment()?,
             built_in_roles: setup.built_in_roles()?,
             max_key_lifetime_days: setup.max_key_lifetime_days()?,
             api: Api::new(variables.text(variable::API_URL)?, http_client.clone()),
             provider: Provider::new(setup, &url, http_client)?,
-            secret: OwnSecret::new(setup.secret(variable::CONSOLE_SECRET)?, Arc::clone(&setup.clock)),
+            secret: ConsoleSecret::new(setup.secret(variable::CONSOLE_SECRET)?, Arc::clone(&setup.clock)),
             clock: Arc::clone(&setup.clock),
             entropy: Arc::clone(&setup.entropy),
             url,

@@ -17,11 +17,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::domain::KEY_PREFIX;
 
+use crate::app_state::AppState;
 use crate::auth::oidc::CALLBACK;
 use crate::error::PageError;
 use crate::pages::{self, leaked};
 use crate::request_id::REQUEST_ID;
-use crate::site::Site;
 
 /// How long a page may take. The function's own timeout is 29 s.
 const DEADLINE: Duration = Duration::from_secs(27);
@@ -51,14 +51,14 @@ const HEADERS: [(HeaderName, &str); 8] = [
 const HSTS: &str = "max-age=63072000";
 
 /// All routes with their middleware.
-pub(crate) fn router(console: Site) -> Router {
+pub(crate) fn router(console: AppState) -> Router {
     let check = from_fn_with_state(console.clone(), check);
     let secret_forms = pages::secret_forms()
         .method_not_allowed_fallback(|| async { PageError::WrongMethod })
         .layer(check.clone())
         .layer(from_fn(leaked::redirect_errors));
     pages::router()
-        .fallback(|| async { PageError::NoPage })
+        .fallback(|| async { PageError::PageNotFound })
         .method_not_allowed_fallback(|| async { PageError::WrongMethod })
         .layer(check)
         .merge(secret_forms)
@@ -67,7 +67,7 @@ pub(crate) fn router(console: Site) -> Router {
 }
 
 /// Refuses a form from another site, and a response after the deadline.
-async fn check(State(console): State<Site>, request: Request, next: Next) -> Response {
+async fn check(State(console): State<AppState>, request: Request, next: Next) -> Response {
     // A key that was pasted into a filter must not stay in an address.
     let has_key = request.uri().query().is_some_and(|query| query.contains(KEY_PREFIX));
     if request.method() == Method::GET && has_key {
@@ -84,14 +84,14 @@ async fn check(State(console): State<Site>, request: Request, next: Next) -> Res
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let is_text = content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if response.status() == StatusCode::BAD_REQUEST && is_text {
-        return PageError::NoPage.into_response();
+        return PageError::PageNotFound.into_response();
     }
     response
 }
 
 /// Renders the page of a [`PageError`], sets the headers of every response and logs
 /// one line.
-async fn finish(State(console): State<Site>, request: Request, next: Next) -> Response {
+async fn finish(State(console): State<AppState>, request: Request, next: Next) -> Response {
     let mut random = [0; 12];
     let request_id = match console.entropy.fill(&mut random) {
         Ok(()) => URL_SAFE_NO_PAD.encode(random),

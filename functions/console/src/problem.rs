@@ -1,12 +1,9 @@
-//! The API's words, for people who see pages and no API.
-//!
-//! The API speaks to programmers, of routes, headers and members. What the
-//! console knows better is said in its own words, by the problem's code, which
-//! never changes its meaning.
+//! Replaces texts of the API that are written for programmers, by the stable code of the
+//! problem.
 
 use shared::api::{FieldError, Problem, ProblemCode};
 
-/// `problem` in plain words.
+/// Rewrites `problem` for the console.
 pub(crate) fn plain(mut problem: Problem) -> Problem {
     #[allow(
         clippy::wildcard_enum_match_arm,
@@ -36,7 +33,6 @@ pub(crate) fn plain(mut problem: Problem) -> Problem {
     problem
 }
 
-/// What is wrong with a field. A role is chosen from those that there are.
 fn field(error: FieldError) -> FieldError {
     let detail = match error.pointer.as_str() {
         "/role" => "role not found. Choose another role".to_owned(),
@@ -45,7 +41,7 @@ fn field(error: FieldError) -> FieldError {
     FieldError { detail, ..error }
 }
 
-/// `text` without the marks of code, which no page shows as such.
+/// Removes Markdown's code marks, which pages do not render.
 pub(crate) fn unmarked(text: &str) -> String {
     text.replace('`', "")
 }

@@ -61,7 +61,7 @@ pub(crate) struct Attempt {
     nonce: Zeroizing<String>,
     verifier: Zeroizing<String>,
     /// The path to open after the sign-in.
-    pub(crate) back_to: String,
+    pub(crate) return_to: String,
 }
 
 /// The OpenID Connect issuer and this console's client of it.
@@ -154,11 +154,11 @@ impl Provider {
     /// signed in.
     pub(crate) async fn begin(
         &self,
-        back_to: String,
+        return_to: String,
         another_user: bool,
     ) -> Result<(Attempt, String), SignInError> {
         let attempt =
-            Attempt { state: self.random()?, nonce: self.random()?, verifier: self.random()?, back_to };
+            Attempt { state: self.random()?, nonce: self.random()?, verifier: self.random()?, return_to };
         let configuration = self.configuration().await?;
         let client = self.client(&configuration)?;
         let verifier = PkceCodeVerifier::new(attempt.verifier.to_string());
@@ -212,7 +212,7 @@ impl Provider {
     }
 
     /// The address to sign out of the issuer itself, if the issuer has one.
-    pub(crate) async fn sign_out_url(&self, back_to: &str) -> Result<Option<String>, SignInError> {
+    pub(crate) async fn sign_out_url(&self, return_to: &str) -> Result<Option<String>, SignInError> {
         let Some(endpoint) = &self.configuration().await?.end_session_endpoint else {
             return Ok(None);
         };
@@ -220,8 +220,8 @@ impl Provider {
         // `post_logout_redirect_uri` is the standard's name, `logout_uri` is Cognito's.
         url.query_pairs_mut()
             .append_pair("client_id", &self.client_id)
-            .append_pair("post_logout_redirect_uri", back_to)
-            .append_pair("logout_uri", back_to);
+            .append_pair("post_logout_redirect_uri", return_to)
+            .append_pair("logout_uri", return_to);
         Ok(Some(url.into()))
     }
 

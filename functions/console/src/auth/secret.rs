@@ -46,13 +46,13 @@ struct Members {
 }
 
 /// The console's secret, with a cache.
-pub(crate) struct OwnSecret {
+pub(crate) struct ConsoleSecret {
     reader: SecretReader,
     clock: Arc<dyn Clock>,
     last: Mutex<Option<(Arc<Keys>, Timestamp)>>,
 }
 
-impl OwnSecret {
+impl ConsoleSecret {
     pub(crate) fn new(reader: SecretReader, clock: Arc<dyn Clock>) -> Self {
         Self { reader, clock, last: Mutex::default() }
     }

@@ -1,4 +1,5 @@
-//! Who is signed in: an encrypted cookie that holds the access token alone.
+//! Sessions, and the forms that are sent in them. A session is an encrypted cookie
+//! that contains only the access token.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,15 +18,15 @@ use zeroize::Zeroizing;
 use super::csrf;
 use super::token::AccessToken;
 use crate::api::{ApiError, Caller};
+use crate::app_state::AppState;
 use crate::console_url::ConsoleUrl;
-use crate::error::{Again, PageError};
-use crate::site::Site;
+use crate::error::{PageError, RetryForm};
 
-/// How long a notice waits for the page that shows it, in seconds.
+/// How long a notice is kept for its page, in seconds.
 const NOTICE_SECONDS: i64 = 60;
-/// The most bytes of a path to come back to: it stands in a cookie.
+/// The longest path to return to, in bytes. A cookie contains the path.
 const MAX_PATH_BYTES: usize = 1024;
-/// The most bytes of a form.
+/// The largest form, in bytes.
 const MAX_FORM_BYTES: usize = 64 * 1024;
 
 /// The console's cookies.
@@ -33,34 +34,38 @@ const MAX_FORM_BYTES: usize = 64 * 1024;
 pub(crate) enum CookieName {
     /// The access token.
     Session,
-    /// A sign-in under way.
+    /// A sign-in in progress.
     SignIn,
-    /// What the next page says was done.
+    /// The notice for the next page.
     Notice,
-    /// What became of the leaked keys that were looked up.
-    Found,
+    /// The results of key lookups.
+    Lookups,
 }
 
-/// Every cookie with its name.
-const COOKIES: [(CookieName, &str); 4] = [
-    (CookieName::Session, "session"),
-    (CookieName::SignIn, "sign-in"),
-    (CookieName::Notice, "notice"),
-    (CookieName::Found, "found"),
-];
 const SECURE_PREFIX: &str = "__Host-keyward-";
 const PREFIX: &str = "keyward-";
 
 impl CookieName {
+    const ALL: [Self; 4] = [Self::Session, Self::SignIn, Self::Notice, Self::Lookups];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::SignIn => "sign-in",
+            Self::Notice => "notice",
+            Self::Lookups => "found",
+        }
+    }
+
     /// The cookie's name for the console at `url`.
     ///
-    /// With TLS it has the prefix `__Host-`, which requires TLS and binds the
-    /// cookie to this host. Without TLS (in local mode) Safari refuses such a
-    /// cookie. There, the name contains the port, because a browser sends a cookie to
-    /// every port of its host (RFC 6265, section 8.5): otherwise, two consoles would
-    /// end each other's session.
+    /// With TLS, the name has the prefix `__Host-`, which requires TLS and binds the
+    /// cookie to this host. Without TLS (in local mode), Safari refuses that prefix.
+    /// There, the name contains the port, because a browser sends a cookie to every port
+    /// of its host (RFC 6265, section 8.5). Otherwise, two consoles would end each
+    /// other's session.
     fn at(self, url: &ConsoleUrl) -> String {
-        let name = COOKIES.into_iter().find(|(cookie, _)| *cookie == self).map_or("", |(_, name)| name);
+        let name = self.name();
         if url.is_secure() {
             format!("{SECURE_PREFIX}{name}")
         } else {
@@ -69,23 +74,23 @@ impl CookieName {
     }
 }
 
-/// Whether a cookie with this name belongs to a console, at any port.
+/// Whether a cookie of this name belongs to a console, on any port.
 #[must_use]
 pub fn is_own_cookie(name: &str) -> bool {
-    let is_known = |name: &str| COOKIES.into_iter().any(|(_, own)| own == name);
+    let is_known = |name: &str| CookieName::ALL.into_iter().any(|own| own.name() == name);
     let at_port = name.strip_prefix(PREFIX).and_then(|name| name.rsplit_once('-'));
     name.strip_prefix(SECURE_PREFIX).is_some_and(is_known)
         || at_port.is_some_and(|(name, port)| port.parse::<u16>().is_ok() && is_known(name))
 }
 
-/// The cookies of a request, and those of its answer.
+/// The cookies of a request, and of its response.
 pub(crate) struct Cookies {
     jar: PrivateCookieJar,
-    console: Site,
+    console: AppState,
 }
 
 impl Cookies {
-    pub(crate) async fn read(console: &Site, headers: &HeaderMap) -> Result<Self, PageError> {
+    pub(crate) async fn read(console: &AppState, headers: &HeaderMap) -> Result<Self, PageError> {
         let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
         let jar = PrivateCookieJar::from_headers(headers, keys.cookies.clone());
         Ok(Self { jar, console: console.clone() })
@@ -96,8 +101,8 @@ impl Cookies {
         Some(Zeroizing::new(cookie.value().to_owned()))
     }
 
-    /// A cookie for so many seconds. `Lax`: the way back from the issuer comes
-    /// from another site.
+    /// Sets a cookie for `seconds`. The cookie is `SameSite=Lax`, because the redirect
+    /// from the issuer comes from another site.
     pub(crate) fn set(self, name: CookieName, value: &str, seconds: i64) -> Self {
         let mut cookie = self.cookie(name, value.to_owned());
         let age = Duration::from_secs(seconds.unsigned_abs());
@@ -115,9 +120,9 @@ impl Cookies {
         (self.jar, response).into_response()
     }
 
-    /// Ends the session, if there is one.
+    /// Ends the session, if one exists, and redirects.
     pub(crate) fn sign_out(self, path: &str) -> Response {
-        let cookies = [CookieName::Session, CookieName::Notice, CookieName::Found];
+        let cookies = [CookieName::Session, CookieName::Notice, CookieName::Lookups];
         cookies.into_iter().fold(self, Self::remove).on(Redirect::to(path))
     }
 
@@ -131,35 +136,35 @@ impl Cookies {
     }
 }
 
-/// What the next page of one path says was done. Of several windows another one
-/// may be the next to show a page.
+/// The notice that the next page at `path` shows. The path keeps a page in another
+/// window from showing the notice.
 #[derive(Deserialize, Serialize)]
 struct Notice<'a> {
     path: Cow<'a, str>,
     text: Cow<'a, str>,
 }
 
-/// Who is signed in.
+/// The admin who is signed in.
 #[derive(Clone)]
 pub(crate) struct User {
     pub(crate) name: String,
-    /// The token of their forms.
+    /// The CSRF token of the session's forms.
     pub(crate) csrf: String,
 }
 
-/// A request of somebody who is signed in.
-pub(crate) struct Visit {
-    pub(crate) console: Site,
+/// A request from an admin who is signed in.
+pub(crate) struct Session {
+    pub(crate) console: AppState,
     cookies: Cookies,
     token: AccessToken,
     pub(crate) user: User,
     pub(crate) notice: Option<String>,
 }
 
-impl Visit {
-    async fn read(parts: &Parts, console: &Site) -> Result<Self, PageError> {
+impl Session {
+    async fn read(parts: &Parts, console: &AppState) -> Result<Self, PageError> {
         let cookies = Cookies::read(console, &parts.headers).await?;
-        let sign_in = || PageError::SignIn { back_to: way_back(parts, console) };
+        let sign_in = || PageError::SignIn { return_to: return_path(parts, console) };
         let token = cookies.get(CookieName::Session).map(AccessToken::new).ok_or_else(sign_in)?;
         let claims = token.claims().ok_or_else(sign_in)?;
         if claims.seconds_left(console.clock.now()) == 0 {
@@ -174,7 +179,7 @@ impl Visit {
         Ok(Self { console: console.clone(), cookies, token, user, notice })
     }
 
-    /// The IAM API, as this person may use it.
+    /// The IAM API, called with the admin's token.
     pub(crate) fn api(&self) -> Caller<'_> {
         self.console.api.by(&self.token)
     }
@@ -183,7 +188,7 @@ impl Visit {
         self.console.clock.now()
     }
 
-    /// Answers with a page, which has shown the notice.
+    /// Responds with a page, which has shown the notice.
     pub(crate) fn show(self, page: impl axum::response::IntoResponse) -> Response {
         let cookies = match self.notice {
             Some(_) => self.cookies.remove(CookieName::Notice),
@@ -192,28 +197,28 @@ impl Visit {
         cookies.on(page)
     }
 
-    /// What was kept under `name` for this page.
-    pub(crate) fn kept(&self, name: CookieName) -> Option<Zeroizing<String>> {
+    /// The value of a cookie.
+    pub(crate) fn cookie(&self, name: CookieName) -> Option<Zeroizing<String>> {
         self.cookies.get(name)
     }
 
-    /// Goes on to another page, for which `value` is kept so many seconds.
-    pub(crate) fn go_with(self, path: &str, name: CookieName, value: &str, seconds: i64) -> Response {
+    /// Redirects to `path`, and sets a cookie for `seconds`.
+    pub(crate) fn redirect_with(self, path: &str, name: CookieName, value: &str, seconds: i64) -> Response {
         self.cookies.set(name, value, seconds).on(Redirect::to(path))
     }
 
-    /// Goes on to another page, which then says `notice`.
-    pub(crate) fn go(self, path: &str, notice: &str) -> Response {
+    /// Redirects to `path`, where the page shows `notice`.
+    pub(crate) fn redirect(self, path: &str, notice: &str) -> Response {
         let notice = Notice { path: path.into(), text: notice.into() };
         match serde_json::to_string(&notice) {
-            Ok(notice) => self.go_with(path, CookieName::Notice, &notice, NOTICE_SECONDS),
+            Ok(notice) => self.redirect_with(path, CookieName::Notice, &notice, NOTICE_SECONDS),
             Err(error) => PageError::unavailable(error.to_string()).into_response(),
         }
     }
 
-    /// What `error` means for a form that asks for nothing a second time: where
-    /// nobody knows whether it was done, the same can be sent to `action` again.
-    pub(crate) fn or_again(
+    /// The page for `error` after a form that has no page of its own to return to. If the
+    /// outcome is unknown, the page offers to send the same form to `action` again.
+    pub(crate) fn or_retry(
         &self,
         error: ApiError,
         action: String,
@@ -222,8 +227,8 @@ impl Visit {
         let ApiError::Unavailable { request_id, cause } = error else { return error.into() };
         let csrf = [(CSRF, self.user.csrf.clone())];
         let fields = csrf.into_iter().chain(fields).map(|(name, value)| (name.to_owned(), value));
-        let again = Again { action, fields: fields.collect() };
-        PageError::Unsure { again, request_id, cause }
+        let retry = RetryForm { action, fields: fields.collect() };
+        PageError::OutcomeUnknown { retry, request_id, cause }
     }
 
     /// Ends the session.
@@ -232,78 +237,77 @@ impl Visit {
     }
 }
 
-impl FromRequestParts<Site> for Visit {
+impl FromRequestParts<AppState> for Session {
     type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, console: &Site) -> Result<Self, PageError> {
+    async fn from_request_parts(parts: &mut Parts, console: &AppState) -> Result<Self, PageError> {
         Self::read(parts, console).await
     }
 }
 
-/// A form that somebody who is signed in has sent from a page of theirs.
-pub(crate) struct Posted<T>(pub(crate) Visit, pub(crate) T);
+/// A form that a signed-in admin sent from a page of their session.
+pub(crate) struct Posted<T>(pub(crate) Session, pub(crate) T);
 
-/// The field of it that says so.
+/// The field with the CSRF token.
 const CSRF: &str = "csrf";
 
 #[derive(Deserialize)]
-struct Token {
+struct CsrfField {
     #[serde(default)]
     csrf: String,
 }
 
-impl<T: DeserializeOwned> FromRequest<Site> for Posted<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for Posted<T> {
     type Rejection = PageError;
 
-    async fn from_request(request: Request, console: &Site) -> Result<Self, PageError> {
-        read_form(request, console, again).await.map(|(visit, form)| Self(visit, form))
+    async fn from_request(request: Request, console: &AppState) -> Result<Self, PageError> {
+        read_form(request, console, retry_form).await.map(|(session, form)| Self(session, form))
     }
 }
 
-/// A form like [`Posted`] with a secret in it: no page offers to send it again.
-pub(crate) struct PostedSecret<T>(pub(crate) Visit, pub(crate) T);
+/// A form like [`Posted`] that contains a secret. No page offers to send it again.
+pub(crate) struct PostedSecret<T>(pub(crate) Session, pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<Site> for PostedSecret<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for PostedSecret<T> {
     type Rejection = PageError;
 
-    async fn from_request(request: Request, console: &Site) -> Result<Self, PageError> {
-        read_form(request, console, |_, _, _| None).await.map(|(visit, form)| Self(visit, form))
+    async fn from_request(request: Request, console: &AppState) -> Result<Self, PageError> {
+        read_form(request, console, |_, _, _| None).await.map(|(session, form)| Self(session, form))
     }
 }
 
-/// Reads a form. `again` makes the copy of a refused one that can be sent again.
+/// Reads a form. `retry` copies a refused form, so that it can be sent again.
 async fn read_form<T: DeserializeOwned>(
     request: Request,
-    console: &Site,
-    again: fn(&Parts, &[u8], Option<String>) -> Option<Again>,
-) -> Result<(Visit, T), PageError> {
+    console: &AppState,
+    retry: fn(&Parts, &[u8], Option<String>) -> Option<RetryForm>,
+) -> Result<(Session, T), PageError> {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await;
-    let visit = match Visit::read(&parts, console).await {
-        Err(PageError::SignIn { back_to }) => {
-            let again = body.ok().and_then(|body| again(&parts, &body, None));
-            return Err(PageError::Ended { back_to, again });
+    let session = match Session::read(&parts, console).await {
+        Err(PageError::SignIn { return_to }) => {
+            let retry = body.ok().and_then(|body| retry(&parts, &body, None));
+            return Err(PageError::SessionExpired { return_to, retry });
         }
-        visit => visit?,
+        session => session?,
     };
-    // One form has a key in it.
+    // The form may contain a key.
     let body = Zeroizing::new(Vec::from(body.map_err(|_| PageError::Malformed)?));
-    let token: Token = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
+    let token: CsrfField = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
     let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
-    if !csrf::is_valid(&keys.forms, visit.token.reveal(), &token.csrf) {
-        let again = again(&parts, &body, Some(visit.user.csrf));
-        return Err(PageError::OldPage { back_to: way_back(&parts, console), again });
+    if !csrf::is_valid(&keys.forms, session.token.reveal(), &token.csrf) {
+        let retry = retry(&parts, &body, Some(session.user.csrf));
+        return Err(PageError::StalePage { return_to: return_path(&parts, console), retry });
     }
     let form = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
-    Ok((visit, form))
+    Ok((session, form))
 }
 
-/// The same form, for the person to send it again: with the token of the session
-/// that there is now, if there is one. None of a form that may hold a key.
+/// A copy of the form to send again, with the CSRF token of the current session, if one
+/// exists. `None` for a form that may contain a key.
 ///
-/// It is shown to whoever has sent it from a page of the console: nobody else's
-/// comes so far ([`crate::middleware`]).
-fn again(parts: &Parts, body: &[u8], csrf: Option<String>) -> Option<Again> {
+/// Only a form from a page of the console gets this far ([`crate::middleware`]).
+fn retry_form(parts: &Parts, body: &[u8], csrf: Option<String>) -> Option<RetryForm> {
     let action = parts.uri.path();
     let fields: Vec<(String, String)> = serde_html_form::from_bytes(body).ok()?;
     if fields.iter().any(|(_, value)| value.contains(KEY_PREFIX)) {
@@ -311,12 +315,12 @@ fn again(parts: &Parts, body: &[u8], csrf: Option<String>) -> Option<Again> {
     }
     let typed = fields.into_iter().filter(|(name, _)| name != CSRF);
     let csrf = csrf.map(|csrf| (CSRF.to_owned(), csrf));
-    Some(Again { action: action.to_owned(), fields: csrf.into_iter().chain(typed).collect() })
+    Some(RetryForm { action: action.to_owned(), fields: csrf.into_iter().chain(typed).collect() })
 }
 
-/// The page to come back to after signing in: this one, or for a form the page
-/// that it is on.
-fn way_back(parts: &Parts, console: &Site) -> String {
+/// The page to return to after signing in: this page or, for a form, the page with the
+/// form.
+fn return_path(parts: &Parts, console: &AppState) -> String {
     if parts.method.is_safe() {
         return parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
     }
@@ -325,8 +329,8 @@ fn way_back(parts: &Parts, console: &Site) -> String {
     path.filter(|path| is_own_path(path)).unwrap_or("/").to_owned()
 }
 
-/// Whether `path` is one of this console, and can be no other site's: a browser
-/// reads `//host` and `/\host` as another host's.
+/// Whether `path` is a path of this console. A browser reads `//host` and `/\host` as
+/// addresses of another host.
 pub(crate) fn is_own_path(path: &str) -> bool {
     path.len() <= MAX_PATH_BYTES
         && path.starts_with('/')

@@ -8,37 +8,37 @@ use shared::domain::{AccountId, KeyId};
 
 use super::request::id;
 use super::retired_keys::RetiredRow;
-use crate::auth::session::Visit;
+use crate::auth::session::Session;
 use crate::error::PageError;
-use crate::view::formatting::{KeyNames, Told, When};
-use crate::view::layout::{Page, Shown};
-use crate::view::role_chooser::{self as roles, RoleChoice};
-use crate::view::usage::Uses;
+use crate::view::formatting::{HistoryEntry, KeyNames, TimeText};
+use crate::view::layout::{Page, Rendered};
+use crate::view::role_chooser::{self, RoleChoice};
+use crate::view::usage::KeyUsage;
 
-/// So many events are shown here. All are on a page of their own.
+/// How many recent events are shown.
 const RECENT: u8 = 5;
-/// So many retired keys are shown here, those that are still presented first.
+/// How many retired keys are shown. Those that are still used come first.
 const RETIRED: usize = 5;
 
-/// A key, as it is shown.
+/// A key in a list.
 pub(super) struct KeyRow {
     pub(super) key: Key,
-    pub(super) created: When,
-    /// When it ends: it expires, or its grace after a rotation is over.
-    pub(super) ends: When,
-    /// The class of its state, and its word.
+    pub(super) created: TimeText,
+    /// When the key stops working: its expiry, or the end of its grace period.
+    pub(super) ends: TimeText,
+    /// The CSS class and the label of the key's state.
     pub(super) state: (&'static str, &'static str),
-    /// Whether it opens nothing, be it for now or for good.
+    /// Whether requests with the key are refused now.
     is_refused: bool,
-    pub(super) uses: Uses,
+    pub(super) uses: KeyUsage,
 }
 
 impl KeyRow {
-    pub(super) fn of(key: Key, is_enabled: bool, visit: &Visit) -> Self {
+    pub(super) fn new(key: Key, is_enabled: bool, session: &Session) -> Self {
         let ends = key.retires_at.unwrap_or(key.expires_at);
         Self {
-            created: When::of(key.created_at, visit.now()),
-            ends: When::of(ends, visit.now()),
+            created: TimeText::new(key.created_at, session.now()),
+            ends: TimeText::new(ends, session.now()),
             state: match key.state {
                 KeyState::Expired => ("bad", "Expired"),
                 KeyState::Retired => ("bad", "Rotated"),
@@ -47,13 +47,13 @@ impl KeyRow {
                 KeyState::Active => ("good", "Active"),
             },
             is_refused: !is_enabled || matches!(key.state, KeyState::Expired | KeyState::Retired),
-            uses: Uses::of(&key.usage, visit.now()),
+            uses: KeyUsage::new(&key.usage, session.now()),
             key,
         }
     }
 
-    /// What its revocation stops: how much that weighs, as a class, and in words.
-    pub(super) fn stops(&self) -> (&'static str, String) {
+    /// What stops when the key is revoked: a CSS class for the severity, and a text.
+    pub(super) fn revocation_impact(&self) -> (&'static str, String) {
         let Some(last) = &self.uses.last else {
             return ("notice", "The key was never used. Revoking it should affect no program.".to_owned());
         };
@@ -79,7 +79,7 @@ impl KeyRow {
         matches!(self.key.state, KeyState::Active)
     }
 
-    /// It still works, and the key that replaces it.
+    /// The key that replaces this key, during the grace period.
     pub(super) fn successor(&self) -> Option<KeyId> {
         self.key.replaced_by.filter(|_| matches!(self.key.state, KeyState::Retiring))
     }
@@ -90,67 +90,67 @@ impl KeyRow {
 struct AccountPage {
     page: Page,
     account: ServiceAccount,
-    created: When,
-    updated: When,
+    created: TimeText,
+    updated: TimeText,
     role: Option<RoleChoice>,
-    /// Whether there is such a role, or there is none for certain.
+    /// Whether the role could be read. If so, `None` in `role` means that it does not exist.
     is_role_known: bool,
-    /// The newest first.
+    /// Newest first.
     keys: Vec<KeyRow>,
     retired: Vec<RetiredRow>,
-    /// How many retired keys there are.
+    /// The number of all retired keys.
     all_retired: usize,
-    /// How many of them are still presented.
+    /// The number of retired keys that were used after retirement.
     presented: usize,
-    events: Vec<Told>,
+    events: Vec<HistoryEntry>,
     has_more_events: bool,
 }
 
 impl AccountPage {
-    /// Whether the key `id` has a row here.
+    /// Whether the page has a row for the key `id`.
     fn has_row(&self, id: &KeyId) -> bool {
         self.keys.iter().any(|row| row.key.id == *id) || self.retired.iter().any(|row| row.key.id == *id)
     }
 }
 
-pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session, Path(account): Path<String>) -> Result<Response, PageError> {
     let account_id: AccountId = id(&account)?;
     let (read, events) =
-        tokio::join!(visit.api().account(account_id), visit.api().events(account_id, "", RECENT));
+        tokio::join!(session.api().account(account_id), session.api().events(account_id, "", RECENT));
     let read = read?;
-    // Whoever is here to stop something needs neither its history nor its role.
+    // The page works without the history and the role, so that an admin can always disable the account.
     let (events, more) = events.map_or((Vec::new(), None), |list| (list.items, list.next_cursor));
-    let now = visit.now();
+    let now = session.now();
     let account = read.account.account;
     let is_enabled = account.enabled;
-    let names = KeyNames::of(&read.account.keys, &read.account.retired_keys);
-    let keys = read.account.keys.into_iter().rev().map(|key| KeyRow::of(key, is_enabled, &visit));
+    let names = KeyNames::new(&read.account.keys, &read.account.retired_keys);
+    let keys = read.account.keys.into_iter().rev().map(|key| KeyRow::new(key, is_enabled, &session));
     let mut retired: Vec<_> =
-        read.account.retired_keys.into_iter().map(|key| RetiredRow::of(key, now)).collect();
+        read.account.retired_keys.into_iter().map(|key| RetiredRow::new(key, now)).collect();
     let all_retired = retired.len();
     let presented = retired.iter().filter(|row| row.uses.presented.is_some()).count();
     retired.sort_by_key(|row| row.uses.presented.is_none());
     retired.truncate(RETIRED);
-    let role = roles::find(&visit, account.role.as_str()).await;
+    let role = role_chooser::find(&session, account.role.as_str()).await;
     let page = AccountPage {
-        page: visit.page(),
-        created: When::of(account.created_at, now),
-        updated: When::of(account.updated_at, now),
+        page: session.page(),
+        created: TimeText::new(account.created_at, now),
+        updated: TimeText::new(account.updated_at, now),
         is_role_known: role.is_ok(),
         role: role.ok().flatten(),
         keys: keys.collect(),
         retired,
         all_retired,
         presented,
-        events: events.into_iter().map(|event| Told::of(event, &names, now)).collect(),
+        events: events.into_iter().map(|event| HistoryEntry::for_account(event, &names, now)).collect(),
         has_more_events: more.is_some(),
         account,
     };
-    Ok(visit.show(Shown(page)))
+    Ok(session.show(Rendered(page)))
 }
 
-/// Where a form was sent to, there is a page to come back to.
-pub(super) async fn go(Path(account): Path<String>) -> Result<Redirect, PageError> {
+/// Redirects a reload of a form's address to a page.
+pub(super) async fn redirect(Path(account): Path<String>) -> Result<Redirect, PageError> {
     let account: AccountId = id(&account)?;
     Ok(Redirect::to(&format!("/accounts/{account}")))
 }

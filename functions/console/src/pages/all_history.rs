@@ -1,4 +1,4 @@
-//! `GET /history`: who did what to any account or role, and when.
+//! `GET /history`: the audit events of all accounts and roles.
 
 use askama::Template;
 use axum::extract::Query;
@@ -9,31 +9,31 @@ use serde::{Deserialize, Serialize};
 use shared::domain::{AccountId, EventType};
 
 use crate::api::EventsQuery;
-use crate::auth::session::Visit;
+use crate::auth::session::Session;
 use crate::error::PageError;
 use crate::view::find_account::by_id_or_name;
-use crate::view::form::{Faults, FormError};
-use crate::view::formatting::{KeyNames, Told};
-use crate::view::layout::{Page, Shown, with_status};
+use crate::view::form::{FormError, FormErrors};
+use crate::view::formatting::{HistoryEntry, KeyNames};
+use crate::view::layout::{Page, Rendered, with_status};
 
 /// Events per page.
 const EVENTS: u8 = 25;
 
-/// What was typed, and which page of it.
+/// The filters, and the cursor of a page.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct Form {
     #[serde(skip_serializing_if = "String::is_empty")]
     actor: String,
-    /// An account's id or name.
+    /// An account's ID or name.
     #[serde(skip_serializing_if = "String::is_empty")]
     account: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     r#type: String,
-    /// The first day.
+    /// The first day, inclusive.
     #[serde(skip_serializing_if = "String::is_empty")]
     from: String,
-    /// The last day.
+    /// The last day, inclusive.
     #[serde(skip_serializing_if = "String::is_empty")]
     to: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -45,10 +45,10 @@ pub(super) struct Form {
 struct AllHistory {
     page: Page,
     form: Form,
-    faults: Faults,
+    errors: FormErrors,
     types: Vec<(&'static str, &'static str)>,
-    events: Vec<Told>,
-    /// The addresses of the first page and of the next one.
+    events: Vec<HistoryEntry>,
+    /// The addresses of the first page and of the next page.
     newest: Option<String>,
     older: Option<String>,
 }
@@ -60,33 +60,36 @@ impl AllHistory {
     }
 }
 
-pub(super) async fn show(visit: Visit, Query(form): Query<Form>) -> Result<Response, PageError> {
-    let query = match query(&visit, &form).await {
+pub(super) async fn show(session: Session, Query(form): Query<Form>) -> Result<Response, PageError> {
+    let query = match query(&session, &form).await {
         Ok(query) => query,
         Err(error) => {
-            let faults = error.faults()?;
-            let page = page(&visit, form, faults, Vec::new(), None)?;
-            return Ok(with_status(page.faults.status(), page));
+            let errors = error.errors()?;
+            let page = page(&session, form, errors, Vec::new(), None)?;
+            return Ok(with_status(page.errors.status(), page));
         }
     };
-    let list = visit.api().all_events(&query).await?;
-    let told =
-        list.items.into_iter().map(|event| Told::of_any(event, &KeyNames::default(), visit.now())).collect();
-    let page = page(&visit, form, Faults::default(), told, list.next_cursor)?;
-    Ok(visit.show(Shown(page)))
+    let list = session.api().all_events(&query).await?;
+    let told = list
+        .items
+        .into_iter()
+        .map(|event| HistoryEntry::new(event, &KeyNames::default(), session.now()))
+        .collect();
+    let page = page(&session, form, FormErrors::default(), told, list.next_cursor)?;
+    Ok(session.show(Rendered(page)))
 }
 
 fn page(
-    visit: &Visit,
+    session: &Session,
     form: Form,
-    faults: Faults,
-    events: Vec<Told>,
+    errors: FormErrors,
+    events: Vec<HistoryEntry>,
     next: Option<String>,
 ) -> Result<AllHistory, PageError> {
     let is_first = form.cursor.is_empty();
     Ok(AllHistory {
-        page: visit.page(),
-        faults,
+        page: session.page(),
+        errors,
         types: EventType::ALL.iter().map(|known| (known.name(), in_words(*known))).collect(),
         events,
         newest: if is_first { None } else { Some(address(&form, String::new())?) },
@@ -95,26 +98,26 @@ fn page(
     })
 }
 
-/// The address of another page of the same.
+/// The address of another page with the same filters.
 fn address(form: &Form, cursor: String) -> Result<String, PageError> {
     let query = serde_html_form::to_string(Form { cursor, ..form.clone() });
     query.map(|query| format!("/history?{query}")).map_err(|error| PageError::unavailable(error.to_string()))
 }
 
-/// What the API is asked for, or what is wrong with the form.
-async fn query(visit: &Visit, form: &Form) -> Result<EventsQuery, FormError> {
+/// Converts the form to a query of the API.
+async fn query(session: &Session, form: &Form) -> Result<EventsQuery, FormError> {
     let from = day("from", &form.from)?;
     let to = day("to", &form.to)?;
     if from.zip(to).is_some_and(|(from, to)| from > to) {
-        return Err(Faults::field("to", "must not be before the start date").into());
+        return Err(FormErrors::field("to", "must not be before the start date").into());
     }
     let start = |day: Option<Date>| day.and_then(start_of);
     Ok(EventsQuery {
         actor: form.actor.trim().to_owned(),
-        account: account(visit, form.account.trim()).await?,
+        account: account(session, form.account.trim()).await?,
         r#type: event_type(&form.r#type)?,
         from: start(from),
-        // The last day is among them.
+        // The API's `to` is exclusive.
         to: start(to.and_then(|day| day.tomorrow().ok())),
         cursor: form.cursor.clone(),
         limit: EVENTS,
@@ -125,29 +128,29 @@ fn event_type(name: &str) -> Result<Option<EventType>, FormError> {
     if name.is_empty() {
         return Ok(None);
     }
-    // The form offers every type that exists.
-    EventType::parse(name).map(Some).ok_or(FormError::Page(PageError::NoPage))
+    // The form offers every known type.
+    EventType::parse(name).map(Some).ok_or(FormError::Page(PageError::PageNotFound))
 }
 
-async fn account(visit: &Visit, text: &str) -> Result<Option<AccountId>, FormError> {
+async fn account(session: &Session, text: &str) -> Result<Option<AccountId>, FormError> {
     if text.is_empty() {
         return Ok(None);
     }
-    match by_id_or_name(visit, text).await {
+    match by_id_or_name(session, text).await {
         Ok(Some(id)) => Ok(Some(id)),
         Ok(None) => {
             let problem = "account not found. For a deleted account, enter its ID";
-            Err(Faults::field("account", problem).into())
+            Err(FormErrors::field("account", problem).into())
         }
         Err(error) => Err(FormError::Page(error.into())),
     }
 }
 
-fn day(field: &str, text: &str) -> Result<Option<Date>, Faults> {
+fn day(field: &str, text: &str) -> Result<Option<Date>, FormErrors> {
     if text.is_empty() {
         return Ok(None);
     }
-    let day = text.parse().map_err(|_| Faults::field(field, "must be a date, such as 2026-11-24"))?;
+    let day = text.parse().map_err(|_| FormErrors::field(field, "must be a date, such as 2026-11-24"))?;
     Ok(Some(day))
 }
 
@@ -155,7 +158,7 @@ fn start_of(day: Date) -> Option<Timestamp> {
     format!("{day}T00:00:00Z").parse().ok()
 }
 
-/// What happened, as a person calls it.
+/// The label of an event type.
 fn in_words(event: EventType) -> &'static str {
     match event {
         EventType::ServiceAccountCreated => "Account created",

@@ -1,4 +1,4 @@
-//! `GET /attention`: all that wants attention.
+//! `GET /attention`: everything that needs attention.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use askama::Template;
 use axum::extract::Query;
 use axum::response::Response;
 
-use super::request::After;
-use crate::auth::session::Visit;
+use super::request::Offset;
+use crate::auth::session::Session;
 use crate::error::PageError;
-use crate::view::attention::{self, Attention};
-use crate::view::layout::{Page, Shown};
+use crate::view::attention::{self, AttentionItem};
+use crate::view::layout::{Page, Rendered};
 
-/// So long it is looked for: less than a page may take.
+/// The time limit of the check, below the deadline of a page.
 const LIMIT: Duration = Duration::from_secs(20);
 
 const ADDRESS: &str = "/attention";
 
-/// So much is on a page: it stays small, whatever the accounts are called.
+/// Items per page.
 const SHOWN: usize = 50;
 
 #[derive(Template)]
@@ -25,24 +25,27 @@ const SHOWN: usize = 50;
 struct AllAttention {
     page: Page,
     after: usize,
-    shown: Vec<Attention>,
-    /// How many accounts were looked at, if not all.
+    shown: Vec<AttentionItem>,
+    /// How many accounts were checked, if not all.
     cut: Option<usize>,
-    /// The addresses of the first page and of the next one.
+    /// The addresses of the first page and of the next page.
     first: Option<String>,
     next: Option<String>,
 }
 
-pub(super) async fn show(visit: Visit, Query(After { after }): Query<After>) -> Result<Response, PageError> {
-    let found = attention::look(visit.api(), visit.now(), LIMIT).await?;
+pub(super) async fn show(
+    session: Session,
+    Query(Offset { after }): Query<Offset>,
+) -> Result<Response, PageError> {
+    let found = attention::look(session.api(), session.now(), LIMIT).await?;
     let next = after.saturating_add(SHOWN);
     let page = AllAttention {
-        page: visit.page(),
+        page: session.page(),
         after,
         first: (after > 0).then(|| ADDRESS.to_owned()),
         next: (next < found.all.len()).then(|| format!("{ADDRESS}?after={next}")),
-        cut: found.is_cut.then_some(found.accounts),
+        cut: found.is_truncated.then_some(found.accounts),
         shown: found.all.into_iter().skip(after).take(SHOWN).collect(),
     };
-    Ok(visit.show(Shown(page)))
+    Ok(session.show(Rendered(page)))
 }

@@ -1,5 +1,5 @@
-//! The page that shows what another role changes, before the edit of an account
-//! is saved.
+//! The page that shows added and removed permissions before a new role of an account
+//! is saved. It has no route: the edit form responds with it.
 
 use askama::Template;
 use axum::response::Response;
@@ -8,73 +8,67 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::auth::session::Visit;
-use crate::view::form::{Faults, FormError};
+use crate::auth::session::Session;
+use crate::view::form::{FormError, FormErrors};
 use crate::view::layout::{Page, with_status};
 use crate::view::permissions;
-use crate::view::role_chooser as roles;
+use crate::view::role_chooser;
 
-/// What was typed.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Form {
-    /// The version that was seen: a change by somebody else is not overwritten.
+    /// The version that the form was opened with, so that it does not overwrite a later change.
     pub(super) version: String,
     pub(super) name: String,
     pub(super) description: String,
     pub(super) owner: String,
     pub(super) role: String,
-    /// The name of a further role, which is shown before it can be chosen.
+    /// The name of a role without a card. The role is shown before it can be chosen.
     pub(super) other_role: String,
-    /// The role that it had when it was read.
+    /// The account's role when the form was opened.
     pub(super) role_was: String,
-    /// What was shown of the other role: [`Difference::mark`]. A role may be
-    /// replaced meanwhile, of which the account's version says nothing.
+    /// The difference that was shown ([`Difference::mark`]). A role can change in the
+    /// meantime, which does not change the account's version.
     pub(super) shown: String,
-    /// Which button was pressed: in the form `role`, which shows the further one,
-    /// and on the page that shows what another role changes `confirm` or `back`.
-    /// Or nothing.
+    /// The pressed button: `role` shows the role in `other_role`. `confirm` and `back` are
+    /// on this page. Empty for the form's main button.
     pub(super) button: String,
 }
 
-/// What another role changes, before it is saved.
 #[derive(Template)]
 #[template(path = "change_role.html")]
 struct ChangeRole {
     page: Page,
     id: String,
     form: Form,
-    /// Whether another difference was shown before, and confirmed.
+    /// Whether an outdated difference was confirmed.
     is_other: bool,
     difference: Difference,
 }
 
-/// What another role changes.
+/// The difference between two roles.
 struct Difference {
-    /// What its keys may do that they might not.
-    come: Vec<String>,
-    /// What they may do no longer.
-    gone: Vec<String>,
-    /// What the new role permits.
+    added: Vec<String>,
+    removed: Vec<String>,
+    /// All permissions of the new role.
     permissions: Vec<String>,
 }
 
 impl Difference {
-    /// Between what is permitted `before` and `after`.
     fn between(before: &[String], after: Vec<String>) -> Self {
         Self {
-            come: permissions::beyond(&after, before),
-            gone: permissions::beyond(before, &after),
+            added: permissions::beyond(&after, before),
+            removed: permissions::beyond(before, &after),
             permissions: after,
         }
     }
 
-    /// A text that differs where anything of it does.
+    /// A digest of the difference.
     fn mark(&self) -> String {
         let mut hash = Sha256::new();
-        for part in [&self.come, &self.gone, &self.permissions] {
+        for part in [&self.added, &self.removed, &self.permissions] {
             for permission in part {
-                // No permission has a line's end in it.
+                // No permission contains a newline.
                 hash.update(permission);
                 hash.update("\n");
             }
@@ -84,29 +78,29 @@ impl Difference {
     }
 }
 
-/// Asks to confirm another role, unless `form` confirms exactly this change.
+/// Responds with the page, unless `form` confirms exactly the current difference.
 pub(super) async fn confirm(
-    visit: &Visit,
+    session: &Session,
     account: &str,
     form: &mut Form,
 ) -> Result<Option<Response>, FormError> {
-    let difference = difference(visit, form).await?;
+    let difference = difference(session, form).await?;
     let (mark, is_confirmed) = (difference.mark(), form.button == "confirm");
     if is_confirmed && mark == form.shown {
         return Ok(None);
     }
     let form = Form { shown: mark, ..std::mem::take(form) };
     let page =
-        ChangeRole { page: visit.page(), id: account.to_owned(), form, is_other: is_confirmed, difference };
+        ChangeRole { page: session.page(), id: account.to_owned(), form, is_other: is_confirmed, difference };
     Ok(Some(with_status(if is_confirmed { 409 } else { 200 }, page)))
 }
 
-/// What the other role changes, or why that cannot be told.
-async fn difference(visit: &Visit, form: &Form) -> Result<Difference, FormError> {
-    let (before, after) = tokio::join!(roles::find(visit, &form.role_was), roles::find(visit, &form.role));
+async fn difference(session: &Session, form: &Form) -> Result<Difference, FormError> {
+    let (before, after) =
+        tokio::join!(role_chooser::find(session, &form.role_was), role_chooser::find(session, &form.role));
     let before = before?;
-    let after = after?.ok_or_else(|| Faults::field("role", "role not found. Choose another role"))?;
-    // A role that is not there permits nothing.
+    let after = after?.ok_or_else(|| FormErrors::field("role", "role not found. Choose another role"))?;
+    // A deleted role permits nothing.
     let before = before.map(|role| role.permissions).unwrap_or_default();
     Ok(Difference::between(&before, after.permissions))
 }

@@ -9,13 +9,12 @@ use shared::api::{CreateServiceAccountRequest, ProblemCode};
 use shared::domain::{AccountName, BuiltInRole, Description, Owner};
 
 use crate::api::ApiError;
-use crate::auth::session::{Posted, Visit};
+use crate::auth::session::{Posted, Session};
 use crate::error::PageError;
-use crate::view::form::{Faults, new_attempt};
-use crate::view::layout::{Page, Shown, with_status};
-use crate::view::role_chooser::{self as roles, Chooser};
+use crate::view::form::{FormErrors, new_attempt};
+use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::role_chooser::{self, RoleChooser};
 
-/// What was typed.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Form {
@@ -24,9 +23,9 @@ pub(super) struct Form {
     description: String,
     owner: String,
     role: String,
-    /// The name of a further role, which is shown before it can be chosen.
+    /// The name of a role without a card. The role is shown before it can be chosen.
     other_role: String,
-    /// Which button was pressed: `role` shows that one. Or nothing.
+    /// The pressed button: `role` shows the role in `other_role`. Empty for the main button.
     button: String,
 }
 
@@ -35,25 +34,25 @@ pub(super) struct Form {
 struct CreateAccount {
     page: Page,
     form: Form,
-    faults: Faults,
-    roles: Chooser,
+    errors: FormErrors,
+    roles: RoleChooser,
 }
 
-pub(super) async fn show(visit: Visit) -> Result<Response, PageError> {
-    let attempt = new_attempt(&visit.console)?;
-    let roles = roles::known(&visit).await?;
-    // Least privilege is what is chosen unless somebody chooses.
+pub(super) async fn show(session: Session) -> Result<Response, PageError> {
+    let attempt = new_attempt(&session.console)?;
+    let roles = role_chooser::available(&session).await?;
+    // Least privilege by default.
     let form = Form { attempt, role: BuiltInRole::Reader.name().to_owned(), ..Form::default() };
-    let roles = roles.chooser(&visit, &form.role, "").await;
-    let page = CreateAccount { page: visit.page(), form, faults: Faults::default(), roles };
-    Ok(visit.show(Shown(page)))
+    let roles = roles.chooser(&session, &form.role, "").await;
+    let page = CreateAccount { page: session.page(), form, errors: FormErrors::default(), roles };
+    Ok(session.show(Rendered(page)))
 }
 
-pub(super) async fn submit(Posted(visit, mut form): Posted<Form>) -> Result<Response, PageError> {
-    if roles::is_asked_for(&form.button, &form.other_role) {
-        let known = roles::known_again(&visit).await;
-        let (roles, faults) = known.choose(&visit, &mut form.role, &mut form.other_role).await?;
-        return Ok(with_status(faults.status(), CreateAccount { page: visit.page(), form, faults, roles }));
+pub(super) async fn submit(Posted(session, mut form): Posted<Form>) -> Result<Response, PageError> {
+    if role_chooser::is_requested(&form.button, &form.other_role) {
+        let known = role_chooser::available_or_built_in(&session).await;
+        let (roles, errors) = known.choose(&session, &mut form.role, &mut form.other_role).await?;
+        return Ok(with_status(errors.status(), CreateAccount { page: session.page(), form, errors, roles }));
     }
     let new = CreateServiceAccountRequest {
         name: form.name.clone(),
@@ -62,26 +61,26 @@ pub(super) async fn submit(Posted(visit, mut form): Posted<Form>) -> Result<Resp
         owner: form.owner.clone(),
         tags: BTreeMap::new(),
     };
-    match visit.api().create_account(&new, &form.attempt).await {
-        Ok(account) => Ok(visit.go(
+    match session.api().create_account(&new, &form.attempt).await {
+        Ok(account) => Ok(session.redirect(
             &format!("/accounts/{}", account.id),
             &format!("{} was created. Next, issue a key.", account.name),
         )),
         Err(error) => {
             let code = if let ApiError::Problem(problem) = &error { Some(problem.code) } else { None };
             let is_reused = code == Some(ProblemCode::IdempotencyKeyReused);
-            // Sent again, it is then another attempt.
+            // The next submission is a new attempt.
             let attempt = if is_reused || code == Some(ProblemCode::ServiceAccountDeleted) {
-                new_attempt(&visit.console)?
+                new_attempt(&session.console)?
             } else {
                 form.attempt
             };
-            let faults = if is_reused { Faults::sent_before() } else { Faults::of(error)? };
+            let errors = if is_reused { FormErrors::sent_before() } else { FormErrors::from_api(error)? };
             let form = Form { attempt, ..form };
-            let page = visit.page();
-            let known = roles::known_again(&visit).await;
-            let roles = known.chooser(&visit, &form.role, roles::CHOSEN_BEFORE).await;
-            Ok(with_status(faults.status(), CreateAccount { page, form, faults, roles }))
+            let page = session.page();
+            let known = role_chooser::available_or_built_in(&session).await;
+            let roles = known.chooser(&session, &form.role, role_chooser::CHOSEN_BEFORE).await;
+            Ok(with_status(errors.status(), CreateAccount { page, form, errors, roles }))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `GET, POST /roles/{name}/delete`: deletes a custom role that nobody has.
+//! `GET, POST /roles/{name}/delete`: deletes an unused custom role.
 
 use askama::Template;
 use axum::extract::Path;
@@ -10,16 +10,15 @@ use shared::domain::RoleName;
 use super::request::id;
 use super::role;
 use crate::api::ApiError;
-use crate::auth::session::{Posted, Visit};
+use crate::auth::session::{Posted, Session};
 use crate::error::PageError;
-use crate::view::form::Faults;
-use crate::view::layout::{Page, Shown, with_status};
+use crate::view::form::FormErrors;
+use crate::view::layout::{Page, Rendered, with_status};
 
-/// What was sent.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Form {
-    /// The version that was seen.
+    /// The version that the page was opened with.
     version: String,
     /// The last account that an earlier attempt checked. Empty at first.
     cursor: String,
@@ -31,43 +30,49 @@ struct DeleteRole {
     page: Page,
     name: RoleName,
     form: Form,
-    faults: Faults,
-    /// Who has it, if that is why it was not deleted: the first of them.
+    errors: FormErrors,
+    /// The first accounts and keys that use the role, if they prevent the deletion.
     users: Vec<RoleUse>,
 }
 
-pub(super) async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session, Path(name): Path<String>) -> Result<Response, PageError> {
     let name: RoleName = id(&name)?;
-    let read = role::custom(&visit, &name).await?;
+    let read = role::custom(&session, &name).await?;
     let form = Form { version: read.version, cursor: String::new() };
-    let page = DeleteRole { page: visit.page(), name, form, faults: Faults::default(), users: Vec::new() };
-    Ok(visit.show(Shown(page)))
+    let page =
+        DeleteRole { page: session.page(), name, form, errors: FormErrors::default(), users: Vec::new() };
+    Ok(session.show(Rendered(page)))
 }
 
 pub(super) async fn submit(
     Path(name): Path<String>,
-    Posted(visit, mut form): Posted<Form>,
+    Posted(session, mut form): Posted<Form>,
 ) -> Result<Response, PageError> {
     let name: RoleName = id(&name)?;
-    match visit.api().delete_role(&name, &form.version, &form.cursor).await {
-        Ok(()) => Ok(visit.go("/roles", &format!("Role {name} was deleted."))),
+    match session.api().delete_role(&name, &form.version, &form.cursor).await {
+        Ok(()) => Ok(session.redirect("/roles", &format!("Role {name} was deleted."))),
         Err(ApiError::Problem(problem)) if problem.code == ProblemCode::RoleInUse => {
             let status = problem.status;
             let users = problem.used_by;
-            let page = DeleteRole { page: visit.page(), name, form, faults: Faults::default(), users };
+            let page = DeleteRole { page: session.page(), name, form, errors: FormErrors::default(), users };
             Ok(with_status(status, page))
         }
         Err(ApiError::Problem(problem)) if problem.code == ProblemCode::RoleCheckIncomplete => {
             let status = problem.status;
             form.cursor = problem.next_cursor.unwrap_or_default();
-            let page =
-                DeleteRole { page: visit.page(), name, form, faults: Faults::default(), users: Vec::new() };
+            let page = DeleteRole {
+                page: session.page(),
+                name,
+                form,
+                errors: FormErrors::default(),
+                users: Vec::new(),
+            };
             Ok(with_status(status, page))
         }
         Err(error) => {
-            let faults = Faults::of(error)?;
-            let page = DeleteRole { page: visit.page(), name, form, faults, users: Vec::new() };
-            Ok(with_status(page.faults.status(), page))
+            let errors = FormErrors::from_api(error)?;
+            let page = DeleteRole { page: session.page(), name, form, errors, users: Vec::new() };
+            Ok(with_status(page.errors.status(), page))
         }
     }
 }

@@ -1,5 +1,5 @@
-//! `GET, POST /accounts/{id}/edit`: changes an account. Another role is saved
-//! only once it was shown what comes and what goes by it.
+//! `GET, POST /accounts/{id}/edit`: edits an account. A new role is saved only after its
+//! added and removed permissions were shown ([`change_role`]).
 
 use askama::Template;
 use axum::extract::Path;
@@ -9,11 +9,11 @@ use shared::domain::{AccountId, AccountName, Description, Owner};
 
 use super::change_role::{self, Form};
 use super::request::id;
-use crate::auth::session::{Posted, Visit};
+use crate::auth::session::{Posted, Session};
 use crate::error::PageError;
-use crate::view::form::Faults;
-use crate::view::layout::{Page, Shown, with_status};
-use crate::view::role_chooser::{self as roles, Chooser};
+use crate::view::form::FormErrors;
+use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::role_chooser::{self, RoleChooser};
 
 #[derive(Template)]
 #[template(path = "edit_account.html")]
@@ -21,18 +21,20 @@ struct EditAccount {
     page: Page,
     id: String,
     form: Form,
-    faults: Faults,
-    roles: Chooser,
+    errors: FormErrors,
+    roles: RoleChooser,
 }
 
-pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session, Path(account): Path<String>) -> Result<Response, PageError> {
     let account: AccountId = id(&account)?;
-    let (read, roles) = tokio::join!(visit.api().account(account), roles::known(&visit));
+    let (read, roles) = tokio::join!(session.api().account(account), role_chooser::available(&session));
     let read = read?;
     let account = read.account.account;
     let page = EditAccount {
-        page: visit.page(),
-        roles: roles?.chooser(&visit, account.role.as_str(), "The current role. It has been deleted.").await,
+        page: session.page(),
+        roles: roles?
+            .chooser(&session, account.role.as_str(), "The current role. It has been deleted.")
+            .await,
         id: account.id.to_string(),
         form: Form {
             version: read.version,
@@ -45,30 +47,30 @@ pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Re
             other_role: String::new(),
             button: String::new(),
         },
-        faults: Faults::default(),
+        errors: FormErrors::default(),
     };
-    Ok(visit.show(Shown(page)))
+    Ok(session.show(Rendered(page)))
 }
 
 pub(super) async fn submit(
     Path(account): Path<String>,
-    Posted(visit, mut form): Posted<Form>,
+    Posted(session, mut form): Posted<Form>,
 ) -> Result<Response, PageError> {
     let account_id: AccountId = id(&account)?;
     if form.button == "back" {
-        return Ok(again(&visit, account, form, Faults::default()).await);
+        return Ok(again(&session, account, form, FormErrors::default()).await);
     }
-    if roles::is_asked_for(&form.button, &form.other_role) {
-        let known = roles::known_again(&visit).await;
-        let (roles, faults) = known.choose(&visit, &mut form.role, &mut form.other_role).await?;
-        let page = EditAccount { page: visit.page(), id: account, form, faults, roles };
-        return Ok(with_status(page.faults.status(), page));
+    if role_chooser::is_requested(&form.button, &form.other_role) {
+        let known = role_chooser::available_or_built_in(&session).await;
+        let (roles, errors) = known.choose(&session, &mut form.role, &mut form.other_role).await?;
+        let page = EditAccount { page: session.page(), id: account, form, errors, roles };
+        return Ok(with_status(page.errors.status(), page));
     }
     if form.role != form.role_was {
-        match change_role::confirm(&visit, &account, &mut form).await {
+        match change_role::confirm(&session, &account, &mut form).await {
             Ok(None) => {}
             Ok(Some(confirmation)) => return Ok(confirmation),
-            Err(error) => return Ok(again(&visit, account, form, error.faults()?).await),
+            Err(error) => return Ok(again(&session, account, form, error.errors()?).await),
         }
     }
     let changes = UpdateServiceAccountRequest {
@@ -78,14 +80,19 @@ pub(super) async fn submit(
         role: Some(form.role.clone()),
         ..UpdateServiceAccountRequest::default()
     };
-    match visit.api().update_account(account_id, &changes, &form.version).await {
-        Ok(saved) => Ok(visit.go(&format!("/accounts/{}", saved.id), &format!("{} was saved.", saved.name))),
-        Err(error) => Ok(again(&visit, account, form, Faults::of(error)?).await),
+    match session.api().update_account(account_id, &changes, &form.version).await {
+        Ok(saved) => {
+            Ok(session.redirect(&format!("/accounts/{}", saved.id), &format!("{} was saved.", saved.name)))
+        }
+        Err(error) => Ok(again(&session, account, form, FormErrors::from_api(error)?).await),
     }
 }
 
-/// The form again, with what was typed.
-async fn again(visit: &Visit, id: String, form: Form, faults: Faults) -> Response {
-    let roles = roles::known_again(visit).await.chooser(visit, &form.role, roles::CHOSEN_BEFORE).await;
-    with_status(faults.status(), EditAccount { page: visit.page(), id, form, faults, roles })
+/// Shows the form again with its values.
+async fn again(session: &Session, id: String, form: Form, errors: FormErrors) -> Response {
+    let roles = role_chooser::available_or_built_in(session)
+        .await
+        .chooser(session, &form.role, role_chooser::CHOSEN_BEFORE)
+        .await;
+    with_status(errors.status(), EditAccount { page: session.page(), id, form, errors, roles })
 }

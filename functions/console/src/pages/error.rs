@@ -1,41 +1,41 @@
-//! The page that says why another one was not shown.
+//! The page for a [`PageError`].
 
 use askama::Template;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::error::{Again, PageError};
-use crate::site::Site;
-use crate::view::layout::{Page, Shown};
+use crate::app_state::AppState;
+use crate::error::{PageError, RetryForm};
+use crate::view::layout::{Page, Rendered};
 
-/// The page that says so. `retry` is where it can be tried again, if that
-/// changes nothing.
+/// Renders the page. `retry` is the address to try again, for a request that changes
+/// nothing.
 pub(crate) fn page(
     error: PageError,
-    console: &Site,
+    console: &AppState,
     own_request_id: &str,
     retry: Option<String>,
 ) -> Response {
     let status = error.status();
-    let again = error.again().cloned();
-    let can_send_again = again.is_some();
-    // It takes away the form otherwise.
-    let is_new_tab = can_send_again && matches!(&error, PageError::Ended { .. });
+    let retry_form = error.retry_form().cloned();
+    let can_retry = retry_form.is_some();
+    // In the same tab, signing in would replace the form.
+    let is_new_tab = can_retry && matches!(&error, PageError::SessionExpired { .. });
     let page = Page::new(console, None, None);
     let (title, text, link, request_id) = match error {
-            PageError::SignIn { back_to } => return Redirect::to(&sign_in(&back_to)).into_response(),
-            PageError::Ended { back_to, .. } if can_send_again => (
+            PageError::SignIn { return_to } => return Redirect::to(&sign_in(&return_to)).into_response(),
+            PageError::SessionExpired { return_to, .. } if can_retry => (
                 "Your session has expired",
                 "Nothing was changed, and this page still has your input. Sign in again in a new tab. Then return to \
                  this page and resend the form."
                     .to_owned(),
-                Some(("Sign in again in a new tab", sign_in(&back_to))),
+                Some(("Sign in again in a new tab", sign_in(&return_to))),
                 None,
             ),
-            PageError::Ended { back_to, .. } => (
+            PageError::SessionExpired { return_to, .. } => (
                 "Your session has expired",
                 "Nothing was changed. Sign in again to return to the page that you were on.".to_owned(),
-                Some(("Sign in again", sign_in(&back_to))),
+                Some(("Sign in again", sign_in(&return_to))),
                 None,
             ),
             PageError::NotAdmin => (
@@ -53,15 +53,15 @@ pub(crate) fn page(
                 Some(("Go to the console", "/".to_owned())),
                 None,
             ),
-            PageError::OldPage { back_to, .. } => (
+            PageError::StalePage { return_to, .. } => (
                 "This page was opened before you signed in again",
-                if can_send_again {
+                if can_retry {
                     "Nothing was changed. Resend the form, or reload the page to start over."
                 } else {
                     "Nothing was changed. Reload the page and submit the form again."
                 }
                 .to_owned(),
-                Some(("Reload the page", back_to)),
+                Some(("Reload the page", return_to)),
                 None,
             ),
             PageError::Malformed => (
@@ -70,7 +70,7 @@ pub(crate) fn page(
                 Some(("Go to the console", "/".to_owned())),
                 None,
             ),
-            PageError::NoPage => (
+            PageError::PageNotFound => (
                 "Page not found",
                 "Check the address, or go to the list of service accounts.".to_owned(),
                 Some(("View service accounts", "/".to_owned())),
@@ -92,7 +92,7 @@ pub(crate) fn page(
             PageError::NotSignedIn(why, _) => {
                 ("Sign-in failed", why.to_owned(), Some(("Try again", "/sign-in".to_owned())), Some(own_request_id.to_owned()))
             }
-            PageError::Unsure { request_id, .. } => (
+            PageError::OutcomeUnknown { request_id, .. } => (
                 "Keyward is not responding",
                 "The change may or may not have been made. Resend the form. Keyward never makes the change twice.".to_owned(),
                 None,
@@ -110,15 +110,16 @@ pub(crate) fn page(
                 Some(request_id.unwrap_or_else(|| own_request_id.to_owned())),
             ),
         };
-    (status, Shown(ErrorPage { page, title, text, link, is_new_tab, again, request_id })).into_response()
+    (status, Rendered(ErrorPage { page, title, text, link, is_new_tab, retry_form, request_id }))
+        .into_response()
 }
 
-/// The way to sign in, and then on to `back_to`.
-fn sign_in(back_to: &str) -> String {
-    if back_to == "/" {
+/// The address to sign in and then return to `return_to`.
+fn sign_in(return_to: &str) -> String {
+    if return_to == "/" {
         return "/sign-in".to_owned();
     }
-    format!("/sign-in?back={}", utf8_percent_encode(back_to, NON_ALPHANUMERIC))
+    format!("/sign-in?back={}", utf8_percent_encode(return_to, NON_ALPHANUMERIC))
 }
 
 #[derive(Template)]
@@ -128,8 +129,8 @@ struct ErrorPage {
     title: &'static str,
     text: String,
     link: Option<(&'static str, String)>,
-    /// Whether the link leaves this page where it is.
+    /// Whether the link opens in a new tab.
     is_new_tab: bool,
-    again: Option<Again>,
+    retry_form: Option<RetryForm>,
     request_id: Option<String>,
 }

@@ -1,7 +1,6 @@
-//! `GET, POST /explain`: may this account, key or role do METHOD PATH?
+//! `GET, POST /explain`: checks whether an account, a key or a role can send a request.
 //!
-//! The question is sent, and not in an address, where a key that somebody pastes
-//! into a field would stay.
+//! The form uses POST, so that a key pasted into a field does not stay in an address.
 
 use askama::Template;
 use axum::extract::Query;
@@ -12,20 +11,19 @@ use shared::domain::AccountId;
 use shared::policy::Method;
 
 use crate::api::ApiError;
-use crate::auth::session::{Posted, Visit};
+use crate::auth::session::{Posted, Session};
 use crate::error::PageError;
 use crate::view::find_account::by_id_or_name;
-use crate::view::form::{Faults, FormError};
-use crate::view::layout::{Page, Shown, with_status};
-use crate::view::role_chooser::{self as roles, RoleNames};
+use crate::view::form::{FormError, FormErrors};
+use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::role_chooser::{self, RoleNames};
 
-/// What was typed.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Form {
-    /// An account's id or name.
+    /// An account's ID or name.
     account: String,
-    /// A key's id, or nothing for any key of the account.
+    /// A key's ID. Empty for a key without its own role.
     key: String,
     role: String,
     method: String,
@@ -33,9 +31,9 @@ pub(super) struct Form {
     source_address: String,
 }
 
-/// What is asked about before anything is typed.
+/// The initial values of the form.
 #[derive(Deserialize)]
-pub(super) struct About {
+pub(super) struct Prefill {
     #[serde(default)]
     account: String,
     #[serde(default)]
@@ -47,8 +45,8 @@ pub(super) struct About {
 struct Explain {
     page: Page,
     form: Form,
-    faults: Faults,
-    /// The account that is asked about, if it is known.
+    errors: FormErrors,
+    /// The entered account, if it exists.
     account: Option<ServiceAccountWithKeys>,
     roles: RoleNames,
     answer: Option<Explanation>,
@@ -56,8 +54,8 @@ struct Explain {
 }
 
 pub(super) async fn show(
-    visit: Visit,
-    Query(About { account, role }): Query<About>,
+    session: Session,
+    Query(Prefill { account, role }): Query<Prefill>,
 ) -> Result<Response, PageError> {
     let form = Form {
         account,
@@ -66,65 +64,68 @@ pub(super) async fn show(
         path: "/".to_owned(),
         ..Form::default()
     };
-    let (id, roles) = tokio::join!(account_of(&visit, &form), roles::known_again(&visit));
-    // A text that names no account stands in its field, to be corrected.
+    let (id, roles) =
+        tokio::join!(find_account(&session, &form), role_chooser::available_or_built_in(&session));
+    // An unknown account stays in its field, so that it can be corrected.
     let account = match id.ok().flatten() {
-        Some(id) => visit.api().account(id).await.ok().map(|read| read.account),
+        Some(id) => session.api().account(id).await.ok().map(|read| read.account),
         None => None,
     };
     let page = Explain {
-        page: visit.page(),
+        page: session.page(),
         form,
-        faults: Faults::default(),
+        errors: FormErrors::default(),
         account,
         roles: roles.names(),
         answer: None,
         methods: methods(),
     };
-    Ok(visit.show(Shown(page)))
+    Ok(session.show(Rendered(page)))
 }
 
-pub(super) async fn submit(Posted(visit, form): Posted<Form>) -> Result<Response, PageError> {
-    let (id, roles) = tokio::join!(account_of(&visit, &form), roles::known_again(&visit));
+pub(super) async fn submit(Posted(session, form): Posted<Form>) -> Result<Response, PageError> {
+    let (id, roles) =
+        tokio::join!(find_account(&session, &form), role_chooser::available_or_built_in(&session));
     let (account, answer) = match id {
-        Ok(id) => tokio::join!(read(&visit, id), ask(&visit, id, &form)),
+        Ok(id) => tokio::join!(read(&session, id), ask(&session, id, &form)),
         Err(error) => (None, Err(error)),
     };
-    let (answer, faults) = match answer {
-        Ok(answer) => (Some(answer), Faults::default()),
-        Err(error) => (None, error.faults()?),
+    let (answer, errors) = match answer {
+        Ok(answer) => (Some(answer), FormErrors::default()),
+        Err(error) => (None, error.errors()?),
     };
-    let (status, roles) = (faults.status(), roles.names());
+    let (status, roles) = (errors.status(), roles.names());
     Ok(with_status(
         status,
-        Explain { page: visit.page(), form, faults, account, roles, answer, methods: methods() },
+        Explain { page: session.page(), form, errors, account, roles, answer, methods: methods() },
     ))
 }
 
-/// The account that the form names, if it names one.
-async fn account_of(visit: &Visit, form: &Form) -> Result<Option<AccountId>, FormError> {
+/// Finds the entered account. `None` if the field is empty.
+async fn find_account(session: &Session, form: &Form) -> Result<Option<AccountId>, FormError> {
     let text = form.account.trim();
     if text.is_empty() {
         return Ok(None);
     }
-    match by_id_or_name(visit, text).await {
+    match by_id_or_name(session, text).await {
         Ok(Some(id)) => Ok(Some(id)),
-        Ok(None) => Err(Faults::field("serviceAccountId", "account not found. Enter its name or ID").into()),
+        Ok(None) => {
+            Err(FormErrors::field("serviceAccountId", "account not found. Enter its name or ID").into())
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Its keys are there to choose from. Without them the question is answered all
-/// the same.
-async fn read(visit: &Visit, id: Option<AccountId>) -> Option<ServiceAccountWithKeys> {
-    visit.api().account(id?).await.ok().map(|read| read.account)
+/// Reads the account, for the list of its keys. The form works without the list.
+async fn read(session: &Session, id: Option<AccountId>) -> Option<ServiceAccountWithKeys> {
+    session.api().account(id?).await.ok().map(|read| read.account)
 }
 
-async fn ask(visit: &Visit, id: Option<AccountId>, form: &Form) -> Result<Explanation, FormError> {
+async fn ask(session: &Session, id: Option<AccountId>, form: &Form) -> Result<Explanation, FormError> {
     let given = |text: &'_ str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let (key, role, address) = (given(&form.key), given(&form.role), given(&form.source_address));
     if id.is_none() && role.is_none() {
-        return Err(Faults::field("serviceAccountId", "enter an account or choose a role").into());
+        return Err(FormErrors::field("serviceAccountId", "enter an account or choose a role").into());
     }
     let is_for_key = key.is_some();
     let question = ExplainRequest {
@@ -135,9 +136,8 @@ async fn ask(visit: &Visit, id: Option<AccountId>, form: &Form) -> Result<Explan
         path: form.path.trim().to_owned(),
         source_address: address,
     };
-    visit.api().explain(&question).await.map_err(|error| match error {
+    session.api().explain(&question).await.map_err(|error| match error {
         ApiError::Problem(mut problem) => {
-            // In the words of this form.
             for error in &mut problem.errors {
                 error.detail = match error.pointer.as_str() {
                     "/role" if id.is_some() => "must be empty if an account is entered".to_owned(),

@@ -1,4 +1,4 @@
-//! `GET /accounts/{id}/history`: who did what to an account, and when.
+//! `GET /accounts/{id}/history`: the audit events of an account.
 
 use askama::Template;
 use axum::extract::{Path, Query};
@@ -6,10 +6,10 @@ use axum::response::Response;
 use shared::domain::AccountId;
 
 use super::request::{Cursor, id};
-use crate::auth::session::Visit;
+use crate::auth::session::Session;
 use crate::error::PageError;
-use crate::view::formatting::{KeyNames, Told};
-use crate::view::layout::{Page, Shown};
+use crate::view::formatting::{HistoryEntry, KeyNames};
+use crate::view::layout::{Page, Rendered};
 
 /// Events per page.
 const EVENTS: u8 = 25;
@@ -19,35 +19,35 @@ const EVENTS: u8 = 25;
 struct History {
     page: Page,
     id: AccountId,
-    /// The account's name, as its newest event here has it.
+    /// The account's name in the newest event on the page.
     name: String,
-    events: Vec<Told>,
-    /// The addresses of the first page and of the next one.
+    events: Vec<HistoryEntry>,
+    /// The addresses of the first page and of the next page.
     newest: Option<String>,
     older: Option<String>,
 }
 
 pub(super) async fn show(
-    visit: Visit,
+    session: Session,
     Path(account): Path<String>,
     Query(Cursor { cursor }): Query<Cursor>,
 ) -> Result<Response, PageError> {
     let id: AccountId = id(&account)?;
-    let (list, read) = tokio::join!(visit.api().events(id, &cursor, EVENTS), visit.api().account(id));
+    let (list, read) = tokio::join!(session.api().events(id, &cursor, EVENTS), session.api().account(id));
     let list = list?;
-    // A deleted account's keys have their ids alone.
-    let keys = read.map(|read| KeyNames::of(&read.account.keys, &read.account.retired_keys));
+    // The keys of a deleted account have only IDs.
+    let keys = read.map(|read| KeyNames::new(&read.account.keys, &read.account.retired_keys));
     let keys = keys.unwrap_or_default();
     let name = list.items.first().and_then(|event| event.service_account_name.clone());
     let address = format!("/accounts/{id}/history");
-    let told = list.items.into_iter().map(|event| Told::of(event, &keys, visit.now()));
+    let told = list.items.into_iter().map(|event| HistoryEntry::for_account(event, &keys, session.now()));
     let page = History {
-        page: visit.page(),
+        page: session.page(),
         id,
         name: name.unwrap_or_else(|| id.to_string()),
         older: list.next_cursor.map(|next| format!("{address}?cursor={next}")),
         newest: Some(address).filter(|_| !cursor.is_empty()),
         events: told.collect(),
     };
-    Ok(visit.show(Shown(page)))
+    Ok(session.show(Rendered(page)))
 }

@@ -10,16 +10,15 @@ use shared::domain::{AccountId, KeyName};
 use super::request::id;
 use super::{issued_before, issued_key};
 use crate::api::ApiError;
-use crate::auth::session::{Posted, Visit};
+use crate::auth::session::{Posted, Session};
 use crate::error::PageError;
-use crate::view::form::{Faults, new_attempt};
-use crate::view::layout::{Page, Shown, with_status};
-use crate::view::role_chooser::{self as roles, Chooser};
+use crate::view::form::{FormErrors, new_attempt};
+use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::role_chooser::{self, RoleChooser};
 
-/// The lifetime that is offered, in days.
+/// The default lifetime, in days.
 const DEFAULT_LIFETIME_DAYS: u32 = 90;
 
-/// What was typed.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Form {
@@ -27,10 +26,10 @@ pub(super) struct Form {
     name: String,
     expires_in_days: String,
     role: String,
-    /// The name of a further role, which is shown before it can be chosen.
+    /// The name of a role without a card. The role is shown before it can be chosen.
     other_role: String,
     allowed_cidrs: String,
-    /// Which button was pressed: `role` shows that one. Or nothing.
+    /// The pressed button: `role` shows the role in `other_role`. Empty for the main button.
     button: String,
 }
 
@@ -52,57 +51,58 @@ struct IssueKey {
     page: Page,
     account: ServiceAccount,
     form: Form,
-    faults: Faults,
-    /// The roles that are narrower than the account's.
-    roles: Chooser,
+    errors: FormErrors,
+    /// The roles that permit less than the account's role.
+    roles: RoleChooser,
     max_days: u32,
 }
 
-pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session, Path(account): Path<String>) -> Result<Response, PageError> {
     let form = Form {
-        attempt: new_attempt(&visit.console)?,
-        expires_in_days: DEFAULT_LIFETIME_DAYS.min(visit.console.max_key_lifetime_days).to_string(),
+        attempt: new_attempt(&session.console)?,
+        expires_in_days: DEFAULT_LIFETIME_DAYS.min(session.console.max_key_lifetime_days).to_string(),
         ..Form::default()
     };
-    let page = form_page(&visit, id(&account)?, form, Faults::default()).await?;
-    Ok(visit.show(Shown(page)))
+    let page = form_page(&session, id(&account)?, form, FormErrors::default()).await?;
+    Ok(session.show(Rendered(page)))
 }
 
-/// The form, with `faults`, or with the role chosen whose name was typed.
+/// The form with `errors`, or with the role from `other_role` if that was requested.
 async fn form_page(
-    visit: &Visit,
+    session: &Session,
     account: AccountId,
     mut form: Form,
-    faults: Faults,
+    errors: FormErrors,
 ) -> Result<IssueKey, PageError> {
-    let (account, known) = tokio::join!(visit.api().account(account), roles::known_again(visit));
+    let (account, known) =
+        tokio::join!(session.api().account(account), role_chooser::available_or_built_in(session));
     let account = account?.account.account;
     let known = known.narrower_than(account.role.as_str());
-    let (roles, faults) = if roles::is_asked_for(&form.button, &form.other_role) {
-        known.choose(visit, &mut form.role, &mut form.other_role).await?
+    let (roles, errors) = if role_chooser::is_requested(&form.button, &form.other_role) {
+        known.choose(session, &mut form.role, &mut form.other_role).await?
     } else {
-        (known.chooser(visit, &form.role, roles::CHOSEN_BEFORE).await, faults)
+        (known.chooser(session, &form.role, role_chooser::CHOSEN_BEFORE).await, errors)
     };
-    let max_days = visit.console.max_key_lifetime_days;
-    Ok(IssueKey { page: visit.page(), account, form, faults, roles, max_days })
+    let max_days = session.console.max_key_lifetime_days;
+    Ok(IssueKey { page: session.page(), account, form, errors, roles, max_days })
 }
 
 pub(super) async fn submit(
     Path(account): Path<String>,
-    Posted(visit, form): Posted<Form>,
+    Posted(session, form): Posted<Form>,
 ) -> Result<Response, PageError> {
     let account: AccountId = id(&account)?;
-    if roles::is_asked_for(&form.button, &form.other_role) {
-        let page = form_page(&visit, account, form, Faults::default()).await?;
-        return Ok(with_status(page.faults.status(), page));
+    if role_chooser::is_requested(&form.button, &form.other_role) {
+        let page = form_page(&session, account, form, FormErrors::default()).await?;
+        return Ok(with_status(page.errors.status(), page));
     }
     let days = form.expires_in_days.trim();
     let expires_in_days = match days.parse() {
         Ok(days) => Some(days),
         Err(_) if days.is_empty() => None,
         Err(_) => {
-            let faults = Faults::field("expiresInDays", "must be a whole number of days");
-            let page = form_page(&visit, account, form, faults).await?;
+            let errors = FormErrors::field("expiresInDays", "must be a whole number of days");
+            let page = form_page(&session, account, form, errors).await?;
             return Ok(with_status(422, page));
         }
     };
@@ -117,21 +117,21 @@ pub(super) async fn submit(
             .map(ToOwned::to_owned)
             .collect(),
     };
-    match visit.api().issue_key(account, &key, &form.attempt).await {
-        Ok(issued) => Ok(issued_key::show(visit, account, issued, None)),
-        Err(error) if issued_before::is_issued_before(&error) => Ok(issued_before::show(&visit, account)),
+    match session.api().issue_key(account, &key, &form.attempt).await {
+        Ok(issued) => Ok(issued_key::show(session, account, issued, None)),
+        Err(error) if issued_before::is_issued_before(&error) => Ok(issued_before::show(&session, account)),
         Err(error @ ApiError::Unavailable { .. }) => {
-            Err(visit.or_again(error, format!("/accounts/{account}/keys"), form.fields()))
+            Err(session.or_retry(error, format!("/accounts/{account}/keys"), form.fields()))
         }
         Err(ApiError::Problem(problem)) if problem.code == ProblemCode::IdempotencyKeyReused => {
-            let form = Form { attempt: new_attempt(&visit.console)?, ..form };
-            let page = form_page(&visit, account, form, Faults::sent_before()).await?;
+            let form = Form { attempt: new_attempt(&session.console)?, ..form };
+            let page = form_page(&session, account, form, FormErrors::sent_before()).await?;
             Ok(with_status(422, page))
         }
         Err(error) => {
-            let faults = Faults::of(error)?;
-            let status = faults.status();
-            let page = form_page(&visit, account, form, faults).await?;
+            let errors = FormErrors::from_api(error)?;
+            let status = errors.status();
+            let page = form_page(&session, account, form, errors).await?;
             Ok(with_status(status, page))
         }
     }

@@ -7,7 +7,7 @@ use shared::api::ProblemCode;
 use shared::domain::AccountId;
 
 use crate::api::ApiError;
-use crate::auth::session::Visit;
+use crate::auth::session::Session;
 use crate::view::layout::{Page, with_status};
 
 #[derive(Template)]
@@ -22,6 +22,6 @@ pub(super) fn is_issued_before(error: &ApiError) -> bool {
     matches!(error, ApiError::Problem(problem) if problem.code == ProblemCode::KeyAlreadyIssued)
 }
 
-pub(super) fn show(visit: &Visit, account: AccountId) -> Response {
-    with_status(409, IssuedBefore { page: visit.page(), account })
+pub(super) fn show(session: &Session, account: AccountId) -> Response {
+    with_status(409, IssuedBefore { page: session.page(), account })
 }

@@ -1,9 +1,8 @@
-//! The one page that shows a key's secret, whichever form made the key, and what
-//! there is instead when that form is sent again.
+//! The only page that shows a key's secret, after a key is issued or rotated.
 //!
-//! The page is the answer to the form and no redirect, since the secret is kept
-//! nowhere: sending the form again asks the API for the same attempt, which it
-//! does not do twice and never shows again.
+//! The page is the direct response to the form, because the secret is not stored anywhere.
+//! If the form is sent again, the API recognizes the attempt, and
+//! [`issued_before`](super::issued_before) is shown.
 
 use askama::Template;
 use axum::response::Response;
@@ -11,15 +10,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use shared::api::{IssuedKey, Key, ReplacedKey};
 use shared::domain::{AccountId, KeyId};
 
-use crate::auth::session::Visit;
-use crate::view::formatting::When;
-use crate::view::layout::{Page, Shown};
+use crate::auth::session::Session;
+use crate::view::formatting::TimeText;
+use crate::view::layout::{Page, Rendered};
 
-/// A key that this one replaces.
+/// The key that the new key replaces.
 struct Replaced {
     id: KeyId,
-    ends: When,
-    /// Whether it is refused already.
+    ends: TimeText,
+    /// Whether the replaced key no longer works.
     is_over: bool,
 }
 
@@ -29,33 +28,33 @@ struct Issued {
     page: Page,
     account: AccountId,
     key: Key,
-    expires: When,
+    expires: TimeText,
     secret: SecretString,
     api: String,
     replaces: Option<Replaced>,
 }
 
-/// Shows a key that was just made.
+/// Shows a new key.
 pub(super) fn show(
-    visit: Visit,
+    session: Session,
     account: AccountId,
     issued: IssuedKey,
     replaces: Option<ReplacedKey>,
 ) -> Response {
-    let now = visit.now();
+    let now = session.now();
     let replaces = replaces.map(|replaced| Replaced {
-        ends: When::of(replaced.retires_at, now),
+        ends: TimeText::new(replaced.retires_at, now),
         is_over: replaced.retires_at <= now,
         id: replaced.id,
     });
     let page = Issued {
-        page: visit.page(),
+        page: session.page(),
         account,
-        expires: When::of(issued.key.expires_at, now),
+        expires: TimeText::new(issued.key.expires_at, now),
         key: issued.key,
         secret: issued.secret,
-        api: visit.console.api.base().to_owned(),
+        api: session.console.api.base().to_owned(),
         replaces,
     };
-    visit.show(Shown(page))
+    session.show(Rendered(page))
 }

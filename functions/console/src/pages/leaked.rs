@@ -20,36 +20,36 @@ use shared::domain::{AccountId, Actor, KeyId};
 use shared::policy::Reason;
 
 use crate::api::ApiError;
-use crate::auth::session::{CookieName, PostedSecret, Visit};
+use crate::auth::session::{CookieName, PostedSecret, Session};
 use crate::error::PageError;
 use crate::request_id;
-use crate::view::form::{Faults, new_attempt};
-use crate::view::layout::{Page, Shown};
+use crate::view::form::{FormErrors, new_attempt};
+use crate::view::layout::{Page, Rendered};
 
-/// The page with the form, which is sent to itself.
+/// The path of the page and its form.
 pub(crate) const PATH: &str = "/leaked";
-/// How long what was found can be seen again, in seconds.
+/// How long the result of a lookup is kept, in seconds.
 const KEPT_SECONDS: i64 = 600;
-/// What came of so many look-ups is kept, the latest.
+/// How many results are kept.
 const MOST_KEPT: usize = 4;
-/// All of it has at most so many bytes. Encrypted and as text a third more, a
-/// cookie still is one that browsers take.
+/// The largest size of all results, in bytes. Encryption and encoding add a third, and
+/// browsers accept cookies of 4096 bytes.
 const MOST_KEPT_BYTES: usize = 2800;
 
-/// What was pasted.
+/// The form.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Form {
     key: SecretString,
 }
 
-/// The part of a look-up that its page needs. It is small enough for a cookie,
-/// and holds nothing of the secret.
+/// The part of a key lookup that its page needs. It fits into a cookie and contains
+/// nothing of the secret.
 #[derive(Deserialize, Serialize)]
 pub(super) struct FoundKey {
     pub(super) service_account_id: AccountId,
     pub(super) key_id: KeyId,
-    /// Why the key is refused, if it is.
+    /// The reason why the key is refused, if it is refused.
     pub(super) reason: Option<Reason>,
     pub(super) retired_at: Option<Timestamp>,
     pub(super) retired_by: Option<Actor>,
@@ -67,33 +67,33 @@ impl From<KeyLookup> for FoundKey {
     }
 }
 
-/// What came of it.
+/// The result of a lookup.
 #[derive(Deserialize, Serialize)]
 pub(super) enum Outcome {
-    /// It is a key, of which the API says this.
+    /// The key was found.
     Key(FoundKey),
-    /// It is none of ours: why, in words.
+    /// No key was found. The text is the reason to show.
     None(String),
 }
 
-/// What came of the latest look-ups, each under its name, the oldest first.
+/// The results of recent lookups by name, oldest first.
 #[derive(Default, Deserialize, Serialize)]
-pub(super) struct Kept(Vec<(String, Outcome)>);
+pub(super) struct RecentLookups(Vec<(String, Outcome)>);
 
-impl Kept {
-    /// What the browser of this visit has kept.
-    pub(super) fn of(visit: &Visit) -> Self {
-        let kept = visit.kept(CookieName::Found);
+impl RecentLookups {
+    /// Reads the results from the cookie.
+    pub(super) fn read(session: &Session) -> Self {
+        let kept = session.cookie(CookieName::Lookups);
         kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default()
     }
 
-    /// What came of the look-up `name`.
+    /// The result of the lookup `name`.
     pub(super) fn take(self, name: &str) -> Option<Outcome> {
         self.0.into_iter().find(|(kept, _)| kept == name).map(|(_, outcome)| outcome)
     }
 
-    /// With one more, and without the oldest that have no room beside it.
-    fn and(mut self, name: String, outcome: Outcome) -> Result<String, serde_json::Error> {
+    /// Adds a result, and removes the oldest results until all fit.
+    fn with(mut self, name: String, outcome: Outcome) -> Result<String, serde_json::Error> {
         self.0.push((name, outcome));
         loop {
             let text = serde_json::to_string(&self)?;
@@ -106,36 +106,36 @@ impl Kept {
     }
 }
 
-/// Which look-up a page is about, or why there is none.
+/// The query of the page: a lookup, or why there is no lookup.
 #[derive(Deserialize)]
-pub(super) struct About {
-    /// The name under which what came of it is kept.
+pub(super) struct LookupQuery {
+    /// The name of the lookup.
     #[serde(default)]
     pub(super) found: String,
-    why: Option<WhyNot>,
+    why: Option<LookupFailure>,
 }
 
-/// Why nothing was looked up. It stands in the address of the page that says so.
+/// Why a key was not looked up. The reason is in the address of the page.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum WhyNot {
-    /// The form came from elsewhere.
+pub(super) enum LookupFailure {
+    /// The form was sent from another site.
     Forged,
-    /// From a page of an earlier session.
+    /// The form was sent from a page of an earlier session.
     OldPage,
-    /// The session had ended.
+    /// The session had expired.
     Ended,
-    /// It cannot be read.
+    /// The form could not be read.
     Malformed,
-    /// The person is no admin user.
+    /// The user is not an admin.
     NotAdmin,
-    /// Something does not answer.
+    /// The API is not available.
     Unavailable,
-    /// What was found is not kept any more.
+    /// The result is no longer kept.
     Gone,
 }
 
-impl WhyNot {
+impl LookupFailure {
     fn in_words(self) -> &'static str {
         match self {
             Self::Forged => {
@@ -170,26 +170,26 @@ pub(crate) async fn redirect_errors(request: Request, next: Next) -> Response {
     }
     let mut response = next.run(request).await;
     let Some(error) = response.extensions_mut().remove::<PageError>() else { return response };
-    let mut redirect = Redirect::to(&WhyNot::from(&error).path()).into_response();
+    let mut redirect = Redirect::to(&LookupFailure::from(&error).path()).into_response();
     // For the log line.
     redirect.extensions_mut().insert(error);
     redirect
 }
 
-impl From<&PageError> for WhyNot {
+impl From<&PageError> for LookupFailure {
     fn from(error: &PageError) -> Self {
         match error {
-            PageError::SignIn { .. } | PageError::Ended { .. } => Self::Ended,
+            PageError::SignIn { .. } | PageError::SessionExpired { .. } => Self::Ended,
             PageError::NotAdmin => Self::NotAdmin,
-            PageError::OldPage { .. } => Self::OldPage,
+            PageError::StalePage { .. } => Self::OldPage,
             PageError::Forged => Self::Forged,
             PageError::Malformed
-            | PageError::NoPage
+            | PageError::PageNotFound
             | PageError::WrongMethod
             | PageError::NotFound(_)
             | PageError::Refused(..)
             | PageError::NotSignedIn(..) => Self::Malformed,
-            PageError::Unsure { .. } | PageError::Unavailable { .. } => Self::Unavailable,
+            PageError::OutcomeUnknown { .. } | PageError::Unavailable { .. } => Self::Unavailable,
         }
     }
 }
@@ -198,33 +198,33 @@ impl From<&PageError> for WhyNot {
 #[template(path = "leaked.html")]
 struct Leaked {
     page: Page,
-    faults: Faults,
+    errors: FormErrors,
 }
 
-pub(super) async fn show(visit: Visit, Query(about): Query<About>) -> Response {
-    let why = match Kept::of(&visit).take(&about.found) {
+pub(super) async fn show(session: Session, Query(about): Query<LookupQuery>) -> Response {
+    let why = match RecentLookups::read(&session).take(&about.found) {
         Some(Outcome::None(why)) => Some(why),
         Some(Outcome::Key(_)) | None => about.why.map(|why| why.in_words().to_owned()),
     };
-    let faults = why.map_or_else(Faults::default, |why| Faults::field("key", why));
-    let page = Leaked { page: visit.page(), faults };
-    visit.show(Shown(page))
+    let errors = why.map_or_else(FormErrors::default, |why| FormErrors::field("key", why));
+    let page = Leaked { page: session.page(), errors };
+    session.show(Rendered(page))
 }
 
-pub(super) async fn submit(PostedSecret(visit, form): PostedSecret<Form>) -> Result<Response, PageError> {
-    let name = new_attempt(&visit.console)?;
-    let (page, outcome) = match visit.api().look_up_key(&form.key).await {
+pub(super) async fn submit(PostedSecret(session, form): PostedSecret<Form>) -> Result<Response, PageError> {
+    let name = new_attempt(&session.console)?;
+    let (page, outcome) = match session.api().look_up_key(&form.key).await {
         Ok(found) => ("/key", Outcome::Key(found.into())),
-        Err(error) => ("", Outcome::None(why_none(error)?)),
+        Err(error) => ("", Outcome::None(lookup_error(error)?)),
     };
     let path = format!("{PATH}{page}?found={name}");
-    let kept = Kept::of(&visit).and(name, outcome);
+    let kept = RecentLookups::read(&session).with(name, outcome);
     let kept = kept.map_err(|error| PageError::unavailable(error.to_string()))?;
-    Ok(visit.go_with(&path, CookieName::Found, &kept, KEPT_SECONDS))
+    Ok(session.redirect_with(&path, CookieName::Lookups, &kept, KEPT_SECONDS))
 }
 
-/// Why there is no key to show, in words that quote nothing of what was pasted.
-fn why_none(error: ApiError) -> Result<String, PageError> {
+/// The reason why no key was found. It quotes nothing of the pasted text.
+fn lookup_error(error: ApiError) -> Result<String, PageError> {
     match error {
         ApiError::NotPermitted => Err(error.into()),
         ApiError::Problem(problem) if problem.code == ProblemCode::KeyNotFound => Ok(

@@ -8,26 +8,26 @@ use shared::domain::{AccountId, KeyId, RoleName};
 use shared::policy::Reason;
 
 use super::account::KeyRow;
-use super::leaked::{About, FoundKey, Kept, Outcome, WhyNot};
+use super::leaked::{FoundKey, LookupFailure, LookupQuery, Outcome, RecentLookups};
 use super::retired_keys::RetiredRow;
 use crate::api::ApiError;
-use crate::auth::session::Visit;
+use crate::auth::session::Session;
 use crate::error::PageError;
-use crate::view::formatting::When;
-use crate::view::layout::{Page, Shown};
-use crate::view::role_chooser::{self as roles, RoleChoice};
+use crate::view::formatting::TimeText;
+use crate::view::layout::{Page, Rendered};
+use crate::view::role_chooser::{self, RoleChoice};
 
-/// What became of a key.
+/// The state of a looked-up key.
 enum Verdict {
     Alive,
-    /// Its account is disabled.
-    Paused,
-    /// It bears the id of a key of ours, and is not that one.
+    /// The key's account is disabled.
+    Disabled,
+    /// A key with this ID exists, but with another secret.
     Forged,
     Revoked,
     Expired,
-    Replaced,
-    /// It went with its account.
+    Rotated,
+    /// The key's account was deleted.
     Deleted,
 }
 
@@ -39,39 +39,39 @@ struct LeakedKey {
     account_id: AccountId,
     account: Option<ServiceAccount>,
     key_id: KeyId,
-    /// It is one of the account's, be it good or not.
+    /// The key, if it is not retired.
     row: Option<KeyRow>,
-    /// Or it is on record.
+    /// The key, if it is retired.
     retired: Option<RetiredRow>,
-    ended: Option<When>,
+    ended: Option<TimeText>,
     ended_by: Option<String>,
-    /// What it may do at most: its account's role, and its own if it has one.
+    /// The account's role and, if the key has one, the key's role.
     roles: Vec<(RoleName, Option<RoleChoice>)>,
 }
 
 impl LeakedKey {
-    /// Whether there is something to revoke.
+    /// Whether the key can be revoked.
     fn is_revocable(&self) -> bool {
-        matches!(self.verdict, Verdict::Alive | Verdict::Paused)
+        matches!(self.verdict, Verdict::Alive | Verdict::Disabled)
     }
 }
 
-pub(super) async fn show(visit: Visit, Query(about): Query<About>) -> Result<Response, PageError> {
-    let Some(Outcome::Key(found)) = Kept::of(&visit).take(&about.found) else {
-        return Ok(Redirect::to(&WhyNot::Gone.path()).into_response());
+pub(super) async fn show(session: Session, Query(about): Query<LookupQuery>) -> Result<Response, PageError> {
+    let Some(Outcome::Key(found)) = RecentLookups::read(&session).take(&about.found) else {
+        return Ok(Redirect::to(&LookupFailure::Gone.path()).into_response());
     };
-    // As it is now: it may have been revoked since.
-    let read = match visit.api().account(found.service_account_id).await {
+    // The current state: the key may have been revoked since the lookup.
+    let read = match session.api().account(found.service_account_id).await {
         Ok(read) => Some(read.account),
         Err(ApiError::Problem(problem)) if problem.status == 404 => None,
         Err(error) => return Err(error.into()),
     };
-    let page = LeakedKey::of(found, read, &visit).await;
-    Ok(visit.show(Shown(page)))
+    let page = LeakedKey::new(found, read, &session).await;
+    Ok(session.show(Rendered(page)))
 }
 
 impl LeakedKey {
-    async fn of(found: FoundKey, read: Option<ServiceAccountWithKeys>, visit: &Visit) -> Self {
+    async fn new(found: FoundKey, read: Option<ServiceAccountWithKeys>, session: &Session) -> Self {
         let (account, keys, retired) = match read {
             Some(read) => (Some(read.account), read.keys, read.retired_keys),
             None => (None, Vec::new(), Vec::new()),
@@ -88,8 +88,8 @@ impl LeakedKey {
         let own_role = own_role.or_else(|| retired.as_ref()?.role.clone());
         let mut roles = Vec::new();
         for name in account.as_ref().map(|account| account.role.clone()).into_iter().chain(own_role) {
-            // The key can be revoked whether or not its roles can be told.
-            let role = roles::find(visit, name.as_str()).await.ok().flatten();
+            // The page works without the roles, so that the key can always be revoked.
+            let role = role_chooser::find(session, name.as_str()).await.ok().flatten();
             roles.push((name, role));
         }
         let is_enabled = account.as_ref().is_some_and(|account| account.enabled);
@@ -101,22 +101,22 @@ impl LeakedKey {
         } else if let Some(key) = &key {
             match key.state {
                 KeyState::Expired => Verdict::Expired,
-                KeyState::Retired => Verdict::Replaced,
+                KeyState::Retired => Verdict::Rotated,
                 KeyState::Active | KeyState::Retiring if is_enabled => Verdict::Alive,
-                KeyState::Active | KeyState::Retiring => Verdict::Paused,
+                KeyState::Active | KeyState::Retiring => Verdict::Disabled,
             }
         } else {
-            Verdict::of_retired(retired.as_ref(), found.reason)
+            Verdict::from_record(retired.as_ref(), found.reason)
         };
         Self {
-            page: visit.page(),
+            page: session.page(),
             verdict,
             account_id: found.service_account_id,
             account,
             key_id: found.key_id,
-            row: key.map(|key| KeyRow::of(key, is_enabled, visit)),
-            retired: retired.map(|key| RetiredRow::of(key, visit.now())),
-            ended: end.or(recorded).or(found.retired_at).map(|at| When::of(at, visit.now())),
+            row: key.map(|key| KeyRow::new(key, is_enabled, session)),
+            retired: retired.map(|key| RetiredRow::new(key, session.now())),
+            ended: end.or(recorded).or(found.retired_at).map(|at| TimeText::new(at, session.now())),
             ended_by: by.map(|actor| actor.name),
             roles,
         }
@@ -124,14 +124,14 @@ impl LeakedKey {
 }
 
 impl Verdict {
-    /// What became of a key that is none of its account's any more: as its
-    /// record says, or else `reason` when it was looked up.
-    fn of_retired(retired: Option<&RetiredKey>, reason: Option<Reason>) -> Self {
+    /// The state of a retired key by its record or, without a record, by the `reason` of
+    /// the lookup.
+    fn from_record(retired: Option<&RetiredKey>, reason: Option<Reason>) -> Self {
         let reason = retired.map(|key| key.reason.into()).or(reason);
         if reason == Some(Reason::Expired) {
             Self::Expired
         } else if reason == Some(Reason::Retired) {
-            Self::Replaced
+            Self::Rotated
         } else {
             Self::Revoked
         }

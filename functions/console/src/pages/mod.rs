@@ -1,4 +1,4 @@
-//! The pages, one a file.
+//! The pages, one per file.
 
 mod account;
 mod all_history;
@@ -32,30 +32,30 @@ mod switch_account;
 use axum::Router;
 use axum::routing::{get, post};
 
+use crate::app_state::AppState;
 use crate::auth::oidc::CALLBACK;
-use crate::site::Site;
 use crate::view::assets;
 
 /// The routes whose forms carry a secret.
-pub(crate) fn secret_forms() -> Router<Site> {
+pub(crate) fn secret_forms() -> Router<AppState> {
     Router::new().route(leaked::PATH, get(leaked::show).post(leaked::submit))
 }
 
 /// All other routes.
-pub(crate) fn router() -> Router<Site> {
+pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/", get(overview::show))
         .route("/attention", get(attention::show))
         .route("/accounts/new", get(create_account::show))
-        .route("/accounts", post(create_account::submit).get(overview::go))
+        .route("/accounts", post(create_account::submit).get(overview::redirect))
         .route("/accounts/{id}", get(account::show))
         .route("/accounts/{id}/edit", get(edit_account::show).post(edit_account::submit))
-        .route("/accounts/{id}/switch", post(switch_account::submit).get(account::go))
+        .route("/accounts/{id}/switch", post(switch_account::submit).get(account::redirect))
         .route("/accounts/{id}/delete", get(delete_account::show).post(delete_account::submit))
         .route("/accounts/{id}/history", get(history::show))
         .route("/accounts/{id}/keys/new", get(issue_key::show))
-        // A reload from the address bar must not end in an error.
-        .route("/accounts/{id}/keys", post(issue_key::submit).get(account::go))
+        // Opening a form's address redirects instead of showing an error.
+        .route("/accounts/{id}/keys", post(issue_key::submit).get(account::redirect))
         .route("/accounts/{id}/keys/retired", get(retired_keys::show))
         .route("/accounts/{id}/keys/revoke", get(revoke_all_keys::show).post(revoke_all_keys::submit))
         .route("/accounts/{id}/keys/{key_id}/revoke", get(revoke_key::show).post(revoke_key::submit))
@@ -70,7 +70,7 @@ pub(crate) fn router() -> Router<Site> {
         .route("/leaked/key", get(leaked_key::show))
         .route("/sign-in", get(sign_in::sign_in))
         .route(CALLBACK, get(sign_in::callback))
-        .route("/sign-out", post(sign_in::sign_out).get(overview::go))
+        .route("/sign-out", post(sign_in::sign_out).get(overview::redirect))
         .route(signed_out::PATH, get(signed_out::show))
         .route("/assets/console.css", get(assets::css))
         .route("/assets/console.js", get(assets::js))

@@ -1,4 +1,4 @@
-//! `GET /`: all accounts, and what wants attention first.
+//! `GET /`: what needs attention, and all accounts.
 
 use std::time::Duration;
 
@@ -9,31 +9,31 @@ use jiff::Timestamp;
 use shared::api::{List, ListedServiceAccount};
 
 use crate::api::{AccountsQuery, ApiError};
-use crate::auth::session::Visit;
+use crate::auth::session::Session;
 use crate::error::PageError;
-use crate::view::attention::{self, Attention, Found};
-use crate::view::form::Faults;
-use crate::view::formatting::When;
-use crate::view::layout::{Page, Shown, with_status};
-use crate::view::role_chooser::{self as roles, RoleNames};
+use crate::view::attention::{self, AttentionItem, AttentionList};
+use crate::view::form::FormErrors;
+use crate::view::formatting::TimeText;
+use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::role_chooser::{self, RoleNames};
 
-/// So long it is looked for what wants attention: the page waits for it.
+/// The time limit of the check for what needs attention. The page waits for it.
 const LIMIT: Duration = Duration::from_secs(3);
-/// So much that wants attention is told.
+/// How many items that need attention are shown.
 const MOST_TOLD: usize = 10;
 
-struct Row {
+struct AccountRow {
     listed: ListedServiceAccount,
-    expires: Option<When>,
-    /// When one of its keys was last let in.
-    used: Option<When>,
-    /// Whether one of them came again after its end lately.
+    expires: Option<TimeText>,
+    /// When one of the account's keys was last used.
+    used: Option<TimeText>,
+    /// Whether a retired key was used recently.
     came_again: bool,
 }
 
-impl Row {
-    fn of(listed: ListedServiceAccount, now: Timestamp) -> Self {
-        let when = |at: Option<Timestamp>| at.map(|at| When::of(at, now));
+impl AccountRow {
+    fn new(listed: ListedServiceAccount, now: Timestamp) -> Self {
+        let when = |at: Option<Timestamp>| at.map(|at| TimeText::new(at, now));
         Self {
             expires: when(listed.account.next_key_expires_at),
             used: when(listed.last_used_at),
@@ -49,14 +49,14 @@ struct Overview {
     page: Page,
     query: AccountsQuery,
     roles: RoleNames,
-    faults: Faults,
-    rows: Vec<Row>,
-    attention: Vec<Attention>,
-    /// How much more there is of it.
+    errors: FormErrors,
+    rows: Vec<AccountRow>,
+    attention: Vec<AttentionItem>,
+    /// How many more items there are.
     more: usize,
-    /// How many accounts were looked at for it, if not all.
+    /// How many accounts were checked, if not all.
     cut: Option<usize>,
-    /// The addresses of the first page and of the next one.
+    /// The addresses of the first page and of the next page.
     first: Option<String>,
     next: Option<String>,
 }
@@ -72,68 +72,69 @@ fn is_filtered(query: &AccountsQuery) -> bool {
 }
 
 pub(super) async fn show(
-    visit: Visit,
+    session: Session,
     Query(mut query): Query<AccountsQuery>,
 ) -> Result<Response, PageError> {
-    // What a person types around a name is none of it.
     query.prefix = query.prefix.trim().to_owned();
     query.role = query.role.trim().to_owned();
-    let faults = roles::faults_of_name(&query.role);
-    let is_wrong = faults.is_any();
+    let errors = role_chooser::check_name(&query.role);
+    let is_wrong = errors.is_any();
     let is_front = !is_filtered(&query) && query.cursor.is_empty();
-    let (list, roles, found) =
-        tokio::join!(list(&visit, &query, is_wrong), roles::known_again(&visit), look(&visit, is_front));
+    let (list, roles, found) = tokio::join!(
+        list(&session, &query, is_wrong),
+        role_chooser::available_or_built_in(&session),
+        look(&session, is_front)
+    );
     let list = list?;
     let mut attention = found.all;
     let more = attention.len().saturating_sub(MOST_TOLD);
     attention.truncate(MOST_TOLD);
     let overview = Overview {
-        page: visit.page(),
+        page: session.page(),
         roles: roles.names(),
-        faults,
+        errors,
         first: if query.cursor.is_empty() { None } else { Some(address(&query, String::new())?) },
         next: list.next_cursor.map(|cursor| address(&query, cursor)).transpose()?,
-        rows: list.items.into_iter().map(|listed| Row::of(listed, visit.now())).collect(),
+        rows: list.items.into_iter().map(|listed| AccountRow::new(listed, session.now())).collect(),
         attention,
         more,
-        cut: found.is_cut.then_some(found.accounts),
+        cut: found.is_truncated.then_some(found.accounts),
         query,
     };
     if is_wrong {
-        return Ok(with_status(overview.faults.status(), overview));
+        return Ok(with_status(overview.errors.status(), overview));
     }
-    Ok(visit.show(Shown(overview)))
+    Ok(session.show(Rendered(overview)))
 }
 
-/// The address of another page of the same.
+/// The address of another page with the same filters.
 fn address(query: &AccountsQuery, cursor: String) -> Result<String, PageError> {
     let query = serde_html_form::to_string(AccountsQuery { cursor, ..query.clone() });
     query.map(|query| format!("/?{query}")).map_err(|error| PageError::unavailable(error.to_string()))
 }
 
-/// The accounts of a page, of which there are none where the filter is wrong.
+/// The accounts of the page. None if the filter is invalid.
 async fn list(
-    visit: &Visit,
+    session: &Session,
     query: &AccountsQuery,
     is_wrong: bool,
 ) -> Result<List<ListedServiceAccount>, ApiError> {
     if is_wrong {
         return Ok(List { items: Vec::new(), next_cursor: None });
     }
-    visit.api().accounts(query).await
+    session.api().accounts(query).await
 }
 
-/// What wants attention, on the front page. Without it the page is there all the
-/// same.
-async fn look(visit: &Visit, is_front: bool) -> Found {
+/// What needs attention, for the unfiltered first page. The page works without it.
+async fn look(session: &Session, is_front: bool) -> AttentionList {
     if !is_front {
-        return Found::default();
+        return AttentionList::default();
     }
-    let found = attention::look(visit.api(), visit.now(), LIMIT).await;
-    found.unwrap_or(Found { is_cut: true, ..Found::default() })
+    let found = attention::look(session.api(), session.now(), LIMIT).await;
+    found.unwrap_or(AttentionList { is_truncated: true, ..AttentionList::default() })
 }
 
-/// Where a form was sent to, there is a page to come back to.
-pub(super) async fn go() -> Redirect {
+/// Redirects a reload of a form's address to a page.
+pub(super) async fn redirect() -> Redirect {
     Redirect::to("/")
 }

@@ -1,4 +1,4 @@
-//! What pages read from their addresses.
+//! Parameters in the addresses of pages.
 
 use std::str::FromStr;
 
@@ -6,23 +6,23 @@ use serde::Deserialize;
 
 use crate::error::PageError;
 
-/// Which page of what a page of the console has read whole.
+/// A page of a list that the console reads completely.
 #[derive(Deserialize)]
-pub(super) struct After {
-    /// So many items are on the pages before.
+pub(super) struct Offset {
+    /// How many items the previous pages have.
     #[serde(default)]
     pub(super) after: usize,
 }
 
-/// Which page of a list of the API.
+/// A page of a list of the API.
 #[derive(Deserialize)]
 pub(super) struct Cursor {
-    /// Where the page before ended. Nothing, on the first one.
+    /// The API's cursor. Empty for the first page.
     #[serde(default)]
     pub(super) cursor: String,
 }
 
-/// The id in a path. Where there can be no such id, there is no such page.
+/// Parses an ID in a path. A malformed ID is an unknown page.
 pub(super) fn id<T: FromStr>(text: &str) -> Result<T, PageError> {
-    text.parse().map_err(|_| PageError::NoPage)
+    text.parse().map_err(|_| PageError::PageNotFound)
 }

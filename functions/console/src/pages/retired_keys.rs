@@ -1,5 +1,4 @@
-//! `GET /accounts/{id}/keys/retired`: the keys of an account that are no longer
-//! good.
+//! `GET /accounts/{id}/keys/retired`: the retired keys of an account.
 
 use askama::Template;
 use axum::extract::{Path, Query};
@@ -8,29 +7,29 @@ use jiff::Timestamp;
 use shared::api::{RetiredKey, ServiceAccount};
 use shared::domain::RetiredReason;
 
-use super::request::{After, id};
-use crate::auth::session::Visit;
+use super::request::{Offset, id};
+use crate::auth::session::Session;
 use crate::error::PageError;
-use crate::view::formatting::When;
-use crate::view::layout::{Page, Shown};
-use crate::view::usage::Uses;
+use crate::view::formatting::TimeText;
+use crate::view::layout::{Page, Rendered};
+use crate::view::usage::KeyUsage;
 
-/// So many are on a page: it stays small, whatever they are called.
+/// Keys per page.
 const SHOWN: usize = 25;
 
-/// A retired key, as it is shown.
+/// A retired key in a list.
 pub(super) struct RetiredRow {
     pub(super) key: RetiredKey,
-    pub(super) ended: When,
-    pub(super) uses: Uses,
+    pub(super) ended: TimeText,
+    pub(super) uses: KeyUsage,
 }
 
 impl RetiredRow {
-    pub(super) fn of(key: RetiredKey, now: Timestamp) -> Self {
-        Self { ended: When::of(key.retired_at, now), uses: Uses::of(&key.usage, now), key }
+    pub(super) fn new(key: RetiredKey, now: Timestamp) -> Self {
+        Self { ended: TimeText::new(key.retired_at, now), uses: KeyUsage::new(&key.usage, now), key }
     }
 
-    pub(super) fn why(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         match self.key.reason {
             RetiredReason::Revoked => "Revoked",
             RetiredReason::Expired => "Expired",
@@ -45,21 +44,21 @@ struct RetiredKeys {
     page: Page,
     account: ServiceAccount,
     rows: Vec<RetiredRow>,
-    /// The addresses of the first page and of the next one.
+    /// The addresses of the first page and of the next page.
     newest: Option<String>,
     older: Option<String>,
 }
 
 pub(super) async fn show(
-    visit: Visit,
+    session: Session,
     Path(account): Path<String>,
-    Query(After { after }): Query<After>,
+    Query(Offset { after }): Query<Offset>,
 ) -> Result<Response, PageError> {
-    let read = visit.api().account(id(&account)?).await?.account;
+    let read = session.api().account(id(&account)?).await?.account;
     let address = format!("/accounts/{}/keys/retired", read.account.id);
     let next = Some(after.saturating_add(SHOWN)).filter(|next| *next < read.retired_keys.len());
     let page = RetiredKeys {
-        page: visit.page(),
+        page: session.page(),
         older: next.map(|next| format!("{address}?after={next}")),
         newest: Some(address).filter(|_| after > 0),
         rows: read
@@ -67,9 +66,9 @@ pub(super) async fn show(
             .into_iter()
             .skip(after)
             .take(SHOWN)
-            .map(|key| RetiredRow::of(key, visit.now()))
+            .map(|key| RetiredRow::new(key, session.now()))
             .collect(),
         account: read.account,
     };
-    Ok(visit.show(Shown(page)))
+    Ok(session.show(Rendered(page)))
 }

@@ -8,10 +8,10 @@ use shared::api::ServiceAccount;
 use shared::domain::AccountId;
 
 use super::request::id;
-use crate::auth::session::{Posted, Visit};
+use crate::auth::session::{Posted, Session};
 use crate::error::PageError;
-use crate::view::formatting::{When, count};
-use crate::view::layout::{Page, Shown};
+use crate::view::formatting::{TimeText, count};
+use crate::view::layout::{Page, Rendered};
 
 #[derive(Template)]
 #[template(path = "revoke_all_keys.html")]
@@ -21,14 +21,14 @@ struct RevokeAllKeys {
     keys: Vec<String>,
 }
 
-pub(super) async fn show(visit: Visit, Path(account): Path<String>) -> Result<Response, PageError> {
-    let read = visit.api().account(id(&account)?).await?.account;
+pub(super) async fn show(session: Session, Path(account): Path<String>) -> Result<Response, PageError> {
+    let read = session.api().account(id(&account)?).await?.account;
     let page = RevokeAllKeys {
-        page: visit.page(),
+        page: session.page(),
         account: read.account,
         keys: read.keys.into_iter().map(|key| key.name).collect(),
     };
-    Ok(visit.show(Shown(page)))
+    Ok(session.show(Rendered(page)))
 }
 
 #[derive(Deserialize)]
@@ -36,14 +36,14 @@ pub(super) struct Form {}
 
 pub(super) async fn submit(
     Path(account): Path<String>,
-    Posted(visit, Form {}): Posted<Form>,
+    Posted(session, Form {}): Posted<Form>,
 ) -> Result<Response, PageError> {
     let account: AccountId = id(&account)?;
     let path = format!("/accounts/{account}/keys/revoke");
-    let revoked = visit.api().revoke_all_keys(account).await;
-    let revoked = revoked.map_err(|error| visit.or_again(error, path, Vec::new()))?;
-    let since = When::of(visit.now(), visit.now()).exact;
+    let revoked = session.api().revoke_all_keys(account).await;
+    let revoked = revoked.map_err(|error| session.or_retry(error, path, Vec::new()))?;
+    let since = TimeText::new(session.now(), session.now()).exact;
     let keys = count(u64::try_from(revoked).unwrap_or(u64::MAX), "key");
     let notice = format!("{keys} revoked at {since}.");
-    Ok(visit.go(&format!("/accounts/{account}"), &notice))
+    Ok(session.redirect(&format!("/accounts/{account}"), &notice))
 }

@@ -9,10 +9,10 @@ use shared::domain::{AccountId, KeyId};
 
 use super::account::KeyRow;
 use super::request::id;
-use crate::auth::session::{Posted, Visit};
+use crate::auth::session::{Posted, Session};
 use crate::error::PageError;
-use crate::view::formatting::When;
-use crate::view::layout::{Page, Shown};
+use crate::view::formatting::TimeText;
+use crate::view::layout::{Page, Rendered};
 
 #[derive(Template)]
 #[template(path = "revoke_key.html")]
@@ -23,19 +23,18 @@ struct RevokeKey {
 }
 
 pub(super) async fn show(
-    visit: Visit,
+    session: Session,
     Path((account, key)): Path<(String, String)>,
 ) -> Result<Response, PageError> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
-    let read = visit.api().account(account).await?.account;
+    let read = session.api().account(account).await?.account;
     let Some(found) = read.keys.into_iter().find(|live| live.id == key) else {
-        return Ok(
-            visit.go(&format!("/accounts/{account}"), "Key not found. It may have been revoked already.")
-        );
+        return Ok(session
+            .redirect(&format!("/accounts/{account}"), "Key not found. It may have been revoked already."));
     };
-    let row = KeyRow::of(found, read.account.enabled, &visit);
-    let page = RevokeKey { page: visit.page(), row, account: read.account };
-    Ok(visit.show(Shown(page)))
+    let row = KeyRow::new(found, read.account.enabled, &session);
+    let page = RevokeKey { page: session.page(), row, account: read.account };
+    Ok(session.show(Rendered(page)))
 }
 
 #[derive(Deserialize)]
@@ -43,14 +42,14 @@ pub(super) struct Form {}
 
 pub(super) async fn submit(
     Path((account, key)): Path<(String, String)>,
-    Posted(visit, Form {}): Posted<Form>,
+    Posted(session, Form {}): Posted<Form>,
 ) -> Result<Response, PageError> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
     let path = format!("/accounts/{account}/keys/{key}/revoke");
-    let revoked = visit.api().revoke_key(account, key).await;
-    revoked.map_err(|error| visit.or_again(error, path, Vec::new()))?;
-    // Who revoked it first, and when, is on record.
-    let record = visit
+    let revoked = session.api().revoke_key(account, key).await;
+    revoked.map_err(|error| session.or_retry(error, path, Vec::new()))?;
+    // The record has the time of the first revocation.
+    let record = session
         .api()
         .account(account)
         .await
@@ -59,10 +58,10 @@ pub(super) async fn submit(
     let notice = record.map_or_else(
         || "The key was revoked. All requests with it are refused.".to_owned(),
         |record| {
-            let since = When::of(record.retired_at, visit.now()).exact;
+            let since = TimeText::new(record.retired_at, session.now()).exact;
             let name = record.name.unwrap_or_default();
             format!("Key {name} was revoked at {since}. All requests with it are refused.")
         },
     );
-    Ok(visit.go(&format!("/accounts/{account}"), &notice))
+    Ok(session.redirect(&format!("/accounts/{account}"), &notice))
 }

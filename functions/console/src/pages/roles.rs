@@ -1,4 +1,4 @@
-//! `GET /roles`: who may do what, and all custom roles.
+//! `GET /roles`: the built-in roles by operation, and all custom roles.
 
 use askama::Template;
 use axum::extract::Query;
@@ -7,10 +7,10 @@ use shared::domain::BuiltInRole;
 use shared::policy::{Api, Grant, Target, decide};
 
 use super::request::Cursor;
-use crate::auth::session::Visit;
+use crate::app_state::AppState;
+use crate::auth::session::Session;
 use crate::error::PageError;
-use crate::site::Site;
-use crate::view::layout::{Page, Shown};
+use crate::view::layout::{Page, Rendered};
 use crate::view::role_chooser::RoleChoice;
 
 /// Each operation, on a line after `# `, and the requests that do it. A test writes
@@ -21,10 +21,10 @@ const OPERATIONS: &str = include_str!("../../operations.txt");
 /// Roles per page, including the built-in ones.
 const ROLES: u8 = 25;
 
-/// The built-in roles, the narrowest first.
+/// The built-in roles. Those that permit least come first.
 const COLUMNS: [BuiltInRole; 3] = [BuiltInRole::Reader, BuiltInRole::Writer, BuiltInRole::Admin];
 
-/// An operation, by the requests that do it.
+/// An operation and its requests.
 struct Operation {
     name: &'static str,
     requests: Vec<Request>,
@@ -32,12 +32,12 @@ struct Operation {
 
 struct Request {
     text: &'static str,
-    /// Whether a key of each of [`COLUMNS`] may do it.
+    /// Whether each role of [`COLUMNS`] permits it.
     may: [bool; 3],
 }
 
 impl Operation {
-    /// Whether a key of each of [`COLUMNS`] may do it.
+    /// Whether each role of [`COLUMNS`] permits it.
     fn may(&self) -> [&'static str; 3] {
         let mut permitted = [0; 3];
         for request in &self.requests {
@@ -54,7 +54,7 @@ impl Operation {
 }
 
 impl Request {
-    /// Which of them may.
+    /// The roles that permit the request.
     fn who(&self) -> String {
         let who: Vec<_> =
             COLUMNS.iter().zip(self.may).filter(|(_, may)| *may).map(|(role, _)| short(*role)).collect();
@@ -69,36 +69,35 @@ struct Roles {
     columns: Vec<(&'static str, &'static str)>,
     operations: Vec<Operation>,
     custom: Vec<RoleChoice>,
-    /// The addresses of the first page and of the next one.
+    /// The addresses of the first page and of the next page.
     first: Option<String>,
     next: Option<String>,
 }
 
 pub(super) async fn show(
-    visit: Visit,
+    session: Session,
     Query(Cursor { cursor }): Query<Cursor>,
 ) -> Result<Response, PageError> {
-    let list = visit.api().roles(&cursor, ROLES).await?;
+    let list = session.api().roles(&cursor, ROLES).await?;
     let custom = list.items.into_iter().filter(|role| !role.built_in);
     let page = Roles {
-        page: visit.page(),
+        page: session.page(),
         columns: COLUMNS.map(|role| (role.name(), short(role))).to_vec(),
-        operations: operations(&visit.console),
+        operations: operations(&session.console),
         custom: custom.map(RoleChoice::from).collect(),
         first: (!cursor.is_empty()).then(|| "/roles".to_owned()),
         next: list.next_cursor.map(|next| format!("/roles?cursor={next}")),
     };
-    Ok(visit.show(Shown(page)))
+    Ok(session.show(Rendered(page)))
 }
 
-/// A built-in role's name without what all of them have in common.
+/// A built-in role's name without the common prefix.
 fn short(role: BuiltInRole) -> &'static str {
     role.name().trim_start_matches("ServiceAccount")
 }
 
-fn operations(console: &Site) -> Vec<Operation> {
+fn operations(console: &AppState) -> Vec<Operation> {
     let mut operations = Vec::new();
-    // Above the first one are the names of the columns.
     for line in OPERATIONS.lines().filter(|line| !line.is_empty()) {
         if let Some(name) = line.strip_prefix("# ") {
             operations.push(Operation { name, requests: Vec::new() });
@@ -111,10 +110,10 @@ fn operations(console: &Site) -> Vec<Operation> {
     operations
 }
 
-/// Whether a key of an account with `role` may do `request`: a method and a path.
-fn may(console: &Site, role: BuiltInRole, request: &str) -> bool {
+/// Whether `role` permits `request`, which is a method and a path.
+fn may(console: &AppState, role: BuiltInRole, request: &str) -> bool {
     let (method, path) = request.split_once(' ').unwrap_or_default();
-    // Of a route as it is documented, what is in braces stands for anything.
+    // A parameter in braces matches itself as an ordinary segment.
     let path = path.replace(['{', '}'], "");
     let grant = Grant::Key { role: console.built_in_roles.get(role), key_role: None };
     let target = Target::parse(method, &path);

@@ -1,5 +1,5 @@
-//! `GET, POST /accounts/{id}/keys/{key_id}/rotate`: replaces a key, which works
-//! for a while longer.
+//! `GET, POST /accounts/{id}/keys/{key_id}/rotate`: replaces a key, with a grace period
+//! for the old key.
 
 use askama::Template;
 use axum::extract::Path;
@@ -12,13 +12,12 @@ use super::account::KeyRow;
 use super::request::id;
 use super::{issued_before, issued_key};
 use crate::api::ApiError;
-use crate::auth::session::{Posted, Visit};
+use crate::auth::session::{Posted, Session};
 use crate::error::PageError;
-use crate::view::form::{Faults, new_attempt};
-use crate::view::layout::{Page, Shown, with_status};
+use crate::view::form::{FormErrors, new_attempt};
+use crate::view::layout::{Page, Rendered, with_status};
 
-/// For how long the old key may still work: in seconds, in words, and for whom
-/// that is.
+/// The grace periods: seconds, label and hint.
 const GRACES: [(u32, &str, &str); 5] = [
     (0, "None", "The old key is refused immediately. For a key that others may know."),
     (3600, "1 hour", "For a program that you update by hand now."),
@@ -27,10 +26,9 @@ const GRACES: [(u32, &str, &str); 5] = [
     (604_800, "7 days", "For a program that another team has to update."),
 ];
 
-/// The grace that is offered, in seconds.
+/// The default grace period, in seconds.
 const DEFAULT_GRACE: &str = "86400";
 
-/// What was chosen.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Form {
@@ -45,33 +43,33 @@ struct RotateKey {
     account: ServiceAccount,
     row: KeyRow,
     form: Form,
-    faults: Faults,
+    errors: FormErrors,
 }
 
 pub(super) async fn show(
-    visit: Visit,
+    session: Session,
     Path((account, key)): Path<(String, String)>,
 ) -> Result<Response, PageError> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
-    let form = Form { attempt: new_attempt(&visit.console)?, grace: DEFAULT_GRACE.to_owned() };
+    let form = Form { attempt: new_attempt(&session.console)?, grace: DEFAULT_GRACE.to_owned() };
     let path = format!("/accounts/{account}");
-    let Some(page) = form_page(&visit, account, key, form, Faults::default()).await? else {
-        return Ok(visit.go(&path, GONE));
+    let Some(page) = form_page(&session, account, key, form, FormErrors::default()).await? else {
+        return Ok(session.redirect(&path, GONE));
     };
     let why_not = match page.row.key.state {
-        KeyState::Active => return Ok(visit.show(Shown(page))),
+        KeyState::Active => return Ok(session.show(Rendered(page))),
         KeyState::Retiring | KeyState::Retired => ROTATED,
         KeyState::Expired => EXPIRED,
     };
-    Ok(visit.go(&path, why_not))
+    Ok(session.redirect(&path, why_not))
 }
 
 const ROTATED: &str = "This key was already rotated. Rotate the key that replaced it.";
 const EXPIRED: &str = "This key has expired, so it cannot be rotated. Issue a new key.";
 const REVOKED: &str = "This key was revoked, so it cannot be rotated. Issue a new key.";
 
-/// Why the key cannot be rotated at all, if that is what the API says.
-fn why_never(error: &ApiError) -> Option<&'static str> {
+/// Why the key can never be rotated, if that is the API's reason.
+fn permanent_refusal(error: &ApiError) -> Option<&'static str> {
     let ApiError::Problem(problem) = error else { return None };
     let reasons = [
         (ProblemCode::KeyAlreadyRotated, ROTATED),
@@ -81,67 +79,67 @@ fn why_never(error: &ApiError) -> Option<&'static str> {
     reasons.into_iter().find(|(code, _)| *code == problem.code).map(|(_, reason)| reason)
 }
 
-/// Whoever sees this may have lost the answer that showed a successor.
+/// The response that showed the new key may have been lost.
 const GONE: &str = "Key not found. It was revoked, or rotated without a grace period. If the account has a new key \
                     whose secret you have not seen, revoke that key and issue another one.";
 
-/// None if the key is none of the account's living ones.
+/// `None` if the account has no such active key.
 async fn form_page(
-    visit: &Visit,
+    session: &Session,
     account: AccountId,
     key: KeyId,
     form: Form,
-    faults: Faults,
+    errors: FormErrors,
 ) -> Result<Option<RotateKey>, PageError> {
-    let read = visit.api().account(account).await?.account;
+    let read = session.api().account(account).await?.account;
     let found = read.keys.into_iter().find(|live| live.id == key);
     Ok(found.map(|found| RotateKey {
-        page: visit.page(),
-        row: KeyRow::of(found, read.account.enabled, visit),
+        page: session.page(),
+        row: KeyRow::new(found, read.account.enabled, session),
         account: read.account,
         form,
-        faults,
+        errors,
     }))
 }
 
 pub(super) async fn submit(
     Path((account, key)): Path<(String, String)>,
-    Posted(visit, form): Posted<Form>,
+    Posted(session, form): Posted<Form>,
 ) -> Result<Response, PageError> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
     let grace = GRACES.into_iter().find(|(seconds, _, _)| seconds.to_string() == form.grace);
-    // The form offers nothing else.
+    // The form offers only these.
     let (grace, _, _) = grace.ok_or(PageError::Malformed)?;
     let path = format!("/accounts/{account}");
-    match visit.api().rotate_key(account, key, grace, &form.attempt).await {
-        Ok(rotated) => Ok(issued_key::show(visit, account, rotated.issued, Some(rotated.replaces))),
-        Err(error) if issued_before::is_issued_before(&error) => Ok(issued_before::show(&visit, account)),
-        // Another grace, chosen after it was sent.
+    match session.api().rotate_key(account, key, grace, &form.attempt).await {
+        Ok(rotated) => Ok(issued_key::show(session, account, rotated.issued, Some(rotated.replaces))),
+        Err(error) if issued_before::is_issued_before(&error) => Ok(issued_before::show(&session, account)),
+        // The form was sent again with another grace period.
         Err(ApiError::Problem(problem)) if problem.code == ProblemCode::IdempotencyKeyReused => {
             let notice = "The key was not rotated again. This form was already submitted with another grace period, \
                           and rotated the key then. To stop the old key now, revoke it.";
-            Ok(visit.go(&path, notice))
+            Ok(session.redirect(&path, notice))
         }
         Err(error @ ApiError::Unavailable { .. }) => {
             let fields = vec![("attempt", form.attempt), ("grace", form.grace)];
-            Err(visit.or_again(error, format!("{path}/keys/{key}/rotate"), fields))
+            Err(session.or_retry(error, format!("{path}/keys/{key}/rotate"), fields))
         }
         Err(error) => {
-            if let Some(why) = why_never(&error) {
-                return Ok(visit.go(&path, &format!("No key was issued. {why}")));
+            if let Some(why) = permanent_refusal(&error) {
+                return Ok(session.redirect(&path, &format!("No key was issued. {why}")));
             }
-            let faults = Faults::of(in_words(error))?;
-            let status = faults.status();
-            let page = form_page(&visit, account, key, form, faults).await?;
+            let errors = FormErrors::from_api(in_words(error))?;
+            let status = errors.status();
+            let page = form_page(&session, account, key, form, errors).await?;
             Ok(match page {
                 Some(page) => with_status(status, page),
-                None => visit.go(&path, GONE),
+                None => session.redirect(&path, GONE),
             })
         }
     }
 }
 
-/// `error` in the words of this form.
+/// Explains the key limit in the words of this form.
 fn in_words(mut error: ApiError) -> ApiError {
     if let ApiError::Problem(problem) = &mut error
         && problem.code == ProblemCode::KeyLimitReached

@@ -6,34 +6,34 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use super::signed_out;
+use crate::app_state::AppState;
 use crate::auth::oidc::{Attempt, SignInError, is_same};
 use crate::auth::session::{CookieName, Cookies, Posted, is_own_path};
 use crate::error::PageError;
-use crate::site::Site;
 
-/// How long somebody may take to sign in, in seconds.
+/// The time limit of a sign-in, in seconds.
 const ATTEMPT_SECONDS: i64 = 600;
-/// The longest name and value of a cookie that browsers take (RFC 6265bis,
-/// section 5.7). They drop a longer one, and say nothing.
+/// The longest name and value of a cookie that browsers accept (RFC 6265bis, section
+/// 5.7). They silently drop a longer cookie.
 const MAX_COOKIE_BYTES: usize = 4096;
 
 #[derive(Deserialize)]
 pub(super) struct SignIn {
-    /// Where to go on afterwards.
+    /// The path to open after the sign-in.
     back: Option<String>,
     /// Whether the identity provider asks for a user, even if one is signed in.
     #[serde(default)]
     another_user: bool,
 }
 
-/// Sends the browser to the issuer.
+/// Redirects the browser to the issuer.
 pub(super) async fn sign_in(
-    State(console): State<Site>,
+    State(console): State<AppState>,
     Query(SignIn { back, another_user }): Query<SignIn>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
-    let back_to = back.filter(|path| is_own_path(path)).unwrap_or_else(|| "/".to_owned());
-    let (attempt, url) = console.provider.begin(back_to, another_user).await.map_err(trouble)?;
+    let return_to = back.filter(|path| is_own_path(path)).unwrap_or_else(|| "/".to_owned());
+    let (attempt, url) = console.provider.begin(return_to, another_user).await.map_err(sign_in_error)?;
     let attempt =
         serde_json::to_string(&attempt).map_err(|error| PageError::unavailable(error.to_string()))?;
     let cookies = Cookies::read(&console, &headers).await?;
@@ -48,9 +48,9 @@ pub(super) struct Answer {
     error: Option<String>,
 }
 
-/// Takes the issuer's answer.
+/// Handles the issuer's response.
 pub(super) async fn callback(
-    State(console): State<Site>,
+    State(console): State<AppState>,
     Query(answer): Query<Answer>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
@@ -59,8 +59,7 @@ pub(super) async fn callback(
     let attempt = cookies.get(CookieName::SignIn);
     let attempt = attempt.and_then(|attempt| serde_json::from_str::<Attempt>(&attempt).ok());
     let Some(attempt) = attempt.filter(|attempt| is_same(&attempt.state, &answer.state)) else {
-        // Of several windows that signed in, one is enough; and this page may
-        // have been loaded once more.
+        // Another window has signed in, or this address was reloaded.
         if cookies.get(CookieName::Session).is_some() {
             return Ok(Redirect::to("/").into_response());
         }
@@ -71,15 +70,15 @@ pub(super) async fn callback(
         return Err(refused("The identity provider did not sign you in.", "it answered an error"));
     };
     let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
-    let token = console.provider.finish(&attempt, code, &keys.client_secret).await.map_err(trouble)?;
+    let token = console.provider.finish(&attempt, code, &keys.client_secret).await.map_err(sign_in_error)?;
     let claims = token.claims().ok_or_else(|| {
         refused("The identity provider's response could not be read.", "the access token is no JWT")
     })?;
-    // Somebody who is let in nowhere needs no session.
+    // Only an admin gets a session.
     console.api.by(&token).whoami().await?;
     let seconds = claims.seconds_left(console.clock.now());
     let cookies = cookies.remove(CookieName::SignIn).set(CookieName::Session, token.reveal(), seconds);
-    let response = cookies.on(Redirect::to(&attempt.back_to));
+    let response = cookies.on(Redirect::to(&attempt.return_to));
     let mut set = response.headers().get_all(header::SET_COOKIE).iter();
     if set
         .any(|cookie| cookie.as_bytes().split(|byte| *byte == b';').any(|part| part.len() > MAX_COOKIE_BYTES))
@@ -90,7 +89,7 @@ pub(super) async fn callback(
     Ok(response)
 }
 
-fn trouble(error: SignInError) -> PageError {
+fn sign_in_error(error: SignInError) -> PageError {
     match error {
         SignInError::Refused(cause) => PageError::NotSignedIn(
             "The identity provider's response does not belong to this sign-in.",
@@ -104,20 +103,20 @@ fn trouble(error: SignInError) -> PageError {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Nothing {}
+pub(super) struct EmptyForm {}
 
-/// Ends the session. One that has ended by itself leaves nothing that another
-/// site could end.
+/// Ends the session. An expired session needs no CSRF token: another site has nothing
+/// to end.
 pub(super) async fn sign_out(
-    State(console): State<Site>,
+    State(console): State<AppState>,
     headers: HeaderMap,
-    posted: Result<Posted<Nothing>, PageError>,
+    posted: Result<Posted<EmptyForm>, PageError>,
 ) -> Result<Response, PageError> {
     match posted {
-        Ok(Posted(visit, Nothing {})) => Ok(visit.sign_out(signed_out::PATH)),
-        Err(PageError::Ended { .. }) => {
+        Ok(Posted(session, EmptyForm {})) => Ok(session.sign_out(signed_out::PATH)),
+        Err(PageError::SessionExpired { .. }) => {
             Ok(Cookies::read(&console, &headers).await?.sign_out(signed_out::PATH))
         }
-        Err(trouble) => Err(trouble),
+        Err(error) => Err(error),
     }
 }

@@ -1,11 +1,11 @@
-//! `GET /signed-out`: says that the session has ended.
+//! `GET /signed-out`: the page after signing out.
 
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 
-use crate::site::Site;
-use crate::view::layout::{Page, Shown};
+use crate::app_state::AppState;
+use crate::view::layout::{Page, Rendered};
 
 pub(super) const PATH: &str = "/signed-out";
 
@@ -16,11 +16,11 @@ struct SignedOut {
     provider: Option<String>,
 }
 
-/// Says that it has ended, and how to end the one at the issuer. That is a link
-/// and no redirect: a form of the console may not lead to another site.
-pub(super) async fn show(State(console): State<Site>) -> Response {
+/// Links to the issuer's own sign-out. This is a link and not a redirect, because the
+/// Content-Security-Policy does not let a form lead to another site.
+pub(super) async fn show(State(console): State<AppState>) -> Response {
     let here = format!("{}{PATH}", console.url.origin());
-    // Without an answer there is just no such link.
+    // Without the issuer's metadata, the page has no link.
     let provider = console.provider.sign_out_url(&here).await.unwrap_or_default();
-    Shown(SignedOut { page: Page::new(&console, None, None), provider }).into_response()
+    Rendered(SignedOut { page: Page::new(&console, None, None), provider }).into_response()
 }

@@ -9,7 +9,7 @@ use shared::domain::AccountId;
 use super::request::id;
 use crate::auth::session::Posted;
 use crate::error::PageError;
-use crate::view::formatting::When;
+use crate::view::formatting::TimeText;
 
 #[derive(Deserialize)]
 pub(super) struct Form {
@@ -18,19 +18,19 @@ pub(super) struct Form {
 
 pub(super) async fn submit(
     Path(account): Path<String>,
-    Posted(visit, form): Posted<Form>,
+    Posted(session, form): Posted<Form>,
 ) -> Result<Response, PageError> {
     let changes =
         UpdateServiceAccountRequest { enabled: Some(form.enabled), ..UpdateServiceAccountRequest::default() };
     let account: AccountId = id(&account)?;
     let (path, fields) = (format!("/accounts/{account}/switch"), vec![("enabled", form.enabled.to_string())]);
-    let switched = visit.api().update_account(account, &changes, "*").await;
-    let account = switched.map_err(|error| visit.or_again(error, path, fields))?;
+    let switched = session.api().update_account(account, &changes, "*").await;
+    let account = switched.map_err(|error| session.or_retry(error, path, fields))?;
     let notice = if form.enabled {
         format!("{} was enabled. Its keys work again.", account.name)
     } else {
-        let since = When::of(account.updated_at, visit.now()).exact;
+        let since = TimeText::new(account.updated_at, session.now()).exact;
         format!("{} was disabled. All of its keys have been refused since {since}.", account.name)
     };
-    Ok(visit.go(&format!("/accounts/{}", account.id), &notice))
+    Ok(session.redirect(&format!("/accounts/{}", account.id), &notice))
 }

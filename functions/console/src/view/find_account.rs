@@ -1,27 +1,23 @@
-//! An account that somebody types into a form: by its id, or by its name.
+//! Finds an account that is entered into a form.
 
 use shared::domain::{AccountId, AccountName, FoldedName};
 
 use crate::api::{AccountsQuery, ApiError};
-use crate::auth::session::Visit;
+use crate::auth::session::Session;
 
-/// The account that `text` is the id or the name of. Whether there is one of an
-/// id is not asked.
-///
-/// # Errors
-/// The API's.
-pub(crate) async fn by_id_or_name(visit: &Visit, text: &str) -> Result<Option<AccountId>, ApiError> {
+/// Finds the account with the ID or name `text`. An ID is not checked for existence.
+pub(crate) async fn by_id_or_name(session: &Session, text: &str) -> Result<Option<AccountId>, ApiError> {
     if let Ok(id) = text.parse() {
         return Ok(Some(id));
     }
-    // What is no name goes no further: it might be a key that was pasted.
+    // The text could be a pasted key, so only a valid name is sent to the API.
     if AccountName::parse(text).is_err() {
         return Ok(None);
     }
     let folded = FoldedName::new(text);
-    // Its own name stands before all that begin with it.
+    // An exact match is first in the list of names with this prefix.
     let query = AccountsQuery { prefix: text.to_owned(), limit: Some(1), ..AccountsQuery::default() };
-    let list = visit.api().accounts(&query).await?;
+    let list = session.api().accounts(&query).await?;
     let first = list.items.into_iter().map(|listed| listed.account).next();
     let named = first.filter(|account| FoldedName::new(&account.name) == folded);
     Ok(named.map(|account| account.id))

@@ -1,4 +1,4 @@
-//! What a form says when what was typed was not taken.
+//! Errors of forms.
 
 use std::cell::OnceCell;
 
@@ -8,76 +8,72 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::api::{FieldError, ProblemCode};
 
 use crate::api::ApiError;
+use crate::app_state::AppState;
 use crate::error::PageError;
 use crate::request_id;
-use crate::site::Site;
 use crate::view::excerpt::Excerpt;
 
-/// A new name for one attempt to make one thing: the API's `Idempotency-Key`.
-/// It is in the form, so that sending the form again is the same attempt.
-pub(crate) fn new_attempt(console: &Site) -> Result<String, PageError> {
+/// A new `Idempotency-Key`. It is in the form, so that a form that is sent twice is one
+/// attempt.
+pub(crate) fn new_attempt(console: &AppState) -> Result<String, PageError> {
     let mut random = [0; 18];
     console.entropy.fill(&mut random).map_err(|error| PageError::unavailable(error.to_string()))?;
     Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
-/// How many faults of a field are shown.
+/// How many errors of a field are shown.
 const SHOWN_FAULTS: usize = 12;
 
 /// Why a form was not accepted.
 pub(crate) enum FormError {
-    /// The form is shown again with these faults.
-    Invalid(Faults),
+    /// The form is shown again with these errors.
+    Invalid(FormErrors),
     /// An error page replaces the form.
     Page(PageError),
 }
 
 impl FormError {
-    /// What is wrong with the form.
-    ///
-    /// # Errors
-    /// The error whose page replaces the form.
-    pub(crate) fn faults(self) -> Result<Faults, PageError> {
+    /// The errors to show in the form, or the error whose page replaces the form.
+    pub(crate) fn errors(self) -> Result<FormErrors, PageError> {
         match self {
-            Self::Invalid(faults) => Ok(faults),
+            Self::Invalid(errors) => Ok(errors),
             Self::Page(error) => Err(error),
         }
     }
 }
 
-impl From<Faults> for FormError {
-    fn from(faults: Faults) -> Self {
-        Self::Invalid(faults)
+impl From<FormErrors> for FormError {
+    fn from(errors: FormErrors) -> Self {
+        Self::Invalid(errors)
     }
 }
 
 impl From<ApiError> for FormError {
     fn from(error: ApiError) -> Self {
-        Faults::of(error).map_or_else(Self::Page, Self::Invalid)
+        FormErrors::from_api(error).map_or_else(Self::Page, Self::Invalid)
     }
 }
 
-/// What is wrong with a form.
+/// The errors of a form.
 #[derive(Default)]
-pub(crate) struct Faults {
+pub(crate) struct FormErrors {
     status: u16,
-    /// What holds for the form as a whole: title and detail.
+    /// An error of the whole form: title and detail.
     alert: Option<(String, String)>,
     request_id: Option<String>,
     fields: Vec<(String, String)>,
-    /// Which of them has the focus: the first one in the order of the form, which
-    /// the form alone knows.
+    /// The position of the error that gets the focus: the first error in the order of the
+    /// template.
     focused: OnceCell<usize>,
 }
 
-impl Faults {
-    /// One field is wrong.
+impl FormErrors {
+    /// An error of one field.
     pub(crate) fn field(name: &str, problem: impl Into<String>) -> Self {
         Self { status: 422, fields: vec![(name.to_owned(), problem.into())], ..Self::default() }
     }
 
-    /// The same attempt was sent before, with other values. What it asks for now
-    /// is another attempt.
+    /// The attempt was already submitted with other values.
     pub(crate) fn sent_before() -> Self {
         let alert = (
             "This form was already submitted with other values".to_owned(),
@@ -87,7 +83,7 @@ impl Faults {
         Self { status: 422, alert: Some(alert), ..Self::default() }
     }
 
-    /// Some fields are wrong, which are of the API's own names.
+    /// Errors of fields that have the names of the API's fields.
     pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
         let fields = errors.into_iter().map(|error| {
             let name = error.pointer.split('/').nth(1).unwrap_or_default();
@@ -96,13 +92,11 @@ impl Faults {
         Self { status: 422, fields: fields.collect(), ..Self::default() }
     }
 
-    /// What the API's refusal means for a form with fields of the API's own
-    /// names. What concerns no field of it concerns the form.
+    /// Converts an error of the API for a form whose fields have the API's names.
     ///
     /// # Errors
-    /// What ends the form itself: there is no such account, or this person may
-    /// not.
-    pub(crate) fn of(error: ApiError) -> Result<Self, PageError> {
+    /// An error whose page replaces the form: not found, or not permitted.
+    pub(crate) fn from_api(error: ApiError) -> Result<Self, PageError> {
         let problem = match error {
             ApiError::NotPermitted => return Err(error.into()),
             ApiError::Unavailable { request_id, cause } => {
@@ -153,7 +147,7 @@ impl Faults {
         self.request_id.as_deref()
     }
 
-    /// What is wrong with the field `name`, a sentence a line.
+    /// The errors of the field `name`, one sentence per line.
     pub(crate) fn on(&self, name: &str) -> Option<String> {
         let details = self.fields.iter().filter(|(field, _)| field == name);
         let sentences: Vec<_> = details.filter_map(|(_, detail)| sentence(detail)).collect();
@@ -168,18 +162,18 @@ impl Faults {
         Some(sentences.items.join("\n") + &more)
     }
 
-    /// Whether the field `name`, which is shown now, is the first wrong one.
+    /// Whether the field `name` gets the focus. Templates ask in the order of the form.
     pub(crate) fn takes_focus(&self, name: &str) -> bool {
         let position = self.fields.iter().position(|(field, _)| field == name);
         position.is_some_and(|position| *self.focused.get_or_init(|| position) == position)
     }
 
-    /// Whether a field is wrong.
+    /// Whether a field has an error.
     pub(crate) fn is_on_any(&self) -> bool {
         !self.fields.is_empty()
     }
 
-    /// Whether anything at all is wrong.
+    /// Whether the form has an error.
     pub(crate) fn is_any(&self) -> bool {
         self.status != 0
     }

@@ -1,4 +1,4 @@
-//! Instants and events in words.
+//! Texts for instants and audit events.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,29 @@ use shared::domain::{AccountId, EventType, FieldChange, KeyId, RoleName};
 use crate::view::excerpt::Excerpt;
 use crate::view::permissions::width;
 
-/// A key that expires within so long wants attention.
+/// A key that expires within this time needs attention.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// An instant: in words, exactly, and for programs. In a page it is a `<time>`.
+/// An instant, rendered as `<time>`.
 #[derive(Template)]
 #[template(path = "when.html")]
-pub(crate) struct When {
-    /// Such as `in 3 days`.
+pub(crate) struct TimeText {
+    /// For example, `in 3 days`.
     pub(crate) words: String,
-    /// Such as `2026-11-24 07:56:39 UTC`.
+    /// For example, `2026-11-24 07:56:39 UTC`.
     pub(crate) exact: String,
     /// In RFC 3339.
     pub(crate) machine: String,
-    /// Whether it is to come within 14 days.
+    /// Whether the instant is in the next 14 days.
     pub(crate) is_soon: bool,
 }
 
-/// Its template has escaped what is in it.
-impl HtmlSafe for When {}
+/// The template escapes its values.
+impl HtmlSafe for TimeText {}
 
-impl When {
-    /// The instant `at`, seen at `now`.
-    pub(crate) fn of(at: Timestamp, now: Timestamp) -> Self {
+impl TimeText {
+    /// The instant `at`, relative to `now`.
+    pub(crate) fn new(at: Timestamp, now: Timestamp) -> Self {
         let ahead = at.duration_since(now);
         Self {
             words: words(ahead),
@@ -44,11 +44,11 @@ impl When {
     }
 }
 
-/// How far away an instant is, rounded: `ahead`, or ago if it is negative.
+/// The rounded distance to an instant. A negative `ahead` is in the past.
 fn words(ahead: SignedDuration) -> String {
     const UNITS: [(u64, u64, &str); 5] = [
-        // Below so many seconds it is counted in units of so many: so that none
-        // is rounded up to what the next unit begins with.
+        // Upper limit and length of each unit in seconds. The limits keep a value from being
+        // rounded up to the start of the next unit.
         (3600 - 30, 60, "minute"),
         (2 * 86_400 - 1800, 3600, "hour"),
         (90 * 86_400 + 43_200, 86_400, "day"),
@@ -65,12 +65,12 @@ fn words(ahead: SignedDuration) -> String {
     if ahead.is_negative() { format!("{amount} ago") } else { format!("in {amount}") }
 }
 
-/// So many of a thing.
+/// A number with its unit, in singular or plural.
 pub(crate) fn count(number: u64, unit: &str) -> String {
     if number == 1 { format!("1 {unit}") } else { format!("{} {unit}s", thousands(number)) }
 }
 
-/// Such as `1,204`.
+/// For example, `1,204`.
 fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -86,87 +86,86 @@ fn thousands(number: u64) -> String {
 /// How many changes of an event are shown. A role's event can have two hundred.
 const SHOWN_CHANGES: usize = 12;
 
-/// The changes that a rotation's event names.
+/// The changes in the event of a rotation.
 const REPLACED_BY: &str = "replacedBy";
 const RETIRES_AT: &str = "retiresAt";
 
-/// What people call an account's keys, by their ids.
+/// The names and last characters of keys, by ID.
 #[derive(Default)]
 pub(crate) struct KeyNames(BTreeMap<KeyId, (String, String)>);
 
-/// A key that a history tells of.
-pub(crate) struct ToldKey {
+/// A key in a history entry.
+pub(crate) struct KeyReference {
     pub(crate) id: KeyId,
-    /// Its name and its last characters, where they are known.
+    /// The key's name and last characters, if known.
     pub(crate) known: Option<(String, String)>,
 }
 
-/// What a rotation means for the key that it replaces.
-pub(crate) struct ToldRotation {
-    pub(crate) successor: Option<ToldKey>,
-    /// Until when the old key works, if it is not revoked sooner. Nothing, if it
-    /// was refused at once.
-    pub(crate) until: Option<When>,
-    /// Whether that is over.
+/// The consequences of a rotation for the old key.
+pub(crate) struct RotationSummary {
+    pub(crate) successor: Option<KeyReference>,
+    /// The end of the grace period. `None` if the rotation had no grace period.
+    pub(crate) until: Option<TimeText>,
+    /// Whether the old key no longer works.
     pub(crate) is_over: bool,
 }
 
-/// A line of a history.
-pub(crate) struct Told {
+/// An entry of a history.
+pub(crate) struct HistoryEntry {
     pub(crate) actor: String,
-    /// What the actor did, such as `issued the key`.
+    /// What the actor did, for example `issued the key`.
     pub(crate) deed: String,
-    /// What else, behind what it was done to.
+    /// A text after the account.
     pub(crate) besides: &'static str,
-    pub(crate) key: Option<ToldKey>,
-    pub(crate) rotation: Option<ToldRotation>,
-    /// The account's id and its name at that time, where it is not said anyway.
+    pub(crate) key: Option<KeyReference>,
+    pub(crate) rotation: Option<RotationSummary>,
+    /// The account's ID and its name at that time. `None` in the account's own history.
     pub(crate) account: Option<(AccountId, String)>,
     pub(crate) role: Option<RoleName>,
-    /// `name`: from → to. The first of them.
+    /// The first changes: field, old value and new value.
     pub(crate) changes: Excerpt<(String, String, String)>,
-    pub(crate) when: When,
+    pub(crate) when: TimeText,
     pub(crate) request_id: String,
 }
 
 impl KeyNames {
-    /// Those of the keys that an account has, or has had of late.
-    pub(crate) fn of(keys: &[Key], retired: &[RetiredKey]) -> Self {
+    /// The active and the retired keys of an account.
+    pub(crate) fn new(keys: &[Key], retired: &[RetiredKey]) -> Self {
         let live = keys.iter().map(|key| (key.id, (key.name.clone(), key.hint.clone())));
         let retired = retired.iter().filter_map(|key| Some((key.id, (key.name.clone()?, key.hint.clone()?))));
         Self(live.chain(retired).collect())
     }
 
-    fn told(&self, id: KeyId) -> ToldKey {
-        ToldKey { known: self.0.get(&id).cloned(), id }
+    fn reference(&self, id: KeyId) -> KeyReference {
+        KeyReference { known: self.0.get(&id).cloned(), id }
     }
 }
 
-impl ToldRotation {
-    fn of(event: &AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
+impl RotationSummary {
+    fn new(event: &AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
         let to = |field: &str| {
             event.changes.iter().find(|change| change.field == field).map(|change| change.to.as_str())
         };
         let instant = |text: &str| text.parse::<Timestamp>().ok();
         let end = to(RETIRES_AT).and_then(instant);
-        // Without a grace it ends in that very second.
+        // Without a grace period, the old key ends at the time of the event.
         let has_grace = |end: &Timestamp| *end > event.at;
         Self {
-            successor: to(REPLACED_BY).and_then(|id| id.parse().ok()).map(|id| keys.told(id)),
-            until: end.filter(has_grace).map(|end| When::of(end, now)),
+            successor: to(REPLACED_BY).and_then(|id| id.parse().ok()).map(|id| keys.reference(id)),
+            until: end.filter(has_grace).map(|end| TimeText::new(end, now)),
             is_over: end.is_some_and(|end| end <= now),
         }
     }
 }
 
-impl Told {
-    /// A line of the history of its account, whose keys have these names.
-    pub(crate) fn of(event: AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
-        Self { account: None, ..Self::of_any(event, keys, now) }
+impl HistoryEntry {
+    /// An entry in the history of one account.
+    pub(crate) fn for_account(event: AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
+        Self { account: None, ..Self::new(event, keys, now) }
     }
 
-    /// A line of everybody's history, of whose keys some have these names.
-    pub(crate) fn of_any(event: AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
+    /// An entry in the history of all accounts.
+    pub(crate) fn new(event: AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
         let deed = match event.r#type {
             EventType::ServiceAccountCreated => "created the account",
             EventType::ServiceAccountUpdated => "updated the account",
@@ -185,9 +184,9 @@ impl Told {
             _ => deed,
         };
         let is_switch = deed.starts_with("enabled") || deed.starts_with("disabled");
-        // What is not told must not be what permits most.
+        // The permissions that permit most come first, so that none of them is cut off.
         let is_rotation = event.r#type == EventType::KeyRotated;
-        let rotation = is_rotation.then(|| ToldRotation::of(&event, keys, now));
+        let rotation = is_rotation.then(|| RotationSummary::new(&event, keys, now));
         let changes = event.changes.iter().filter(|change| {
             let is_told = is_rotation && [REPLACED_BY, RETIRES_AT].contains(&change.field.as_str());
             !is_switch && !is_told
@@ -203,14 +202,14 @@ impl Told {
             deed: deed.to_owned(),
             besides,
             rotation,
-            key: event.key_id.map(|id| keys.told(id)),
+            key: event.key_id.map(|id| keys.reference(id)),
             account: event.service_account_id.map(|id| {
                 let name = event.service_account_name.unwrap_or_else(|| id.to_string());
                 (id, name)
             }),
             role: event.role,
             changes: Excerpt::first(changes.collect(), SHOWN_CHANGES),
-            when: When::of(event.at, now),
+            when: TimeText::new(event.at, now),
             request_id: event.request_id,
         }
     }

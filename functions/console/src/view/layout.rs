@@ -6,9 +6,9 @@ use askama::Template;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
-use crate::auth::session::{User, Visit};
+use crate::app_state::AppState;
+use crate::auth::session::{Session, User};
 use crate::error::PageError;
-use crate::site::Site;
 use crate::view::assets;
 
 /// The data of the frame around every page.
@@ -21,7 +21,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn new(console: &Site, user: Option<User>, notice: Option<String>) -> Self {
+    pub(crate) fn new(console: &AppState, user: Option<User>, notice: Option<String>) -> Self {
         static ASSETS: LazyLock<String> = LazyLock::new(assets::version);
         Self { environment: console.environment.as_str().to_owned(), user, notice, assets: &ASSETS }
     }
@@ -32,7 +32,7 @@ impl Page {
     }
 }
 
-impl Visit {
+impl Session {
     /// The frame of a page in this session.
     pub(crate) fn page(&self) -> Page {
         Page::new(&self.console, Some(self.user.clone()), self.notice.clone())
@@ -40,9 +40,9 @@ impl Visit {
 }
 
 /// A response that renders a template.
-pub(crate) struct Shown<T>(pub(crate) T);
+pub(crate) struct Rendered<T>(pub(crate) T);
 
-impl<T: Template> IntoResponse for Shown<T> {
+impl<T: Template> IntoResponse for Rendered<T> {
     fn into_response(self) -> Response {
         match self.0.render() {
             Ok(html) => Html(html).into_response(),
@@ -56,5 +56,5 @@ impl<T: Template> IntoResponse for Shown<T> {
 /// A template with a status.
 pub(crate) fn with_status(status: u16, template: impl Template) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    (status, [(header::CACHE_CONTROL, "no-store")], Shown(template)).into_response()
+    (status, [(header::CACHE_CONTROL, "no-store")], Rendered(template)).into_response()
 }

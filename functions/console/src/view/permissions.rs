@@ -8,7 +8,7 @@ const ANYTHING: &str = "42";
 const BELOW: &str = "notes";
 
 /// A permission, explained by examples.
-pub(crate) struct Matched {
+pub(crate) struct PermissionExample {
     /// For example, `GET and HEAD`.
     pub(crate) methods: String,
     pub(crate) path: String,
@@ -18,8 +18,8 @@ pub(crate) struct Matched {
     pub(crate) misses: Option<String>,
 }
 
-impl Matched {
-    pub(crate) fn of(permission: &Permission) -> Self {
+impl PermissionExample {
+    pub(crate) fn new(permission: &Permission) -> Self {
         let path = permission.path();
         let rest = path.ends_with("+}");
         let example = path.split('/').map(filled).collect::<Vec<_>>().join("/");
@@ -46,8 +46,8 @@ impl Matched {
     }
 
     /// Explains permissions in the form of the API.
-    pub(crate) fn of_all(permissions: &[String]) -> Vec<Self> {
-        parsed(permissions).iter().map(Self::of).collect()
+    pub(crate) fn parse_all(permissions: &[String]) -> Vec<Self> {
+        parsed(permissions).iter().map(Self::new).collect()
     }
 }
 

@@ -1,23 +1,22 @@
-//! The roles that can be chosen, and what each may do.
+//! The choice of a role in a form.
 //!
-//! A form shows the first of them as cards. Any other one is typed by its name,
-//! and shown as a card before it can be chosen: so no form becomes large, however
-//! many roles there are, and nobody chooses what was not shown.
+//! A form shows the first roles as cards. For any other role, the admin enters its name,
+//! and the form shows the role as a card before it can be chosen.
 
 use shared::api::Role;
 use shared::domain::{BuiltInRole, RoleName};
 
-use crate::api::{ApiError, MOST};
-use crate::auth::session::Visit;
+use crate::api::{ApiError, MAX_PAGE_SIZE};
+use crate::app_state::AppState;
+use crate::auth::session::Session;
 use crate::error::PageError;
-use crate::site::Site;
-use crate::view::form::Faults;
-use crate::view::permissions as matching;
+use crate::view::form::FormErrors;
+use crate::view::permissions;
 
 /// How many custom roles have a card in a form.
 const CARDS: usize = 20;
 
-/// A role to choose.
+/// A role with its permissions.
 #[derive(Clone)]
 pub(crate) struct RoleChoice {
     pub(crate) name: String,
@@ -25,61 +24,62 @@ pub(crate) struct RoleChoice {
     pub(crate) permissions: Vec<String>,
 }
 
-/// The roles that one page of the API tells of.
-pub(crate) struct Known {
-    /// The narrowest first.
+/// The roles to choose from.
+pub(crate) struct AvailableRoles {
+    /// Roles that permit least come first.
     built_in: Vec<RoleChoice>,
-    /// By name.
+    /// In the order of their names.
     custom: Vec<RoleChoice>,
-    /// Whether there are more than these.
-    is_cut: bool,
-    /// They are for a key of an account with this role.
+    /// Whether there are more roles.
+    is_truncated: bool,
+    /// The account's role, if the roles are for a key.
     account_role: Option<String>,
 }
 
-/// The roles that a form offers.
-pub(crate) struct Chooser {
-    /// Those that are shown with what they permit.
+/// The role fields of a form.
+pub(crate) struct RoleChooser {
     pub(crate) cards: Vec<RoleChoice>,
-    /// Further ones, by name. They need not be all.
+    /// Names of further roles, as suggestions.
     pub(crate) further: Vec<String>,
-    /// Whether there are more than the cards.
+    /// Whether there are more roles than cards.
     pub(crate) has_more: bool,
-    /// Whether the one that is chosen was just asked for by its name.
-    pub(crate) is_asked_for: bool,
+    /// Whether the selected role was just entered by name.
+    pub(crate) is_requested: bool,
 }
 
-/// The names of roles to filter by.
+/// Role names to filter by.
 pub(crate) struct RoleNames {
     pub(crate) names: Vec<String>,
-    /// Whether there are more than these, so that any other must be typed.
-    pub(crate) is_cut: bool,
+    /// Whether there are more roles, so that the filter is a text field.
+    pub(crate) is_truncated: bool,
 }
 
-/// The roles: the built-in ones, and the first custom ones by name.
-///
-/// # Errors
-/// The API's.
-pub(crate) async fn known(visit: &Visit) -> Result<Known, ApiError> {
-    let list = visit.api().roles("", MOST).await?;
+/// The built-in roles and the first custom roles by name.
+pub(crate) async fn available(session: &Session) -> Result<AvailableRoles, ApiError> {
+    let list = session.api().roles("", MAX_PAGE_SIZE).await?;
     let custom = list.items.into_iter().filter(|role| !role.built_in).map(RoleChoice::from);
-    Ok(Known { custom: custom.collect(), is_cut: list.next_cursor.is_some(), ..Known::built_in(visit) })
+    Ok(AvailableRoles {
+        custom: custom.collect(),
+        is_truncated: list.next_cursor.is_some(),
+        ..AvailableRoles::built_in(session)
+    })
 }
 
-/// Those for a form that is shown again with what was typed, which an API that
-/// does not answer must not take away: at least the built-in ones.
-pub(crate) async fn known_again(visit: &Visit) -> Known {
-    known(visit).await.unwrap_or_else(|_| Known::built_in(visit))
+/// The same, or only the built-in roles if the API is not available, so that a form keeps
+/// its values.
+pub(crate) async fn available_or_built_in(session: &Session) -> AvailableRoles {
+    available(session).await.unwrap_or_else(|_| AvailableRoles::built_in(session))
 }
 
-impl Known {
-    fn built_in(visit: &Visit) -> Self {
-        let built_in = BuiltInRole::ALL.into_iter().rev().map(|role| choice(&visit.console, role)).collect();
-        // Of any other one the API is asked.
-        Self { built_in, custom: Vec::new(), is_cut: true, account_role: None }
+impl AvailableRoles {
+    fn built_in(session: &Session) -> Self {
+        let built_in =
+            BuiltInRole::ALL.into_iter().rev().map(|role| choice(&session.console, role)).collect();
+        // Other roles are read from the API by name.
+        Self { built_in, custom: Vec::new(), is_truncated: true, account_role: None }
     }
 
-    /// Those that make a key narrower than its account, which has `account_role`.
+    /// Keeps the roles that permit less than `account_role`.
     pub(crate) fn narrower_than(mut self, account_role: &str) -> Self {
         self.built_in.retain(|choice| is_narrower(&choice.name, account_role));
         self.custom.retain(|choice| is_narrower(&choice.name, account_role));
@@ -87,15 +87,14 @@ impl Known {
         self
     }
 
-    /// Their names.
     pub(crate) fn names(self) -> RoleNames {
         let names = self.built_in.into_iter().chain(self.custom).map(|choice| choice.name);
-        RoleNames { names: names.collect(), is_cut: self.is_cut }
+        RoleNames { names: names.collect(), is_truncated: self.is_truncated }
     }
 
-    /// The form's roles, of which `chosen` is one. Where there is no such role any
-    /// more, that is said as `gone`.
-    pub(crate) async fn chooser(self, visit: &Visit, chosen: &str, gone: &str) -> Chooser {
+    /// The role fields with `chosen` selected. `gone` describes a chosen role that no longer
+    /// exists.
+    pub(crate) async fn chooser(self, session: &Session, chosen: &str, gone: &str) -> RoleChooser {
         if chosen.is_empty() {
             return self.chooser_with(None);
         }
@@ -104,7 +103,7 @@ impl Known {
             summary: summary.to_owned(),
             permissions: Vec::new(),
         };
-        let card = match self.find(visit, chosen).await {
+        let card = match self.find(session, chosen).await {
             Ok(Some(choice)) => choice,
             Ok(None) => without(gone),
             Err(_) => without("The permissions of this role are currently unavailable."),
@@ -112,7 +111,7 @@ impl Known {
         self.chooser_with(Some(card))
     }
 
-    fn chooser_with(self, chosen: Option<RoleChoice>) -> Chooser {
+    fn chooser_with(self, chosen: Option<RoleChoice>) -> RoleChooser {
         let (mut cards, mut custom) = (self.built_in, self.custom);
         let mut further = custom.split_off(CARDS.min(custom.len()));
         if let Some(chosen) = chosen {
@@ -122,36 +121,37 @@ impl Known {
         }
         cards.extend(custom);
         let further: Vec<_> = further.into_iter().map(|choice| choice.name).collect();
-        Chooser { cards, has_more: self.is_cut || !further.is_empty(), further, is_asked_for: false }
+        RoleChooser {
+            cards,
+            has_more: self.is_truncated || !further.is_empty(),
+            further,
+            is_requested: false,
+        }
     }
 
-    /// What the role `name` may do, if there is such a role. It is read if it is
-    /// not known yet.
-    async fn find(&self, visit: &Visit, name: &str) -> Result<Option<RoleChoice>, ApiError> {
+    /// Finds the role `name`, and reads it from the API if necessary.
+    async fn find(&self, session: &Session, name: &str) -> Result<Option<RoleChoice>, ApiError> {
         let known = self.built_in.iter().chain(&self.custom).find(|choice| choice.name == name);
         match known {
             Some(choice) => Ok(Some(choice.clone())),
-            None if self.is_cut => find(visit, name).await,
+            None if self.is_truncated => find(session, name).await,
             None => Ok(None),
         }
     }
 
-    /// Chooses the role whose name was `typed` beside the cards: `role` is then
-    /// that one, and nothing is typed any more. Or says why it cannot be.
-    ///
-    /// # Errors
-    /// What ends the form itself.
+    /// Selects the role whose name was entered: moves the name from `typed` to `role`, or
+    /// returns why that is not possible.
     pub(crate) async fn choose(
         self,
-        visit: &Visit,
+        session: &Session,
         role: &mut String,
         typed: &mut String,
-    ) -> Result<(Chooser, Faults), PageError> {
+    ) -> Result<(RoleChooser, FormErrors), PageError> {
         let name = typed.trim();
-        let fault = |problem: String| Faults::field(OTHER_ROLE, problem);
+        let fault = |problem: String| FormErrors::field(OTHER_ROLE, problem);
         let not_narrower =
             self.account_role.as_deref().filter(|account_role| !is_narrower(name, account_role));
-        let faults = match self.find(visit, name).await {
+        let errors = match self.find(session, name).await {
             _ if name.is_empty() => fault("enter the name of a role".to_owned()),
             Ok(Some(_)) if not_narrower.is_some() => {
                 fault("must permit less than the account's role. Choose another role".to_owned())
@@ -160,37 +160,36 @@ impl Known {
                 role.clone_from(&choice.name);
                 typed.clear();
                 let chooser = self.chooser_with(Some(choice));
-                return Ok((Chooser { is_asked_for: true, ..chooser }, Faults::default()));
+                return Ok((RoleChooser { is_requested: true, ..chooser }, FormErrors::default()));
             }
             Ok(None) => fault(format!("role {name} not found. Role names are case-sensitive")),
-            Err(error) => Faults::of(error)?,
+            Err(error) => FormErrors::from_api(error)?,
         };
-        Ok((self.chooser(visit, role, CHOSEN_BEFORE).await, faults))
+        Ok((self.chooser(session, role, CHOSEN_BEFORE).await, errors))
     }
 }
 
-/// Whether a form asks to show the role whose name was typed beside the cards: by
-/// its `button`, or because it must be seen before anything is done with it.
-pub(crate) fn is_asked_for(button: &str, typed: &str) -> bool {
+/// Whether the form requests to show the entered role, which must be shown before it is
+/// used.
+pub(crate) fn is_requested(button: &str, typed: &str) -> bool {
     button == "role" || !typed.trim().is_empty()
 }
 
-/// What is wrong with a name to filter by, if it can be no role's.
-pub(crate) fn faults_of_name(name: &str) -> Faults {
+/// Checks a role name to filter by.
+pub(crate) fn check_name(name: &str) -> FormErrors {
     if name.is_empty() || name.parse::<RoleName>().is_ok() {
-        return Faults::default();
+        return FormErrors::default();
     }
-    Faults::field("role", "is not a valid role name. Use letters, digits, dots, underscores and dashes")
+    FormErrors::field("role", "is not a valid role name. Use letters, digits, dots, underscores and dashes")
 }
 
-/// The field that a further role is typed into.
+/// The field to enter the name of a role.
 const OTHER_ROLE: &str = "other_role";
-/// What is said of a role that cannot be told.
+/// The description of a role that can no longer be found.
 pub(crate) const CHOSEN_BEFORE: &str = "Your previous choice.";
 
-/// Whether a role makes a key narrower than its account: a built-in one that is
-/// below the account's, and any other than the account's where one of the two is
-/// custom.
+/// Whether a role can limit a key of an account: a built-in role with fewer permissions
+/// or, if one of the two roles is custom, any other role.
 fn is_narrower(name: &str, account_role: &str) -> bool {
     let rank = |name: &str| BuiltInRole::ALL.into_iter().rev().position(|role| role.name() == name);
     match (rank(name), rank(account_role)) {
@@ -199,23 +198,20 @@ fn is_narrower(name: &str, account_role: &str) -> bool {
     }
 }
 
-/// What the role `name` may do, if there is such a role.
-///
-/// # Errors
-/// The API's.
-pub(crate) async fn find(visit: &Visit, name: &str) -> Result<Option<RoleChoice>, ApiError> {
+/// Finds the role `name`.
+pub(crate) async fn find(session: &Session, name: &str) -> Result<Option<RoleChoice>, ApiError> {
     if let Some(role) = BuiltInRole::ALL.into_iter().find(|role| role.name() == name) {
-        return Ok(Some(choice(&visit.console, role)));
+        return Ok(Some(choice(&session.console, role)));
     }
     let Ok(name) = name.parse::<RoleName>() else { return Ok(None) };
-    match visit.api().role(&name).await {
+    match session.api().role(&name).await {
         Ok(read) => Ok(Some(read.role.into())),
         Err(ApiError::Problem(problem)) if problem.status == 404 => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn choice(console: &Site, role: BuiltInRole) -> RoleChoice {
+fn choice(console: &AppState, role: BuiltInRole) -> RoleChoice {
     let summary = match role {
         BuiltInRole::Reader => "Read-only access to organization and team data.",
         BuiltInRole::Writer => "Read, create, update and delete organization and team data.",
@@ -232,7 +228,7 @@ fn choice(console: &Site, role: BuiltInRole) -> RoleChoice {
 impl From<Role> for RoleChoice {
     fn from(role: Role) -> Self {
         let mut permissions = role.permissions;
-        matching::widest_first(&mut permissions);
+        permissions::widest_first(&mut permissions);
         Self { name: role.name.to_string(), summary: role.description, permissions }
     }
 }
