@@ -101,7 +101,7 @@ struct AccountPage {
     /// The number of all retired keys.
     all_retired: usize,
     /// The number of retired keys that were used after retirement.
-    presented: usize,
+    used_after_end: usize,
     events: Vec<HistoryEntry>,
     has_more_events: bool,
 }
@@ -128,8 +128,8 @@ pub(super) async fn show(session: Session, Path(account): Path<String>) -> Resul
     let mut retired: Vec<_> =
         read.account.retired_keys.into_iter().map(|key| RetiredRow::new(key, now)).collect();
     let all_retired = retired.len();
-    let presented = retired.iter().filter(|row| row.uses.presented.is_some()).count();
-    retired.sort_by_key(|row| row.uses.presented.is_none());
+    let used_after_end = retired.iter().filter(|row| row.uses.used_after_end.is_some()).count();
+    retired.sort_by_key(|row| row.uses.used_after_end.is_none());
     retired.truncate(RETIRED);
     let role = role_chooser::find(&session, account.role.as_str()).await;
     let page = AccountPage {
@@ -141,7 +141,7 @@ pub(super) async fn show(session: Session, Path(account): Path<String>) -> Resul
         keys: keys.collect(),
         retired,
         all_retired,
-        presented,
+        used_after_end,
         events: events.into_iter().map(|event| HistoryEntry::for_account(event, &names, now)).collect(),
         has_more_events: more.is_some(),
         account,

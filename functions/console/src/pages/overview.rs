@@ -28,7 +28,7 @@ struct AccountRow {
     /// When one of the account's keys was last used.
     used: Option<TimeText>,
     /// Whether a retired key was used recently.
-    came_again: bool,
+    is_retired_key_used: bool,
 }
 
 impl AccountRow {
@@ -37,7 +37,7 @@ impl AccountRow {
         Self {
             expires: when(listed.account.next_key_expires_at),
             used: when(listed.last_used_at),
-            came_again: attention::presented(&listed, now).is_some(),
+            is_retired_key_used: attention::used_after_end(&listed, now).is_some(),
             listed,
         }
     }

@@ -88,14 +88,14 @@ pub(crate) async fn look(
 }
 
 /// When a retired key of `account` was last used, if that was recently.
-pub(crate) fn presented(account: &ListedServiceAccount, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn used_after_end(account: &ListedServiceAccount, now: Timestamp) -> Option<Timestamp> {
     let at = account.used_after_end_at?;
     (now.duration_since(at) < RECENTLY).then_some(at)
 }
 
 fn items(listed: &ListedServiceAccount, now: Timestamp) -> impl Iterator<Item = AttentionItem> {
     let account = &listed.account;
-    let presented = presented(listed, now).map(|at| {
+    let used_after_end = used_after_end(listed, now).map(|at| {
         let text = "A retired key is still being used. The requests are refused. Last used";
         // Latest first.
         let ago = now.duration_since(at).as_secs();
@@ -117,7 +117,7 @@ fn items(listed: &ListedServiceAccount, now: Timestamp) -> impl Iterator<Item = 
         };
         attention(AttentionReason::Disabled, listed, account.name.clone(), text, None)
     });
-    [presented, expiring, unused, disabled].into_iter().flatten()
+    [used_after_end, expiring, unused, disabled].into_iter().flatten()
 }
 
 fn attention(

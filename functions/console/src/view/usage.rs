@@ -25,7 +25,7 @@ pub(crate) struct KeyUsage {
     /// `None` if the key was not used in that time.
     pub(crate) chart: Option<Chart>,
     /// Use after retirement.
-    pub(crate) presented: Option<UseAfterEnd>,
+    pub(crate) used_after_end: Option<UseAfterEnd>,
 }
 
 /// The use of a retired key.
@@ -53,7 +53,7 @@ impl KeyUsage {
             last: usage.last_used_at.map(|at| TimeText::new(at, now)),
             total: usage.uses_by_day.values().sum(),
             chart: Chart::new(usage, now),
-            presented: usage.used_after_end_at.map(|at| UseAfterEnd {
+            used_after_end: usage.used_after_end_at.map(|at| UseAfterEnd {
                 last: TimeText::new(at, now),
                 minutes: usage.minutes_used_after_end.unwrap_or(1),
             }),
