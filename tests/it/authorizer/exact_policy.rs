@@ -10,6 +10,8 @@ use shared::policy::{
 };
 use tests::{Harness, Shape};
 
+use crate::support::naive;
+
 /// IAM's evaluation of one answer for one ARN: a Deny that fits refuses, then
 /// an Allow that fits permits. `*` is any text, `?` any character.
 fn permits(answer: &Value, arn: &str) -> bool {
@@ -143,41 +145,6 @@ async fn routes_that_no_role_knows_are_denied() {
 fn role(permissions: &[String]) -> Role {
     let permissions = permissions.iter().map(|text| Permission::parse(text).unwrap()).collect();
     Role { name: RoleName::parse("custom").unwrap(), permissions }
-}
-
-/// The naive model: methods as a list of words, paths as lists of segments,
-/// compared by recursion.
-pub(crate) mod naive {
-    pub(crate) fn covers(permission: &str, method: &str, path: &str) -> bool {
-        let (methods, pattern) = permission.split_once(' ').unwrap();
-        let known = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
-        let method_fits =
-            known.contains(&method) && (methods == "ANY" || methods.split(',').any(|name| name == method));
-        let segments = |path: &str| path[1..].split('/').map(str::to_owned).collect::<Vec<_>>();
-        method_fits && fits(&segments(pattern), &segments(path))
-    }
-
-    fn fits(pattern: &[String], path: &[String]) -> bool {
-        let (Some(expected), Some(actual)) = (pattern.first(), path.first()) else {
-            return pattern.is_empty() && path.is_empty();
-        };
-        if expected.ends_with("+}") {
-            // One or more segments, of which the first is none of a trailing slash.
-            return !actual.is_empty();
-        }
-        let one = if expected.starts_with('{') { !actual.is_empty() } else { expected == actual };
-        one && fits(&pattern[1..], &path[1..])
-    }
-
-    /// The decision on a key's request.
-    pub(super) fn key_may(account: &[String], key: Option<&[String]>, method: &str, path: &str) -> bool {
-        if (method, path) == ("GET", "/iam/v1/whoami") {
-            return true;
-        }
-        let first = path[1..].split('/').next().unwrap().to_ascii_lowercase();
-        let any = |role: &[String]| role.iter().any(|permission| covers(permission, method, path));
-        first != "iam" && any(account) && key.is_none_or(any)
-    }
 }
 
 /// The same against roles that an admin registered: what arrives in the table,

@@ -18,8 +18,9 @@ use shared::domain::{ApiKey, Environment};
 use shared::policy::Api;
 use tests::{Action, Harness, Logs, Shape, Verdict};
 use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
 use tracing::level_filters::LevelFilter;
+
+use crate::support::this_binary;
 
 /// The calls to AWS before an answer, and those after it.
 async fn calls(
@@ -268,8 +269,7 @@ async fn the_answer_is_posted_before_anything_else_is_read_or_written() {
     };
     let runtime = serve(recorder.clone().runtime_api()).await;
     let dynamodb = format!("http://{}", serve(recorder.clone().dynamodb()).await);
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "authorizer::follow_up::process", "--ignored", "--nocapture"])
+    let mut child = this_binary(concat!(module_path!(), "::process"))
         .env_clear()
         .envs(variables.iter())
         .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)

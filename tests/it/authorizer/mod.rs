@@ -2,7 +2,7 @@
 
 mod admin_tokens;
 mod event_shapes;
-pub(crate) mod exact_policy;
+mod exact_policy;
 mod follow_up;
 mod junk;
 mod keyring;

@@ -15,28 +15,21 @@ use tests::{Action, Harness, Logs};
 use tokio::net::TcpListener;
 use tracing::level_filters::LevelFilter;
 
-use crate::support::browser::{Browser, Page};
-
-pub(crate) const HOSTILE: &str = "<script>alert(1)</script>\"'&";
+use crate::support::browser::{Browser, HOSTILE, Page, secret};
 
 /// Creates an account on the pages, and gives its path.
-pub(crate) async fn create(browser: &mut Browser<'_>, name: &str) -> String {
+async fn create(browser: &mut Browser<'_>, name: &str) -> String {
     let form = browser.get("/accounts/new").await.expect(200);
     let created = browser.submit(&form, "/accounts", &[("name", name), ("description", name)]).await;
     created.expect(303).location().to_owned()
 }
 
 /// Issues a key on the pages: the page that shows it, and its secret.
-pub(crate) async fn issue(browser: &mut Browser<'_>, account: &str) -> (Page, String) {
+async fn issue(browser: &mut Browser<'_>, account: &str) -> (Page, String) {
     let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
     let page = browser.submit(&form, &format!("{account}/keys"), &[("name", "first")]).await.expect(200);
     let secret = secret(&page).expect("the secret is shown");
     (page, secret)
-}
-
-pub(crate) fn secret(page: &Page) -> Option<String> {
-    let start = page.text.find("kwsa_local_")?;
-    Some(page.text[start..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect())
 }
 
 /// Every page of an account and the two above it.
@@ -55,7 +48,7 @@ fn session_name(harness: &Harness) -> String {
     format!("keyward-session-{port}")
 }
 
-pub(crate) fn key_id(page: &Page) -> String {
+fn key_id(page: &Page) -> String {
     let start = page.text.find("key_").unwrap();
     page.text[start..start + 20].to_owned()
 }

@@ -6,16 +6,13 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_snapshot;
-use jiff::civil::date;
-use jiff::tz::Offset;
 use serde_json::json;
 use shared::domain::{ApiKey, Environment};
-use tests::{Account, Action, Harness, Item, Key, Logs, SeededEntropy, Shape, Verdict};
+use tests::{Account, Action, Harness, Key, Logs, SeededEntropy, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
 
-use crate::console::access::{HOSTILE, secret};
-use crate::operations::lookup_key::{foreign, forged, parsed};
-use crate::support::browser::{Browser, Page};
+use crate::support::browser::{Browser, HOSTILE, Page, secret, words};
+use crate::support::keys::{foreign, forged, parsed, store_usage, use_key};
 
 /// The page of an account.
 fn page_of(account: &Account) -> String {
@@ -36,41 +33,6 @@ fn row<'p>(page: &'p Page, id: &str) -> &'p str {
     &rest[..rest.find("</tr>").unwrap()]
 }
 
-/// What a reader sees of HTML.
-fn words(html: &str) -> String {
-    let mut text = String::new();
-    for part in html.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text)) {
-        text.push_str(part);
-        text.push(' ');
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Has `key` let in, now.
-async fn let_in(harness: &Harness, key: &Key) {
-    assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key.secret)).await, Verdict::Allow);
-}
-
-/// Writes that `key` was used so often on each day of 2026 of these months and
-/// days, and last at noon of the first of them.
-pub(crate) async fn used(harness: &Harness, key: &Key, days: &[(i8, i8, u64)]) {
-    let number = |number: i64| AttributeValue::N(number.to_string());
-    let at = |(month, day, _): (i8, i8, u64)| {
-        Offset::UTC.to_timestamp(date(2026, month, day).at(12, 0, 0, 0)).unwrap().as_second()
-    };
-    let mut item: Item = [
-        ("pk".to_owned(), AttributeValue::S(format!("USAGE#{}", key.account))),
-        ("sk".to_owned(), AttributeValue::S(key.id.clone())),
-        ("lastUsedAt".to_owned(), number(at(days[0]))),
-        ("ttl".to_owned(), number(at(days[0]) + 400 * 86_400)),
-    ]
-    .into();
-    for (month, day, uses) in days {
-        item.insert(date(2026, *month, *day).to_string(), AttributeValue::N(uses.to_string()));
-    }
-    harness.table.put(item).await;
-}
-
 #[tokio::test]
 async fn the_use_of_a_key_is_told_in_words_and_by_day() {
     let harness = Harness::start().await;
@@ -82,7 +44,7 @@ async fn the_use_of_a_key_is_told_in_words_and_by_day() {
     ];
     let mut browser = Browser::signed_in(&harness).await;
     harness.clock.advance_seconds(60);
-    let_in(&harness, &used_once).await;
+    use_key(&harness, &used_once).await;
     harness.clock.advance_seconds(180);
     let page = browser.get(&page_of(&account)).await.expect(200);
     assert!(row(&page, &used_once.id).contains(
@@ -95,7 +57,7 @@ async fn the_use_of_a_key_is_told_in_words_and_by_day() {
     // The first and the last of the days that are shown, and the ones beside them.
     harness.clock.advance_seconds(40 * 86_400 + 13 * 3600);
     let mut browser = Browser::signed_in(&harness).await;
-    used(&harness, &busy, &[(2, 10, 1200), (2, 9, 600), (1, 12, 3), (1, 11, 9000)]).await;
+    store_usage(&harness, &busy, &[(2, 10, 1200), (2, 9, 600), (1, 12, 3), (1, 11, 9000)]).await;
     let page = browser.get(&page_of(&account)).await.expect(200);
     assert_snapshot!(row(&page, &busy.id));
     assert!(words(row(&page, &busy.id)).contains("1,803 uses in 30 days"));
@@ -114,7 +76,7 @@ async fn retired_keys_are_told_with_what_came_of_them() {
     let expired = harness.issue_key_with(&account, &expired).await;
     let rotated = harness.issue_key_with(&account, &rotated).await;
     let quiet = harness.issue_key_with(&account, &quiet).await;
-    let_in(&harness, &revoked).await;
+    use_key(&harness, &revoked).await;
     for key in [&revoked, &quiet] {
         let _ = harness.revoke(key).await.expect(204);
     }
@@ -148,7 +110,7 @@ async fn all_retired_keys_are_told_page_by_page_and_no_page_is_large() {
         (1..=30_i8).rev().map(|day| (1, day, 1_000_000 + u64::from(day.unsigned_abs()))).collect();
     for _ in 0..30 {
         let key = harness.issue_key_with(&account, &json!({ "name": "batch server 1" })).await;
-        used(&harness, &key, &days).await;
+        store_usage(&harness, &key, &days).await;
     }
     let record = harness.reader_key().await;
     let _ = harness.revoke(&record).await.expect(204);
@@ -311,12 +273,12 @@ async fn revoking_says_what_it_will_stop() {
         let start = page.text.find("<h1>").unwrap();
         words(&page.text[start..page.text.find("<dl").unwrap()])
     };
-    let_in(&harness, &long_ago).await;
+    use_key(&harness, &long_ago).await;
     harness.clock.advance_days(5);
     let first = told(&mut Browser::signed_in(&harness).await, &unused).await;
     assert!(first.contains("The key was never used. Revoking it should affect no program."), "{first}");
     harness.clock.advance_days(40);
-    used(&harness, &busy, &[(2, 14, 400), (2, 1, 12)]).await;
+    store_usage(&harness, &busy, &[(2, 14, 400), (2, 1, 12)]).await;
     harness.clock.advance_seconds(12 * 3600 + 180);
     let mut browser = Browser::signed_in(&harness).await;
     let rarely = told(&mut browser, &long_ago).await;

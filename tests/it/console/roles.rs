@@ -4,41 +4,8 @@
 use serde_json::{Value, json};
 use tests::{Account, Action, Call, Harness, Key, Shape};
 
-use crate::console::access::HOSTILE;
-use crate::console::keys::used;
-use crate::support::browser::{Browser, Page};
-
-/// What a reader sees of a page: its text without tags, and one space between
-/// words.
-pub(crate) fn words(page: &Page) -> String {
-    let text: String = page
-        .text
-        .split('<')
-        .enumerate()
-        .map(|(at, part)| if at == 0 { part } else { part.split_once('>').map_or("", |(_, text)| text) })
-        .collect::<Vec<_>>()
-        .join(" ");
-    let text =
-        [("&#60;", "<"), ("&#62;", ">"), ("&#34;", "\""), ("&#39;", "'"), ("&#38;", "&"), ("&amp;", "&")]
-            .iter()
-            .fold(text, |text, (from, to)| text.replace(from, to));
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Fails unless these texts are on the page, in this order.
-pub(crate) fn expect(page: &Page, texts: &[&str]) {
-    let seen = words(page);
-    let mut rest = seen.as_str();
-    for text in texts {
-        let (_, after) = rest.split_once(text).unwrap_or_else(|| panic!("no `{text}` (then) in: {seen}"));
-        rest = after;
-    }
-}
-
-pub(crate) fn expect_none(page: &Page, text: &str) {
-    let seen = words(page);
-    assert!(!seen.contains(text), "`{text}` is in: {seen}");
-}
+use crate::support::browser::{Browser, HOSTILE};
+use crate::support::keys::store_usage;
 
 async fn role(harness: &Harness, name: &str) -> Value {
     harness.get(&format!("/iam/v1/roles/{name}")).await.json()
@@ -49,7 +16,7 @@ async fn the_operations_by_roles_are_those_that_the_tests_have_found() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let page = browser.get("/roles").await.expect(200);
-    let seen = words(&page);
+    let seen = page.words();
     let golden = include_str!("../promises/role_matrix.txt");
     let mut rows = 0;
     for line in golden.lines().skip(1).filter(|line| !line.is_empty()) {
@@ -66,18 +33,15 @@ async fn the_operations_by_roles_are_those_that_the_tests_have_found() {
         rows += 1;
     }
     assert!(rows > 50, "{rows}");
-    expect(&page, &["Reader", "Writer", "Admin", "Create an organization", "no yes yes"]);
+    page.expect_texts(&["Reader", "Writer", "Admin", "Create an organization", "no yes yes"]);
     // A role by its page, too.
     let admin = browser.get("/roles/ServiceAccountAdmin").await.expect(200);
-    expect(
-        &admin,
-        &[
-            "Built-in",
-            "Any method on /{proxy+}",
-            ": for example GET /42 and GET /42/notes ; not /",
-            "Every key can also identify itself with GET /iam/v1/whoami .",
-        ],
-    );
+    admin.expect_texts(&[
+        "Built-in",
+        "Any method on /{proxy+}",
+        ": for example GET /42 and GET /42/notes ; not /",
+        "Every key can also identify itself with GET /iam/v1/whoami .",
+    ]);
     assert!(!admin.text.contains("/edit\"") && !admin.text.contains("/delete\""), "{}", admin.text);
 }
 
@@ -85,7 +49,7 @@ async fn the_operations_by_roles_are_those_that_the_tests_have_found() {
 async fn a_role_is_created_once_seen_replaced_and_deleted() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
-    expect(&browser.get("/roles").await.expect(200), &["No custom roles"]);
+    browser.get("/roles").await.expect(200).expect_texts(&["No custom roles"]);
     let form = browser.get("/new-role").await.expect(200);
     let typed = [
         ("name", "Reports"),
@@ -98,28 +62,27 @@ async fn a_role_is_created_once_seen_replaced_and_deleted() {
     browser.submit(&form, "/new-role", &typed).await.expect(303);
     let other = [("name", "Reports"), ("permissions", "ANY /{all+}")];
     let refused = browser.submit(&form, "/new-role", &other).await.expect(422);
-    expect(&refused, &["Name", "Is the name of another role", "ANY /{all+}"]);
+    refused.expect_texts(&["Name", "Is the name of another role", "ANY /{all+}"]);
     assert_eq!(
         role(&harness, "Reports").await["permissions"],
         json!(["POST /reports", "GET,HEAD /reports/{id}"])
     );
 
     let page = browser.get("/roles/Reports").await.expect(200);
-    expect(
-        &page,
-        &[
-            "Role Reports was saved.",
-            "Custom",
-            "Reads reports",
-            "POST on /reports : for example POST /reports ; not /reports/notes",
-            "GET and HEAD on /reports/{id} : for example GET /reports/42 ; not /reports/42/notes",
-            "Created just now by admin@keyward.local",
-        ],
-    );
-    expect(
-        &browser.get("/roles").await.expect(200),
-        &["Custom roles", "Reports", "Reads reports", "POST /reports"],
-    );
+    page.expect_texts(&[
+        "Role Reports was saved.",
+        "Custom",
+        "Reads reports",
+        "POST on /reports : for example POST /reports ; not /reports/notes",
+        "GET and HEAD on /reports/{id} : for example GET /reports/42 ; not /reports/42/notes",
+        "Created just now by admin@keyward.local",
+    ]);
+    browser.get("/roles").await.expect(200).expect_texts(&[
+        "Custom roles",
+        "Reports",
+        "Reads reports",
+        "POST /reports",
+    ]);
 
     let seen = browser.get("/roles/Reports/edit").await.expect(200);
     let edit = "/roles/Reports/edit";
@@ -127,12 +90,12 @@ async fn a_role_is_created_once_seen_replaced_and_deleted() {
     browser.submit(&seen, edit, &kept).await.expect(303);
     assert_eq!(role(&harness, "Reports").await["permissions"], json!(["GET /reports/{id}"]));
     let stale = browser.submit(&seen, edit, &[("permissions", "ANY /stale")]).await.expect(412);
-    expect(&stale, &["This page is out of date", "ANY /stale"]);
+    stale.expect_texts(&["This page is out of date", "ANY /stale"]);
 
     let delete = "/roles/Reports/delete";
     let confirm = browser.get(delete).await.expect(200);
     assert_eq!(browser.submit(&confirm, delete, &[]).await.expect(303).location(), "/roles");
-    expect(&browser.get("/roles").await, &["Role Reports was deleted.", "No custom roles"]);
+    browser.get("/roles").await.expect_texts(&["Role Reports was deleted.", "No custom roles"]);
     browser.get("/roles/Reports").await.expect(404);
     for none in ["/roles/9", "/roles/a%20b", "/roles/%2e%2e/edit"] {
         browser.get(none).await.expect(404);
@@ -146,7 +109,7 @@ async fn a_role_of_any_name_has_its_page() {
     for name in ["new", "explain", "edit", "a..b", "A.", &"x".repeat(64)] {
         harness.put_role(name, &["GET /reports"]).await;
         let page = browser.get(&format!("/roles/{name}")).await.expect(200);
-        expect(&page, &[name, "Custom", "GET on /reports"]);
+        page.expect_texts(&[name, "Custom", "GET on /reports"]);
         browser.get(&format!("/roles/{name}/edit")).await.expect(200);
     }
 }
@@ -198,18 +161,15 @@ async fn a_preview_says_what_would_match_and_saves_nothing() {
     let permissions = "ANY /teams/{proxy+}\nGET,HEAD,POST /reports/{id}\nnonsense\nPUT /a/\nDELETE /";
     let typed = [("name", "P"), ("permissions", permissions), ("button", "preview")];
     let page = browser.submit(&form, "/new-role", &typed).await.expect(422);
-    expect(
-        &page,
-        &[
-            "Line 3, nonsense, must be methods, one space and a path",
-            "Preview",
-            "Any method on /teams/{proxy+} : for example GET /teams/42 and GET /teams/42/notes ; not /teams .",
-            "DELETE on / : for example DELETE / ; not /notes .",
-            "GET, HEAD and POST on /reports/{id} : for example GET /reports/42 ; not /reports/42/notes .",
-            "PUT on /a/ : for example PUT /a/ ; not /a/notes .",
-            "Nothing is saved yet.",
-        ],
-    );
+    page.expect_texts(&[
+        "Line 3, nonsense, must be methods, one space and a path",
+        "Preview",
+        "Any method on /teams/{proxy+} : for example GET /teams/42 and GET /teams/42/notes ; not /teams .",
+        "DELETE on / : for example DELETE / ; not /notes .",
+        "GET, HEAD and POST on /reports/{id} : for example GET /reports/42 ; not /reports/42/notes .",
+        "PUT on /a/ : for example PUT /a/ ; not /a/notes .",
+        "Nothing is saved yet.",
+    ]);
     assert_eq!(page.fields("/new-role")["name"], "P");
     assert_eq!(before, harness.table.dump().await);
     // Then it is saved from the page of the preview.
@@ -219,7 +179,7 @@ async fn a_preview_says_what_would_match_and_saves_nothing() {
     let form = browser.get("/roles/P/edit").await.expect(200);
     let page =
         browser.submit(&form, "/roles/P/edit", &[("button", "preview"), ("permissions", "ANY /x")]).await;
-    expect(&page.expect(200), &["Preview", "Any method on /x"]);
+    page.expect(200).expect_texts(&["Preview", "Any method on /x"]);
     assert_eq!(role(&harness, "P").await["permissions"], json!(["GET /reports/{id}"]));
 }
 
@@ -234,15 +194,12 @@ async fn a_role_in_use_is_not_deleted_and_whoever_has_it_is_named() {
     let delete = "/roles/Auditor/delete";
     let confirm = browser.get(delete).await.expect(200);
     let refused = browser.submit(&confirm, delete, &[]).await.expect(409);
-    expect(
-        &refused,
-        &[
-            "The role is in use, so it was not deleted.",
-            "Account",
-            HOSTILE,
-            &format!("Key {} of Holder", key.id),
-        ],
-    );
+    refused.expect_texts(&[
+        "The role is in use, so it was not deleted.",
+        "Account",
+        HOSTILE,
+        &format!("Key {} of Holder", key.id),
+    ]);
     for account in [&account, &holder] {
         assert!(refused.text.contains(&format!("href=\"/accounts/{}\"", account.id)), "{}", refused.text);
     }
@@ -271,7 +228,7 @@ async fn the_check_of_too_many_accounts_goes_on_where_it_stopped() {
         if call.operation == "Query" { Action::Replace(page.to_string()) } else { Action::Pass }
     });
     let stopped = browser.submit(&confirm, delete, &[]).await.expect(409);
-    expect(&stopped, &["Not all accounts have been checked yet", "Continue and delete role"]);
+    stopped.expect_texts(&["Not all accounts have been checked yet", "Continue and delete role"]);
     assert_eq!(role(&harness, "Auditor").await["permissions"], json!(["GET /reports"]));
     harness.wire.calm();
     harness.wire.take_calls();
@@ -330,37 +287,36 @@ async fn custom_roles_can_be_chosen_wherever_a_role_is() {
     let many: Vec<_> = (0..12).map(|number| format!("GET /reports/{number}")).collect();
     harness.put_role("Auditor", &many.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let form = browser.get("/accounts/new").await.expect(200);
-    expect(
-        &form,
-        &[
-            "ServiceAccountReader",
-            "ServiceAccountWriter",
-            "ServiceAccountAdmin",
-            "Auditor",
-            "GET /reports/0",
-            "and 4 more",
-        ],
-    );
+    form.expect_texts(&[
+        "ServiceAccountReader",
+        "ServiceAccountWriter",
+        "ServiceAccountAdmin",
+        "Auditor",
+        "GET /reports/0",
+        "and 4 more",
+    ]);
     let created = browser.submit(&form, "/accounts", &[("name", "a"), ("role", "Auditor")]).await.expect(303);
     let account = created.location().to_owned();
     let page = browser.get(&account).await.expect(200);
-    expect(&page, &["Role", "Auditor", "GET /reports/0", "and 4 more"]);
+    page.expect_texts(&["Role", "Auditor", "GET /reports/0", "and 4 more"]);
     assert!(page.text.contains("href=\"/roles/Auditor\""), "{}", page.text);
-    expect(&browser.get("/?role=Auditor").await.expect(200), &["Next expiry a Auditor Enabled"]);
+    browser.get("/?role=Auditor").await.expect(200).expect_texts(&["Next expiry a Auditor Enabled"]);
     // A key of the account may be narrowed by any other role, and that of a
     // Reader's account by custom ones alone.
     let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
-    expect(
-        &form,
-        &["Same as account: Auditor", "ServiceAccountReader", "ServiceAccountWriter", "ServiceAccountAdmin"],
-    );
+    form.expect_texts(&[
+        "Same as account: Auditor",
+        "ServiceAccountReader",
+        "ServiceAccountWriter",
+        "ServiceAccountAdmin",
+    ]);
     let reader = harness.create_account("reader", "ServiceAccountReader").await;
     let keys = format!("/accounts/{}/keys", reader.id);
     let form = browser.get(&format!("{keys}/new")).await.expect(200);
-    expect(&form, &["Same as account: ServiceAccountReader", "Auditor"]);
-    expect_none(&form, "ServiceAccountWriter");
+    form.expect_texts(&["Same as account: ServiceAccountReader", "Auditor"]);
+    form.expect_none("ServiceAccountWriter");
     let shown = browser.submit(&form, &keys, &[("name", "k"), ("role", "Auditor")]).await.expect(200);
-    expect(&shown, &["permitted by both the account and Auditor"]);
+    shown.expect_texts(&["permitted by both the account and Auditor"]);
 }
 
 #[tokio::test]
@@ -373,9 +329,9 @@ async fn what_permits_most_is_not_what_a_short_list_leaves_out() {
     harness.put_role("Sneaky", &[narrow.as_slice(), &["ANY /{proxy+}"]].concat()).await;
     let account = harness.create_account("a", "Sneaky").await;
     for path in ["/accounts/new", &format!("/accounts/{}", account.id), "/roles"] {
-        expect(&browser.get(path).await.expect(200), &["Sneaky", "ANY /{proxy+}", "and 7 more"]);
+        browser.get(path).await.expect(200).expect_texts(&["Sneaky", "ANY /{proxy+}", "and 7 more"]);
     }
-    expect(&browser.get("/history").await.expect(200), &["updated the role Sneaky", "ANY /{proxy+}"]);
+    browser.get("/history").await.expect(200).expect_texts(&["updated the role Sneaky", "ANY /{proxy+}"]);
 }
 
 #[tokio::test]
@@ -416,21 +372,18 @@ async fn another_role_is_saved_once_it_was_shown_what_it_changes() {
     let form = browser.get(&edit).await.expect(200);
     let typed = [("role", "Reports"), ("owner", "the \"team\"")];
     let asked = browser.submit(&form, &edit, &typed).await.expect(200);
-    expect(
-        &asked,
-        &[
-            "Change the role of batch to Reports ?",
-            "The current role is ServiceAccountReader . Nothing is saved yet.",
-            "Added permissions",
-            "+ POST,PUT,PATCH,DELETE /teams/{proxy+}",
-            "+ POST /reports",
-            "Removed permissions",
-            "− GET,HEAD,OPTIONS /organizations",
-            "− GET,HEAD,OPTIONS /organizations/{proxy+}",
-            "− GET,HEAD,OPTIONS /teams",
-            "All permissions of the new role",
-        ],
-    );
+    asked.expect_texts(&[
+        "Change the role of batch to Reports ?",
+        "The current role is ServiceAccountReader . Nothing is saved yet.",
+        "Added permissions",
+        "+ POST,PUT,PATCH,DELETE /teams/{proxy+}",
+        "+ POST /reports",
+        "Removed permissions",
+        "− GET,HEAD,OPTIONS /organizations",
+        "− GET,HEAD,OPTIONS /organizations/{proxy+}",
+        "− GET,HEAD,OPTIONS /teams",
+        "All permissions of the new role",
+    ]);
     // What stays is neither: reading an organization, and reading a team.
     let (come_and_gone, _) = asked.text.split_once("All permissions of the new role").unwrap();
     assert!(
@@ -454,12 +407,12 @@ async fn another_role_is_saved_once_it_was_shown_what_it_changes() {
     browser.submit(&form, &edit, &[("owner", "ops")]).await.expect(303);
     let form = browser.get(&edit).await.expect(200);
     let page = browser.submit(&form, &edit, &[("role", "Nobody")]).await.expect(422);
-    expect(&page, &["Role not found"]);
+    page.expect_texts(&["Role not found"]);
     let long = "x".repeat(65);
     let asked =
         browser.submit(&form, &edit, &[("role", "ServiceAccountAdmin"), ("name", &long)]).await.expect(200);
     let refused = browser.submit(&asked, &edit, &[("button", "confirm")]).await.expect(422);
-    expect(&refused, &["Must be at most 64 characters."]);
+    refused.expect_texts(&["Must be at most 64 characters."]);
     assert_eq!(refused.fields(&edit)["role"], "ServiceAccountAdmin");
     // The version that was seen is that of the first form.
     let asked = browser.submit(&form, &edit, &[("role", "ServiceAccountAdmin")]).await.expect(200);
@@ -489,7 +442,8 @@ async fn a_role_that_changes_after_its_difference_was_shown_is_shown_again() {
     ] {
         harness.put_role(name, &permissions).await;
         let again = browser.submit(&asked, &edit, &confirm).await.expect(409);
-        expect(&again, &["A role changed after you reviewed the difference, so nothing was saved.", told]);
+        again
+            .expect_texts(&["A role changed after you reviewed the difference, so nothing was saved.", told]);
         assert_eq!(role().await, "Before");
         asked = again;
     }
@@ -497,7 +451,7 @@ async fn a_role_that_changes_after_its_difference_was_shown_is_shown_again() {
     browser.submit(&asked, &edit, &[("button", "confirm"), ("shown", "")]).await.expect(409);
     // What has gone meanwhile cannot be given.
     let _ = harness.request("DELETE", "/iam/v1/roles/After").admin().send().await.expect(204);
-    expect(&browser.submit(&asked, &edit, &confirm).await.expect(422), &["Role not found"]);
+    browser.submit(&asked, &edit, &confirm).await.expect(422).expect_texts(&["Role not found"]);
     harness.put_role("After", &["GET /b"]).await;
     browser.submit(&asked, &edit, &confirm).await.expect(303);
     let saved = harness.get(&account.path()).await.json();
@@ -518,7 +472,7 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
     assert!(page.text.contains(&format!("href=\"{link}\"")), "{}", page.text);
     let form = browser.get(&link).await.expect(200);
     assert_eq!(form.fields("/explain")["account"], account.id);
-    expect(&form, &["Any key without its own role", "narrow, ends in"]);
+    form.expect_texts(&["Any key without its own role", "narrow, ends in"]);
 
     let name: &[(&str, &str)] = &[("account", "bATCH")];
     let by_key: &[(&str, &str)] = &[("account", &account.id), ("key", &key.id)];
@@ -588,23 +542,23 @@ async fn a_question_is_answered_with_the_permission_that_decides() {
     ] {
         let typed = [who, &[("method", method), ("path", path)]].concat();
         let page = browser.submit(&form, "/explain", &typed).await.expect(200);
-        expect(&page, &texts);
+        page.expect_texts(&texts);
         assert_eq!(page.fields("/explain")["path"], path);
     }
     let elsewhere =
         [by_key, &[("method", "GET"), ("path", "/organizations/1"), ("source_address", "192.0.2.1")]]
             .concat();
-    expect(
-        &browser.submit(&form, "/explain", &elsewhere).await,
-        &["Refused:", "cannot be used from this address"],
-    );
+    browser
+        .submit(&form, "/explain", &elsewhere)
+        .await
+        .expect_texts(&["Refused:", "cannot be used from this address"]);
     let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "enabled": false }));
     let _ = patch.send().await.expect(200);
     let typed = [name, &[("method", "GET"), ("path", "/teams")]].concat();
-    expect(
-        &browser.submit(&form, "/explain", &typed).await,
-        &["Refused:", "The service account is disabled."],
-    );
+    browser
+        .submit(&form, "/explain", &typed)
+        .await
+        .expect_texts(&["Refused:", "The service account is disabled."]);
 }
 
 #[tokio::test]
@@ -659,7 +613,7 @@ async fn a_question_that_cannot_be_asked_is_corrected_beside_its_field() {
 async fn everybodys_history_is_told_in_words_and_filtered() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
-    expect(&browser.get("/history").await.expect(200), &["No events yet"]);
+    browser.get("/history").await.expect(200).expect_texts(&["No events yet"]);
     let account = harness.create_account(HOSTILE, "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
     harness.clock.advance_days(1);
@@ -683,28 +637,25 @@ async fn everybodys_history_is_told_in_words_and_filtered() {
     let deleted = format!("{admin} deleted the account {HOSTILE} and its keys just now");
     let issued = format!("{admin} issued the key {} of {HOSTILE} 2 days ago", key.id);
     let created = format!("{admin} created the account {HOSTILE}");
-    expect(
-        &page,
-        &[
-            &deleted,
-            &format!("{admin} deleted the role Auditor"),
-            "Removed permission GET /b",
-            "Removed permission GET /c",
-            "grace@example.com updated the role Auditor",
-            "Removed permission GET /a",
-            "Added permission GET /c",
-            "grace@example.com created the role Auditor",
-            "Added permission GET /a",
-            "Added permission GET /b",
-            &issued,
-            &created,
-        ],
-    );
+    page.expect_texts(&[
+        &deleted,
+        &format!("{admin} deleted the role Auditor"),
+        "Removed permission GET /b",
+        "Removed permission GET /c",
+        "grace@example.com updated the role Auditor",
+        "Removed permission GET /a",
+        "Added permission GET /c",
+        "grace@example.com created the role Auditor",
+        "Added permission GET /a",
+        "Added permission GET /b",
+        &issued,
+        &created,
+    ]);
     assert!(!page.text.contains("<script>alert"), "{}", page.text);
     let history = format!("/accounts/{}/history", account.id);
     assert_eq!(page.text.matches(&format!("href=\"{history}\"")).count(), 3, "{}", page.text);
     let own = browser.get(&history).await.expect(200);
-    expect(&own, &["deleted the account and its keys", "issued the key", &key.id, "created the account"]);
+    own.expect_texts(&["deleted the account and its keys", "issued the key", &key.id, "created the account"]);
 
     for (query, texts, others) in [
         ("type=role.updated", vec!["updated the role Auditor"], vec!["created the", "issued the"]),
@@ -724,9 +675,9 @@ async fn everybodys_history_is_told_in_words_and_filtered() {
         ("actor=&account=&type=&from=&to=", vec!["deleted the", "issued the"], vec!["Clear"]),
     ] {
         let page = browser.get(&format!("/history?{query}")).await.expect(200);
-        expect(&page, &texts);
+        page.expect_texts(&texts);
         for other in others {
-            expect_none(&page, other);
+            page.expect_none(other);
         }
     }
     for (query, field, problem) in [
@@ -764,7 +715,7 @@ async fn everybodys_history_is_paged_with_its_filters() {
         let css = browser.get("/assets/console.css").await.text.len();
         assert!(page.text.len() + css < 60_000, "{}", page.text.len() + css);
         seen += page.text.matches("<li>").count();
-        expect_none(&page, "created the account");
+        page.expect_none("created the account");
         let Some((rest, _)) = page.text.split_once("\" rel=\"next\">Older") else {
             assert!(path.contains("cursor=") && page.text.contains(">Newest</a>"), "{}", page.text);
             break;
@@ -796,15 +747,13 @@ async fn what_wants_attention_stands_first() {
     let patch = harness.request("PATCH", &off.path()).admin().json(&json!({ "enabled": false }));
     let _ = patch.send().await.expect(200);
     harness.clock.advance_days(11);
-    used(&harness, &in_use, &[(4, 1, 3)]).await;
+    store_usage(&harness, &in_use, &[(4, 1, 3)]).await;
     assert!(!harness.authorize(&Shape::HttpV2.bearer(&revoked.secret)).await.unwrap().is_allow());
     harness.clock.advance_seconds(7200);
 
     let mut browser = Browser::signed_in(&harness).await;
     let page = browser.get("/").await.expect(200);
-    expect(
-        &page,
-        &[
+    page.expect_texts(&[
             "Needs attention",
             "Retired key used came again : A retired key is still being used. The requests are refused. Last used 2 hours ago",
             "Expires soon expires first : A key expires in 9 days",
@@ -819,11 +768,11 @@ async fn what_wants_attention_stands_first() {
         ],
     );
     let (first, _) =
-        words(&page).split_once("Name starts with").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        page.words().split_once("Name starts with").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     assert!(!first.contains("expires later") && !first.contains("in use"), "{first}");
     assert!(!page.text.contains("<script>alert"), "{}", page.text);
     // It is of the first page alone, and not of what somebody looks for.
-    expect_none(&browser.get("/?enabled=false").await.expect(200), "Needs attention");
+    browser.get("/?enabled=false").await.expect(200).expect_none("Needs attention");
 }
 
 #[tokio::test]
@@ -846,22 +795,21 @@ async fn what_wants_attention_is_looked_for_in_all_accounts() {
     let (attention, list) = page.text.split_once("Name starts with").unwrap();
     assert!(attention.contains(&reused.id), "{attention}");
     assert!(!attention.contains(&unused.id) && !list.contains(&reused.id), "{}", page.text);
-    expect(
-        &page,
-        &["Retired key used the last one", "Expires soon expires 00", "View 3 more", "account 000"],
-    );
+    page.expect_texts(&[
+        "Retired key used the last one",
+        "Expires soon expires 00",
+        "View 3 more",
+        "account 000",
+    ]);
     // A list asks once for what it shows, and once for the use of each account.
     let operations = harness.wire.take_operations();
     assert!(operations.iter().all(|operation| operation == "Query"), "{operations:?}");
     assert!(page.text.contains("<a href=\"/attention\">View 3 more</a>"), "{}", page.text);
     let all = browser.get("/attention").await.expect(200);
-    expect(
-        &all,
-        &[
-            "Expires soon expires 10 : A key expires in 9 days",
-            "Unused unused, and second to last : 1 active key not used for 90 days.",
-        ],
-    );
+    all.expect_texts(&[
+        "Expires soon expires 10 : A key expires in 9 days",
+        "Unused unused, and second to last : 1 active key not used for 90 days.",
+    ]);
     assert_eq!(all.text.matches("Expires soon").count(), 11);
 }
 
@@ -870,7 +818,7 @@ async fn all_that_wants_attention_is_there_page_by_page() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let none = browser.get("/attention").await.expect(200);
-    expect(&none, &["Nothing", "All accounts are enabled"]);
+    none.expect_texts(&["Nothing", "All accounts are enabled"]);
     for number in 0..53 {
         account(&harness, &format!("{number:02} {}", "&".repeat(61)), 9).await;
     }
@@ -878,12 +826,12 @@ async fn all_that_wants_attention_is_there_page_by_page() {
     let css = browser.get("/assets/console.css").await.text.len();
     assert!(first.text.len() + css < 60_000, "{}", first.text.len() + css);
     let next = browser.get("/attention?after=50").await.expect(200);
-    expect(&first, &["Expires soon 00 &&", "Next page"]);
-    expect(&next, &["Expires soon 50 &&", "First page"]);
-    expect_none(&next, "Next page");
+    first.expect_texts(&["Expires soon 00 &&", "Next page"]);
+    next.expect_texts(&["Expires soon 50 &&", "First page"]);
+    next.expect_none("Next page");
     let told = [&first, &next].map(|page| page.text.matches("Expires soon").count());
     assert_eq!(told, [50, 3]);
-    expect(&browser.get("/attention?after=100").await.expect(200), &["No more items", "First page"]);
+    browser.get("/attention?after=100").await.expect(200).expect_texts(&["No more items", "First page"]);
 }
 
 #[tokio::test]
@@ -896,18 +844,19 @@ async fn the_overview_stands_without_what_wants_attention_and_says_what_was_not_
     let long = |call: &Call| call.body["Limit"] == 101;
     harness.wire.disturb(move |call| if long(call) { Action::Refuse } else { Action::Pass });
     let page = browser.get("/").await.expect(200);
-    expect(&page, &["The check for accounts that need attention failed.", "account 000", "account 024"]);
+    page.expect_texts(&["The check for accounts that need attention failed.", "account 000", "account 024"]);
     let failed = browser.get("/attention").await.expect(503);
-    expect(&failed, &["Keyward is not responding", "Try again"]);
+    failed.expect_texts(&["Keyward is not responding", "Try again"]);
     let second = move |call: &Call| long(call) && !call.body["ExclusiveStartKey"].is_null();
     harness.wire.disturb(move |call| if second(call) { Action::Refuse } else { Action::Pass });
     let page = browser.get("/").await.expect(200);
-    expect(
-        &page,
-        &["account 000 : A key expires", "Only the first 100 accounts were checked", "account 024"],
-    );
+    page.expect_texts(&[
+        "account 000 : A key expires",
+        "Only the first 100 accounts were checked",
+        "account 024",
+    ]);
     let page = browser.get("/attention").await.expect(200);
-    expect(&page, &["Only the first 100 accounts, by name, were checked", "account 049"]);
+    page.expect_texts(&["Only the first 100 accounts, by name, were checked", "account 049"]);
 }
 
 #[tokio::test]
@@ -936,8 +885,8 @@ async fn pages_stay_light_however_much_roles_permit() {
         assert!(page.text.len() + css < 60_000, "{path} has {} bytes", page.text.len() + css);
     }
     let (_, list) = &pages[3];
-    expect(list, &["Role00", "and 92 more", "Role24", "Next page"]);
-    expect(&pages[2].1, &["created the role", "Added permission", "and 88 more"]);
+    list.expect_texts(&["Role00", "and 92 more", "Role24", "Next page"]);
+    pages[2].1.expect_texts(&["created the role", "Added permission", "and 88 more"]);
 }
 
 #[tokio::test]

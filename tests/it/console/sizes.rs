@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 use tests::{Account, Action, Harness};
 
-use crate::console::keys::used;
-use crate::console::roles::{expect, expect_none};
 use crate::support::browser::{Browser, Page};
+use crate::support::keys::store_usage;
 
 /// The most bytes of a page with ordinary data and the stylesheet.
 const ORDINARY: usize = 60_000;
@@ -132,7 +131,7 @@ async fn account(
             body["allowedCidrs"] = json!(cidrs);
         }
         let key = harness.issue_key_with(&account, &body).await;
-        used(harness, &key, &days).await;
+        store_usage(harness, &key, &days).await;
         issued.push(key);
     }
     (account, issued)
@@ -163,7 +162,7 @@ async fn see_account(
     assert_eq!(all(&history, "request <code>", '<').len(), keys.len() + 1, "each event once");
     let edit = format!("{path}/edit");
     let page = scale.submit(&edit, &edit, &[("role", roles[1])]).await.expect(200);
-    expect(&page, &["+ ANY /b099", "− ANY /a099"]);
+    page.expect_texts(&["+ ANY /b099", "− ANY /a099"]);
     let asked = [("account", account.id.as_str()), ("key", key), ("method", "GET"), ("path", "/x")];
     scale.submit("/explain", "/explain", &asked).await.expect(200);
     let found = scale.submit("/leaked", "/leaked", &[("key", &keys[7].secret)]).await.expect(303);
@@ -227,7 +226,7 @@ async fn see_roles(harness: &Harness, most: usize, names: &[String], permissions
 
 /// Fails unless each of these texts is on the page.
 fn expect_each(page: &Page, texts: &[&str]) {
-    let seen = crate::console::roles::words(page);
+    let seen = page.words();
     let missing: Vec<_> = texts.iter().filter(|text| !seen.contains(**text)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
@@ -295,8 +294,8 @@ async fn every_role_can_be_chosen_however_many_there_are() {
     let mut browser = Browser::signed_in(&harness).await;
     let create = "/accounts/new";
     let form = browser.get(create).await.expect(200);
-    expect(&form, &["ServiceAccountReader", &name(0), "Another role", "There are more roles"]);
-    expect_none(&form, "zulu");
+    form.expect_texts(&["ServiceAccountReader", &name(0), "Another role", "There are more roles"]);
+    form.expect_none("zulu");
     // Enter in a field is not the button that shows a role.
     let buttons = form.text.split("action=\"/accounts\"").nth(1).unwrap();
     assert!(
@@ -311,7 +310,7 @@ async fn every_role_can_be_chosen_however_many_there_are() {
     {
         let typed: Vec<_> = typed.into_iter().chain([("other_role", name), ("button", "role")]).collect();
         let page = browser.submit(&form, "/accounts", &typed).await.expect(422);
-        expect(&page, &["There are more roles", problem]);
+        page.expect_texts(&["There are more roles", problem]);
         let kept = page.fields("/accounts");
         for (name, value) in &typed[..5] {
             assert_eq!(kept[*name].trim(), value.trim(), "{name}");
@@ -322,15 +321,12 @@ async fn every_role_can_be_chosen_however_many_there_are() {
     for button in ["role", ""] {
         let typed: Vec<_> = typed.into_iter().chain([("other_role", "Zulu"), ("button", button)]).collect();
         let page = browser.submit(&form, "/accounts", &typed).await.expect(200);
-        expect(
-            &page,
-            &[
-                "Zulu",
-                "Reads what z has",
-                "This role is now selected. Nothing is saved yet.",
-                "GET /zulu/{id}",
-            ],
-        );
+        page.expect_texts(&[
+            "Zulu",
+            "Reads what z has",
+            "This role is now selected. Nothing is saved yet.",
+            "GET /zulu/{id}",
+        ]);
         assert_eq!(before, harness.table.dump().await);
         let kept = page.fields("/accounts");
         assert_eq!(
@@ -340,7 +336,7 @@ async fn every_role_can_be_chosen_however_many_there_are() {
         if button.is_empty() {
             let created = browser.submit(&page, "/accounts", &[]).await.expect(303);
             let page = browser.get(created.location()).await.expect(200);
-            expect(&page, &["batch Enabled", "Zulu · Reads what z has"]);
+            page.expect_texts(&["batch Enabled", "Zulu · Reads what z has"]);
             // And so it is where one is chosen for another reason.
             let edit = format!("{}/edit", created.location());
             let form = browser.get(&edit).await.expect(200);
@@ -350,7 +346,7 @@ async fn every_role_can_be_chosen_however_many_there_are() {
                 browser.submit(&form, &edit, &[("other_role", &other), ("button", "role")]).await.expect(200);
             assert_eq!(page.fields(&edit)["role"], other);
             let page = browser.submit(&page, &edit, &[]).await.expect(200);
-            expect(&page, &["Added permissions", "Removed permissions", "GET /zulu/{id}"]);
+            page.expect_texts(&["Added permissions", "Removed permissions", "GET /zulu/{id}"]);
             let keys = format!("{}/keys", created.location());
             let form = browser.get(&format!("{keys}/new")).await.expect(200);
             let typed = [("name", "narrow"), ("other_role", other.as_str()), ("button", "role")];
@@ -358,22 +354,22 @@ async fn every_role_can_be_chosen_however_many_there_are() {
             assert_eq!([&page.fields(&keys)["role"], &page.fields(&keys)["name"]], [&other, "narrow"]);
             let typed = [("other_role", "Zulu"), ("button", "role")];
             let page = browser.submit(&form, &keys, &typed).await.expect(422);
-            expect(&page, &["permit less than the account"]);
+            page.expect_texts(&["permit less than the account"]);
         }
     }
     // The list is filtered by any of them, too.
     let page = browser.get("/?role=Zulu").await.expect(200);
-    expect(&page, &["batch", "Zulu"]);
+    page.expect_texts(&["batch", "Zulu"]);
     assert!(page.text.contains("list=\"roles\""), "{}", page.text);
-    expect(&browser.get("/?role=no+role").await.expect(422), &["Is not a valid role name"]);
+    browser.get("/?role=no+role").await.expect(422).expect_texts(&["Is not a valid role name"]);
     // Where the list is not to be had, a role is still asked for, and not denied.
     let typed: Vec<_> = typed.into_iter().chain([("other_role", "Zulu"), ("button", "role")]).collect();
     harness.wire.disturb(|call| if call.operation == "Query" { Action::Refuse } else { Action::Pass });
     let page = browser.submit(&form, "/accounts", &typed).await.expect(200);
-    expect(&page, &["Zulu", "This role is now selected."]);
+    page.expect_texts(&["Zulu", "This role is now selected."]);
     harness.wire.disturb(|_| Action::Refuse);
     let page = browser.submit(&form, "/accounts", &typed).await.expect(503);
-    expect(&page, &["Keyward is not responding"]);
-    expect_none(&page, "not found");
+    page.expect_texts(&["Keyward is not responding"]);
+    page.expect_none("not found");
     assert_eq!(page.fields("/accounts")["other_role"], "Zulu");
 }

@@ -1,7 +1,8 @@
-//! Every link between the documents leads somewhere.
+//! The links between documents, and the tests that `tests/README.md` names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 use regex::Regex;
 
@@ -9,7 +10,7 @@ use regex::Regex;
 fn documents() -> BTreeMap<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut documents = BTreeMap::new();
-    for folder in ["", "infra", "infra/examples", "infra/scanning"] {
+    for folder in ["", "tests", "infra", "infra/examples", "infra/scanning"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "md") {
@@ -72,4 +73,26 @@ fn every_link_leads_somewhere() {
     }
     assert!(checked > 50, "{checked} links were checked");
     assert_eq!(broken, [""; 0]);
+}
+
+/// If this test fails, a test that proves a promise was renamed, moved or removed.
+/// Update the table in `tests/README.md`. If no other test proves the promise, keep the
+/// test.
+#[test]
+fn every_test_that_the_promise_table_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = std::fs::read_to_string(root.join("README.md")).unwrap_or_default();
+    let list = Command::new(std::env::current_exe().unwrap()).args(["--list", "--format=terse"]).output();
+    let list = String::from_utf8(list.unwrap().stdout).unwrap();
+    let tests: BTreeSet<&str> = list.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    let path = Regex::new(r"`([a-z_0-9]+(?:::[a-z_0-9]+)+)`").unwrap();
+    let named = path.captures_iter(&table).map(|found| found.get(1).unwrap().as_str());
+    // A path can name a test or a whole module.
+    let exists = |path: &str| {
+        tests
+            .iter()
+            .any(|test| test.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
+    };
+    let missing: Vec<_> = named.filter(|path| !exists(path)).collect();
+    assert_eq!(missing, [""; 0], "tests/README.md names tests that do not exist");
 }

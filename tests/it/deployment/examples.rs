@@ -3,7 +3,7 @@
 
 use serde_norway::Value;
 
-use crate::deployment::template::{expect_all, get};
+use crate::support::yaml::{expect_all, get};
 
 const HTTP_API: &str = include_str!("../../../infra/examples/http-api.yaml");
 const REST_API: &str = include_str!("../../../infra/examples/rest-api.yaml");

@@ -9,6 +9,8 @@ use shared::config::Setup;
 use shared::store::schema;
 use tests::Harness;
 
+use crate::support::yaml::{expect, expect_all, get};
+
 /// The one block that can never change: see the template's comment.
 const PEPPER: &str = r#"      GenerateSecretString:
         SecretStringTemplate: '{"current":"v1"}'
@@ -57,28 +59,6 @@ const LOGGED: [&str; 11] = [
 
 fn parse(text: &str) -> (Template, Value) {
     (Template::parse(text).unwrap(), serde_norway::from_str(text).unwrap())
-}
-
-/// The value at the path `at`.
-pub(crate) fn get<'a>(value: &'a Value, at: &str) -> &'a Value {
-    static NULL: Value = Value::Null;
-    at.split('.')
-        .try_fold(value, |value, name| match name.parse::<usize>() {
-            Ok(index) => value.get(index),
-            Err(_) => value.get(name),
-        })
-        .unwrap_or(&NULL)
-}
-
-/// Reports where the value at `at` is not `expected`.
-pub(crate) fn expect(value: &Value, at: &str, expected: &str) -> Option<String> {
-    let actual = get(value, at);
-    let expected: Value = serde_norway::from_str(expected).unwrap();
-    (*actual != expected).then(|| format!("{at} is {actual:?} and must be {expected:?}"))
-}
-
-pub(crate) fn expect_all(value: &Value, expected: &[(&str, &str)]) -> Vec<String> {
-    expected.iter().filter_map(|(at, expected)| expect(value, at, expected)).collect()
 }
 
 /// The table has the names of the schema.

@@ -4,8 +4,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
 use proptest::prelude::*;
 use serde_json::json;
-use shared::domain::{ApiKey, Environment, FindKeyError};
-use tests::{Account, Action, Harness, Key, Reply, RequestBuilder, SeededEntropy, Shape};
+use shared::domain::{ApiKey, FindKeyError};
+use tests::{Account, Action, Harness, Reply, RequestBuilder, SeededEntropy, Shape};
+
+use crate::support::keys::{environment, foreign, forged, parsed};
+use crate::support::routes;
 
 const PATH: &str = "/iam/v1/keys/lookup";
 
@@ -20,26 +23,6 @@ async fn found(harness: &Harness, text: &str) -> Reply {
     assert_eq!(before, harness.table.dump().await, "a lookup is a read");
     assert!(!reply.text.contains("kwsa_"), "{reply:?}");
     reply
-}
-
-fn environment(label: &str) -> Environment {
-    Environment::parse(label).unwrap()
-}
-
-pub(crate) fn parsed(key: &Key) -> ApiKey {
-    ApiKey::parse(&key.secret, &environment("local")).unwrap()
-}
-
-/// The same key in the spelling of another environment.
-pub(crate) fn foreign(key: &Key, label: &str) -> String {
-    parsed(key).display(&environment(label)).expose().to_owned()
-}
-
-/// A well-formed key with the ids of `key` and another secret.
-pub(crate) fn forged(key: &Key, seed: u64) -> String {
-    let key = parsed(key);
-    let forged = ApiKey::generate(key.account, key.id, &SeededEntropy::new(seed)).unwrap();
-    forged.display(&environment("local")).expose().to_owned()
 }
 
 async fn disable(harness: &Harness, account: &Account) {
@@ -145,7 +128,7 @@ async fn a_verifier_whose_pepper_there_is_not_proves_nothing_200() {
         route: format!("POST {PATH}"),
         parameters: json!({}),
         body: Some(json!({ "key": key.secret })),
-        context: Some(crate::support::routes::admin_context()),
+        context: Some(routes::admin_context()),
     };
     let reply = harness.invoke("IssueKey", &event).await.expect(200).json();
     let told = (&reply["alive"], &reply["reason"], &reply["secretMatches"]);
@@ -283,7 +266,7 @@ async fn an_outage_of_the_keyring_is_no_answer_503() {
         route: format!("POST {PATH}"),
         parameters: json!({}),
         body: Some(json!({ "key": key.secret })),
-        context: Some(crate::support::routes::admin_context()),
+        context: Some(routes::admin_context()),
     };
     let reply = harness.invoke("IssueKey", &event).await;
     assert_eq!((reply.status, reply.code().as_str()), (503, "dependency_unavailable"));

@@ -12,7 +12,7 @@ mod list_all_events;
 mod list_events;
 mod list_roles;
 mod list_service_accounts;
-pub(crate) mod lookup_key;
+mod lookup_key;
 mod put_role;
 mod revoke_all_keys;
 mod revoke_key;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::{Account, Action, Call, Harness, Key, Logs, Reply};
 use tracing::level_filters::LevelFilter;
 
-use crate::promises::audit_log;
+use crate::support::audit_lines::event_ids;
 use crate::support::faults::{conflict, refusal};
 
 type Items = BTreeMap<(String, String), tests::Item>;
@@ -157,8 +157,8 @@ async fn each_call_fails(fault: fn(&Call) -> Action, lasting: bool) {
         // Each event that is there has a line, and one that is not has none that
         // says it were: what nobody answered for is told as such.
         let ids: BTreeSet<String> = events.keys().map(|(_, id)| id.clone()).collect();
-        let told = audit_log::event_ids(&lines, "audit");
-        let maybe = audit_log::event_ids(&lines, "audit_unconfirmed");
+        let told = event_ids(&lines, "audit");
+        let maybe = event_ids(&lines, "audit_unconfirmed");
         assert!(told.is_subset(&ids), "{case:?}: {told:?} are told and not there");
         assert!(ids.is_subset(&(&told | &maybe)), "{case:?}: {ids:?} are there and not told");
         if reply.status < 300 {

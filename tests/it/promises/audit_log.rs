@@ -1,11 +1,11 @@
 //! Each audit event is also one line of the log, after its commit.
 
-use std::collections::BTreeSet;
-
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use tests::{Harness, Logs};
 use tracing::level_filters::LevelFilter;
+
+use crate::support::audit_lines::with_message;
 
 #[tokio::test]
 async fn each_change_is_one_line_that_tells_what_its_event_tells() {
@@ -100,18 +100,4 @@ async fn what_changes_nothing_is_no_line() {
     let lines = logs.take_lines();
     assert_eq!(with_message(&lines, "audit"), Vec::<Value>::new());
     assert_eq!(with_message(&lines, "audit_unconfirmed"), Vec::<Value>::new());
-}
-
-/// Those of `lines` with this message.
-fn with_message(lines: &[Value], message: &str) -> Vec<Value> {
-    lines.iter().filter(|line| line["message"] == message).cloned().collect()
-}
-
-/// The ids of the events of these lines, each of which must stand once.
-pub(crate) fn event_ids(lines: &[Value], message: &str) -> BTreeSet<String> {
-    let lines = with_message(lines, message);
-    let ids: BTreeSet<String> =
-        lines.iter().map(|line| line["event_id"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(ids.len(), lines.len(), "an event has two lines");
-    ids
 }

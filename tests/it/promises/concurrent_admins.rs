@@ -1,30 +1,18 @@
 //! Admins at the same time: no rule is broken between them, and no change is
 //! lost.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::{join, join_all, join3};
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tests::{Account, Action, Harness, Reply, RequestBuilder};
 
-use crate::support::faults::{cancelled, conflict};
+use crate::support::faults::{cancelled, conflict, random_conflicts};
+use crate::support::tally::{tallied, tally};
 
 /// As many keys as an account may have.
 const LIMIT: usize = 20;
-
-/// Cancels a write now and then, as real `DynamoDB` does to one of two that touch
-/// the same item.
-pub(crate) fn conflicts(harness: &Harness, probability: f64) {
-    let random = Mutex::new(StdRng::seed_from_u64(7));
-    harness.wire.disturb(move |call| {
-        let is_hit = random.lock().unwrap().random_bool(probability);
-        if is_hit && call.operation == "TransactWriteItems" { conflict() } else { Action::Pass }
-    });
-}
 
 async fn issue(harness: &Harness, account: &Account, body: &Value) -> Reply {
     harness.request("POST", &format!("{}/keys", account.path())).admin().json(body).send().await
@@ -57,20 +45,6 @@ async fn read(harness: &Harness, account: &Account) -> Reply {
     harness.request("GET", &account.path()).admin().send().await.expect(200)
 }
 
-/// How many replies there are of each status and code.
-pub(crate) fn tally(replies: &[Reply]) -> BTreeMap<String, usize> {
-    let mut tally = BTreeMap::new();
-    for reply in replies {
-        let code = if reply.status < 300 { String::new() } else { format!(" {}", reply.code()) };
-        *tally.entry(format!("{}{code}", reply.status)).or_insert(0) += 1;
-    }
-    tally
-}
-
-pub(crate) fn tallied(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
-    expected.iter().map(|(outcome, many)| ((*outcome).to_owned(), *many)).collect()
-}
-
 /// The secrets in these replies.
 fn secrets(replies: &[Reply]) -> Vec<String> {
     let issued = replies.iter().filter(|reply| reply.status == 201);
@@ -94,7 +68,7 @@ fn assert_as_many_as_it_may_have(replies: &[Reply]) {
 async fn sixty_four_issues_make_as_many_keys_as_an_account_may_have() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
-    conflicts(&harness, 0.3);
+    random_conflicts(&harness, 0.3);
     let body = json!({ "name": "batch", "expiresInDays": 1 });
     let replies = issue_many(&harness, &account, 64, &body).await;
     assert_as_many_as_it_may_have(&replies);
@@ -122,7 +96,7 @@ async fn one_of_many_changes_of_the_same_version_wins() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let tag = read(&harness, &account).await.headers["etag"].clone();
-    conflicts(&harness, 0.3);
+    random_conflicts(&harness, 0.3);
     let bodies: Vec<Value> = (0..8).map(|n| json!({ "description": format!("by {n}") })).collect();
     let replies = join_all(bodies.iter().map(|body| patch(&harness, &account, Some(&tag), body))).await;
     assert_eq!(tally(&replies), tallied(&[("200", 1), ("412 precondition_failed", 7)]));
@@ -158,7 +132,7 @@ async fn changes_of_different_fields_are_all_kept() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_of_many_gets_a_name() {
     let harness = Harness::start().await;
-    conflicts(&harness, 0.2);
+    random_conflicts(&harness, 0.2);
     let create = |name: String| {
         let body = json!({ "name": name, "role": "ServiceAccountReader" });
         harness.request("POST", "/iam/v1/service-accounts").admin().json(&body).send()
@@ -183,7 +157,7 @@ async fn one_of_many_gets_a_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn issues_revocations_and_a_disabling_leave_a_well_formed_account() {
     let harness = Harness::start().await;
-    conflicts(&harness, 0.2);
+    random_conflicts(&harness, 0.2);
     for round in 0..4 {
         let account = harness.create_account(&format!("round {round}"), "ServiceAccountReader").await;
         let mut keys = Vec::new();

@@ -5,7 +5,8 @@ use futures::future::{join, join_all};
 use serde_json::json;
 use tests::{Harness, Reply};
 
-use crate::promises::concurrent_admins::{conflicts, tallied, tally};
+use crate::support::faults::random_conflicts;
+use crate::support::tally::{tallied, tally};
 
 const PATH: &str = "/iam/v1/roles/Auditor";
 
@@ -28,7 +29,7 @@ async fn events(harness: &Harness, kind: &str) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_of_two_puts_of_the_same_version_wins() {
     let harness = Harness::start().await;
-    conflicts(&harness, 0.3);
+    random_conflicts(&harness, 0.3);
     for round in 0..8 {
         harness.put_role("Auditor", &[&format!("GET /before/{round}")]).await;
         let tag = harness.get(PATH).await.headers["etag"].clone();
@@ -48,7 +49,7 @@ async fn one_of_two_puts_of_the_same_version_wins() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_of_many_registers_a_new_role() {
     let harness = Harness::start().await;
-    conflicts(&harness, 0.3);
+    random_conflicts(&harness, 0.3);
     let paths: Vec<String> = (0..8).map(|number| format!("by/{number}")).collect();
     let new = Some(("If-None-Match", "*"));
     let replies = join_all(paths.iter().map(|path| put(&harness, path, new))).await;
@@ -61,7 +62,7 @@ async fn one_of_many_registers_a_new_role() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn puts_without_a_condition_all_happen_one_after_the_other() {
     let harness = Harness::start().await;
-    conflicts(&harness, 0.2);
+    random_conflicts(&harness, 0.2);
     let paths: Vec<String> = (0..6).map(|number| format!("by/{number}")).collect();
     let replies = join_all(paths.iter().map(|path| put(&harness, path, None))).await;
     assert_eq!(tally(&replies), tallied(&[("200", 5), ("201", 1)]));
@@ -75,7 +76,7 @@ async fn puts_without_a_condition_all_happen_one_after_the_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_put_beside_a_deletion_leaves_a_role_or_none_and_each_has_its_event() {
     let harness = Harness::start().await;
-    conflicts(&harness, 0.3);
+    random_conflicts(&harness, 0.3);
     for round in 0..12 {
         harness.put_role("Auditor", &[&format!("GET /before/{round}")]).await;
         let mut before = Vec::new();

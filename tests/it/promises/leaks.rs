@@ -23,9 +23,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use serde_json::{Value, json};
 use shared::config::Variables;
 use tests::{Account, Action, Harness, Item, Reply};
-use tokio::process::Command;
 
-use crate::support::{STEPS, check, event, rotate_pepper};
+use crate::support::{STEPS, check, event, rotate_pepper, this_binary};
 
 /// Says to this binary, started again, that it is that process.
 const CHILD: &str = "KEYWARD_TEST_LEAKS";
@@ -255,8 +254,7 @@ async fn the_end_of_the_key(harness: &Harness, account: &Account, secret: &str, 
 
 #[tokio::test]
 async fn nothing_is_in_the_log_and_the_secret_in_one_answer() {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["promises::leaks::child", "--exact", "--ignored", "--nocapture"])
+    let output = this_binary(concat!(module_path!(), "::child"))
         .env(CHILD, "yes")
         .stdin(Stdio::null())
         .output()

@@ -15,34 +15,20 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use shared::config::{Setup, Variables, default_http_client};
 use shared::domain::OsEntropy;
-use tests::{Account, Action, Harness, Key, TestClock};
+use tests::{Account, Harness, Key, TestClock};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 
-use crate::support::model::{Check, Ending, History, Order, Span, SwitchHistory};
-use crate::support::{Verdict, check, report};
+use crate::support::faults::delay;
+use crate::support::model::{Check, Ending, History, Order, Span, SwitchHistory, histories};
+use crate::support::{Verdict, check, report, this_binary};
 
-/// How many histories of each kind.
-const HISTORIES: &str = "KEYWARD_TEST_HISTORIES";
 /// Says to this binary, started again, that it is an authorizer of a test.
 const CHILD: &str = "KEYWARD_TEST_AUTHORIZER";
 /// Begins the answers of such a child: the test runner writes to the same pipe.
 const ANSWER: &str = "verdict ";
 /// A custom role that does not permit what the checks ask for.
 const OTHER_ROLE: &str = "SomethingElse";
-
-pub(crate) fn histories() -> u64 {
-    Variables::from_process().get(HISTORIES).map_or(30, |count| count.parse().unwrap())
-}
-
-/// Each call arrives up to 3 ms later.
-pub(crate) fn delay(harness: &Harness, seed: u64) {
-    let random = Mutex::new(StdRng::seed_from_u64(seed));
-    harness.wire.disturb(move |_| {
-        let micros = random.lock().unwrap().random_range(0..3000);
-        if micros < 500 { Action::Pass } else { Action::Delay(Duration::from_micros(micros)) }
-    });
-}
 
 /// What ends keys for good.
 #[derive(Clone, Copy, Debug)]
@@ -369,8 +355,7 @@ struct Process {
 
 impl Process {
     fn start(variables: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["promises::revocation_histories::child", "--exact", "--ignored", "--nocapture"])
+        let mut child = this_binary(concat!(module_path!(), "::child"))
             .env(CHILD, variables)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

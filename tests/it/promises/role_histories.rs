@@ -11,9 +11,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tests::{Harness, Key};
 
-use crate::promises::revocation_histories::{delay, histories};
-use crate::support::faults::stale_index;
-use crate::support::model::{Check, Ending, History, Order, SwitchHistory};
+use crate::support::faults::{delay, stale_index};
+use crate::support::model::{Check, Ending, History, Order, SwitchHistory, histories};
 use crate::support::{check, report};
 
 /// Permits what the checks ask for.

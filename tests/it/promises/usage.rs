@@ -12,6 +12,7 @@ use tests::{Account, Action, Call, Harness, Item, Key, Logs, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
 
 use crate::support::faults::{is_note as is_usage_write, refusal};
+use crate::support::keys::use_key;
 use crate::support::{self, report};
 
 /// How many checks of the hot path.
@@ -27,10 +28,6 @@ async fn usage(harness: &Harness, key: &Key) -> Option<Item> {
 
 fn number(item: &Item, name: &str) -> i64 {
     item[name].as_n().unwrap_or_else(|_| panic!("{item:?}")).parse().unwrap()
-}
-
-async fn let_in(harness: &Harness, key: &Key) {
-    assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key.secret)).await, Verdict::Allow);
 }
 
 /// The account as it is shown.
@@ -53,20 +50,20 @@ async fn the_first_use_in_five_minutes_is_written_with_those_before_it() {
     assert_eq!((unused.get("lastUsedAt"), &unused["usesByDay"]), (None, &json!({})));
 
     harness.clock.advance_seconds(86_400 - 120);
-    let_in(&harness, &key).await;
+    use_key(&harness, &key).await;
     let first = usage(&harness, &key).await.unwrap();
     assert_eq!(number(&first, "lastUsedAt"), 1_767_225_600 + 86_280);
     assert_eq!(number(&first, "2026-01-01"), 1);
     assert_eq!(number(&first, "ttl"), 1_767_225_600 + 86_280 + 400 * 86_400);
     for seconds in [0, 119, 1, 179] {
         harness.clock.advance_seconds(seconds);
-        let_in(&harness, &key).await;
+        use_key(&harness, &key).await;
         assert_eq!(usage(&harness, &key).await.as_ref(), Some(&first), "within the five minutes");
     }
     // A refusal is no use.
     assert_eq!(harness.request("POST", "/teams").bearer(&key.secret).send().await.status, 403);
     harness.clock.advance_seconds(1);
-    let_in(&harness, &key).await;
+    use_key(&harness, &key).await;
     let second = usage(&harness, &key).await.unwrap();
     assert_eq!(number(&second, "lastUsedAt"), 1_767_225_600 + 86_580);
     assert_eq!((number(&second, "2026-01-01"), number(&second, "2026-01-02")), (3, 3));
@@ -237,7 +234,7 @@ async fn days_that_are_no_longer_shown_are_removed() {
         days
     };
     for day in 0..70 {
-        let_in(&harness, &key).await;
+        use_key(&harness, &key).await;
         let item = usage(&harness, &key).await.unwrap();
         assert_eq!(days(&item).len(), (day + 1).min(31), "on day {day}");
         harness.clock.advance_days(1);
@@ -246,7 +243,7 @@ async fn days_that_are_no_longer_shown_are_removed() {
     assert_eq!(shown.as_object().unwrap().len(), 29, "today has none yet");
     // Not used for long: what is old goes all the same with the next use.
     harness.clock.advance_days(40);
-    let_in(&harness, &key).await;
+    use_key(&harness, &key).await;
     assert_eq!(
         days(&usage(&harness, &key).await.unwrap()).len(),
         11,
@@ -261,12 +258,12 @@ async fn an_instance_that_slept_for_months_writes_what_is_kept() {
     let harness = Harness::start().await;
     let account = harness.create_account("sleepy", "ServiceAccountReader").await;
     let key = harness.issue_key_with(&account, &json!({ "name": "long", "expiresInDays": 365 })).await;
-    let_in(&harness, &key).await;
-    let_in(&harness, &key).await;
+    use_key(&harness, &key).await;
+    use_key(&harness, &key).await;
     for days in [31, 40, 100] {
         harness.clock.advance_days(days);
-        let_in(&harness, &key).await;
-        let_in(&harness, &key).await;
+        use_key(&harness, &key).await;
+        use_key(&harness, &key).await;
         let item = usage(&harness, &key).await.unwrap();
         assert_eq!(number(&item, "lastUsedAt"), harness_seconds(&harness));
     }
@@ -416,7 +413,7 @@ async fn retired_keys_are_shown_newest_first_without_their_verifiers() {
 async fn a_use_that_is_not_well_formed_is_500_and_stops_no_key() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
-    let_in(&harness, &key).await;
+    use_key(&harness, &key).await;
     let whole = usage(&harness, &key).await.unwrap();
     for name in ["lastUsedAt", "2026-01-01", "minutesUsedAfterEnd", "usedAfterEndAt"] {
         let mut item = whole.clone();

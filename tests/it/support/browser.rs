@@ -6,6 +6,9 @@ use local::issuer::VISITOR_EMAIL;
 use reqwest::header::{COOKIE, HeaderMap, LOCATION, ORIGIN, SET_COOKIE};
 use tests::Harness;
 
+/// Text that would run as a script on a page that does not escape it.
+pub(crate) const HOSTILE: &str = "<script>alert(1)</script>\"'&";
+
 /// A browser with its cookies.
 #[derive(Clone)]
 pub(crate) struct Browser<'a> {
@@ -140,6 +143,28 @@ impl Page {
         self.header(LOCATION.as_str())
     }
 
+    /// The page's text. See [`words`].
+    pub(crate) fn words(&self) -> String {
+        words(&self.text)
+    }
+
+    /// Fails unless the page has these texts in this order.
+    pub(crate) fn expect_texts(&self, texts: &[&str]) {
+        let words = self.words();
+        let mut rest = words.as_str();
+        for text in texts {
+            let (_, after) = rest
+                .split_once(text)
+                .unwrap_or_else(|| panic!("`{text}` is missing, or not in this place: {words}"));
+            rest = after;
+        }
+    }
+
+    pub(crate) fn expect_none(&self, text: &str) {
+        let words = self.words();
+        assert!(!words.contains(text), "the page must not contain `{text}`: {words}");
+    }
+
     /// What the fields of the form with this action hold.
     pub(crate) fn fields(&self, action: &str) -> BTreeMap<String, String> {
         let start = self.text.find(&format!("action=\"{action}\""));
@@ -155,8 +180,31 @@ impl Page {
 
 fn attribute(tag: &str, name: &str) -> Option<String> {
     let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
-    let value = &rest[..rest.find('"')?];
-    let plain = [("&#60;", "<"), ("&#62;", ">"), ("&#34;", "\""), ("&#39;", "'"), ("&quot;", "\"")];
-    let value = plain.iter().fold(value.to_owned(), |value, (from, to)| value.replace(from, to));
-    Some(value.replace("&amp;", "&").replace("&#38;", "&"))
+    Some(unescape(&rest[..rest.find('"')?]))
+}
+
+fn unescape(html: &str) -> String {
+    let entities = [
+        ("&#60;", "<"),
+        ("&#62;", ">"),
+        ("&#34;", "\""),
+        ("&#39;", "'"),
+        ("&quot;", "\""),
+        ("&#38;", "&"),
+        ("&amp;", "&"),
+    ];
+    entities.iter().fold(html.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// The text of HTML without tags, with one space between words.
+pub(crate) fn words(html: &str) -> String {
+    let parts = html.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
+    let text = unescape(&parts.collect::<Vec<_>>().join(" "));
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The whole key that a page shows.
+pub(crate) fn secret(page: &Page) -> Option<String> {
+    let start = page.text.find("kwsa_local_")?;
+    Some(page.text[start..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect())
 }

@@ -1,7 +1,12 @@
-//! Answers of AWS that go wrong.
+//! Faulty and slow answers of AWS.
 
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
-use tests::{Action, Call};
+use tests::{Action, Call, Harness};
 
 /// The cancellation of a transaction, with these reasons' codes.
 pub(crate) fn cancelled(codes: &[&str]) -> Action {
@@ -68,4 +73,23 @@ pub(crate) fn stale_index(call: &Call) -> Action {
         call.operation == "Query" && call.body["ExpressionAttributeValues"][":pk"]["S"] == "ACCOUNTS";
     let nothing = json!({ "Items": [], "Count": 0, "ScannedCount": 0 });
     if asks_for_accounts { Action::Replace(nothing.to_string()) } else { Action::Pass }
+}
+
+/// Cancels transactions with this probability, as real `DynamoDB` cancels one of two
+/// that write the same item.
+pub(crate) fn random_conflicts(harness: &Harness, probability: f64) {
+    let random = Mutex::new(StdRng::seed_from_u64(7));
+    harness.wire.disturb(move |call| {
+        let is_hit = random.lock().unwrap().random_bool(probability);
+        if is_hit && call.operation == "TransactWriteItems" { conflict() } else { Action::Pass }
+    });
+}
+
+/// Delays each call by up to 3 ms.
+pub(crate) fn delay(harness: &Harness, seed: u64) {
+    let random = Mutex::new(StdRng::seed_from_u64(seed));
+    harness.wire.disturb(move |_| {
+        let micros = random.lock().unwrap().random_range(0..3000);
+        if micros < 500 { Action::Pass } else { Action::Delay(Duration::from_micros(micros)) }
+    });
 }

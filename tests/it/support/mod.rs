@@ -1,12 +1,17 @@
-//! What several modules share.
+//! Helpers that several test modules share. The harness itself is `tests/src`.
 
+pub(crate) mod audit_lines;
 pub(crate) mod bad_input;
 pub(crate) mod browser;
 pub(crate) mod faults;
 pub(crate) mod golden;
+pub(crate) mod keys;
 pub(crate) mod local_process;
 pub(crate) mod model;
+pub(crate) mod naive;
 pub(crate) mod routes;
+pub(crate) mod tally;
+pub(crate) mod yaml;
 
 use std::io::Write as _;
 
@@ -15,14 +20,23 @@ use serde_json::{Value, json};
 use shared::keyring::RotationStep;
 use tests::Harness;
 
-/// Prints a figure even where the test passes: the test runner keeps what
-/// `eprintln!` says of such a one to itself.
+/// Prints a figure even if the test passes. The test runner hides the output of
+/// `eprintln!` then.
 pub(crate) fn report(figure: &str) {
     let mut terminal = std::io::stderr().lock();
     let _ = writeln!(terminal, "{figure}");
 }
 
-/// The steps of a rotation, in their order.
+/// This binary as a new process that runs only the ignored test `test`, which is named
+/// with [`module_path!`].
+pub(crate) fn this_binary(test: &str) -> tokio::process::Command {
+    let (_, test) = test.split_once("::").expect("a path with the crate's name");
+    let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--ignored", "--nocapture"]);
+    command
+}
+
+/// The steps of a pepper rotation, in order.
 pub(crate) const STEPS: [RotationStep; 4] = [
     RotationStep::CreateSecret,
     RotationStep::SetSecret,
@@ -38,12 +52,12 @@ pub(crate) async fn rotate_pepper(harness: &Harness, token: &str) {
     }
 }
 
-/// What a check came to.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Allowed,
     Refused,
-    /// We could not find out: the client sees 500 and tries again.
+    /// The authorizer could not decide. The client gets 500 and retries.
     Outage,
 }
 

@@ -6,7 +6,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use shared::config::Variables;
+
 use super::Verdict;
+
+/// How many histories of each kind the tests run. `KEYWARD_TEST_HISTORIES` sets it.
+pub(crate) fn histories() -> u64 {
+    Variables::from_process().get("KEYWARD_TEST_HISTORIES").map_or(30, |count| count.parse().unwrap())
+}
 
 /// The global order.
 #[derive(Default)]

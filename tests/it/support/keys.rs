@@ -1,0 +1,52 @@
+//! Variants of a key that the API must tell apart, and the use of a key.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::civil::date;
+use jiff::tz::Offset;
+use shared::domain::{ApiKey, Environment};
+use tests::{Harness, Item, Key, SeededEntropy, Shape, Verdict};
+
+pub(crate) fn environment(label: &str) -> Environment {
+    Environment::parse(label).unwrap()
+}
+
+pub(crate) fn parsed(key: &Key) -> ApiKey {
+    ApiKey::parse(&key.secret, &environment("local")).unwrap()
+}
+
+/// The same key in the spelling of another environment.
+pub(crate) fn foreign(key: &Key, label: &str) -> String {
+    parsed(key).display(&environment(label)).expose().to_owned()
+}
+
+/// A well-formed key with the ids of `key` and another secret.
+pub(crate) fn forged(key: &Key, seed: u64) -> String {
+    let key = parsed(key);
+    let forged = ApiKey::generate(key.account, key.id, &SeededEntropy::new(seed)).unwrap();
+    forged.display(&environment("local")).expose().to_owned()
+}
+
+/// Makes an allowed request with `key`.
+pub(crate) async fn use_key(harness: &Harness, key: &Key) {
+    assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key.secret)).await, Verdict::Allow);
+}
+
+/// Stores the use of `key` on these days of 2026 (month, day, number of uses). The last
+/// use is at noon of the first day listed.
+pub(crate) async fn store_usage(harness: &Harness, key: &Key, days: &[(i8, i8, u64)]) {
+    let number = |number: i64| AttributeValue::N(number.to_string());
+    let at = |(month, day, _): (i8, i8, u64)| {
+        Offset::UTC.to_timestamp(date(2026, month, day).at(12, 0, 0, 0)).unwrap().as_second()
+    };
+    let mut item: Item = [
+        ("pk".to_owned(), AttributeValue::S(format!("USAGE#{}", key.account))),
+        ("sk".to_owned(), AttributeValue::S(key.id.clone())),
+        ("lastUsedAt".to_owned(), number(at(days[0]))),
+        ("ttl".to_owned(), number(at(days[0]) + 400 * 86_400)),
+    ]
+    .into();
+    for (month, day, uses) in days {
+        item.insert(date(2026, *month, *day).to_string(), AttributeValue::N(uses.to_string()));
+    }
+    harness.table.put(item).await;
+}
