@@ -181,7 +181,7 @@ class Browser:
 
     def sign_in(self, email: str | None = None) -> None:
         if email:
-            self.type("E-mail address", email)
+            self.type("Email address", email)
         self.type("Password", self.local.adminPassword)
         self.click("Sign in")
 

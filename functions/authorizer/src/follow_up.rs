@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use shared::domain::{ApiKey, Verifier, is_invisible};
+use shared::domain::{ApiKey, Verifier, is_control, is_invisible};
 use shared::policy::Reason;
 
 use crate::authorize::{Authorizer, Denial, Scope, Subject};
@@ -80,9 +80,7 @@ fn loggable(text: &str, max: usize) -> String {
 /// Control characters, joiners, line and paragraph separators, and other
 /// characters that are invisible or change the direction of text.
 fn must_be_escaped(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200c}'..='\u{200d}' | '\u{2028}'..='\u{2029}')
-        || is_invisible(character)
+    is_control(character) || is_invisible(character) || matches!(character, '\u{200c}' | '\u{200d}')
 }
 
 /// Allows up to [`RECORDS_PER_SECOND`] reads in each second.

@@ -6,12 +6,12 @@ use super::{AccountId, Actor, KeyId};
 /// The most characters of an `Idempotency-Key`.
 const MAX_LENGTH: usize = 255;
 
-/// A client's name for one attempt to make one thing.
+/// A client's name for one attempt to create something.
 /// (<https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
-/// Text that is no `Idempotency-Key`.
+/// Text that is not an `Idempotency-Key`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
     "an Idempotency-Key is 1 to {MAX_LENGTH} visible ASCII characters, with or without quotes around them"
@@ -32,8 +32,7 @@ impl IdempotencyKey {
     }
 }
 
-/// Who asks for a change, in which request, and under which
-/// [`IdempotencyKey`].
+/// Who requests a change, with the request's id and [`IdempotencyKey`].
 #[derive(Clone, Debug)]
 pub struct ChangeRequest {
     /// The admin.
@@ -45,8 +44,8 @@ pub struct ChangeRequest {
 }
 
 impl ChangeRequest {
-    /// The id of the account that this request makes: the same one again for
-    /// the same admin and `Idempotency-Key`, and a new one without.
+    /// The id of the account that this request creates: the same id for the same admin
+    /// and `Idempotency-Key`, and a new id without a key.
     ///
     /// # Errors
     /// When the random source fails.
@@ -57,7 +56,8 @@ impl ChangeRequest {
         }
     }
 
-    /// The id of the key that this request makes for `account`, likewise.
+    /// The id of the key that this request issues for `account`, derived like
+    /// [`Self::new_account_id`].
     ///
     /// # Errors
     /// When the random source fails.
@@ -68,8 +68,8 @@ impl ChangeRequest {
         }
     }
 
-    /// The id of the key that this request makes to replace `key` of `account`,
-    /// likewise.
+    /// The id of the key that this request issues to replace `key` of `account`,
+    /// derived like [`Self::new_account_id`].
     ///
     /// # Errors
     /// When the random source fails.

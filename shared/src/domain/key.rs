@@ -1,11 +1,11 @@
-//! A key's one spelling:
+//! The only spelling of a key:
 //! `kwsa_<environment>_<account>_<key>_<secret><checksum>`.
 //!
 //! Account and key are the bare parts (16 base62 characters) of their ids, the
 //! secret is 43 base62 characters (256 bits), and the checksum is the CRC-32 of
-//! all that stands before it, as 6 base62 characters. The checksum spares a
-//! database read for a mistyped key and lets scanners find keys without false
-//! alarms; it is no defence.
+//! everything before it, as 6 base62 characters. The checksum saves a database read
+//! for a mistyped key and lets scanners find keys without false alarms. It is not a
+//! security measure.
 
 use std::fmt::{self, Display};
 
@@ -18,20 +18,20 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::random::{Entropy, EntropyError, base62, character};
 use super::{AccountId, Actor, AllowedCidrs, Fingerprint, KeyId, KeyName, RoleName};
 
-/// What every key begins with.
+/// The prefix of every key.
 pub const KEY_PREFIX: &str = "kwsa_";
 
 const SECRET_LENGTH: usize = 43;
 const CHECKSUM_LENGTH: usize = 6;
-/// Characters of a key's end that the console shows.
+/// The number of trailing characters of a key that the console shows.
 const HINT_LENGTH: usize = 4;
 
-/// The label of one deployment: 1–12 of `a-z0-9`. A key carries it, so that a
-/// key of another environment is refused by name, before any I/O.
+/// The label of one deployment: 1 to 12 of `a-z0-9`. Each key contains it, so a key
+/// from another environment is refused before any I/O.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Environment(String);
 
-/// Text that is no environment's label.
+/// Text that is not an environment's label.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("an environment's label is 1 to 12 lower-case letters and digits")]
 pub struct InvalidEnvironment;
@@ -67,7 +67,7 @@ assert_impl_all!(Secret: ZeroizeOnDrop);
 assert_not_impl_any!(Secret: Clone, Display, Serialize, PartialEq);
 
 impl Secret {
-    /// The bytes, for the hash frame alone.
+    /// The bytes, for the hash frame only.
     pub(super) fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -79,40 +79,40 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A key that somebody presented, well-formed and of this environment. Nothing
-/// more is known of it yet.
+/// A presented key that is well-formed and from this environment. Nothing else has
+/// been checked.
 #[derive(Debug)]
 pub struct ApiKey {
-    /// The account that it says it belongs to.
+    /// The account that the key names.
     pub account: AccountId,
-    /// The key that it says it is.
+    /// The id that the key names.
     pub id: KeyId,
-    /// What proves it.
+    /// The secret that proves it.
     pub secret: Secret,
 }
 
-/// Why a text is no key of this environment.
+/// Why a text is not a key of this environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// It has not the form, or its checksum is wrong.
+    /// The text does not have the form of a key, or its checksum is wrong.
     #[error("this is not a well-formed key")]
     Malformed,
-    /// It is well-formed and names another environment.
+    /// The key is well-formed and names another environment.
     #[error("this key is of another environment")]
     ForeignEnvironment,
 }
 
 impl ApiKey {
-    /// A new key of `account`.
+    /// Generates a key of `account`.
     ///
     /// # Errors
-    /// When the random source fails: then no key is made.
+    /// When the random source fails. Then no key is generated.
     pub fn generate(account: AccountId, id: KeyId, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         Ok(Self { account, id, secret: Secret(base62(entropy)?) })
     }
 
-    /// Reads `text`. Total and strict: any text is either exactly one key or an
-    /// error, and a key has one spelling.
+    /// Parses `text`. Any text is either exactly one key or an error, and a key has
+    /// one spelling.
     ///
     /// # Errors
     /// See [`KeyError`].
@@ -144,7 +144,7 @@ impl ApiKey {
         if label == environment.as_str() { Ok(key) } else { Err(KeyError::ForeignEnvironment) }
     }
 
-    /// The key as its holder gets it, once.
+    /// The whole key, as its holder gets it once.
     #[must_use]
     pub fn display(&self, environment: &Environment) -> DisplayedKey {
         let secret = std::str::from_utf8(self.secret.expose()).unwrap_or_default();
@@ -171,7 +171,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
     text
 }
 
-/// A whole key in its one spelling. It leaves the program in exactly one
+/// A whole key. It leaves the program in exactly one
 /// response, through [`DisplayedKey::expose`].
 #[derive(Debug)]
 pub struct DisplayedKey(SecretString);
@@ -179,13 +179,13 @@ pub struct DisplayedKey(SecretString);
 assert_not_impl_any!(DisplayedKey: Clone, Display, Serialize, PartialEq);
 
 impl DisplayedKey {
-    /// The text. Only the answer to an issue may hold it.
+    /// The text. Only the response that issues the key may contain it.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// Its last four characters, by which people tell keys apart.
+    /// Its last four characters, by which people recognize the key.
     #[must_use]
     pub fn hint(&self) -> String {
         let text = self.expose();
@@ -193,64 +193,58 @@ impl DisplayedKey {
     }
 }
 
-/// What a key may do and until when: bound into its verifier, so that nobody
-/// who can write the table can change it.
+/// The limits of a key: its expiry, role and networks. They are part of its verifier,
+/// so write access to the table is not enough to change them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySpec {
-    /// From this instant on, to the second, the key is refused.
+    /// The second from which the key is refused.
     pub expires_at: Timestamp,
-    /// A role of the key's own: then both it and the account's must permit.
+    /// The key's own role, if any. Both it and the account's role must permit a request.
     pub role: Option<RoleName>,
-    /// The networks that it may be used from.
+    /// The networks from which the key can be used.
     pub cidrs: AllowedCidrs,
 }
 
 /// A key of an account that has not been revoked. It may have expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveKey {
-    /// Its id.
     pub id: KeyId,
-    /// What people call it.
+    /// A name for people.
     pub name: KeyName,
     /// Its last four characters.
     pub hint: String,
-    /// What it may do and until when.
     pub spec: KeySpec,
-    /// When it was issued.
     pub created_at: Timestamp,
-    /// Who issued it.
     pub created_by: Actor,
     /// The fingerprint of the request that issued it.
     pub fingerprint: Fingerprint,
-    /// That another key replaces it, if one does.
+    /// The rotation, if another key replaces this key.
     pub rotation: Option<Rotation>,
 }
 
-/// That a key was rotated: another one replaces it, and it works until its
-/// grace is over.
+/// The rotation of a key. Another key replaces it, and it works until its grace period
+/// ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// From this instant on, to the second, the key is refused. Never later
-    /// than its expiry.
+    /// The second from which the key is refused. Never later than its expiry.
     pub retires_at: Timestamp,
     /// The key that replaces it.
     pub replaced_by: KeyId,
 }
 
-/// Why a key is no longer good.
+/// Why a key is retired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetiredReason {
     /// An admin revoked it.
     Revoked,
-    /// It had expired.
+    /// It expired.
     Expired,
-    /// It was rotated, and its grace is over.
+    /// It was rotated, and its grace period has ended.
     Rotated,
 }
 
 impl RetiredReason {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Revoked, Self::Expired, Self::Rotated];
 
     /// Its name in the API and in the table.
@@ -263,25 +257,24 @@ impl RetiredReason {
         }
     }
 
-    /// The reason of this name.
+    /// The reason with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 }
 
-/// That a key has come to its end by itself: why, and when.
+/// The end of a key that expired or was rotated out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyEnd {
-    /// Why.
     pub reason: RetiredReason,
-    /// Since when.
+    /// The second from which the key is refused.
     pub at: Timestamp,
 }
 
 impl LiveKey {
-    /// Whether it has come to its end at `now`, though it may still be among
-    /// its account's keys.
+    /// The end of the key, if it has ended at `now`. An ended key can still be in its
+    /// account's list of keys.
     #[must_use]
     pub fn ended(&self, now: Timestamp) -> Option<KeyEnd> {
         self.spec.ended(self.rotation.as_ref(), now)
@@ -289,9 +282,9 @@ impl LiveKey {
 }
 
 impl KeySpec {
-    /// Whether a key of this spec, and with this rotation, has come to its end
-    /// at `now`: the second of the end is the first in which it is refused. What
-    /// ended it first is the reason, however late one asks.
+    /// The end of a key with this spec and `rotation`, if it has ended at `now`. The
+    /// second of the end is the first in which the key is refused. The earlier of
+    /// expiry and rotation is the reason, whenever this is called.
     #[must_use]
     pub fn ended(&self, rotation: Option<&Rotation>, now: Timestamp) -> Option<KeyEnd> {
         let expiry = KeyEnd { reason: RetiredReason::Expired, at: self.expires_at };

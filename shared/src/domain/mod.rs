@@ -34,7 +34,8 @@ pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{
-    AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue, is_invisible,
+    AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue, is_control,
+    is_invisible,
 };
 pub use time::{Clock, InvalidInstant, SystemClock, parse_instant, seconds};
 pub use usage::{AccountUsage, KeyUsage, utc_day};

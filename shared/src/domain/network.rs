@@ -1,4 +1,4 @@
-//! The networks that a key may be used from.
+//! The networks from which a key can be used.
 
 use std::net::IpAddr;
 
@@ -7,27 +7,27 @@ use ipnet::IpNet;
 /// The most networks a key can name.
 pub const MAX_CIDRS: usize = 10;
 
-/// The networks a key may be used from. Empty: from anywhere.
+/// The networks from which a key can be used. Empty means anywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedCidrs(Vec<IpNet>);
 
-/// Why a list of networks was not taken.
+/// Why a list of networks is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCidrs {
-    /// Too many of them.
+    /// There are more than [`MAX_CIDRS`].
     #[error("must be at most {MAX_CIDRS} networks")]
     TooMany,
-    /// The one at this position is no network.
+    /// The entry at this position is not a network.
     #[error("must be a network such as 203.0.113.0/24 or 2001:db8::/32")]
     NotANetwork(usize),
 }
 
 impl AllowedCidrs {
-    /// Reads networks in CIDR notation, IPv4 or IPv6. Host bits are cleared,
-    /// doubles dropped, and the rest sorted: one spelling for one meaning.
+    /// Parses IPv4 and IPv6 networks in CIDR notation. Clears host bits, drops
+    /// duplicates and sorts the rest, so that equal lists have one spelling.
     ///
     /// # Errors
-    /// When there are more than [`MAX_CIDRS`], or one is no network.
+    /// When there are more than [`MAX_CIDRS`], or one is not a network.
     pub fn parse<T: AsRef<str>>(networks: &[T]) -> Result<Self, InvalidCidrs> {
         if networks.len() > MAX_CIDRS {
             return Err(InvalidCidrs::TooMany);
@@ -47,9 +47,9 @@ impl AllowedCidrs {
         Ok(Self(parsed))
     }
 
-    /// Whether a caller from `source` may use the key. An IPv4 address inside
-    /// IPv6 (`::ffff:192.0.2.1`) counts as the IPv4 address it is. Without a
-    /// source address only an unrestricted key may be used.
+    /// Whether the key can be used from `source`. An IPv4-mapped IPv6 address
+    /// (`::ffff:192.0.2.1`) counts as the IPv4 address. Without a source address, only
+    /// an unrestricted key can be used.
     #[must_use]
     pub fn permit(&self, source: Option<IpAddr>) -> bool {
         self.0.is_empty()
@@ -59,13 +59,13 @@ impl AllowedCidrs {
             })
     }
 
-    /// Whether the key may be used from anywhere.
+    /// Whether the key can be used from anywhere.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Canonical, sorted and joined by commas, as it stands in the hash frame.
+    /// The networks in canonical notation, joined by commas, as in the hash frame.
     #[must_use]
     pub fn canonical(&self) -> String {
         self.iter().collect::<Vec<_>>().join(",")

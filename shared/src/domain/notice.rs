@@ -1,35 +1,33 @@
-//! Notices: what whoever answers for a key should learn before it hurts.
+//! Notices to owners: keys that expire soon, and keys that are unused.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{KeyId, LiveKey};
 
-/// So many days before a key expires there is a notice of it.
+/// The days before a key's expiry on which there is a notice.
 pub const EXPIRY_NOTICE_DAYS: [u32; 3] = [30, 10, 1];
 
-/// Of a key that was not used for so many days there is a notice.
+/// The days without use after which there is a notice.
 pub const UNUSED_NOTICE_DAYS: u32 = 90;
 
 /// A notice about a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The key.
     pub key: KeyId,
-    /// What about it.
     pub kind: NoticeKind,
 }
 
-/// What a notice tells.
+/// The subject of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoticeKind {
-    /// The key expires within so many days.
+    /// The key expires within a number of days.
     Expires {
         /// One of [`EXPIRY_NOTICE_DAYS`].
         within_days: u32,
     },
-    /// Nobody has used the key for [`UNUSED_NOTICE_DAYS`].
+    /// The key has not been used for [`UNUSED_NOTICE_DAYS`].
     Unused {
-        /// When that came to be so.
+        /// When the key reached that number of days.
         since: Timestamp,
         /// When it was last used, if ever.
         last_used_at: Option<Timestamp>,
@@ -37,14 +35,13 @@ pub enum NoticeKind {
 }
 
 impl Notice {
-    /// The notices that there are of `key` at `now`, whether or not they have
-    /// been given already.
+    /// The notices about `key` at `now`, including notices that were published before.
     ///
-    /// A key that was issued for less than a threshold has no notice of it:
-    /// whoever issued it knew. One that has expired still has those of its
-    /// expiry, so that none is lost when nobody looked for some days. One that
-    /// is past its end is no longer unused. One that was rotated has none at all:
-    /// another key replaces it.
+    /// A key whose lifetime is shorter than a threshold has no notice for that
+    /// threshold, because the admin who issued the key knew. An expired key keeps the
+    /// notices about its expiry, so that none is lost if the sweep does not run for
+    /// some days. An ended key is not reported as unused. A rotated key has no notices,
+    /// because another key replaces it.
     #[must_use]
     pub fn due(key: &LiveKey, last_used_at: Option<Timestamp>, now: Timestamp) -> Vec<Self> {
         if key.rotation.is_some() {
@@ -63,7 +60,7 @@ impl Notice {
         kinds.into_iter().map(|kind| Self { key: key.id, kind }).collect()
     }
 
-    /// Its id, which is the same whenever and however often it is given:
+    /// The id, which stays the same if the notice is published again:
     /// `<key id>/expires/<days>`, or `<key id>/unused/<date>` with the date on
     /// which the key had not been used for [`UNUSED_NOTICE_DAYS`].
     #[must_use]
@@ -75,9 +72,8 @@ impl Notice {
     }
 }
 
-/// Since when it holds that nobody has used `key` for [`UNUSED_NOTICE_DAYS`], if
-/// it does at `now`. It never does of a key that has come to its end or that was
-/// rotated: another key replaces it.
+/// When `key` reached [`UNUSED_NOTICE_DAYS`] without use, if that is not after `now`.
+/// `None` for a key that has ended or was rotated.
 pub(super) fn unused_since(
     key: &LiveKey,
     last_used_at: Option<Timestamp>,

@@ -1,4 +1,4 @@
-//! Peppers: what keys a stored verifier beside what the table holds.
+//! Peppers: the HMAC keys of stored verifiers. The table does not contain them.
 
 use std::fmt::{self, Display};
 
@@ -15,8 +15,8 @@ use super::random::{Entropy, EntropyError, base62};
 /// The fewest characters of a pepper.
 pub const MIN_PEPPER_LENGTH: usize = 43;
 
-/// Characters of a new pepper: letters and digits, 381 bits, and as many as
-/// `CloudFormation` generates for the first one.
+/// The number of characters of a new pepper: 381 bits, and the same length as the first
+/// pepper, which `CloudFormation` generates.
 const LENGTH: usize = 64;
 
 /// A version of the pepper, such as `v1`.
@@ -52,15 +52,14 @@ impl PepperVersion {
     }
 }
 
-/// A pepper, as an HMAC-SHA-256 that is ready to be fed (its key schedule is
-/// done once). `Debug` shows nothing.
+/// A pepper, as an HMAC-SHA-256 whose key schedule is computed once. `Debug` shows nothing.
 #[derive(Clone)]
 pub struct Pepper(Hmac<Sha256>);
 
 assert_not_impl_any!(Pepper: Display, Serialize, PartialEq);
 
 impl Pepper {
-    /// The pepper of these bytes, or nothing if they are fewer than
+    /// The pepper with these bytes. `None` if there are fewer than
     /// [`MIN_PEPPER_LENGTH`].
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
@@ -70,7 +69,7 @@ impl Pepper {
         Hmac::new_from_slice(bytes).ok().map(Self)
     }
 
-    /// The HMAC, ready to be fed.
+    /// A new HMAC with this key.
     pub(super) fn mac(&self) -> Hmac<Sha256> {
         self.0.clone()
     }
@@ -82,8 +81,7 @@ impl fmt::Debug for Pepper {
     }
 }
 
-/// A pepper's characters, as the secret holds them: for reading and writing the
-/// secret alone. `Debug` shows nothing, and the memory is cleared when it is
+/// The characters of a pepper, only for reading and writing the secret that stores it. `Debug` shows nothing, and the memory is cleared when it is
 /// dropped.
 #[derive(Debug)]
 pub struct PepperText(SecretString);
@@ -91,18 +89,18 @@ pub struct PepperText(SecretString);
 assert_not_impl_any!(PepperText: Clone, Display, Serialize, PartialEq);
 
 impl PepperText {
-    /// These characters, with the pepper that they are, or nothing if they are
-    /// fewer than [`MIN_PEPPER_LENGTH`].
+    /// The text and its pepper. `None` if the text has fewer than
+    /// [`MIN_PEPPER_LENGTH`] bytes.
     #[must_use]
     pub fn parse(text: SecretString) -> Option<(Self, Pepper)> {
         let pepper = Pepper::new(text.expose_secret().as_bytes())?;
         Some((Self(text), pepper))
     }
 
-    /// A new one: 64 letters and digits, each with the same chance.
+    /// Generates 64 letters and digits, each with the same probability.
     ///
     /// # Errors
-    /// When the random source fails: then no pepper is made.
+    /// When the random source fails. Then no pepper is generated.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let bytes = Zeroizing::new(base62::<LENGTH>(entropy)?);
         // The exact length: a buffer that grows or shrinks leaves copies behind.
@@ -111,13 +109,13 @@ impl PepperText {
         Ok(Self(text.into()))
     }
 
-    /// Whether both are the same, in constant time for those of one length.
+    /// Whether both are equal, in constant time for texts of equal length.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
     }
 
-    /// The characters, for the secret alone.
+    /// The characters, only for the secret that stores them.
     #[must_use]
     pub(crate) fn expose(&self) -> &str {
         self.0.expose_secret()

@@ -51,7 +51,7 @@ fn clean(text: &str, most: usize) -> Result<String, InvalidText> {
     if text.chars().count() > most {
         return Err(InvalidText::TooLong(most));
     }
-    if text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+    if text.chars().any(is_control) {
         return Err(InvalidText::ControlCharacter);
     }
     if text.chars().any(is_invisible) {
@@ -66,6 +66,12 @@ fn clean(text: &str, most: usize) -> Result<String, InvalidText> {
 fn without_credential(text: &str) -> Result<(), InvalidText> {
     let visible: String = text.chars().filter(|c| !is_joiner(*c)).collect();
     if contains_credential(&visible) { Err(InvalidText::Credential) } else { Ok(()) }
+}
+
+/// Whether a character is a control character, or a line or paragraph separator.
+#[must_use]
+pub fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Whether a character shows nothing or turns the direction of others, so that

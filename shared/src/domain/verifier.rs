@@ -1,4 +1,4 @@
-//! What the table holds in place of a secret.
+//! Verifiers: what the table stores instead of secrets.
 
 use std::fmt::{self, Display};
 
@@ -10,14 +10,14 @@ use subtle::ConstantTimeEq;
 
 use super::{ApiKey, KeySpec, Pepper, PepperVersion};
 
-/// What the hash frame begins with, so that no other use of the pepper can
-/// collide with this one.
+/// The first field of the hash frame, which separates this use of the pepper from
+/// others.
 const DOMAIN: &[u8] = b"keyward-key-v1";
 
 /// `HMAC-SHA-256(pepper, frame(domain, account id, key id, secret, expiry, key
 /// role, allowed networks))`.
 ///
-/// There is no `==` on it: [`Verifier::matches`] compares in constant time.
+/// It has no `==`: [`Verifier::matches`] compares in constant time.
 #[derive(Clone)]
 pub struct Verifier([u8; 32]);
 
@@ -49,19 +49,19 @@ impl Verifier {
         Self(mac.finalize().into_bytes().into())
     }
 
-    /// The verifier that these bytes are, if they are 32.
+    /// The verifier with these bytes, if there are 32.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// The bytes, for the table alone.
+    /// The bytes, only for the table.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Whether both are the same, in constant time.
+    /// Whether both are equal, in constant time.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -83,8 +83,8 @@ pub struct VerifierEntry {
     pub pepper: PepperVersion,
 }
 
-/// What tells two requests under one `Idempotency-Key` apart: the first 16
-/// bytes of the SHA-256 of the request's body, in one spelling of its JSON.
+/// Distinguishes two requests with the same `Idempotency-Key`: the first 16 bytes of
+/// the SHA-256 of the request body, as its type serializes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 16]);
 
@@ -92,7 +92,7 @@ impl Fingerprint {
     /// The fingerprint of a request's body.
     #[must_use]
     pub fn new(request: &impl serde::Serialize) -> Self {
-        // Our own request types serialize, each in one way.
+        // Our request types always serialize, and always in the same way.
         let hash = Sha256::digest(serde_json::to_vec(request).unwrap_or_default());
         let mut bytes = [0; 16];
         for (to, from) in bytes.iter_mut().zip(hash) {
@@ -101,7 +101,7 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// The fingerprint that these bytes are, if they are 16.
+    /// The fingerprint with these bytes, if there are 16.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)

@@ -10,19 +10,19 @@ use crate::domain::{KeySpec, Rotation};
 /// Where a request with a key comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// From this address.
+    /// This address.
     Address(IpAddr),
-    /// From nowhere that we know of: only a key without networks may be used.
+    /// Unknown: only a key without networks can be used.
     Unknown,
-    /// From somewhere that the key may be used from, for the sake of argument.
+    /// An address that the key permits, for an explanation.
     Permitted,
 }
 
-/// Whether a key may be used at all, rotated or not: at `now`, from `source`, by an account that
-/// is enabled or not.
+/// Checks that a key can be used at `now` from `source`: it has not ended, its account
+/// is enabled, and its networks include the source.
 ///
 /// # Errors
-/// Why not.
+/// The reason for which it cannot.
 pub fn check_use(
     spec: &KeySpec,
     rotation: Option<&Rotation>,
@@ -65,7 +65,7 @@ impl Api {
         }
     }
 
-    /// The API of this name.
+    /// The API with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         [Self::Iam, Self::Business].into_iter().find(|api| api.name() == name)
@@ -78,25 +78,25 @@ impl Api {
     }
 }
 
-/// What a principal may do, as far as it is known when the decision is made.
+/// The rights of a principal.
 #[derive(Clone, Copy, Debug)]
 pub enum Grant<'a> {
-    /// An admin user, by a token of an IAM client: the IAM API and nothing else.
+    /// An admin with a token of an IAM client: only the IAM API.
     IamAdmin,
-    /// An admin user, by a token of an API client: business APIs and nothing else.
+    /// An admin with a token of an API client: only business APIs.
     ApiAdmin,
-    /// A valid key whose roles were not read: `whoami` and nothing else.
+    /// A valid key whose roles were not read: only `whoami`.
     KeyWithoutRoles,
-    /// A key: its account's role, and its own if it has one.
+    /// A key with its account's role and its own role, if it has one.
     Key {
         /// The account's role.
         role: &'a Role,
-        /// The key's own role. Both must permit.
+        /// The key's own role. Both roles must permit a request.
         key_role: Option<&'a Role>,
     },
 }
 
-/// That a principal may do what it asked for. [`decide`] alone makes one.
+/// Proof that a request is allowed. Only [`decide`] creates it.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'a> {
     permission: Option<&'a Permission>,
@@ -104,35 +104,35 @@ pub struct Allowed<'a> {
 }
 
 impl<'a> Allowed<'a> {
-    /// The permission of the account's role that decided. `None` for an admin
-    /// user, and for `whoami`.
+    /// The permission of the account's role that allowed the request. `None` for an
+    /// admin, and for `whoami`.
     #[must_use]
     pub fn permission(&self) -> Option<&'a Permission> {
         self.permission
     }
 
-    /// The key's own role's permission that decided too, if it has such a role.
+    /// The permission of the key's own role that allowed it too, if the key has a role.
     #[must_use]
     pub fn key_permission(&self) -> Option<&'a Permission> {
         self.key_permission
     }
 }
 
-/// Why a principal may not.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The path or the API is reserved for another kind of credential.
     Reserved,
     /// No permission of the account's role covers it.
     Role,
-    /// The account's role does, and no permission of the key's own role.
+    /// The account's role covers it, but no permission of the key's own role does.
     KeyRole,
 }
 
-/// Whether `grant` permits `target` at an API of this kind.
+/// Decides whether `grant` permits `target` at this kind of API.
 ///
 /// # Errors
-/// Why not.
+/// The refusal.
 pub fn decide<'a>(api: Api, grant: Grant<'a>, target: &Target<'_>) -> Result<Allowed<'a>, Refusal> {
     let allowed = |permission, key_permission| Ok(Allowed { permission, key_permission });
     match (api, grant) {

@@ -1,9 +1,9 @@
-//! May this principal do METHOD PATH? Pure, and without an allocation for each
-//! permission.
+//! Decides whether a principal may send METHOD PATH. Does no I/O, and allocates nothing
+//! for each permission.
 //!
-//! A [`Target`] is what the backend will see, parsed once and refused when any
-//! further decoding could turn it into something else. A [`Role`] is a list of
-//! [`Permission`]s. [`decide`] is the one place where an [`Allowed`] is made.
+//! A [`Target`] is the request that the backend sees. It is parsed once, and refused if
+//! further decoding could change its meaning. A [`Role`] is a list of [`Permission`]s.
+//! Only [`decide`] creates an [`Allowed`].
 
 mod decision;
 mod permission;

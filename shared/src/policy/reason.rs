@@ -1,5 +1,5 @@
-//! Why a decision came out as it did: exactly one reason a decision. A client
-//! is told none, but for an admin who asks for an explanation: the log has it.
+//! The reasons of decisions. Each decision has exactly one, which is in the log. Only
+//! an admin who asks for an explanation sees it in a response.
 
 use super::Refusal;
 use crate::domain::RetiredReason;
@@ -16,7 +16,7 @@ pub enum Reason {
     Malformed,
     /// A key of another environment.
     ForeignEnvironment,
-    /// There is no such account or key, or the token's key, issuer or client is
+    /// The account or key does not exist, or the token's key, issuer or client is
     /// unknown.
     Unknown,
     /// The key was revoked.
@@ -29,7 +29,7 @@ pub enum Reason {
     Expired,
     /// The account is disabled.
     Disabled,
-    /// The secret is not the key's, or the signature not the issuer's.
+    /// The key's secret or the token's signature is wrong.
     WrongSecret,
     /// The token is not for the audience of this API.
     Audience,
@@ -37,9 +37,9 @@ pub enum Reason {
     /// holder could change the admin's own e-mail, password and MFA. Backends see
     /// the tokens for business APIs, so those must not have this scope.
     Scope,
-    /// No role permits it; or the person is no admin.
+    /// No role permits the request, or the user is not an admin.
     Role,
-    /// The key may not be used from there.
+    /// The key cannot be used from this network.
     Network,
     /// The method or path could mean something else to the backend.
     AmbiguousPath,
@@ -48,7 +48,7 @@ pub enum Reason {
     PathMismatch,
     /// The path or the API is reserved for another kind of credential.
     Reserved,
-    /// We could not find out: something that we depend on is down or wrong.
+    /// No decision was possible: a service that this one depends on failed.
     Outage,
 }
 

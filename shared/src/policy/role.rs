@@ -11,12 +11,12 @@ use super::{PathPrefix, Permission, Target};
 pub struct Role {
     /// Its name.
     pub name: RoleName,
-    /// What it permits. Nothing else is permitted.
+    /// Everything else is refused.
     pub permissions: Vec<Permission>,
 }
 
 impl Role {
-    /// What a name stands for that no role has: it permits nothing.
+    /// A role that permits nothing, for a name that no role has.
     #[must_use]
     pub fn empty(name: RoleName) -> Self {
         Self { name, permissions: Vec::new() }
@@ -59,8 +59,8 @@ impl BuiltInRoles {
         let role = |role: BuiltInRole, permissions: Vec<String>| {
             Arc::new(Role {
                 name: role.into(),
-                // A prefix is plain, so what is built from it always parses; if
-                // it ever did not, the role would permit less, not more.
+                // A prefix is plain text, so a permission with it always parses. If one
+                // did not, the role would permit less, never more.
                 permissions: permissions.iter().filter_map(|text| Permission::parse(text).ok()).collect(),
             })
         };

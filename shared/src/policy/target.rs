@@ -2,6 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 
+use crate::domain::is_control;
+
 /// Everything below this path is for admin users.
 pub const RESERVED_PREFIX: &str = "/iam";
 
@@ -164,7 +166,7 @@ fn check(path: &str) -> Result<(), AmbiguousPath> {
     // Escapes that are no UTF-8 mean something else to each decoder (an overlong
     // `/` among them). Control characters include those of more than a byte.
     let decoded = percent_decode_str(rest).decode_utf8().map_err(|_| AmbiguousPath)?;
-    if decoded.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+    if decoded.chars().any(is_control) {
         return Err(AmbiguousPath);
     }
     Ok(())

@@ -1,5 +1,8 @@
 //! Signing in through OpenID Connect: authorization code with PKCE, state and
 //! nonce (RFC 9700, section 2.1).
+//!
+//! `openidconnect` 4.1 is not used: it wraps the same `oauth2`, and adds a second
+//! cryptography stack (`rsa`, `p256`, `p384`, `ed25519-dalek`) beside aws-lc.
 
 use std::fmt;
 use std::sync::Arc;
