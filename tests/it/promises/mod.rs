@@ -8,6 +8,7 @@ mod consistent_read;
 mod credentials_in_texts;
 mod expiry;
 mod fail_closed;
+mod failed_conditions;
 mod grace;
 mod key_format;
 mod lanes;

@@ -608,6 +608,25 @@ async fn an_account_that_is_not_well_formed_keeps_nobody_from_the_others() {
     assert_eq!(place(&harness, &key).await, "expired");
 }
 
+/// A page of the index ends at an item whose key names no account. Without an error,
+/// the sweep would look finished.
+#[tokio::test]
+async fn a_malformed_key_at_the_end_of_a_page_is_an_error() {
+    let harness = Harness::start().await;
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    for number in 0..102 {
+        let item = HashMap::from([
+            ("pk".to_owned(), text(&format!("ACCOUNT#{number}"))),
+            ("sk".to_owned(), text("ACCOUNT")),
+            ("gsi1pk".to_owned(), text("ACCOUNTS")),
+            ("gsi1sk".to_owned(), text(&format!("batch {number:03}"))),
+        ]);
+        harness.table.put(item).await;
+    }
+    let error = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap_err();
+    assert!(matches!(error, SweepError::Store(_)), "{error}");
+}
+
 #[tokio::test]
 async fn an_outage_of_the_table_ends_it_with_an_error() {
     let harness = Harness::start().await;

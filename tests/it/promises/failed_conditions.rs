@@ -1,0 +1,108 @@
+//! The conditions of a write that fail together: one of them decides the response.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use tests::{Account, Action, Call, Harness, Key, Reply};
+
+use crate::support::faults::cancelled;
+
+/// The cancellation of a transaction in which the actions on items with these
+/// partition keys fail. Each prefix must match an action.
+fn failed(call: &Call, prefixes: &[&str]) -> Action {
+    let items = call.body["TransactItems"].as_array().unwrap();
+    let partition = |item: &Value| {
+        let (_, action) = item.as_object().unwrap().iter().next().unwrap();
+        let key = action.get("Key").or_else(|| action.get("Item")).unwrap();
+        key["pk"]["S"].as_str().unwrap().to_owned()
+    };
+    let partitions: Vec<String> = items.iter().map(partition).collect();
+    for prefix in prefixes {
+        assert!(partitions.iter().any(|pk| pk.starts_with(prefix)), "{prefix}: {partitions:?}");
+    }
+    let fails = |pk: &String| prefixes.iter().any(|prefix| pk.starts_with(prefix));
+    let code = |pk| if fails(pk) { "ConditionalCheckFailed" } else { "None" };
+    cancelled(&partitions.iter().map(code).collect::<Vec<_>>())
+}
+
+/// Sends a request whose first write fails on these items.
+async fn send(harness: &Harness, method: &str, path: &str, body: &Value, prefixes: &'static [&str]) -> Reply {
+    let is_first = AtomicBool::new(true);
+    harness.wire.disturb(move |call| {
+        if call.operation == "TransactWriteItems" && is_first.swap(false, Ordering::SeqCst) {
+            failed(call, prefixes)
+        } else {
+            Action::Pass
+        }
+    });
+    let reply = harness.request(method, path).admin().json(body).send().await;
+    harness.wire.calm();
+    reply
+}
+
+async fn start() -> (Harness, Account) {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    (harness, account)
+}
+
+#[tokio::test]
+async fn a_taken_name_is_reported_before_a_missing_role_and_a_lost_event_is_retried() {
+    let (harness, _) = start().await;
+    let body = json!({ "name": "new", "role": "Auditor" });
+    let path = "/iam/v1/service-accounts";
+    let reply = send(&harness, "POST", path, &body, &["NAME#", "ROLE#"]).await;
+    let _ = reply.expect_problem(409, "name_taken");
+    let reply = send(&harness, "POST", path, &body, &["NAME#", "ROLE#", "RETIRED#"]).await;
+    let _ = reply.expect_problem(409, "service_account_deleted");
+    let reply = send(&harness, "POST", path, &body, &["ACCOUNT#", "NAME#", "RETIRED#"]).await;
+    let _ = reply.expect(201);
+    let body = json!({ "name": "another", "role": "Auditor" });
+    let _ = send(&harness, "POST", path, &body, &["ROLE#", "EVENTS#"])
+        .await
+        .expect_problem(422, "invalid_fields");
+    let _ = send(&harness, "POST", path, &body, &["EVENTS#"]).await.expect(201);
+}
+
+#[tokio::test]
+async fn an_update_of_a_changed_account_is_retried_before_anything_is_refused() {
+    let (harness, account) = start().await;
+    let body = json!({ "name": "new", "role": "Auditor" });
+    let path = account.path();
+    let reply = send(&harness, "PATCH", &path, &body, &["NAME#new", "NAME#batch", "ROLE#"]).await;
+    let _ = reply.expect_problem(409, "name_taken");
+    let reply = send(&harness, "PATCH", &path, &body, &["ROLE#", "EVENTS#"]).await;
+    let _ = reply.expect_problem(422, "invalid_fields");
+    let body = json!({ "name": "first", "role": "Auditor" });
+    let _ = send(&harness, "PATCH", &path, &body, &["ACCOUNT#", "NAME#", "ROLE#"]).await.expect(200);
+    harness.put_role("Second", &["GET /reports"]).await;
+    let body = json!({ "name": "second", "role": "Second" });
+    let _ = send(&harness, "PATCH", &path, &body, &["NAME#first", "ROLE#"]).await.expect(200);
+    let body = json!({ "name": "third" });
+    let _ = send(&harness, "PATCH", &path, &body, &["EVENTS#"]).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_missing_role_of_a_key_is_reported_before_a_changed_account() {
+    let (harness, account) = start().await;
+    let path = format!("{}/keys", account.path());
+    let body = json!({ "name": "server 1", "role": "Auditor" });
+    let reply = send(&harness, "POST", &path, &body, &["ACCOUNT#", "ROLE#"]).await;
+    let _ = reply.expect_problem(422, "invalid_fields");
+    // No record of this key exists, so the write is retried.
+    let _ = send(&harness, "POST", &path, &body, &["RETIRED#", "ROLE#"]).await.expect(201);
+    let _ = send(&harness, "POST", &path, &body, &["EVENTS#"]).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_rotation_whose_conditions_failed_is_retried() {
+    let (harness, account) = start().await;
+    let mut key = harness.issue_key(&account).await;
+    let retried: [&'static [&str]; 3] = [&["ACCOUNT#"], &["RETIRED#", "ACCOUNT#"], &["EVENTS#"]];
+    for prefixes in retried {
+        let body = json!({ "graceSeconds": 60 });
+        let reply = send(&harness, "POST", &format!("{}/rotation", key.path()), &body, prefixes).await;
+        key = Key::of(&account, &reply.expect(201));
+    }
+}
