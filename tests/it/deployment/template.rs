@@ -565,7 +565,7 @@ fn a_violation_of_a_rule_about_tokens_limits_or_logs_is_reported() {
             "IamClient.Properties.ExplicitAuthFlows is",
         ),
         (
-            "      # Without the list, Cognito would allow sign-in by SRP too.\n      ExplicitAuthFlows: [ALLOW_REFRESH_TOKEN_AUTH]\n",
+            "      # Without this list, Cognito would also allow sign-in with SRP.\n      ExplicitAuthFlows: [ALLOW_REFRESH_TOKEN_AUTH]\n",
             "",
             "ApiClient.Properties.ExplicitAuthFlows is",
         ),
