@@ -143,7 +143,7 @@ impl From<ApiError> for PageError {
 }
 
 impl IntoResponse for PageError {
-    /// A response without a body. [`crate::middleware`] renders the page.
+    /// A response without a body. The middleware renders the page.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
