@@ -13,7 +13,7 @@ use crate::telemetry;
 
 /// The `detail-type` of a notice of an expiry.
 pub const EXPIRES_SOON: &str = "Key Expires Soon";
-/// The `detail-type` of a notice of a key that nobody uses.
+/// The `detail-type` of a notice about an unused key.
 pub const UNUSED: &str = "Key Unused";
 
 /// The most entries that one `PutEvents` takes.
@@ -38,7 +38,7 @@ pub struct NotPublished {
     cause: String,
 }
 
-/// What a notice says to whoever subscribes.
+/// The detail of a notice, as subscribers receive it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Detail<'a> {
@@ -136,14 +136,14 @@ impl Notices {
                 if within_days == 1 { "day" } else { "days" },
             ),
             NoticeKind::Unused { last_used_at, .. } => format!(
-                "was {} and nobody has used it for {UNUSED_NOTICE_DAYS} days. Revoke it if nobody needs it",
+                "was {} and has not been used for {UNUSED_NOTICE_DAYS} days. Revoke it if it is no longer needed",
                 last_used_at.map_or_else(
                     || format!("issued at {}", seconds(key.created_at)),
                     |at| format!("last used at {}", seconds(at))
                 )
             ),
         };
-        let owner = if account.owner.as_str().is_empty() { "nobody" } else { account.owner.as_str() };
+        let owner = if account.owner.as_str().is_empty() { "none" } else { account.owner.as_str() };
         format!(
             "Keyward {}: the key '{}' ({}) of the service account '{}' ({}; owner: {owner}) {what}.",
             self.environment.as_str(),

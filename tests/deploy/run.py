@@ -580,7 +580,7 @@ def the_sweep(aws: Aws, one: Environment) -> None:
     check("the next sweep has nothing to do", (again.get("notices"), again.get("retiredKeys")), (0, 0))
     received = queues.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
     messages = [json.loads(json.loads(message["Body"])["Message"]) for message in received]
-    texts = [f"the key 'a key' ({soon}) of the service account 'to be swept' ({account}; owner: nobody) {what}"
+    texts = [f"the key 'a key' ({soon}) of the service account 'to be swept' ({account}; owner: none) {what}"
              for what in ("expires at", "was issued at")]
     found = [any(text in message for message in messages) for text in texts]
     check("both notices arrive as sentences", (len(messages), found), (2, [True, True]))
