@@ -49,7 +49,7 @@ pub struct Key {
 
 impl Key {
     /// The key that this answer shows, of this account.
-    pub fn of(account: &Account, issued: &Reply) -> Self {
+    pub fn from_issued(account: &Account, issued: &Reply) -> Self {
         let issued = issued.json();
         let text = |name: &str| issued[name].as_str().unwrap().to_owned();
         Self { account: account.id.clone(), id: text("id"), secret: text("secret") }
@@ -268,7 +268,7 @@ impl Harness {
     /// Issues a key as `body` says.
     pub async fn issue_key_with(&self, account: &Account, body: &Value) -> Key {
         let request = self.request("POST", &format!("{}/keys", account.path())).admin();
-        Key::of(account, &request.json(body).send().await.expect(201))
+        Key::from_issued(account, &request.json(body).send().await.expect(201))
     }
 
     /// Registers a custom role, or replaces it.

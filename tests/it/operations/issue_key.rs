@@ -36,7 +36,7 @@ async fn issues_a_key_201() {
         "allowedCidrs": ["203.0.113.7/24", "127.0.0.0/8", "203.0.113.0/24"],
     });
     let issued = issue(&harness, &account).json(&body).send().await;
-    let secret = Key::of(&account, &issued).secret;
+    let secret = Key::from_issued(&account, &issued).secret;
     assert!(looks_like_a_key(&secret), "{secret}");
     assert!(secret.ends_with(issued.json()["hint"].as_str().unwrap()));
     assert_json_snapshot!(issued.snapshot(), { ".body.secret" => "[secret]" });
@@ -244,7 +244,7 @@ async fn a_retry_names_the_key_and_shows_no_secret_409() {
     let harness = Harness::start().await;
     let account = reader(&harness).await;
     let send = |value: &str| issue(&harness, &account).idempotency_key(value).json(&named("server 1"));
-    let key = Key::of(&account, &send("attempt-1").send().await.expect(201));
+    let key = Key::from_issued(&account, &send("attempt-1").send().await.expect(201));
     for value in ["attempt-1", "\"attempt-1\""] {
         let refused = harness.refuse(send(value), 409, "key_already_issued").await;
         assert!(refused.json()["detail"].as_str().unwrap().contains(&key.id));
@@ -262,7 +262,7 @@ async fn a_retry_after_the_key_was_revoked_or_expired_issues_none_409() {
     let account = reader(&harness).await;
     let body = json!({ "name": "server 1", "expiresInDays": 1 });
     let send = |value: &str| issue(&harness, &account).idempotency_key(value).json(&body);
-    let revoked = Key::of(&account, &send("attempt-1").send().await.expect(201));
+    let revoked = Key::from_issued(&account, &send("attempt-1").send().await.expect(201));
     let _ = harness.revoke(&revoked).await.expect(204);
     let refused = harness.refuse(send("attempt-1"), 409, "key_already_issued").await;
     assert!(refused.json()["detail"].as_str().unwrap().contains(&revoked.id));
@@ -280,7 +280,7 @@ async fn a_retry_says_so_even_where_another_key_could_not_be_issued_409() {
     let harness = Harness::builder().variable("KEYWARD_MAX_KEYS_PER_ACCOUNT", "1").start().await;
     let account = reader(&harness).await;
     let send = || issue(&harness, &account).idempotency_key("attempt-1").json(&named("server 1"));
-    let first = Key::of(&account, &send().send().await.expect(201));
+    let first = Key::from_issued(&account, &send().send().await.expect(201));
     harness.refuse(send(), 409, "key_already_issued").await;
     let _ = harness.revoke(&first).await.expect(204);
     harness.issue_key(&account).await;
@@ -305,7 +305,7 @@ async fn refuses_a_retry_with_another_body_422() {
     let harness = Harness::start().await;
     let account = reader(&harness).await;
     let send = |name: &str| issue(&harness, &account).idempotency_key("attempt-1").json(&named(name));
-    let issued = Key::of(&account, &send("server 1").send().await.expect(201));
+    let issued = Key::from_issued(&account, &send("server 1").send().await.expect(201));
     let refused = harness.refuse(send("server 2"), 422, "idempotency_key_reused").await;
     assert_json_snapshot!(refused.snapshot());
     let _ = harness.revoke(&issued).await.expect(204);

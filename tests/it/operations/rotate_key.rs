@@ -37,7 +37,7 @@ async fn rotates_a_key_201() {
     harness.clock.advance_days(10);
     let rotated = rotate(&harness, &old).json(&json!({})).send().await;
     assert_json_snapshot!(rotated.snapshot(), { ".body.secret" => "[secret]" });
-    let new = Key::of(&account, &rotated);
+    let new = Key::from_issued(&account, &rotated);
     assert_ne!(new.secret, old.secret);
     assert_eq!(rotated.json()["replaces"]["id"], old.id);
     // Both work, and the successor is as narrow as the old key.
@@ -55,7 +55,7 @@ async fn a_rotation_without_grace_moves_the_old_key_to_its_record_201() {
     let rotated = rotate(&harness, &old).json(&grace(0)).send().await.expect(201);
     assert_eq!(rotated.json()["replaces"], json!({ "id": old.id, "retiresAt": "2026-01-01T00:00:00Z" }));
     assert_eq!(harness.check(&old.secret).await, 403);
-    assert_eq!(harness.check(&Key::of(&account, &rotated).secret).await, 200);
+    assert_eq!(harness.check(&Key::from_issued(&account, &rotated).secret).await, 200);
     let ids: Vec<_> = shown(&harness, &account).await.into_iter().map(|key| key["id"].clone()).collect();
     assert_eq!(ids, [rotated.json()["id"].clone()]);
     let record = harness.table.get(&format!("RETIRED#{}", account.id), &old.id).await.unwrap();
@@ -184,11 +184,11 @@ async fn a_key_is_rotated_once_409() {
     assert!(harness.table.get(&format!("RETIRED#{}", account.id), &old.id).await.is_some(), "it was moved");
     assert_json_snapshot!(refuses(60).await.snapshot());
     // Its successor can be, and so on.
-    let second = rotate(&harness, &Key::of(&account, &first)).json(&grace(0)).send().await.expect(201);
-    let third = rotate(&harness, &Key::of(&account, &second)).json(&grace(0)).send().await.expect(201);
-    assert_eq!(harness.check(&Key::of(&account, &third).secret).await, 200);
+    let second = rotate(&harness, &Key::from_issued(&account, &first)).json(&grace(0)).send().await.expect(201);
+    let third = rotate(&harness, &Key::from_issued(&account, &second)).json(&grace(0)).send().await.expect(201);
+    assert_eq!(harness.check(&Key::from_issued(&account, &third).secret).await, 200);
     harness
-        .refuse(rotate(&harness, &Key::of(&account, &first)).json(&json!({})), 409, "key_already_rotated")
+        .refuse(rotate(&harness, &Key::from_issued(&account, &first)).json(&json!({})), 409, "key_already_rotated")
         .await;
 }
 
@@ -257,7 +257,7 @@ async fn at_the_limit_only_a_rotation_without_grace_is_done() {
     let refused = harness.refuse(rotate(&harness, &long).json(&grace(60)), 409, "key_limit_reached").await;
     assert_json_snapshot!(refused.snapshot());
     let rotated = rotate(&harness, &long).json(&grace(0)).send().await.expect(201);
-    let long = Key::of(&account, &rotated);
+    let long = Key::from_issued(&account, &rotated);
     assert_eq!(shown(&harness, &account).await.len(), 2);
     // One that is over does not count, and goes in the same write.
     harness.clock.advance_days(1);
@@ -317,7 +317,7 @@ async fn a_retry_names_the_successor_and_shows_no_secret_409() {
     let send =
         |attempt: &str, seconds: u32| rotate(&harness, &old).idempotency_key(attempt).json(&grace(seconds));
     let first: Reply = send("attempt-1", 0).send().await.expect(201);
-    let successor = Key::of(&account, &first);
+    let successor = Key::from_issued(&account, &first);
     let retries = async || {
         for attempt in ["attempt-1", "\"attempt-1\""] {
             let refused = harness.refuse(send(attempt, 0), 409, "key_already_issued").await;
@@ -341,7 +341,7 @@ async fn one_value_means_another_thing_for_another_key_or_operation_201() {
     let harness = Harness::start().await;
     let (account, first) = prepared(&harness).await;
     let issue = harness.request("POST", &format!("{}/keys", account.path())).admin().idempotency_key("1");
-    let second = Key::of(&account, &issue.json(&json!({ "name": "second" })).send().await.expect(201));
+    let second = Key::from_issued(&account, &issue.json(&json!({ "name": "second" })).send().await.expect(201));
     let mut ids = vec![second.id.clone()];
     for key in [&first, &second] {
         let rotated = rotate(&harness, key).idempotency_key("1").json(&json!({})).send().await.expect(201);

@@ -103,6 +103,6 @@ async fn a_rotation_whose_conditions_failed_is_retried() {
     for prefixes in retried {
         let body = json!({ "graceSeconds": 60 });
         let reply = send(&harness, "POST", &format!("{}/rotation", key.path()), &body, prefixes).await;
-        key = Key::of(&account, &reply.expect(201));
+        key = Key::from_issued(&account, &reply.expect(201));
     }
 }

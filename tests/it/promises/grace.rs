@@ -20,7 +20,7 @@ async fn decide(harness: &Harness, key: &Key) -> (Verdict, String) {
 async fn rotate(harness: &Harness, key: &Key, grace: i64) -> Key {
     let request = harness.request("POST", &format!("{}/rotation", key.path())).admin();
     let rotated = request.json(&json!({ "graceSeconds": grace })).send().await.expect(201);
-    Key::of(&Account { id: key.account.clone() }, &rotated)
+    Key::from_issued(&Account { id: key.account.clone() }, &rotated)
 }
 
 #[tokio::test]

@@ -157,7 +157,7 @@ async fn a_write_that_is_told_to_be_under_way_is_known_for_its_own() {
         });
     };
     disturb();
-    let issued = Key::of(&account, &issue(&harness, &account, "attempt-1").await.expect(201));
+    let issued = Key::from_issued(&account, &issue(&harness, &account, "attempt-1").await.expect(201));
     assert_eq!(harness.check(&issued.secret).await, 200);
     let mut last = issued;
     for grace in [60, 0] {
@@ -166,7 +166,7 @@ async fn a_write_that_is_told_to_be_under_way_is_known_for_its_own() {
         let rotated =
             post(&harness, &format!("{}/rotation", last.path()), "attempt-1", &body).await.expect(201);
         assert_eq!(rotated.json()["replaces"]["id"], last.id);
-        last = Key::of(&account, &rotated);
+        last = Key::from_issued(&account, &rotated);
         assert_eq!(harness.check(&last.secret).await, 200);
     }
     assert_eq!(count(&harness, "key.issued").await, 1);

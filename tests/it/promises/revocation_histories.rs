@@ -170,7 +170,7 @@ async fn rotate(harness: &Harness, key: &Key, grace: i64) -> Option<Key> {
     let reply = request.json(&json!({ "graceSeconds": grace })).send().await;
     assert!([201, 403, 404, 409, 500, 503].contains(&reply.status), "{reply:?}");
     let account = Account { id: key.account.clone() };
-    (reply.status == 201).then(|| Key::of(&account, &reply))
+    (reply.status == 201).then(|| Key::from_issued(&account, &reply))
 }
 
 /// One schedule of rotations, with and without a grace, beside a change of the
