@@ -1,4 +1,5 @@
-//! The configuration: the only reader of the environment.
+//! Configuration from environment variables. Only this module reads the process
+//! environment.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,68 +22,70 @@ use crate::policy::{Api, BuiltInRoles, PathPrefix};
 use crate::secret::SecretReader;
 use crate::store::Store;
 
-/// The names of the variables. The template sets each on just the functions
-/// that read it.
+/// The names of the environment variables. The template sets each variable only on
+/// the functions that read it.
 pub mod variable {
-    /// The environment's label, which keys carry.
+    /// The environment's label, which is part of every key.
     pub const ENVIRONMENT: &str = "KEYWARD_ENVIRONMENT";
-    /// The table's name.
+    /// The name of the `DynamoDB` table.
     pub const TABLE: &str = "KEYWARD_TABLE";
-    /// The pepper secret's name or ARN.
+    /// The name or ARN of the pepper secret.
     pub const PEPPER_SECRET: &str = "KEYWARD_PEPPER_SECRET";
-    /// Where the data lies that the Writer and Reader roles reach: path
-    /// prefixes, separated by commas.
+    /// The path prefixes that the Writer and Reader roles can access, separated by
+    /// commas.
     pub const DATA_PREFIXES: &str = "KEYWARD_DATA_PREFIXES";
     /// The kind of API that an authorizer function serves: `iam` or `business`.
     pub const AUTHORIZES: &str = "KEYWARD_AUTHORIZES";
-    /// Base paths of custom domains, separated by commas. May be empty.
+    /// The base paths of custom domains, separated by commas. Can be empty.
     pub const BASE_PATHS: &str = "KEYWARD_BASE_PATHS";
-    /// The longest lifetime of a key, in days.
+    /// The maximum lifetime of a key, in days.
     pub const MAX_KEY_LIFETIME_DAYS: &str = "KEYWARD_MAX_KEY_LIFETIME_DAYS";
-    /// The most live keys of an account.
+    /// The maximum number of live keys per account.
     pub const MAX_KEYS_PER_ACCOUNT: &str = "KEYWARD_MAX_KEYS_PER_ACCOUNT";
-    /// The issuer of admin users' tokens.
+    /// The issuer of admin users' access tokens.
     pub const OIDC_ISSUER: &str = "KEYWARD_OIDC_ISSUER";
-    /// Where the issuer's public keys are.
+    /// The URL of the issuer's public keys.
     pub const OIDC_JWKS_URI: &str = "KEYWARD_OIDC_JWKS_URI";
-    /// The claim that lists a person's groups.
+    /// The token claim that lists a user's groups.
     pub const OIDC_GROUPS_CLAIM: &str = "KEYWARD_OIDC_GROUPS_CLAIM";
     /// The group whose members are admin users.
     pub const ADMIN_GROUP: &str = "KEYWARD_ADMIN_GROUP";
-    /// The clients whose tokens are for the IAM API alone, separated by commas.
+    /// The IDs of the clients whose tokens work only at the IAM API, separated by
+    /// commas.
     pub const IAM_CLIENT_IDS: &str = "KEYWARD_IAM_CLIENT_IDS";
-    /// The clients whose tokens are for every other API, separated by commas.
+    /// The IDs of the clients whose tokens work only at business APIs, separated by
+    /// commas.
     pub const API_CLIENT_IDS: &str = "KEYWARD_API_CLIENT_IDS";
     /// The audience of tokens for the IAM API. Empty with Cognito, whose access
-    /// tokens have none.
+    /// tokens have no audience.
     pub const OIDC_IAM_AUDIENCE: &str = "KEYWARD_OIDC_IAM_AUDIENCE";
     /// The audience of tokens for business APIs. Empty with Cognito.
     pub const OIDC_API_AUDIENCE: &str = "KEYWARD_OIDC_API_AUDIENCE";
-    /// Where the IAM API is: a URL without a path.
+    /// The URL of the IAM API, without a path.
     pub const API_URL: &str = "KEYWARD_API_URL";
-    /// Where the console is, as a browser sees it: a URL without a path.
+    /// The URL of the console in a browser, without a path.
     pub const CONSOLE_URL: &str = "KEYWARD_CONSOLE_URL";
-    /// The client that the console is, for the issuer.
+    /// The console's client ID at the issuer.
     pub const CONSOLE_CLIENT_ID: &str = "KEYWARD_CONSOLE_CLIENT_ID";
-    /// The audience that the console asks the issuer for: that of tokens for the
-    /// IAM API. May be empty.
+    /// The audience that the console requests from the issuer: the audience of tokens
+    /// for the IAM API. Can be empty.
     pub const CONSOLE_AUDIENCE: &str = "KEYWARD_CONSOLE_AUDIENCE";
-    /// The console's own secret: its name or ARN.
+    /// The name or ARN of the console's secret.
     pub const CONSOLE_SECRET: &str = "KEYWARD_CONSOLE_SECRET";
-    /// The log level. None makes a function say less than `INFO`: metrics and
-    /// alarms are made of its lines.
+    /// The log level. No value can turn off `INFO` lines, because metrics and alarms
+    /// are computed from them.
     pub const LOG_LEVEL: &str = "KEYWARD_LOG_LEVEL";
 }
 
-/// The most keys that an account can be allowed. Revoking all of them is one
-/// transaction: the account, and a record and an event for each key. That makes
-/// 61 actions of the 100 that `DynamoDB` takes.
-const MAX_KEYS_CAP: usize = 30;
+/// The upper limit of [`variable::MAX_KEYS_PER_ACCOUNT`]. One transaction revokes all
+/// keys of an account: one action for the account, and two for each key (its record
+/// and its event). 30 keys need 61 actions, and `DynamoDB` accepts 100.
+const MAX_KEYS_LIMIT: u16 = 30;
 
-/// The longest lifetime of a key that can be allowed, in days.
-const MAX_LIFETIME_CAP: u32 = 3650;
+/// The upper limit of [`variable::MAX_KEY_LIFETIME_DAYS`], in days.
+const MAX_LIFETIME_LIMIT: u16 = 3650;
 
-/// A variable is missing or not acceptable.
+/// An environment variable is missing or invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("the environment variable {name} {problem}")]
 pub struct ConfigError {
@@ -90,12 +93,12 @@ pub struct ConfigError {
     problem: String,
 }
 
-/// The environment's variables.
+/// The environment variables of a function.
 #[derive(Clone, Debug, Default)]
 pub struct Variables(HashMap<String, String>);
 
 impl Variables {
-    /// Those of this process.
+    /// The variables of this process.
     #[must_use]
     pub fn from_process() -> Self {
         Self(
@@ -105,53 +108,53 @@ impl Variables {
         )
     }
 
-    /// The variable `name`, if it is there.
+    /// The value of the variable `name`, if the variable is set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Each variable's name and value.
+    /// The name and value of each variable.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Reads the variable `name` with `parse`.
+    /// Parses the variable `name` with `parse`.
     ///
     /// # Errors
-    /// When it is missing, or `parse` does not take it.
+    /// The variable is missing, or `parse` rejects its value.
     pub fn read<T, E: ToString>(
         &self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<T, ConfigError> {
         let value = self.get(name).ok_or_else(|| ConfigError { name, problem: "is not set".to_owned() })?;
-        parse(value).map_err(|error| ConfigError {
-            name,
-            problem: format!("is not acceptable: {}", error.to_string()),
+        parse(value)
+            .map_err(|error| ConfigError { name, problem: format!("is invalid: {}", error.to_string()) })
+    }
+
+    /// Reads a variable whose value must not be empty.
+    ///
+    /// # Errors
+    /// The variable is missing or empty.
+    pub fn text(&self, name: &'static str) -> Result<String, ConfigError> {
+        self.read(name, |value| {
+            if value.is_empty() { Err("the value must not be empty") } else { Ok(value.to_owned()) }
         })
     }
 
-    /// Reads a text that must not be empty.
+    /// Reads a variable whose value can be empty.
     ///
     /// # Errors
-    /// When it is missing or empty.
-    pub fn text(&self, name: &'static str) -> Result<String, ConfigError> {
-        self.read(name, |value| if value.is_empty() { Err("it is empty") } else { Ok(value.to_owned()) })
-    }
-
-    /// Reads a text that may be empty.
-    ///
-    /// # Errors
-    /// When it is missing.
+    /// The variable is missing.
     pub fn text_or_empty(&self, name: &'static str) -> Result<String, ConfigError> {
         self.read(name, |value| Ok::<_, String>(value.to_owned()))
     }
 
-    /// Reads a comma-separated list of texts, which may be empty.
+    /// Reads a comma-separated list, which can be empty.
     ///
     /// # Errors
-    /// When it is missing.
+    /// The variable is missing.
     pub fn list(&self, name: &'static str) -> Result<Vec<String>, ConfigError> {
         self.read(name, |value| {
             let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -159,14 +162,11 @@ impl Variables {
         })
     }
 
-    /// Reads a whole number of at least 1 and at most `most`.
-    ///
-    /// # Errors
-    /// When it is missing or no such number.
-    pub fn number(&self, name: &'static str, most: u32) -> Result<u32, ConfigError> {
+    /// Reads a whole number from 1 to `max`.
+    fn number(&self, name: &'static str, max: u16) -> Result<u16, ConfigError> {
         self.read(name, |value| {
-            let number = value.parse::<u32>().ok().filter(|number| (1..=most).contains(number));
-            number.ok_or_else(|| format!("it must be a whole number from 1 to {most}"))
+            let number = value.parse::<u16>().ok().filter(|number| (1..=max).contains(number));
+            number.ok_or_else(|| format!("the value must be a whole number from 1 to {max}"))
         })
     }
 }
@@ -177,11 +177,11 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
     }
 }
 
-/// How long a call to AWS may take.
+/// The time limits of a call to AWS.
 ///
-/// The SDK sets no limits by itself. A hanging attempt ends after 800 ms, so
-/// that a second one, and part of a third, fit into the operation's 2.4 s, and
-/// that into the authorizer's 3 s.
+/// The SDK sets no limit on attempts and operations by default. An attempt that hangs
+/// ends after 800 ms. The limit of 2.4 s leaves time for a second attempt and part of a
+/// third one, and is below the authorizer's limit of 3 s.
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(700))
@@ -196,24 +196,24 @@ pub fn default_http_client() -> SharedHttpClient {
     Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build_https()
 }
 
-/// What a function is made from: the variables, the way to AWS, the clock and
-/// the random source. A test or local mode makes one of its own.
+/// Everything that a function is created from: environment variables, HTTP client,
+/// clock and random source. Tests and local mode create their own setups.
 #[derive(Clone)]
 pub struct Setup {
-    /// The environment's variables.
+    /// The environment variables.
     pub variables: Variables,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The random source.
     pub entropy: Arc<dyn Entropy>,
-    /// The HTTP client of all SDK clients. The authorizer fetches JWKS with a client
-    /// of its own.
+    /// The HTTP client of all AWS SDK clients. Calls to the issuer and to the IAM API
+    /// use [`HttpClient`](crate::http_client::HttpClient) instead.
     pub http_client: SharedHttpClient,
 }
 
 impl Setup {
-    /// From this process's environment, the machine's clock and its random
-    /// source.
+    /// The setup from this process's environment, the system clock and the operating
+    /// system's random source.
     #[must_use]
     pub fn from_process() -> Self {
         Self {
@@ -227,7 +227,7 @@ impl Setup {
     /// The store.
     ///
     /// # Errors
-    /// When a variable is missing.
+    /// A variable is missing or invalid.
     pub fn store(&self) -> Result<Store, ConfigError> {
         let table = self.variables.text(variable::TABLE)?;
         let config = self.sdk_config("AWS_ENDPOINT_URL_DYNAMODB");
@@ -237,33 +237,33 @@ impl Setup {
     /// The keyring.
     ///
     /// # Errors
-    /// When a variable is missing.
+    /// A variable is missing or invalid.
     pub fn keyring(&self) -> Result<Keyring, ConfigError> {
         let secret = self.variables.text(variable::PEPPER_SECRET)?;
         let config = self.sdk_config("AWS_ENDPOINT_URL_SECRETS_MANAGER");
         Ok(Keyring::connect(&config, secret, Arc::clone(&self.clock)))
     }
 
-    /// The rotation of the pepper. Which secret it is, the event says.
+    /// The pepper rotation. The event that starts a rotation names the secret.
     #[must_use]
     pub fn pepper_rotation(&self) -> PepperRotation {
         let config = self.sdk_config("AWS_ENDPOINT_URL_SECRETS_MANAGER");
         PepperRotation::connect(&config, Arc::clone(&self.entropy))
     }
 
-    /// Where notices are published.
+    /// The publisher of notices.
     ///
     /// # Errors
-    /// When a variable is missing.
+    /// A variable is missing or invalid.
     pub fn notices(&self) -> Result<Notices, ConfigError> {
         let config = self.sdk_config("AWS_ENDPOINT_URL_EVENTBRIDGE");
         Ok(Notices::connect(&config, self.environment()?))
     }
 
-    /// The reader of the secret that the variable `name` names.
+    /// The reader of the secret whose name or ARN is in the variable `name`.
     ///
     /// # Errors
-    /// When the variable is missing.
+    /// The variable is missing or empty.
     pub fn secret(&self, name: &'static str) -> Result<SecretReader, ConfigError> {
         let secret = self.variables.text(name)?;
         let config = self.sdk_config("AWS_ENDPOINT_URL_SECRETS_MANAGER");
@@ -273,7 +273,7 @@ impl Setup {
     /// The environment's label.
     ///
     /// # Errors
-    /// When the variable is missing or no label.
+    /// The variable is missing or not a valid label.
     pub fn environment(&self) -> Result<Environment, ConfigError> {
         self.variables.read(variable::ENVIRONMENT, Environment::parse)
     }
@@ -281,7 +281,7 @@ impl Setup {
     /// The built-in roles.
     ///
     /// # Errors
-    /// When the variable is missing or names no prefixes.
+    /// The variable is missing or contains an invalid prefix.
     pub fn built_in_roles(&self) -> Result<BuiltInRoles, ConfigError> {
         self.variables.read(variable::DATA_PREFIXES, |list| {
             PathPrefix::parse_list(list).map(|prefixes| BuiltInRoles::new(&prefixes))
@@ -291,7 +291,7 @@ impl Setup {
     /// The base paths of custom domains.
     ///
     /// # Errors
-    /// When the variable is missing or names no paths.
+    /// The variable is missing or contains an invalid path.
     pub fn base_paths(&self) -> Result<Vec<PathPrefix>, ConfigError> {
         self.variables.read(variable::BASE_PATHS, PathPrefix::parse_list)
     }
@@ -299,32 +299,31 @@ impl Setup {
     /// The kind of API that this authorizer function serves.
     ///
     /// # Errors
-    /// When the variable is missing or not the name of a kind.
+    /// The variable is missing or neither `iam` nor `business`.
     pub fn authorizes(&self) -> Result<Api, ConfigError> {
-        self.variables
-            .read(variable::AUTHORIZES, |name| Api::parse(name).ok_or("it must be `iam` or `business`"))
+        self.variables.read(variable::AUTHORIZES, |name| {
+            Api::parse(name).ok_or("the value must be `iam` or `business`")
+        })
     }
 
-    /// The most live keys of an account.
+    /// The maximum number of live keys per account.
     ///
     /// # Errors
-    /// When the variable is missing or no number from 1 to 30.
+    /// The variable is missing or not a whole number from 1 to 30.
     pub fn max_keys_per_account(&self) -> Result<usize, ConfigError> {
-        let cap = u32::try_from(MAX_KEYS_CAP).unwrap_or(u32::MAX);
-        let number = self.variables.number(variable::MAX_KEYS_PER_ACCOUNT, cap)?;
-        Ok(usize::try_from(number).unwrap_or(MAX_KEYS_CAP))
+        self.variables.number(variable::MAX_KEYS_PER_ACCOUNT, MAX_KEYS_LIMIT).map(usize::from)
     }
 
-    /// The longest lifetime of a key, in days.
+    /// The maximum lifetime of a key, in days.
     ///
     /// # Errors
-    /// When the variable is missing or no number from 1 to 3650.
+    /// The variable is missing or not a whole number from 1 to 3650.
     pub fn max_key_lifetime_days(&self) -> Result<u32, ConfigError> {
-        self.variables.number(variable::MAX_KEY_LIFETIME_DAYS, MAX_LIFETIME_CAP)
+        self.variables.number(variable::MAX_KEY_LIFETIME_DAYS, MAX_LIFETIME_LIMIT).map(u32::from)
     }
 
-    /// What Lambda's environment says, and no more: the default provider chain
-    /// would build an HTTP client of its own and load the CA roots again.
+    /// The SDK configuration, only from Lambda's environment variables. The default
+    /// provider chain would create a second HTTP client and load the CA roots again.
     fn sdk_config(&self, endpoint_variable: &str) -> SdkConfig {
         let endpoint =
             self.variables.get(endpoint_variable).or_else(|| self.variables.get("AWS_ENDPOINT_URL"));
