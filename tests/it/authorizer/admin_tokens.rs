@@ -1,5 +1,5 @@
-//! Admin users' tokens: hostile ones are refused, and the issuer's keys are
-//! fetched no more often than they must be.
+//! Tokens of admins: the authorizer refuses forged and altered tokens, and limits how
+//! often it fetches the issuer's keys.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -22,7 +22,7 @@ use shared::config::variable;
 use shared::policy::Api;
 use tests::{Harness, Shape, Verdict};
 
-/// An issuer's key of our own, for what the local issuer does not sign.
+/// The signing key of the JWKS server below, for tokens that the local issuer does not sign.
 static RSA: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).unwrap());
 static OTHER_RSA: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).unwrap());
 
@@ -46,17 +46,20 @@ fn jwk(key: &KeyPair, id: &str) -> Value {
     })
 }
 
-/// A JWKS server that does as it is told and counts.
+/// In place of a status: the JWKS server never responds.
+const HANG: u16 = 0;
+
+/// A JWKS server with a configurable response. Counts the requests.
 #[derive(Clone, Default)]
 struct Jwks {
     fetches: Arc<AtomicUsize>,
-    answer: Arc<Mutex<(u16, String)>>,
+    response: Arc<Mutex<(u16, String)>>,
 }
 
 impl Jwks {
     async fn start() -> (Self, Harness) {
         let jwks = Self::default();
-        jwks.answer(200, &json!({ "keys": [jwk(&RSA, "one")] }).to_string());
+        jwks.serve_keys(&[jwk(&RSA, "one")]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/jwks", listener.local_addr().unwrap());
         let router = Router::new().fallback(fetch).with_state(jwks.clone());
@@ -65,12 +68,13 @@ impl Jwks {
         (jwks, harness)
     }
 
-    fn answer(&self, status: u16, body: &str) {
-        *self.answer.lock().unwrap() = (status, body.to_owned());
+    /// Responds with this status and body from now on. [`HANG`] sends no response.
+    fn respond(&self, status: u16, body: &str) {
+        *self.response.lock().unwrap() = (status, body.to_owned());
     }
 
-    fn keys(&self, keys: &[Value]) {
-        self.answer(200, &json!({ "keys": keys }).to_string());
+    fn serve_keys(&self, keys: &[Value]) {
+        self.respond(200, &json!({ "keys": keys }).to_string());
     }
 
     fn fetches(&self) -> usize {
@@ -80,15 +84,14 @@ impl Jwks {
 
 async fn fetch(State(jwks): State<Jwks>) -> (StatusCode, String) {
     jwks.fetches.fetch_add(1, Ordering::SeqCst);
-    let (status, body) = jwks.answer.lock().unwrap().clone();
-    if status == 0 {
-        // It never answers.
+    let (status, body) = jwks.response.lock().unwrap().clone();
+    if status == HANG {
         std::future::pending::<()>().await;
     }
     (StatusCode::from_u16(status).unwrap(), body)
 }
 
-/// The claims of a good token that lives for long.
+/// The claims of a valid token with a far expiry.
 fn claims(harness: &Harness) -> Value {
     let mut claims = harness.system.issuer().claims(API_CLIENT);
     claims["exp"] = (claims["iat"].as_i64().unwrap() + 1_000_000).into();
@@ -116,7 +119,7 @@ fn outage() -> (Verdict, String) {
 }
 
 #[tokio::test]
-async fn each_client_reaches_its_own_side_alone() {
+async fn each_clients_tokens_work_only_at_its_own_api() {
     let harness = Harness::start().await;
     let token = |client| harness.system.issuer().token(client).unwrap();
     let (iam, api) = (token(IAM_CLIENT), token(API_CLIENT));
@@ -144,16 +147,16 @@ async fn each_client_reaches_its_own_side_alone() {
     assert_eq!(reply.status, 403);
 }
 
-/// What becomes of a good token's claims when one is set or (null) removed.
+/// Each case sets one claim of a valid token, or removes the claim if the value is null.
 #[tokio::test]
-async fn every_claim_is_judged() {
+async fn every_claim_is_checked() {
     let harness = Harness::start().await;
     let header = harness.system.issuer().header();
     let good = harness.system.issuer().claims(API_CLIENT);
     let now = good["iat"].as_i64().unwrap();
     let issuer = good["iss"].as_str().unwrap().to_owned();
     let float = |seconds: i64| serde_json::from_str::<Value>(&format!("{seconds}.0")).unwrap();
-    let gone = Value::Null;
+    let removed = Value::Null;
     let cases = [
         ("sub", json!("x"), allowed()),
         ("exp", json!(now + 1), allowed()),
@@ -161,7 +164,7 @@ async fn every_claim_is_judged() {
         ("exp", json!(now - 1), refused("expired")),
         ("exp", json!(0), refused("expired")),
         ("exp", json!(-1), refused("expired")),
-        ("exp", gone.clone(), refused("malformed")),
+        ("exp", removed.clone(), refused("malformed")),
         ("exp", json!((now + 3600).to_string()), refused("malformed")),
         ("exp", float(now + 3600), refused("malformed")),
         ("exp", json!([now + 3600]), refused("malformed")),
@@ -175,27 +178,27 @@ async fn every_claim_is_judged() {
         ("iat", json!(now + 61), refused("malformed")),
         ("iat", json!("now"), refused("malformed")),
         ("iat", json!(now - 3599), allowed()),
-        // Whatever it says, a token is accepted for an hour.
+        // A token is accepted for at most an hour after `iat`, whatever its `exp` is.
         ("iat", json!(now - 3600), refused("expired")),
-        ("iat", gone.clone(), refused("malformed")),
+        ("iat", removed.clone(), refused("malformed")),
         ("iss", json!(format!("{issuer}/")), refused("unknown")),
         ("iss", json!(issuer.to_uppercase()), refused("unknown")),
         ("iss", json!("https://evil.example"), refused("unknown")),
         ("iss", json!([issuer]), refused("unknown")),
         ("iss", json!(""), refused("unknown")),
-        ("iss", gone.clone(), refused("unknown")),
+        ("iss", removed.clone(), refused("unknown")),
         ("client_id", json!("keyward-api "), refused("unknown")),
         ("client_id", json!("KEYWARD-API"), refused("unknown")),
         ("client_id", json!("another-client"), refused("unknown")),
         ("client_id", json!("keyward-api,keyward-iam"), refused("unknown")),
         ("client_id", json!([API_CLIENT]), refused("unknown")),
         ("client_id", json!(""), refused("unknown")),
-        ("client_id", gone.clone(), refused("unknown")),
+        ("client_id", removed.clone(), refused("unknown")),
         ("token_use", json!("id"), refused("malformed")),
         ("token_use", json!("refresh"), refused("malformed")),
         ("token_use", json!("Access"), refused("malformed")),
         ("token_use", json!(["access"]), refused("malformed")),
-        ("token_use", gone.clone(), refused("malformed")),
+        ("token_use", removed.clone(), refused("malformed")),
         (GROUPS_CLAIM, json!([]), refused("role")),
         (GROUPS_CLAIM, json!(["others"]), refused("role")),
         (GROUPS_CLAIM, json!([format!("{ADMIN_GROUP}s")]), refused("role")),
@@ -204,10 +207,10 @@ async fn every_claim_is_judged() {
         (GROUPS_CLAIM, json!([[ADMIN_GROUP]]), refused("role")),
         (GROUPS_CLAIM, json!({ ADMIN_GROUP: true }), refused("role")),
         (GROUPS_CLAIM, json!(["others", ADMIN_GROUP]), allowed()),
-        (GROUPS_CLAIM, gone.clone(), refused("role")),
+        (GROUPS_CLAIM, removed.clone(), refused("role")),
         ("sub", json!(""), refused("malformed")),
         ("sub", json!(7), refused("malformed")),
-        ("sub", gone, refused("malformed")),
+        ("sub", removed, refused("malformed")),
     ];
     for (name, value, expected) in cases {
         let mut claims = good.clone();
@@ -220,14 +223,14 @@ async fn every_claim_is_judged() {
     }
 }
 
-/// Providers name a token's client in different claims. Where a token has
-/// several, they must agree.
+/// Identity providers name a token's client in different claims. If a token has several of
+/// these claims, they must be equal.
 #[tokio::test]
-async fn the_client_is_named_by_one_of_three_claims() {
+async fn the_client_is_read_from_one_of_three_claims() {
     let harness = Harness::start().await;
     let header = harness.system.issuer().header();
-    let mut nameless = harness.system.issuer().claims(API_CLIENT);
-    nameless.as_object_mut().unwrap().remove("client_id");
+    let mut without_client = harness.system.issuer().claims(API_CLIENT);
+    without_client.as_object_mut().unwrap().remove("client_id");
     let cases = [
         (json!({ "client_id": API_CLIENT }), allowed()),
         (json!({ "azp": API_CLIENT }), allowed()),
@@ -244,28 +247,29 @@ async fn the_client_is_named_by_one_of_three_claims() {
         (json!({}), refused("unknown")),
     ];
     for (clients, expected) in cases {
-        let mut claims = nameless.clone();
+        let mut claims = without_client.clone();
         claims.as_object_mut().unwrap().extend(clients.as_object().unwrap().clone());
         assert_eq!(decide(&harness, &harness.sign(&header, &claims)).await, expected, "{clients}");
     }
 }
 
-/// With an issuer of one's own, each lane has an audience (RFC 9068, section 4).
+/// With another identity provider, each kind of API has its own audience (RFC 9068,
+/// section 4).
 #[tokio::test]
-async fn a_token_must_be_for_the_audience_of_its_lane() {
+async fn a_token_must_have_the_audience_of_its_api() {
     let harness = Harness::builder()
         .variable(variable::OIDC_IAM_AUDIENCE, "https://iam.example")
         .variable(variable::OIDC_API_AUDIENCE, "https://api.example")
         .start()
         .await;
     let header = harness.system.issuer().header();
-    let (iam, api) = (json!("https://iam.example"), json!("https://api.example"));
+    let (iam, business) = (json!("https://iam.example"), json!("https://api.example"));
     let both = json!(["https://iam.example", "https://api.example"]);
-    let lanes = [
-        (IAM_CLIENT, Api::Iam, "/iam/v1/service-accounts", &iam, &api),
-        (API_CLIENT, Api::Business, "/organizations/42", &api, &iam),
+    let apis = [
+        (IAM_CLIENT, Api::Iam, "/iam/v1/service-accounts", &iam, &business),
+        (API_CLIENT, Api::Business, "/organizations/42", &business, &iam),
     ];
-    for (client, lane, path, own, other) in lanes {
+    for (client, api, path, own, other) in apis {
         let cases = [
             (own.clone(), "allowed"),
             (json!([own]), "allowed"),
@@ -282,27 +286,24 @@ async fn a_token_must_be_for_the_audience_of_its_lane() {
             (json!(true), "audience"),
             (Value::Null, "audience"),
         ];
+        let event = |claims: &Value| {
+            Shape::HttpV2.event("GET", path, &format!("Bearer {}", harness.sign(&header, claims)))
+        };
         for (aud, reason) in cases {
             let mut claims = harness.system.issuer().claims(client);
             claims["aud"] = aud.clone();
-            let event =
-                Shape::HttpV2.event("GET", path, &format!("Bearer {}", harness.sign(&header, &claims)));
-            assert_eq!(harness.decide(&event).await.1, reason, "{client} {aud}");
+            assert_eq!(harness.decide(&event(&claims)).await.1, reason, "{client} {aud}");
         }
-        let without = Shape::HttpV2.event(
-            "GET",
-            path,
-            &format!("Bearer {}", harness.sign(&header, &harness.system.issuer().claims(client))),
-        );
+        let without = event(&harness.system.issuer().claims(client));
         assert_eq!(harness.decide(&without).await.1, "audience", "{client} without an audience");
-        assert_eq!(harness.verdict_at(lane, &without).await, Verdict::Deny);
+        assert_eq!(harness.verdict_at(api, &without).await, Verdict::Deny);
     }
 }
 
-/// A business backend sees these tokens. With that scope it could take over the
-/// admin's account at Cognito.
+/// The backend of a business API receives these tokens. With the refused scope, the backend
+/// could take over the admin's Cognito user.
 #[tokio::test]
-async fn a_token_that_can_change_the_admins_account_is_refused_by_business_apis() {
+async fn business_apis_refuse_a_token_that_can_change_the_admins_account() {
     let harness = Harness::start().await;
     let header = harness.system.issuer().header();
     let cases = [
@@ -320,7 +321,7 @@ async fn a_token_that_can_change_the_admins_account_is_refused_by_business_apis(
         claims["scope"] = scope.clone();
         assert_eq!(decide(&harness, &harness.sign(&header, &claims)).await, expected, "{scope}");
     }
-    // Keyward's own functions alone see a token of the IAM client.
+    // Only Keyward's own functions receive a token of the IAM client.
     let token = harness.admin_token(|claims| claims["scope"] = "aws.cognito.signin.user.admin".into());
     let event = Shape::HttpV2.event("GET", "/iam/v1/roles", &format!("Bearer {token}"));
     assert_eq!(harness.decide(&event).await, allowed());
@@ -336,9 +337,9 @@ async fn a_token_expires_to_the_second() {
     assert_eq!(decide(&harness, &token).await, refused("expired"));
 }
 
-/// RFC 9068 says in the header what Cognito says in a claim.
+/// RFC 9068 marks an access token in the header, Cognito in a claim.
 #[tokio::test]
-async fn an_access_token_may_say_so_in_its_header() {
+async fn an_access_token_is_recognized_by_its_header_type() {
     let harness = Harness::start().await;
     let mut claims = harness.system.issuer().claims(API_CLIENT);
     claims.as_object_mut().unwrap().remove("token_use");
@@ -354,7 +355,7 @@ async fn an_access_token_may_say_so_in_its_header() {
         let mut header = harness.system.issuer().header();
         header["typ"] = kind.clone();
         assert_eq!(decide(&harness, &harness.sign(&header, &claims)).await, expected, "{kind}");
-        // What the claim says counts before what the header says.
+        // The claim takes precedence over the header.
         let mut id_token = claims.clone();
         id_token["token_use"] = "id".into();
         assert_eq!(decide(&harness, &harness.sign(&header, &id_token)).await, refused("malformed"));
@@ -362,7 +363,7 @@ async fn an_access_token_may_say_so_in_its_header() {
 }
 
 #[tokio::test]
-async fn a_client_in_both_lists_counts_for_neither() {
+async fn a_client_id_in_both_lists_is_accepted_by_neither_api() {
     let both = format!("{IAM_CLIENT},{API_CLIENT}");
     let harness = Harness::builder().variable(variable::IAM_CLIENT_IDS, &both).start().await;
     let [iam, api] = [IAM_CLIENT, API_CLIENT].map(|client| harness.system.issuer().token(client).unwrap());
@@ -384,11 +385,11 @@ async fn the_algorithm_is_pinned() {
     };
     assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA256, "RS256")).await, allowed());
 
-    // Each of these is signed as it says.
+    // Each of these signatures has the algorithm that its header names.
     assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA384, "RS384")).await, refused("malformed"));
     assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA512, "RS512")).await, refused("malformed"));
     assert_eq!(decide(&harness, &rsa(&RSA_PSS_SHA256, "PS256")).await, refused("malformed"));
-    // And these lie.
+    // Each of these signatures has another algorithm or key than its header names.
     assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA384, "RS256")).await, refused("wrong_secret"));
     assert_eq!(decide(&harness, &rsa(&RSA_PSS_SHA256, "RS256")).await, refused("wrong_secret"));
     assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA256, "rs256")).await, refused("malformed"));
@@ -419,10 +420,10 @@ async fn the_algorithm_is_pinned() {
     }
 }
 
-/// The public key is no secret: whoever takes it for one of an HMAC lets
-/// everybody sign.
+/// An authorizer that used the public key as an HMAC secret would accept tokens that anyone
+/// can sign.
 #[tokio::test]
-async fn the_public_key_is_no_hmac_secret() {
+async fn the_public_key_is_not_accepted_as_an_hmac_secret() {
     let (jwks, harness) = Jwks::start().await;
     let public = RSA.public_key();
     let modulus = public.modulus().big_endian_without_leading_zero().to_vec();
@@ -432,26 +433,24 @@ async fn the_public_key_is_no_hmac_secret() {
         URL_SAFE_NO_PAD.encode(&modulus).into_bytes(),
         jwk(&RSA, "one").to_string().into_bytes(),
     ];
-    let signed =
-        format!("{}.{}", encode(&json!({ "alg": "HS256", "kid": "one" })), encode(&claims(&harness)));
+    let hs256 = |id: &str, secret: &[u8]| {
+        let header = json!({ "alg": "HS256", "kid": id });
+        let signed = format!("{}.{}", encode(&header), encode(&claims(&harness)));
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()))
+    };
     let oct = json!({ "kty": "oct", "kid": "oct", "alg": "HS256", "k": URL_SAFE_NO_PAD.encode("secret") });
-    jwks.keys(&[jwk(&RSA, "one"), oct]);
+    jwks.serve_keys(&[jwk(&RSA, "one"), oct]);
     for secret in texts {
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), signed.as_bytes());
-        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()));
-        assert_eq!(decide(&harness, &token).await, refused("malformed"));
+        assert_eq!(decide(&harness, &hs256("one", &secret)).await, refused("malformed"));
     }
-    // Not even where the set really holds a secret.
-    let signed =
-        format!("{}.{}", encode(&json!({ "alg": "HS256", "kid": "oct" })), encode(&claims(&harness)));
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b"secret"), signed.as_bytes());
-    let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()));
-    assert_eq!(decide(&harness, &token).await, refused("malformed"));
-    assert_eq!(decide(&harness, &self::token(&harness, &RSA, "one")).await, allowed());
+    // A symmetric key in the set is not used either.
+    assert_eq!(decide(&harness, &hs256("oct", b"secret")).await, refused("malformed"));
+    assert_eq!(decide(&harness, &token(&harness, &RSA, "one")).await, allowed());
 }
 
 #[tokio::test]
-async fn what_the_header_brings_along_does_not_count() {
+async fn keys_in_the_header_are_ignored_and_critical_extensions_are_refused() {
     let (_jwks, harness) = Jwks::start().await;
     let claims = claims(&harness);
     let with = |name: &str, value: Value| {
@@ -471,12 +470,12 @@ async fn what_the_header_brings_along_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_changed_token_is_refused() {
+async fn an_altered_token_is_refused() {
     let harness = Harness::start().await;
     let good = harness.system.issuer().token(API_CLIENT).unwrap();
     let parts: Vec<&str> = good.split('.').collect();
     let mut claims = harness.system.issuer().claims(API_CLIENT);
-    claims["sub"] = "somebody else".into();
+    claims["sub"] = "another admin".into();
     let forged = format!("{}.{}.{}", parts[0], encode(&claims), parts[2]);
     assert_eq!(decide(&harness, &forged).await, refused("wrong_secret"));
     for part in 0..3 {
@@ -498,7 +497,7 @@ async fn a_changed_token_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_without_key_id_is_refused_without_a_fetch() {
+async fn a_token_without_a_key_id_is_refused_without_a_fetch() {
     let (jwks, harness) = Jwks::start().await;
     let claims = claims(&harness);
     for header in [
@@ -513,7 +512,7 @@ async fn a_token_without_key_id_is_refused_without_a_fetch() {
 }
 
 #[tokio::test]
-async fn a_flood_of_unknown_key_ids_makes_one_fetch_in_ten_seconds() {
+async fn unknown_key_ids_cause_at_most_one_fetch_in_ten_seconds() {
     let (jwks, harness) = Jwks::start().await;
     let good = token(&harness, &RSA, "one");
     let flood = async |from: u32| {
@@ -526,8 +525,8 @@ async fn a_flood_of_unknown_key_ids_makes_one_fetch_in_ten_seconds() {
         }
     };
     flood(0).await;
-    assert_eq!(jwks.fetches(), 1, "those that arrive together wait for one");
-    // Whoever is good is not kept out, and costs nothing.
+    assert_eq!(jwks.fetches(), 1, "concurrent requests share one fetch");
+    // A valid token is accepted and causes no fetch.
     assert_eq!(decide(&harness, &good).await, allowed());
     harness.clock.advance_seconds(9);
     flood(100).await;
@@ -541,48 +540,48 @@ async fn a_flood_of_unknown_key_ids_makes_one_fetch_in_ten_seconds() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_picked_up_and_one_that_is_gone_is_dropped() {
+async fn a_fetch_adds_new_keys_and_drops_removed_ones() {
     let (jwks, harness) = Jwks::start().await;
     let [one, two] = [token(&harness, &RSA, "one"), token(&harness, &OTHER_RSA, "two")];
     assert_eq!(decide(&harness, &one).await, allowed());
-    jwks.keys(&[jwk(&RSA, "one"), jwk(&OTHER_RSA, "two")]);
-    assert_eq!(decide(&harness, &two).await, refused("unknown"), "not within ten seconds");
+    jwks.serve_keys(&[jwk(&RSA, "one"), jwk(&OTHER_RSA, "two")]);
+    assert_eq!(decide(&harness, &two).await, refused("unknown"), "no second fetch within ten seconds");
     harness.clock.advance_seconds(10);
     assert_eq!(decide(&harness, &two).await, allowed());
     assert_eq!(jwks.fetches(), 2);
-    jwks.keys(&[jwk(&OTHER_RSA, "two")]);
+    jwks.serve_keys(&[jwk(&OTHER_RSA, "two")]);
     harness.clock.advance_seconds(10);
     assert_eq!(decide(&harness, &token(&harness, &RSA, "three")).await, refused("unknown"));
-    assert_eq!(decide(&harness, &one).await, refused("unknown"), "gone with that fetch");
+    assert_eq!(decide(&harness, &one).await, refused("unknown"), "dropped by that fetch");
 }
 
 #[tokio::test]
-async fn keys_are_fetched_anew_after_an_hour() {
+async fn keys_are_fetched_again_after_an_hour() {
     let (jwks, harness) = Jwks::start().await;
     let good = token(&harness, &RSA, "one");
     assert_eq!(decide(&harness, &good).await, allowed());
     harness.clock.advance_seconds(3599);
     assert_eq!(decide(&harness, &good).await, allowed());
     assert_eq!(jwks.fetches(), 1);
-    jwks.keys(&[jwk(&OTHER_RSA, "two")]);
+    jwks.serve_keys(&[jwk(&OTHER_RSA, "two")]);
     harness.clock.advance_seconds(1);
-    assert_eq!(decide(&harness, &good).await, refused("unknown"), "the issuer has withdrawn it");
+    assert_eq!(decide(&harness, &good).await, refused("unknown"), "the issuer has removed the key");
     assert_eq!(jwks.fetches(), 2);
-    // The same id with another key: the old one counts no more.
-    jwks.keys(&[jwk(&OTHER_RSA, "one")]);
+    // The same id now names another key.
+    jwks.serve_keys(&[jwk(&OTHER_RSA, "one")]);
     harness.clock.advance_seconds(3600);
     assert_eq!(decide(&harness, &good).await, refused("wrong_secret"));
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_down_is_an_outage_and_no_refusal() {
+async fn an_unavailable_issuer_is_an_outage_and_not_a_refusal() {
     let (jwks, harness) = Jwks::start().await;
     let good = token(&harness, &RSA, "one");
-    jwks.answer(503, "");
+    jwks.respond(503, "");
     assert_eq!(decide(&harness, &good).await, outage());
     assert_eq!(harness.check(&good).await, 500);
     assert_eq!(decide(&harness, &good).await, outage());
-    assert_eq!(jwks.fetches(), 1, "and it is not asked again at once");
+    assert_eq!(jwks.fetches(), 1, "the fetch is not retried at once");
     for shape in Shape::ALL {
         assert_eq!(
             harness.verdict(&shape.bearer(&good)).await,
@@ -590,11 +589,11 @@ async fn an_issuer_that_is_down_is_an_outage_and_no_refusal() {
             "{shape:?}"
         );
     }
-    jwks.keys(&[jwk(&RSA, "one")]);
+    jwks.serve_keys(&[jwk(&RSA, "one")]);
     harness.clock.advance_seconds(10);
     assert_eq!(decide(&harness, &good).await, allowed());
-    // Down again: what was fetched counts for its hour, and no longer.
-    jwks.answer(500, "");
+    // During the next outage, fetched keys are used for an hour and no longer.
+    jwks.respond(500, "");
     harness.clock.advance_seconds(3599);
     assert_eq!(decide(&harness, &token(&harness, &RSA, "one")).await, allowed());
     harness.clock.advance_seconds(1);
@@ -602,7 +601,7 @@ async fn an_issuer_that_is_down_is_an_outage_and_no_refusal() {
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_read_are_an_outage() {
+async fn an_unreadable_key_set_is_an_outage() {
     let (jwks, harness) = Jwks::start().await;
     let good = token(&harness, &RSA, "one");
     let set = json!({ "keys": [jwk(&RSA, "one")] }).to_string();
@@ -626,20 +625,20 @@ async fn keys_that_cannot_be_read_are_an_outage() {
         (503, &set),
     ];
     for (number, (status, body)) in cases.into_iter().enumerate() {
-        jwks.answer(status, body);
+        jwks.respond(status, body);
         assert_eq!(decide(&harness, &good).await, outage(), "{status} {body:.40}");
         assert_eq!(jwks.fetches(), number + 1);
         harness.clock.advance_seconds(10);
     }
-    jwks.answer(200, &set);
+    jwks.respond(200, &set);
     assert_eq!(decide(&harness, &good).await, allowed());
 }
 
 #[tokio::test]
-async fn an_issuer_that_hangs_costs_two_seconds_once() {
+async fn a_hanging_issuer_delays_only_one_request_by_two_seconds() {
     let (jwks, harness) = Jwks::start().await;
     let good = token(&harness, &RSA, "one");
-    jwks.answer(0, "");
+    jwks.respond(HANG, "");
     let started = std::time::Instant::now();
     assert_eq!(decide(&harness, &good).await, outage());
     assert_eq!(decide(&harness, &good).await, outage());
@@ -648,16 +647,16 @@ async fn an_issuer_that_hangs_costs_two_seconds_once() {
 }
 
 #[tokio::test]
-async fn only_keys_for_rs256_signatures_count_and_others_do_no_harm() {
+async fn only_rs256_signing_keys_are_used_and_others_are_skipped() {
     let (jwks, harness) = Jwks::start().await;
     let with = |name: &str, value: &str| {
         let mut key = jwk(&RSA, "one");
         key[name] = value.into();
         key
     };
-    let mut nameless = jwk(&RSA, "one");
-    nameless.as_object_mut().unwrap().remove("kid");
-    let odd = [
+    let mut without_id = jwk(&RSA, "one");
+    without_id.as_object_mut().unwrap().remove("kid");
+    let unusable = [
         with("use", "enc"),
         with("alg", "RS384"),
         with("alg", "PS256"),
@@ -669,22 +668,22 @@ async fn only_keys_for_rs256_signatures_count_and_others_do_no_harm() {
         json!({ "kty": "OKP", "kid": "one", "crv": "X448", "x": "AA" }),
         json!({ "kty": "RSA", "kid": "one", "n": "!", "e": "AQAB" }),
         json!({ "kty": "RSA", "kid": "one" }),
-        nameless,
+        without_id,
     ];
     let good = || token(&harness, &RSA, "one");
-    for key in odd {
-        jwks.keys(std::slice::from_ref(&key));
+    for key in unusable {
+        jwks.serve_keys(std::slice::from_ref(&key));
         assert_ne!(decide(&harness, &good()).await.0, Verdict::Allow, "{key}");
         harness.clock.advance_seconds(10);
-        // Beside a good one it is passed over.
-        let mut beside = key.clone();
-        beside["kid"] = "two".into();
-        jwks.keys(&[beside, jwk(&RSA, "one")]);
-        assert_eq!(decide(&harness, &good()).await, allowed(), "beside {key}");
+        // Next to a usable key, this key is skipped.
+        let mut skipped = key.clone();
+        skipped["kid"] = "two".into();
+        jwks.serve_keys(&[skipped, jwk(&RSA, "one")]);
+        assert_eq!(decide(&harness, &good()).await, allowed(), "next to {key}");
         harness.clock.advance_seconds(3600);
     }
     for key in [with("use", "sig"), with("alg", "RS256")] {
-        jwks.keys(std::slice::from_ref(&key));
+        jwks.serve_keys(std::slice::from_ref(&key));
         assert_eq!(decide(&harness, &good()).await, allowed(), "{key}");
         harness.clock.advance_seconds(3600);
     }
