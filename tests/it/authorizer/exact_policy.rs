@@ -1,5 +1,5 @@
-//! An answer opens exactly the request that was asked about, and the policy
-//! means what a naive reading of it means.
+//! A response allows exactly the request of its event, and decisions match a naive model of
+//! the policy.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -8,34 +8,34 @@ use shared::policy::{
     Api, BuiltInRoles, Grant, InvalidPermission, Method, PathPrefix, Permission, Refusal, Role, Target,
     decide,
 };
-use tests::{Harness, Shape};
+use tests::{Harness, Shape, Verdict};
 
 use crate::support::naive;
 
-/// IAM's evaluation of one answer for one ARN: a Deny that fits refuses, then
-/// an Allow that fits permits. `*` is any text, `?` any character.
-fn permits(answer: &Value, arn: &str) -> bool {
-    fn fits(pattern: &[char], text: &[char]) -> bool {
+/// Evaluates a response for an ARN as IAM does: a matching Deny refuses, otherwise a matching
+/// Allow permits. `*` matches any text and `?` any character.
+fn permits(response: &Value, arn: &str) -> bool {
+    fn matches(pattern: &[char], text: &[char]) -> bool {
         match pattern {
             [] => text.is_empty(),
-            ['*', rest @ ..] => (0..=text.len()).any(|skip| fits(rest, &text[skip..])),
-            ['?', rest @ ..] => !text.is_empty() && fits(rest, &text[1..]),
-            [c, rest @ ..] => text.first() == Some(c) && fits(rest, &text[1..]),
+            ['*', rest @ ..] => (0..=text.len()).any(|skip| matches(rest, &text[skip..])),
+            ['?', rest @ ..] => !text.is_empty() && matches(rest, &text[1..]),
+            [c, rest @ ..] => text.first() == Some(c) && matches(rest, &text[1..]),
         }
     }
     let chars = |text: &str| text.chars().collect::<Vec<_>>();
     let has = |effect: &str| {
-        answer["policyDocument"]["Statement"].as_array().unwrap().iter().any(|statement| {
+        response["policyDocument"]["Statement"].as_array().unwrap().iter().any(|statement| {
             statement["Effect"] == effect
-                && fits(&chars(statement["Action"].as_str().unwrap()), &chars("execute-api:Invoke"))
-                && fits(&chars(statement["Resource"].as_str().unwrap()), &chars(arn))
+                && matches(&chars(statement["Action"].as_str().unwrap()), &chars("execute-api:Invoke"))
+                && matches(&chars(statement["Resource"].as_str().unwrap()), &chars(arn))
         })
     };
     !has("Deny") && has("Allow")
 }
 
 #[tokio::test]
-async fn a_cached_answer_opens_no_other_route() {
+async fn a_cached_response_allows_no_other_route() {
     let harness = Harness::start().await;
     let account = harness.create_account("root", "ServiceAccountAdmin").await;
     let authorization = format!("Bearer {}", harness.issue_key(&account).await.secret);
@@ -60,28 +60,27 @@ async fn a_cached_answer_opens_no_other_route() {
         ("GET", "/iam/v1/service-accounts"),
         ("POST", "/iam/v1/service-accounts"),
     ];
-    // The cache of an authorizer whose identity source is the token alone: the
-    // first answer stands for every later request.
+    // An API that caches by the token alone uses the first response for every later request.
     for (first_method, first_path) in routes {
         let event = Shape::HttpV2.event(first_method, first_path, &authorization);
         let cached = serde_json::to_value(harness.authorize(&event).await.unwrap()).unwrap();
         let resource = cached["policyDocument"]["Statement"][0]["Resource"].as_str().unwrap();
         assert_eq!(resource, arn(first_method, first_path));
         assert!(!resource.contains(['*', '?']) && !resource.contains("${"), "{resource}");
-        let may = !first_path.starts_with("/iam") || first_path == "/iam/v1/whoami";
+        let is_allowed = !first_path.starts_with("/iam") || first_path == "/iam/v1/whoami";
         for (method, path) in routes {
             let same = (method, path) == (first_method, first_path);
             assert_eq!(
                 permits(&cached, &arn(method, path)),
-                may && same,
-                "{first_method} {first_path} opens {method} {path}"
+                is_allowed && same,
+                "the response to {first_method} {first_path}, used for {method} {path}"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn a_path_cannot_widen_the_answer() {
+async fn paths_with_wildcards_are_not_allowed() {
     let harness = Harness::start().await;
     let account = harness.create_account("root", "ServiceAccountAdmin").await;
     let authorization = format!("Bearer {}", harness.issue_key(&account).await.secret);
@@ -99,25 +98,25 @@ async fn a_path_cannot_widen_the_answer() {
     ];
     for shape in Shape::ALL {
         for path in paths {
-            let answer = harness.authorize(&shape.event("GET", path, &authorization)).await.unwrap();
-            assert!(!answer.is_allow(), "{shape:?} {path}");
+            let verdict = harness.verdict(&shape.event("GET", path, &authorization)).await;
+            assert_eq!(verdict, Verdict::Deny, "{shape:?} {path}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_refusal_names_its_arn_alone() {
+async fn a_refusal_denies_only_the_events_arn() {
     let harness = Harness::start().await;
     let event = Shape::HttpV2.bearer("junk");
-    let answer = serde_json::to_value(harness.authorize(&event).await.unwrap()).unwrap();
-    assert_eq!(answer["policyDocument"]["Statement"][0]["Resource"], event["routeArn"]);
-    assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny");
-    assert_eq!(answer["policyDocument"]["Statement"].as_array().unwrap().len(), 1);
-    assert_eq!(answer.get("context"), None);
+    let response = serde_json::to_value(harness.authorize(&event).await.unwrap()).unwrap();
+    assert_eq!(response["policyDocument"]["Statement"][0]["Resource"], event["routeArn"]);
+    assert_eq!(response["policyDocument"]["Statement"][0]["Effect"], "Deny");
+    assert_eq!(response["policyDocument"]["Statement"].as_array().unwrap().len(), 1);
+    assert_eq!(response.get("context"), None);
 }
 
 #[tokio::test]
-async fn routes_that_no_role_knows_are_denied() {
+async fn routes_outside_every_role_are_denied() {
     let harness = Harness::start().await;
     let authorization = format!("Bearer {}", harness.reader_key().await.secret);
     for path in [
@@ -132,13 +131,13 @@ async fn routes_that_no_role_knows_are_denied() {
     ] {
         for method in ["GET", "HEAD", "OPTIONS"] {
             let decided = harness.decide(&Shape::HttpV2.event(method, path, &authorization)).await;
-            assert_eq!(decided, (tests::Verdict::Deny, "role".to_owned()), "{method} {path}");
+            assert_eq!(decided, (Verdict::Deny, "role".to_owned()), "{method} {path}");
         }
     }
     for method in ["TRACE", "CONNECT", "PROPFIND", "get", "Get", "", "GET ", "ANY", "*", "QUERY"] {
         let event = Shape::HttpV2.event(method, "/organizations/1", &authorization);
         let verdict = harness.verdict(&event).await;
-        assert_ne!(verdict, tests::Verdict::Allow, "{method}");
+        assert_ne!(verdict, Verdict::Allow, "{method}");
     }
 }
 
@@ -147,10 +146,10 @@ fn role(permissions: &[String]) -> Role {
     Role { name: RoleName::parse("custom").unwrap(), permissions }
 }
 
-/// The same against roles that an admin registered: what arrives in the table,
-/// and is read for a decision, means what was put.
+/// Compares the same models for roles that were registered through the API: a role keeps its
+/// meaning when it is stored and read for a decision.
 #[tokio::test]
-async fn a_registered_role_decides_as_the_naive_model_does() {
+async fn decisions_with_registered_roles_match_the_naive_model() {
     use proptest::strategy::ValueTree as _;
     use proptest::test_runner::TestRunner;
     let harness = Harness::start().await;
@@ -163,41 +162,41 @@ async fn a_registered_role_decides_as_the_naive_model_does() {
     let narrow = serde_json::json!({ "name": "narrow", "role": "Key" });
     let narrow = harness.issue_key_with(&account, &narrow).await;
     let mut runner = TestRunner::deterministic();
-    let mut draw = |most: usize| {
-        let roles = prop::collection::vec(permission(), 0..most);
+    let mut draw_permissions = |limit: usize| {
+        let roles = prop::collection::vec(permission(), 0..limit);
         let mut texts = roles.new_tree(&mut runner).unwrap().current();
-        // What the API refuses: below /iam, and the same meaning twice.
+        // The API refuses permissions below /iam, and duplicates.
         texts.retain(|text| !text.to_ascii_lowercase().split_once(' ').unwrap().1.starts_with("/iam"));
         texts.sort();
         texts.dedup();
         texts
     };
     let mut paths = TestRunner::deterministic();
-    let mut seen = std::collections::BTreeSet::new();
+    let mut outcomes = std::collections::BTreeSet::new();
     for _ in 0..60 {
-        let (own, key) = (draw(6), draw(4));
+        let (own, key) = (draw_permissions(6), draw_permissions(4));
         for (name, texts) in [("Account", &own), ("Key", &key)] {
             harness.put_role(name, &texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
         }
         for _ in 0..25 {
-            let made = [own.as_slice(), key.as_slice()].concat();
-            let fitting = made.first().map(|text| {
+            let permissions = [own.as_slice(), key.as_slice()].concat();
+            let covered = permissions.first().map(|text| {
                 let path = text.split_once(' ').unwrap().1;
                 path.replace("{id}", "7").replace("{proxy+}", "7/8")
             });
             let random = path().new_tree(&mut paths).unwrap().current();
-            let path = fitting.filter(|_| random.len().is_multiple_of(2)).unwrap_or(random);
+            let path = covered.filter(|_| random.len().is_multiple_of(2)).unwrap_or(random);
             let method = method().new_tree(&mut paths).unwrap().current();
             for (secret, own_role) in [(&wide.secret, None), (&narrow.secret, Some(key.as_slice()))] {
                 let event = Shape::HttpV2.event(method, &path, &format!("Bearer {secret}"));
-                let allowed = harness.verdict(&event).await == tests::Verdict::Allow;
-                let expected = naive::key_may(&own, own_role, method, &path);
+                let allowed = harness.verdict(&event).await == Verdict::Allow;
+                let expected = naive::allows(&own, own_role, method, &path);
                 assert_eq!(allowed, expected, "{own:?} {own_role:?} {method} {path}");
-                seen.insert((own_role.is_some(), allowed));
+                outcomes.insert((own_role.is_some(), allowed));
             }
         }
     }
-    assert_eq!(seen.len(), 4, "each kind of key was allowed and refused");
+    assert_eq!(outcomes.len(), 4, "each kind of key must be allowed and refused at least once");
 }
 
 fn segment() -> impl Strategy<Value = String> {
@@ -213,7 +212,7 @@ fn path() -> impl Strategy<Value = String> {
         let path = format!("/{}", segments.join("/"));
         if slash && !segments.is_empty() { format!("{path}/") } else { path }
     });
-    // The one reserved path that a key may call is rarely drawn.
+    // The only reserved path that a key can call. Random segments rarely give it.
     prop_oneof![19 => drawn, 1 => Just("/iam/v1/whoami".to_owned())]
 }
 
@@ -244,7 +243,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
-    fn a_decision_is_the_naive_one(
+    fn decisions_match_the_naive_model(
         account in prop::collection::vec(permission(), 0..4),
         key in prop::option::of(prop::collection::vec(permission(), 0..3)),
         method in method(),
@@ -253,25 +252,25 @@ proptest! {
         let (account_role, key_role) = (role(&account), key.as_deref().map(role));
         let target = Target::parse(method, &path).unwrap();
         let grant = Grant::Key { role: &account_role, key_role: key_role.as_ref() };
-        let expected = naive::key_may(&account, key.as_deref(), method, &path);
+        let expected = naive::allows(&account, key.as_deref(), method, &path);
         prop_assert_eq!(decide(Api::serving(&target), grant, &target).is_ok(), expected, "{:?} {:?} {} {}", account, key, method, path);
     }
 
     #[test]
-    fn a_path_made_to_fit_is_covered(permission in permission(), fill in "[a-z0-9]{1,4}", method in method()) {
+    fn a_permission_covers_paths_made_from_its_pattern(permission in permission(), fill in "[a-z0-9]{1,4}", method in method()) {
         let (methods, pattern) = permission.split_once(' ').unwrap();
         let path = pattern.replace("{id}", &fill).replace("{proxy+}", &format!("{fill}/{fill}"));
         let covered = methods == "ANY" || methods.split(',').any(|name| name == method);
         let target = Target::parse(method, &path).unwrap();
         prop_assert_eq!(Permission::parse(&permission).unwrap().covers(&target), covered);
-        prop_assert!(naive::covers(&permission, method, &path) == covered);
+        prop_assert_eq!(naive::covers(&permission, method, &path), covered);
     }
 
     #[test]
     fn a_permission_covers_the_paths_of_another_if_it_covers_each_of_them(one in permission(), other in permission()) {
         let pattern = other.split_once(' ').unwrap().1;
         let any = format!("ANY {}", one.split_once(' ').unwrap().1);
-        // No pattern names this segment, so what covers it covers all.
+        // No pattern contains this segment, so a permission that covers it covers every segment.
         let fill = |rest| pattern.replace("{id}", "zzzz").replace("{proxy+}", rest);
         let expected = ["zzzz", "zzzz/", "zzzz/zzzz/zzzz"].into_iter().all(|rest| naive::covers(&any, "GET", &fill(rest)));
         let (one, other) = (Permission::parse(&one).unwrap(), Permission::parse(&other).unwrap());
@@ -280,7 +279,7 @@ proptest! {
     }
 
     #[test]
-    fn a_role_of_a_key_only_narrows(
+    fn a_keys_own_role_only_narrows_its_access(
         account in prop::collection::vec(permission(), 0..4),
         key in prop::collection::vec(permission(), 0..3),
         method in method(),
@@ -294,7 +293,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_reserved_is_so_for_every_role(rest in path(), method in method(), prefix in "/[iI][aA][mM]") {
+    fn reserved_paths_are_reserved_for_every_role(rest in path(), method in method(), prefix in "/[iI][aA][mM]") {
         let path = format!("{prefix}{rest}");
         let target = Target::parse(method, &path).unwrap();
         let admin = role(&["ANY /".to_owned(), "ANY /{proxy+}".to_owned()]);
@@ -311,7 +310,7 @@ proptest! {
     }
 
     #[test]
-    fn the_iam_api_serves_no_other_path(path in path(), method in method()) {
+    fn the_iam_api_refuses_every_path_outside_iam(path in path(), method in method()) {
         let target = Target::parse(method, &path).unwrap();
         prop_assume!(!target.is_reserved());
         let admin = role(&["ANY /".to_owned(), "ANY /{proxy+}".to_owned()]);
@@ -344,10 +343,9 @@ proptest! {
     }
 }
 
-/// Each grant at each kind of API: every combination that is not named here is
-/// refused.
+/// Lists the combinations of grant, API and path that are permitted. All others are refused.
 #[test]
-fn each_grant_keeps_to_its_api() {
+fn each_grant_is_limited_to_its_api() {
     let role = role(&["ANY /".to_owned(), "ANY /{proxy+}".to_owned()]);
     let key = Grant::Key { role: &role, key_role: None };
     let grants =
@@ -380,7 +378,7 @@ fn each_grant_keeps_to_its_api() {
 }
 
 #[test]
-fn the_permission_that_decided_is_told() {
+fn an_allow_names_the_permission_that_allowed() {
     let role = role(&["GET /a".to_owned(), "GET /{x}".to_owned()]);
     let target = Target::parse("GET", "/b").unwrap();
     let allowed = decide(Api::Business, Grant::Key { role: &role, key_role: None }, &target).unwrap();
@@ -475,14 +473,14 @@ fn the_grammar_of_permissions_is_strict() {
 }
 
 #[test]
-fn the_built_in_roles_reach_what_they_say() {
+fn the_built_in_roles_cover_their_prefixes_and_methods() {
     let roles = BuiltInRoles::new(&PathPrefix::parse_list("/organizations,/v2/teams").unwrap());
-    let may = |role: BuiltInRole, method: &str, path: &str| {
+    let is_allowed = |role: BuiltInRole, method: &str, path: &str| {
         let role = roles.get(role);
         decide(Api::Business, Grant::Key { role, key_role: None }, &Target::parse(method, path).unwrap())
             .is_ok()
     };
-    let data = [
+    let inside = [
         "/organizations",
         "/organizations/1",
         "/organizations/1/members/2",
@@ -490,7 +488,7 @@ fn the_built_in_roles_reach_what_they_say() {
         "/v2/teams/1",
         "/organizations/1/",
     ];
-    let other = [
+    let outside = [
         "/",
         "/orders",
         "/organizationsx",
@@ -502,22 +500,22 @@ fn the_built_in_roles_reach_what_they_say() {
         "/iam",
     ];
     for method in Method::ALL {
-        let reads = matches!(method, Method::Get | Method::Head | Method::Options);
-        for path in data {
-            assert!(may(BuiltInRole::Admin, method.name(), path));
-            assert!(may(BuiltInRole::Writer, method.name(), path));
-            assert_eq!(may(BuiltInRole::Reader, method.name(), path), reads, "{method:?} {path}");
+        let is_read = matches!(method, Method::Get | Method::Head | Method::Options);
+        for path in inside {
+            assert!(is_allowed(BuiltInRole::Admin, method.name(), path));
+            assert!(is_allowed(BuiltInRole::Writer, method.name(), path));
+            assert_eq!(is_allowed(BuiltInRole::Reader, method.name(), path), is_read, "{method:?} {path}");
         }
-        for path in other {
-            assert_eq!(may(BuiltInRole::Admin, method.name(), path), path != "/iam", "{path}");
-            assert!(!may(BuiltInRole::Writer, method.name(), path), "{path}");
-            assert!(!may(BuiltInRole::Reader, method.name(), path), "{path}");
+        for path in outside {
+            assert_eq!(is_allowed(BuiltInRole::Admin, method.name(), path), path != "/iam", "{path}");
+            assert!(!is_allowed(BuiltInRole::Writer, method.name(), path), "{path}");
+            assert!(!is_allowed(BuiltInRole::Reader, method.name(), path), "{path}");
         }
     }
 }
 
 #[test]
-fn a_prefix_is_plain_and_not_reserved() {
+fn a_path_prefix_must_be_plain_and_not_reserved() {
     for text in ["/organizations", "/v1/teams", "/a-b._c"] {
         assert!(PathPrefix::parse(text).is_ok(), "{text}");
     }

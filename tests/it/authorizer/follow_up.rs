@@ -1,5 +1,5 @@
-//! What the authorizer does after its answer: it looks up why a key is not live,
-//! logs the decision, and counts the use of the key. No client waits for this.
+//! What the authorizer does after its response: look up why a key is not live, log the
+//! decision, and count the use of the key. No client waits for this.
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::support::this_binary;
 
-/// The calls to AWS before an answer, and those after it.
+/// The verdict, the calls to AWS before the response, and the calls after it.
 async fn calls(
     harness: &Harness,
     authorizer: &Authorizer,
@@ -36,7 +36,7 @@ async fn calls(
     (answer.into(), before, harness.wire.take_operations())
 }
 
-/// A key of this account that does not exist.
+/// A well-formed key of the same account that was never issued.
 fn forged(secret: &str, number: usize) -> String {
     let local = Environment::parse("local").unwrap();
     let mut key = ApiKey::parse(secret, &local).unwrap();
@@ -45,7 +45,7 @@ fn forged(secret: &str, number: usize) -> String {
 }
 
 #[tokio::test]
-async fn every_key_costs_one_read_before_its_answer() {
+async fn every_key_takes_one_read_before_the_response() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let [live, revoked] = [harness.issue_key(&account).await, harness.issue_key(&account).await];
@@ -59,15 +59,15 @@ async fn every_key_costs_one_read_before_its_answer() {
         (revoked.secret, Verdict::Deny, "revoked", &["GetItem", "UpdateItem"]),
         (forged(&live.secret, 0), Verdict::Deny, "unknown", &["GetItem"]),
     ] {
-        let (answer, before, later) = calls(&harness, &authorizer, &credential).await;
-        assert_eq!((answer, before), (verdict, vec!["GetItem".to_owned()]), "{reason}");
+        let (decided, before, later) = calls(&harness, &authorizer, &credential).await;
+        assert_eq!((decided, before), (verdict, vec!["GetItem".to_owned()]), "{reason}");
         assert_eq!(later, after, "{reason}");
         assert_eq!(logs.take_decisions()[0]["reason"], reason);
     }
 }
 
 #[tokio::test]
-async fn a_flood_of_forged_keys_costs_few_more_reads() {
+async fn forged_keys_cause_at_most_five_more_reads_per_second() {
     let harness = Harness::start().await;
     let live = harness.reader_key().await.secret;
     let authorizer = harness.another_authorizer();
@@ -78,20 +78,20 @@ async fn a_flood_of_forged_keys_costs_few_more_reads() {
             let (verdict, before, after) =
                 calls(&harness, &authorizer, &forged(&live, 40 * second + number)).await;
             assert_eq!(verdict, Verdict::Deny);
-            assert!(before.iter().filter(|call| *call == "GetItem").count() == 1, "{before:?}");
+            assert_eq!(before.iter().filter(|call| *call == "GetItem").count(), 1, "{before:?}");
             reads += after.len();
         }
         assert_eq!(reads, 5, "in second {second}");
         let decisions = logs.take_decisions();
         assert!(decisions.iter().all(|line| line["reason"] == "unknown"));
         let skipped = decisions.iter().filter(|line| line.get("cause").is_some()).count();
-        assert_eq!(skipped, 35, "the log says which keys were not looked up");
+        assert_eq!(skipped, 35, "the log shows which keys were not looked up");
         harness.clock.advance_seconds(1);
     }
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_changes_no_answer_and_is_logged() {
+async fn a_record_that_cannot_be_read_is_logged_and_changes_no_decision() {
     let harness = Harness::start().await;
     let live = harness.reader_key().await.secret;
     let authorizer = harness.another_authorizer();
@@ -106,7 +106,7 @@ async fn a_record_that_cannot_be_read_changes_no_answer_and_is_logged() {
         let started = std::time::Instant::now();
         let (verdict, _, _) = calls(&harness, &authorizer, &forged(&live, 1)).await;
         assert_eq!(verdict, Verdict::Deny, "{what}");
-        assert!(started.elapsed() < std::time::Duration::from_secs(2), "{what}");
+        assert!(started.elapsed() < Duration::from_secs(2), "{what}");
         let decision = logs.take_decisions().remove(0);
         assert_eq!(decision["reason"], "unknown", "{what}");
         assert!(
@@ -118,7 +118,7 @@ async fn a_record_that_cannot_be_read_changes_no_answer_and_is_logged() {
 }
 
 #[tokio::test]
-async fn a_role_that_account_and_key_share_is_read_once() {
+async fn a_role_shared_by_account_and_key_is_read_once() {
     let harness = Harness::start().await;
     harness.put_role("Shared", &["GET /organizations/{id}"]).await;
     harness.put_role("Other", &["GET /organizations/{id}"]).await;
@@ -133,7 +133,7 @@ async fn a_role_that_account_and_key_share_is_read_once() {
 }
 
 #[tokio::test]
-async fn a_decision_names_its_request() {
+async fn a_logged_decision_describes_its_request() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     let bearer = format!("Bearer {key}");
@@ -143,43 +143,44 @@ async fn a_decision_names_its_request() {
         logs.take_decisions().remove(0)
     };
     let event = Shape::HttpV2.event("GET", "/organizations/42", &bearer);
-    let told = line(Api::Business, &event).await;
-    let fields = ["api", "source", "method", "path"].map(|name| told[name].as_str().unwrap());
+    let decision = line(Api::Business, &event).await;
+    let fields = ["api", "source", "method", "path"].map(|name| decision[name].as_str().unwrap());
     assert_eq!(fields, ["business", "203.0.113.7", "GET", "/organizations/42"]);
-    assert_eq!((told.get("sent_path"), told.get("sent_method")), (None, None));
+    assert_eq!((decision.get("sent_path"), decision.get("sent_method")), (None, None));
 
     let mut event = Shape::HttpV2.event("GET", "/organizations/42", &bearer);
     event["rawPath"] = "/v9/organizations/42".into();
     event["requestContext"]["http"]["method"] = "POST".into();
-    let told = line(Api::Business, &event).await;
+    let decision = line(Api::Business, &event).await;
     let fields =
-        ["reason", "method", "path", "sent_method", "sent_path"].map(|name| told[name].as_str().unwrap());
+        ["reason", "method", "path", "sent_method", "sent_path"].map(|name| decision[name].as_str().unwrap());
     assert_eq!(fields, ["path_mismatch", "GET", "/organizations/42", "POST", "/v9/organizations/42"]);
 
     // A TOKEN event has no source address.
-    let told = line(Api::Iam, &Shape::RestToken.event("GET", "/iam/v1/whoami", &bearer)).await;
-    assert_eq!((&told["api"], told.get("source")), (&json!("iam"), None));
+    let decision = line(Api::Iam, &Shape::RestToken.event("GET", "/iam/v1/whoami", &bearer)).await;
+    assert_eq!((&decision["api"], decision.get("source")), (&json!("iam"), None));
 
     // A path cannot forge another log line, fill the log, or leak a key.
     let odd =
         "/x\n{\"message\":\"decision\"}\u{1b}[31m\u{202e}\u{feff}\u{7f}\u{85}\u{61c}\u{ad}\u{200d}\u{e0041}";
-    let told = line(Api::Business, &Shape::HttpV2.event("GET", odd, &bearer)).await;
-    let path = told["path"].as_str().unwrap();
+    let decision = line(Api::Business, &Shape::HttpV2.event("GET", odd, &bearer)).await;
+    let path = decision["path"].as_str().unwrap();
     assert_eq!(
         path,
         "/x\\u{a}{\"message\":\"decision\"}\\u{1b}[31m\\u{202e}\\u{feff}\\u{7f}\\u{85}\\u{61c}\\u{ad}\\u{200d}\\u{e0041}"
     );
     let long = format!("/{}", "é".repeat(5_000));
-    let told = line(Api::Business, &Shape::HttpV2.event("GET", &long, &bearer)).await;
-    assert_eq!(told["path"].as_str().unwrap(), format!("/{}…", "é".repeat(255)));
-    let told = line(Api::Business, &Shape::HttpV2.event(&"M".repeat(99), "/x", &bearer)).await;
-    assert_eq!(told["method"].as_str().unwrap(), format!("{}…", "M".repeat(32)));
+    let decision = line(Api::Business, &Shape::HttpV2.event("GET", &long, &bearer)).await;
+    assert_eq!(decision["path"].as_str().unwrap(), format!("/{}…", "é".repeat(255)));
+    let decision = line(Api::Business, &Shape::HttpV2.event(&"M".repeat(99), "/x", &bearer)).await;
+    assert_eq!(decision["method"].as_str().unwrap(), format!("{}…", "M".repeat(32)));
     let leaked = format!("/x/{key}");
-    let told = line(Api::Business, &Shape::HttpV2.event("GET", &leaked, &bearer)).await;
-    assert!(!told.to_string().contains(&key), "{told}");
+    let decision = line(Api::Business, &Shape::HttpV2.event("GET", &leaked, &bearer)).await;
+    assert!(!decision.to_string().contains(&key), "{decision}");
 }
 
-/// What an authorizer under Lambda's runtime does, in order.
+/// The steps of an authorizer that runs under Lambda's runtime, in order. Plays the
+/// runtime API and forwards calls to `DynamoDB`.
 #[derive(Clone)]
 struct Recorder {
     steps: Arc<Mutex<Vec<String>>>,
@@ -189,28 +190,33 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn note(&self, step: &str) {
+    fn record(&self, step: &str) {
         self.steps.lock().unwrap().push(step.to_owned());
     }
 
-    /// The runtime API: one event, and then none.
-    /// (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>)
+    /// The number of requests for an event.
+    fn requested_events(&self) -> usize {
+        self.steps.lock().unwrap().iter().filter(|step| *step == "next").count()
+    }
+
+    /// The runtime API with a single event:
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
     fn runtime_api(self) -> Router {
         Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(posted))
+            .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(outcome))
             .with_state(self)
     }
 
-    /// `DynamoDB`.
+    /// `DynamoDB`, with each call recorded and forwarded.
     fn dynamodb(self) -> Router {
-        Router::new().fallback(call).with_state(self)
+        Router::new().fallback(forward).with_state(self)
     }
 }
 
 async fn next(State(recorder): State<Recorder>) -> Response {
-    recorder.note("next");
-    if recorder.steps.lock().unwrap().iter().filter(|step| *step == "next").count() > 1 {
+    recorder.record("next");
+    if recorder.requested_events() > 1 {
         std::future::pending::<()>().await;
     }
     let headers = [
@@ -224,16 +230,16 @@ async fn next(State(recorder): State<Recorder>) -> Response {
     (headers, recorder.event).into_response()
 }
 
-async fn posted(State(recorder): State<Recorder>, Path((_, outcome)): Path<(String, String)>) -> StatusCode {
-    recorder.note(&outcome);
+async fn outcome(State(recorder): State<Recorder>, Path((_, outcome)): Path<(String, String)>) -> StatusCode {
+    recorder.record(&outcome);
     StatusCode::ACCEPTED
 }
 
-async fn call(State(recorder): State<Recorder>, headers: HeaderMap, body: Bytes) -> Response {
+async fn forward(State(recorder): State<Recorder>, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers["x-amz-target"].to_str().unwrap().to_owned();
     let json: Value = serde_json::from_slice(&body).unwrap();
     let partition = json["Key"]["pk"]["S"].as_str().and_then(|pk| pk.split('#').next()).unwrap();
-    recorder.note(&format!("{} {partition}", target.rsplit('.').next().unwrap()));
+    recorder.record(&format!("{} {partition}", target.rsplit('.').next().unwrap()));
     let response = recorder.client.post(&recorder.dynamodb).headers(headers).body(body).send().await.unwrap();
     (response.status(), response.bytes().await.unwrap()).into_response()
 }
@@ -246,16 +252,17 @@ async fn serve(router: Router) -> String {
 }
 
 #[tokio::test]
-#[ignore = "the test below starts it in a separate process"]
+#[ignore = "the next test starts this in a separate process"]
 async fn process() {
     if Variables::from_process().get("AWS_LAMBDA_RUNTIME_API").is_some() {
         authorizer::serve().await.unwrap();
     }
 }
 
-/// This order holds under Lambda's runtime, not only in the calls of a test.
+/// Uses Lambda's runtime, because the other tests call the authorizer's functions in order
+/// themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_answer_is_posted_before_anything_else_is_read_or_written() {
+async fn the_response_is_posted_before_anything_is_looked_up_or_counted() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let revoked = harness.issue_key(&account).await;
@@ -281,16 +288,17 @@ async fn the_answer_is_posted_before_anything_else_is_read_or_written() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let is_done = || recorder.steps.lock().unwrap().iter().filter(|step| *step == "next").count() == 2;
     let waiting = async {
-        while !is_done() {
+        while recorder.requested_events() < 2 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it asks for a second event");
+    tokio::time::timeout(Duration::from_secs(30), waiting)
+        .await
+        .expect("the authorizer requests a second event");
     child.kill().await.unwrap();
     let steps = recorder.steps.lock().unwrap().clone();
-    // The first read opens the connection.
+    // The first read, at the start, opens the connection.
     assert_eq!(
         steps,
         [

@@ -1,12 +1,13 @@
-//! What cannot be a credential of this environment costs nothing.
+//! Input that cannot be a credential of this environment causes no call to AWS.
 
 use tests::{Harness, Shape, Verdict};
 
-/// A well-formed key of the environment `prod`, its checksum from Python.
+/// A well-formed key of the environment `prod`. Its checksum was computed with Python.
 const FOREIGN: &str =
     "kwsa_prod_AccountIdOf16Chr_KeyIdWith16Chars_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ2yUazK";
 
-/// Authorization headers that are junk beside `key`, with the reason.
+/// Invalid Authorization headers, most of them made from `key`, and the reasons for which they
+/// are refused.
 fn junk(key: &str) -> Vec<(String, &'static str)> {
     let mistyped = key.replace(&key[40..41], if &key[40..41] == "x" { "y" } else { "x" });
     let long = "x".repeat(1 << 20);
@@ -55,11 +56,11 @@ fn junk(key: &str) -> Vec<(String, &'static str)> {
 }
 
 #[tokio::test]
-async fn junk_makes_no_call_to_aws() {
+async fn junk_causes_no_call_to_aws() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     harness.authorizer().warm().await;
-    // Its use is noted now, and not again below.
+    // Counts the use of the key now, so that it is not counted again below.
     assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key)).await, Verdict::Allow);
     for shape in Shape::ALL {
         harness.wire.take_calls();
@@ -72,14 +73,14 @@ async fn junk_makes_no_call_to_aws() {
         assert_eq!(decided, (shape.unauthorized(), "missing".to_owned()), "{shape:?}");
         assert_eq!(harness.wire.take_operations(), [""; 0], "{shape:?}");
 
-        // The control: the same harness sees the one call of a good key.
+        // Control: a valid key causes one call.
         assert_eq!(harness.verdict(&shape.bearer(&key)).await, Verdict::Allow);
         assert_eq!(harness.wire.take_operations(), ["GetItem"], "{shape:?}");
     }
 }
 
 #[tokio::test]
-async fn an_ambiguous_path_costs_nothing_either() {
+async fn an_ambiguous_path_causes_no_call_to_aws() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     harness.wire.take_calls();
@@ -91,7 +92,7 @@ async fn an_ambiguous_path_costs_nothing_either() {
 }
 
 #[tokio::test]
-async fn a_cold_instance_answers_junk_without_a_call() {
+async fn junk_causes_no_call_to_aws_from_a_cold_instance() {
     let harness = Harness::start().await;
     let cold = harness.another_authorizer();
     harness.wire.take_calls();

@@ -1,5 +1,5 @@
-//! The peppers: a rotation breaks no key, a version that nobody knows costs one
-//! call, and a broken keyring opens nothing and tells nothing.
+//! The peppers: keys survive rotations, an unknown version causes one call, and a malformed
+//! keyring allows nothing and is not quoted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use tracing::level_filters::LevelFilter;
 
 use crate::support::{Verdict, check, rotate_pepper};
 
-/// A function asks again for the current version after so long.
+/// Seconds after which a function fetches the current version again.
 const CURRENT_FOR: i64 = 300;
-/// A version that was not found counts as unknown for so long.
+/// Seconds for which a version that was not found is treated as unknown.
 const UNKNOWN_FOR: i64 = 10;
-
-/// A failure to read the secret stands for so long.
+/// Seconds after a failed fetch before the secret is fetched again.
 const FAILED_FOR: i64 = 1;
-/// A version that was taken out of the secret is forgotten after so long.
+/// Seconds after which the keyring is renewed. Versions that were removed from the secret are
+/// dropped then.
 const KEPT_FOR: i64 = 900;
-/// A renewal that failed is not tried again before.
+/// Seconds after a failed renewal before it is tried again.
 const RENEWED_AGAIN_AFTER: i64 = 60;
 
-/// A keyring of the versions up to `current`.
+/// A keyring with the versions `v1` to `current`.
 fn keyring(current: u32) -> String {
     let mut keyring = json!({ "current": format!("v{current}") });
     for version in 1..=current {
@@ -33,24 +33,31 @@ fn keyring(current: u32) -> String {
     keyring.to_string()
 }
 
-/// Puts `current` in place, as a rotation does, and waits until it counts.
+/// Makes `current` the current version, as a rotation does, and waits until functions use it.
 fn rotate(harness: &Harness, current: u32) {
     harness.system.set_secret(keyring(current));
     harness.clock.advance_seconds(CURRENT_FOR);
 }
 
-/// Which pepper made a key's verifier.
+/// The version of the pepper in a key's verifier.
 async fn version(harness: &Harness, key: &Key) -> String {
     let item = harness.table.get(&format!("ACCOUNT#{}", key.account), "ACCOUNT").await.unwrap();
     item["verifiers"].as_m().unwrap()[&key.id].as_m().unwrap()["pepper"].as_s().unwrap().clone()
 }
 
-/// How many times the secret was asked for since the last time. A call counts
-/// once, however many attempts a busy machine makes it take.
+/// The number of fetches of the secret since the last call. The retries of one call count
+/// once, because a busy machine can cause some.
 fn fetches(harness: &Harness) -> usize {
     let calls = harness.wire.take_calls().into_iter();
     let fetches = calls.filter(|call| call.operation == "GetSecretValue");
     fetches.map(|call| call.invocation).collect::<BTreeSet<_>>().len()
+}
+
+/// Makes each fetch of the secret end with `action`.
+fn fail_fetches(harness: &Harness, action: Action) {
+    harness
+        .wire
+        .disturb(move |call| if call.operation == "GetSecretValue" { action.clone() } else { Action::Pass });
 }
 
 async fn account(harness: &Harness) -> Account {
@@ -58,7 +65,7 @@ async fn account(harness: &Harness) -> Account {
 }
 
 #[tokio::test]
-async fn three_rotations_break_no_key() {
+async fn keys_survive_three_rotations() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
     let warm = harness.another_authorizer();
@@ -81,11 +88,11 @@ async fn three_rotations_break_no_key() {
     for key in &keys {
         assert_eq!(check(&warm, &key.secret).await, Verdict::Allowed);
     }
-    assert_eq!(fetches(&harness), 0, "a version once known is not asked for again");
+    assert_eq!(fetches(&harness), 0, "a known version is not fetched again");
 }
 
 #[tokio::test]
-async fn a_warm_function_learns_of_a_rotation_within_five_minutes() {
+async fn a_warm_function_uses_a_new_pepper_within_five_minutes() {
     let harness = Harness::start().await;
     harness.system.set_secret(keyring(1));
     let account = account(&harness).await;
@@ -98,14 +105,14 @@ async fn a_warm_function_learns_of_a_rotation_within_five_minutes() {
 }
 
 #[tokio::test]
-async fn an_unknown_version_costs_one_call_and_is_a_refusal() {
+async fn a_key_with_an_unknown_pepper_version_is_refused_after_one_call() {
     let harness = Harness::start().await;
     harness.system.set_secret(keyring(1));
     let account = account(&harness).await;
     let old = harness.issue_key(&account).await;
     rotate(&harness, 2);
     let new = harness.issue_key(&account).await;
-    // Somebody has put the secret of before back.
+    // An operator restores the previous secret.
     harness.system.set_secret(keyring(1));
     let warm = harness.another_authorizer();
     assert_eq!(check(&warm, &old.secret).await, Verdict::Allowed);
@@ -131,7 +138,7 @@ async fn an_unknown_version_costs_one_call_and_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn many_unknown_versions_cost_eight_calls_in_ten_seconds() {
+async fn many_unknown_versions_cause_eight_calls_in_ten_seconds() {
     let harness = Harness::start().await;
     let peppers = harness.system.setup_for("Authorizer").unwrap().keyring().unwrap();
     let known = PepperVersion::parse("v1").unwrap();
@@ -150,7 +157,7 @@ async fn many_unknown_versions_cost_eight_calls_in_ten_seconds() {
 }
 
 #[tokio::test]
-async fn a_new_key_works_at_once_where_the_rotation_is_not_known_yet() {
+async fn a_key_with_a_new_pepper_works_at_once_on_a_warm_authorizer() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
     let warm = harness.another_authorizer();
@@ -169,7 +176,7 @@ async fn a_new_key_works_at_once_where_the_rotation_is_not_known_yet() {
 }
 
 #[tokio::test]
-async fn a_warm_authorizer_forgets_a_version_that_was_taken_out() {
+async fn a_warm_authorizer_drops_a_removed_version() {
     let harness = Harness::start().await;
     harness.system.set_secret(keyring(1));
     let account = account(&harness).await;
@@ -178,7 +185,7 @@ async fn a_warm_authorizer_forgets_a_version_that_was_taken_out() {
     let new = harness.issue_key(&account).await;
     let warm = harness.another_authorizer();
     assert_eq!(check(&warm, &new.secret).await, Verdict::Allowed);
-    // Somebody takes v1 out, so that what was made with it ends.
+    // An operator removes v1, to end all keys that were issued with it.
     let only_new = json!({ "current": "v2", "v2": "pepper-2-".repeat(6) });
     harness.system.set_secret(only_new.to_string());
     harness.clock.advance_seconds(KEPT_FOR - 1);
@@ -188,11 +195,11 @@ async fn a_warm_authorizer_forgets_a_version_that_was_taken_out() {
     harness.clock.advance_seconds(1);
     assert_eq!(check(&warm, &old.secret).await, Verdict::Refused);
     assert_eq!(check(&warm, &new.secret).await, Verdict::Allowed);
-    assert_eq!(fetches(&harness), 2, "one to renew, and one to look for what is missing then");
+    assert_eq!(fetches(&harness), 2, "one to renew, and one to look for the missing version");
 }
 
 #[tokio::test]
-async fn a_renewal_that_fails_or_hangs_changes_no_decision_and_is_rare() {
+async fn a_renewal_that_fails_or_hangs_changes_no_decision_and_is_retried_rarely() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
     let key = harness.issue_key(&account).await;
@@ -200,12 +207,7 @@ async fn a_renewal_that_fails_or_hangs_changes_no_decision_and_is_rare() {
     assert_eq!(check(&warm, &key.secret).await, Verdict::Allowed);
     harness.clock.advance_seconds(KEPT_FOR);
     for action in [Action::Refuse, Action::Hang, Action::Answer(200, "{}".to_owned())] {
-        let fault = action.clone();
-        harness.wire.disturb(
-            move |call| {
-                if call.operation == "GetSecretValue" { fault.clone() } else { Action::Pass }
-            },
-        );
+        fail_fetches(&harness, action.clone());
         harness.wire.take_calls();
         for _ in 0..20 {
             assert_eq!(check(&warm, &key.secret).await, Verdict::Allowed, "{action:?}");
@@ -214,7 +216,7 @@ async fn a_renewal_that_fails_or_hangs_changes_no_decision_and_is_rare() {
         harness.clock.advance_seconds(RENEWED_AGAIN_AFTER);
     }
     harness.wire.calm();
-    // Junk renews nothing, and a renewal that works is the last one.
+    // Junk causes no renewal, and one successful renewal is enough.
     assert_eq!(check(&warm, &key.secret[..90]).await, Verdict::Refused);
     assert_eq!(fetches(&harness), 0);
     for expected in [1, 0] {
@@ -224,7 +226,7 @@ async fn a_renewal_that_fails_or_hangs_changes_no_decision_and_is_rare() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_hundred_misses_at_once_make_one_call() {
+async fn a_hundred_concurrent_misses_share_one_call() {
     let harness = Harness::start().await;
     harness.system.set_secret(keyring(1));
     harness.wire.disturb(|_| Action::Delay(Duration::from_millis(50)));
@@ -235,7 +237,7 @@ async fn a_hundred_misses_at_once_make_one_call() {
         let found = join_all((0..100).map(|_| peppers.get(&version))).await;
         (found.iter().filter(|pepper| pepper.is_ok()).count(), fetches(&harness))
     };
-    // Cold, then warm with an older keyring, then with nothing to miss.
+    // Cold, then warm with an older keyring, then with a version that is known.
     assert_eq!(found("v1").await, (100, 1));
     assert_eq!(found("v2").await, (0, 1));
     harness.system.set_secret(keyring(2));
@@ -245,16 +247,10 @@ async fn a_hundred_misses_at_once_make_one_call() {
 }
 
 #[tokio::test]
-async fn an_outage_at_the_cold_start_is_retried_with_the_next_event() {
+async fn a_fetch_that_failed_at_the_cold_start_is_retried_with_the_next_event() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
-    let refuse =
-        || {
-            harness.wire.disturb(|call| {
-                if call.operation == "GetSecretValue" { Action::Refuse } else { Action::Pass }
-            });
-        };
-    refuse();
+    fail_fetches(&harness, Action::Refuse);
     let body = json!({ "name": "batch" });
     let issue = || harness.request("POST", &format!("{}/keys", account.path())).admin().json(&body).send();
     let reply = issue().await.expect_problem(503, "dependency_unavailable");
@@ -263,25 +259,23 @@ async fn an_outage_at_the_cold_start_is_retried_with_the_next_event() {
     harness.clock.advance_seconds(FAILED_FOR);
     let key = harness.issue_key(&account).await;
 
-    refuse();
+    fail_fetches(&harness, Action::Refuse);
     let cold = harness.another_authorizer();
     cold.warm().await;
     harness.wire.calm();
     assert_eq!(
         check(&cold, &key.secret).await,
         Verdict::Allowed,
-        "the start's failure is not held against it"
+        "the failure at the start has no further effect"
     );
 }
 
 #[tokio::test]
-async fn a_flood_during_an_outage_makes_one_call_a_second() {
+async fn requests_during_an_outage_cause_one_fetch_per_second() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
     let key = harness.issue_key(&account).await;
-    harness
-        .wire
-        .disturb(|call| if call.operation == "GetSecretValue" { Action::Refuse } else { Action::Pass });
+    fail_fetches(&harness, Action::Refuse);
     let cold = harness.another_authorizer();
     for _ in 0..3 {
         harness.wire.take_calls();
@@ -296,7 +290,7 @@ async fn a_flood_during_an_outage_makes_one_call_a_second() {
 }
 
 #[tokio::test]
-async fn a_malformed_keyring_opens_nothing_and_is_quoted_nowhere() {
+async fn a_malformed_keyring_allows_nothing_and_is_quoted_nowhere() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
     let key = harness.issue_key(&account).await;
@@ -322,8 +316,8 @@ async fn a_malformed_keyring_opens_nothing_and_is_quoted_nowhere() {
         assert_eq!(check(&harness.another_authorizer(), &key.secret).await, Verdict::Outage, "{malformed}");
         let setup = harness.system.setup_for("IssueKey").unwrap();
         let error = setup.keyring().unwrap().current().await.unwrap_err();
-        let said = format!("{error} {error:?} {}", shared::telemetry::cause(&error));
-        assert!(!said.contains("Canary7"), "{said}");
+        let texts = format!("{error} {error:?} {}", shared::telemetry::cause(&error));
+        assert!(!texts.contains("Canary7"), "{texts}");
         harness.clock.advance_seconds(CURRENT_FOR);
         let body = json!({ "name": "batch" });
         let request = harness.request("POST", &format!("{}/keys", account.path())).admin().json(&body);

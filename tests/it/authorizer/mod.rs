@@ -1,4 +1,4 @@
-//! How the authorizer reads events and tokens, decides and answers.
+//! The authorizer: how it reads events and credentials, decides and responds.
 
 mod admin_tokens;
 mod event_shapes;

@@ -1,4 +1,4 @@
-//! Each decision logs one line: what was decided, about whom, and why.
+//! Each decision logs one line with the principal and the reason.
 
 use authorizer::{FunctionError, Reason};
 use local::issuer::API_CLIENT;
@@ -11,16 +11,16 @@ use tracing::level_filters::LevelFilter;
 /// The audience of business APIs.
 const AUDIENCE: &str = "business-apis";
 
-/// One cause of a decision.
-struct Cause {
+/// An event and the decision that it must cause.
+struct Case {
     reason: Reason,
     verdict: Verdict,
     event: Value,
     key: Option<String>,
 }
 
-/// One of every reason, in the order of their names in the code.
-async fn causes(harness: &Harness) -> Vec<Cause> {
+/// A case for each reason, in the order of the [`Reason`] variants.
+async fn cases(harness: &Harness) -> Vec<Case> {
     let shape = Shape::HttpV2;
     let local = Environment::parse("local").unwrap();
     let parse = |key: &Key| ApiKey::parse(&key.secret, &local).unwrap();
@@ -52,7 +52,7 @@ async fn causes(harness: &Harness) -> Vec<Cause> {
     wrong.secret = parse(&other).secret;
     let foreign = parse(&good).display(&Environment::parse("prod").unwrap()).expose().to_owned();
     harness.clock.advance_days(1);
-    // A token for business APIs, which need an audience here.
+    // A token for business APIs. This test configures an audience for them.
     let token = |change: &dyn Fn(&mut Value)| {
         let mut claims = harness.system.issuer().claims(API_CLIENT);
         claims["aud"] = AUDIENCE.into();
@@ -64,45 +64,42 @@ async fn causes(harness: &Harness) -> Vec<Cause> {
     let mut mismatch = shape.bearer(&good.secret);
     mismatch["rawPath"] = "/teams/42".into();
 
-    let key = |reason, verdict, key: &Key, event: Value| Cause {
-        reason,
-        verdict,
-        event,
-        key: Some(key.id.clone()),
-    };
-    let of = |key: &Key| shape.bearer(&key.secret);
-    let text = |key: &ApiKey| shape.bearer(key.display(&local).expose());
+    let key =
+        |reason, verdict, key: &Key, event: Value| Case { reason, verdict, event, key: Some(key.id.clone()) };
+    let with = |key: &Key| shape.bearer(&key.secret);
+    let with_parsed = |key: &ApiKey| shape.bearer(key.display(&local).expose());
     let at = |path: &str| shape.event("GET", path, &format!("Bearer {}", good.secret));
-    let none = |reason, event| Cause { reason, verdict: Verdict::Deny, event, key: None };
+    let no_key = |reason, event| Case { reason, verdict: Verdict::Deny, event, key: None };
     let deny = Verdict::Deny;
     vec![
-        key(Reason::Allowed, Verdict::Allow, &good, of(&good)),
-        none(Reason::Missing, shape.without_authorization()),
-        none(Reason::Malformed, shape.bearer(&good.secret[..90])),
-        none(Reason::ForeignEnvironment, shape.bearer(&foreign)),
-        Cause {
+        key(Reason::Allowed, Verdict::Allow, &good, with(&good)),
+        no_key(Reason::Missing, shape.without_authorization()),
+        no_key(Reason::Malformed, shape.bearer(&good.secret[..90])),
+        no_key(Reason::ForeignEnvironment, shape.bearer(&foreign)),
+        Case {
             reason: Reason::Unknown,
             verdict: deny,
-            event: text(&unknown),
+            event: with_parsed(&unknown),
             key: Some(unknown.id.to_string()),
         },
-        key(Reason::Revoked, deny, &revoked, of(&revoked)),
-        key(Reason::Retired, deny, &retired, of(&retired)),
-        key(Reason::Expired, deny, &short, of(&short)),
-        key(Reason::Disabled, deny, &disabled, of(&disabled)),
-        key(Reason::WrongSecret, deny, &good, text(&wrong)),
-        none(Reason::Audience, other_audience),
-        none(Reason::Scope, admin_scope),
+        key(Reason::Revoked, deny, &revoked, with(&revoked)),
+        key(Reason::Retired, deny, &retired, with(&retired)),
+        key(Reason::Expired, deny, &short, with(&short)),
+        key(Reason::Disabled, deny, &disabled, with(&disabled)),
+        key(Reason::WrongSecret, deny, &good, with_parsed(&wrong)),
+        no_key(Reason::Audience, other_audience),
+        no_key(Reason::Scope, admin_scope),
         key(Reason::Role, deny, &good, at("/orders")),
-        key(Reason::Network, deny, &narrow, of(&narrow)),
-        none(Reason::AmbiguousPath, at("/organizations//42")),
-        none(Reason::PathMismatch, mismatch),
+        key(Reason::Network, deny, &narrow, with(&narrow)),
+        no_key(Reason::AmbiguousPath, at("/organizations//42")),
+        no_key(Reason::PathMismatch, mismatch),
         key(Reason::Reserved, deny, &good, at("/iam/v1/service-accounts")),
-        key(Reason::Outage, Verdict::Failed(FunctionError::Unavailable), &broken, of(&broken)),
+        key(Reason::Outage, Verdict::Failed(FunctionError::Unavailable), &broken, with(&broken)),
     ]
 }
 
-/// Every reason has a cause above: a new one does not compile until it is here.
+/// The position of a reason in [`cases`]. The exhaustive match makes sure that each new
+/// reason is added here, and the test compares these numbers with the cases.
 fn number(reason: Reason) -> usize {
     match reason {
         Reason::Allowed => 0,
@@ -129,12 +126,9 @@ fn number(reason: Reason) -> usize {
 #[tokio::test]
 async fn each_decision_logs_one_line_with_its_reason() {
     let harness = Harness::builder().variable(variable::OIDC_API_AUDIENCE, AUDIENCE).start().await;
-    let causes = causes(&harness).await;
-    assert_eq!(
-        causes.iter().map(|cause| number(cause.reason)).collect::<Vec<_>>(),
-        (0..18).collect::<Vec<_>>()
-    );
-    for Cause { reason, verdict, event, key } in causes {
+    let cases = cases(&harness).await;
+    assert_eq!(cases.iter().map(|case| number(case.reason)).collect::<Vec<_>>(), (0..18).collect::<Vec<_>>());
+    for Case { reason, verdict, event, key } in cases {
         let logs = Logs::capture(LevelFilter::TRACE);
         assert_eq!(harness.verdict(&event).await, verdict, "{}", reason.name());
         let log = logs.take();
@@ -159,7 +153,7 @@ async fn each_decision_logs_one_line_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_a_good_key_names_what_of_its_scope_refused() {
+async fn a_refusal_of_a_valid_key_names_the_part_of_its_scope_that_refused() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountWriter").await;
     harness.put_role("orders", &["POST /orders", "GET /organizations/{id}"]).await;
@@ -167,7 +161,7 @@ async fn a_refusal_of_a_good_key_names_what_of_its_scope_refused() {
     let plain = issue(json!({ "name": "plain" })).await;
     let reader = issue(json!({ "name": "reader", "role": "ServiceAccountReader" })).await;
     let orders = issue(json!({ "name": "orders", "role": "orders" })).await;
-    let gone = issue(json!({ "name": "near", "role": "orders", "allowedCidrs": ["192.0.2.0/24"] })).await;
+    let narrow = issue(json!({ "name": "narrow", "role": "orders", "allowedCidrs": ["192.0.2.0/24"] })).await;
     let logs = Logs::capture(LevelFilter::INFO);
     for (credential, method, path, reason, refused_by) in [
         (&plain, "GET", "/organizations/42", "allowed", None),
@@ -178,23 +172,23 @@ async fn a_refusal_of_a_good_key_names_what_of_its_scope_refused() {
         (&orders, "GET", "/organizations/42", "allowed", None),
         (&orders, "POST", "/orders", "role", Some("account_role")),
         (&orders, "GET", "/teams", "role", Some("key_role")),
-        // The network first: from elsewhere a key tells nothing of its roles.
-        (&gone, "GET", "/organizations/42", "network", Some("network")),
-        (&gone, "GET", "/teams", "network", Some("network")),
+        // The network is checked first, so other networks learn nothing about the key's roles.
+        (&narrow, "GET", "/organizations/42", "network", Some("network")),
+        (&narrow, "GET", "/teams", "network", Some("network")),
         (&orders, "POST", "/iam/v1/service-accounts", "reserved", None),
     ] {
         harness.verdict(&Shape::HttpV2.event(method, path, &format!("Bearer {credential}"))).await;
         let line = logs.take_decisions().remove(0);
-        let told = (line["reason"].as_str().unwrap(), line.get("refused_by").and_then(Value::as_str));
-        assert_eq!(told, (reason, refused_by), "{method} {path}: {line}");
+        let logged = (line["reason"].as_str().unwrap(), line.get("refused_by").and_then(Value::as_str));
+        assert_eq!(logged, (reason, refused_by), "{method} {path}: {line}");
     }
-    // A TOKEN event says no address, so it is the network that refuses.
-    harness.verdict(&Shape::RestToken.bearer(&gone)).await;
+    // A TOKEN event has no source address, so the network is the reason.
+    harness.verdict(&Shape::RestToken.bearer(&narrow)).await;
     assert_eq!(logs.take_decisions()[0]["refused_by"], "network");
 }
 
 #[tokio::test]
-async fn an_event_without_a_request_id_is_named_by_the_invocation() {
+async fn an_event_without_a_request_id_is_logged_with_the_invocation_id() {
     let harness = Harness::start().await;
     let logs = Logs::capture(LevelFilter::INFO);
     harness.verdict(&Shape::RestToken.bearer("junk")).await;
@@ -205,7 +199,7 @@ async fn an_event_without_a_request_id_is_named_by_the_invocation() {
 }
 
 #[tokio::test]
-async fn an_admin_user_is_named_by_the_subject() {
+async fn an_admin_is_logged_by_the_tokens_subject() {
     let harness = Harness::start().await;
     let logs = Logs::capture(LevelFilter::TRACE);
     let token = harness.system.facts().admin_api_token.clone();
@@ -219,7 +213,7 @@ async fn an_admin_user_is_named_by_the_subject() {
 }
 
 #[tokio::test]
-async fn an_outage_is_told_apart_from_a_bad_key() {
+async fn an_outage_differs_from_the_refusal_of_a_key() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     harness.wire.disturb(|_| Action::Refuse);
@@ -231,7 +225,7 @@ async fn an_outage_is_told_apart_from_a_bad_key() {
 }
 
 #[tokio::test]
-async fn a_request_id_cannot_forge_a_line() {
+async fn a_request_id_cannot_forge_a_log_line() {
     let harness = Harness::start().await;
     let logs = Logs::capture(LevelFilter::INFO);
     let mut event = Shape::HttpV2.bearer("junk");
