@@ -1,7 +1,7 @@
-//! Revocation is linearizable: a check that begins after an admin was told that
-//! a key is no longer good is refused, whichever instance of the authorizer is
-//! asked. Many instances and several admins at once, over a wire of random
-//! delays; every history is held against a model.
+//! Revocation is linearizable: once the client has the response that confirms a
+//! revocation, every instance of the authorizer refuses the key. These tests run
+//! several authorizers and admins concurrently, with random delays on the calls to
+//! AWS, and compare each history with a model.
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -19,62 +19,88 @@ use tests::{Account, Harness, Key, TestClock};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
-use crate::support::faults::delay;
-use crate::support::model::{Check, Ending, History, Order, Span, SwitchHistory, histories};
-use crate::support::{Verdict, check, report, this_binary};
+use crate::support::faults::delay_calls;
+use crate::support::model::{
+    Check, History, Revocation, Span, Summary, SwitchHistory, Timeline, history_count, start_authorizers,
+};
+use crate::support::{Verdict, check, this_binary};
 
-/// Says to this binary, started again, that it is an authorizer of a test.
-const CHILD: &str = "KEYWARD_TEST_AUTHORIZER";
-/// Begins the answers of such a child: the test runner writes to the same pipe.
-const ANSWER: &str = "verdict ";
-/// A custom role that does not permit what the checks ask for.
+/// The variable that makes this binary run an authorizer. Its value is the
+/// authorizer's environment.
+const AUTHORIZER_VARIABLES: &str = "KEYWARD_TEST_AUTHORIZER";
+/// Starts each line with a verdict of such a process. The test runner writes other
+/// lines to the same pipe.
+const VERDICT: &str = "verdict ";
+/// A custom role that does not permit the checked request.
 const OTHER_ROLE: &str = "SomethingElse";
 
-/// What ends keys for good.
+/// An operation that ends the access of one or all keys of an account.
 #[derive(Clone, Copy, Debug)]
-enum End {
-    Revoke(usize),
-    RevokeAll,
-    Disable,
-    Role,
-    Delete,
-    Expire,
+enum Operation {
+    RevokeKey(usize),
+    RevokeAllKeys,
+    DisableAccount,
+    ChangeRole,
+    DeleteAccount,
+    /// Advances the clock by a day.
+    ExpireKeys,
 }
 
-impl End {
-    /// Does it, as an admin (or as time) does. Whether it was done.
-    async fn happen(self, harness: &Harness, account: &Account, keys: &[Key]) -> bool {
+impl Operation {
+    /// Performs and records the operation.
+    async fn perform(
+        self,
+        timeline: &Timeline,
+        harness: &Harness,
+        account: &Account,
+        keys: &[Key],
+    ) -> Revocation {
+        let (succeeded, span) = timeline.record(self.send(harness, account, keys)).await;
+        let key = if let Self::RevokeKey(key) = self { Some(key) } else { None };
+        Revocation { operation: format!("{self:?}"), key, span, succeeded }
+    }
+
+    /// Performs the operation. Returns whether it succeeded.
+    async fn send(self, harness: &Harness, account: &Account, keys: &[Key]) -> bool {
         let path = account.path();
         let send = |method: &'static str, path: String, body: Option<Value>| async move {
             let request = harness.request(method, &path).admin();
             let request = if let Some(body) = body { request.json(&body) } else { request };
             let reply = request.send().await;
-            // Somebody may have deleted it, all may have changed it at once, the
-            // token may have expired with the day, or it may have timed out.
+            // Other admins may have deleted the account or changed it concurrently, the
+            // admin's token may have expired with the day, or the request timed out.
             assert!([200, 204, 403, 404, 409, 500, 503].contains(&reply.status), "{reply:?}");
             reply.status < 300
         };
         match self {
-            Self::Revoke(key) => send("DELETE", keys[key].path(), None).await,
-            Self::RevokeAll => send("DELETE", format!("{path}/keys"), None).await,
-            Self::Disable => send("PATCH", path, Some(json!({ "enabled": false }))).await,
-            Self::Role => send("PATCH", path, Some(json!({ "role": OTHER_ROLE }))).await,
-            Self::Delete => send("DELETE", path, None).await,
-            Self::Expire => {
+            Self::RevokeKey(key) => send("DELETE", keys[key].path(), None).await,
+            Self::RevokeAllKeys => send("DELETE", format!("{path}/keys"), None).await,
+            Self::DisableAccount => send("PATCH", path, Some(json!({ "enabled": false }))).await,
+            Self::ChangeRole => send("PATCH", path, Some(json!({ "role": OTHER_ROLE }))).await,
+            Self::DeleteAccount => send("DELETE", path, None).await,
+            Self::ExpireKeys => {
                 harness.clock.advance_days(1);
                 true
             }
         }
     }
-
-    fn key(self) -> Option<usize> {
-        if let Self::Revoke(key) = self { Some(key) } else { None }
-    }
 }
 
-/// One schedule: an account with keys, admins that end them, instances that
-/// check them.
-async fn history(harness: &Harness, authorizers: &[Authorizer], seed: u64) -> History {
+/// A random pause of up to 12 ms.
+fn pause(random: &mut StdRng) -> Duration {
+    Duration::from_micros(random.random_range(0..12_000))
+}
+
+/// Starts a system with [`OTHER_ROLE`].
+async fn start() -> Harness {
+    let harness = Harness::start().await;
+    harness.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
+    harness
+}
+
+/// Records one history: two admins end the access of an account's keys while the
+/// authorizers check them.
+async fn revocation_history(harness: &Harness, authorizers: &[Authorizer], seed: u64) -> History {
     let mut random = StdRng::seed_from_u64(seed);
     let account = harness.create_account(&format!("history-{seed}"), "ServiceAccountReader").await;
     let mut keys = Vec::new();
@@ -82,101 +108,94 @@ async fn history(harness: &Harness, authorizers: &[Authorizer], seed: u64) -> Hi
         let body = json!({ "name": format!("key {name}"), "expiresInDays": 1 });
         keys.push(harness.issue_key_with(&account, &body).await);
     }
-    let all = [End::RevokeAll, End::Disable, End::Role, End::Delete, End::Expire];
-    let mut ends = vec![End::Revoke(0), End::Revoke(1), *all.choose(&mut random).unwrap()];
+    let all = [
+        Operation::RevokeAllKeys,
+        Operation::DisableAccount,
+        Operation::ChangeRole,
+        Operation::DeleteAccount,
+        Operation::ExpireKeys,
+    ];
+    let mut operations =
+        vec![Operation::RevokeKey(0), Operation::RevokeKey(1), *all.choose(&mut random).unwrap()];
     if random.random_bool(0.3) {
-        ends.push(*all.choose(&mut random).unwrap());
+        operations.push(*all.choose(&mut random).unwrap());
     }
-    ends.shuffle(&mut random);
-    let pause = |random: &mut StdRng| Duration::from_micros(random.random_range(0..12_000));
+    operations.shuffle(&mut random);
 
-    let order = Order::default();
-    let (first, second) = ends.split_at(ends.len() / 2);
-    let admins = [first, second].map(|ends| {
-        let plan: Vec<_> = ends.iter().map(|end| (*end, pause(&mut random))).collect();
-        let (order, account, keys) = (&order, &account, &keys);
+    let timeline = Timeline::default();
+    let (first, second) = operations.split_at(operations.len() / 2);
+    let admins = [first, second].map(|operations| {
+        let plan: Vec<_> = operations.iter().map(|operation| (*operation, pause(&mut random))).collect();
+        let (timeline, account, keys) = (&timeline, &account, &keys);
         async move {
-            let mut endings = Vec::new();
-            for (end, pause) in plan {
+            let mut revocations = Vec::new();
+            for (operation, pause) in plan {
                 tokio::time::sleep(pause).await;
-                let (succeeded, span) = order.record(end.happen(harness, account, keys)).await;
-                endings.push(Ending { what: format!("{end:?}"), key: end.key(), span, succeeded });
+                revocations.push(operation.perform(timeline, harness, account, keys).await);
             }
-            endings
+            revocations
         }
     });
     let checkers = authorizers.iter().map(|authorizer| {
         let plan: Vec<_> =
             (0..12).map(|_| (random.random_range(0..keys.len()), pause(&mut random) / 4)).collect();
-        let (order, keys) = (&order, &keys);
+        let (timeline, keys) = (&timeline, &keys);
         async move {
             let mut checks = Vec::new();
             for (key, pause) in plan {
                 tokio::time::sleep(pause).await;
-                let (verdict, span) = order.record(check(authorizer, &keys[key].secret)).await;
-                checks.push(Check { key, span, verdict });
+                checks.push(timeline.check(authorizer, key, &keys[key].secret).await);
             }
             checks
         }
     });
-    let (endings, mut checks) = tokio::join!(join_all(admins), join_all(checkers));
-    // Whatever came of the races: in the end each instance refuses.
-    let mut last = Vec::new();
-    for authorizer in authorizers {
-        for (key, issued) in keys.iter().enumerate() {
-            let (verdict, span) = order.record(check(authorizer, &issued.secret)).await;
-            last.push(Check { key, span, verdict });
-        }
-    }
-    checks.push(last);
-    History { checks: checks.concat(), endings: endings.concat() }
+    let (revocations, mut checks) = tokio::join!(join_all(admins), join_all(checkers));
+    // Whichever operation won each race, every authorizer refuses the keys at the end.
+    checks.push(timeline.check_all(authorizers, &keys).await);
+    History { checks: checks.concat(), revocations: revocations.concat() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_check_after_an_end_is_allowed() {
-    let harness = Harness::start().await;
-    harness.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
-    let authorizers: Vec<_> = (0..4).map(|_| harness.another_authorizer()).collect();
-    delay(&harness, 1);
-    let (mut violations, mut checks, mut overlapping, mut outages) = (Vec::new(), 0, 0, 0);
-    for seed in 0..histories() {
-        let history = history(&harness, &authorizers, seed).await;
-        checks += history.checks.len();
+async fn revoked_key_is_denied_on_the_next_check() {
+    let harness = start().await;
+    let authorizers = start_authorizers(&harness);
+    delay_calls(&harness, 1);
+    let (mut summary, mut overlapping, mut outages) = (Summary::default(), 0, 0);
+    for seed in 0..history_count() {
+        let history = revocation_history(&harness, &authorizers, seed).await;
         outages += history.checks.iter().filter(|check| check.verdict == Verdict::Outage).count();
         let overlaps = |check: &Check| {
-            let overlaps = |end: Span| !check.span.is_before(end) && !end.is_before(check.span);
-            history.endings.iter().any(|ending| overlaps(ending.span))
+            let overlaps = |other: Span| !check.span.is_before(other) && !other.is_before(check.span);
+            history.revocations.iter().any(|revocation| overlaps(revocation.span))
         };
         overlapping += history.checks.iter().filter(|check| overlaps(check)).count();
-        violations.extend(history.violations().into_iter().map(|text| format!("history {seed}: {text}")));
+        summary.add(&history.checks, history.violations());
     }
-    report(&format!(
-        "{} histories, {checks} checks ({overlapping} of them beside a change): {} violations",
-        histories(),
-        violations.len()
+    summary.assert_no_violations(&format!(
+        "histories of revocations, which {overlapping} of the checks overlap"
     ));
-    assert!(violations.is_empty(), "{:#?}", &violations[..violations.len().min(5)]);
-    assert!(overlapping > 0, "nothing was concurrent");
-    assert!(outages < checks / 2, "{outages} of {checks} checks timed out: this machine is too busy to tell");
+    assert!(overlapping > 0, "no check overlapped a revocation");
+    let checks = summary.checks;
+    assert!(outages < checks / 2, "{outages} of {checks} checks timed out: this machine is too busy");
 }
 
-/// Seconds of grace of the rotations that have one. Time goes on by as much.
-const GRACE: i64 = 30;
+/// The grace period of rotations that have one, in seconds. Each of these rotations
+/// advances the clock by as much.
+const GRACE_SECONDS: i64 = 30;
 
-/// Rotates a key, and lets its grace go by if it has one: that ends it. The
-/// successor, if it was told.
-async fn rotate(harness: &Harness, key: &Key, grace: i64) -> Option<Key> {
+/// Rotates a key. Returns its successor, unless the rotation failed.
+async fn rotate(harness: &Harness, key: &Key, grace_seconds: i64) -> Option<Key> {
     let request = harness.request("POST", &format!("{}/rotation", key.path())).admin();
-    let reply = request.json(&json!({ "graceSeconds": grace })).send().await;
+    let reply = request.json(&json!({ "graceSeconds": grace_seconds })).send().await;
     assert!([201, 403, 404, 409, 500, 503].contains(&reply.status), "{reply:?}");
     let account = Account { id: key.account.clone() };
     (reply.status == 201).then(|| Key::from_issued(&account, &reply))
 }
 
-/// One schedule of rotations, with and without a grace, beside a change of the
-/// whole account. A successor is checked from when it is known, so it must be
-/// allowed until something ends it. Of the keys with a narrower scope, some
-/// reach what is checked, and some never do: those are over from the start.
+/// Records one history of rotations, with and without a grace period, during which an
+/// operation ends the access of all keys. A successor is checked as soon as its secret
+/// is known, and must be allowed until its access ends. The scope of some keys excludes
+/// the checked request: the history contains a revocation of them at its start.
 async fn rotation_history(harness: &Harness, authorizers: &[Authorizer], seed: u64) -> History {
     let mut random = StdRng::seed_from_u64(seed);
     let account = harness.create_account(&format!("rotation-{seed}"), "ServiceAccountReader").await;
@@ -190,187 +209,151 @@ async fn rotation_history(harness: &Harness, authorizers: &[Authorizer], seed: u
     for body in &scopes {
         issued.push(harness.issue_key_with(&account, body).await);
     }
-    // All keys that anybody knows, and of each whether its scope reaches so far.
+    // All keys so far, and whether the scope of each includes the checked request.
     let known = Mutex::new(issued.into_iter().zip([true, true, false, false]).collect::<Vec<_>>());
-    let order = Order::default();
-    let pause = |random: &mut StdRng| Duration::from_micros(random.random_range(0..12_000));
+    // The number of a known key, the key, and whether it is in scope.
+    let choose = |which: usize| {
+        let known = known.lock().unwrap();
+        let number = which % known.len();
+        let (key, in_scope) = known[number].clone();
+        (number, key, in_scope)
+    };
+    let timeline = Timeline::default();
     let plan = |random: &mut StdRng| -> Vec<_> {
         (0..3).map(|_| (random.random_range(0..usize::MAX), random.random_bool(0.5), pause(random))).collect()
     };
     let rotations = [plan(&mut random), plan(&mut random)].map(|plan| async {
-        let mut endings = Vec::new();
+        let mut revocations = Vec::new();
         for (which, has_grace, pause) in plan {
             tokio::time::sleep(pause).await;
-            let (number, (key, reaches)) = {
-                let known = known.lock().unwrap();
-                (which % known.len(), known[which % known.len()].clone())
-            };
-            let what = format!("rotate {number} with grace: {has_grace}");
-            // A grace ends with the clock, whoever moves it: at any time from the
-            // rotation on, and at the latest when it was moved from here.
-            let rotating = async {
-                let successor = rotate(harness, &key, if has_grace { GRACE } else { 0 }).await;
-                known.lock().unwrap().extend(successor.clone().map(|successor| (successor, reaches)));
+            let (number, key, in_scope) = choose(which);
+            // Both admins advance the clock, so a grace period can end at any time from
+            // the rotation on. It has ended at the latest when this admin has advanced
+            // the clock.
+            let rotation = async {
+                let successor = rotate(harness, &key, if has_grace { GRACE_SECONDS } else { 0 }).await;
+                known.lock().unwrap().extend(successor.clone().map(|successor| (successor, in_scope)));
                 if has_grace {
                     tokio::time::sleep(pause / 4).await;
-                    harness.clock.advance_seconds(GRACE);
+                    harness.clock.advance_seconds(GRACE_SECONDS);
                 }
                 successor.is_some()
             };
-            // One whose answer was lost may have been done all the same.
-            let (succeeded, span) = order.record(rotating).await;
-            endings.push(Ending { what, key: Some(number), span, succeeded });
+            // A rotation that failed may still have taken effect.
+            let (succeeded, span) = timeline.record(rotation).await;
+            let operation = format!("rotate {number} with grace: {has_grace}");
+            revocations.push(Revocation { operation, key: Some(number), span, succeeded });
         }
-        endings
+        revocations
     });
-    let end = *[End::RevokeAll, End::Disable, End::Role, End::Delete].choose(&mut random).unwrap();
+    let all = [
+        Operation::RevokeAllKeys,
+        Operation::DisableAccount,
+        Operation::ChangeRole,
+        Operation::DeleteAccount,
+    ];
+    let operation = *all.choose(&mut random).unwrap();
     let late = Duration::from_millis(40) + pause(&mut random);
     let admin = async {
         tokio::time::sleep(late).await;
-        let (succeeded, span) = order.record(end.happen(harness, &account, &[])).await;
-        vec![Ending { what: format!("{end:?}"), key: None, span, succeeded }]
+        operation.perform(&timeline, harness, &account, &[]).await
     };
     let checkers = authorizers.iter().map(|authorizer| {
         let plan: Vec<_> =
             (0..14).map(|_| (random.random_range(0..usize::MAX), pause(&mut random) / 3)).collect();
-        let (order, known) = (&order, &known);
+        let (timeline, choose) = (&timeline, &choose);
         async move {
             let mut checks = Vec::new();
             for (which, pause) in plan {
                 tokio::time::sleep(pause).await;
-                let (key, secret) = {
-                    let known = known.lock().unwrap();
-                    (which % known.len(), known[which % known.len()].0.secret.clone())
-                };
-                let (verdict, span) = order.record(check(authorizer, &secret)).await;
-                checks.push(Check { key, span, verdict });
+                let (number, key, _) = choose(which);
+                checks.push(timeline.check(authorizer, number, &key.secret).await);
             }
             checks
         }
     });
-    let (endings, ended, checks) = tokio::join!(join_all(rotations), admin, join_all(checkers));
-    let mut endings = [endings.concat(), ended].concat();
-    let known = known.into_inner().unwrap();
-    for (key, _) in known.iter().enumerate().filter(|(_, (_, reaches))| !reaches) {
-        let span = Span { invoked: 0, answered: 0 };
-        endings.push(Ending { what: "out of scope".to_owned(), key: Some(key), span, succeeded: true });
+    let (revocations, last, mut checks) = tokio::join!(join_all(rotations), admin, join_all(checkers));
+    let mut revocations = revocations.concat();
+    revocations.push(last);
+    let (keys, in_scope): (Vec<Key>, Vec<bool>) = known.lock().unwrap().iter().cloned().unzip();
+    for (key, _) in in_scope.iter().enumerate().filter(|(_, in_scope)| !**in_scope) {
+        let span = Span { started: 0, finished: 0 };
+        let operation = "out of scope".to_owned();
+        revocations.push(Revocation { operation, key: Some(key), span, succeeded: true });
     }
-    let mut checks = checks.concat();
-    for authorizer in authorizers {
-        for (key, (known, _)) in known.iter().enumerate() {
-            let (verdict, span) = order.record(check(authorizer, &known.secret)).await;
-            checks.push(Check { key, span, verdict });
-        }
-    }
-    History { checks, endings }
+    checks.push(timeline.check_all(authorizers, &keys).await);
+    History { checks: checks.concat(), revocations }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_check_after_a_grace_or_out_of_scope_is_allowed_and_none_before_is_refused() {
-    let harness = Harness::start().await;
-    harness.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
-    let authorizers: Vec<_> = (0..4).map(|_| harness.another_authorizer()).collect();
-    delay(&harness, 3);
-    let (mut violations, mut checks, mut allowed, mut rotated) = (Vec::new(), 0, 0, 0);
-    for seed in 0..histories() {
+async fn rotated_key_is_denied_after_its_grace_period_and_its_successor_is_allowed() {
+    let harness = start().await;
+    let authorizers = start_authorizers(&harness);
+    delay_calls(&harness, 3);
+    let (mut summary, mut allowed, mut rotated) = (Summary::default(), 0, 0);
+    for seed in 0..history_count() {
         let history = rotation_history(&harness, &authorizers, seed).await;
-        checks += history.checks.len();
         allowed += history.checks.iter().filter(|check| check.verdict == Verdict::Allowed).count();
-        let done = |ending: &&Ending| ending.succeeded && ending.what.starts_with("rotate");
-        rotated += history.endings.iter().filter(done).count();
-        violations.extend(history.violations().into_iter().map(|text| format!("history {seed}: {text}")));
+        let is_rotation =
+            |revocation: &&Revocation| revocation.succeeded && revocation.operation.starts_with("rotate");
+        rotated += history.revocations.iter().filter(is_rotation).count();
+        summary.add(&history.checks, history.violations());
     }
-    report(&format!(
-        "{} histories of {rotated} rotations, {checks} checks ({allowed} allowed): {} violations",
-        histories(),
-        violations.len()
-    ));
-    assert!(violations.is_empty(), "{:#?}", &violations[..violations.len().min(5)]);
-    assert!(allowed > 0 && rotated > 0, "nothing happened");
-}
-
-/// Disable and enable, or another role and back, again and again.
-async fn switch_history(harness: &Harness, authorizers: &[Authorizer], seed: u64) -> SwitchHistory {
-    let mut random = StdRng::seed_from_u64(seed);
-    let account = harness.create_account(&format!("switch-{seed}"), "ServiceAccountReader").await;
-    let key = harness.issue_key(&account).await;
-    let bodies = if random.random_bool(0.5) {
-        [json!({ "enabled": false }), json!({ "enabled": true })]
-    } else {
-        [json!({ "role": OTHER_ROLE }), json!({ "role": "ServiceAccountReader" })]
-    };
-    let order = Order::default();
-    let admin = async {
-        let mut turns = Vec::new();
-        for body in bodies.iter().cycle().take(6) {
-            let turn = async {
-                // Again, if a busy machine let it time out.
-                let patch = || harness.request("PATCH", &account.path()).admin().json(body).send();
-                while patch().await.status != 200 {}
-            };
-            let ((), span) = order.record(turn).await;
-            turns.push(span);
-        }
-        turns
-    };
-    let checkers = authorizers.iter().map(|authorizer| async {
-        let mut checks = Vec::new();
-        for _ in 0..14 {
-            let (verdict, span) = order.record(check(authorizer, &key.secret)).await;
-            checks.push(Check { key: 0, span, verdict });
-        }
-        checks
-    });
-    let (turns, checks) = tokio::join!(admin, join_all(checkers));
-    SwitchHistory { checks: checks.concat(), turns }
+    summary.assert_no_violations(&format!("histories of {rotated} rotations, with {allowed} allowed checks"));
+    assert!(allowed > 0 && rotated > 0, "{allowed} checks were allowed, and {rotated} rotations succeeded");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_instance_sees_an_older_state_than_another_did() {
-    let harness = Harness::start().await;
-    harness.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
-    let authorizers: Vec<_> = (0..4).map(|_| harness.another_authorizer()).collect();
-    delay(&harness, 2);
-    let (mut violations, mut checks) = (Vec::new(), 0);
-    for seed in 0..histories() {
-        let history = switch_history(&harness, &authorizers, seed).await;
-        checks += history.checks.len();
-        violations.extend(history.violations().into_iter().map(|text| format!("history {seed}: {text}")));
+async fn no_instance_uses_an_older_account_state_than_another() {
+    let harness = start().await;
+    let authorizers = start_authorizers(&harness);
+    delay_calls(&harness, 2);
+    let mut summary = Summary::default();
+    for seed in 0..history_count() {
+        let account = harness.create_account(&format!("switch-{seed}"), "ServiceAccountReader").await;
+        let key = harness.issue_key(&account).await;
+        // Odd histories disable and enable the account, even ones change its role.
+        let toggle = async |is_on: bool| {
+            let body = if seed.is_multiple_of(2) {
+                json!({ "role": if is_on { "ServiceAccountReader" } else { OTHER_ROLE } })
+            } else {
+                json!({ "enabled": is_on })
+            };
+            harness.request("PATCH", &account.path()).admin().json(&body).send().await.status
+        };
+        let history = SwitchHistory::record(&authorizers, &key, toggle).await;
+        summary.add(&history.checks, history.violations());
     }
-    report(&format!(
-        "{} histories of a switch, {checks} checks: {} violations",
-        histories(),
-        violations.len()
-    ));
-    assert!(violations.is_empty(), "{:#?}", &violations[..violations.len().min(5)]);
+    summary.assert_no_violations("histories of an account that is switched off and on");
 }
 
-/// An authorizer in a process of its own: this binary, started again to run
-/// [`child`] alone.
-struct Process {
+/// An authorizer in another process: this binary, which runs only
+/// [`authorizer_process`].
+struct AuthorizerProcess {
     _child: Child,
-    questions: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
+    credentials: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
 }
 
-impl Process {
+impl AuthorizerProcess {
+    /// Starts a process with these variables, which are JSON.
     fn start(variables: &str) -> Self {
-        let mut child = this_binary(concat!(module_path!(), "::child"))
-            .env(CHILD, variables)
+        let mut child = this_binary(concat!(module_path!(), "::authorizer_process"))
+            .env(AUTHORIZER_VARIABLES, variables)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { questions: child.stdin.take().unwrap(), answers, _child: child }
+        let output = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { credentials: child.stdin.take().unwrap(), output, _child: child }
     }
 
     async fn check(&mut self, credential: &str) -> Verdict {
-        self.questions.write_all(format!("{credential}\n").as_bytes()).await.unwrap();
+        self.credentials.write_all(format!("{credential}\n").as_bytes()).await.unwrap();
         loop {
-            let line = self.answers.next_line().await.unwrap().expect("the child answers");
-            match line.split_once(ANSWER).map(|(_, verdict)| verdict) {
+            let line = self.output.next_line().await.unwrap().expect("the authorizer process has ended");
+            match line.split_once(VERDICT).map(|(_, verdict)| verdict) {
                 Some("Allowed") => return Verdict::Allowed,
                 Some("Refused") => return Verdict::Refused,
                 Some(_) => return Verdict::Outage,
@@ -380,12 +363,13 @@ impl Process {
     }
 }
 
+/// Reads credentials from standard input, one per line, and writes a verdict for each.
 #[tokio::test]
-#[ignore = "a test below starts it in a process of its own"]
-async fn child() {
+#[ignore = "another test starts it as a process"]
+async fn authorizer_process() {
     use std::io::Write as _;
     let variables = Variables::from_process();
-    let Some(variables) = variables.get(CHILD) else { return };
+    let Some(variables) = variables.get(AUTHORIZER_VARIABLES) else { return };
     let variables: Vec<(String, String)> = serde_json::from_str(variables).unwrap();
     let authorizer = Authorizer::new(&Setup {
         variables: Variables::from_iter(variables),
@@ -394,49 +378,51 @@ async fn child() {
         http_client: default_http_client(),
     });
     let authorizer = authorizer.unwrap();
-    let mut questions = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(credential) = questions.next_line().await.unwrap() {
+    let mut credentials = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(credential) = credentials.next_line().await.unwrap() {
         let verdict = check(&authorizer, &credential).await;
-        writeln!(std::io::stdout(), "\n{ANSWER}{verdict:?}").unwrap();
+        writeln!(std::io::stdout(), "\n{VERDICT}{verdict:?}").unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_other_process_allows_a_check_after_an_end() {
-    let harness = Harness::start().await;
-    harness.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
+async fn revoked_key_is_denied_on_the_next_check_in_another_process() {
+    let harness = start().await;
     let variables = harness.variables_to_share("Authorizer").await;
     let variables = serde_json::to_string(&variables.iter().collect::<Vec<_>>()).unwrap();
-    let mut processes: Vec<_> = (0..3).map(|_| Process::start(&variables)).collect();
-    let (mut violations, mut checks) = (Vec::new(), 0);
-    let ends = [End::Revoke(0), End::RevokeAll, End::Disable, End::Role, End::Delete];
-    for (number, end) in ends.into_iter().cycle().take(15).enumerate() {
+    let mut processes: Vec<_> = (0..3).map(|_| AuthorizerProcess::start(&variables)).collect();
+    let mut summary = Summary::default();
+    let operations = [
+        Operation::RevokeKey(0),
+        Operation::RevokeAllKeys,
+        Operation::DisableAccount,
+        Operation::ChangeRole,
+        Operation::DeleteAccount,
+    ];
+    for (number, operation) in operations.into_iter().cycle().take(15).enumerate() {
         let account = harness.create_account(&format!("account-{number}"), "ServiceAccountReader").await;
         let keys = [harness.issue_key(&account).await];
-        let order = Order::default();
+        let timeline = Timeline::default();
         for process in &mut processes {
             assert_eq!(process.check(&keys[0].secret).await, Verdict::Allowed);
         }
         let admin = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            let (succeeded, span) = order.record(end.happen(&harness, &account, &keys)).await;
-            Ending { what: format!("{end:?}"), key: None, span, succeeded }
+            operation.perform(&timeline, &harness, &account, &keys).await
         };
+        // Each process checks the key until it has refused it three times.
         let checkers = processes.iter_mut().map(|process| async {
             let mut checks = Vec::new();
-            // Until it has been refused three times.
             while checks.iter().filter(|check: &&Check| check.verdict == Verdict::Refused).count() < 3 {
-                let (verdict, span) = order.record(process.check(&keys[0].secret)).await;
+                let (verdict, span) = timeline.record(process.check(&keys[0].secret)).await;
                 checks.push(Check { key: 0, span, verdict });
-                assert!(checks.len() < 10_000, "it never refuses");
+                assert!(checks.len() < 10_000, "the process does not refuse the key");
             }
             checks
         });
-        let (ending, found) = tokio::join!(admin, join_all(checkers));
-        let history = History { checks: found.concat(), endings: vec![ending] };
-        checks += history.checks.len();
-        violations.extend(history.violations());
+        let (revocation, checks) = tokio::join!(admin, join_all(checkers));
+        let history = History { checks: checks.concat(), revocations: vec![revocation] };
+        summary.add(&history.checks, history.violations());
     }
-    report(&format!("15 histories of 3 processes, {checks} checks: {} violations", violations.len()));
-    assert!(violations.is_empty(), "{:#?}", &violations[..violations.len().min(5)]);
+    summary.assert_no_violations("histories of 3 processes");
 }
