@@ -1,4 +1,4 @@
-//! The four shapes of event, each answered in the IAM form.
+//! The four shapes of authorizer event. The response to each has the form of an IAM policy.
 
 use authorizer::FunctionError;
 use insta::assert_json_snapshot;
@@ -9,7 +9,7 @@ use shared::policy::Api;
 use tests::{Harness, Key, Logs, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
 
-/// AWS's own samples, as they are.
+/// AWS's sample events, unchanged.
 const SAMPLES: [(&str, &str); 6] = [
     ("rest_token", include_str!("../../events/aws/rest_token.json")),
     ("rest_request", include_str!("../../events/aws/rest_request.json")),
@@ -19,10 +19,10 @@ const SAMPLES: [(&str, &str); 6] = [
     ("websocket", include_str!("../../events/aws/websocket.json")),
 ];
 
-/// An answer as the Lambda runtime would write it: a result or an error.
-async fn whole(harness: &Harness, event: &Value) -> Value {
+/// The whole response, as the Lambda runtime sends it: a result or an error.
+async fn respond(harness: &Harness, event: &Value) -> Value {
     match harness.authorize(event).await {
-        Ok(answer) => serde_json::to_value(answer).unwrap(),
+        Ok(response) => serde_json::to_value(response).unwrap(),
         Err(failed) => json!({ "error": failed.to_string() }),
     }
 }
@@ -32,35 +32,35 @@ fn malformed() -> Verdict {
 }
 
 #[tokio::test]
-async fn each_shape_is_answered_in_the_iam_form() {
+async fn each_shape_gets_an_iam_policy() {
     let harness = Harness::start().await;
     harness.put_role("orgs.read", &["GET /organizations/{id}"]).await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
     let narrow = harness.issue_key_with(&account, &json!({ "name": "narrow", "role": "orgs.read" })).await;
     let admin = harness.system.facts().admin_api_token.clone();
-    let mut answers = Map::new();
+    let mut responses = Map::new();
     for shape in Shape::ALL {
         let authorization = format!("Bearer {}", key.secret);
-        let of_shape = json!({
-            "a good key": whole(&harness, &shape.with(&authorization)).await,
-            "a key with a role of its own": whole(&harness, &shape.bearer(&narrow.secret)).await,
-            "an admin user": whole(&harness, &shape.bearer(&admin)).await,
-            "a key that may not": whole(&harness, &shape.event("POST", "/organizations", &authorization)).await,
-            "no good key": whole(&harness, &shape.bearer("kwsa_local_x")).await,
-            "no credential": whole(&harness, &shape.without_authorization()).await,
-            "an ambiguous path": whole(&harness, &shape.event("GET", "/a//b", &authorization)).await,
+        let for_shape = json!({
+            "a valid key": respond(&harness, &shape.with(&authorization)).await,
+            "a key with its own role": respond(&harness, &shape.bearer(&narrow.secret)).await,
+            "an admin": respond(&harness, &shape.bearer(&admin)).await,
+            "a key without the permission": respond(&harness, &shape.event("POST", "/organizations", &authorization)).await,
+            "a malformed key": respond(&harness, &shape.bearer("kwsa_local_x")).await,
+            "no credential": respond(&harness, &shape.without_authorization()).await,
+            "an ambiguous path": respond(&harness, &shape.event("GET", "/a//b", &authorization)).await,
         });
-        answers.insert(shape.name().to_owned(), of_shape);
+        responses.insert(shape.name().to_owned(), for_shape);
     }
-    assert_json_snapshot!(answers);
+    assert_json_snapshot!(responses);
 }
 
 #[tokio::test]
-async fn an_answer_holds_texts_and_no_null() {
+async fn responses_contain_no_null_and_only_strings_in_the_context() {
     fn assert_no_null(value: &Value) {
         match value {
-            Value::Null => panic!("a null"),
+            Value::Null => panic!("the response contains null"),
             Value::Array(values) => values.iter().for_each(assert_no_null),
             Value::Object(members) => members.values().for_each(assert_no_null),
             Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -69,21 +69,21 @@ async fn an_answer_holds_texts_and_no_null() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     for credential in [&key.secret, "junk"] {
-        let answer = whole(&harness, &Shape::HttpV2.bearer(credential)).await;
-        assert_no_null(&answer);
-        for value in answer.get("context").and_then(Value::as_object).into_iter().flat_map(Map::values) {
+        let response = respond(&harness, &Shape::HttpV2.bearer(credential)).await;
+        assert_no_null(&response);
+        for value in response.get("context").and_then(Value::as_object).into_iter().flat_map(Map::values) {
             assert!(value.is_string());
         }
     }
 }
 
 #[tokio::test]
-async fn the_samples_of_aws_let_nobody_in_and_break_nothing() {
+async fn the_samples_of_aws_are_refused() {
     let harness = Harness::start().await;
     for (name, text) in SAMPLES {
         let verdict = Verdict::from(harness.authorizer().answer(text, "invocation").await);
         let expected = match name {
-            // Its ARN names every stage: `*` is no stage.
+            // The ARN of this sample has `*` as its stage, which is not valid.
             "rest_token" | "websocket" => malformed(),
             "rest_request" | "http_v1" => Verdict::Failed(FunctionError::Unauthorized),
             _ => Verdict::Deny,
@@ -93,7 +93,7 @@ async fn the_samples_of_aws_let_nobody_in_and_break_nothing() {
 }
 
 #[tokio::test]
-async fn the_header_is_found_in_any_case() {
+async fn the_header_name_is_case_insensitive() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     let value = format!("Bearer {}", key.secret);
@@ -118,7 +118,7 @@ async fn the_header_is_found_in_any_case() {
 }
 
 #[tokio::test]
-async fn the_scheme_counts_in_any_case_and_with_more_spaces() {
+async fn the_scheme_is_case_insensitive_and_can_have_several_spaces_after_it() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     for shape in Shape::ALL {
@@ -130,7 +130,7 @@ async fn the_scheme_counts_in_any_case_and_with_more_spaces() {
 }
 
 #[tokio::test]
-async fn the_header_may_stand_in_the_map_of_lists_alone() {
+async fn the_header_can_be_in_multi_value_headers_only() {
     let harness = Harness::start().await;
     let value = format!("Bearer {}", harness.reader_key().await.secret);
     for shape in [Shape::RestRequest, Shape::HttpV1] {
@@ -178,7 +178,7 @@ async fn a_repeated_or_joined_header_is_refused() {
             event["multiValueHeaders"] = json!({ "Authorization": [twice[0]], "authorization": [twice[1]] });
             events.push(event);
         }
-        // Two maps that do not say the same.
+        // The two maps have different values.
         let mut event = shape.with(&good);
         event["multiValueHeaders"] = json!({ "Authorization": [other] });
         events.push(event);
@@ -190,7 +190,7 @@ async fn a_repeated_or_joined_header_is_refused() {
 }
 
 #[tokio::test]
-async fn a_websocket_is_refused_whatever_else_it_says() {
+async fn websocket_events_are_malformed() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     for shape in Shape::REQUESTS {
@@ -206,7 +206,7 @@ async fn a_websocket_is_refused_whatever_else_it_says() {
 }
 
 #[tokio::test]
-async fn a_path_that_ends_like_a_websocket_is_none() {
+async fn a_path_that_ends_in_connect_is_not_a_websocket_event() {
     let harness = Harness::start().await;
     let authorization = format!("Bearer {}", harness.reader_key().await.secret);
     for shape in Shape::ALL {
@@ -217,13 +217,13 @@ async fn a_path_that_ends_like_a_websocket_is_none() {
     }
 }
 
-/// Fails unless `event` is taken for none, and neither the answer nor the log
-/// quotes anything of it.
+/// Fails unless `event` is refused as malformed, and neither the error nor the log quotes the
+/// event.
 async fn assert_malformed(harness: &Harness, event: &str) {
     let logs = Logs::capture(LevelFilter::TRACE);
-    let answer = harness.authorizer().answer(event, "invocation-7").await;
+    let result = harness.authorizer().answer(event, "invocation-7").await;
     let shown = &event[..event.floor_char_boundary(300)];
-    assert!(matches!(answer, Err(FunctionError::MalformedEvent)), "{shown}");
+    assert!(matches!(result, Err(FunctionError::MalformedEvent)), "{shown}");
     assert_eq!(FunctionError::MalformedEvent.to_string(), "MalformedEvent");
     let log = logs.take();
     assert!(!log.contains("kwsa_") && !log.contains("canary"), "{shown}\n{log}");
@@ -232,7 +232,7 @@ async fn assert_malformed(harness: &Harness, event: &str) {
 }
 
 #[tokio::test]
-async fn events_that_lack_a_member_or_mistype_it_are_malformed() {
+async fn events_with_a_missing_or_mistyped_member_are_malformed() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     for shape in Shape::ALL {
@@ -287,7 +287,7 @@ async fn events_that_lack_a_member_or_mistype_it_are_malformed() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_malformed() {
+async fn invalid_json_and_other_values_are_malformed() {
     let harness = Harness::start().await;
     let good = Shape::HttpV2.bearer("kwsa_canary").to_string();
     let deep = "[".repeat(200_000);
@@ -318,7 +318,7 @@ async fn what_is_no_event_is_malformed() {
 }
 
 #[tokio::test]
-async fn members_that_it_does_not_need_may_be_anything() {
+async fn unused_members_can_have_any_value() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     for shape in Shape::REQUESTS {
@@ -349,7 +349,7 @@ async fn with_arn(harness: &Harness, shape: Shape, key: &str, arn: &str) -> Verd
 }
 
 #[tokio::test]
-async fn every_partition_region_and_stage_is_answered_with_its_own_arn() {
+async fn the_response_has_the_events_arn_in_every_partition_region_and_stage() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     let arns = [
@@ -363,15 +363,15 @@ async fn every_partition_region_and_stage_is_answered_with_its_own_arn() {
         for arn in arns {
             let mut event = shape.bearer(&key);
             event[shape.arn_member()] = arn.into();
-            let answer = whole(&harness, &event).await;
-            assert_eq!(answer["policyDocument"]["Statement"][0]["Resource"], arn, "{shape:?}");
-            assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Allow");
+            let response = respond(&harness, &event).await;
+            assert_eq!(response["policyDocument"]["Statement"][0]["Resource"], arn, "{shape:?}");
+            assert_eq!(response["policyDocument"]["Statement"][0]["Effect"], "Allow");
         }
     }
 }
 
 #[tokio::test]
-async fn an_arn_that_is_wider_than_one_request_is_refused() {
+async fn an_invalid_or_wildcard_arn_is_refused() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     let arns = [
@@ -421,7 +421,7 @@ async fn an_arn_that_is_wider_than_one_request_is_refused() {
 }
 
 #[tokio::test]
-async fn the_stage_is_no_part_of_the_path() {
+async fn the_stage_is_not_part_of_the_path() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     let event = |shape: Shape, stage: &str, event_path: &str, arn_path: &str| {
@@ -436,15 +436,15 @@ async fn the_stage_is_no_part_of_the_path() {
         let cases = [
             ("dev", "/dev/organizations/42", "/organizations/42", Verdict::Allow),
             ("$default", "/organizations/42", "/organizations/42", Verdict::Allow),
-            // By a custom domain the path does not hold the stage.
+            // With a custom domain, the path does not contain the stage.
             ("dev", "/organizations/42", "/organizations/42", Verdict::Allow),
             ("organizations", "/organizations/42", "/organizations/42", Verdict::Allow),
-            // A route that begins like the stage.
+            // A route whose first segment begins with the stage's name.
             ("dev", "/dev/organizations/42", "/dev/organizations/42", Verdict::Deny),
             ("dev", "/dev/dev/organizations/42", "/dev/organizations/42", Verdict::Deny),
             ("dev", "/developers/42", "/developers/42", Verdict::Deny),
             ("organizations", "/organizations/organizations/42", "/organizations/42", Verdict::Allow),
-            // The reserved prefix is one behind any stage.
+            // The reserved prefix is reserved after any stage.
             ("dev", "/dev/iam/v1/service-accounts", "/iam/v1/service-accounts", Verdict::Deny),
             ("dev", "/dev/iam/v1/whoami", "/iam/v1/whoami", Verdict::Allow),
             ("iam", "/iam/v1/whoami", "/v1/whoami", Verdict::Deny),
@@ -457,7 +457,7 @@ async fn the_stage_is_no_part_of_the_path() {
 }
 
 #[tokio::test]
-async fn a_key_with_every_right_does_not_reach_the_iam_api_behind_a_stage() {
+async fn an_admin_key_cannot_reach_the_iam_api_behind_a_stage() {
     let harness = Harness::start().await;
     let account = harness.create_account("root", "ServiceAccountAdmin").await;
     let key = harness.issue_key(&account).await;
@@ -469,8 +469,8 @@ async fn a_key_with_every_right_does_not_reach_the_iam_api_behind_a_stage() {
     }
 }
 
-/// The three events of one request that API Gateway's documents describe: `sent`
-/// is the path in the request's URL, `routed` the one that the API's routes see.
+/// The event of a GET request. `sent` is the path in the request's URL, and `routed` is the
+/// path that API Gateway matches with the API's routes.
 fn event_of(shape: Shape, stage: &str, sent: &str, routed: &str, authorization: &str) -> Value {
     let mut event = shape.event("GET", sent, authorization);
     let arn = format!("arn:aws:execute-api:eu-central-1:123456789012:abcdef123/{stage}/GET{routed}");
@@ -480,24 +480,24 @@ fn event_of(shape: Shape, stage: &str, sent: &str, routed: &str, authorization: 
 }
 
 #[tokio::test]
-async fn the_path_decided_is_the_path_routed() {
+async fn the_checked_path_is_the_routed_path() {
     let harness = Harness::builder().variable(variable::BASE_PATHS, "/v1, /v1/eu,/shop").start().await;
     let key = harness.reader_key().await.secret;
     let authorization = format!("Bearer {key}");
     let (ok, mismatch, role) = ("allowed", "path_mismatch", "role");
     let cases = [
-        // The stage, a base path or nothing may precede the routed path.
+        // The stage or a configured base path can precede the routed path.
         ("prod", "/organizations/42", "/organizations/42", ok),
         ("prod", "/prod/organizations/42", "/organizations/42", ok),
         ("prod", "/v1/organizations/42", "/organizations/42", ok),
         ("prod", "/v1/eu/organizations/42", "/organizations/42", ok),
         ("prod", "/shop/organizations/42", "/organizations/42", ok),
         ("$default", "/shop/organizations/42", "/organizations/42", ok),
-        // The API's own routes below `/v1` are decided as such.
+        // Routes of the API that begin with `/v1` are checked with that prefix.
         ("prod", "/v1/organizations/42", "/v1/organizations/42", role),
         ("prod", "/v1/v1/organizations/42", "/v1/organizations/42", role),
         ("prod", "/prod/prod/organizations/42", "/prod/organizations/42", role),
-        // Anything else is not one request.
+        // With any other difference, the paths are not of the same request.
         ("prod", "/v2/organizations/42", "/organizations/42", mismatch),
         ("prod", "/V1/organizations/42", "/organizations/42", mismatch),
         ("prod", "/v1x/organizations/42", "/organizations/42", mismatch),
@@ -513,7 +513,7 @@ async fn the_path_decided_is_the_path_routed() {
         ("prod", "/iam/v1/service-accounts", "/organizations/42", mismatch),
         ("prod", "", "/organizations/42", mismatch),
         ("prod", "xprod/organizations/42", "/organizations/42", mismatch),
-        // One percent-decoding makes both alike, and no more than one.
+        // The paths are compared after one percent-decoding.
         ("prod", "/organizations/a%20b", "/organizations/a b", ok),
         ("prod", "/organizations/a b", "/organizations/a%20b", ok),
         ("prod", "/organizations/%C3%A9", "/organizations/\u{e9}", ok),
@@ -521,7 +521,7 @@ async fn the_path_decided_is_the_path_routed() {
         ("prod", "/organizations/%2534", "/organizations/4", mismatch),
         ("prod", "/organizations/%252e%252e/x", "/organizations/../x", mismatch),
         ("prod", "/organizations/%2e%2e/x", "/organizations/../x", "ambiguous_path"),
-        // A root has a slash or, behind a prefix, none.
+        // After a prefix, the slash of the root path is optional.
         ("prod", "/prod", "/", role),
         ("prod", "/prod/", "/", role),
         ("prod", "/shop", "/", role),
@@ -533,43 +533,42 @@ async fn the_path_decided_is_the_path_routed() {
             assert_eq!(harness.decide(&event).await.1, reason, "{shape:?} {stage} {sent} {routed}");
         }
     }
-    // A TOKEN event has nothing but its ARN.
+    // A TOKEN event has only its ARN.
     let event = Shape::RestToken.event("GET", "/v1/organizations/42", &authorization);
     assert_eq!(harness.decide(&event).await, (Verdict::Deny, "role".to_owned()));
     assert_eq!(harness.verdict(&Shape::RestToken.with(&authorization)).await, Verdict::Allow);
 }
 
-/// The authorizer's event of one request, as API Gateway's documents describe it
-/// for each shape, stage and address.
+/// The event of a request as AWS documents it for this shape, stage and address.
 fn documented_event(shape: Shape, stage: &str, address: Address, path: &str, authorization: &str) -> Value {
     let base = if let Address::Custom { base, .. } = address { base } else { "" };
     let sent = match (shape, address) {
-        // A REST API's path has no stage, and has a custom domain's base path. For
-        // HTTP APIs, the documents say that it has none, and reports say that it has.
+        // The path of a REST API has no stage, and has the base path of a custom domain. For
+        // HTTP APIs, AWS documents that the path has no base path, and users report that it has.
         (Shape::RestRequest, _) | (_, Address::Custom { is_in_path: true, .. }) => format!("{base}{path}"),
-        // An HTTP API's path has its stage at its own address.
-        (_, Address::Own) if stage != "$default" => format!("/{stage}{path}"),
-        (_, Address::Own | Address::Custom { .. }) => path.to_owned(),
+        // At its default address, the path of an HTTP API has the stage.
+        (_, Address::Default) if stage != "$default" => format!("/{stage}{path}"),
+        (_, Address::Default | Address::Custom { .. }) => path.to_owned(),
     };
     event_of(shape, stage, &sent, path, authorization)
 }
 
-/// Where a client finds an API.
+/// The address of an API.
 #[derive(Clone, Copy, Debug)]
 enum Address {
-    /// At the address that API Gateway gives it.
-    Own,
-    /// At a custom domain, below `base`.
+    /// The address that API Gateway assigns.
+    Default,
+    /// A custom domain with this base path, which is or is not in the event's path.
     Custom { base: &'static str, is_in_path: bool },
 }
 
 #[tokio::test]
-async fn every_documented_event_of_a_request_has_the_decision_of_its_arn() {
+async fn every_documented_event_of_a_request_gets_the_decision_for_its_arn() {
     let harness = Harness::builder().variable(variable::BASE_PATHS, "/v1,/shop/eu").start().await;
     let key = harness.reader_key().await.secret;
     let authorization = format!("Bearer {key}");
     let addresses = [
-        Address::Own,
+        Address::Default,
         Address::Custom { base: "", is_in_path: true },
         Address::Custom { base: "/v1", is_in_path: true },
         Address::Custom { base: "/v1", is_in_path: false },
@@ -594,33 +593,33 @@ async fn every_documented_event_of_a_request_has_the_decision_of_its_arn() {
         "/organizations/%2e%2e/iam",
         "/organizations/%252e",
     ];
-    let mut decided = std::collections::BTreeSet::new();
+    let mut reasons = std::collections::BTreeSet::new();
     for path in paths {
-        let of_arn = harness.decide(&Shape::RestToken.event("GET", path, &authorization)).await.1;
+        let for_arn = harness.decide(&Shape::RestToken.event("GET", path, &authorization)).await.1;
         for shape in Shape::REQUESTS {
             for stage in ["$default", "prod", "v1", "organizations"] {
                 for address in addresses {
                     let event = documented_event(shape, stage, address, path, &authorization);
                     let reason = harness.decide(&event).await.1;
-                    let is_unknown = matches!(address, Address::Custom { base: "/other", .. });
-                    let expected = if is_unknown { "path_mismatch" } else { &of_arn };
+                    let is_unconfigured = matches!(address, Address::Custom { base: "/other", .. });
+                    let expected = if is_unconfigured { "path_mismatch" } else { &for_arn };
                     assert_eq!(reason, expected, "{shape:?} {stage} {address:?} {path}");
                     // The same event with the ARN of another path.
                     let mut other = event.clone();
                     let arn = event[shape.arn_member()].as_str().unwrap().to_owned();
                     other[shape.arn_member()] = format!("{arn}x").into();
                     assert_eq!(harness.decide(&other).await.1, "path_mismatch", "{shape:?} {stage} {path}");
-                    decided.insert(reason);
+                    reasons.insert(reason);
                 }
             }
         }
     }
-    let all: Vec<_> = decided.iter().map(String::as_str).collect();
-    assert_eq!(all, ["allowed", "ambiguous_path", "path_mismatch", "role"]);
+    let reasons: Vec<_> = reasons.iter().map(String::as_str).collect();
+    assert_eq!(reasons, ["allowed", "ambiguous_path", "path_mismatch", "role"]);
 }
 
 #[tokio::test]
-async fn the_method_decided_is_the_method_routed() {
+async fn the_checked_method_is_the_routed_method() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     for shape in Shape::REQUESTS {
@@ -631,9 +630,9 @@ async fn the_method_decided_is_the_method_routed() {
     }
 }
 
-/// A client can send any method. That is no outage.
+/// A client can send any method, so an unsupported method is not an outage.
 #[tokio::test]
-async fn strange_methods_are_denied() {
+async fn unsupported_methods_are_denied() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     for method in ["M-SEARCH", "FOO.BAR", "get", "X*", "$X", "A|B", "~", "VERSION-CONTROL", "PROPFIND"] {
@@ -655,7 +654,7 @@ async fn key_from(harness: &Harness, cidrs: &[&str]) -> Key {
 }
 
 #[tokio::test]
-async fn a_key_with_networks_counts_from_there_alone() {
+async fn a_key_with_allowed_networks_works_only_from_them() {
     let harness = Harness::start().await;
     let cases: [(&[&str], &[&str], &[&str]); 4] = [
         (
@@ -704,7 +703,7 @@ async fn a_key_with_networks_counts_from_there_alone() {
 }
 
 #[tokio::test]
-async fn no_header_stands_in_for_the_source_address() {
+async fn no_header_replaces_the_source_address() {
     let harness = Harness::start().await;
     let key = key_from(&harness, &["192.0.2.0/24"]).await;
     for shape in Shape::REQUESTS {
@@ -725,8 +724,9 @@ async fn no_header_stands_in_for_the_source_address() {
     }
 }
 
+/// A TOKEN event has no source address.
 #[tokio::test]
-async fn a_token_event_has_no_address_so_a_key_with_networks_is_refused() {
+async fn a_key_with_allowed_networks_is_refused_for_token_events() {
     let harness = Harness::start().await;
     for cidrs in [&["203.0.113.0/24"][..], &["0.0.0.0/0", "::/0"]] {
         let key = key_from(&harness, cidrs).await;
@@ -736,7 +736,7 @@ async fn a_token_event_has_no_address_so_a_key_with_networks_is_refused() {
 }
 
 #[tokio::test]
-async fn an_admin_token_is_taken_in_each_shape() {
+async fn an_admin_token_is_accepted_in_each_shape() {
     let harness = Harness::start().await;
     let token = harness.system.issuer().token(API_CLIENT).unwrap();
     for shape in Shape::ALL {
