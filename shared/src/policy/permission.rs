@@ -147,6 +147,9 @@ impl Permissions {
 }
 
 impl Permission {
+    /// The maximum number of characters. All of them are ASCII.
+    pub const MAX_CHARS: usize = MAX_LENGTH;
+
     /// Reads `text`.
     ///
     /// # Errors
