@@ -1,5 +1,5 @@
-//! A change and its audit event are one: whatever fails, at whichever call, a
-//! change is there if and only if its event is.
+//! A change and its audit event are written together: whichever call fails, both are
+//! stored or neither is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use tests::{Account, Action, Call, Harness, Key, Logs, Reply};
 use tracing::level_filters::LevelFilter;
 
 use crate::support::audit_lines::event_ids;
-use crate::support::faults::{conflict, refusal};
+use crate::support::faults::{conflict, service_error};
 
 type Items = BTreeMap<(String, String), tests::Item>;
 
@@ -22,15 +22,15 @@ enum Change {
     Delete,
     Issue,
     Rotate,
-    RotateAtOnce,
+    RotateWithoutGrace,
     Revoke,
     RevokeAll,
-    RegisterRole,
+    CreateRole,
     ReplaceRole,
     DeleteRole,
 }
 
-const ALL: [Change; 13] = [
+const CHANGES: [Change; 13] = [
     Change::Create,
     Change::Describe,
     Change::Rename,
@@ -38,39 +38,40 @@ const ALL: [Change; 13] = [
     Change::Delete,
     Change::Issue,
     Change::Rotate,
-    Change::RotateAtOnce,
+    Change::RotateWithoutGrace,
     Change::Revoke,
     Change::RevokeAll,
-    Change::RegisterRole,
+    Change::CreateRole,
     Change::ReplaceRole,
     Change::DeleteRole,
 ];
 
 impl Change {
-    /// Revoking both keys of an account at once makes an event for each.
-    fn events(self) -> usize {
+    /// The number of audit events: one, or one for each of the two revoked keys.
+    fn event_count(self) -> usize {
         if self == Self::RevokeAll { 2 } else { 1 }
     }
 
-    /// An account with two keys, of which one has expired where the change
-    /// clears expired ones away.
+    /// Creates an account with two keys and, if the change needs one, a role. Before a
+    /// change that removes expired keys, one of the keys expires.
     async fn prepare(self, harness: &Harness, name: &str) -> (Account, Key) {
         let account = harness.create_account(name, "ServiceAccountReader").await;
         let short = json!({ "name": "short", "expiresInDays": 1 });
         harness.issue_key_with(&account, &short).await;
         let key = harness.issue_key(&account).await;
-        if matches!(self, Self::Issue | Self::Rotate | Self::RotateAtOnce) {
+        if matches!(self, Self::Issue | Self::Rotate | Self::RotateWithoutGrace) {
             harness.clock.advance_days(2);
         }
         if matches!(self, Self::ReplaceRole | Self::DeleteRole) {
-            harness.put_role(&role_of(&account), &["GET /reports"]).await;
+            harness.put_role(&role_name(&account), &["GET /reports"]).await;
         }
         (account, key)
     }
 
-    async fn happen(self, harness: &Harness, account: &Account, key: &Key, name: &str) -> Reply {
+    /// Sends the request that makes the change.
+    async fn request(self, harness: &Harness, account: &Account, key: &Key, name: &str) -> Reply {
         let keys = format!("{}/keys", account.path());
-        let role = format!("/iam/v1/roles/{}", role_of(account));
+        let role = format!("/iam/v1/roles/{}", role_name(account));
         let (method, path, body) = match self {
             Self::Create => {
                 let body = json!({ "name": format!("{name} new"), "role": "ServiceAccountReader" });
@@ -81,13 +82,13 @@ impl Change {
             Self::Disable => ("PATCH", account.path(), Some(json!({ "enabled": false }))),
             Self::Delete => ("DELETE", account.path(), None),
             Self::Issue => ("POST", keys, Some(json!({ "name": "one more" }))),
-            Self::Rotate | Self::RotateAtOnce => {
+            Self::Rotate | Self::RotateWithoutGrace => {
                 let grace = if self == Self::Rotate { 60 } else { 0 };
                 ("POST", format!("{}/rotation", key.path()), Some(json!({ "graceSeconds": grace })))
             }
             Self::Revoke => ("DELETE", key.path(), None),
             Self::RevokeAll => ("DELETE", keys, None),
-            Self::RegisterRole | Self::ReplaceRole => {
+            Self::CreateRole | Self::ReplaceRole => {
                 ("PUT", role, Some(json!({ "permissions": ["GET /teams", "PUT /teams"] })))
             }
             Self::DeleteRole => ("DELETE", role, None),
@@ -98,12 +99,12 @@ impl Change {
     }
 }
 
-/// The name of a role of a case's own.
-fn role_of(account: &Account) -> String {
+/// A role name that no other case uses.
+fn role_name(account: &Account) -> String {
     format!("of.{}", account.id)
 }
 
-/// All items, and among them the events.
+/// The items of the table: first all others, then the audit events.
 async fn state(harness: &Harness) -> (Items, Items) {
     let key = |item: &tests::Item| {
         let text = |name: &str| item[name].as_s().unwrap().clone();
@@ -113,16 +114,17 @@ async fn state(harness: &Harness) -> (Items, Items) {
     items.partition(|((pk, _), _)| !pk.starts_with("EVENTS#"))
 }
 
-/// Lets each change happen with `fault` at each of its calls in turn: at that
-/// attempt alone, and, if `lasting`, at every one from there on.
-async fn each_call_fails(fault: fn(&Call) -> Action, lasting: bool) {
+/// Makes each change with `fault` in each of its calls in turn: in that attempt only
+/// and, if `lasting`, in all attempts from that one on. Checks that a change is stored
+/// exactly if its audit event is.
+async fn assert_atomic(fault: fn(&Call) -> Action, lasting: bool) {
     let harness = Harness::start().await;
     let mut cases = Vec::new();
-    for change in ALL {
-        let name = format!("{change:?} undisturbed");
+    for change in CHANGES {
+        let name = format!("{change:?} without a fault");
         let (account, key) = change.prepare(&harness, &name).await;
         harness.wire.take_calls();
-        let reply = change.happen(&harness, &account, &key, &name).await;
+        let reply = change.request(&harness, &account, &key, &name).await;
         assert!(reply.status < 300, "{change:?}: {reply:?}");
         for position in 0..harness.wire.take_calls().len() {
             cases.push((change, position, position + 1));
@@ -142,58 +144,57 @@ async fn each_call_fails(fault: fn(&Call) -> Action, lasting: bool) {
             let is_failing = failing.contains(&seen.fetch_add(1, Ordering::SeqCst));
             if is_failing { fault(call) } else { Action::Pass }
         });
-        let reply = change.happen(&harness, &account, &key, &name).await;
+        let reply = change.request(&harness, &account, &key, &name).await;
         harness.wire.calm();
         let lines = logs.take_lines();
         drop(logs);
-        // For so long a failure to read the keyring stands.
+        // A failed read of the keyring is cached for a second.
         harness.clock.advance_seconds(1);
 
         let (after, mut events) = state(&harness).await;
         for (key, event) in events_before {
-            assert_eq!(events.remove(&key), Some(event), "{case:?}: an event has changed");
+            assert_eq!(events.remove(&key), Some(event), "{case:?}: an earlier event was changed");
         }
         let has_changed = before != after;
-        // Each event that is there has a line, and one that is not has none that
-        // says it were: what nobody answered for is told as such.
-        let ids: BTreeSet<String> = events.keys().map(|(_, id)| id.clone()).collect();
-        let told = event_ids(&lines, "audit");
-        let maybe = event_ids(&lines, "audit_unconfirmed");
-        assert!(told.is_subset(&ids), "{case:?}: {told:?} are told and not there");
-        assert!(ids.is_subset(&(&told | &maybe)), "{case:?}: {ids:?} are there and not told");
+        // Each stored event is logged, and only stored events are logged as committed.
+        // An event whose write got no response is logged as unconfirmed.
+        let stored: BTreeSet<String> = events.keys().map(|(_, id)| id.clone()).collect();
+        let committed = event_ids(&lines, "audit");
+        let unconfirmed = event_ids(&lines, "audit_unconfirmed");
+        assert!(committed.is_subset(&stored), "{case:?}: logged {committed:?}, stored {stored:?}");
+        let logged = &committed | &unconfirmed;
+        assert!(stored.is_subset(&logged), "{case:?}: logged {logged:?}, stored {stored:?}");
         if reply.status < 300 {
-            assert_eq!(told, ids, "{case:?}: {maybe:?}");
+            assert_eq!(committed, stored, "{case:?}: unconfirmed: {unconfirmed:?}");
         }
-        let expected = if has_changed { change.events() } else { 0 };
-        assert_eq!(events.len(), expected, "{case:?}: changed: {has_changed}, answered {reply:?}");
+        let expected = if has_changed { change.event_count() } else { 0 };
+        assert_eq!(events.len(), expected, "{case:?}: changed: {has_changed}, {reply:?}");
         match reply.status {
-            200..300 => assert!(has_changed, "{case:?}: success, and nothing changed"),
-            503 => {
-                assert_eq!(reply.code(), "dependency_unavailable", "{case:?}");
-            }
+            200..300 => assert!(has_changed, "{case:?}: {} without a change", reply.status),
+            503 => assert_eq!(reply.code(), "dependency_unavailable", "{case:?}"),
             _ => panic!("{case:?}: {reply:?}"),
         }
         changed += usize::from(has_changed);
     }
-    assert!(changed > 0, "no change ever happened");
-    each_event_has_its_change(&harness).await;
+    assert!(changed > 0, "no case made a change");
+    assert_events_match_items(&harness).await;
 }
 
-/// Reads the whole table: each account, role, key, revocation and deletion has the
-/// one event that tells of it, and each event what it tells of.
-async fn each_event_has_its_change(harness: &Harness) {
+/// Compares all items with all events: each account, role, key, revocation, rotation and
+/// deletion has exactly one event, and each event has its item.
+async fn assert_events_match_items(harness: &Harness) {
     let (items, events) = state(harness).await;
-    let mut told: Vec<(String, String, String)> = Vec::new();
+    let mut actual: Vec<(String, String, String)> = Vec::new();
     for ((pk, _), event) in &events {
         let kind = event["type"].as_s().unwrap();
         if !["serviceAccount.updated", "role.updated", "role.deleted"].contains(&kind.as_str()) {
             let key = event.get("key").map(|key| key.as_s().unwrap().clone()).unwrap_or_default();
-            told.push((kind.clone(), pk.replace("EVENTS#", ""), key));
+            actual.push((kind.clone(), pk.replace("EVENTS#", ""), key));
         }
-        // A rotation tells of the old key, and in its changes of the one it issues.
+        // The event of a rotation has the old key's id. Its changes name the new key.
         if kind == "key.rotated" {
             let successor = event["changes"].as_l().unwrap()[0].as_m().unwrap()["to"].as_s().unwrap().clone();
-            told.push(("key.issued".to_owned(), pk.replace("EVENTS#", ""), successor));
+            actual.push(("key.issued".to_owned(), pk.replace("EVENTS#", ""), successor));
         }
     }
     let mut expected = Vec::new();
@@ -228,40 +229,40 @@ async fn each_event_has_its_change(harness: &Harness) {
             ((kind, _), _) => assert_eq!(kind, "NAME"),
         }
     }
-    // Of a deleted role its events alone remain: its creation, and its end.
+    // A deleted role has no item. Its events of creation and deletion remain.
     for (pk, _) in events.iter().filter(|(_, event)| event["type"].as_s().unwrap() == "role.deleted") {
         expected.push(("role.created".to_owned(), pk.0.replace("EVENTS#", ""), String::new()));
     }
-    told.sort();
+    actual.sort();
     expected.sort();
-    assert_eq!(told, expected);
+    assert_eq!(actual, expected);
 }
 
 #[tokio::test]
-async fn refused_connections_leave_no_half_change() {
-    each_call_fails(|_| Action::Refuse, true).await;
+async fn refused_connections_store_a_change_with_its_event_or_nothing() {
+    assert_atomic(|_| Action::Refuse, true).await;
 }
 
 #[tokio::test]
-async fn lost_responses_leave_no_half_change() {
-    each_call_fails(|_| Action::LoseResponse, true).await;
+async fn lost_responses_store_a_change_with_its_event_or_nothing() {
+    assert_atomic(|_| Action::LoseResponse, true).await;
 }
 
 #[tokio::test]
-async fn server_errors_leave_no_half_change() {
-    each_call_fails(|_| refusal(500, "InternalServerError"), true).await;
+async fn server_errors_store_a_change_with_its_event_or_nothing() {
+    assert_atomic(|_| service_error(500, "InternalServerError"), true).await;
 }
 
 #[tokio::test]
-async fn conflicts_leave_no_half_change() {
+async fn conflicts_store_a_change_with_its_event_or_nothing() {
     let conflict = |call: &Call| {
         if call.operation == "TransactWriteItems" { conflict() } else { Action::Pass }
     };
-    each_call_fails(conflict, false).await;
+    assert_atomic(conflict, false).await;
 }
 
 #[tokio::test]
-async fn a_change_that_changes_nothing_makes_no_event() {
+async fn a_request_that_changes_nothing_writes_no_event() {
     let harness = Harness::start().await;
     let account = harness.create_account("same", "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;

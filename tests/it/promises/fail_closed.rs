@@ -1,9 +1,9 @@
-//! Whatever our dependencies do, nobody is let in who is not known to be good:
-//! an outage is an error (500 for the client, who tries again), in time, and
-//! never looks like a bad key. The next call works again.
+//! A fault of a dependency never allows a request. The authorizer fails within its time
+//! limit, so the client gets 500 and can retry: an outage never looks like a bad key.
+//! The first check after the outage succeeds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use authorizer::Authorizer;
@@ -14,28 +14,27 @@ use tests::{Action, Call, Harness, Key};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::faults::{is_note, is_on, outages};
+use crate::support::faults::{CAPTIVE_PORTAL, is_on_item, is_usage_write, outages};
 use crate::support::{Verdict, check};
 
-/// For so long a failure to read the keyring stands, in seconds.
-const KEYRING_FAILED_FOR: i64 = 1;
+/// The time after which a failed read of the keyring is retried, in seconds.
+const KEYRING_RETRY_SECONDS: i64 = 1;
 
-/// The longest time that an answer may take, with some for a busy machine. The
-/// promise is 3 s.
-const IN_TIME: Duration = Duration::from_millis(3600);
+/// The maximum duration of a check: the promised 3 s and a margin for a busy machine.
+const MAX_DURATION: Duration = Duration::from_millis(3600);
 
-/// Whether a call is the one in question.
-type Which = fn(&Call) -> bool;
+/// Selects calls to AWS.
+type CallFilter = fn(&Call) -> bool;
 
-/// The calls that one check makes on a cold instance, in their order.
-const POSITIONS: [(&str, Which); 4] = [
-    ("the account", |call| is_on(call, "ACCOUNT#")),
+/// The calls that a cold instance makes for one check, in order.
+const CALLS: [(&str, CallFilter); 4] = [
+    ("the account", |call| is_on_item(call, "ACCOUNT#")),
     ("the keyring", |call| call.operation == "GetSecretValue"),
-    ("the account's role", |call| is_on(call, "ROLE#Wide")),
-    ("the key's role", |call| is_on(call, "ROLE#Narrow")),
+    ("the account's role", |call| is_on_item(call, "ROLE#Wide")),
+    ("the key's role", |call| is_on_item(call, "ROLE#Narrow")),
 ];
 
-/// A key whose check makes all those calls.
+/// Issues a key whose check makes all of [`CALLS`].
 async fn key_with_roles(harness: &Harness) -> Key {
     harness.put_role("Wide", &["ANY /organizations/{proxy+}"]).await;
     harness.put_role("Narrow", &["GET /organizations/{id}"]).await;
@@ -43,70 +42,85 @@ async fn key_with_roles(harness: &Harness) -> Key {
     harness.issue_key_with(&account, &json!({ "name": "narrow", "role": "Narrow" })).await
 }
 
-#[tokio::test]
-async fn no_fault_at_any_call_lets_anybody_in_or_stays() {
-    let harness = Harness::start().await;
-    let key = key_with_roles(&harness).await;
-    let undisturbed = harness.another_authorizer();
+/// Checks `key` on a cold instance while the calls that `is_faulty` selects have this
+/// fault, and returns the verdict. Fails if the check takes too long or retries too
+/// often, or if the instance does not allow the key after the fault.
+async fn check_with_fault(
+    harness: &Harness,
+    key: &Key,
+    is_faulty: CallFilter,
+    fault: Action,
+    context: &str,
+) -> Verdict {
+    let authorizer = harness.another_authorizer();
     harness.wire.take_calls();
-    assert_eq!(check(&undisturbed, &key.secret).await, Verdict::Allowed);
-    let mut calls = harness.wire.take_calls();
-    calls.retain(|call| !is_note(call));
-    assert_eq!(calls.len(), POSITIONS.len());
-    for ((name, is_there), call) in POSITIONS.iter().zip(&calls) {
-        assert!(is_there(call), "{name}: {call:?}");
-    }
-    for (name, is_there) in POSITIONS {
-        for (fault, action) in outages() {
-            let authorizer = harness.another_authorizer();
-            harness.wire.disturb(move |call| if is_there(call) { action.clone() } else { Action::Pass });
-            let verdict = check(&authorizer, &key.secret).await;
-            assert_eq!(verdict, Verdict::Outage, "{fault} of {name}");
-            let attempts = harness.wire.take_calls().iter().filter(|call| is_there(call)).count();
-            assert!((1..=3).contains(&attempts), "{fault} of {name}: {attempts} attempts");
-            harness.wire.calm();
-            harness.clock.advance_seconds(KEYRING_FAILED_FOR);
-            assert_eq!(check(&authorizer, &key.secret).await, Verdict::Allowed, "after {fault} of {name}");
-            harness.wire.take_calls();
-        }
-    }
+    harness.wire.disturb(move |call| if is_faulty(call) { fault.clone() } else { Action::Pass });
+    let started = Instant::now();
+    let verdict = check(&authorizer, &key.secret).await;
+    let elapsed = started.elapsed();
+    assert!(elapsed < MAX_DURATION, "{context}: {elapsed:?}");
+    let attempts = harness.wire.take_calls().iter().filter(|call| is_faulty(call)).count();
+    assert!((1..=3).contains(&attempts), "{context}: {attempts} attempts");
+    harness.wire.calm();
+    harness.clock.advance_seconds(KEYRING_RETRY_SECONDS);
+    assert_eq!(check(&authorizer, &key.secret).await, Verdict::Allowed, "after {context}");
+    verdict
 }
 
 #[tokio::test]
-async fn an_answer_that_nothing_is_there_lets_nobody_in() {
+async fn a_fault_in_any_call_allows_nothing_and_the_next_check_recovers() {
     let harness = Harness::start().await;
     let key = key_with_roles(&harness).await;
-    for (name, is_there) in POSITIONS {
-        // To the SDK an empty body is an empty answer: DynamoDB's way to say
-        // that there is no such item.
-        for body in ["", "{}"] {
-            let authorizer = harness.another_authorizer();
-            harness.wire.disturb(move |call| {
-                if is_there(call) { Action::Replace(body.to_owned()) } else { Action::Pass }
-            });
-            let expected = if name == "the keyring" { Verdict::Outage } else { Verdict::Refused };
-            assert_eq!(check(&authorizer, &key.secret).await, expected, "{name}: `{body}`");
-            harness.wire.calm();
-            harness.clock.advance_seconds(KEYRING_FAILED_FOR);
-            assert_eq!(check(&authorizer, &key.secret).await, Verdict::Allowed);
+    let authorizer = harness.another_authorizer();
+    harness.wire.take_calls();
+    assert_eq!(check(&authorizer, &key.secret).await, Verdict::Allowed);
+    let mut calls = harness.wire.take_calls();
+    calls.retain(|call| !is_usage_write(call));
+    assert_eq!(calls.len(), CALLS.len());
+    for ((name, is_expected), call) in CALLS.iter().zip(&calls) {
+        assert!(is_expected(call), "{name}: {call:?}");
+    }
+    for (name, is_faulty) in CALLS {
+        for (fault, action) in outages() {
+            let context = format!("{fault} on {name}");
+            let verdict = check_with_fault(&harness, &key, is_faulty, action, &context).await;
+            assert_eq!(verdict, Verdict::Outage, "{context}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_fault_while_a_refusal_is_explained_changes_nothing() {
+async fn an_empty_response_to_any_call_allows_nothing() {
+    let harness = Harness::start().await;
+    let key = key_with_roles(&harness).await;
+    for (name, is_faulty) in CALLS {
+        // The SDK reads an empty body like `{}`, DynamoDB's response if an item does not
+        // exist.
+        for body in ["", "{}"] {
+            let context = format!("`{body}` for {name}");
+            let fault = Action::Replace(body.to_owned());
+            let verdict = check_with_fault(&harness, &key, is_faulty, fault, &context).await;
+            let expected = if name == "the keyring" { Verdict::Outage } else { Verdict::Refused };
+            assert_eq!(verdict, expected, "{context}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fault_in_the_lookup_of_a_revoked_key_does_not_change_the_refusal() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     let authorizer = harness.another_authorizer();
     let _ = harness.revoke(&key).await.expect(204);
+    let is_lookup: CallFilter = |call| is_on_item(call, "RETIRED#");
     for (fault, action) in outages() {
-        harness.wire.disturb(move |call| if is_on(call, "RETIRED#") { action.clone() } else { Action::Pass });
+        harness.wire.disturb(move |call| if is_lookup(call) { action.clone() } else { Action::Pass });
         assert_eq!(check(&authorizer, &key.secret).await, Verdict::Refused, "{fault}");
     }
 }
 
 #[tokio::test]
-async fn the_client_sees_500_for_an_outage_and_403_for_a_bad_key() {
+async fn clients_get_500_for_an_outage_and_403_for_a_revoked_key() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     for (fault, action) in outages() {
@@ -120,95 +134,89 @@ async fn the_client_sees_500_for_an_outage_and_403_for_a_bad_key() {
 }
 
 #[tokio::test]
-async fn whatever_hangs_the_answer_comes_in_time() {
-    let hang = async |name: &str, is_there: Which| {
+async fn a_check_ends_in_time_if_a_call_hangs() {
+    let hang = async |name: &str, is_faulty: CallFilter| {
         let harness = Harness::start().await;
         let key = key_with_roles(&harness).await;
-        let authorizer = harness.another_authorizer();
-        harness.wire.take_calls();
-        harness.wire.disturb(move |call| if is_there(call) { Action::Hang } else { Action::Pass });
-        let started = Instant::now();
-        assert_eq!(check(&authorizer, &key.secret).await, Verdict::Outage, "{name} hangs");
-        assert!(started.elapsed() < IN_TIME, "{name}: {:?}", started.elapsed());
-        let attempts = harness.wire.take_calls().iter().filter(|call| is_there(call)).count();
-        assert!((1..=3).contains(&attempts), "{name}: {attempts} attempts");
-        harness.wire.calm();
-        harness.clock.advance_seconds(KEYRING_FAILED_FOR);
-        assert_eq!(check(&authorizer, &key.secret).await, Verdict::Allowed, "after {name} hung");
+        let context = format!("a hang of {name}");
+        let verdict = check_with_fault(&harness, &key, is_faulty, Action::Hang, &context).await;
+        assert_eq!(verdict, Verdict::Outage, "{context}");
     };
-    let single = POSITIONS.map(|(name, is_there)| hang(name, is_there));
+    let single = CALLS.map(|(name, is_faulty)| hang(name, is_faulty));
     tokio::join!(join_all(single), hang("everything", |_| true));
 }
 
 #[tokio::test]
-async fn slow_calls_do_not_add_up_to_a_late_answer() {
+async fn a_check_ends_in_time_if_every_call_is_slow_and_one_hangs() {
     let harness = Harness::start().await;
     let key = key_with_roles(&harness).await;
     let authorizer = harness.another_authorizer();
     harness.wire.disturb(|call| {
-        if is_on(call, "ROLE#Narrow") { Action::Hang } else { Action::Delay(Duration::from_millis(650)) }
+        if is_on_item(call, "ROLE#Narrow") { Action::Hang } else { Action::Delay(Duration::from_millis(650)) }
     });
     let started = Instant::now();
     assert_eq!(check(&authorizer, &key.secret).await, Verdict::Outage);
-    assert!(started.elapsed() < IN_TIME, "{:?}", started.elapsed());
+    assert!(started.elapsed() < MAX_DURATION, "{:?}", started.elapsed());
 }
 
-/// What a server does that is none.
+/// A fault of a server or of the network.
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
-    /// Nobody listens.
-    Refuses,
-    /// The name cannot be resolved.
-    HasNoName,
-    /// It takes the request and closes the connection.
-    Closes,
-    /// It takes the request and says nothing.
-    IsSilent,
-    /// It answers, and ends in the middle.
-    BreaksOff,
-    /// It does not speak HTTP.
-    Babbles,
-    /// It never comes to an end.
-    Drips,
-    Answers(u16, &'static str),
+enum ServerFault {
+    RefusesConnections,
+    HasUnknownHostName,
+    /// Reads the request and closes the connection.
+    ClosesConnection,
+    /// Reads the request and keeps the connection open.
+    NeverResponds,
+    TruncatesResponse,
+    /// Responds with something that is not HTTP.
+    SendsGarbage,
+    SendsOneByteAtATime,
+    Responds(u16, &'static str),
 }
 
-/// Where that server is, and how many connections it has seen.
-async fn troubled(trouble: Trouble) -> (String, Arc<AtomicUsize>) {
-    let seen = Arc::new(AtomicUsize::new(0));
+/// Starts a server on a free port. `fault` returns the fault of the next connection.
+/// Returns the server's URL and the number of its connections.
+async fn start_server(fault: impl Fn() -> ServerFault + Send + 'static) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    match trouble {
-        Trouble::Refuses => return (url, seen),
-        Trouble::HasNoName => return ("http://there-is-no-such-host.invalid".to_owned(), seen),
-        Trouble::Closes
-        | Trouble::IsSilent
-        | Trouble::BreaksOff
-        | Trouble::Babbles
-        | Trouble::Drips
-        | Trouble::Answers(..) => {}
-    }
-    let count = Arc::clone(&seen);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
     tokio::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
             count.fetch_add(1, Ordering::SeqCst);
-            tokio::spawn(misbehave(connection, trouble));
+            tokio::spawn(respond(connection, fault()));
         }
     });
-    (url, seen)
+    (url, connections)
 }
 
-async fn misbehave(mut connection: TcpStream, trouble: Trouble) {
+/// Returns the URL of a server with this fault and the number of its connections.
+async fn faulty_server(fault: ServerFault) -> (String, Arc<AtomicUsize>) {
+    if matches!(fault, ServerFault::HasUnknownHostName) {
+        return ("http://there-is-no-such-host.invalid".to_owned(), Arc::default());
+    }
+    if matches!(fault, ServerFault::RefusesConnections) {
+        // The port is free again when the listener is dropped.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        return (format!("http://{}", listener.local_addr().unwrap()), Arc::default());
+    }
+    start_server(move || fault).await
+}
+
+async fn respond(mut connection: TcpStream, fault: ServerFault) {
     let mut request = [0; 16 * 1024];
     let _ = connection.read(&mut request).await;
-    let answer = match trouble {
-        Trouble::Refuses | Trouble::HasNoName | Trouble::Closes => return,
-        Trouble::IsSilent => std::future::pending().await,
-        Trouble::BreaksOff => {
+    let response = match fault {
+        ServerFault::RefusesConnections | ServerFault::HasUnknownHostName | ServerFault::ClosesConnection => {
+            return;
+        }
+        ServerFault::NeverResponds => std::future::pending().await,
+        ServerFault::TruncatesResponse => {
             "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"Item\":{\"name\":{\"S\":\"rea".to_owned()
         }
-        Trouble::Babbles => "220 mail.example.com ESMTP\r\n\r\n".to_owned(),
-        Trouble::Drips => {
+        ServerFault::SendsGarbage => "220 mail.example.com ESMTP\r\n\r\n".to_owned(),
+        ServerFault::SendsOneByteAtATime => {
             let _ = connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await;
             loop {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -217,26 +225,26 @@ async fn misbehave(mut connection: TcpStream, trouble: Trouble) {
                 }
             }
         }
-        Trouble::Answers(status, body) => {
+        ServerFault::Responds(status, body) => {
             format!("HTTP/1.1 {status} Status\r\ncontent-length: {}\r\n\r\n{body}", body.len())
         }
     };
-    let _ = connection.write_all(answer.as_bytes()).await;
+    let _ = connection.write_all(response.as_bytes()).await;
 }
 
-const TROUBLES: [Trouble; 9] = [
-    Trouble::Refuses,
-    Trouble::HasNoName,
-    Trouble::Closes,
-    Trouble::IsSilent,
-    Trouble::BreaksOff,
-    Trouble::Babbles,
-    Trouble::Drips,
-    Trouble::Answers(500, "{}"),
-    Trouble::Answers(200, "<!doctype html><title>Sign in to the hotel's network</title>"),
+const SERVER_FAULTS: [ServerFault; 9] = [
+    ServerFault::RefusesConnections,
+    ServerFault::HasUnknownHostName,
+    ServerFault::ClosesConnection,
+    ServerFault::NeverResponds,
+    ServerFault::TruncatesResponse,
+    ServerFault::SendsGarbage,
+    ServerFault::SendsOneByteAtATime,
+    ServerFault::Responds(500, "{}"),
+    ServerFault::Responds(200, CAPTIVE_PORTAL),
 ];
 
-/// An authorizer that finds one of its dependencies at `url`.
+/// An authorizer whose environment variable `name` is `url`, the URL of a dependency.
 fn authorizer_with(harness: &Harness, name: &'static str, url: &str) -> Authorizer {
     let setup = harness.system.setup_for("Authorizer").unwrap();
     let others = setup.variables.iter().filter(|(other, _)| *other != name);
@@ -246,7 +254,7 @@ fn authorizer_with(harness: &Harness, name: &'static str, url: &str) -> Authoriz
 }
 
 #[tokio::test]
-async fn no_trouble_of_the_network_lets_anybody_in() {
+async fn no_network_fault_allows_a_request() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
     let token = harness.system.facts().admin_api_token.clone();
@@ -256,18 +264,18 @@ async fn no_trouble_of_the_network_lets_anybody_in() {
         (variable::OIDC_JWKS_URI, &token, 1),
     ];
     let mut cases = Vec::new();
-    for (name, credential, most_attempts) in dependencies {
-        for trouble in TROUBLES {
+    for (name, credential, max_attempts) in dependencies {
+        for fault in SERVER_FAULTS {
             let harness = &harness;
             cases.push(async move {
-                let (url, seen) = troubled(trouble).await;
+                let (url, connections) = faulty_server(fault).await;
                 let authorizer = authorizer_with(harness, name, &url);
                 let started = Instant::now();
                 let verdict = check(&authorizer, credential).await;
-                assert_eq!(verdict, Verdict::Outage, "{name}: {trouble:?}");
-                assert!(started.elapsed() < IN_TIME, "{name}: {trouble:?}: {:?}", started.elapsed());
-                let attempts = seen.load(Ordering::SeqCst);
-                assert!(attempts <= most_attempts, "{name}: {trouble:?}: {attempts} attempts");
+                assert_eq!(verdict, Verdict::Outage, "{name}: {fault:?}");
+                assert!(started.elapsed() < MAX_DURATION, "{name}: {fault:?}: {:?}", started.elapsed());
+                let attempts = connections.load(Ordering::SeqCst);
+                assert!(attempts <= max_attempts, "{name}: {fault:?}: {attempts} attempts");
             });
         }
     }
@@ -275,7 +283,7 @@ async fn no_trouble_of_the_network_lets_anybody_in() {
 }
 
 #[tokio::test]
-async fn wrong_key_sets_of_the_issuer_let_nobody_in() {
+async fn an_invalid_or_incomplete_jwks_allows_no_token() {
     let harness = Harness::start().await;
     let token = harness.system.facts().admin_api_token.clone();
     let long = format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(300 * 1024)).leak();
@@ -285,52 +293,44 @@ async fn wrong_key_sets_of_the_issuer_let_nobody_in() {
         ("[]", Verdict::Outage),
         ("{\"keys\":\"none\"}", Verdict::Outage),
         (long, Verdict::Outage),
-        // An issuer without the key that the token names: then it is no token of
-        // the issuer's.
+        // A JWKS without a usable key for the token's `kid` proves that the issuer did
+        // not issue the token.
         ("{\"keys\":[]}", Verdict::Refused),
         ("{\"keys\":[{\"kid\":\"local-1\"}]}", Verdict::Refused),
         ("{\"keys\":[{\"kid\":\"local-1\",\"kty\":\"oct\",\"k\":\"AAAA\"}]}", Verdict::Refused),
     ] {
-        let (url, _) = troubled(Trouble::Answers(200, body)).await;
+        let (url, _) = faulty_server(ServerFault::Responds(200, body)).await;
         let authorizer = authorizer_with(&harness, variable::OIDC_JWKS_URI, &url);
         assert_eq!(check(&authorizer, &token).await, expected, "{body:.60}");
     }
 }
 
 #[tokio::test]
-async fn the_issuer_is_asked_again_after_ten_seconds() {
+async fn a_failed_jwks_fetch_is_retried_after_ten_seconds() {
     let harness = Harness::start().await;
     let jwks: &str =
         reqwest::get(harness.system.issuer().jwks_uri()).await.unwrap().text().await.unwrap().leak();
-    let is_up = Arc::new(AtomicUsize::new(0));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (up, seen) = (Arc::clone(&is_up), Arc::new(AtomicUsize::new(0)));
-    let count = Arc::clone(&seen);
-    tokio::spawn(async move {
-        while let Ok((connection, _)) = listener.accept().await {
-            count.fetch_add(1, Ordering::SeqCst);
-            let status = if up.load(Ordering::SeqCst) == 1 { 200 } else { 503 };
-            tokio::spawn(misbehave(connection, Trouble::Answers(status, jwks)));
-        }
-    });
+    let is_up = Arc::new(AtomicBool::new(false));
+    let up = Arc::clone(&is_up);
+    let status = move || if up.load(Ordering::SeqCst) { 200 } else { 503 };
+    let (url, fetches) = start_server(move || ServerFault::Responds(status(), jwks)).await;
     let authorizer = authorizer_with(&harness, variable::OIDC_JWKS_URI, &url);
     let token = harness.system.facts().admin_api_token.clone();
     assert_eq!(check(&authorizer, &token).await, Verdict::Outage);
-    is_up.store(1, Ordering::SeqCst);
+    is_up.store(true, Ordering::SeqCst);
     assert_eq!(check(&authorizer, &token).await, Verdict::Outage);
-    assert_eq!(seen.load(Ordering::SeqCst), 1, "asked again at once");
+    assert_eq!(fetches.load(Ordering::SeqCst), 1, "the fetch was retried too early");
     harness.clock.advance_seconds(10);
     assert_eq!(check(&authorizer, &token).await, Verdict::Allowed);
-    // Known keys outlast an outage.
-    is_up.store(0, Ordering::SeqCst);
+    // Cached keys work during an outage.
+    is_up.store(false, Ordering::SeqCst);
     harness.clock.advance_seconds(60);
     assert_eq!(check(&authorizer, &token).await, Verdict::Allowed);
-    assert_eq!(seen.load(Ordering::SeqCst), 2);
+    assert_eq!(fetches.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
-async fn management_functions_answer_503_or_429_and_work_again() {
+async fn the_iam_api_responds_503_or_429_during_an_outage_and_recovers() {
     let harness = Harness::start().await;
     let account = harness.create_account("managed", "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
@@ -351,7 +351,7 @@ async fn management_functions_answer_503_or_429_and_work_again() {
             let reply = request.send().await;
             let expected = match fault {
                 "throttle" | "table throttle" => (429, "throttled"),
-                // An item that is there and not well-formed is our own mistake.
+                // A malformed item is Keyward's own error.
                 "an item without attributes" => (500, "internal_error"),
                 _ => (503, "dependency_unavailable"),
             };
@@ -362,13 +362,13 @@ async fn management_functions_answer_503_or_429_and_work_again() {
         harness.wire.calm();
         let _ = harness.request("GET", &account.path()).admin().send().await.expect(200);
     }
-    assert_eq!(harness.check(&key.secret).await, 200, "nothing was changed");
+    assert_eq!(harness.check(&key.secret).await, 200, "a failed request changed the account");
 }
 
 #[tokio::test]
-async fn a_write_that_fails_is_answered_503_or_429() {
+async fn a_failed_write_responds_503_or_429_and_stores_nothing() {
     let harness = Harness::start().await;
-    // What is answered after a write has arrived cannot undo it.
+    // The other faults replace the response to a write that was carried out.
     let faults =
         outages().into_iter().filter(|(_, action)| matches!(action, Action::Refuse | Action::Answer(..)));
     for (fault, action) in faults {

@@ -1,4 +1,4 @@
-//! Faulty and slow answers of AWS.
+//! Faulty and slow responses of AWS.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,7 +8,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 use tests::{Action, Call, Harness};
 
-/// The cancellation of a transaction, with these reasons' codes.
+/// The page that a captive portal returns in place of the requested resource.
+pub(crate) const CAPTIVE_PORTAL: &str = "<!doctype html><title>Sign in to the hotel's network</title>";
+
+/// The cancellation of a transaction, with the codes of its cancellation reasons.
 pub(crate) fn cancelled(codes: &[&str]) -> Action {
     let reasons: Vec<_> = codes.iter().map(|code| json!({ "Code": code, "Message": "injected" })).collect();
     let body = json!({
@@ -19,31 +22,31 @@ pub(crate) fn cancelled(codes: &[&str]) -> Action {
     Action::Answer(400, body.to_string())
 }
 
-/// The conflict of two transactions, which real `DynamoDB` answers and the SDK
-/// does not retry.
+/// A conflict with another transaction. The real `DynamoDB` returns this error, and the
+/// SDK does not retry it.
 pub(crate) fn conflict() -> Action {
     cancelled(&["TransactionConflict", "None", "None"])
 }
 
-/// An error of AWS's JSON protocols.
-pub(crate) fn refusal(status: u16, kind: &str) -> Action {
+/// An error response of an AWS service, in AWS's JSON protocol.
+pub(crate) fn service_error(status: u16, kind: &str) -> Action {
     Action::Answer(status, json!({ "__type": kind, "message": "injected" }).to_string())
 }
 
-/// An answer without the shape that it should have, or none at all: what each
-/// kind of outage looks like from here.
+/// One fault for each kind of outage: failed connections, error responses, and
+/// responses of the wrong shape.
 pub(crate) fn outages() -> Vec<(&'static str, Action)> {
     let replace = |body: &str| Action::Replace(body.to_owned());
     vec![
         ("connection refused", Action::Refuse),
         ("connection reset", Action::LoseResponse),
-        ("400", refusal(400, "ValidationException")),
-        ("access denied", refusal(400, "AccessDeniedException")),
-        ("no such table or secret", refusal(400, "ResourceNotFoundException")),
-        ("500", refusal(500, "InternalServerError")),
+        ("400", service_error(400, "ValidationException")),
+        ("access denied", service_error(400, "AccessDeniedException")),
+        ("no such table or secret", service_error(400, "ResourceNotFoundException")),
+        ("500", service_error(500, "InternalServerError")),
         ("503 without a body", Action::Answer(503, String::new())),
-        ("throttle", refusal(400, "ThrottlingException")),
-        ("table throttle", refusal(400, "ProvisionedThroughputExceededException")),
+        ("throttle", service_error(400, "ThrottlingException")),
+        ("table throttle", service_error(400, "ProvisionedThroughputExceededException")),
         ("truncated", replace(r#"{"Item":{"name":{"S":"reader"},"SecretString":"{\"cur"#)),
         ("garbage", replace("\u{1}\u{2}not JSON at all")),
         ("another JSON value", replace(r#"["Item"]"#)),
@@ -53,29 +56,30 @@ pub(crate) fn outages() -> Vec<(&'static str, Action)> {
             replace(r#"{"Item":{"name":"reader","role":"ServiceAccountAdmin"},"SecretString":7}"#),
         ),
         ("an item without attributes", replace(r#"{"Item":{},"SecretString":""}"#)),
-        ("a page of HTML", replace("<!doctype html><title>Sign in to the hotel's network</title>")),
+        ("an HTML page", replace(CAPTIVE_PORTAL)),
     ]
 }
 
-/// Whether a call notes the use of a key, which comes after the decision.
-pub(crate) fn is_note(call: &Call) -> bool {
-    call.operation == "UpdateItem" && is_on(call, "USAGE#")
+/// Whether a call records the use of a key. The authorizer does so after the decision.
+pub(crate) fn is_usage_write(call: &Call) -> bool {
+    call.operation == "UpdateItem" && is_on_item(call, "USAGE#")
 }
 
-/// Whether a call reads or writes an item whose partition key begins so.
-pub(crate) fn is_on(call: &Call, prefix: &str) -> bool {
+/// Whether a call reads or writes one item whose partition key starts with `prefix`.
+pub(crate) fn is_on_item(call: &Call, prefix: &str) -> bool {
     call.body["Key"]["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with(prefix))
 }
 
-/// An index that has not heard of any account yet: it may be a moment behind.
+/// Replaces the index of accounts with an empty one. The real index is eventually
+/// consistent, so it can lack the most recent accounts.
 pub(crate) fn stale_index(call: &Call) -> Action {
-    let asks_for_accounts =
+    let queries_accounts =
         call.operation == "Query" && call.body["ExpressionAttributeValues"][":pk"]["S"] == "ACCOUNTS";
-    let nothing = json!({ "Items": [], "Count": 0, "ScannedCount": 0 });
-    if asks_for_accounts { Action::Replace(nothing.to_string()) } else { Action::Pass }
+    let empty = json!({ "Items": [], "Count": 0, "ScannedCount": 0 });
+    if queries_accounts { Action::Replace(empty.to_string()) } else { Action::Pass }
 }
 
-/// Cancels transactions with this probability, as real `DynamoDB` cancels one of two
+/// Cancels transactions with this probability, as the real `DynamoDB` cancels one of two
 /// that write the same item.
 pub(crate) fn random_conflicts(harness: &Harness, probability: f64) {
     let random = Mutex::new(StdRng::seed_from_u64(7));
@@ -85,8 +89,8 @@ pub(crate) fn random_conflicts(harness: &Harness, probability: f64) {
     });
 }
 
-/// Delays each call by up to 3 ms.
-pub(crate) fn delay(harness: &Harness, seed: u64) {
+/// Delays most calls by a random time between 0.5 and 3 ms.
+pub(crate) fn delay_calls(harness: &Harness, seed: u64) {
     let random = Mutex::new(StdRng::seed_from_u64(seed));
     harness.wire.disturb(move |_| {
         let micros = random.lock().unwrap().random_range(0..3000);

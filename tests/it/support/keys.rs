@@ -1,4 +1,4 @@
-//! Variants of a key that the API must tell apart, and the use of a key.
+//! Variants of a key, and the use of a key.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::civil::date;
@@ -14,25 +14,25 @@ pub(crate) fn parsed(key: &Key) -> ApiKey {
     ApiKey::parse(&key.secret, &environment("local")).unwrap()
 }
 
-/// The same key in the spelling of another environment.
+/// The same key, written for the environment with this label.
 pub(crate) fn foreign(key: &Key, label: &str) -> String {
     parsed(key).display(&environment(label)).expose().to_owned()
 }
 
-/// A well-formed key with the ids of `key` and another secret.
+/// A well-formed key with the ids of `key` and a different secret.
 pub(crate) fn forged(key: &Key, seed: u64) -> String {
     let key = parsed(key);
     let forged = ApiKey::generate(key.account, key.id, &SeededEntropy::new(seed)).unwrap();
     forged.display(&environment("local")).expose().to_owned()
 }
 
-/// Makes an allowed request with `key`.
+/// Sends a request with `key` that the authorizer allows.
 pub(crate) async fn use_key(harness: &Harness, key: &Key) {
     assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key.secret)).await, Verdict::Allow);
 }
 
-/// Stores the use of `key` on these days of 2026 (month, day, number of uses). The last
-/// use is at noon of the first day listed.
+/// Stores the usage of `key` on these days of 2026, each a (month, day, number of uses).
+/// The last use is at noon UTC of the first listed day.
 pub(crate) async fn store_usage(harness: &Harness, key: &Key, days: &[(i8, i8, u64)]) {
     let number = |number: i64| AttributeValue::N(number.to_string());
     let at = |(month, day, _): (i8, i8, u64)| {

@@ -6,6 +6,7 @@ pub(crate) mod browser;
 pub(crate) mod faults;
 pub(crate) mod golden;
 pub(crate) mod keys;
+pub(crate) mod lists;
 pub(crate) mod local_process;
 pub(crate) mod model;
 pub(crate) mod naive;
@@ -20,24 +21,24 @@ use serde_json::{Value, json};
 use shared::keyring::RotationStep;
 use tests::Harness;
 
-/// Prints a figure even if the test passes. The test runner hides the output of
-/// `eprintln!` then.
+/// Prints a figure even if the test passes. In that case, the test runner hides the
+/// output of `eprintln!`.
 pub(crate) fn report(figure: &str) {
     let mut terminal = std::io::stderr().lock();
     let _ = writeln!(terminal, "{figure}");
 }
 
-/// This binary as a new process that runs only the ignored test `test`, which is named
-/// with [`module_path!`].
+/// A command that starts this binary again and runs only the ignored test `test`, whose
+/// path starts with [`module_path!`].
 pub(crate) fn this_binary(test: &str) -> tokio::process::Command {
-    let (_, test) = test.split_once("::").expect("a path with the crate's name");
+    let (_, test) = test.split_once("::").expect("a path that starts with the crate");
     let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--ignored", "--nocapture"]);
     command
 }
 
 /// The steps of a pepper rotation, in order.
-pub(crate) const STEPS: [RotationStep; 4] = [
+pub(crate) const ROTATION_STEPS: [RotationStep; 4] = [
     RotationStep::CreateSecret,
     RotationStep::SetSecret,
     RotationStep::TestSecret,
@@ -47,7 +48,7 @@ pub(crate) const STEPS: [RotationStep; 4] = [
 /// Rotates the pepper, as Secrets Manager does.
 pub(crate) async fn rotate_pepper(harness: &Harness, token: &str) {
     harness.system.secrets().begin_rotation(token);
-    for step in STEPS {
+    for step in ROTATION_STEPS {
         harness.system.rotate_pepper(step, token).await.unwrap();
     }
 }
@@ -61,8 +62,8 @@ pub(crate) enum Verdict {
     Outage,
 }
 
-/// The event of `GET /organizations/42` with this credential, as an HTTP API
-/// sends it (payload format 2.0).
+/// The authorizer event of an HTTP API (payload format 2.0) for `GET /organizations/42`
+/// with this credential.
 pub(crate) fn event(credential: &str) -> Value {
     let authorization = format!("Bearer {credential}");
     json!({
@@ -81,12 +82,12 @@ pub(crate) fn event(credential: &str) -> Value {
     })
 }
 
-/// Asks this authorizer about `GET /organizations/42`.
+/// The outcome of `GET /organizations/42` with this credential at this authorizer.
 pub(crate) async fn check(authorizer: &Authorizer, credential: &str) -> Verdict {
     match authorizer.answer(&event(credential).to_string(), "invocation-1").await {
         Ok(answer) if answer.is_allow() => Verdict::Allowed,
         Ok(_) | Err(FunctionError::Unauthorized) => Verdict::Refused,
         Err(FunctionError::Unavailable) => Verdict::Outage,
-        Err(FunctionError::MalformedEvent) => panic!("the event of this test is malformed"),
+        Err(FunctionError::MalformedEvent) => panic!("the test sent a malformed event"),
     }
 }
