@@ -1,4 +1,4 @@
-//! The `cargo dev` of this workspace as a process of its own.
+//! `cargo dev` of this workspace as a separate process.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 
-/// The last line of what it says once it runs.
-const RUNS: &str = "Press Ctrl-C to stop.";
-/// Longer than any start takes on a machine that does much else.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The last line that `cargo dev` prints at a successful start.
+const STARTED: &str = "Press Ctrl-C to stop.";
+/// The limit for a start or a stop. Long, because the machine can be busy.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A folder that is gone with the test.
+/// A private temporary folder, which is deleted at the end of the test.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -35,7 +35,7 @@ impl Folder {
         self.0.to_str().unwrap()
     }
 
-    /// The names of the files in it, sorted.
+    /// The sorted names of the files in the folder.
     pub(crate) fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).unwrap();
         let mut names: Vec<_> =
@@ -51,7 +51,7 @@ impl Drop for Folder {
     }
 }
 
-/// The command, on free ports, with these further arguments.
+/// `cargo dev` on free ports, with these additional arguments.
 pub(crate) fn command(data: &Folder, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_local-under-test"));
     if !arguments.contains(&"--data") {
@@ -67,51 +67,51 @@ pub(crate) fn command(data: &Folder, arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command says that is to end by itself.
+/// Runs a command that must end by itself.
 pub(crate) async fn run(mut command: Command) -> Output {
-    tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends by itself").unwrap()
+    tokio::time::timeout(TIMEOUT, command.output()).await.expect("the command ends").unwrap()
 }
 
-/// One that runs.
+/// A running `cargo dev`.
 pub(crate) struct LocalProcess {
     child: Child,
     stderr: BufReader<ChildStderr>,
-    /// All that it has said.
-    pub(crate) said: String,
-    /// What is in local.json.
+    /// The output of the start.
+    pub(crate) output: String,
+    /// The content of `local.json`.
     pub(crate) facts: Value,
     client: reqwest::Client,
 }
 
 impl LocalProcess {
-    /// Starts it, and waits until it runs.
+    /// Starts `cargo dev` and waits until it serves requests.
     pub(crate) async fn start(data: &Folder, arguments: &[&str]) -> Self {
         let mut child = command(data, arguments).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut said = String::new();
+        let mut output = String::new();
         let started = async {
-            while !said.contains(RUNS) {
-                let read = stderr.read_line(&mut said).await.unwrap();
-                assert_ne!(read, 0, "it did not start: {said}");
+            while !output.contains(STARTED) {
+                let read = stderr.read_line(&mut output).await.unwrap();
+                assert_ne!(read, 0, "cargo dev did not start: {output}");
             }
         };
-        tokio::time::timeout(PATIENCE, started).await.expect("it starts");
+        tokio::time::timeout(TIMEOUT, started).await.expect("cargo dev starts");
         let facts = std::fs::read(data.path().join("local.json")).unwrap();
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
-        Self { child, stderr, said, facts: serde_json::from_slice(&facts).unwrap(), client }
+        Self { child, stderr, output, facts: serde_json::from_slice(&facts).unwrap(), client }
     }
 
-    /// Its process id.
+    /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().unwrap()
     }
 
-    /// The local addresses of its sockets that listen for TCP connections, as
-    /// `proc_pid_net(5)` writes them, sorted.
+    /// The sorted local addresses of the process's listening TCP sockets, in the format of
+    /// `proc_pid_net(5)`.
     pub(crate) fn listeners(&self) -> Vec<String> {
         const LISTEN: &str = "0A";
         let process = format!("/proc/{}", self.pid());
@@ -135,32 +135,33 @@ impl LocalProcess {
         self.client.request(method.parse().unwrap(), url)
     }
 
-    /// A request to its API.
+    /// A request to the API.
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         self.client.request(method, format!("{}{path}", self.facts["api"].as_str().unwrap()))
     }
 
-    /// A request to its API by the admin, answered with this status.
+    /// Sends a request of the admin to the API. Returns the response body. Fails unless the
+    /// response has this status.
     pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>, status: u16) -> Value {
         let mut request = self.request(method, path).bearer_auth(self.facts["adminToken"].as_str().unwrap());
         if let Some(body) = body {
             request = request.json(&body);
         }
         let response = request.send().await.unwrap();
-        let (answered, text) = (response.status().as_u16(), response.text().await.unwrap());
-        assert_eq!(answered, status, "{method} {path}: {text}");
+        let (received, text) = (response.status().as_u16(), response.text().await.unwrap());
+        assert_eq!(received, status, "{method} {path}: {text}");
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    /// The id of a new Reader account.
+    /// Creates a Reader account. Returns its id.
     pub(crate) async fn create_account(&self, name: &str) -> String {
         let body = json!({ "name": name, "role": "ServiceAccountReader" });
         let account = self.admin("POST", "/iam/v1/service-accounts", Some(body), 201).await;
         account["id"].as_str().unwrap().to_owned()
     }
 
-    /// The whole of a new key.
+    /// Issues a key. Returns the whole key.
     pub(crate) async fn issue_key(&self, account: &str) -> String {
         let path = format!("/iam/v1/service-accounts/{account}/keys");
         let key = self.admin("POST", &path, Some(json!({ "name": "test key" })), 201).await;
@@ -173,17 +174,18 @@ impl LocalProcess {
         request.send().await.unwrap().status().as_u16()
     }
 
-    /// Interrupts it, as Ctrl-C does. Its exit code, and what it said since.
+    /// Stops the process as Ctrl-C does. Returns the exit code and the output since the start.
     pub(crate) async fn interrupt(mut self) -> (Option<i32>, String) {
         let signal = Command::new("kill").args(["-INT", &self.pid().to_string()]).status().await.unwrap();
         assert!(signal.success());
-        let mut said = String::new();
-        self.stderr.read_to_string(&mut said).await.unwrap();
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it stops").unwrap();
-        (status.code(), said)
+        let mut output = String::new();
+        self.stderr.read_to_string(&mut output).await.unwrap();
+        let status =
+            tokio::time::timeout(TIMEOUT, self.child.wait()).await.expect("cargo dev stops").unwrap();
+        (status.code(), output)
     }
 
-    /// Kills it on the spot (SIGKILL).
+    /// Kills the process (SIGKILL).
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
