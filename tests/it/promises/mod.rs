@@ -14,7 +14,7 @@ mod key_format;
 mod lanes;
 mod leaks;
 mod lost_response;
-mod partial_answers;
+mod malformed_items;
 mod path_abuse;
 mod revocation_histories;
 mod role_histories;
