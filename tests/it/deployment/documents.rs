@@ -6,7 +6,7 @@ use std::process::Command;
 
 use regex::Regex;
 
-/// The documents, by their paths below the repository's root.
+/// The Markdown documents, by path relative to the repository.
 fn documents() -> BTreeMap<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut documents = BTreeMap::new();
@@ -48,7 +48,7 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_relative_link_has_a_target() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let documents = documents();
     let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();

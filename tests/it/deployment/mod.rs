@@ -1,5 +1,5 @@
-//! What is deployed and published: template, rights, API document, examples
-//! and the built binary.
+//! The deployed and published files: the template and its IAM policies, `openapi.json`, the
+//! examples, the guides and the built authorizer.
 
 mod documents;
 mod examples;

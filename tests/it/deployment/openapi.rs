@@ -196,7 +196,7 @@ async fn every_answer_is_as_its_schema_says() {
     let harness = Harness::start().await;
     let document = document();
     for route in &ROUTES {
-        let (account, key) = routes::victim(&harness, &route.key()).await;
+        let (account, key) = routes::create_target(&harness, &route.key()).await;
         let narrow =
             json!({ "name": "narrow", "role": "ServiceAccountReader", "allowedCidrs": ["127.0.0.0/8"] });
         let narrow = harness.issue_key_with(&account, &narrow).await;

@@ -1,8 +1,8 @@
-//! The deployable binary under Lambda's own runtime interface emulator: built
-//! for release, as it is deployed, it answers each shape of event, survives a
-//! malformed one, and says no credential in its most verbose log.
+//! The release build of the authorizer under AWS's Lambda runtime interface emulator: it
+//! responds to each shape of event, continues after a malformed event, and logs no credential
+//! at the most verbose level.
 //!
-//! It needs more than cargo, so `.ci/run` runs it.
+//! `.ci/run` runs these tests, because they need the built function and the emulator.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -19,19 +19,20 @@ use tokio::sync::watch;
 
 const ARN: &str = "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/prod/GET/organizations/42";
 
-/// A free loopback address. (The emulator cannot pick one by itself.)
+/// A free loopback address. The emulator cannot choose one.
 fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// The emulator and, in it, the function.
+/// The emulator, which runs the function.
 struct Emulator {
     child: Child,
     url: String,
 }
 
 impl Emulator {
-    /// With `DynamoDB` at `dynamodb`, logging at `level`.
+    /// Starts the emulator. The function calls `DynamoDB` at the URL `dynamodb` and logs at
+    /// `level`.
     async fn start(harness: &Harness, variables: &Variables, dynamodb: &str, level: &str) -> Self {
         let path = |name| variables.get(name).unwrap_or_else(|| panic!("{name} must be set")).to_owned();
         let address = free_address();
@@ -59,10 +60,10 @@ impl Emulator {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("the emulator does not answer");
+        panic!("the emulator does not respond");
     }
 
-    /// Ends the function's process as a panic ends it.
+    /// Aborts the function's process, as a panic does.
     async fn abort_function(&self) {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id().unwrap())).unwrap();
         let children =
@@ -72,7 +73,7 @@ impl Emulator {
         assert!(killed.unwrap().success(), "{children}");
     }
 
-    /// Stops it. What it and the function have logged.
+    /// Stops the emulator. Returns the log of the emulator and the function.
     async fn stop(mut self) -> String {
         self.child.kill().await.unwrap();
         let mut log = String::new();
@@ -82,15 +83,14 @@ impl Emulator {
     }
 }
 
-/// A way to `DynamoDB` that can be held up.
-struct Way {
+/// A TCP proxy for the `DynamoDB` of a harness. The test can pause the requests.
+struct Proxy {
     url: String,
     is_open: watch::Sender<bool>,
 }
 
-impl Way {
-    /// To the `DynamoDB` of `harness`.
-    async fn open(harness: &Harness) -> Self {
+impl Proxy {
+    async fn start(harness: &Harness) -> Self {
         let shared = harness.variables_to_share("Authorizer").await;
         let target = shared.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap().replace("http://", "");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -106,15 +106,15 @@ impl Way {
     }
 }
 
-/// Hands on what `client` sends while the way is open, and all that comes back.
+/// Forwards the bytes from `client` while the proxy is open, and all bytes from `target`.
 async fn forward(client: TcpStream, target: &str, mut is_open: watch::Receiver<bool>) {
-    let (mut asks, mut told) = client.into_split();
-    let (mut answers, mut to) = TcpStream::connect(target).await.unwrap().into_split();
-    tokio::spawn(async move { tokio::io::copy(&mut answers, &mut told).await });
+    let (mut requests, mut to_client) = client.into_split();
+    let (mut responses, mut to_target) = TcpStream::connect(target).await.unwrap().into_split();
+    tokio::spawn(async move { tokio::io::copy(&mut responses, &mut to_client).await });
     let mut bytes = [0; 4096];
-    while let Ok(read) = asks.read(&mut bytes).await {
+    while let Ok(read) = requests.read(&mut bytes).await {
         let _ = is_open.wait_for(|is_open| *is_open).await;
-        if read == 0 || to.write_all(&bytes[..read]).await.is_err() {
+        if read == 0 || to_target.write_all(&bytes[..read]).await.is_err() {
             break;
         }
     }
@@ -148,7 +148,7 @@ fn events(credential: &str) -> [(&'static str, Value); 4] {
     [("TOKEN", token), ("REST", rest), ("HTTP 1.0", v1), ("HTTP 2.0", v2)]
 }
 
-/// The built function has the machine's clock, so the harness takes it too.
+/// A harness with the time of the machine, because the built function uses the machine's clock.
 async fn harness() -> Harness {
     let harness = Harness::start().await;
     harness.clock.advance(SystemClock.now().duration_since(harness.clock.now()));
@@ -157,79 +157,79 @@ async fn harness() -> Harness {
 
 #[tokio::test]
 #[ignore = "needs the built function and Lambda's emulator: see .ci/run"]
-async fn the_built_authorizer_answers_every_shape_of_event() {
+async fn the_built_authorizer_responds_to_every_shape_of_event() {
     let harness = harness().await;
-    let way = Way::open(&harness).await;
+    let proxy = Proxy::start(&harness).await;
     let key = harness.reader_key().await;
     let revoked = harness.reader_key_of("revoked").await;
     let _ = harness.revoke(&revoked).await.expect(204);
-    let emulator = Emulator::start(&harness, &Variables::from_process(), &way.url, "TRACE").await;
+    let emulator = Emulator::start(&harness, &Variables::from_process(), &proxy.url, "TRACE").await;
 
     for (shape, event) in events(&key.secret) {
-        let answer = emulator.invoke(&harness, &event.to_string()).await;
-        let statement = &answer["policyDocument"]["Statement"][0];
+        let response = emulator.invoke(&harness, &event.to_string()).await;
+        let statement = &response["policyDocument"]["Statement"][0];
         assert_eq!(
             *statement,
             json!({ "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": ARN }),
-            "{shape}: {answer}"
+            "{shape}: {response}"
         );
-        assert_eq!(answer["context"]["keyId"], *key.id, "{shape}: {answer}");
-        assert_eq!(answer["principalId"], *key.account, "{shape}: {answer}");
+        assert_eq!(response["context"]["keyId"], *key.id, "{shape}: {response}");
+        assert_eq!(response["principalId"], *key.account, "{shape}: {response}");
     }
     for (shape, event) in events(&revoked.secret) {
-        let answer = emulator.invoke(&harness, &event.to_string()).await;
+        let response = emulator.invoke(&harness, &event.to_string()).await;
         if shape == "HTTP 2.0" {
-            assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Deny", "{answer}");
+            assert_eq!(response["policyDocument"]["Statement"][0]["Effect"], "Deny", "{response}");
         } else {
-            assert_eq!(answer["errorMessage"], "Unauthorized", "{shape}: {answer}");
+            assert_eq!(response["errorMessage"], "Unauthorized", "{shape}: {response}");
         }
     }
     for malformed in [r#"{"type":"REQUEST","headers":"Bearer "}"#, "{}", "[]", "null"] {
-        let answer = emulator.invoke(&harness, malformed).await;
-        assert_eq!(answer["errorMessage"], "MalformedEvent", "{malformed}: {answer}");
+        let response = emulator.invoke(&harness, malformed).await;
+        assert_eq!(response["errorMessage"], "MalformedEvent", "{malformed}: {response}");
     }
     let [_, _, _, (_, next)] = events(&key.secret);
-    let answer = emulator.invoke(&harness, &next.to_string()).await;
+    let response = emulator.invoke(&harness, &next.to_string()).await;
     assert_eq!(
-        answer["policyDocument"]["Statement"][0]["Effect"], "Allow",
-        "after the malformed ones: {answer}"
+        response["policyDocument"]["Statement"][0]["Effect"], "Allow",
+        "after the malformed events: {response}"
     );
 
     let log = emulator.stop().await;
     assert!(log.contains(r#""reason":"allowed""#) && log.contains(r#""reason":"revoked""#), "{log}");
     for secret in [&key.secret, &revoked.secret] {
         let (_, tail) = secret.rsplit_once('_').unwrap();
-        assert!(!log.contains(tail), "the log holds a credential");
+        assert!(!log.contains(tail), "the log contains a credential");
     }
 }
 
-/// A panic ends the process (`panic = "abort"`), in the middle of a request.
+/// A panic ends the process (`panic = "abort"`), here during a request.
 #[tokio::test]
 #[ignore = "needs the built function and Lambda's emulator: see .ci/run"]
-async fn a_process_that_ends_lets_nobody_in_and_the_next_one_decides() {
+async fn a_process_that_aborts_allows_nothing_and_the_next_one_decides() {
     let harness = harness().await;
-    let way = Way::open(&harness).await;
+    let proxy = Proxy::start(&harness).await;
     let key = harness.reader_key().await;
-    let emulator = Emulator::start(&harness, &Variables::from_process(), &way.url, "ERROR").await;
+    let emulator = Emulator::start(&harness, &Variables::from_process(), &proxy.url, "ERROR").await;
     let [_, _, _, (_, event)] = events(&key.secret);
     let event = event.to_string();
-    let effect = |answer: &Value| answer["policyDocument"]["Statement"][0]["Effect"].clone();
+    let effect = |response: &Value| response["policyDocument"]["Statement"][0]["Effect"].clone();
     assert_eq!(effect(&emulator.invoke(&harness, &event).await), "Allow");
 
-    // It waits for the table when it ends.
-    way.is_open.send_replace(false);
-    let end = async {
+    // The process is waiting for the table when it ends.
+    proxy.is_open.send_replace(false);
+    let abort = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         emulator.abort_function().await;
     };
-    let (answer, ()) = tokio::join!(emulator.invoke(&harness, &event), end);
-    assert_eq!(answer["errorType"], "Runtime.ExitError", "{answer}");
-    assert_eq!(effect(&answer), Value::Null, "{answer}");
+    let (response, ()) = tokio::join!(emulator.invoke(&harness, &event), abort);
+    assert_eq!(response["errorType"], "Runtime.ExitError", "{response}");
+    assert_eq!(effect(&response), Value::Null, "{response}");
 
-    way.is_open.send_replace(true);
+    proxy.is_open.send_replace(true);
     assert_eq!(effect(&emulator.invoke(&harness, &event).await), "Allow");
 
-    // No level silences the line that the alarms are made of.
+    // The alarms count this line, so every log level includes it.
     let log = emulator.stop().await;
     assert_eq!(log.matches(r#""reason":"allowed""#).count(), 2, "{log}");
 }

@@ -1,5 +1,5 @@
-//! What was answered survives: the process is killed (SIGKILL) while it issues
-//! keys, and started again on the same data.
+//! Issued keys survive a crash: the test kills the process (SIGKILL) while it issues keys, and
+//! starts it again on the same data.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,77 +12,77 @@ use shared::config::Variables;
 use crate::support::local_process::{Folder, LocalProcess};
 use crate::support::report;
 
-/// How many keys must have been answered before it is killed.
-const ANSWERED: &str = "KEYWARD_TEST_SIGKILL_KEYS";
-/// As many keys as an account may have.
+/// The variable with the number of keys to issue before the kill.
+const ISSUED_BEFORE_KILL: &str = "KEYWARD_TEST_SIGKILL_KEYS";
+/// The limit of keys per account.
 const KEYS_PER_ACCOUNT: usize = 20;
-/// Accounts that are issued keys at the same time.
-const AT_ONCE: usize = 8;
+/// The number of clients that issue keys concurrently.
+const CLIENTS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answered_key_and_its_event_survive() {
-    let wanted = Variables::from_process().get(ANSWERED).map_or(300, |text| text.parse().unwrap());
+async fn every_issued_key_and_its_event_survive_a_kill() {
+    let target = Variables::from_process().get(ISSUED_BEFORE_KILL).map_or(300, |text| text.parse().unwrap());
     let data = Folder::new();
     let mut local = LocalProcess::start(&data, &[]).await;
-    // Enough that requests are under way when it is killed.
+    // More accounts than needed, so that the clients are still issuing keys at the kill.
     let mut accounts = Vec::new();
-    for number in 0..wanted / KEYS_PER_ACCOUNT + 2 * AT_ONCE {
+    for number in 0..target / KEYS_PER_ACCOUNT + 2 * CLIENTS {
         accounts.push(local.create_account(&format!("account-{number}")).await);
     }
 
-    let answered = Arc::new(AtomicUsize::new(0));
-    let issuers: Vec<_> = (0..AT_ONCE)
-        .map(|lane| {
-            let mine: Vec<String> = accounts.iter().skip(lane).step_by(AT_ONCE).cloned().collect();
+    let issued = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let own: Vec<String> = accounts.iter().skip(client).step_by(CLIENTS).cloned().collect();
             let token = local.facts["adminToken"].as_str().unwrap();
             let request = local.request("POST", "/").bearer_auth(token).json(&json!({ "name": "test key" }));
             let (request, api) = (request.build().unwrap(), local.facts["api"].as_str().unwrap().to_owned());
-            tokio::spawn(issue_until_it_dies(request, api, mine, Arc::clone(&answered)))
+            tokio::spawn(issue_until_killed(request, api, own, Arc::clone(&issued)))
         })
         .collect();
-    while answered.load(Ordering::SeqCst) < wanted {
+    while issued.load(Ordering::SeqCst) < target {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert!(issuers.iter().any(|issuer| !issuer.is_finished()), "it ran out of accounts");
+        assert!(clients.iter().any(|client| !client.is_finished()), "the clients ran out of accounts");
     }
     local.kill().await;
     let mut keys = Vec::new();
     let mut interrupted = 0;
-    for issuer in issuers {
-        let (issued, was_interrupted) = issuer.await.unwrap();
+    for client in clients {
+        let (issued, was_interrupted) = client.await.unwrap();
         keys.extend(issued);
         interrupted += usize::from(was_interrupted);
     }
-    assert!(keys.len() >= wanted);
-    assert!(interrupted > 0, "nothing was under way when it was killed");
+    assert!(keys.len() >= target);
+    assert!(interrupted > 0, "the kill interrupted no request");
 
-    let again = LocalProcess::start(&data, &[]).await;
+    let restarted = LocalProcess::start(&data, &[]).await;
     for key in &keys {
-        assert_eq!(again.check(key["secret"].as_str().unwrap()).await, 200, "{} was lost", key["id"]);
+        assert_eq!(restarted.check(key["secret"].as_str().unwrap()).await, 200, "{} was lost", key["id"]);
     }
     let mut stored = 0;
     for account in &accounts {
         let path = format!("/iam/v1/service-accounts/{account}");
-        let live = again.admin("GET", &path, None, 200).await;
+        let live = restarted.admin("GET", &path, None, 200).await;
         let mut live: Vec<String> = ids(&live["keys"], "id");
         live.sort();
-        let mut issued = issued_events(&again, &path).await;
+        let mut issued = issued_events(&restarted, &path).await;
         issued.sort();
-        assert_eq!(live, issued, "each key has its event, and each event its key");
+        assert_eq!(live, issued, "each key has an event, and each event has a key");
         stored += live.len();
     }
     report(&format!(
-        "killed with {interrupted} requests under way: {} keys answered, {stored} stored, 0 lost",
+        "killed during {interrupted} requests: {} keys issued, {stored} stored, 0 lost",
         keys.len()
     ));
 }
 
-/// Issues keys of these accounts, as many as they may have, until no answer
-/// comes back. The keys that were answered, and whether that was the end.
-async fn issue_until_it_dies(
+/// Issues as many keys for these accounts as the limit allows, until a request fails. Returns
+/// the issued keys, and whether a request failed.
+async fn issue_until_killed(
     template: reqwest::Request,
     api: String,
     accounts: Vec<String>,
-    answered: Arc<AtomicUsize>,
+    issued: Arc<AtomicUsize>,
 ) -> (Vec<Value>, bool) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut keys = Vec::new();
@@ -94,13 +94,13 @@ async fn issue_until_it_dies(
             assert_eq!(response.status(), 201);
             let Ok(key) = response.json::<Value>().await else { return (keys, true) };
             keys.push(key);
-            answered.fetch_add(1, Ordering::SeqCst);
+            issued.fetch_add(1, Ordering::SeqCst);
         }
     }
     (keys, false)
 }
 
-/// The keys whose issuance the account's events tell of, page after page.
+/// The ids of the keys in the account's `key.issued` events, from all pages.
 async fn issued_events(local: &LocalProcess, account: &str) -> Vec<String> {
     let mut issued = Vec::new();
     let mut cursor = String::new();
