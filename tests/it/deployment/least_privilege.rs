@@ -1,9 +1,9 @@
-//! Each function's rights are the calls that it makes: what it was seen to call
-//! here, in every way that it can, is compared with what the template lets it
-//! call. A lack and a surplus are reported alike.
+//! Each function has exactly the rights that it uses. The tests make each function do all that
+//! it can do, record its calls to AWS, and compare the calls with the policies in the template.
+//! A missing right and an unused right both fail.
 //!
-//! That AWS judges requests as this does is what the documentation says, and
-//! what no test on one machine can prove.
+//! The evaluation follows AWS's documentation. No local test can prove that AWS evaluates
+//! requests in the same way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -18,15 +18,16 @@ use tests::{Account, Call, Event, Harness, Shape};
 
 use crate::support;
 
-/// What one request asks for, as IAM sees it.
+/// One action of a request, with the values that IAM evaluates.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Access {
     action: String,
     resource: Resource,
-    /// The partition, with `*` in place of what stands behind its prefix.
+    /// The partition key, with `*` after its prefix. For events, the source.
     partition: String,
+    /// The attributes. For events, the detail types.
     attributes: BTreeSet<String>,
-    /// Whether `dynamodb:Select` says that the request names what it reads.
+    /// Whether `dynamodb:Select` is `SPECIFIC_ATTRIBUTES`.
     is_select: bool,
     /// Whether `dynamodb:EnclosingOperation` names a transaction.
     is_transaction: bool,
@@ -37,7 +38,7 @@ type ConditionKeys = BTreeMap<String, BTreeSet<String>>;
 
 /// The condition keys that AWS's reference lists for each action that the
 /// template grants. A key that is not listed for an action is absent from its
-/// request context. `tests/deploy/rights.py` judges by the same file.
+/// request context. `tests/deploy/rights.py` reads the same file.
 static REFERENCE: LazyLock<ConditionKeys> = LazyLock::new(|| {
     let reference: Value = serde_json::from_str(include_str!("../../condition_keys.json")).unwrap();
     serde_json::from_value(reference["actions"].clone()).unwrap()
@@ -57,7 +58,7 @@ enum Resource {
     Bus,
 }
 
-/// A statement of the template that allows something.
+/// An Allow statement of the template.
 #[derive(Debug)]
 struct Statement {
     actions: Vec<String>,
@@ -74,16 +75,16 @@ impl Statement {
             && self.resource == access.resource
             && self.partitions.as_ref().is_none_or(|partitions| partitions.contains(&access.partition))
             && self.attributes.as_ref().is_none_or(|attributes| {
-                let is_permitted = |own: &String| attributes.iter().any(|pattern| matches(pattern, own));
+                let is_permitted = |name: &String| attributes.iter().any(|pattern| matches(pattern, name));
                 access.attributes.iter().all(is_permitted)
             })
             && (!self.must_select || access.is_select)
             && (!self.must_be_transaction || access.is_transaction)
     }
 
-    /// What it allows and nobody was seen to do.
-    fn surplus(&self, seen: &BTreeSet<Access>) -> Vec<String> {
-        let used: Vec<&Access> = seen.iter().filter(|access| self.permits(access)).collect();
+    /// The actions, partitions and attributes of the statement that no recorded access used.
+    fn surplus(&self, recorded: &BTreeSet<Access>) -> Vec<String> {
+        let used: Vec<&Access> = recorded.iter().filter(|access| self.permits(access)).collect();
         let unused_actions =
             self.actions.iter().filter(|action| !used.iter().any(|access| access.action == **action));
         let partitions = self.partitions.iter().flatten();
@@ -91,7 +92,7 @@ impl Statement {
             partitions.filter(|partition| !used.iter().any(|access| access.partition == **partition));
         let attributes = self.attributes.iter().flatten();
         let unused_attributes = attributes.filter(|pattern| {
-            !used.iter().any(|access| access.attributes.iter().any(|own| matches(pattern, own)))
+            !used.iter().any(|access| access.attributes.iter().any(|name| matches(pattern, name)))
         });
         let unused = unused_actions.chain(unused_partitions).chain(unused_attributes);
         unused
@@ -100,8 +101,8 @@ impl Statement {
     }
 }
 
-/// Whether IAM's `StringLike` finds `text` in a pattern of single wildcards.
-/// (`StringEquals` would not, and no attribute's name has one.)
+/// Whether IAM's `StringLike` matches `text` with a pattern whose only wildcards are `?`. Also
+/// used for `StringEquals`, because no attribute name contains a `?`.
 fn matches(pattern: &str, text: &str) -> bool {
     pattern.len() == text.len() && pattern.bytes().zip(text.bytes()).all(|(p, t)| p == b'?' || p == t)
 }
@@ -111,7 +112,7 @@ fn statements(template: &Template) -> BTreeMap<String, Vec<Statement>> {
     let functions = template.resources("AWS::Serverless::Function");
     functions
         .map(|(name, properties)| {
-            let policies = properties["Policies"].as_sequence().expect("every function has its policies");
+            let policies = properties["Policies"].as_sequence().expect("every function has policies");
             let statements = policies.iter().filter_map(|policy| policy["Statement"].as_sequence()).flatten();
             (name.to_owned(), statements.map(statement).collect())
         })
@@ -119,7 +120,7 @@ fn statements(template: &Template) -> BTreeMap<String, Vec<Statement>> {
 }
 
 fn statement(statement: &Yaml) -> Statement {
-    assert_eq!(statement["Effect"].as_str(), Some("Allow"), "nothing else is understood here");
+    assert_eq!(statement["Effect"].as_str(), Some("Allow"), "only Allow statements are supported here");
     let condition = |operator: &str, key: &str| statement["Condition"][operator].get(key);
     let resource = match serde_norway::to_string(&statement["Resource"]).unwrap() {
         text if text.contains("Pepper") => Resource::Pepper,
@@ -127,9 +128,10 @@ fn statement(statement: &Yaml) -> Statement {
         text if text.contains("/index/gsi1") => Resource::Index,
         text if text.contains(":event-bus/default") => Resource::Bus,
         text if text.trim() == "!GetAtt Table.Arn" => Resource::Table,
-        other => panic!("what is {other}?"),
+        other => panic!("unexpected resource {other}"),
     };
-    // What stands for partitions and attributes on the bus: sources and types.
+    // For the bus, the sources and detail types are compared in place of partitions and
+    // attributes.
     let (partitions, attributes) = if resource == Resource::Bus {
         (
             condition("ForAllValues:StringEquals", "events:source"),
@@ -154,7 +156,7 @@ fn statement(statement: &Yaml) -> Statement {
 
 fn texts(value: &Yaml) -> Vec<String> {
     let one = |value: &Yaml| {
-        // A `!Sub` of the environment.
+        // A `!Sub` with the environment's label.
         if let Yaml::Tagged(tagged) = value {
             return tagged.value.as_str().unwrap().replace("${Environment}", "local");
         }
@@ -163,7 +165,7 @@ fn texts(value: &Yaml) -> Vec<String> {
     value.as_sequence().map_or_else(|| vec![one(value)], |list| list.iter().map(one).collect())
 }
 
-/// What a call asks for.
+/// The accesses of a call.
 fn accesses(call: &Call) -> Vec<Access> {
     let body = &call.body;
     match call.operation.as_str() {
@@ -172,26 +174,28 @@ fn accesses(call: &Call) -> Vec<Access> {
             resource: match body["SecretId"].as_str() {
                 Some("keyward-pepper") => Resource::Pepper,
                 Some("keyward-console") => Resource::ConsoleSecret,
-                other => panic!("no function may reach the secret {other:?}"),
+                other => panic!("no function is allowed to use the secret {other:?}"),
             },
             partition: String::new(),
             attributes: BTreeSet::new(),
             is_select: false,
             is_transaction: false,
         }],
-        "PutEvents" => body["Entries"].as_array().unwrap().iter().map(published).collect(),
+        "PutEvents" => body["Entries"].as_array().unwrap().iter().map(published_event).collect(),
         "GetItem" | "UpdateItem" => vec![access(&call.operation, body, &body["Key"], false)],
         "Query" => {
             let partition = json!({ schema::PK: body["ExpressionAttributeValues"][":pk"] });
             vec![access("Query", body, &partition, false)]
         }
-        "TransactWriteItems" => body["TransactItems"].as_array().unwrap().iter().map(transacted).collect(),
-        other => panic!("no function may call {other}"),
+        "TransactWriteItems" => {
+            body["TransactItems"].as_array().unwrap().iter().map(transaction_item).collect()
+        }
+        other => panic!("no function is allowed to call {other}"),
     }
 }
 
-fn published(entry: &Value) -> Access {
-    assert!(entry["EventBusName"].is_null(), "it is the default bus");
+fn published_event(entry: &Value) -> Access {
+    assert!(entry["EventBusName"].is_null(), "events go to the default bus");
     Access {
         action: "events:PutEvents".to_owned(),
         resource: Resource::Bus,
@@ -202,29 +206,31 @@ fn published(entry: &Value) -> Access {
     }
 }
 
-fn transacted(item: &Value) -> Access {
+fn transaction_item(item: &Value) -> Access {
     let (kind, action) = item.as_object().unwrap().iter().next().unwrap();
     let (name, key) = match kind.as_str() {
         "Put" => ("PutItem", &action["Item"]),
         "Update" => ("UpdateItem", &action["Key"]),
         "Delete" => ("DeleteItem", &action["Key"]),
         "ConditionCheck" => ("ConditionCheckItem", &action["Key"]),
-        other => panic!("no function may {other}"),
+        other => panic!("no function is allowed to use {other} in a transaction"),
     };
     access(name, action, key, true)
 }
 
-fn access(operation: &str, request: &Value, named: &Value, is_transaction: bool) -> Access {
+/// The access of one request. `key` has at least the partition key, and its members count as
+/// named attributes.
+fn access(operation: &str, request: &Value, key: &Value, is_transaction: bool) -> Access {
     let action = format!("dynamodb:{operation}");
-    let mut attributes: BTreeSet<String> = named.as_object().unwrap().keys().cloned().collect();
+    let mut attributes: BTreeSet<String> = key.as_object().unwrap().keys().cloned().collect();
     for expression in ["ProjectionExpression", "ConditionExpression", "UpdateExpression", "FilterExpression"]
     {
         attributes.extend(top_level_names(request, request[expression].as_str().unwrap_or_default()));
     }
-    let partition = named[schema::PK]["S"].as_str().unwrap();
+    let partition = key[schema::PK]["S"].as_str().unwrap();
     Access {
         resource: if request["IndexName"].is_null() { Resource::Table } else { Resource::Index },
-        partition: kind_of(partition),
+        partition: partition_pattern(partition),
         attributes,
         is_select: selects(operation, request) && has_key(&action, "dynamodb:Select"),
         is_transaction: is_transaction && has_key(&action, "dynamodb:EnclosingOperation"),
@@ -232,28 +238,28 @@ fn access(operation: &str, request: &Value, named: &Value, is_transaction: bool)
     }
 }
 
-/// Whether a read names the attributes that it gets. A `Query` must say so by
-/// `Select`. `GetItem` has no such parameter: its projection says it.
+/// Whether a read names the attributes that it returns. A `Query` must also set `Select`, which
+/// `GetItem` does not have.
 fn selects(operation: &str, request: &Value) -> bool {
     let is_projection = !request["ProjectionExpression"].is_null();
     if operation != "Query" {
         return is_projection;
     }
     let expected = if is_projection { json!("SPECIFIC_ATTRIBUTES") } else { json!(null) };
-    assert_eq!(request["Select"], expected, "each projecting Query says what it selects: {request}");
+    assert_eq!(request["Select"], expected, "a Query with a projection must set Select: {request}");
     is_projection
 }
 
-/// A partition with `*` in place of what stands behind its prefix. (An event of
-/// a role is one of no account.)
-fn kind_of(partition: &str) -> String {
+/// A partition key with `*` after its prefix. The events of roles have a longer prefix than
+/// those of accounts.
+fn partition_pattern(partition: &str) -> String {
     if partition.starts_with(schema::partition::ROLE_EVENTS) {
         return format!("{}*", schema::partition::ROLE_EVENTS);
     }
     partition.find('#').map_or_else(|| partition.to_owned(), |at| format!("{}*", &partition[..=at]))
 }
 
-/// The attributes that an expression names: of each path the first part.
+/// The top-level attributes that an expression names.
 fn top_level_names(request: &Value, expression: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "#:_.".contains(c);
     let paths = expression.split(|c| !is_part(c)).filter(|path| path.starts_with('#'));
@@ -261,24 +267,25 @@ fn top_level_names(request: &Value, expression: &str) -> BTreeSet<String> {
         let first = path.split('.').next().unwrap();
         request["ExpressionAttributeNames"][first].as_str().unwrap().to_owned()
     });
-    // `pk` stands for itself where the connection is warmed.
+    // The read that opens the connection names `pk` without a placeholder.
     names.chain((expression == schema::PK).then(|| schema::PK.to_owned())).collect()
 }
 
-/// What each function was seen to ask for.
-type Seen = BTreeMap<String, BTreeSet<Access>>;
+/// The recorded accesses of each function.
+type Recorded = BTreeMap<String, BTreeSet<Access>>;
 
-/// Sends requests of an admin, for which the authorizer calls nobody: what is
-/// called is called by `function`.
-struct Watch<'a> {
+/// Records the accesses of functions. The requests are an admin's, for which the authorizer
+/// makes no call, so every call is one of the named function.
+struct Recorder<'a> {
     harness: &'a Harness,
-    seen: Seen,
+    recorded: Recorded,
 }
 
-impl Watch<'_> {
-    fn note(&mut self, function: &str) {
+impl Recorder<'_> {
+    /// Assigns the calls since the last one to this function.
+    fn record(&mut self, function: &str) {
         let calls = self.harness.wire.take_calls();
-        self.seen.entry(function.to_owned()).or_default().extend(calls.iter().flat_map(accesses));
+        self.recorded.entry(function.to_owned()).or_default().extend(calls.iter().flat_map(accesses));
     }
 
     async fn send(
@@ -298,20 +305,20 @@ impl Watch<'_> {
             request = request.idempotency_key(key);
         }
         let reply = request.send().await;
-        self.note(function);
+        self.record(function);
         serde_json::from_str(&reply.text).unwrap_or_default()
     }
 
-    /// Looks a retired key up, and rotates the pepper.
+    /// Looks up a retired key, and rotates the pepper.
     async fn look_up_and_rotate(&mut self, secret: &Value) {
-        let in_hand = json!({ "key": secret });
-        self.send("IssueKey", ("POST", "/iam/v1/keys/lookup"), Some(in_hand), None).await;
+        let leaked = json!({ "key": secret });
+        self.send("IssueKey", ("POST", "/iam/v1/keys/lookup"), Some(leaked), None).await;
         self.harness.wire.take_calls();
         support::rotate_pepper(self.harness, "rotation-1").await;
-        self.note("RotatePepper");
+        self.record("RotatePepper");
     }
 
-    /// Asks both authorizers about requests with this key.
+    /// Calls both authorizers with this key.
     async fn authorize(&mut self, secret: &str) {
         let bearer = format!("Bearer {secret}");
         for (function, api, path) in [
@@ -322,7 +329,7 @@ impl Watch<'_> {
             let mut event = Shape::HttpV2.event("GET", path, &bearer);
             Shape::HttpV2.set_source(&mut event, "127.0.0.1");
             let _ = self.harness.authorize_at(api, &event).await;
-            self.note(function);
+            self.record(function);
         }
     }
 
@@ -333,47 +340,47 @@ impl Watch<'_> {
     }
 }
 
-/// Has somebody sign in to the console.
-async fn watch_console(harness: &Harness) -> BTreeSet<Access> {
+/// Signs in to the console, and returns its accesses.
+async fn record_console(harness: &Harness) -> BTreeSet<Access> {
     harness.wire.take_calls();
     crate::support::browser::Browser::signed_in(harness).await.get("/").await.expect(200);
-    // What the API's functions call for it is theirs.
+    // The other calls are those of the functions behind the API.
     let calls = harness.wire.take_calls();
     let own = calls.iter().filter(|call| call.body["SecretId"] == "keyward-console");
     own.flat_map(accesses).collect()
 }
 
-/// Calls each function in every way that makes it ask for something else.
-async fn watch(harness: &Harness) -> Seen {
-    let mut watch = Watch { harness, seen: Seen::new() };
+/// Calls each function in every way that causes another access.
+async fn record(harness: &Harness) -> Recorded {
+    let mut recorder = Recorder { harness, recorded: Recorded::new() };
     let roles = "/iam/v1/roles";
     for permissions in [json!(["GET /teams"]), json!(["GET /organizations/{proxy+}"])] {
         let body = json!({ "description": "d", "permissions": permissions });
-        watch.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(body), None).await;
+        recorder.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(body), None).await;
     }
 
     let custom = json!({ "name": "a", "role": "Custom", "tags": { "a": "b" } });
-    let account = watch.create(custom.clone(), Some("one")).await;
-    watch.create(custom.clone(), Some("one")).await;
+    let account = recorder.create(custom.clone(), Some("one")).await;
+    recorder.create(custom.clone(), Some("one")).await;
     let path = account.path();
 
     let lists = ["/iam/v1/service-accounts?role=Custom&enabled=true", &path, &format!("{path}/events")];
     let events =
         ["/iam/v1/events?actor=a&type=key.issued", &format!("/iam/v1/events?account={}", account.id)];
     for list in lists.into_iter().chain(events) {
-        watch.send("ListServiceAccounts", ("GET", list), None, None).await;
+        recorder.send("ListServiceAccounts", ("GET", list), None, None).await;
     }
 
     let keys = format!("{path}/keys");
     let restricted =
         json!({ "name": "k", "role": "Custom", "expiresInDays": 1, "allowedCidrs": ["127.0.0.0/8"] });
-    let expiring = watch.send("IssueKey", ("POST", &keys), Some(restricted.clone()), Some("key")).await;
+    let expiring = recorder.send("IssueKey", ("POST", &keys), Some(restricted.clone()), Some("key")).await;
     harness.clock.advance_days(2);
-    let live = watch.send("IssueKey", ("POST", &keys), Some(restricted.clone()), None).await;
-    watch.send("IssueKey", ("POST", &keys), Some(restricted.clone()), Some("key")).await;
+    let live = recorder.send("IssueKey", ("POST", &keys), Some(restricted.clone()), None).await;
+    recorder.send("IssueKey", ("POST", &keys), Some(restricted.clone()), Some("key")).await;
 
     for credential in [&live, &expiring] {
-        watch.authorize(credential["secret"].as_str().unwrap()).await;
+        recorder.authorize(credential["secret"].as_str().unwrap()).await;
     }
     let one = format!("{keys}/{}", live["id"].as_str().unwrap());
     let whoami = Event {
@@ -387,18 +394,18 @@ async fn watch(harness: &Harness) -> Seen {
     };
     harness.wire.take_calls();
     let _ = harness.invoke("Whoami", &whoami).await.expect(200);
-    watch.note("Whoami");
+    recorder.record("Whoami");
 
     let rotate = |seconds: u32| Some(json!({ "graceSeconds": seconds }));
-    let next = watch.send("IssueKey", ("POST", &format!("{one}/rotation")), rotate(60), None).await;
+    let next = recorder.send("IssueKey", ("POST", &format!("{one}/rotation")), rotate(60), None).await;
     let next = format!("{keys}/{}/rotation", next["id"].as_str().unwrap());
     for _ in 0..2 {
-        watch.send("IssueKey", ("POST", &next), rotate(0), None).await;
+        recorder.send("IssueKey", ("POST", &next), rotate(0), None).await;
     }
-    watch.send("RevokeKey", ("DELETE", &one), None, None).await;
-    watch.send("RevokeKey", ("DELETE", &one), None, None).await;
-    watch.send("IssueKey", ("POST", &keys), Some(restricted), None).await;
-    watch.send("RevokeKey", ("DELETE", &keys), None, None).await;
+    recorder.send("RevokeKey", ("DELETE", &one), None, None).await;
+    recorder.send("RevokeKey", ("DELETE", &one), None, None).await;
+    recorder.send("IssueKey", ("POST", &keys), Some(restricted), None).await;
+    recorder.send("RevokeKey", ("DELETE", &keys), None, None).await;
 
     let everything = json!({
         "name": "b", "description": "d", "role": "ServiceAccountReader", "enabled": true, "owner": "o",
@@ -406,107 +413,107 @@ async fn watch(harness: &Harness) -> Seen {
     });
     let disable = json!({ "enabled": false, "role": "Custom" });
     for changes in [everything, disable, json!({ "enabled": true })] {
-        watch.send("UpdateServiceAccount", ("PATCH", &path), Some(changes), None).await;
+        recorder.send("UpdateServiceAccount", ("PATCH", &path), Some(changes), None).await;
     }
-    // One key expires soon, and then nobody has used it for long, and then it is
-    // over.
+    // The sweeps below find this key when it is unused, when it expires soon, and when it has
+    // expired.
     let short = json!({ "name": "s", "role": "Custom", "allowedCidrs": ["::/0"], "expiresInDays": 120 });
-    watch.send("IssueKey", ("POST", &keys), Some(short), None).await;
+    recorder.send("IssueKey", ("POST", &keys), Some(short), None).await;
     let rotated = json!({ "name": "r" });
-    let rotated = watch.send("IssueKey", ("POST", &keys), Some(rotated), None).await;
+    let rotated = recorder.send("IssueKey", ("POST", &keys), Some(rotated), None).await;
     let rotation = format!("{keys}/{}/rotation", rotated["id"].as_str().unwrap());
-    watch.send("IssueKey", ("POST", &rotation), Some(json!({ "graceSeconds": 60 })), None).await;
+    recorder.send("IssueKey", ("POST", &rotation), Some(json!({ "graceSeconds": 60 })), None).await;
     harness.wire.take_calls();
     for (days, until) in [(100, Timestamp::MAX), (30, Timestamp::MAX), (0, Timestamp::MIN)] {
         harness.clock.advance_days(days);
         harness.system.sweep_keys().sweep(until).await.unwrap();
     }
-    watch.note("SweepKeys");
-    watch
+    recorder.record("SweepKeys");
+    recorder
         .send("IssueKey", ("POST", &keys), Some(json!({ "name": "last", "allowedCidrs": ["::/0"] })), None)
         .await;
     let narrower = json!({ "name": "narrower", "role": "Custom" });
-    let narrower = watch.send("IssueKey", ("POST", &keys), Some(narrower), None).await;
+    let narrower = recorder.send("IssueKey", ("POST", &keys), Some(narrower), None).await;
     let narrower = format!("{keys}/{}/rotation", narrower["id"].as_str().unwrap());
-    watch.send("IssueKey", ("POST", &narrower), rotate(60), None).await;
+    recorder.send("IssueKey", ("POST", &narrower), rotate(60), None).await;
     for key in [&live, &expiring] {
         let about = json!({
             "serviceAccountId": account.id, "keyId": key["id"], "method": "GET", "path": "/organizations/1",
         });
-        watch.send("ManageRoles", ("POST", "/iam/v1/roles/explain"), Some(about), None).await;
+        recorder.send("ManageRoles", ("POST", "/iam/v1/roles/explain"), Some(about), None).await;
     }
     for (method, path) in
         [("GET", roles), ("GET", "/iam/v1/roles/Custom"), ("DELETE", "/iam/v1/roles/Custom")]
     {
-        watch.send("ManageRoles", (method, path), None, None).await;
+        recorder.send("ManageRoles", (method, path), None, None).await;
     }
-    watch.send("RevokeKey", ("DELETE", &path), None, None).await;
-    watch.send("ManageRoles", ("DELETE", "/iam/v1/roles/Custom"), None, None).await;
-    let gone = json!({ "permissions": [] });
-    watch.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(gone), None).await;
-    watch.create(custom, Some("one")).await;
-    watch.look_up_and_rotate(&live["secret"]).await;
-    watch.seen
+    recorder.send("RevokeKey", ("DELETE", &path), None, None).await;
+    recorder.send("ManageRoles", ("DELETE", "/iam/v1/roles/Custom"), None, None).await;
+    let recreated = json!({ "permissions": [] });
+    recorder.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(recreated), None).await;
+    recorder.create(custom, Some("one")).await;
+    recorder.look_up_and_rotate(&live["secret"]).await;
+    recorder.recorded
 }
 
-/// Where the template and what was seen differ.
-fn differences(template: &Template, seen: &Seen) -> Vec<String> {
+/// The missing and unused rights of all functions.
+fn differences(template: &Template, recorded: &Recorded) -> Vec<String> {
     let statements = statements(template);
     let nothing = BTreeSet::new();
     let mut differences = Vec::new();
     for (function, statements) in &statements {
-        let seen = seen.get(function).unwrap_or(&nothing);
-        let lacks =
-            seen.iter().filter(|access| !statements.iter().any(|statement| statement.permits(access)));
-        differences.extend(lacks.map(|access| format!("{function} lacks {access:?}")));
-        let surplus = statements.iter().flat_map(|statement| statement.surplus(seen));
+        let recorded = recorded.get(function).unwrap_or(&nothing);
+        let missing =
+            recorded.iter().filter(|access| !statements.iter().any(|statement| statement.permits(access)));
+        differences.extend(missing.map(|access| format!("{function} lacks {access:?}")));
+        let surplus = statements.iter().flat_map(|statement| statement.surplus(recorded));
         differences.extend(surplus.map(|surplus| format!("{function} has a {surplus}")));
     }
     differences
 }
 
 #[tokio::test]
-async fn each_function_may_do_what_it_does_and_no_more() {
+async fn each_function_has_exactly_the_rights_that_it_uses() {
     let harness = Harness::start().await;
-    let mut seen = watch(&harness).await;
-    seen.insert("Console".to_owned(), watch_console(&harness).await);
+    let mut recorded = record(&harness).await;
+    recorded.insert("Console".to_owned(), record_console(&harness).await);
     let template = Template::read().unwrap();
-    assert_eq!(differences(&template, &seen), Vec::<String>::new());
+    assert_eq!(differences(&template, &recorded), Vec::<String>::new());
 
-    // Without any one statement, something is lacking.
+    // Removing any statement is reported.
     let marker = "            - Effect: Allow\n";
     let starts: Vec<usize> = TEXT.match_indices(marker).map(|(at, _)| at).collect();
-    assert!(starts.len() > 20, "there are some to take away");
+    assert!(starts.len() > 20, "found only {} statements", starts.len());
     for start in starts {
         let rest = &TEXT[start + marker.len()..];
         let end = rest.find(marker).into_iter().chain(rest.find("\n\n")).min().unwrap();
         let without = format!("{}{}", &TEXT[..start], &rest[end..]);
         let taken = &TEXT[start..start + marker.len() + end];
         let without = Template::parse(&without).unwrap_or_else(|error| panic!("{error}: {taken}"));
-        assert_ne!(differences(&without, &seen), Vec::<String>::new(), "without:\n{taken}");
+        assert_ne!(differences(&without, &recorded), Vec::<String>::new(), "without:\n{taken}");
     }
 
-    // The same of the boundary.
-    assert_eq!(boundary_differences(&template, &seen), Vec::<String>::new());
-    for without in without_each_of_the_boundary() {
-        assert_ne!(boundary_differences(&without, &seen), Vec::<String>::new());
+    // The same for the permissions boundary.
+    assert_eq!(boundary_differences(&template, &recorded), Vec::<String>::new());
+    for without in without_each_boundary_statement() {
+        assert_ne!(boundary_differences(&without, &recorded), Vec::<String>::new());
     }
     let more = TEXT.replacen("- dynamodb:Query\n", "- dynamodb:Query\n              - dynamodb:Scan\n", 1);
     let more = Template::parse(&more).unwrap();
-    assert_ne!(boundary_differences(&more, &seen), Vec::<String>::new(), "with Scan");
+    assert_ne!(boundary_differences(&more, &recorded), Vec::<String>::new(), "with Scan");
 
-    // With any one thing more, something is surplus.
+    // An added action, partition or attribute is reported.
     for (from, to) in [
         ("Action: dynamodb:GetItem", "Action: [dynamodb:GetItem, dynamodb:Scan]"),
         ("[\"ACCOUNT#*\"]", "[\"ACCOUNT#*\", \"ROLE#*\", \"NAME#*\"]"),
         ("[pk, sk, ", "[pk, sk, anything, "),
     ] {
         let more = Template::parse(&TEXT.replacen(from, to, 1)).unwrap();
-        assert_ne!(differences(&more, &seen), Vec::<String>::new(), "with {to}");
+        assert_ne!(differences(&more, &recorded), Vec::<String>::new(), "with {to}");
     }
 }
 
-/// What Lambda itself does in a function's role: see its managed policies
+/// The actions that Lambda itself takes with a function's role, from the managed policies
 /// `AWSLambdaBasicExecutionRole` and `AWSXRayDaemonWriteAccess`.
 const LAMBDA: [(&str, &str); 4] = [
     ("logs:CreateLogStream", ":log-group:/aws/lambda/${AWS::StackName}/*"),
@@ -515,9 +522,9 @@ const LAMBDA: [(&str, &str); 4] = [
     ("xray:PutTraceSegments", "*"),
 ];
 
-/// Where the boundary and what was seen differ: all functions together need
-/// each action and each resource of each of its statements.
-fn boundary_differences(template: &Template, seen: &Seen) -> Vec<String> {
+/// The missing and unused rights of the permissions boundary. All functions together must use
+/// each action and each resource of each statement.
+fn boundary_differences(template: &Template, recorded: &Recorded) -> Vec<String> {
     let resource = |access: &Access| match access.resource {
         Resource::Table => "Table.Arn",
         Resource::Index => "${Table.Arn}/index/gsi1",
@@ -525,28 +532,33 @@ fn boundary_differences(template: &Template, seen: &Seen) -> Vec<String> {
         Resource::ConsoleSecret => "ConsoleSecret",
         Resource::Bus => ":event-bus/default",
     };
-    let seen = seen.values().flatten().map(|access| (access.action.as_str(), resource(access)));
-    let needed: BTreeSet<(&str, &str)> = seen.chain(LAMBDA).collect();
+    let used = recorded.values().flatten().map(|access| (access.action.as_str(), resource(access)));
+    let needed: BTreeSet<(&str, &str)> = used.chain(LAMBDA).collect();
     let statements = template.properties("FunctionBoundary").unwrap()["PolicyDocument"]["Statement"]
         .as_sequence()
         .unwrap()
         .iter()
         .map(|statement| {
-            assert_eq!(statement["Effect"].as_str(), Some("Allow"), "nothing else is understood here");
+            assert_eq!(
+                statement["Effect"].as_str(),
+                Some("Allow"),
+                "only Allow statements are supported here"
+            );
             (texts(&statement["Action"]), targets(&statement["Resource"]))
         });
     let statements: Vec<(Vec<String>, Vec<String>)> = statements.collect();
     let is_at =
         |given: &String, wanted: &str| given == wanted || (wanted.len() > 1 && given.ends_with(wanted));
     let permits = |(actions, resources): &(Vec<String>, Vec<String>), (action, resource): (&str, &str)| {
-        actions.iter().any(|own| own == action) && resources.iter().any(|own| is_at(own, resource))
+        actions.iter().any(|given| given == action) && resources.iter().any(|given| is_at(given, resource))
     };
-    let lacks = needed.iter().filter(|needed| !statements.iter().any(|own| permits(own, **needed)));
-    let mut differences: Vec<String> = lacks.map(|needed| format!("the boundary lacks {needed:?}")).collect();
+    let missing = needed.iter().filter(|needed| !statements.iter().any(|given| permits(given, **needed)));
+    let mut differences: Vec<String> =
+        missing.map(|needed| format!("the boundary lacks {needed:?}")).collect();
     for (actions, resources) in &statements {
-        let by_action = actions.iter().filter(|own| !needed.iter().any(|needed| needed.0 == **own));
-        let by_resource = resources.iter().filter(|own| {
-            !needed.iter().any(|needed| actions.iter().any(|a| a == needed.0) && is_at(own, needed.1))
+        let by_action = actions.iter().filter(|given| !needed.iter().any(|needed| needed.0 == **given));
+        let by_resource = resources.iter().filter(|given| {
+            !needed.iter().any(|needed| actions.iter().any(|a| a == needed.0) && is_at(given, needed.1))
         });
         differences
             .extend(by_action.chain(by_resource).map(|more| format!("the boundary has a surplus: {more}")));
@@ -554,7 +566,7 @@ fn boundary_differences(template: &Template, seen: &Seen) -> Vec<String> {
     differences
 }
 
-/// A text, a tagged text, or a list of them.
+/// The strings of a string, a tagged string, or a list of these.
 fn targets(value: &Yaml) -> Vec<String> {
     if let Yaml::Tagged(tagged) = value {
         texts(&tagged.value)
@@ -565,22 +577,22 @@ fn targets(value: &Yaml) -> Vec<String> {
     }
 }
 
-/// The template without each statement of the boundary in turn.
-fn without_each_of_the_boundary() -> Vec<Template> {
+/// For each statement of the boundary, the template without that statement.
+fn without_each_boundary_statement() -> Vec<Template> {
     let start = TEXT.find("  FunctionBoundary:\n").unwrap();
     let end = start + TEXT[start..].find("\n\n").unwrap();
     let marker = "          - Effect: Allow\n";
     let starts: Vec<usize> = TEXT[start..end].match_indices(marker).map(|(at, _)| start + at).collect();
-    assert!(starts.len() > 3, "there are some to take away");
+    assert!(starts.len() > 3, "found only {} statements", starts.len());
     let ends = starts.iter().skip(1).copied().chain([end + 1]);
     let without =
         |(from, to): (&usize, usize)| Template::parse(&format!("{}{}", &TEXT[..*from], &TEXT[to..])).unwrap();
     starts.iter().zip(ends).map(without).collect()
 }
 
-/// The conditions of a template's policy statements on keys that the reference
-/// does not list for an action of the statement, and the actions that are not
-/// in the table. `aws:` keys belong to no service, so the table has none.
+/// The condition keys in policy statements that the reference does not list for an action of
+/// the statement, and the actions that the reference does not list. `aws:` keys are global, so
+/// the reference does not list them.
 fn unlisted_keys(text: &str) -> Vec<String> {
     let template: Yaml = serde_norway::from_str(text).unwrap();
     let mut statements = Vec::new();
@@ -602,7 +614,7 @@ fn unlisted_keys(text: &str) -> Vec<String> {
     unlisted
 }
 
-/// Every policy statement in `value`, wherever it is.
+/// Adds every policy statement in `value`, at any depth.
 fn collect_statements<'a>(value: &'a Yaml, statements: &mut Vec<&'a Yaml>) {
     match value {
         Yaml::Mapping(mapping) => {
@@ -621,8 +633,8 @@ fn collect_statements<'a>(value: &'a Yaml, statements: &mut Vec<&'a Yaml>) {
 fn each_condition_key_is_listed_for_its_action() {
     assert_eq!(unlisted_keys(TEXT), Vec::<String>::new());
 
-    // The fault that this test exists for: see the note on the functions'
-    // rights in the template.
+    // The mistake that this test exists for: see the comment on the functions' rights in the
+    // template.
     let attributes = "\"ForAllValues:StringEquals\": { \"dynamodb:Attributes\": [pk, sk] }\n";
     let checks = TEXT.match_indices("Action: dynamodb:ConditionCheckItem\n");
     let mut planted = 0;
@@ -634,65 +646,80 @@ fn each_condition_key_is_listed_for_its_action() {
         assert_eq!(unlisted_keys(&text), ["dynamodb:ConditionCheckItem under dynamodb:EnclosingOperation"]);
         planted += 1;
     }
-    assert_eq!(planted, 3, "each function that checks a condition");
+    assert_eq!(planted, 3, "each statement that allows ConditionCheckItem");
 
     let scan = TEXT.replacen("Action: dynamodb:GetItem", "Action: dynamodb:Scan", 1);
     assert_eq!(unlisted_keys(&scan), ["dynamodb:Scan is not in tests/condition_keys.json"]);
 }
 
-/// The promises that a reader of the template would look for first.
+/// Lists which functions have the rights that matter most for security.
 #[test]
-fn the_powers_that_matter_are_apart() {
+fn sensitive_rights_are_separated() {
     let statements = statements(&Template::read().unwrap());
-    let holders = |power: &dyn Fn(&Statement) -> bool| -> Vec<&str> {
-        let holders = statements.iter().filter(|(_, statements)| statements.iter().any(power));
+    let holders = |right: &dyn Fn(&Statement) -> bool| -> Vec<&str> {
+        let holders = statements.iter().filter(|(_, statements)| statements.iter().any(right));
         holders.map(|(name, _)| name.as_str()).collect()
     };
     let on = |partition: &'static str| {
-        move |statement: &Statement| statement.partitions.iter().flatten().any(|own| own == partition)
+        move |statement: &Statement| statement.partitions.iter().flatten().any(|name| name == partition)
     };
     let reads = |statement: &Statement| statement.actions.iter().any(|action| action == "dynamodb:GetItem");
     let names = |attribute: &'static str| {
-        move |statement: &Statement| statement.attributes.iter().flatten().any(|own| own == attribute)
+        move |statement: &Statement| statement.attributes.iter().flatten().any(|name| name == attribute)
     };
-    let does =
-        |action: &'static str| move |statement: &Statement| statement.actions.iter().any(|own| own == action);
+    let does = |action: &'static str| {
+        move |statement: &Statement| statement.actions.iter().any(|name| name == action)
+    };
 
     let pepper = |s: &Statement| s.resource == Resource::Pepper;
     assert_eq!(holders(&pepper), ["Authorizer", "IamAuthorizer", "IssueKey", "RotatePepper"], "the pepper");
     let change = ["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"];
-    assert_eq!(holders(&|s| change.iter().any(|action| does(action)(s))), ["RotatePepper"], "its change");
-    assert!(statements["RotatePepper"].iter().all(pepper), "who changes the pepper reaches no table");
+    assert_eq!(
+        holders(&|s| change.iter().any(|action| does(action)(s))),
+        ["RotatePepper"],
+        "changing the pepper"
+    );
+    assert!(
+        statements["RotatePepper"].iter().all(pepper),
+        "the function that changes the pepper cannot use the table"
+    );
     assert_eq!(holders(&|s| s.resource == Resource::ConsoleSecret), ["Console"], "the console's secret");
-    assert_eq!(statements["Console"].len(), 1, "the console has no other right");
+    assert_eq!(statements["Console"].len(), 1, "the console has one right only");
     let verifiers = |s: &Statement| reads(s) && on("ACCOUNT#*")(s) && names("verifiers")(s);
-    // The last one moves those of expired keys.
+    // SweepKeys moves the verifiers of expired keys.
     let holders_of_verifiers = ["Authorizer", "IamAuthorizer", "IssueKey", "RevokeKey", "SweepKeys"];
     assert_eq!(holders(&verifiers), holders_of_verifiers, "verifiers");
-    let kept = |s: &Statement| {
+    let retired_verifiers = |s: &Statement| {
         let is_read = reads(s) || does("dynamodb:Query")(s);
         is_read && on("RETIRED#*")(s) && (names("verifier")(s) || s.attributes.is_none() || !s.must_select)
     };
-    // The second one looks leaked keys up.
-    assert_eq!(holders(&kept), ["Authorizer", "IamAuthorizer", "IssueKey"], "verifiers of retired keys");
-    let alone = |s: &Statement| {
+    // IssueKey looks up leaked keys.
+    assert_eq!(
+        holders(&retired_verifiers),
+        ["Authorizer", "IamAuthorizer", "IssueKey"],
+        "verifiers of retired keys"
+    );
+    let writes_directly = |s: &Statement| {
         let writes = ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"];
         writes.into_iter().any(|action| does(action)(s)) && !s.must_be_transaction
     };
-    assert_eq!(holders(&alone), ["Authorizer", "IamAuthorizer"], "writing outside of a transaction");
+    assert_eq!(holders(&writes_directly), ["Authorizer", "IamAuthorizer"], "writing outside a transaction");
     let is_usage = |s: &Statement| s.partitions.as_deref() == Some(&["USAGE#*".to_owned()]);
     for name in ["Authorizer", "IamAuthorizer"] {
-        assert!(statements[name].iter().filter(|s| alone(s)).all(is_usage), "{name} writes usage alone");
+        assert!(
+            statements[name].iter().filter(|s| writes_directly(s)).all(is_usage),
+            "{name} writes only usage"
+        );
     }
-    let widen = |s: &Statement| does("dynamodb:UpdateItem")(s) && names("role")(s);
-    assert_eq!(holders(&widen), ["UpdateServiceAccount"], "changing a role");
+    let changes_role = |s: &Statement| does("dynamodb:UpdateItem")(s) && names("role")(s);
+    assert_eq!(holders(&changes_role), ["UpdateServiceAccount"], "changing an account's role");
     let roles =
         |s: &Statement| on("ROLE#*")(s) && (does("dynamodb:PutItem")(s) || does("dynamodb:DeleteItem")(s));
     assert_eq!(holders(&roles), ["ManageRoles"], "changing what a role permits");
-    let rewrite = |s: &Statement| {
+    let rewrites_events = |s: &Statement| {
         (on("EVENTS#*")(s) || on("EVENTS#ROLE#*")(s))
             && (does("dynamodb:UpdateItem")(s) || does("dynamodb:DeleteItem")(s))
     };
-    assert_eq!(holders(&rewrite), Vec::<&str>::new(), "changing an event");
+    assert_eq!(holders(&rewrites_events), Vec::<&str>::new(), "changing an event");
     assert_eq!(holders(&does("dynamodb:Scan")), Vec::<&str>::new(), "scanning");
 }
