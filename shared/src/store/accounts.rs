@@ -1,4 +1,4 @@
-//! Accounts: create, read, list, update and delete.
+//! Creates, reads, lists, updates and deletes accounts.
 
 use std::collections::HashMap;
 
@@ -109,24 +109,26 @@ impl Store {
                     Ok(Attempt::Done(CreatedAccount { account: account.clone(), replayed: false }))
                 }
                 Outcome::Refused(CreateCondition::AccountIsNew) => {
-                    match self.find_account_with_fingerprint(id).await? {
+                    let read = |reader: Reader<'_>| Ok((reader.account(id)?, reader.fingerprint()?));
+                    match self.find_account_with(id, &[attribute::FINGERPRINT], read).await? {
                         Some((account, first)) if first == fingerprint => {
                             Ok(Attempt::Done(CreatedAccount { account, replayed: true }))
                         }
                         Some(_) => Err(StoreError::IdempotencyKeyReused),
-                        // Deleted since then: the next attempt finds its record.
+                        // The account has been deleted since. The next attempt finds its
+                        // record.
                         None => Ok(Attempt::Again),
                     }
                 }
                 Outcome::Refused(CreateCondition::AccountNotDeleted) => {
-                    match self.record_fingerprint(schema::retired_account_key(id)).await? {
-                        RecordFingerprint::Known(first) if first != fingerprint => {
-                            Err(StoreError::IdempotencyKeyReused)
-                        }
-                        RecordFingerprint::Known(_)
-                        | RecordFingerprint::Unknown
-                        | RecordFingerprint::NoRecord => Err(StoreError::CreatedAndDeleted(id)),
-                    }
+                    let record = self.record_fingerprint(schema::retired_account_key(id)).await?;
+                    let is_other_request =
+                        matches!(record, RecordFingerprint::Known(first) if first != fingerprint);
+                    Err(if is_other_request {
+                        StoreError::IdempotencyKeyReused
+                    } else {
+                        StoreError::CreatedAndDeleted(id)
+                    })
                 }
                 Outcome::Refused(CreateCondition::NameIsFree) => Err(StoreError::NameTaken),
                 Outcome::Refused(CreateCondition::RoleExists) => {
@@ -140,8 +142,7 @@ impl Store {
 
     /// Finds an account and its keys with a consistent read.
     pub async fn find_account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        let item = self.read(schema::account_key(id), &READ).await?;
-        item.map(|item| Reader(&item).account(id).map_err(|error| error.in_item(id))).transpose()
+        self.find_account_with(id, &[], |reader| reader.account(id)).await
     }
 
     /// Reads an account and its keys consistently.
@@ -152,42 +153,40 @@ impl Store {
         self.find_account(id).await?.ok_or(StoreError::AccountNotFound(id))
     }
 
-    /// Finds an account and the fingerprint of the request that created it.
-    async fn find_account_with_fingerprint(
+    /// Finds an account, its keys and their verifiers with a consistent read.
+    pub(super) async fn find_account_with_verifiers(
         &self,
         id: AccountId,
-    ) -> Result<Option<(Account, Fingerprint)>, StoreError> {
-        let read = |reader: Reader<'_>| Ok((reader.account(id)?, reader.fingerprint()?));
-        match self.get_account_with(id, &[attribute::FINGERPRINT], read).await {
-            Err(StoreError::AccountNotFound(_)) => Ok(None),
-            found => found.map(Some),
-        }
+    ) -> Result<Option<(Account, Verifiers)>, StoreError> {
+        let read = |reader: Reader<'_>| Ok((reader.account(id)?, reader.verifiers()?));
+        self.find_account_with(id, &[attribute::VERIFIERS], read).await
     }
 
-    /// Reads an account, its keys and their verifiers.
+    /// Reads an account, its keys and their verifiers consistently.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountNotFound`].
     pub(super) async fn get_account_with_verifiers(
         &self,
         id: AccountId,
     ) -> Result<(Account, Verifiers), StoreError> {
-        let read = |reader: Reader<'_>| Ok((reader.account(id)?, reader.verifiers()?));
-        self.get_account_with(id, &[attribute::VERIFIERS], read).await
+        self.find_account_with_verifiers(id).await?.ok_or(StoreError::AccountNotFound(id))
     }
 
-    /// Reads an account with the attributes `more`, and decodes it with `read`.
-    async fn get_account_with<T>(
+    /// Finds an account with the attributes `more`, and decodes it with `read`.
+    async fn find_account_with<T>(
         &self,
         id: AccountId,
         more: &[&'static str],
         read: impl FnOnce(Reader<'_>) -> Result<T, codec::MalformedItem>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<Option<T>, StoreError> {
         let attributes = [&READ[..], more].concat();
         let item = self.read(schema::account_key(id), &attributes).await?;
-        let item = item.ok_or(StoreError::AccountNotFound(id))?;
-        read(Reader(&item)).map_err(|error| error.in_item(id))
+        item.map(|item| read(Reader(&item)).map_err(|error| error.in_item(id))).transpose()
     }
 
     /// Lists accounts in the order of their folded names. This reads the index,
-    /// which may lag behind the table.
+    /// which can lag behind the table.
     pub async fn list_accounts(
         &self,
         filter: &AccountFilter,
@@ -254,8 +253,8 @@ impl Store {
         query.key_condition_expression(key_condition).send().await.map_err(StoreError::from_sdk)
     }
 
-    /// Applies `changes` to an account. If they have no effect, this writes
-    /// nothing and records no event.
+    /// Applies `changes` to an account. If they have no effect, writes nothing and
+    /// records no event.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::Stale`] if the account does
@@ -342,24 +341,24 @@ impl Store {
             let read =
                 |reader: Reader<'_>| Ok((reader.account(id)?, reader.verifiers()?, reader.fingerprint()?));
             let more = [attribute::VERIFIERS, attribute::FINGERPRINT];
-            let (account, verifiers, fingerprint) = self.get_account_with(id, &more, read).await?;
+            let found = self.find_account_with(id, &more, read).await?;
+            let (account, verifiers, fingerprint) = found.ok_or(StoreError::AccountNotFound(id))?;
             if version.is_some_and(|version| version != account.version) {
                 return Err(StoreError::Stale);
             }
-            let mut unchanged = Expression::default();
-            unchanged.require_equal(attribute::VERSION, n(account.version));
-            let mut tombstone = Map::from([
-                (attribute::NAME.to_owned(), s(&account.name)),
-                (attribute::FINGERPRINT.to_owned(), codec::b(fingerprint.as_bytes())),
+            let unchanged = Expression::equal(attribute::VERSION, n(account.version));
+            let mut record = codec::map([
+                (attribute::NAME, s(&account.name)),
+                (attribute::FINGERPRINT, codec::b(fingerprint.as_bytes())),
             ]);
             let now = self.clock.now();
             let retirement = RetirementDetails::account_deleted(&request.actor, now);
-            tombstone.extend(retirement.attributes());
+            record.extend(retirement.attributes());
             let event = NewEvent::account(EventType::ServiceAccountDeleted, &account);
             let mut actions = vec![
                 self.delete(schema::account_key(id), unchanged)?,
                 self.release(&account.name.folded(), id)?,
-                self.put_new(schema::retired_account_key(id), tombstone)?,
+                self.put_new(schema::retired_account_key(id), record)?,
                 self.record(event, request, now)?,
             ];
             for key in &account.keys {
@@ -372,14 +371,12 @@ impl Store {
 
     /// The action that reserves a name.
     fn reserve(&self, name: &FoldedName, id: AccountId) -> Result<TransactWriteItem, StoreError> {
-        self.put_new(schema::name_key(name), Map::from([(attribute::ACCOUNT.to_owned(), s(id))]))
+        self.put_new(schema::name_key(name), codec::map([(attribute::ACCOUNT, s(id))]))
     }
 
     /// The action that releases a name.
     fn release(&self, name: &FoldedName, id: AccountId) -> Result<TransactWriteItem, StoreError> {
-        let mut ours = Expression::default();
-        ours.require_equal(attribute::ACCOUNT, s(id));
-        self.delete(schema::name_key(name), ours)
+        self.delete(schema::name_key(name), Expression::equal(attribute::ACCOUNT, s(id)))
     }
 }
 
@@ -387,8 +384,7 @@ impl Store {
 pub(super) type Verifiers = HashMap<crate::domain::KeyId, crate::domain::VerifierEntry>;
 
 fn change_expression(before: &Account, after: &Account) -> Expression {
-    let mut expression = Expression::default();
-    expression.require_equal(attribute::VERSION, n(before.version));
+    let mut expression = Expression::equal(attribute::VERSION, n(before.version));
     expression.set(attribute::VERSION, n(after.version));
     expression.set(attribute::UPDATED_AT, seconds(after.updated_at));
     expression.set(attribute::UPDATED_BY, codec::actor(&after.updated_by));
@@ -414,27 +410,27 @@ fn change_expression(before: &Account, after: &Account) -> Expression {
     expression
 }
 
-/// A new account's item. Keys and verifiers are in separate maps, so that the
-/// index and the listing functions never contain a verifier.
+/// A new account's item. Keys and verifiers are in separate maps, so that the index
+/// and the functions that list accounts never get a verifier.
 fn item(account: &Account, folded: &FoldedName, fingerprint: Fingerprint) -> Map {
     let empty = || AttributeValue::M(HashMap::new());
-    Map::from([
-        (attribute::NAME.to_owned(), s(&account.name)),
-        (attribute::DESCRIPTION.to_owned(), s(&account.description)),
-        (attribute::ROLE.to_owned(), s(&account.role)),
-        (attribute::ENABLED.to_owned(), AttributeValue::Bool(account.enabled)),
-        (attribute::OWNER.to_owned(), s(&account.owner)),
-        (attribute::TAGS.to_owned(), codec::tags(&account.tags)),
-        (attribute::VERSION.to_owned(), n(account.version)),
-        (attribute::CREATED_AT.to_owned(), seconds(account.created_at)),
-        (attribute::CREATED_BY.to_owned(), codec::actor(&account.created_by)),
-        (attribute::UPDATED_AT.to_owned(), seconds(account.updated_at)),
-        (attribute::UPDATED_BY.to_owned(), codec::actor(&account.updated_by)),
-        (attribute::FINGERPRINT.to_owned(), codec::b(fingerprint.as_bytes())),
-        (attribute::KEYS.to_owned(), empty()),
-        (attribute::VERIFIERS.to_owned(), empty()),
-        (schema::INDEX_PK.to_owned(), s(schema::INDEX_ACCOUNTS)),
-        (schema::INDEX_SK.to_owned(), s(folded.as_str())),
+    codec::map([
+        (attribute::NAME, s(&account.name)),
+        (attribute::DESCRIPTION, s(&account.description)),
+        (attribute::ROLE, s(&account.role)),
+        (attribute::ENABLED, AttributeValue::Bool(account.enabled)),
+        (attribute::OWNER, s(&account.owner)),
+        (attribute::TAGS, codec::tags(&account.tags)),
+        (attribute::VERSION, n(account.version)),
+        (attribute::CREATED_AT, seconds(account.created_at)),
+        (attribute::CREATED_BY, codec::actor(&account.created_by)),
+        (attribute::UPDATED_AT, seconds(account.updated_at)),
+        (attribute::UPDATED_BY, codec::actor(&account.updated_by)),
+        (attribute::FINGERPRINT, codec::b(fingerprint.as_bytes())),
+        (attribute::KEYS, empty()),
+        (attribute::VERIFIERS, empty()),
+        (schema::INDEX_PK, s(schema::INDEX_ACCOUNTS)),
+        (schema::INDEX_SK, s(folded.as_str())),
     ])
 }
 

@@ -17,7 +17,7 @@ use crate::domain::{
 /// An item, or a map in an item.
 pub(super) type Map = HashMap<String, AttributeValue>;
 
-/// An item is malformed. The text names the attribute, and quotes no value.
+/// The problem of a malformed item. The text names the attribute and quotes no value.
 #[derive(Debug)]
 pub(super) struct MalformedItem(String);
 
@@ -30,7 +30,7 @@ impl MalformedItem {
         Self::new(attribute, "is missing")
     }
 
-    /// The store's error for the item `item`.
+    /// The store's error for this problem in `item`.
     pub(super) fn in_item(self, item: impl ToString) -> StoreError {
         StoreError::Corrupt { item: item.to_string(), problem: self.0 }
     }
@@ -61,9 +61,16 @@ impl<'a> Reader<'a> {
         name: &str,
         read: impl FnOnce(&'a AttributeValue) -> Option<T>,
     ) -> Result<Option<T>, MalformedItem> {
-        self.find(name)
-            .map(|value| read(value).ok_or_else(|| MalformedItem::new(name, "is malformed")))
-            .transpose()
+        self.optional(name, |reader, name| reader.get(name, read))
+    }
+
+    /// Reads an optional attribute with a method that requires it.
+    pub(super) fn optional<T>(
+        self,
+        name: &str,
+        read: impl FnOnce(Self, &str) -> Result<T, MalformedItem>,
+    ) -> Result<Option<T>, MalformedItem> {
+        self.find(name).map(|_| read(self, name)).transpose()
     }
 
     pub(super) fn text(self, name: &str) -> Result<&'a str, MalformedItem> {
@@ -130,8 +137,8 @@ impl<'a> Reader<'a> {
         Ok(cidrs.unwrap_or_default())
     }
 
-    /// A key's rotation. If only one of its two attributes is there, that is an
-    /// error, so that an operator notices.
+    /// A key's rotation. If only one of its two attributes exists, this is an error,
+    /// so that an operator notices.
     pub(super) fn rotation(self) -> Result<Option<Rotation>, MalformedItem> {
         if self.find(attribute::RETIRES_AT).is_none() && self.find(attribute::REPLACED_BY).is_none() {
             return Ok(None);
@@ -248,13 +255,13 @@ pub(super) fn seconds(at: Timestamp) -> AttributeValue {
     n(at.as_second())
 }
 
-/// A map attribute.
-pub(super) fn m<const N: usize>(members: [(&str, AttributeValue); N]) -> AttributeValue {
-    AttributeValue::M(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+/// An item, or a map in an item, with these members.
+pub(super) fn map<const N: usize>(members: [(&str, AttributeValue); N]) -> Map {
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 pub(super) fn actor(actor: &Actor) -> AttributeValue {
-    m([(attribute::ID, s(&actor.id)), (attribute::NAME, s(&actor.name))])
+    AttributeValue::M(map([(attribute::ID, s(&actor.id)), (attribute::NAME, s(&actor.name))]))
 }
 
 pub(super) fn tags(tags: &Tags) -> AttributeValue {
@@ -263,13 +270,13 @@ pub(super) fn tags(tags: &Tags) -> AttributeValue {
 
 /// A key's entry in its account, without the verifier.
 pub(super) fn live_key(key: &LiveKey) -> Map {
-    let mut entry = Map::from([
-        (attribute::NAME.to_owned(), s(&key.name)),
-        (attribute::HINT.to_owned(), s(&key.hint)),
-        (attribute::CREATED_AT.to_owned(), seconds(key.created_at)),
-        (attribute::CREATED_BY.to_owned(), actor(&key.created_by)),
-        (attribute::EXPIRES_AT.to_owned(), seconds(key.spec.expires_at)),
-        (attribute::FINGERPRINT.to_owned(), b(key.fingerprint.as_bytes())),
+    let mut entry = map([
+        (attribute::NAME, s(&key.name)),
+        (attribute::HINT, s(&key.hint)),
+        (attribute::CREATED_AT, seconds(key.created_at)),
+        (attribute::CREATED_BY, actor(&key.created_by)),
+        (attribute::EXPIRES_AT, seconds(key.spec.expires_at)),
+        (attribute::FINGERPRINT, b(key.fingerprint.as_bytes())),
     ]);
     if let Some(role) = &key.spec.role {
         entry.insert(attribute::ROLE.to_owned(), s(role));
@@ -284,12 +291,9 @@ pub(super) fn live_key(key: &LiveKey) -> Map {
     entry
 }
 
-/// A verifier, as an entry of its account or as part of a retired key's record.
+/// A verifier, as an entry in its account or as part of a retired key's record.
 pub(super) fn verifier(entry: &VerifierEntry) -> Map {
-    Map::from([
-        (attribute::VERIFIER.to_owned(), b(entry.verifier.as_bytes())),
-        (attribute::PEPPER.to_owned(), s(entry.pepper.as_str())),
-    ])
+    map([(attribute::VERIFIER, b(entry.verifier.as_bytes())), (attribute::PEPPER, s(entry.pepper.as_str()))])
 }
 
 /// A projection expression for `attributes`, and its placeholders.

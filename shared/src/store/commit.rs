@@ -1,5 +1,6 @@
-//! Transactions: one change and its audit event, all or nothing.
+//! Transactions: a change and its audit event are written together or not at all.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::{BuildError, SdkError};
@@ -15,7 +16,8 @@ use super::{Store, StoreError};
 use crate::domain::RoleName;
 use crate::telemetry;
 
-/// The most attempts at a change while others change the same account or role.
+/// The maximum number of attempts at a change while others change the same account
+/// or role.
 const ATTEMPTS: u32 = 12;
 /// The upper limit of the first pause between two attempts. Each pause doubles
 /// the limit.
@@ -54,9 +56,9 @@ impl Attempt<()> {
 }
 
 impl Store {
-    /// Repeats `attempt` until it is done. Waits between attempts for a random
-    /// part of a pause whose limit doubles. Gives up with
-    /// [`StoreError::Contention`] after [`ATTEMPTS`] attempts.
+    /// Repeats `attempt` until it is done. Between attempts, waits for a random time
+    /// up to a limit that doubles each time. After [`ATTEMPTS`] attempts, fails with
+    /// [`StoreError::Contention`].
     pub(super) async fn retry<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<Attempt<T>, StoreError>>,
@@ -78,9 +80,9 @@ impl Store {
         Err(StoreError::Contention)
     }
 
-    /// Commits `actions`, each with the condition that its failure means, and logs
-    /// each audit event among them on one line. Logging here ensures that every
-    /// event that is written is also logged.
+    /// Commits `actions`, each paired with the name of its condition, and logs each
+    /// audit event among them on one line. Logging here ensures that every event that
+    /// is written is also logged.
     pub(super) async fn commit<C: Copy + Ord>(
         &self,
         actions: Vec<(C, TransactWriteItem)>,
@@ -96,8 +98,8 @@ impl Store {
         outcome
     }
 
-    /// Commits `actions`. Any failed condition means that the items changed after
-    /// they were read.
+    /// Commits `actions`. A failed condition of any of them means that the items
+    /// changed after they were read.
     pub(super) async fn commit_unchanged(
         &self,
         actions: Vec<TransactWriteItem>,
@@ -109,8 +111,8 @@ impl Store {
         })
     }
 
-    /// Sends a transaction. Also returns whether its events were written, or
-    /// `None` if they certainly were not.
+    /// Sends a transaction. Also returns whether the writing of its events is
+    /// confirmed, or `None` if they were certainly not written.
     async fn transact<C: Copy + Ord>(
         &self,
         conditions: &[C],
@@ -132,7 +134,7 @@ impl Store {
                 };
                 (outcome, None)
             }
-            // An earlier attempt of the SDK is still running, and may yet commit.
+            // An earlier attempt of the SDK is still running and can still commit.
             Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
                 (Ok(Outcome::Conflict), Some(Confirmation::Unconfirmed))
             }
@@ -142,49 +144,36 @@ impl Store {
 
     /// An action that creates `item`. Fails if an item with this key exists.
     pub(super) fn put_new(&self, key: Key, item: Map) -> Result<TransactWriteItem, StoreError> {
-        let mut item = item;
-        item.extend(key);
-        let put = Put::builder()
-            .table_name(&*self.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(#pk)")
-            .expression_attribute_names("#pk", schema::PK);
-        Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+        self.put(key, item, Expression::absent())
     }
 
-    /// An action that replaces the item at `key` if the expression's conditions
-    /// hold.
-    pub(super) fn replace(
+    /// An action that writes `item` if the conditions are met.
+    pub(super) fn put(
         &self,
         key: Key,
-        item: Map,
-        expression: Expression,
+        mut item: Map,
+        conditions: Expression,
     ) -> Result<TransactWriteItem, StoreError> {
-        let mut item = item;
         item.extend(key);
         let put = Put::builder()
             .table_name(&*self.table)
             .set_item(Some(item))
-            .condition_expression(expression.conditions.join(" AND "))
-            .set_expression_attribute_names(Some(expression.names))
-            .set_expression_attribute_values(non_empty(expression.values));
+            .set_condition_expression(conditions.condition())
+            .set_expression_attribute_names(non_empty(conditions.names))
+            .set_expression_attribute_values(non_empty(conditions.values));
         Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
     }
 
-    /// Writes these items without conditions and without an audit event.
+    /// Writes items without conditions and without an audit event.
     pub(super) async fn put_all(&self, items: Vec<(Key, Map)>) -> Result<(), StoreError> {
-        let puts = items.into_iter().map(|(key, mut item)| {
-            item.extend(key);
-            let put = Put::builder().table_name(&*self.table).set_item(Some(item));
-            Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
-        });
-        let puts = puts.collect::<Result<Vec<_>, StoreError>>()?;
+        let puts = items.into_iter().map(|(key, item)| self.put(key, item, Expression::default()));
+        let puts = puts.collect::<Result<Vec<_>, _>>()?;
         self.retry(|| self.commit_unchanged(puts.clone())).await
     }
 
     /// An action that checks that no item with this key exists.
     pub(super) fn check_absent(&self, key: Key) -> Result<TransactWriteItem, StoreError> {
-        self.check(key, "attribute_not_exists(#pk)")
+        self.check(key, Expression::absent())
     }
 
     /// An action that checks that a custom role exists. Built-in roles need no
@@ -192,60 +181,86 @@ impl Store {
     pub(super) fn check_role(&self, role: &RoleName) -> Result<Option<TransactWriteItem>, StoreError> {
         match role.built_in() {
             Some(_) => Ok(None),
-            None => self.check(schema::role_key(role), "attribute_exists(#pk)").map(Some),
+            None => self.check(schema::role_key(role), Expression::exists()).map(Some),
         }
     }
 
-    fn check(&self, key: Key, condition: &str) -> Result<TransactWriteItem, StoreError> {
+    fn check(&self, key: Key, conditions: Expression) -> Result<TransactWriteItem, StoreError> {
         let check = ConditionCheck::builder()
             .table_name(&*self.table)
             .set_key(Some(key))
-            .condition_expression(condition)
-            .expression_attribute_names("#pk", schema::PK);
+            .set_condition_expression(conditions.condition())
+            .set_expression_attribute_names(non_empty(conditions.names))
+            .set_expression_attribute_values(non_empty(conditions.values));
         Ok(TransactWriteItem::builder().condition_check(check.build().map_err(incomplete)?).build())
     }
 
-    /// An action that updates the item at `key` as `expression` says.
+    /// An action that makes the updates of `expression` to the item at `key` if its
+    /// conditions are met.
     pub(super) fn update(&self, key: Key, expression: Expression) -> Result<TransactWriteItem, StoreError> {
         let update = Update::builder()
             .table_name(&*self.table)
             .set_key(Some(key))
             .update_expression(expression.update())
-            .condition_expression(expression.conditions.join(" AND "))
-            .set_expression_attribute_names(Some(expression.names))
+            .set_condition_expression(expression.condition())
+            .set_expression_attribute_names(non_empty(expression.names))
             .set_expression_attribute_values(non_empty(expression.values));
         Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
     }
 
-    /// An action that deletes the item at `key` if the conditions hold.
-    pub(super) fn delete(&self, key: Key, expression: Expression) -> Result<TransactWriteItem, StoreError> {
+    /// An action that deletes the item at `key` if the conditions are met.
+    pub(super) fn delete(&self, key: Key, conditions: Expression) -> Result<TransactWriteItem, StoreError> {
         let delete = Delete::builder()
             .table_name(&*self.table)
             .set_key(Some(key))
-            .condition_expression(expression.conditions.join(" AND "))
-            .set_expression_attribute_names(Some(expression.names))
-            .set_expression_attribute_values(non_empty(expression.values));
+            .set_condition_expression(conditions.condition())
+            .set_expression_attribute_names(non_empty(conditions.names))
+            .set_expression_attribute_values(non_empty(conditions.values));
         Ok(TransactWriteItem::builder().delete(delete.build().map_err(incomplete)?).build())
     }
 }
 
-/// The values of an expression, or `None` without values: DynamoDB refuses an
-/// empty map.
-fn non_empty(values: Map) -> Option<Map> {
-    Some(values).filter(|values| !values.is_empty())
+/// The names or values of an expression, or `None` if there are none: DynamoDB refuses
+/// an empty map.
+fn non_empty<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {
+    Some(map).filter(|map| !map.is_empty())
 }
 
-/// An update and its conditions. Names and values are placeholders.
+/// The updates and conditions of an action. They use placeholders for names and
+/// values.
 #[derive(Default)]
 pub(super) struct Expression {
     sets: Vec<String>,
     removes: Vec<String>,
     conditions: Vec<String>,
-    names: std::collections::HashMap<String, String>,
+    names: HashMap<String, String>,
     values: Map,
 }
 
 impl Expression {
+    /// The condition that the item exists.
+    pub(super) fn exists() -> Self {
+        let mut expression = Self::default();
+        let pk = expression.name(schema::PK);
+        expression.require(format!("attribute_exists({pk})"));
+        expression
+    }
+
+    /// The condition that the item does not exist.
+    pub(super) fn absent() -> Self {
+        let mut expression = Self::default();
+        let pk = expression.name(schema::PK);
+        expression.require(format!("attribute_not_exists({pk})"));
+        expression
+    }
+
+    /// The condition that the attribute `name` has this value.
+    pub(super) fn equal(name: &str, value: AttributeValue) -> Self {
+        let mut expression = Self::default();
+        expression.require_equal(name, value);
+        expression
+    }
+
     /// Returns the placeholder of an attribute's name, or of a map member's name.
     pub(super) fn name(&mut self, name: impl ToString) -> String {
         let name = name.to_string();
@@ -292,6 +307,11 @@ impl Expression {
         self.conditions.push(format!("{name} = {value}"));
     }
 
+    /// All conditions together, if there are any.
+    fn condition(&self) -> Option<String> {
+        Some(self.conditions.join(" AND ")).filter(|condition| !condition.is_empty())
+    }
+
     fn update(&self) -> String {
         let mut text = format!("SET {}", self.sets.join(", "));
         if !self.removes.is_empty() {
@@ -302,8 +322,8 @@ impl Expression {
     }
 }
 
-/// Reads a cancellation. Returns `None` if a reason is neither a failed condition
-/// nor a conflict.
+/// Interprets the reasons of a cancellation. Returns `None` if a reason is neither a
+/// failed condition nor a conflict.
 fn outcome<C: Copy + Ord>(conditions: &[C], reasons: &[CancellationReason]) -> Option<Outcome<C>> {
     let codes = || reasons.iter().map(|reason| reason.code().unwrap_or("None"));
     if !codes().all(|code| matches!(code, "None" | "ConditionalCheckFailed" | "TransactionConflict")) {
@@ -324,8 +344,8 @@ fn is_throttle(reason: &CancellationReason) -> bool {
     matches!(reason.code(), Some("ProvisionedThroughputExceeded" | "ThrottlingError"))
 }
 
-/// The error for a request that lacks a member. It cannot occur: the builders
-/// above get every required member.
+/// The error for a request that lacks a required member. The methods above set all
+/// of them, so this error does not occur.
 fn incomplete(error: BuildError) -> StoreError {
     StoreError::from_sdk(SdkError::<TransactWriteItemsError>::construction_failure(error))
 }

@@ -6,7 +6,8 @@ use super::{AccountCursor, RoleUsers};
 use crate::domain::{AccountId, EntropyError, KeyId, RoleName};
 use crate::telemetry;
 
-/// Why an operation of the store failed. In most cases, nothing was changed.
+/// Why an operation of the store failed. Unless the variant says otherwise, nothing
+/// was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("service account {0} does not exist")]
@@ -21,12 +22,12 @@ pub enum StoreError {
     Stale,
     #[error("the service account is disabled")]
     Disabled,
-    /// The account has the most live keys that an account can have.
+    /// The account has the maximum number of live keys.
     #[error("the service account has {most} live keys, which is the limit")]
     KeyLimit {
         /// The limit.
         most: usize,
-        /// Whether the additional key was for a rotation with a grace period.
+        /// Whether the refused key is the successor of a rotation with a grace period.
         is_rotation: bool,
     },
     /// The key was revoked, and cannot be rotated.
@@ -42,17 +43,17 @@ pub enum StoreError {
         /// Its successor.
         replaced_by: KeyId,
     },
-    /// An account or key was to get a role that does not exist.
+    /// The role that the request gives an account or key does not exist.
     #[error("role {0} does not exist")]
     UnknownRole(RoleName),
-    /// The operation is about a custom role that does not exist.
+    /// The custom role that the request reads or deletes does not exist.
     #[error("role {0} does not exist")]
     RoleNotFound(RoleName),
     /// Accounts or live keys have the role.
     #[error("role {0} is in use")]
     RoleInUse(RoleName, Box<RoleUsers>),
-    /// No account that was checked uses the role, and there are more accounts than
-    /// one check may read.
+    /// No account that was checked uses the role, but there are more accounts than one
+    /// check can read.
     #[error("only {checked} service accounts were checked")]
     RoleCheckIncomplete {
         /// The number of accounts that were checked.
@@ -75,13 +76,14 @@ pub enum StoreError {
     /// DynamoDB throttles the table. A change may have been made.
     #[error("the table is throttled: {0}")]
     Throttled(String),
-    /// DynamoDB did not respond, or with an error. A change may have been made.
+    /// DynamoDB did not respond, or responded with an error. A change may have been
+    /// made.
     #[error("the table cannot be reached: {0}")]
     Unavailable(String),
     /// An item is not well-formed.
     #[error("the item of {item} is not well-formed: {problem}")]
     Corrupt {
-        /// Which item.
+        /// The item, by its id or kind.
         item: String,
         /// The problem. It names attributes and quotes no value.
         problem: String,
@@ -92,7 +94,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The error of a call that failed for no reason of ours.
+    /// Converts an error of the SDK that the operation does not handle.
     pub(super) fn from_sdk<E>(error: SdkError<E>) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,

@@ -15,19 +15,19 @@ use crate::domain::{
     Account, AccountId, ChangeRequest, Event, EventId, EventType, FieldChange, KeyId, RoleName, Subject,
 };
 
-/// The maximum number of queries for one page of all events. Each query reads one
-/// month, even if it has no events. A page that needs more queries is short and has
+/// The maximum number of queries for one page of all events. A query reads at most
+/// one month, which can be empty. A page that would need more queries is short and has
 /// a cursor.
 const MAX_QUERIES: usize = 24;
 
-/// No event is older than this software: 2026-01-01T00:00:00Z.
+/// 2026-01-01T00:00:00Z. No event is older, because this software is not.
 const FIRST_INSTANT: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 /// How far the clock of another machine, which sets an event's time, may be ahead
 /// of this machine's clock.
 const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// The parts of an event that do not come from the request.
+/// An event to record, without the actor, the request id and the time.
 pub(super) struct NewEvent {
     pub(super) event_type: EventType,
     pub(super) subject: Subject,
@@ -54,7 +54,7 @@ impl NewEvent {
 }
 
 impl Store {
-    /// The action that writes an event at the instant `at`. It belongs in the same
+    /// The action that writes an event at the instant `at`. Commit it in the same
     /// transaction as the change.
     pub(super) fn record(
         &self,
@@ -63,13 +63,13 @@ impl Store {
         at: Timestamp,
     ) -> Result<TransactWriteItem, StoreError> {
         let id = EventId::generate(at, &*self.entropy)?;
-        let mut item = Map::from([
-            (attribute::TYPE.to_owned(), s(event.event_type.name())),
-            (attribute::AT.to_owned(), n(at.as_millisecond())),
-            (attribute::ACTOR.to_owned(), codec::actor(&request.actor)),
-            (attribute::REQUEST_ID.to_owned(), s(&request.request_id)),
-            (schema::INDEX_PK.to_owned(), schema::month_partition(at)),
-            (schema::INDEX_SK.to_owned(), s(id)),
+        let mut item = codec::map([
+            (attribute::TYPE, s(event.event_type.name())),
+            (attribute::AT, n(at.as_millisecond())),
+            (attribute::ACTOR, codec::actor(&request.actor)),
+            (attribute::REQUEST_ID, s(&request.request_id)),
+            (schema::INDEX_PK, schema::month_partition(at)),
+            (schema::INDEX_SK, s(id)),
         ]);
         if let Subject::Account { name, key, .. } = &event.subject {
             item.insert(attribute::ACCOUNT_NAME.to_owned(), s(name));
@@ -77,18 +77,18 @@ impl Store {
         }
         if !event.changes.is_empty() {
             let changes = event.changes.iter().map(|change| {
-                codec::m([
+                AttributeValue::M(codec::map([
                     (attribute::FIELD, s(&change.field)),
                     (attribute::FROM, s(&change.from)),
                     (attribute::TO, s(&change.to)),
-                ])
+                ]))
             });
             item.insert(attribute::CHANGES.to_owned(), AttributeValue::L(changes.collect()));
         }
         self.put_new(schema::event_key(&event.subject, id), item)
     }
 
-    /// Lists an account's events, newest first. Works for deleted accounts too.
+    /// Lists an account's events, newest first, even if the account has been deleted.
     pub async fn list_events(
         &self,
         account: AccountId,
@@ -116,10 +116,10 @@ impl Store {
 
     /// Lists the events of all accounts and roles, or of one account, newest first.
     ///
-    /// All events are in the index, with one partition for each month. The list
-    /// reads months backwards until the page is full, its queries are used up, or
-    /// the first possible month is reached. The index may lag behind the table.
-    /// Events of one account are read consistently.
+    /// The index contains all events, in one partition for each month. This reads the
+    /// months backwards until the page is full, the maximum number of queries is
+    /// reached, or the first possible month has been read. The index can lag behind the
+    /// table. Events of one account are read consistently.
     pub async fn list_all_events(
         &self,
         filter: &EventFilter,
@@ -156,14 +156,14 @@ impl Store {
                 None => *range.start(),
             };
         }
-        // Months without events, or few events pass the filter: return a short page
-        // with a cursor.
+        // There are months without events, or few events match the filter. Return a
+        // short page with a cursor.
         let next = (before > first).then_some(AllEventsCursor(before));
         Ok(Page { items: events, next })
     }
 
-    /// Queries the events in `range`, which is within one month or belongs to one
-    /// account.
+    /// Queries the events in `range`. Unless the filter names an account, `range` is
+    /// within one month.
     async fn query_events(
         &self,
         filter: &EventFilter,
@@ -226,18 +226,18 @@ pub(super) fn written(actions: &[TransactWriteItem]) -> Result<Vec<Event>, Store
     puts.filter(|item| schema::is_event(item)).map(event).collect()
 }
 
-/// Whether the transaction of an event was confirmed.
+/// Whether it is confirmed that an event was written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Confirmation {
     /// The event is in the table.
     Confirmed,
-    /// The response is missing, so the event may be in the table.
+    /// The response to the transaction is missing, so the event may be in the table.
     Unconfirmed,
 }
 
-/// Logs an event on one line, so that the log is enough to repeat a change. For
-/// changed fields, the line has their names, and only the values that decide what
-/// keys may do. Names and descriptions are free text and are left out.
+/// Logs an event on one line, with enough information to repeat the change. The line
+/// has the names of all changed fields, and only the values that decide what keys can
+/// do. Names and descriptions are free text and are left out.
 pub(super) fn log(event: &Event, confirmation: Confirmation) {
     let (account, account_name, key, role_name) = match &event.subject {
         Subject::Account { id, name, key } => (Some(id.to_string()), Some(name), *key, None),
@@ -302,7 +302,7 @@ fn event(item: &Map) -> Result<Event, StoreError> {
     read().map_err(|error| error.in_item("an event"))
 }
 
-/// The subject of an event. Its partition tells accounts from roles.
+/// The subject of an event. The partition shows whether it is an account or a role.
 fn subject(reader: Reader<'_>) -> Result<Subject, MalformedItem> {
     if reader.text(schema::PK)?.starts_with(schema::partition::ROLE_EVENTS) {
         let name = |pk: &str| pk.strip_prefix(schema::partition::ROLE_EVENTS).unwrap_or_default().parse();

@@ -11,7 +11,7 @@ use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
     Account, AccountId, Actor, ChangeRequest, EventType, Fingerprint, KeyEnd, KeyId, LiveKey, RetiredReason,
-    VerifierEntry,
+    RoleName, VerifierEntry,
 };
 
 /// A key to store.
@@ -25,10 +25,11 @@ pub struct NewKey {
 
 /// The conditions of issuing a key, in order of precedence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum IssueCondition {
+enum IssueCondition<'a> {
     KeyNotRetired,
-    RoleExists,
-    /// The account is as it was read, and no record or event exists yet.
+    RoleExists(&'a RoleName),
+    /// The account has not changed since it was read, and no record or event exists
+    /// yet.
     Unchanged,
 }
 
@@ -41,8 +42,8 @@ pub(super) enum RecordFingerprint {
 }
 
 impl Store {
-    /// Adds a key to an account. Its expired keys and its rotated keys whose grace
-    /// period is over become retired keys in the same transaction.
+    /// Adds a key to an account. In the same transaction, the account's expired keys,
+    /// and its rotated keys whose grace period is over, become retired keys.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::Disabled`],
@@ -77,36 +78,32 @@ impl Store {
             if let Some(refusal) = refusal {
                 // A retry gets the result of its first attempt, even if a new
                 // request would be refused.
-                let issued = self.issued_and_retired(id, new.key.id, new.key.fingerprint).await?;
-                return Err(issued.unwrap_or(refusal));
+                self.check_not_retired(id, new.key.id, new.key.fingerprint).await?;
+                return Err(refusal);
             }
             let mut expression = changed_by(&new.key.created_by, new.key.created_at);
             add_key(&mut expression, new);
             limit_keys(&mut expression, most, &ended);
-            for (key, _) in &ended {
-                remove_key(&mut expression, key.id);
-            }
+            let records = self.retire_ended(&mut expression, &account, &verifiers, &ended, now)?;
             let event = NewEvent::key(EventType::KeyIssued, &account, new.key.id);
             let mut actions = vec![
                 (IssueCondition::Unchanged, self.update(schema::account_key(id), expression)?),
                 (IssueCondition::KeyNotRetired, self.check_absent(schema::retired_key(id, new.key.id))?),
                 (IssueCondition::Unchanged, self.record(event, request, now)?),
             ];
-            let records = self.retire_ended(&account, &verifiers, &ended, now)?;
             actions.extend(records.into_iter().map(|record| (IssueCondition::Unchanged, record)));
             if let Some(role) = &new.key.spec.role {
                 let role_check = self.check_role(role)?;
-                actions.extend(role_check.map(|check| (IssueCondition::RoleExists, check)));
+                actions.extend(role_check.map(|check| (IssueCondition::RoleExists(role), check)));
             }
             match self.commit(actions).await? {
                 Outcome::Committed => Ok(Attempt::Done(())),
                 Outcome::Refused(IssueCondition::KeyNotRetired) => {
-                    let issued = self.issued_and_retired(id, new.key.id, new.key.fingerprint).await?;
-                    issued.map_or(Ok(Attempt::Again), Err)
+                    self.check_not_retired(id, new.key.id, new.key.fingerprint).await?;
+                    Ok(Attempt::Again)
                 }
-                Outcome::Refused(IssueCondition::RoleExists) => {
-                    let role = new.key.spec.role.clone();
-                    Err(role.map_or(StoreError::Contention, StoreError::UnknownRole))
+                Outcome::Refused(IssueCondition::RoleExists(role)) => {
+                    Err(StoreError::UnknownRole(role.clone()))
                 }
                 Outcome::Refused(IssueCondition::Unchanged) | Outcome::Conflict => Ok(Attempt::Again),
             }
@@ -114,19 +111,23 @@ impl Store {
         .await
     }
 
-    /// The error for a repeated request whose key has been retired since. `None`
-    /// if the key has no record.
-    pub(super) async fn issued_and_retired(
+    /// Checks that a new key's id is not the id of a retired key, which an earlier
+    /// request with the same `Idempotency-Key` issued.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyIssued`] if the fingerprint of that request is
+    /// `fingerprint`, else [`StoreError::IdempotencyKeyReused`].
+    pub(super) async fn check_not_retired(
         &self,
         id: AccountId,
         key: KeyId,
         fingerprint: Fingerprint,
-    ) -> Result<Option<StoreError>, StoreError> {
-        Ok(match self.record_fingerprint(schema::retired_key(id, key)).await? {
-            RecordFingerprint::NoRecord => None,
-            RecordFingerprint::Unknown => Some(issued_before(key, false)),
-            RecordFingerprint::Known(first) => Some(issued_before(key, first == fingerprint)),
-        })
+    ) -> Result<(), StoreError> {
+        match self.record_fingerprint(schema::retired_key(id, key)).await? {
+            RecordFingerprint::NoRecord => Ok(()),
+            RecordFingerprint::Unknown => Err(issued_before(key, false)),
+            RecordFingerprint::Known(first) => Err(issued_before(key, first == fingerprint)),
+        }
     }
 
     /// Reads the fingerprint in the record of a retired key or a deleted account.
@@ -140,11 +141,11 @@ impl Store {
         }))
     }
 
-    /// Revokes a key: moves it from its account to its record. From then on,
-    /// consistent reads of the account no longer find the key.
+    /// Revokes a key: moves it from its account to a record. From then on, consistent
+    /// reads of the account no longer find the key.
     ///
-    /// Does nothing if the key has a record, whatever the reason. A key that has
-    /// expired, but is still in its account, is revoked like a live key.
+    /// Does nothing if the key is already retired, whatever the reason. Revokes an
+    /// expired key that is still in its account like a live key.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::KeyNotFound`] or
@@ -195,7 +196,7 @@ impl Store {
             let now = self.clock.now();
             let retirement = RetirementDetails::by(&request.actor, RetiredReason::Revoked, now);
             let mut expression = changed_by(&request.actor, now);
-            // The account has the same keys as when it was read.
+            // The account's keys have not changed since it was read.
             expression.require_equal(attribute::VERSION, n(account.version));
             let mut actions = Vec::new();
             for key in &account.keys {
@@ -210,33 +211,35 @@ impl Store {
         .await
     }
 
-    /// The actions that write the records of keys that have ended.
+    /// Removes ended keys from their account, and returns the actions that write their
+    /// records.
     pub(super) fn retire_ended(
         &self,
+        expression: &mut Expression,
         account: &Account,
         verifiers: &Verifiers,
         ended: &[(&LiveKey, KeyEnd)],
         now: Timestamp,
     ) -> Result<Vec<TransactWriteItem>, StoreError> {
-        let record = |(key, end): &(&LiveKey, KeyEnd)| {
+        let retire = |(key, end): &(&LiveKey, KeyEnd)| {
+            remove_key(expression, key.id);
             self.retire(account, key, verifiers.get(&key.id), &RetirementDetails::ended(*end, now))
         };
-        ended.iter().map(record).collect()
+        ended.iter().map(retire).collect()
     }
 
     /// Moves an account's expired keys, and its rotated keys whose grace period is
     /// over, to their records. Returns the number of moved keys.
     ///
-    /// No admin made this change, so it records no event and keeps the account's
+    /// This change is not an admin's, so it has no event and does not set the account's
     /// `updatedAt` and `updatedBy`.
     ///
     /// # Errors
     /// [`StoreError::Contention`].
     pub async fn prune_keys(&self, id: AccountId) -> Result<usize, StoreError> {
         self.retry(|| async {
-            let (account, verifiers) = match self.get_account_with_verifiers(id).await {
-                Err(StoreError::AccountNotFound(_)) => return Ok(Attempt::Done(0)),
-                found => found?,
+            let Some((account, verifiers)) = self.find_account_with_verifiers(id).await? else {
+                return Ok(Attempt::Done(0));
             };
             let now = self.clock.now();
             let ended = ended_keys(&account, now);
@@ -245,18 +248,15 @@ impl Store {
             }
             let mut expression = Expression::default();
             expression.increment(attribute::VERSION);
-            for (key, _) in &ended {
-                remove_key(&mut expression, key.id);
-            }
-            let mut actions = vec![self.update(schema::account_key(id), expression)?];
-            actions.extend(self.retire_ended(&account, &verifiers, &ended, now)?);
+            let mut actions = self.retire_ended(&mut expression, &account, &verifiers, &ended, now)?;
+            actions.push(self.update(schema::account_key(id), expression)?);
             Ok(self.commit_unchanged(actions).await?.with(ended.len()))
         })
         .await
     }
 
-    /// The action that writes a retired key's record. The record keeps the
-    /// verifier, so that the key is recognized if it is used again.
+    /// The action that writes a retired key's record. The record keeps the verifier, so
+    /// that the key is recognized if it is used later.
     pub(super) fn retire(
         &self,
         account: &Account,
@@ -271,12 +271,12 @@ impl Store {
     }
 }
 
-/// Why, when and by whom a key or an account is retired, and when its record is
-/// written.
+/// Why, when and by whom a key or an account is retired.
 pub(super) struct RetirementDetails<'a> {
     reason: &'static str,
     at: Timestamp,
     by: Option<&'a Actor>,
+    /// When the record is written.
     now: Timestamp,
 }
 
@@ -291,19 +291,18 @@ impl<'a> RetirementDetails<'a> {
         Self { reason: schema::ACCOUNT_DELETED, at: now, by: Some(actor), now }
     }
 
-    /// A key has expired or its grace period is over, and its record is written
-    /// now.
+    /// A key has expired or its grace period is over. The record is written now.
     pub(super) fn ended(end: KeyEnd, now: Timestamp) -> Self {
         Self { reason: end.reason.name(), at: end.at, by: None, now }
     }
 
-    /// The record's attributes. Its retention starts now, however long ago the
-    /// key ended.
+    /// The record's attributes. The record is kept for its full time from now on, even
+    /// if the key ended long ago.
     pub(super) fn attributes(&self) -> Map {
-        let mut attributes = Map::from([
-            (attribute::REASON.to_owned(), s(self.reason)),
-            (attribute::RETIRED_AT.to_owned(), seconds(self.at)),
-            (schema::TTL.to_owned(), seconds(schema::kept_until(self.now))),
+        let mut attributes = codec::map([
+            (attribute::REASON, s(self.reason)),
+            (attribute::RETIRED_AT, seconds(self.at)),
+            (schema::TTL, seconds(schema::kept_until(self.now))),
         ]);
         if let Some(by) = self.by {
             attributes.insert(attribute::RETIRED_BY.to_owned(), codec::actor(by));
@@ -321,14 +320,14 @@ impl NewKey {
     }
 }
 
-/// The keys of an account that have ended at `now`: expired, or rotated with their
-/// grace period over.
+/// The keys of an account that have ended at `now`: expired keys, and rotated keys
+/// whose grace period is over.
 pub(super) fn ended_keys(account: &Account, now: Timestamp) -> Vec<(&LiveKey, KeyEnd)> {
     account.keys.iter().filter_map(|key| Some((key, key.ended(now)?))).collect()
 }
 
-/// The part of an update that every change of an account's keys shares. It counts
-/// as a change of the account.
+/// The start of an admin's change of an account's keys. It counts as a change of the
+/// account.
 pub(super) fn changed_by(actor: &Actor, at: Timestamp) -> Expression {
     let mut expression = Expression::default();
     expression.increment(attribute::VERSION);
@@ -355,7 +354,7 @@ pub(super) fn limit_keys(expression: &mut Expression, most: usize, ended: &[(&Li
     expression.require(format!("size({keys}) < {most}"));
 }
 
-/// Removes a key and its verifier. Requires that the key is there.
+/// Removes a key and its verifier. Requires that the account has the key.
 pub(super) fn remove_key(expression: &mut Expression, key: KeyId) {
     let (keys, verifiers) = (expression.name(attribute::KEYS), expression.name(attribute::VERIFIERS));
     let id = expression.name(key);
@@ -364,7 +363,8 @@ pub(super) fn remove_key(expression: &mut Expression, key: KeyId) {
     expression.remove_path(format!("{verifiers}.{id}"));
 }
 
-/// The error for a request whose key exists already.
+/// The error for a request whose key already exists. `same_request` says whether an
+/// earlier attempt of the same request issued the key.
 pub(super) fn issued_before(key: KeyId, same_request: bool) -> StoreError {
     if same_request { StoreError::AlreadyIssued(key) } else { StoreError::IdempotencyKeyReused }
 }

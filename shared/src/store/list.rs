@@ -61,7 +61,7 @@ pub struct Page<T, C> {
 }
 
 impl<T, C> Page<T, C> {
-    /// Keeps the first `limit` of `items`. If there are more, `cursor` makes the
+    /// Keeps the first `limit` of `items`. If there are more, `cursor` creates the
     /// page's cursor from its last item.
     pub(super) fn cut(mut items: Vec<T>, limit: i32, cursor: impl FnOnce(&T) -> C) -> Self {
         let limit = usize::try_from(limit).unwrap_or(0);
@@ -72,10 +72,10 @@ impl<T, C> Page<T, C> {
     }
 }
 
-// A cursor is the end of a page. Clients see an opaque, URL-safe text. The first
-// letter inside identifies the list, so that other lists refuse the cursor. A
-// forged cursor only selects a position: it reaches no item that the list itself
-// does not show.
+// A cursor marks the end of a page. Clients see opaque, URL-safe text. Its first
+// decoded letter identifies the list, so that other lists refuse the cursor. A forged
+// cursor only selects a position: it gives access to no item that the list does not
+// show anyway.
 
 /// A position in the list of accounts, which is in the order of folded names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub struct AccountCursor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventCursor(pub(super) EventId);
 
-/// A position in the list of all events: before events with this id or above. An
+/// A position in the list of all events: the next page has events with smaller ids. An
 /// event with this id need not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllEventsCursor(pub(super) EventId);
@@ -97,9 +97,9 @@ pub struct AllEventsCursor(pub(super) EventId);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleCursor(pub(super) RoleName);
 
-/// A text that is not a cursor of this list.
+/// Text that is not a cursor of this list.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("this is no cursor of this list: pass a `nextCursor` as it was answered")]
+#[error("must be a `nextCursor` that this operation returned")]
 pub struct InvalidCursor;
 
 impl AccountCursor {
@@ -119,56 +119,40 @@ impl AccountCursor {
     }
 }
 
-impl EventCursor {
-    /// Reads a cursor of a list of one account's events.
-    pub fn decode(text: &str) -> Result<Self, InvalidCursor> {
-        decode('e', text)?.parse().map(Self).map_err(|_| InvalidCursor)
-    }
-}
-
-impl AllEventsCursor {
-    /// Reads a cursor of the list of all events.
-    pub fn decode(text: &str) -> Result<Self, InvalidCursor> {
-        decode('t', text)?.parse().map(Self).map_err(|_| InvalidCursor)
-    }
-}
-
-impl RoleCursor {
-    /// Reads a cursor of the list of roles.
-    pub fn decode(text: &str) -> Result<Self, InvalidCursor> {
-        RoleName::parse(&decode('r', text)?).map(Self).map_err(|_| InvalidCursor)
-    }
-}
-
 impl fmt::Display for AccountCursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         encode(formatter, format_args!("a{}{}", self.id.bare(), self.name.as_str()))
     }
 }
 
-impl fmt::Display for EventCursor {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        encode(formatter, format_args!("e{}", self.0))
-    }
+/// Implements the text of a cursor that has one value.
+macro_rules! cursor_text {
+    ($cursor:ident, $letter:literal) => {
+        impl $cursor {
+            /// Reads a cursor of this list.
+            pub fn decode(text: &str) -> Result<Self, InvalidCursor> {
+                decode($letter, text)?.parse().map(Self).map_err(|_| InvalidCursor)
+            }
+        }
+
+        impl fmt::Display for $cursor {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                encode(formatter, format_args!("{}{}", $letter, self.0))
+            }
+        }
+    };
 }
 
-impl fmt::Display for AllEventsCursor {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        encode(formatter, format_args!("t{}", self.0))
-    }
-}
-
-impl fmt::Display for RoleCursor {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        encode(formatter, format_args!("r{}", self.0))
-    }
-}
+cursor_text!(EventCursor, 'e');
+cursor_text!(AllEventsCursor, 't');
+cursor_text!(RoleCursor, 'r');
 
 fn encode(formatter: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
     formatter.write_str(&URL_SAFE_NO_PAD.encode(text.to_string()))
 }
 
-/// Decodes the text of a cursor of the list `list`, without the list's letter.
+/// Decodes the text of a cursor of the list with the letter `list`, and strips the
+/// letter.
 fn decode(list: char, text: &str) -> Result<String, InvalidCursor> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
     let text = String::from_utf8(bytes).map_err(|_| InvalidCursor)?;

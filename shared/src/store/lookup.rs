@@ -1,4 +1,4 @@
-//! Looks up a key that an admin holds, live or retired.
+//! Looks up a live or retired key for an admin who has the key.
 
 use jiff::Timestamp;
 
@@ -38,7 +38,7 @@ pub struct KnownKey {
     pub key: Option<LiveKey>,
     /// The verifier that the presented key must match, if the record has one.
     pub verifier: Option<VerifierEntry>,
-    /// How the key was retired, if its account no longer has it.
+    /// How the key was retired, if it is not a live key.
     pub retirement: Option<Retirement>,
 }
 
@@ -61,22 +61,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::KeyNotFound`] if neither the key nor its record exists.
     pub async fn get_known_key(&self, key: &ApiKey) -> Result<KnownKey, StoreError> {
-        let account = match self.get_account_with_verifiers(key.account).await {
-            Ok((account, mut verifiers)) => {
-                if let Some(live) = account.keys.iter().find(|live| live.id == key.id).cloned() {
-                    let verifier = verifiers.remove(&key.id);
-                    return Ok(KnownKey {
-                        account: Some(account),
-                        key: Some(live),
-                        verifier,
-                        retirement: None,
-                    });
-                }
-                Some(account)
-            }
-            Err(StoreError::AccountNotFound(_)) => None,
-            Err(error) => return Err(error),
-        };
+        let found = self.find_account_with_verifiers(key.account).await?;
+        let (account, verifiers) = found.unzip();
+        let live = account.iter().flat_map(|account| &account.keys).find(|live| live.id == key.id).cloned();
+        if live.is_some() {
+            let verifier = verifiers.and_then(|mut verifiers| verifiers.remove(&key.id));
+            return Ok(KnownKey { account, key: live, verifier, retirement: None });
+        }
         let record = self.read(schema::retired_key(key.account, key.id), &RECORD).await?;
         let record = record.ok_or(StoreError::KeyNotFound(key.account, key.id))?;
         retired_key(account, key.id, &record).map_err(|error| error.in_item(key.id))
@@ -85,17 +76,16 @@ impl Store {
 
 fn retired_key(account: Option<Account>, id: KeyId, record: &Map) -> Result<KnownKey, MalformedItem> {
     let reader = Reader(record);
-    let has = |attribute| record.contains_key(attribute);
     Ok(KnownKey {
         account,
-        // A record with only the reason and the time is valid too: earlier
-        // emergency commands wrote no more.
-        key: has(attribute::NAME).then(|| reader.live_key(id)).transpose()?,
-        verifier: has(attribute::VERIFIER).then(|| reader.verifier()).transpose()?,
+        // A record with only the reason and the time is valid too. Earlier break-glass
+        // commands wrote such records.
+        key: reader.optional(attribute::NAME, |reader, _| reader.live_key(id))?,
+        verifier: reader.optional(attribute::VERIFIER, |reader, _| reader.verifier())?,
         retirement: Some(Retirement {
             reason: refusal(record)?,
             at: reader.seconds(attribute::RETIRED_AT)?,
-            by: has(attribute::RETIRED_BY).then(|| reader.actor(attribute::RETIRED_BY)).transpose()?,
+            by: reader.optional(attribute::RETIRED_BY, Reader::actor)?,
         }),
     })
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 /// The maximum number of retired keys in a list.
 pub const MAX_RETIRED_KEYS: usize = 100;
 
-/// The attributes of a record that admins may see: all except the verifier and its
+/// The attributes of a record that admins can see: all except the verifier and its
 /// pepper version.
 const SHOWN: [&str; 12] = [
     schema::SK,
@@ -27,8 +27,8 @@ const SHOWN: [&str; 12] = [
     attribute::REPLACED_BY,
 ];
 
-/// A retired key. A record that an operator wrote by hand, with only AWS
-/// credentials, says only why and when.
+/// A retired key. A record that an operator wrote by hand has only the reason and the
+/// time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetiredKey {
     /// The key's id.
@@ -59,13 +59,14 @@ pub struct RetiredKey {
 }
 
 impl Store {
-    /// Lists an account's retired keys, newest first, at most [`MAX_RETIRED_KEYS`].
-    /// If their records take more than about 10 MB, only a part of them is read.
+    /// Lists an account's retired keys, newest first, at most [`MAX_RETIRED_KEYS`]. If
+    /// the records have more than about 10 MB, this reads only a part of them.
     pub async fn list_retired_keys(&self, account: AccountId) -> Result<Vec<RetiredKey>, StoreError> {
         let records = self.read_partition(schema::retired_partition(account), &SHOWN, MAX_QUERIES).await?;
         let mut keys = records
             .iter()
-            // An account that was restored from a backup has records of its deletion.
+            // If the account was deleted and then restored from a backup, some records
+            // are from the deletion.
             .filter(|record| !is_account_deleted(record))
             .map(|record| retired_key(record).map_err(|error| error.in_item("a retired key")))
             .collect::<Result<Vec<_>, _>>()?;
@@ -92,21 +93,18 @@ pub(super) fn is_account_deleted(record: &Map) -> bool {
 
 fn retired_key(record: &Map) -> Result<RetiredKey, MalformedItem> {
     let reader = Reader(record);
-    let text = |name: &str| reader.get_optional(name, |value| codec::text(value).map(ToOwned::to_owned));
-    let seconds = |name: &str| record.contains_key(name).then(|| reader.seconds(name)).transpose();
-    let actor = |name: &str| record.contains_key(name).then(|| reader.actor(name)).transpose();
     Ok(RetiredKey {
         id: reader.parse(schema::SK, str::parse)?,
-        name: text(attribute::NAME)?,
-        hint: text(attribute::HINT)?,
+        name: reader.optional(attribute::NAME, Reader::text)?.map(ToOwned::to_owned),
+        hint: reader.optional(attribute::HINT, Reader::text)?.map(ToOwned::to_owned),
         role: reader.role_of_key()?,
         cidrs: reader.cidrs()?,
-        created_at: seconds(attribute::CREATED_AT)?,
-        created_by: actor(attribute::CREATED_BY)?,
-        expires_at: seconds(attribute::EXPIRES_AT)?,
+        created_at: reader.optional(attribute::CREATED_AT, Reader::seconds)?,
+        created_by: reader.optional(attribute::CREATED_BY, Reader::actor)?,
+        expires_at: reader.optional(attribute::EXPIRES_AT, Reader::seconds)?,
         reason: retired_reason(record)?,
         retired_at: reader.seconds(attribute::RETIRED_AT)?,
-        retired_by: actor(attribute::RETIRED_BY)?,
+        retired_by: reader.optional(attribute::RETIRED_BY, Reader::actor)?,
         replaced_by: reader.get_optional(attribute::REPLACED_BY, |value| codec::text(value)?.parse().ok())?,
     })
 }

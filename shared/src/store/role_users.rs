@@ -1,9 +1,9 @@
 //! Finds the accounts and keys that use a role, before the role is deleted.
 //!
-//! The check reads the index, in the partition of all accounts. There is no
-//! counter of a role's users, because every change of a key would contend for
-//! it, even a revocation. So one check reads a bounded part of the partition, and
-//! returns where it stopped.
+//! The check reads the partition of all accounts in the index. Each check reads a
+//! bounded part of the partition and returns the position at which it stopped. There is
+//! no counter of a role's users, because every change of a key, even a revocation, would
+//! contend for the counter.
 
 use aws_sdk_dynamodb::types::Select;
 use jiff::{SignedDuration, Timestamp};
@@ -20,18 +20,18 @@ const MAX_NAMED_USERS: usize = 20;
 /// The maximum number of queries for one check. Each reads up to 1 MB:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html>
 const MAX_QUERIES: usize = 100;
-/// How long a deletion keeps checking. The last query may take 2.4 s more, and the
-/// transaction as long again, within the function's 15 s.
+/// The time limit of a check. The last query can take another 2.4 s, and so can the
+/// transaction, within the function's 15 s.
 const MAX_TIME: SignedDuration = SignedDuration::from_secs(6);
 
-/// An account that has a role, or a key whose own role it is.
+/// An account that has a role, or a key that has the role as its own role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleUser {
     /// The account.
     pub account: AccountId,
     /// The account's name.
     pub account_name: AccountName,
-    /// The key, if it is the key's own role.
+    /// The key, if the user of the role is a key.
     pub key: Option<KeyId>,
 }
 
@@ -58,21 +58,21 @@ impl RoleUsers {
 }
 
 impl Store {
-    /// When a deletion that starts now stops checking.
+    /// The time limit of a check that starts now.
     pub(super) fn end_of_check(&self) -> Timestamp {
         self.clock.now().saturating_add(MAX_TIME).unwrap_or(Timestamp::MAX)
     }
 
-    /// Finds the accounts after `after` that have this role, and the live keys whose
-    /// own role it is. Stops at `until` or after [`MAX_QUERIES`] queries, but makes
-    /// at least one query.
+    /// Finds the accounts after `after` that have this role, and their live keys that
+    /// have it as their own role. Stops at `until` or after [`MAX_QUERIES`] queries, but
+    /// makes at least one query.
     pub(super) async fn users_of(
         &self,
         role: &RoleName,
         after: Option<&AccountCursor>,
         until: Timestamp,
     ) -> Result<RoleUsers, StoreError> {
-        // The whole map of keys, because an index cannot project a part of it.
+        // Reads the whole map of keys, because an index cannot project a part of it.
         let (projection, mut names) =
             codec::projection(&[schema::PK, attribute::NAME, attribute::ROLE, attribute::KEYS]);
         names.insert("#partition".to_owned(), schema::INDEX_PK.to_owned());
@@ -95,22 +95,23 @@ impl Store {
                 .map_err(StoreError::from_sdk)?;
             let now = self.clock.now();
             for item in answer.items() {
-                note_users(item, role, now, &mut users).map_err(|error| error.in_item("an account"))?;
+                add_users(item, role, now, &mut users).map_err(|error| error.in_item("an account"))?;
             }
             start = answer.last_evaluated_key;
             if start.is_none() || now >= until {
                 break;
             }
         }
-        // A malformed key is an error: without a cursor, the check would look complete.
+        // A malformed position is an error: without a cursor, the check would look
+        // complete.
         users.stopped_at = start.map(|key| AccountCursor::from_item(&key)).transpose()?;
         Ok(users)
     }
 }
 
-/// Adds an account to `users` if it has the role, and each of its live keys whose
-/// own role it is.
-fn note_users(
+/// Adds an account to `users` if it has the role, and its live keys that have the role
+/// as their own.
+fn add_users(
     item: &Map,
     role: &RoleName,
     now: Timestamp,

@@ -85,13 +85,12 @@ impl Precondition {
     }
 }
 
-/// The item with the name of a custom role, if there is one.
+/// The item of a custom role, or none.
 enum StoredRole {
     Missing,
     Role(CustomRole),
-    /// A malformed item, which an operator wrote by hand. It permits nothing and
-    /// cannot be shown. Admins can replace and delete it, so that nobody needs
-    /// access to the table to repair it.
+    /// A malformed item, which an operator wrote by hand. The role permits nothing and
+    /// cannot be shown. Admins can replace and delete it without access to the table.
     Malformed {
         /// The item's version attribute, which may be malformed too.
         version: Option<AttributeValue>,
@@ -108,18 +107,17 @@ impl StoredRole {
 
     /// The condition that the item exists and has not changed since it was read.
     fn unchanged(&self) -> Expression {
-        let mut unchanged = Expression::default();
         let version = match self {
             Self::Role(role) => Some(n(role.version)),
             Self::Malformed { version } => version.clone(),
             Self::Missing => None,
         };
         if let Some(version) = version {
-            unchanged.require_equal(attribute::VERSION, version);
-        } else {
-            let (pk, version) = (unchanged.name(schema::PK), unchanged.name(attribute::VERSION));
-            unchanged.require(format!("attribute_exists({pk}) AND attribute_not_exists({version})"));
+            return Expression::equal(attribute::VERSION, version);
         }
+        let mut unchanged = Expression::exists();
+        let version = unchanged.name(attribute::VERSION);
+        unchanged.require(format!("attribute_not_exists({version})"));
         unchanged
     }
 }
@@ -151,7 +149,7 @@ impl ListedRole {
     }
 }
 
-/// All roles of a deployment, built-in and custom. Nothing is cached: a changed
+/// The built-in and custom roles of a deployment. Nothing is cached: a change of a
 /// role takes effect with the next call.
 #[derive(Clone)]
 pub struct Roles {
@@ -173,7 +171,7 @@ impl Roles {
         }
     }
 
-    /// Reads a role by its name. A missing role is a role that permits nothing.
+    /// Reads a role by its name. A missing role permits nothing.
     pub async fn get(&self, name: &RoleName) -> Result<Arc<Role>, StoreError> {
         let role = self.find(name).await?;
         Ok(role.unwrap_or_else(|| Arc::new(Role::empty(name.clone()))))
@@ -184,8 +182,8 @@ impl Roles {
         self.built_in.get(role)
     }
 
-    /// Lists all roles in the byte order of their names: capital letters come
-    /// first. This reads the index, which may lag behind the table.
+    /// Lists all roles in the byte order of their names, so capital letters sort before
+    /// small letters. This reads the index, which can lag behind the table.
     pub async fn list(
         &self,
         page: &PageRequest<RoleCursor>,
@@ -194,10 +192,10 @@ impl Roles {
         let built_in = BuiltInRole::ALL
             .map(|role| ListedRole::BuiltIn(role, Arc::clone(self.built_in.get(role))))
             .into_iter()
-            .filter(|role| after.is_none_or(|after| role.name().as_str() > after.as_str()));
+            .filter(|role| after.is_none_or(|after| role.name() > after));
         let custom = self.store.query_roles(after, page.limit.saturating_add(1)).await?;
         let mut roles: Vec<ListedRole> = custom.into_iter().map(ListedRole::Custom).chain(built_in).collect();
-        roles.sort_by(|a, b| a.name().as_str().cmp(b.name().as_str()));
+        roles.sort_by(|a, b| a.name().cmp(b.name()));
         Ok(Page::cut(roles, page.limit, |role| RoleCursor(role.name().clone())))
     }
 }
@@ -219,7 +217,7 @@ impl Store {
         custom_role(name, &item).map_err(|error| error.in_item(name))
     }
 
-    /// Reads the item with the name of a custom role consistently.
+    /// Reads the item of a custom role consistently.
     async fn stored_role(&self, name: &RoleName) -> Result<StoredRole, StoreError> {
         let Some(item) = self.read_role(name, &READ).await? else {
             return Ok(StoredRole::Missing);
@@ -237,11 +235,11 @@ impl Store {
         self.read(schema::role_key(name), attributes).await
     }
 
-    /// Queries at least `most` custom roles after `after`, or all that are left.
+    /// Queries at least `most` custom roles after `after`, or all remaining ones.
     async fn query_roles(&self, after: Option<&RoleName>, most: i32) -> Result<Vec<CustomRole>, StoreError> {
         let wanted = usize::try_from(most).unwrap_or(0);
         let (mut roles, mut start) = (Vec::new(), None);
-        // A query stops at 1 MB, which is forty roles of the maximum size.
+        // A query reads at most 1 MB, or about forty roles of the maximum size.
         loop {
             let mut query = self
                 .client
@@ -275,11 +273,11 @@ impl Store {
         }
     }
 
-    /// Creates or replaces a custom role. If nothing changes, this writes nothing and
-    /// records no event. A malformed item is replaced as a whole.
+    /// Creates or replaces a custom role. If nothing changes, writes nothing and records
+    /// no event. Replaces a malformed item as a whole.
     ///
     /// # Errors
-    /// [`StoreError::Stale`] if `precondition` does not hold, or
+    /// [`StoreError::Stale`] if `precondition` is not met, or
     /// [`StoreError::Contention`].
     pub async fn put_role(
         &self,
@@ -299,7 +297,7 @@ impl Store {
                     return Ok(Attempt::Done(PutRole { role, created: false }));
                 }
                 StoredRole::Role(_) | StoredRole::Malformed { .. } => {
-                    (EventType::RoleUpdated, self.replace(key, item(&role), stored.unchanged())?)
+                    (EventType::RoleUpdated, self.put(key, item(&role), stored.unchanged())?)
                 }
                 StoredRole::Missing => (EventType::RoleCreated, self.put_new(key, item(&role))?),
             };
@@ -333,14 +331,14 @@ impl Store {
         })
     }
 
-    /// Deletes a custom role that no account and no live key has, or a malformed
-    /// item. Checks the accounts after `after` in the index, which may lag behind
-    /// the table. If the check finds no user but does not reach the last account in
-    /// time, nothing is deleted, and the error has the position to continue from.
+    /// Deletes a custom role that no account and no live key has, or a malformed item.
+    /// Checks the accounts after `after` in the index, which can lag behind the table.
+    /// If the check finds no user of the role but does not reach the last account in
+    /// time, deletes nothing, and the error has the position to continue from.
     ///
     /// An account or key that gets the role during the check keeps the role's name,
-    /// which permits nothing while the role is missing. The same holds for an
-    /// account that a caller skips with a forged `after`.
+    /// which permits nothing while the role is missing. The same is true of an account
+    /// that a caller skips with a forged `after`.
     ///
     /// # Errors
     /// [`StoreError::RoleNotFound`], [`StoreError::Stale`] if the role does not have
@@ -387,7 +385,8 @@ fn first_version(entropy: &dyn Entropy) -> Result<u64, StoreError> {
 /// The changed fields of a role: its description, and each removed or added
 /// permission. `None` is a missing role.
 fn changes(before: Option<&CustomRole>, after: Option<&CustomRole>) -> Vec<FieldChange> {
-    let description = |role: Option<&CustomRole>| role.map(|role| role.description.to_string());
+    let description =
+        |role: Option<&CustomRole>| role.map(|role| role.description.to_string()).unwrap_or_default();
     let permissions = |role: Option<&CustomRole>| -> Vec<String> {
         role.iter().flat_map(|role| &role.role.permissions).map(ToString::to_string).collect()
     };
@@ -399,26 +398,23 @@ fn changes(before: Option<&CustomRole>, after: Option<&CustomRole>) -> Vec<Field
         from: from.to_owned(),
         to: to.to_owned(),
     });
-    let description = FieldChange::between(
-        attribute::DESCRIPTION,
-        &description(before).unwrap_or_default(),
-        Some(&description(after).unwrap_or_default()),
-    );
+    let description =
+        FieldChange::between(attribute::DESCRIPTION, &description(before), Some(&description(after)));
     description.into_iter().chain(permissions).collect()
 }
 
 fn item(role: &CustomRole) -> Map {
     let permissions = role.role.permissions.iter().map(s).collect();
-    Map::from([
-        (attribute::DESCRIPTION.to_owned(), s(&role.description)),
-        (attribute::PERMISSIONS.to_owned(), AttributeValue::L(permissions)),
-        (attribute::VERSION.to_owned(), n(role.version)),
-        (attribute::CREATED_AT.to_owned(), seconds(role.created_at)),
-        (attribute::CREATED_BY.to_owned(), codec::actor(&role.created_by)),
-        (attribute::UPDATED_AT.to_owned(), seconds(role.updated_at)),
-        (attribute::UPDATED_BY.to_owned(), codec::actor(&role.updated_by)),
-        (schema::INDEX_PK.to_owned(), s(schema::INDEX_ROLES)),
-        (schema::INDEX_SK.to_owned(), s(&role.role.name)),
+    codec::map([
+        (attribute::DESCRIPTION, s(&role.description)),
+        (attribute::PERMISSIONS, AttributeValue::L(permissions)),
+        (attribute::VERSION, n(role.version)),
+        (attribute::CREATED_AT, seconds(role.created_at)),
+        (attribute::CREATED_BY, codec::actor(&role.created_by)),
+        (attribute::UPDATED_AT, seconds(role.updated_at)),
+        (attribute::UPDATED_BY, codec::actor(&role.updated_by)),
+        (schema::INDEX_PK, s(schema::INDEX_ROLES)),
+        (schema::INDEX_SK, s(&role.role.name)),
     ])
 }
 

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::codec::{self, Reader, s, seconds};
+use super::codec::{self, MalformedItem, Map, Reader, s, seconds};
 use super::commit::{Attempt, Expression, Outcome};
 use super::events::NewEvent;
 use super::keys::{
@@ -42,30 +42,25 @@ pub struct RotatedKey {
     pub rotation: Rotation,
 }
 
-/// Whether a key can be rotated.
-enum Rotatable<'a> {
-    Yes(&'a LiveKey),
-    No(StoreError),
-}
-
 /// The conditions of a rotation, in order of precedence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum RotateCondition {
     SuccessorNotRetired,
-    /// The account is as it was read, and no record or event exists yet.
+    /// The account has not changed since it was read, and no record or event exists
+    /// yet.
     Unchanged,
 }
 
 impl Store {
-    /// Issues a successor for a key. The old key works until its grace period is
-    /// over. Without a grace period it becomes a retired key in the same
-    /// transaction. So do the account's other ended keys.
+    /// Issues a successor for a key. The old key works until its grace period is over.
+    /// Without a grace period, the old key becomes a retired key in the same
+    /// transaction, as do the account's keys that have ended.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::KeyNotFound`],
     /// [`StoreError::KeyRevoked`], [`StoreError::KeyExpired`],
     /// [`StoreError::AlreadyRotated`], [`StoreError::Disabled`],
-    /// [`StoreError::KeyLimit`] if the account cannot hold both keys,
+    /// [`StoreError::KeyLimit`] if the account cannot have both keys,
     /// [`StoreError::AlreadyIssued`] or [`StoreError::IdempotencyKeyReused`] if a
     /// key with the successor's id exists, or [`StoreError::Contention`].
     pub async fn rotate_key(
@@ -75,7 +70,8 @@ impl Store {
         new: &NewRotation<'_>,
         request: &ChangeRequest,
     ) -> Result<RotatedKey, StoreError> {
-        // Made only once, so that a commit whose response was lost is recognized.
+        // Created only once, so that a retry recognizes a commit whose response was
+        // lost.
         let plan: OnceLock<RotatedKey> = OnceLock::new();
         self.retry(|| async {
             let (account, verifiers) = self.get_account_with_verifiers(id).await?;
@@ -88,13 +84,13 @@ impl Store {
                 };
             }
             let now = self.clock.now();
-            let old = match self.rotatable(&account, key, new, now).await? {
-                Rotatable::Yes(old) => old,
-                Rotatable::No(refusal) => {
+            let old = match self.find_rotatable(&account, key, new, now).await {
+                Ok(old) => old,
+                Err(refusal) => {
                     // A retry gets the result of its first attempt, even if a new
                     // request would be refused.
-                    let issued = self.issued_and_retired(id, new.successor, new.fingerprint).await?;
-                    return Err(issued.unwrap_or(refusal));
+                    self.check_not_retired(id, new.successor, new.fingerprint).await?;
+                    return Err(refusal);
                 }
             };
             let planned = plan.get_or_init(|| new.plan(old, now));
@@ -105,9 +101,7 @@ impl Store {
             if !new.stops_at_once() {
                 limit_keys(&mut expression, new.most, &ended);
             }
-            for (key, _) in &ended {
-                remove_key(&mut expression, key.id);
-            }
+            let mut records = self.retire_ended(&mut expression, &account, &verifiers, &ended, now)?;
             let event = rotation_event(&account, old, &planned.rotation);
             let mut actions = vec![
                 (RotateCondition::Unchanged, self.update(schema::account_key(id), expression)?),
@@ -117,7 +111,6 @@ impl Store {
                 ),
                 (RotateCondition::Unchanged, self.record(event, request, now)?),
             ];
-            let mut records = self.retire_ended(&account, &verifiers, &ended, now)?;
             if new.stops_at_once() {
                 let replaced = LiveKey { rotation: Some(planned.rotation), ..old.clone() };
                 let retirement = RetirementDetails::by(&request.actor, RetiredReason::Rotated, now);
@@ -127,8 +120,8 @@ impl Store {
             match self.commit(actions).await? {
                 Outcome::Committed => Ok(Attempt::Done(planned.clone())),
                 Outcome::Refused(RotateCondition::SuccessorNotRetired) => {
-                    let issued = self.issued_and_retired(id, new.successor, new.fingerprint).await?;
-                    issued.map_or(Ok(Attempt::Again), Err)
+                    self.check_not_retired(id, new.successor, new.fingerprint).await?;
+                    Ok(Attempt::Again)
                 }
                 Outcome::Refused(RotateCondition::Unchanged) | Outcome::Conflict => Ok(Attempt::Again),
             }
@@ -136,51 +129,49 @@ impl Store {
         .await
     }
 
-    /// Checks whether a key can be rotated now.
-    async fn rotatable<'a>(
+    /// Finds a key of `account` that can be rotated now.
+    ///
+    /// # Errors
+    /// The reason why the key cannot be rotated, or an error of the read.
+    async fn find_rotatable<'a>(
         &self,
         account: &'a Account,
         key: KeyId,
         new: &NewRotation<'_>,
         now: Timestamp,
-    ) -> Result<Rotatable<'a>, StoreError> {
+    ) -> Result<&'a LiveKey, StoreError> {
         let Some(old) = account.keys.iter().find(|live| live.id == key) else {
-            return self.check_record(account.id, key).await.map(Rotatable::No);
+            let attributes = [schema::PK, attribute::REASON, attribute::REPLACED_BY];
+            let record = self.read(schema::retired_key(account.id, key), &attributes).await?;
+            let record = record.ok_or(StoreError::KeyNotFound(account.id, key))?;
+            return Err(retired_key_refusal(key, &record).unwrap_or_else(|error| error.in_item(key)));
         };
         let live = account.keys.len() - ended_keys(account, now).len();
-        Ok(if let Some(Rotation { replaced_by, .. }) = old.rotation {
-            Rotatable::No(StoreError::AlreadyRotated { key, replaced_by })
+        if let Some(Rotation { replaced_by, .. }) = old.rotation {
+            Err(StoreError::AlreadyRotated { key, replaced_by })
         } else if old.ended(now).is_some() {
-            Rotatable::No(StoreError::KeyExpired(key))
+            Err(StoreError::KeyExpired(key))
         } else if !account.enabled {
-            Rotatable::No(StoreError::Disabled)
+            Err(StoreError::Disabled)
         } else if live >= new.most && !new.stops_at_once() {
-            Rotatable::No(StoreError::KeyLimit { most: new.most, is_rotation: true })
+            Err(StoreError::KeyLimit { most: new.most, is_rotation: true })
         } else {
-            Rotatable::Yes(old)
-        })
-    }
-
-    /// Returns why a key that its account no longer has cannot be rotated.
-    async fn check_record(&self, id: AccountId, key: KeyId) -> Result<StoreError, StoreError> {
-        let attributes = [schema::PK, attribute::REASON, attribute::REPLACED_BY];
-        let Some(record) = self.read(schema::retired_key(id, key), &attributes).await? else {
-            return Ok(StoreError::KeyNotFound(id, key));
-        };
-        let reader = Reader(&record);
-        let replaced_by =
-            reader.get_optional(attribute::REPLACED_BY, |value| codec::text(value)?.parse().ok());
-        let corrupt = |error: codec::MalformedItem| error.in_item(key);
-        match (retired_reason(&record).map_err(corrupt)?, replaced_by.map_err(corrupt)?) {
-            (RetiredReason::Revoked, _) => Ok(StoreError::KeyRevoked(key)),
-            (RetiredReason::Rotated | RetiredReason::Expired, Some(replaced_by)) => {
-                Ok(StoreError::AlreadyRotated { key, replaced_by })
-            }
-            (RetiredReason::Expired, None) => Ok(StoreError::KeyExpired(key)),
-            (RetiredReason::Rotated, None) => {
-                Err(corrupt(codec::MalformedItem::missing(attribute::REPLACED_BY)))
-            }
+            Ok(old)
         }
+    }
+}
+
+/// The reason why a retired key cannot be rotated, from the key's record.
+fn retired_key_refusal(key: KeyId, record: &Map) -> Result<StoreError, MalformedItem> {
+    let replaced_by =
+        Reader(record).get_optional(attribute::REPLACED_BY, |value| codec::text(value)?.parse().ok())?;
+    match (retired_reason(record)?, replaced_by) {
+        (RetiredReason::Revoked, _) => Ok(StoreError::KeyRevoked(key)),
+        (RetiredReason::Rotated | RetiredReason::Expired, Some(replaced_by)) => {
+            Ok(StoreError::AlreadyRotated { key, replaced_by })
+        }
+        (RetiredReason::Expired, None) => Ok(StoreError::KeyExpired(key)),
+        (RetiredReason::Rotated, None) => Err(MalformedItem::missing(attribute::REPLACED_BY)),
     }
 }
 
@@ -199,7 +190,8 @@ impl NewRotation<'_> {
 }
 
 /// Records that a successor replaces the key, or removes the key if it has no grace
-/// period. Requires that the key is there and has not been replaced.
+/// period. Requires that the account has the key, and that the key was not replaced
+/// before.
 fn replace_key(expression: &mut Expression, old: &LiveKey, planned: &RotatedKey, new: &NewRotation<'_>) {
     let (keys, id) = (expression.name(attribute::KEYS), expression.name(old.id));
     let replaced_by = expression.name(attribute::REPLACED_BY);

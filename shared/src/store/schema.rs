@@ -1,5 +1,5 @@
-//! All names of the table: keys, indexes and attributes. A test compares them with
-//! the template.
+//! The names of the table's keys, indexes and attributes. A test compares them with the
+//! template.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -27,7 +27,7 @@ pub(super) const INDEX_ACCOUNTS: &str = "ACCOUNTS";
 /// The index's partition of all custom roles.
 pub(super) const INDEX_ROLES: &str = "ROLES";
 
-/// Days for which records of retired keys and usage are kept.
+/// Days for which the records of retired keys, and the usage of keys, are kept.
 const KEPT_DAYS: i64 = 400;
 
 /// The expiry of an item that is written at `now` and not kept forever.
@@ -43,8 +43,8 @@ const NAME: &str = "NAME";
 const ROLE: &str = "ROLE";
 const SWEEP: &str = "SWEEP";
 
-/// The prefixes of partitions. Each kind of item has its own, so that conditions on
-/// leading keys in IAM policies can tell the kinds apart.
+/// The prefixes of partition keys. Each kind of item has its own prefix, so that IAM
+/// policies can tell the kinds apart by the leading key (`dynamodb:LeadingKeys`).
 pub mod partition {
     /// An account and its keys.
     pub const ACCOUNT: &str = "ACCOUNT#";
@@ -64,16 +64,20 @@ pub mod partition {
     pub const USAGE: &str = "USAGE#";
     /// The published notices of an account's keys.
     pub const NOTICE: &str = "NOTICE#";
-    /// Where the last sweep of keys stopped.
+    /// The position of the sweep of keys.
     pub const SWEEP: &str = "SWEEP#";
 }
 
 /// An item's primary key.
 pub(super) type Key = HashMap<String, AttributeValue>;
 
+fn partition_key(prefix: &str, rest: impl Display) -> AttributeValue {
+    AttributeValue::S(format!("{prefix}{rest}"))
+}
+
 fn key(prefix: &str, rest: impl Display, sort: impl Display) -> Key {
     HashMap::from([
-        (PK.to_owned(), AttributeValue::S(format!("{prefix}{rest}"))),
+        (PK.to_owned(), partition_key(prefix, rest)),
         (SK.to_owned(), AttributeValue::S(sort.to_string())),
     ])
 }
@@ -83,7 +87,7 @@ pub(super) fn account_key(id: AccountId) -> Key {
     key(partition::ACCOUNT, id, ACCOUNT)
 }
 
-/// The key of an item that cannot exist: account ids are longer.
+/// The key of an item that cannot exist, because account ids are longer.
 pub(super) fn warm_key() -> Key {
     key(partition::ACCOUNT, "-", ACCOUNT)
 }
@@ -103,17 +107,17 @@ pub(super) fn account_event_key(account: AccountId, event: EventId) -> Key {
 
 /// The partition of an account's events.
 pub(super) fn events_partition(account: AccountId) -> AttributeValue {
-    AttributeValue::S(format!("{}{account}", partition::EVENTS))
+    partition_key(partition::EVENTS, account)
 }
 
 /// The partition of the records of an account's retired keys.
 pub(super) fn retired_partition(account: AccountId) -> AttributeValue {
-    AttributeValue::S(format!("{}{account}", partition::RETIRED))
+    partition_key(partition::RETIRED, account)
 }
 
-/// The usage of a key. Apart from the named attributes, the item has the number of
-/// allowed requests for each day with any, with the date as the attribute's name:
-/// `2026-11-24`.
+/// The usage of a key. In addition to the attributes below, the item has the number of
+/// allowed requests on each day. The attribute's name is the date, such as
+/// `2026-11-24`. Days without requests have no attribute.
 pub(super) fn usage_key(account: AccountId, id: KeyId) -> Key {
     key(partition::USAGE, account, id)
 }
@@ -126,7 +130,7 @@ pub(super) fn is_event(item: &Key) -> bool {
 
 /// The index's partition of all events of the month of `at` (UTC).
 pub(super) fn month_partition(at: Timestamp) -> AttributeValue {
-    AttributeValue::S(format!("{}{}", partition::EVENTS, at.strftime("%Y-%m")))
+    partition_key(partition::EVENTS, at.strftime("%Y-%m"))
 }
 
 /// A retired key's record.
@@ -151,7 +155,7 @@ pub(super) fn role_key(name: &RoleName) -> Key {
 
 /// The partition of the usage of an account's keys.
 pub(super) fn usage_partition(account: AccountId) -> AttributeValue {
-    AttributeValue::S(format!("{}{account}", partition::USAGE))
+    partition_key(partition::USAGE, account)
 }
 
 /// The mark of a published notice.
@@ -161,10 +165,10 @@ pub(super) fn notice_key(account: AccountId, notice: &str) -> Key {
 
 /// The partition of the marks of published notices of an account's keys.
 pub(super) fn notices_partition(account: AccountId) -> AttributeValue {
-    AttributeValue::S(format!("{}{account}", partition::NOTICE))
+    partition_key(partition::NOTICE, account)
 }
 
-/// Where the last sweep of keys stopped.
+/// The position of the sweep of keys.
 pub(super) fn sweep_key() -> Key {
     key(partition::SWEEP, "keys", SWEEP)
 }
@@ -214,8 +218,8 @@ pub mod attribute {
     pub const VERSION: &str = "version";
 }
 
-/// The non-key attributes of the index: what the lists show, at most 20 (DynamoDB's
-/// limit). [`attribute::VERIFIERS`] must never be one of them.
+/// The non-key attributes of the index: the attributes that lists show, at most 20
+/// (DynamoDB's limit). They must never include [`attribute::VERIFIERS`].
 pub const INDEX_PROJECTION: &[&str] = &[
     attribute::ACCOUNT_NAME,
     attribute::ACTOR,

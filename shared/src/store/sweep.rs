@@ -1,19 +1,19 @@
-//! What the daily sweep needs: all accounts in turn, the notices that were already
-//! published, and the last use of each key.
+//! The data of the daily sweep: the accounts, page by page, the published notices, and
+//! the last use of each key.
 
 use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::accounts::listed_account;
-use super::codec::{Map, Reader, s, seconds};
+use super::codec::{self, Reader, s, seconds};
 use super::list::{AccountCursor, AccountFilter, MAX_LIMIT};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{Account, AccountId, KeyId};
 
-/// Days after a key's expiry for which the mark of a published notice is kept. By
-/// then the key itself has long been moved to its record.
+/// Days after a key's expiry for which the mark of a published notice is kept. Long
+/// before, the key itself has become a retired key.
 const MARK_KEPT_DAYS: i64 = 60;
 /// The number of marks written in one transaction.
 const MARKS_AT_ONCE: usize = 25;
@@ -27,8 +27,7 @@ pub struct SweepPage {
     pub next: Option<AccountCursor>,
 }
 
-/// An account of the sweep. A malformed account does not stop the sweep of the
-/// others.
+/// An account to sweep. A malformed account does not stop the sweep of the others.
 #[derive(Debug)]
 pub struct AccountToSweep {
     /// The account's position, unless its key in the index is malformed.
@@ -38,7 +37,7 @@ pub struct AccountToSweep {
 }
 
 impl Store {
-    /// Returns where the last sweep stopped because its time was up. `None` if that
+    /// Returns the position at which the last sweep ran out of time. `None` if that
     /// sweep reached the last account, or if the stored position is malformed.
     pub async fn sweep_position(&self) -> Result<Option<AccountCursor>, StoreError> {
         let item = self.read(schema::sweep_key(), &[attribute::POSITION]).await?;
@@ -46,16 +45,17 @@ impl Store {
         Ok(position.and_then(|position| AccountCursor::decode(position, None).ok()))
     }
 
-    /// Stores where the next sweep starts. `None` is the first account.
+    /// Stores the position from which the next sweep continues. `None` is the first
+    /// account.
     pub async fn save_sweep_position(&self, position: Option<&AccountCursor>) -> Result<(), StoreError> {
         let position = position.map(ToString::to_string).unwrap_or_default();
-        self.put_all(vec![(schema::sweep_key(), Map::from([(attribute::POSITION.to_owned(), s(position))]))])
-            .await
+        let item = codec::map([(attribute::POSITION, s(position))]);
+        self.put_all(vec![(schema::sweep_key(), item)]).await
     }
 
     /// Lists the accounts after `position`, with their keys. This reads the index,
-    /// which may lag behind the table: read an account consistently before you
-    /// change it.
+    /// which can lag behind the table: read an account consistently before you change
+    /// it.
     pub async fn accounts_to_sweep(&self, position: Option<&AccountCursor>) -> Result<SweepPage, StoreError> {
         let start = position.map(AccountCursor::index_key);
         let answer = self.query_accounts(&AccountFilter::default(), i32::from(MAX_LIMIT), start).await?;
@@ -69,14 +69,13 @@ impl Store {
         })
     }
 
-    /// Returns the ids of the notices that were already published for an account's
-    /// keys.
+    /// Returns the ids of the notices that were published for an account's keys.
     pub async fn published_notices(&self, account: AccountId) -> Result<HashSet<String>, StoreError> {
         let items = self.read_partition(schema::notices_partition(account), &[], usize::MAX).await?;
         Ok(items.iter().filter_map(|item| Reader(item).text(schema::SK).map(str::to_owned).ok()).collect())
     }
 
-    /// Marks notices as published. Each has the expiry of its key.
+    /// Marks notices as published. Each is an id and the expiry of the notice's key.
     pub async fn mark_published(
         &self,
         account: AccountId,
@@ -86,7 +85,7 @@ impl Store {
             let marks = notices.iter().map(|(id, expires_at)| {
                 let kept = SignedDuration::from_hours(24 * MARK_KEPT_DAYS);
                 let until = expires_at.max(&self.clock.now()).saturating_add(kept).unwrap_or(Timestamp::MAX);
-                (schema::notice_key(account, id), Map::from([(schema::TTL.to_owned(), seconds(until))]))
+                (schema::notice_key(account, id), codec::map([(schema::TTL, seconds(until))]))
             });
             self.put_all(marks.collect()).await?;
         }
