@@ -1,4 +1,4 @@
-//! Each audit event is also one line of the log, after its commit.
+//! Each committed audit event is also logged, in one line.
 
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 use crate::support::audit_lines::with_message;
 
 #[tokio::test]
-async fn each_change_is_one_line_that_tells_what_its_event_tells() {
+async fn each_change_logs_one_line_with_the_content_of_its_event() {
     let harness = Harness::start().await;
     let logs = Logs::capture(LevelFilter::INFO);
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
@@ -31,7 +31,7 @@ async fn each_change_is_one_line_that_tells_what_its_event_tells() {
     let events = harness.events(&account).await;
     assert_eq!((lines.len(), events.len()), (10, 10));
     for event in events {
-        let line = lines.iter().find(|line| line["event_id"] == event["id"]).expect("its line");
+        let line = lines.iter().find(|line| line["event_id"] == event["id"]).expect("a line for the event");
         for (field, member) in [
             ("type", "/type"),
             ("at", "/at"),
@@ -51,17 +51,17 @@ async fn each_change_is_one_line_that_tells_what_its_event_tells() {
     let rotated = lines.iter().find(|line| line["type"] == "key.rotated").unwrap();
     assert_eq!((&rotated["key_id"], &rotated["replaced_by"]), (&json!(old.id), &new["id"]));
     assert_eq!(rotated["retires_at"], "2026-01-01T00:01:00Z");
-    // In a change, just the values that decide what keys may do.
+    // Of the changed values, lines contain only those that affect what keys can do.
     let updates: Vec<_> = lines.iter().filter(|line| line["type"] == "serviceAccount.updated").collect();
     assert_json_snapshot!(updates, { "[].timestamp" => "[timestamp]", "[].request_id" => "[request id]" });
-    let all = Value::from(lines).to_string();
-    for personal in ["Lovelace", "ada@example.com", "555-0100"] {
-        assert!(!all.contains(personal), "{personal}");
+    let text = Value::from(lines).to_string();
+    for personal_data in ["Lovelace", "ada@example.com", "555-0100"] {
+        assert!(!text.contains(personal_data), "{personal_data}");
     }
 }
 
 #[tokio::test]
-async fn a_role_s_line_tells_what_it_grants_and_withdraws() {
+async fn role_changes_log_granted_and_withdrawn_permissions() {
     let harness = Harness::start().await;
     let logs = Logs::capture(LevelFilter::INFO);
     let put = |permissions: &[&str]| {
@@ -84,7 +84,7 @@ async fn a_role_s_line_tells_what_it_grants_and_withdraws() {
 }
 
 #[tokio::test]
-async fn what_changes_nothing_is_no_line() {
+async fn requests_that_change_nothing_log_no_audit_line() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
@@ -95,7 +95,7 @@ async fn what_changes_nothing_is_no_line() {
     let patch = |body: Value| harness.request("PATCH", &account.path()).admin().json(&body).send();
     let _ = patch(json!({ "name": "Batch" })).await.expect(200);
     let _ = patch(json!({ "name": "Taken" })).await.expect(409);
-    let _ = patch(json!({ "role": "nobody" })).await.expect(422);
+    let _ = patch(json!({ "role": "unknown" })).await.expect(422);
     let _ = harness.get(&account.path()).await;
     let lines = logs.take_lines();
     assert_eq!(with_message(&lines, "audit"), Vec::<Value>::new());

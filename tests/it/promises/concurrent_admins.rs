@@ -1,5 +1,4 @@
-//! Admins at the same time: no rule is broken between them, and no change is
-//! lost.
+//! Concurrent requests of admins break no rule and lose no change.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,25 +7,25 @@ use futures::future::{join, join_all, join3};
 use serde_json::{Value, json};
 use tests::{Account, Action, Harness, Reply, RequestBuilder};
 
-use crate::support::faults::{cancelled, conflict, random_conflicts};
+use crate::support::faults::{cancelled, random_conflicts};
 use crate::support::tally::{tallied, tally};
 
-/// As many keys as an account may have.
+/// The maximum number of keys of an account.
 const LIMIT: usize = 20;
 
 async fn issue(harness: &Harness, account: &Account, body: &Value) -> Reply {
     harness.request("POST", &format!("{}/keys", account.path())).admin().json(body).send().await
 }
 
-/// Many issues at once. Where a busy machine makes one time out, it is tried
-/// again under the same `Idempotency-Key`, as a client would.
-async fn issue_many(harness: &Harness, account: &Account, many: usize, body: &Value) -> Vec<Reply> {
+/// Issues this number of keys concurrently. If a request times out on a busy machine, it
+/// is retried with the same `Idempotency-Key`, as a client would do.
+async fn issue_many(harness: &Harness, account: &Account, count: usize, body: &Value) -> Vec<Reply> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    join_all((0..many).map(|_| async {
+    join_all((0..count).map(|_| async {
         let attempt = format!("attempt-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         loop {
             let request = harness.request("POST", &format!("{}/keys", account.path())).admin();
-            let reply = request.header("Idempotency-Key", &attempt).json(body).send().await;
+            let reply = request.idempotency_key(&attempt).json(body).send().await;
             if reply.status != 503 {
                 return reply;
             }
@@ -37,78 +36,75 @@ async fn issue_many(harness: &Harness, account: &Account, many: usize, body: &Va
 
 async fn patch(harness: &Harness, account: &Account, tag: Option<&str>, body: &Value) -> Reply {
     let request = harness.request("PATCH", &account.path()).admin().json(body);
-    let request = if let Some(tag) = tag { request.header("If-Match", tag) } else { request };
+    let request = if let Some(tag) = tag { request.if_match(tag) } else { request };
     request.send().await
 }
 
-async fn read(harness: &Harness, account: &Account) -> Reply {
-    harness.request("GET", &account.path()).admin().send().await.expect(200)
-}
-
-/// The secrets in these replies.
-fn secrets(replies: &[Reply]) -> Vec<String> {
+/// The keys that these requests issued.
+fn issued_keys(replies: &[Reply]) -> Vec<String> {
     let issued = replies.iter().filter(|reply| reply.status == 201);
     issued.map(|reply| reply.json()["secret"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn events(harness: &Harness, kind: &str) -> usize {
+async fn count_events(harness: &Harness, kind: &str) -> usize {
     let events = harness.table.items("EVENTS#").await;
     events.iter().filter(|event| event["type"].as_s().unwrap() == kind).count()
 }
 
-/// A retry after a timeout may be told that its first attempt made the key.
-fn assert_as_many_as_it_may_have(replies: &[Reply]) {
+/// Fails unless exactly [`LIMIT`] of 64 requests issued a key. If the first attempt of a
+/// request timed out but issued the key, the retry gets `key_already_issued`.
+fn assert_limit_reached(replies: &[Reply]) {
     let mut tally = tally(replies);
-    let told_late = tally.remove("409 key_already_issued").unwrap_or(0);
-    *tally.entry("201".to_owned()).or_insert(0) += told_late;
+    let issued_before_retry = tally.remove("409 key_already_issued").unwrap_or(0);
+    *tally.entry("201".to_owned()).or_insert(0) += issued_before_retry;
     assert_eq!(tally, tallied(&[("201", LIMIT), ("409 key_limit_reached", 64 - LIMIT)]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sixty_four_issues_make_as_many_keys_as_an_account_may_have() {
+async fn concurrent_issues_stop_at_the_key_limit() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     random_conflicts(&harness, 0.3);
     let body = json!({ "name": "batch", "expiresInDays": 1 });
     let replies = issue_many(&harness, &account, 64, &body).await;
-    assert_as_many_as_it_may_have(&replies);
-    assert_eq!(read(&harness, &account).await.json()["keys"].as_array().unwrap().len(), LIMIT);
-    assert_eq!(events(&harness, "key.issued").await, LIMIT);
-    for secret in secrets(&replies) {
-        assert_eq!(harness.check(&secret).await, 200);
+    assert_limit_reached(&replies);
+    assert_eq!(harness.get(&account.path()).await.json()["keys"].as_array().unwrap().len(), LIMIT);
+    assert_eq!(count_events(&harness, "key.issued").await, LIMIT);
+    for key in issued_keys(&replies) {
+        assert_eq!(harness.check(&key).await, 200);
     }
 
-    // Expired keys do not count, and go with the first write.
+    // Expired keys do not count, and the first write removes them from the account.
     harness.clock.advance_days(1);
-    let again = issue_many(&harness, &account, 64, &body).await;
-    assert_as_many_as_it_may_have(&again);
-    for old in secrets(&replies) {
+    let later_replies = issue_many(&harness, &account, 64, &body).await;
+    assert_limit_reached(&later_replies);
+    for old in issued_keys(&replies) {
         assert_eq!(harness.check(&old).await, 403);
     }
-    for new in secrets(&again) {
+    for new in issued_keys(&later_replies) {
         assert_eq!(harness.check(&new).await, 200);
     }
     assert_eq!(harness.table.items(&format!("RETIRED#{}", account.id)).await.len(), LIMIT);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_of_many_changes_of_the_same_version_wins() {
+async fn one_of_several_updates_of_the_same_version_succeeds() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
-    let tag = read(&harness, &account).await.headers["etag"].clone();
+    let tag = harness.get(&account.path()).await.headers["etag"].clone();
     random_conflicts(&harness, 0.3);
     let bodies: Vec<Value> = (0..8).map(|n| json!({ "description": format!("by {n}") })).collect();
     let replies = join_all(bodies.iter().map(|body| patch(&harness, &account, Some(&tag), body))).await;
     assert_eq!(tally(&replies), tallied(&[("200", 1), ("412 precondition_failed", 7)]));
     let winner = replies.iter().find(|reply| reply.status == 200).unwrap();
-    let now = read(&harness, &account).await;
-    assert_eq!(now.json()["description"], winner.json()["description"]);
-    assert_eq!(now.headers["etag"], winner.headers["etag"]);
-    assert_eq!(events(&harness, "serviceAccount.updated").await, 1);
+    let current = harness.get(&account.path()).await;
+    assert_eq!(current.json()["description"], winner.json()["description"]);
+    assert_eq!(current.headers["etag"], winner.headers["etag"]);
+    assert_eq!(count_events(&harness, "serviceAccount.updated").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn changes_of_different_fields_are_all_kept() {
+async fn concurrent_updates_of_different_fields_are_all_kept() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let bodies = [
@@ -120,17 +116,17 @@ async fn changes_of_different_fields_are_all_kept() {
     ];
     let replies = join_all(bodies.iter().map(|body| patch(&harness, &account, None, body))).await;
     assert_eq!(tally(&replies), tallied(&[("200", 5)]));
-    let now = read(&harness, &account).await.json();
+    let current = harness.get(&account.path()).await.json();
     for body in bodies {
         for (field, value) in body.as_object().unwrap() {
-            assert_eq!(&now[field], value);
+            assert_eq!(&current[field], value);
         }
     }
-    assert_eq!(events(&harness, "serviceAccount.updated").await, 5);
+    assert_eq!(count_events(&harness, "serviceAccount.updated").await, 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_of_many_gets_a_name() {
+async fn one_of_several_accounts_gets_the_same_name() {
     let harness = Harness::start().await;
     random_conflicts(&harness, 0.2);
     let create = |name: String| {
@@ -155,7 +151,7 @@ async fn one_of_many_gets_a_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn issues_revocations_and_a_disabling_leave_a_well_formed_account() {
+async fn concurrent_issues_revocations_and_an_update_leave_a_well_formed_account() {
     let harness = Harness::start().await;
     random_conflicts(&harness, 0.2);
     for round in 0..4 {
@@ -177,15 +173,15 @@ async fn issues_revocations_and_a_disabling_leave_a_well_formed_account() {
         for reply in &issued {
             assert!(reply.status == 201 || reply.code() == "service_account_disabled", "{reply:?}");
         }
-        let issued = secrets(&issued);
+        let issued = issued_keys(&issued);
         let item = harness.table.get(&format!("ACCOUNT#{}", account.id), "ACCOUNT").await.unwrap();
         let members = |name: &str| item[name].as_m().unwrap().keys().cloned().collect::<BTreeSet<String>>();
         assert_eq!(members("keys"), members("verifiers"));
         assert_eq!(members("keys").len(), issued.len());
-        // Each key that was made works once the account does, and no other.
+        // When the account is enabled again, exactly the newly issued keys work.
         let _ = patch(&harness, &account, None, &json!({ "enabled": true })).await.expect(200);
-        for secret in &issued {
-            assert_eq!(harness.check(secret).await, 200);
+        for key in &issued {
+            assert_eq!(harness.check(key).await, 200);
         }
         for key in &keys {
             assert_eq!(harness.check(&key.secret).await, 403);
@@ -194,7 +190,7 @@ async fn issues_revocations_and_a_disabling_leave_a_well_formed_account() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_key_issued_beside_the_deletion_of_its_account_dies_with_it() {
+async fn a_key_issued_while_its_account_is_deleted_is_denied() {
     let harness = Harness::start().await;
     for round in 0..6 {
         let account = harness.create_account(&format!("round {round}"), "ServiceAccountReader").await;
@@ -205,33 +201,30 @@ async fn a_key_issued_beside_the_deletion_of_its_account_dies_with_it() {
         for reply in &issued {
             assert!(reply.status == 201 || reply.status == 404, "{reply:?}");
         }
-        for secret in secrets(&issued) {
-            assert_eq!(harness.check(&secret).await, 403);
+        let keys = issued_keys(&issued);
+        for key in &keys {
+            assert_eq!(harness.check(key).await, 403);
         }
         let records = harness.table.items(&format!("RETIRED#{}", account.id)).await.len();
-        assert_eq!(records, secrets(&issued).len() + 1, "one record a key, and one of the account");
+        assert_eq!(records, keys.len() + 1, "expected a record of each key and one of the account");
     }
 }
 
 #[tokio::test]
-async fn endless_conflicts_end_in_a_refusal_that_changes_nothing() {
+async fn permanent_conflicts_end_in_409_and_change_nothing() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
-    let before = harness.table.dump().await.len();
-    harness.wire.disturb(
-        |call| {
-            if call.operation == "TransactWriteItems" { conflict() } else { Action::Pass }
-        },
-    );
+    let before = harness.table.dump().await;
+    random_conflicts(&harness, 1.0);
     harness.wire.take_calls();
     let create = json!({ "name": "another", "role": "ServiceAccountReader" });
-    let issue_body = json!({ "name": "batch" });
+    let issue = json!({ "name": "batch" });
     let rename = json!({ "name": "renamed" });
     let replies = join_all(
         [
             harness.request("POST", "/iam/v1/service-accounts").admin().json(&create),
-            harness.request("POST", &format!("{}/keys", account.path())).admin().json(&issue_body),
+            harness.request("POST", &format!("{}/keys", account.path())).admin().json(&issue),
             harness.request("PATCH", &account.path()).admin().json(&rename),
             harness.request("DELETE", &key.path()).admin(),
             harness.request("DELETE", &format!("{}/keys", account.path())).admin(),
@@ -245,13 +238,13 @@ async fn endless_conflicts_end_in_a_refusal_that_changes_nothing() {
     let writes = attempts.iter().filter(|operation| *operation == "TransactWriteItems").count();
     assert!(writes <= 6 * 12, "{writes} attempts");
     harness.wire.calm();
-    assert_eq!(harness.table.dump().await.len(), before);
+    assert_eq!(harness.table.dump().await, before);
     assert_eq!(harness.check(&key.secret).await, 200);
     let _ = harness.revoke(&key).await.expect(204);
 }
 
 #[tokio::test]
-async fn a_throttled_write_is_no_conflict() {
+async fn a_throttled_write_responds_429() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     for code in ["ThrottlingError", "ProvisionedThroughputExceeded"] {

@@ -1,14 +1,16 @@
-//! No text field stores a credential, and redaction removes credentials from log
-//! lines.
+//! Text fields reject credentials, and log lines contain no credential.
 
 use std::borrow::Cow;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use shared::domain::{AccountId, ApiKey, Environment, KeyId, contains_credential, redact_credentials};
 use tests::{Harness, SeededEntropy};
 
-/// A JWT of an admin, as an issuer makes it.
+/// A JWT in the form of an issuer's access token.
 const JWT: &str = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl";
 
 /// Texts about credentials, and texts that only look like one.
@@ -22,9 +24,9 @@ const HARMLESS: [&str; 16] = [
     "eyJ is how a JWT begins",
     "eyJhbGciOiJSUzI1NiJ9",
     "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiI0MiJ9",
-    // `{"typ":"JWT"}`: no algorithm.
+    // `{"typ":"JWT"}`: the header has no `alg`.
     "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl",
-    // Begins with `{"a`, but is not JSON.
+    // The header starts with `{"a`, but is not JSON.
     "eyJhYWFhYWFh.b.c",
     "see keyward.example.com/teams/1.2.3-rc.4",
     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
@@ -40,18 +42,16 @@ fn key(label: &str, seed: u64) -> String {
     key.display(&Environment::parse(label).unwrap()).expose().to_owned()
 }
 
-/// Credentials of each kind.
+/// Generates credentials of each kind.
 fn credential() -> impl Strategy<Value = String> {
-    let header = |algorithm: String| format!(r#"{{"typ":"JWT","alg":"{algorithm}"}}"#);
     prop_oneof![
         ("[a-z0-9]{1,12}", any::<u64>()).prop_map(|(label, seed)| key(&label, seed)),
-        // Mistyped, and with the checksum cut off.
+        // Keys with a wrong or truncated checksum.
         "kwsa_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z]{43,49}",
         "kwst_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z_.-]{20,200}",
         ("[A-Z0-9]{2,8}", "[0-9A-Za-z_-]{1,80}", "[0-9A-Za-z_-]{0,80}").prop_map(
-            move |(algorithm, payload, signature)| {
-                use base64::Engine as _;
-                let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(header(algorithm));
+            |(algorithm, payload, signature)| {
+                let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"typ":"JWT","alg":"{algorithm}"}}"#));
                 format!("{header}.{payload}.{signature}")
             }
         ),
@@ -60,7 +60,7 @@ fn credential() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_credential_is_found_whatever_stands_around_it(
+    fn a_credential_is_found_inside_other_text(
         before in "([ -~]{0,20}[ =/:\"?&_-])?", credential in credential(), after in "([ /\"&,;'?].{0,20})?",
     ) {
         let text = format!("{before}{credential}{after}");
@@ -69,23 +69,25 @@ proptest! {
         prop_assert!(!redacted.contains(&credential));
         prop_assert!(redacted.contains("[redacted]"));
         prop_assert!(!contains_credential(&redacted));
-        // What follows is kept.
+        // The text after the credential is kept.
         prop_assert!(redacted.ends_with(&*redact_credentials(&after)));
     }
 
     #[test]
-    fn a_key_in_a_path_is_found_in_each_spelling(label in "[a-z0-9]{1,12}", seed: u64, lower: bool) {
+    fn a_key_in_a_path_is_found_with_escaped_underscores_and_an_uppercase_prefix(
+        label in "[a-z0-9]{1,12}", seed: u64, lower: bool,
+    ) {
         let key = key(&label, seed);
         let path = format!("/teams/{}/x", key.replace('_', if lower { "%5f" } else { "%5F" }));
         prop_assert_eq!(redact_credentials(&path), "/teams/[redacted]/x");
-        let shouted = format!("/teams/{}", key.replacen("kwsa", "KWSA", 1));
-        prop_assert_eq!(redact_credentials(&shouted), "/teams/[redacted]");
+        let uppercase = format!("/teams/{}", key.replacen("kwsa", "KWSA", 1));
+        prop_assert_eq!(redact_credentials(&uppercase), "/teams/[redacted]");
     }
 
-    /// As some encoders write all but letters and digits, and with each character
-    /// escaped.
+    /// Escapes all characters, or those that are not letters or digits, as some encoders
+    /// do.
     #[test]
-    fn a_credential_with_escapes_is_found(credential in credential(), all: bool) {
+    fn a_percent_encoded_credential_is_found(credential in credential(), all: bool) {
         let escape = |byte: u8| {
             if all || !byte.is_ascii_alphanumeric() { format!("%{byte:02X}") } else { char::from(byte).into() }
         };
@@ -105,16 +107,16 @@ proptest! {
     }
 
     #[test]
-    fn a_key_without_its_end_is_found(label in "[a-z0-9]{1,12}", seed: u64, kept in 30_usize..49) {
-        // A key whose end was lost still has most of its secret.
+    fn a_truncated_key_is_found(label in "[a-z0-9]{1,12}", seed: u64, kept in 30_usize..49) {
+        // The truncated key still contains most of its secret.
         let key = key(&label, seed);
-        let cut = &key[..key.len() - 49 + kept];
-        prop_assert!(contains_credential(cut));
+        let truncated = &key[..key.len() - 49 + kept];
+        prop_assert!(contains_credential(truncated));
     }
 }
 
 #[test]
-fn harmless_texts_pass() {
+fn harmless_texts_are_accepted_and_unchanged() {
     for text in HARMLESS {
         assert!(!contains_credential(text), "{text}");
         assert!(matches!(redact_credentials(text), Cow::Borrowed(same) if same == text), "{text}");
@@ -122,9 +124,9 @@ fn harmless_texts_pass() {
 }
 
 #[test]
-fn each_credential_of_a_line_is_redacted() {
-    let (one, two) = (key("prod", 1), key("dev", 2));
-    let line = format!("GET /x/{one}/y?a={two}&b=token_{JWT} and Bearer {JWT}.");
+fn all_credentials_in_a_line_are_redacted() {
+    let (first, second) = (key("prod", 1), key("dev", 2));
+    let line = format!("GET /x/{first}/y?a={second}&b=token_{JWT} and Bearer {JWT}.");
     assert_eq!(
         redact_credentials(&line),
         "GET /x/[redacted]/y?a=[redacted]&b=token_[redacted] and Bearer [redacted]"
@@ -132,8 +134,8 @@ fn each_credential_of_a_line_is_redacted() {
 }
 
 #[test]
-fn a_hostile_text_costs_little() {
-    // Each place could be the start of a JWT's header, or of a key.
+fn redaction_is_fast_for_hostile_texts() {
+    // Texts in which a JWT or a key could start at almost every position.
     for text in
         ["ey".repeat(16_000) + ".a.b", "kwsa_".repeat(6_400), "kwst_.".repeat(5_000), "%25".repeat(10_000)]
     {
@@ -141,12 +143,12 @@ fn a_hostile_text_costs_little() {
         for _ in 0..10 {
             let _ = redact_credentials(&text);
         }
-        assert!(started.elapsed().as_secs() < 5, "{:?} for {:.10}", started.elapsed(), text);
+        assert!(started.elapsed().as_secs() < 5, "{text:.10}: {:?}", started.elapsed());
     }
 }
 
 #[tokio::test]
-async fn no_field_takes_a_credential_and_no_answer_quotes_it() {
+async fn text_fields_reject_credentials_and_responses_do_not_quote_them() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let live = harness.issue_key(&account).await;
@@ -155,17 +157,17 @@ async fn no_field_takes_a_credential_and_no_answer_quotes_it() {
     for credential in [live.secret.as_str(), &key("elsewhere", 4), &mistyped, &token, JWT] {
         let text = format!("use {credential} here");
         let (accounts, keys) = ("/iam/v1/service-accounts", format!("{}/keys", account.path()));
-        let new = |field: &str, value: Value| {
+        let account_with = |field: &str, value: Value| {
             let mut body = json!({ "name": "other", "role": "ServiceAccountReader" });
             body[field] = value;
             body
         };
         let role = |description: &str, permission: &str| json!({ "description": description, "permissions": [permission] });
         let cases = [
-            ("POST", accounts, new("name", json!(text)), "/name"),
-            ("POST", accounts, new("description", json!(text)), "/description"),
-            ("POST", accounts, new("owner", json!(text)), "/owner"),
-            ("POST", accounts, new("tags", json!({ "a": text })), "/tags/a"),
+            ("POST", accounts, account_with("name", json!(text)), "/name"),
+            ("POST", accounts, account_with("description", json!(text)), "/description"),
+            ("POST", accounts, account_with("owner", json!(text)), "/owner"),
+            ("POST", accounts, account_with("tags", json!({ "a": text })), "/tags/a"),
             ("PATCH", &account.path(), json!({ "name": text }), "/name"),
             ("PATCH", &account.path(), json!({ "description": text }), "/description"),
             ("PATCH", &account.path(), json!({ "owner": text }), "/owner"),
@@ -183,44 +185,45 @@ async fn no_field_takes_a_credential_and_no_answer_quotes_it() {
             assert_eq!(refused.errors()[0], expected, "{method} {path}");
             assert!(!refused.text.contains(credential), "{method} {path}");
         }
-        // If the credential is the name of a member, no pointer quotes it either.
-        for body in [new("tags", json!({ credential: "a" })), new(credential, json!(1))] {
+        // If the credential is the name of a JSON member, the pointer does not quote it.
+        for body in [account_with("tags", json!({ credential: "a" })), account_with(credential, json!(1))] {
             let request = harness.request("POST", accounts).admin().json(&body);
             let refused = harness.refuse(request, 422, "invalid_fields").await;
             assert!(!refused.text.contains(credential), "{}", refused.text);
         }
-        // An idempotency key is never stored: ids are derived from its hash.
+        // An idempotency key is not stored: the key's id is derived from its hash.
         let request = harness.request("POST", &keys).admin().json(&json!({ "name": "k" }));
         let issued = request.idempotency_key(credential).send().await.expect(201);
         let path = format!("{keys}/{}", issued.json()["id"].as_str().unwrap());
         let _ = harness.request("DELETE", &path).admin().send().await.expect(204);
-        let stored = format!("{:?}", harness.table.dump().await);
-        assert!(!stored.contains(credential));
-        // A cursor and a filter are never stored either.
+        // Cursors and filters are not stored.
         for query in [format!("cursor={credential}"), format!("prefix={credential}")] {
             let _ = harness.request("GET", accounts).admin().query(&query).send().await;
         }
+        let stored = format!("{:?}", harness.table.dump().await);
+        assert!(!stored.contains(credential));
     }
     assert_eq!(harness.table.items("ACCOUNT#").await.len(), 1);
     assert_eq!(harness.table.items("ROLE#").await.len(), 0);
-    let rotate = json!({ "description": "rotate kwsa_ keys", "name": "batch of kwst_ tokens" });
-    let _ = harness.request("PATCH", &account.path()).admin().json(&rotate).send().await.expect(200);
+    let patch = json!({ "description": "rotate kwsa_ keys", "name": "batch of kwst_ tokens" });
+    let _ = harness.request("PATCH", &account.path()).admin().json(&patch).send().await.expect(200);
 }
 
 #[tokio::test]
-async fn a_credential_stored_before_the_rule_stays_readable_and_can_be_changed() {
+async fn a_stored_credential_stays_readable_and_can_be_removed() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let live = harness.issue_key(&account).await;
+    // The API rejects this text now, but older items can contain it.
     let text = key("prod", 5);
     harness
         .table
         .tamper(&account.id, |item| {
-            item.insert("description".to_owned(), aws_sdk_dynamodb::types::AttributeValue::S(text.clone()));
+            item.insert("description".to_owned(), AttributeValue::S(text.clone()));
         })
         .await;
     assert_eq!(harness.check(&live.secret).await, 200);
     assert_eq!(harness.get(&account.path()).await.json()["description"], text);
-    let patch = json!({ "description": "mended" });
+    let patch = json!({ "description": "corrected" });
     let _ = harness.request("PATCH", &account.path()).admin().json(&patch).send().await.expect(200);
 }
