@@ -1,4 +1,5 @@
-//! Who may do what: `role_matrix.txt`, computed through the gateway.
+//! The permissions of each caller. Requests through the gateway compute
+//! `role_matrix.txt`.
 
 use std::fmt::Write as _;
 
@@ -8,7 +9,7 @@ use tests::{Harness, Key};
 use crate::support::golden;
 use crate::support::routes::ROUTES;
 
-/// The operations on business APIs, each with requests that do it.
+/// The operations of business APIs, each with its requests.
 const OPERATIONS: [(&str, &[&str]); 7] = [
     ("Create an organization", &["POST /organizations"]),
     (
@@ -71,83 +72,97 @@ const OPERATIONS: [(&str, &[&str]); 7] = [
     ),
 ];
 
-const COLUMNS: [&str; 8] =
-    ["Admin key", "Writer key", "Reader key", "Custom key", "Narrow key", "API admin", "IAM admin", "nobody"];
-
-/// What the custom role of two columns permits: that of a "Custom key"'s account,
-/// and the own one of a "Narrow key", whose account has the role of a Writer.
+/// The permissions of a custom role. It is the account's role of the caller
+/// `Custom key`, and the key's own role of `Narrow key`, whose account is a Writer.
 const CUSTOM: [&str; 4] =
     ["ANY /reports/{proxy+}", "GET /teams", "GET,PATCH /teams/{id}", "PUT /organizations/{id}/{part}"];
 
-/// A row: which of the columns may do it.
-async fn row(
-    harness: &Harness,
-    credentials: &[Option<String>; 8],
-    method: &str,
-    path: &str,
-    name: &str,
-) -> String {
-    let mut row = format!("{name:<58}");
-    for credential in credentials {
+/// What to do about a difference from `role_matrix.txt`.
+const ADVICE: &str = "\
+If you are here because this assertion failed, a caller can do something that it could not \
+do before, or the other way around. If you added an operation, update the file and check that each \
+`yes` of its rows is intended. If you did not mean to change what a caller can do, fix your change \
+to the roles, the policy or the authorizer instead. DO NOT UPDATE THE FILE TO SILENCE THIS TEST.";
+
+/// A column of the matrix: its heading and the credential of the caller.
+type Caller = (&'static str, Option<String>);
+
+async fn callers(harness: &Harness) -> [Caller; 8] {
+    harness.put_role("Custom", &CUSTOM).await;
+    let key = async |role: &str| {
+        let account = harness.create_account(role, role).await;
+        Some(harness.issue_key(&account).await.secret)
+    };
+    let writer = harness.create_account("narrow", "ServiceAccountWriter").await;
+    let narrow = json!({ "name": "narrow", "role": "Custom" });
+    let facts = harness.system.facts();
+    [
+        ("Admin key", key("ServiceAccountAdmin").await),
+        ("Writer key", key("ServiceAccountWriter").await),
+        ("Reader key", key("ServiceAccountReader").await),
+        ("Custom key", key("Custom").await),
+        ("Narrow key", Some(harness.issue_key_with(&writer, &narrow).await.secret)),
+        ("API admin", Some(facts.admin_api_token.clone())),
+        ("IAM admin", Some(facts.admin_token.clone())),
+        ("no credential", None),
+    ]
+}
+
+/// A line of the matrix.
+fn line(title: &str, cells: [&str; 8]) -> String {
+    let mut line = format!("{title:<58}");
+    for cell in cells {
+        write!(line, "  {cell:<10}").unwrap();
+    }
+    line.trim_end().to_owned()
+}
+
+/// The line of a request: whether each caller can send it.
+async fn row(harness: &Harness, callers: &[Caller; 8], title: &str, method: &str, path: &str) -> String {
+    let mut cells = [""; 8];
+    for (cell, (_, credential)) in cells.iter_mut().zip(callers) {
         let request = harness.request(method, path);
         let request = match credential {
             Some(credential) => request.bearer(credential),
             None => request,
         };
-        let status = request.send().await.status;
-        let may = if matches!(status, 401 | 403) { "no" } else { "yes" };
-        write!(row, "  {may:<10}").unwrap();
+        let is_refused = matches!(request.send().await.status, 401 | 403);
+        *cell = if is_refused { "no" } else { "yes" };
     }
-    row.trim_end().to_owned()
+    line(title, cells)
 }
 
 #[tokio::test]
-async fn everybody_may_do_what_the_table_says_and_nothing_else() {
+async fn each_caller_can_do_exactly_what_the_matrix_says() {
     let harness = Harness::start().await;
-    let mut credentials: [Option<String>; 8] = Default::default();
-    let roles = ["ServiceAccountAdmin", "ServiceAccountWriter", "ServiceAccountReader"];
-    for (credential, role) in credentials.iter_mut().zip(roles) {
-        let account = harness.create_account(role, role).await;
-        *credential = Some(harness.issue_key(&account).await.secret);
-    }
-    harness.put_role("Custom", &CUSTOM).await;
-    let account = harness.create_account("custom", "Custom").await;
-    credentials[3] = Some(harness.issue_key(&account).await.secret);
-    let account = harness.create_account("narrow", "ServiceAccountWriter").await;
-    let narrow = json!({ "name": "narrow", "role": "Custom" });
-    credentials[4] = Some(harness.issue_key_with(&account, &narrow).await.secret);
-    credentials[5] = Some(harness.system.facts().admin_api_token.clone());
-    credentials[6] = Some(harness.system.facts().admin_token.clone());
-
-    let mut table = format!("{:<58}", "");
-    for column in COLUMNS {
-        write!(table, "  {column:<10}").unwrap();
-    }
-    let mut table = format!("{}\n", table.trim_end());
+    let callers = callers(&harness).await;
+    let mut matrix = format!("{}\n", line("", callers.each_ref().map(|(heading, _)| *heading)));
     for (operation, requests) in OPERATIONS {
-        write!(table, "\n# {operation}\n").unwrap();
+        write!(matrix, "\n# {operation}\n").unwrap();
         for request in requests {
             let (method, path) = request.split_once(' ').unwrap();
-            writeln!(table, "{}", row(&harness, &credentials, method, path, request).await).unwrap();
+            writeln!(matrix, "{}", row(&harness, &callers, request, method, path).await).unwrap();
         }
     }
-    // Of an account that is not there: whoever may is told so.
+    // These requests name an account and a role that do not exist, and have no body. A
+    // caller with the right to send them gets another error than 401 and 403.
     let unknown = Key {
         account: "sa_0000000000000000".to_owned(),
         id: "key_0000000000000000".to_owned(),
         secret: String::new(),
     };
-    let headings = [("Ask who one is oneself", true), ("Manage accounts, keys and roles", false)];
+    let headings = [("Show the caller's own identity", true), ("Manage accounts, keys and roles", false)];
     for (heading, is_for_keys) in headings {
-        write!(table, "\n# {heading}\n").unwrap();
+        write!(matrix, "\n# {heading}\n").unwrap();
         for route in ROUTES.iter().filter(|route| route.is_for_keys == is_for_keys) {
-            let row = row(&harness, &credentials, route.method, &route.path_of(&unknown), &route.key()).await;
-            writeln!(table, "{row}").unwrap();
+            let path = route.path_for(&unknown);
+            let row = row(&harness, &callers, &route.key(), route.method, &path).await;
+            writeln!(matrix, "{row}").unwrap();
         }
     }
-    golden::check("it/promises/role_matrix.txt", &table);
-    // The console shows the same operations, and asks its own roles about them.
-    let lines = table.lines().skip(2).map(|line| match line.strip_prefix('#') {
+    golden::check_with_advice("it/promises/role_matrix.txt", &matrix, ADVICE);
+    // The console lists the same operations, and computes the cells from its own roles.
+    let lines = matrix.lines().skip(2).map(|line| match line.strip_prefix('#') {
         Some(_) => line,
         None => line.split("  ").next().unwrap_or_default(),
     });
