@@ -1,95 +1,89 @@
-//! No route without an authorizer, and none without a test that it refuses
-//! whom it must refuse.
+//! Every route has an authorizer, and a test that it refuses callers without the right
+//! to use it.
 
 use serde_json::{Value, json};
-use tests::{Harness, Key};
+use tests::Harness;
 
 use crate::support::routes::{self, ROUTES};
 
 #[test]
-fn every_route_of_the_template_is_tested_here_and_has_the_authorizer() {
+fn every_route_in_the_template_has_the_authorizer_and_a_test() {
     let routes = local::template::Template::read().unwrap().routes().unwrap();
     let deployed: Vec<_> = routes.iter().map(|route| (route.key(), route.function.as_str())).collect();
     let tested: Vec<_> = ROUTES.iter().map(|route| (route.key(), route.function)).collect();
-    assert_eq!(deployed, tested, "the template's routes, and those of routes.rs");
+    assert_eq!(
+        deployed, tested,
+        "If you are here because this assertion failed, add the new route to \
+         tests/it/support/routes.rs, so that its authorization is tested. DO NOT SKIP THIS."
+    );
     for route in routes {
         assert_eq!(route.authorizer.as_deref(), Some("IamAuthorizer"), "{}", route.key());
     }
 }
 
-/// A key of an account with this built-in role.
-async fn key_of(harness: &Harness, role: &str) -> Key {
-    let account = harness.create_account(role, role).await;
-    harness.issue_key(&account).await
-}
-
 #[tokio::test]
-async fn no_route_lets_in_whom_it_must_refuse_and_nothing_changes() {
+async fn every_route_refuses_callers_without_the_right_and_changes_nothing() {
     let harness = Harness::start().await;
-    let reader = key_of(&harness, "ServiceAccountReader").await;
-    let writer = key_of(&harness, "ServiceAccountWriter").await;
-    let admin = key_of(&harness, "ServiceAccountAdmin").await;
-    let api_token = harness.system.facts().admin_api_token.clone();
+    let mut keys = Vec::new();
+    for role in ["ServiceAccountReader", "ServiceAccountWriter", "ServiceAccountAdmin"] {
+        let account = harness.create_account(role, role).await;
+        keys.push(harness.issue_key(&account).await);
+    }
+    let business_token = harness.system.facts().admin_api_token.as_str();
     let before = harness.table.dump().await;
     for route in &ROUTES {
-        let refused = route.request(&harness, &admin).send().await;
+        let refused = route.request(&harness, &keys[0]).send().await;
         assert_eq!((refused.status, refused.text.as_str()), (401, r#"{"message":"Unauthorized"}"#));
+        let invalid = ["garbage", "a.b.c", business_token].map(|credential| (credential, 403));
         let for_keys = if route.is_for_keys { 200 } else { 403 };
-        let credentials = [
-            ("garbage", 403),
-            ("a.b.c", 403),
-            (&reader.secret, for_keys),
-            (&writer.secret, for_keys),
-            (&admin.secret, for_keys),
-            (&api_token, 403),
-        ];
-        for (credential, status) in credentials {
-            let reply = route.request(&harness, &admin).bearer(credential).send().await;
+        let keys_and_statuses = keys.iter().map(|key| (key.secret.as_str(), for_keys));
+        for (credential, status) in invalid.into_iter().chain(keys_and_statuses) {
+            let reply = route.request(&harness, &keys[0]).bearer(credential).send().await;
             assert_eq!(reply.status, status, "{} with {credential}", route.key());
             if status == 403 {
                 assert_eq!(reply.text, r#"{"message":"Forbidden"}"#, "{}", route.key());
             }
         }
     }
-    // But for the use of the keys that asked who they are.
+    // The authorizer records the use of the keys on the routes that keys can use.
     let mut after = harness.table.dump().await;
     after.retain(|item| !item["pk"].as_s().unwrap().starts_with("USAGE#"));
     assert_eq!(before, after);
 }
 
 #[tokio::test]
-async fn every_route_lets_an_admin_in() {
+async fn every_route_accepts_an_admin() {
     let harness = Harness::start().await;
     for route in &ROUTES {
-        let (_, key) = routes::victim(&harness, &route.key()).await;
+        let (_, key) = routes::create_target(&harness, &route.key()).await;
         let reply = route.request(&harness, &key).admin().send().await;
         assert!((200..300).contains(&reply.status), "{}: {reply:?}", route.key());
     }
 }
 
+/// A function must refuse an event that has not passed the authorizer.
 #[tokio::test]
-async fn a_function_without_an_authorizer_in_front_of_it_refuses_401() {
+async fn function_without_a_complete_authorizer_context_401() {
     let harness = Harness::start().await;
-    let (_, key) = routes::victim(&harness, "victim").await;
-    let whole = [routes::admin_context(), routes::key_context(&key)];
-    let mut nobody: Vec<Option<Value>> =
+    let (_, key) = routes::create_target(&harness, "target").await;
+    let mut contexts: Vec<Option<Value>> =
         vec![None, Some(json!({})), Some(json!({ "principalType": "root" }))];
-    // A context that lacks any one member, or has it empty or as no text.
-    for context in whole {
-        for member in context.as_object().unwrap().keys() {
+    // Contexts in which one member is missing, empty or not a string.
+    for complete in [routes::admin_context(), routes::key_context(&key)] {
+        for member in complete.as_object().unwrap().keys() {
             for value in [Value::Null, "".into(), 1.into()] {
-                let mut broken = context.clone();
+                let mut broken = complete.clone();
                 broken[member] = value;
-                nobody.push(Some(broken));
+                contexts.push(Some(broken));
             }
-            let mut broken = context.clone();
+            let mut broken = complete.clone();
             broken.as_object_mut().unwrap().remove(member);
-            nobody.push(Some(broken));
+            contexts.push(Some(broken));
         }
     }
     let before = harness.table.dump().await;
     for route in &ROUTES {
-        for context in &nobody {
+        for context in &contexts {
             let reply = harness.invoke(route.function, &route.event(&key, context.clone())).await;
             assert_eq!((reply.status, reply.code().as_str()), (401, "unauthenticated"), "{context:?}");
             assert_eq!(reply.headers["www-authenticate"], "Bearer");
@@ -98,10 +92,11 @@ async fn a_function_without_an_authorizer_in_front_of_it_refuses_401() {
     assert_eq!(before, harness.table.dump().await);
 }
 
+/// A function for admins must refuse a key even if the authorizer has allowed it.
 #[tokio::test]
-async fn a_function_that_a_key_was_let_into_by_mistake_refuses_403() {
+async fn function_for_admins_with_the_context_of_a_key_403() {
     let harness = Harness::start().await;
-    let (_, key) = routes::victim(&harness, "victim").await;
+    let (_, key) = routes::create_target(&harness, "target").await;
     let before = harness.table.dump().await;
     for route in ROUTES.iter().filter(|route| !route.is_for_keys) {
         let event = route.event(&key, Some(routes::key_context(&key)));
@@ -112,9 +107,9 @@ async fn a_function_that_a_key_was_let_into_by_mistake_refuses_403() {
 }
 
 #[tokio::test]
-async fn a_function_answers_no_other_route_than_its_own_404() {
+async fn function_with_a_route_of_another_function_404() {
     let harness = Harness::start().await;
-    let (_, key) = routes::victim(&harness, "victim").await;
+    let (_, key) = routes::create_target(&harness, "target").await;
     let before = harness.table.dump().await;
     for function in ["ListServiceAccounts", "IssueKey", "RevokeKey", "ManageRoles"] {
         for route in ROUTES.iter().filter(|route| route.function != function) {
