@@ -25,13 +25,14 @@ impl LocalAccount {
         Ok(Self { admin_password: text(entropy, 20)?, pepper: text(entropy, 64)? })
     }
 
-    /// Reads the secrets from the folder `data`. If it has none, generates and writes them.
+    /// Reads the secrets from the folder `data`. If the folder has none, generates them
+    /// and writes them to the folder.
     pub(crate) fn load(data: &DataFolder, entropy: &dyn Entropy) -> Result<Self, StartError> {
         let path = data.path.join(SECRETS);
         match fs::read_to_string(&path) {
             Ok(text) => {
                 let broken = |cause: serde_json::Error| {
-                    // The position only: the text is secret.
+                    // Only the position, because the text is secret.
                     let cause = format!("line {}, column {}", cause.line(), cause.column());
                     StartError::BrokenFile { path: path.clone(), cause }
                 };
@@ -57,8 +58,8 @@ impl LocalAccount {
     }
 }
 
-/// The console's secret: its client secret and the key of its cookies. Generated at
-/// each start, like the issuer's key.
+/// The console's secret: its client secret and the key that encrypts its cookies. A new
+/// one is generated at each start, like the issuer's key.
 pub(crate) struct ConsoleSecret {
     pub(crate) client_secret: String,
     cookie_key: String,
@@ -75,7 +76,7 @@ impl ConsoleSecret {
     }
 }
 
-/// `length` letters and digits.
+/// Random text of `length` letters and digits, with 5 bits of entropy each.
 pub(crate) fn text(entropy: &dyn Entropy, length: usize) -> Result<String, EntropyError> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnopqrstuvwxyz2345678";
     let mut bytes = vec![0; length];

@@ -1,7 +1,7 @@
 //! The business API behind the authorizer: an echo, or the user's own API.
 //!
-//! The API gets the caller in `x-keyward-*` headers. It never gets the credential, or
-//! an `x-keyward-*` header from the client.
+//! The API gets the caller in `x-keyward-*` headers. It never gets the credential or an
+//! `x-keyward-*` header that the client sent.
 
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ const HOP_BY_HOP: [&str; 10] = [
 
 /// The time limit for a connection to the upstream.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest pause of the upstream: the maximum integration timeout of an HTTP API.
+/// The time limit for each read from the upstream: the maximum integration timeout of an
+/// HTTP API.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Characters that must be escaped in a path (RFC 3986, section 3.3).
@@ -64,7 +65,7 @@ const PATH: &AsciiSet = &CONTROLS
 
 /// The business API.
 pub(crate) enum Backend {
-    /// Answers with the request that it received.
+    /// Responds with the request that it received.
     Echo,
     /// The user's own API.
     Upstream { base: String, client: reqwest::Client },
@@ -130,7 +131,7 @@ impl Backend {
 fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) -> HeaderMap {
     let hop_headers = named_by_connection(&headers);
     let is_dropped = |name: &HeaderName| {
-        // A CGI upstream reads `x_keyward_role` as the same variable.
+        // A CGI upstream reads `x_keyward_role` and `x-keyward-role` as one variable.
         let forged = name.as_str().replace('_', "-").starts_with(PREFIX);
         forged
             || name == header::AUTHORIZATION
@@ -144,7 +145,7 @@ fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) 
     drop_console_cookies(&mut headers);
     for (member, name) in PRINCIPAL {
         let value = context.and_then(|context| context.get(member)?.as_str());
-        // A name can have characters that a header cannot. They are escaped.
+        // Escapes the characters of a name that a header cannot contain.
         let value = value.map(|value| utf8_percent_encode(value, CONTROLS).to_string());
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
             headers.insert(HeaderName::from_static(name), value);

@@ -1,7 +1,7 @@
-//! The data folder, which only the user who runs local mode may open.
+//! The data folder, which only the user who runs local mode can open.
 //!
-//! It holds the table and the secrets. Its mode keeps other users out, and local
-//! mode does not use a file that another user could have put there.
+//! The folder contains the table and the secrets. Its mode keeps other users out, and
+//! local mode uses no file that another user could have put there.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
@@ -42,7 +42,7 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     /// Creates the folder if it does not exist, and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
-        // Without a trailing slash, with which the check below would follow a link.
+        // Strips a trailing slash, because the check below would then follow a link.
         let path: PathBuf = path.components().collect();
         let unusable = |cause| StartError::Data { path: path.clone(), cause };
         if fs::symlink_metadata(&path).is_ok_and(|folder| folder.is_symlink()) {
@@ -82,11 +82,12 @@ impl DataFolder {
         }
     }
 
-    /// Writes `value` as JSON into the file `name`, all of it or nothing.
+    /// Writes `value` as JSON to the file `name`. If this fails, an existing file stays
+    /// unchanged.
     pub(crate) fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StartError> {
         let path = self.path.join(name);
         let write = || -> io::Result<()> {
-            // Created with mode 0600 and `O_EXCL`.
+            // A new file with mode 0600 (`O_EXCL`).
             let mut file = tempfile::Builder::new().prefix(".").tempfile_in(&self.path)?;
             serde_json::to_writer_pretty(&mut file, value)?;
             file.write_all(b"\n")?;
@@ -98,10 +99,10 @@ impl DataFolder {
     }
 }
 
-/// A folder above `path`, or a link in it, through which another user can replace
-/// the folder. Everyone can write to such a folder, and it is not sticky, or it is
-/// another user's: the owner of a sticky folder can rename everything in it
-/// (<https://man7.org/linux/man-pages/man7/inode.7.html>).
+/// Finds a folder above `path`, or a link in the path, with which another user can
+/// replace the folder at `path`: another user's link, or a folder to which everyone can
+/// write. A sticky folder is safe unless it belongs to another user, because its owner
+/// can rename everything in it (<https://man7.org/linux/man-pages/man7/inode.7.html>).
 fn replaceable_by_others(path: &Path) -> io::Result<Option<PathBuf>> {
     let is_trusted = |owner: u32| owner == 0 || owner == rustix::process::geteuid().as_raw();
     // The path as written, and the path with its links resolved.
@@ -121,7 +122,7 @@ fn replaceable_by_others(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Refuses a link, anything else that is not a regular file, and another user's file.
+/// Refuses a file that is a link, is not a regular file, or belongs to another user.
 fn check_file(path: PathBuf) -> Result<(), StartError> {
     match fs::symlink_metadata(&path) {
         Ok(file) if file.is_symlink() => Err(StartError::ForeignFile { path, what: "is a symbolic link" }),
@@ -135,7 +136,8 @@ fn check_file(path: PathBuf) -> Result<(), StartError> {
     }
 }
 
-/// Opens a file for writing. A new one has mode 0600, and a link is an error.
+/// Opens a file for appending. Creates a missing file with mode 0600, and refuses a
+/// link.
 fn open_private(path: &Path) -> io::Result<File> {
     let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
     File::options().append(true).create(true).mode(0o600).custom_flags(no_follow).open(path)

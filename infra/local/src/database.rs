@@ -1,4 +1,4 @@
-//! Embedded `DynamoDB`: dynoxide, in memory or in an `SQLite` file, with the table from
+//! The embedded DynamoDB: dynoxide, in memory or in an `SQLite` file, with the table of
 //! the template.
 
 use aws_sdk_dynamodb::Client;
@@ -27,7 +27,7 @@ pub(crate) fn open(data: Option<&DataFolder>) -> Result<Database, StartError> {
             let path = data.database()?;
             Database::new(&path.to_string_lossy()).map_err(|error| {
                 // The first sentence says what is wrong. The others are about encryption,
-                // which is not used here.
+                // which local mode does not use.
                 let cause = error.to_string().split(". ").next().unwrap_or_default().to_owned();
                 StartError::BrokenFile { path, cause }
             })
@@ -68,16 +68,15 @@ fn run<Q: DeserializeOwned, A: Serialize>(
     answer.map_err(|error| DynoxideError::InternalServerError(error.to_string()))
 }
 
-/// Creates the template's table with the name `name`, unless it exists.
+/// Creates the template's table under the name `name`, unless it exists.
 pub(crate) async fn create_table(client: &Client, template: &Template, name: &str) -> Result<(), StartError> {
-    // Listed first, so that no start logs a failed call.
+    // Lists the tables first, so that a start with an existing table logs no failed call.
     let tables = client.list_tables().send().await.map(|listed| listed.table_names.unwrap_or_default());
     if tables.is_ok_and(|tables| tables.iter().any(|table| table == name)) {
         return Ok(());
     }
     let properties = template.resources("AWS::DynamoDB::Table").map(|(_, properties)| properties).next();
-    let properties =
-        properties.ok_or_else(|| StartError::Template("the template has no table".to_owned()))?;
+    let properties = properties.ok_or_else(|| StartError::Template("the table is missing".to_owned()))?;
     let request = describe(client.create_table(), properties)?;
     match request.table_name(name).send().await {
         Ok(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! The errors of a start.
+//! The errors of starting local mode.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ pub enum StartError {
     /// `--host` is not a loopback address.
     #[error("--host must be a loopback address, because local mode prints the admin's password: {0} is not")]
     NotLoopback(IpAddr),
-    /// A variable of Lambda is set.
+    /// The environment has a variable that only Lambda sets.
     #[error("local mode does not run inside AWS Lambda ({0} is set)")]
     InsideLambda(&'static str),
     /// A port is in use.
@@ -80,8 +80,8 @@ pub enum StartError {
     /// The table cannot be created.
     #[error("the table cannot be created: {0}")]
     Table(String),
-    /// The template cannot be read, or lacks something that local mode needs.
-    #[error("infra/template.yaml cannot be read: {0}")]
+    /// The template cannot be parsed, or is not as local mode expects.
+    #[error("infra/template.yaml cannot be used: {0}")]
     Template(String),
     /// A function cannot be configured.
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! The deployed functions, by their logical ids in the template.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use authorizer::Authorizer;
@@ -13,9 +13,9 @@ use shared::http::{Operation, answer};
 use sweep_keys::SweepKeys;
 
 use crate::StartError;
-use crate::template::Template;
+use crate::template::{Function, Template};
 
-/// The handler of a function behind a route.
+/// The handler of a function that has routes.
 pub(crate) type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
 
 /// All functions.
@@ -37,7 +37,7 @@ impl Functions {
         let (mut rotate_pepper, mut sweep_keys, mut console) = (None, None, None);
         let (mut authorizers, mut handlers) = (HashMap::new(), HashMap::new());
         for function in template.functions() {
-            let setup = Setup { variables: variables(&function.variables, setup, values)?, ..setup.clone() };
+            let setup = setup_of(&function, setup, values)?;
             let handler = match function.name.as_str() {
                 "IamAuthorizer" | "Authorizer" => {
                     authorizers.insert(function.name, Arc::new(Authorizer::new(&setup)?));
@@ -70,12 +70,11 @@ impl Functions {
             };
             handlers.insert(function.name, handler);
         }
-        let missing = |name: &str| StartError::Template(format!("it has no {name}"));
         Ok(Self {
             authorizers,
-            rotate_pepper: rotate_pepper.ok_or_else(|| missing("RotatePepper"))?,
-            sweep_keys: sweep_keys.ok_or_else(|| missing("SweepKeys"))?,
-            console: console.ok_or_else(|| missing("Console"))?,
+            rotate_pepper: rotate_pepper.ok_or_else(|| missing_function("RotatePepper"))?,
+            sweep_keys: sweep_keys.ok_or_else(|| missing_function("SweepKeys"))?,
+            console: console.ok_or_else(|| missing_function("Console"))?,
             handlers,
         })
     }
@@ -88,8 +87,7 @@ impl Functions {
         name: &str,
     ) -> Result<Setup, StartError> {
         let function = template.functions().into_iter().find(|function| function.name == name);
-        let function = function.ok_or_else(|| StartError::Template(format!("it has no function {name}")))?;
-        Ok(Setup { variables: variables(&function.variables, setup, values)?, ..setup.clone() })
+        setup_of(&function.ok_or_else(|| missing_function(name))?, setup, values)
     }
 
     /// The function with this logical id.
@@ -98,20 +96,22 @@ impl Functions {
     }
 }
 
-/// The variables of a function: its own from the template, and Lambda's.
-fn variables(
-    own: &BTreeMap<String, Option<String>>,
-    setup: &Setup,
-    values: &Variables,
-) -> Result<Variables, StartError> {
-    let own = own.iter().map(|(name, fixed)| {
+fn missing_function(function: &str) -> StartError {
+    StartError::Template(format!("the function {function} is missing"))
+}
+
+/// The setup of a function, with the variables that the template gives it and those
+/// that Lambda sets.
+fn setup_of(function: &Function, setup: &Setup, values: &Variables) -> Result<Setup, StartError> {
+    let own = function.variables.iter().map(|(name, fixed)| {
         let value = fixed.as_deref().or_else(|| values.get(name));
         let value = value
             .ok_or_else(|| StartError::Template(format!("local mode does not know the variable {name}")))?;
         Ok((name.clone(), value.to_owned()))
     });
     let lambda = setup.variables.iter().map(|(name, value)| Ok((name.to_owned(), value.to_owned())));
-    own.chain(lambda).collect::<Result<Vec<_>, StartError>>().map(Variables::from_iter)
+    let variables = own.chain(lambda).collect::<Result<Vec<_>, StartError>>()?;
+    Ok(Setup { variables: Variables::from_iter(variables), ..setup.clone() })
 }
 
 fn handler<O: Operation>(setup: &Setup) -> Result<Handler, ConfigError> {

@@ -32,7 +32,7 @@ const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 /// The logical id of the authorizer for business APIs.
 pub(crate) const BUSINESS_AUTHORIZER: &str = "Authorizer";
 
-/// The part of every ARN before the method.
+/// The part of an ARN before the method.
 const ARN: &str = "arn:aws:execute-api:local-1:000000000000:keyward/$default";
 
 /// The gateway.
@@ -68,8 +68,8 @@ impl Gateway {
 
     async fn handle(&self, call: Call) -> Response {
         let matched = self.find(call.method.as_str(), &call.path);
-        // Paths outside `/iam` without a route go to a business API, which exists only
-        // in local mode and has the authorizer for business APIs.
+        // A path outside `/iam` without a route belongs to the business API, which exists
+        // only in local mode and has the authorizer for business APIs.
         if matched.is_none() && (call.path == "/iam" || call.path.starts_with("/iam/")) {
             return message(StatusCode::NOT_FOUND, "Not Found");
         }
@@ -103,7 +103,6 @@ impl Gateway {
         call: &Call,
         route_key: &str,
     ) -> Result<Map<String, Value>, Response> {
-        let failed = || message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
         // API Gateway does not invoke the authorizer if the identity source is missing.
         let identity = joined(&call.headers, header::AUTHORIZATION.as_str());
         let identity = identity.ok_or_else(|| message(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
@@ -112,9 +111,9 @@ impl Gateway {
         event.insert("type".to_owned(), "REQUEST".into());
         event.insert("routeArn".to_owned(), arn.clone().into());
         event.insert("identitySource".to_owned(), json!([identity]));
-        let authorizer = self.functions.authorizers.get(authorizer).ok_or_else(failed)?;
+        let authorizer = self.functions.authorizers.get(authorizer).ok_or_else(internal_error)?;
         let answer = authorizer.answer(&Value::Object(event).to_string(), &call.id).await;
-        let answer = answer.map_err(|_| failed())?;
+        let answer = answer.map_err(|_| internal_error())?;
         let mut answer = serde_json::to_value(answer).unwrap_or_default();
         if is_allowed(&answer, &arn) {
             Ok(answer
@@ -127,16 +126,16 @@ impl Gateway {
         }
     }
 
-    /// Invokes a function with a real event. A panic is a function error, as on Lambda.
+    /// Invokes a function with an event like API Gateway's. A panic is a function error,
+    /// as on Lambda.
     async fn invoke(
         &self,
         matched: &Matched<'_>,
         call: &Call,
         context: Option<Map<String, Value>>,
     ) -> Response {
-        let failed = || message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
         let Some(handler) = self.functions.get(&matched.route.function) else {
-            return failed();
+            return internal_error();
         };
         let mut event = self.event(call, &matched.route.key(), &matched.parameters);
         if let (Some(context), Some(request_context)) =
@@ -162,7 +161,7 @@ impl Gateway {
                 let (parts, body) = response.into_parts();
                 Response::from_parts(parts, Body::from(body.to_vec()))
             }
-            Ok(None) | Err(_) => failed(),
+            Ok(None) | Err(_) => internal_error(),
         }
     }
 
@@ -213,15 +212,15 @@ impl Gateway {
 
     /// The matching route with the most literal segments.
     fn find(&self, method: &str, path: &str) -> Option<Matched<'_>> {
-        let fitting = self.routes.iter().filter(|route| route.method == method || route.method == "ANY");
-        fitting
-            .filter_map(|route| fit(&route.path, path).map(|parameters| Matched { route, parameters }))
+        let with_method = self.routes.iter().filter(|route| route.method == method || route.method == "ANY");
+        with_method
+            .filter_map(|route| match_path(&route.path, path).map(|parameters| Matched { route, parameters }))
             .min_by_key(|matched| matched.parameters.len())
     }
 }
 
 /// The values of the parameters in `pattern`, if `path` matches.
-fn fit(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
+fn match_path(pattern: &str, path: &str) -> Option<BTreeMap<String, String>> {
     let mut parameters = BTreeMap::new();
     let (mut expected, mut actual) = (pattern.split('/'), path.split('/'));
     loop {
@@ -259,7 +258,7 @@ async fn receive(
         Err(_) => return message(StatusCode::BAD_REQUEST, "Bad Request"),
     };
     let Some(id) = request_id() else {
-        return message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
+        return internal_error();
     };
     let query = uri.query().unwrap_or_default().to_owned();
     let mut response =
@@ -289,42 +288,47 @@ fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     if values.is_empty() { None } else { Some(values.join(",")) }
 }
 
-/// Evaluates an answer in the IAM form: a matching Deny wins, then a matching Allow.
-/// Everything else is denied.
+/// Evaluates the authorizer's response, an IAM policy: a matching Deny takes precedence
+/// over a matching Allow. Everything else is denied.
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>)
-fn is_allowed(answer: &Value, arn: &str) -> bool {
-    let statements = answer.pointer("/policyDocument/Statement").and_then(Value::as_array);
-    let fitting = |effect: &str| {
+fn is_allowed(response: &Value, arn: &str) -> bool {
+    let statements = response.pointer("/policyDocument/Statement").and_then(Value::as_array);
+    let has_matching = |effect: &str| {
         statements.into_iter().flatten().any(|statement| {
             statement.get("Effect").and_then(Value::as_str) == Some(effect)
-                && one_fits(statement.get("Action"), "execute-api:Invoke")
-                && one_fits(statement.get("Resource"), arn)
+                && any_matches(statement.get("Action"), "execute-api:Invoke")
+                && any_matches(statement.get("Resource"), arn)
         })
     };
-    !fitting("Deny") && fitting("Allow")
+    !has_matching("Deny") && has_matching("Allow")
 }
 
-fn one_fits(patterns: Option<&Value>, text: &str) -> bool {
+fn any_matches(patterns: Option<&Value>, text: &str) -> bool {
     match patterns {
-        Some(Value::String(pattern)) => wildcard_fits(pattern.as_bytes(), text.as_bytes()),
-        Some(Value::Array(patterns)) => patterns.iter().any(|pattern| one_fits(Some(pattern), text)),
+        Some(Value::String(pattern)) => matches_wildcards(pattern.as_bytes(), text.as_bytes()),
+        Some(Value::Array(patterns)) => patterns.iter().any(|pattern| any_matches(Some(pattern), text)),
         _ => false,
     }
 }
 
 /// IAM's wildcards: `*` matches any text and `?` any character, including slashes.
-fn wildcard_fits(pattern: &[u8], text: &[u8]) -> bool {
+fn matches_wildcards(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
         (None, None) => true,
         (Some((b'*', rest)), _) => {
-            wildcard_fits(rest, text)
-                || text.split_first().is_some_and(|(_, text)| wildcard_fits(pattern, text))
+            matches_wildcards(rest, text)
+                || text.split_first().is_some_and(|(_, text)| matches_wildcards(pattern, text))
         }
         (Some((expected, pattern)), Some((actual, text))) if *expected == b'?' || expected == actual => {
-            wildcard_fits(pattern, text)
+            matches_wildcards(pattern, text)
         }
         _ => false,
     }
+}
+
+/// The response to a request that API Gateway could not complete.
+fn internal_error() -> Response {
+    message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
 }
 
 /// A response of API Gateway itself.

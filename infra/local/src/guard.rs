@@ -42,12 +42,13 @@ impl Guard {
         router.layer(middleware::from_fn_with_state(Arc::new(self), check))
     }
 
-    /// Why a request is refused, if it is.
+    /// Returns the response that refuses a request, or `None` if the request is accepted.
     fn refusal(&self, uri: &Uri, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = hosts.next().filter(|_| hosts.next().is_none()).and_then(|host| host.to_str().ok());
         let host: Option<Authority> = host.and_then(|host| host.parse().ok());
-        let host = host.filter(|host| self.has(host) && uri.authority().is_none_or(|other| self.has(other)));
+        let host =
+            host.filter(|host| self.is_at(host) && uri.authority().is_none_or(|other| self.is_at(other)));
         let Some(host) = host else {
             return Some((StatusCode::MISDIRECTED_REQUEST, "The Host header does not name this server.\n"));
         };
@@ -66,11 +67,11 @@ impl Guard {
 
     /// Whether `authority` names this server: a loopback address or `localhost`, with
     /// its port.
-    fn has(&self, authority: &Authority) -> bool {
+    fn is_at(&self, authority: &Authority) -> bool {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let is_loopback = host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
         let is_here = is_loopback || host.eq_ignore_ascii_case("localhost");
-        // An authority can also hold a user name.
+        // An authority can also contain a user name.
         let is_plain = !authority.as_str().contains('@');
         (is_here && is_plain && authority.port_u16().unwrap_or(80) == self.address.port())
             || self.other_name.as_ref() == Some(authority)

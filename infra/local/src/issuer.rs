@@ -1,9 +1,8 @@
-//! An OpenID Connect issuer with two users: an admin, and a visitor who is not one.
+//! An OpenID Connect issuer with two users: an admin, and a visitor without access.
 //!
-//! The issuer signs access tokens in Cognito's form for three clients: one for the IAM
-//! API, one for business APIs, and the console. The first two get tokens for the
-//! admin's password (RFC 6749, section 4.3). The console uses a sign-in page
-//! ([`sign_in`]).
+//! The issuer signs access tokens like Cognito's for three clients: one for the IAM API,
+//! one for business APIs, and the console. The first two exchange the admin's password
+//! for a token (RFC 6749, section 4.3). The console uses a sign-in page ([`sign_in`]).
 
 mod sign_in;
 
@@ -137,13 +136,13 @@ impl Issuer {
         &self.url
     }
 
-    /// The URL of its public keys.
+    /// The URL of the issuer's public keys.
     #[must_use]
     pub fn jwks_uri(&self) -> String {
         format!("{}/.well-known/jwks.json", self.url)
     }
 
-    /// The header of its tokens.
+    /// The header of the issuer's tokens.
     #[must_use]
     pub fn header(&self) -> Value {
         json!({ "alg": "RS256", "kid": KEY_ID })

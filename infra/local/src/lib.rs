@@ -1,10 +1,12 @@
 //! The whole system in one process, on a laptop, without AWS.
 //!
-//! Local mode runs the same functions that are deployed, and replaces what AWS
-//! provides: a [`gateway`] that reads routes, authorizers and variables from
-//! `infra/template.yaml`, [`services`] without a port (`DynamoDB` by dynoxide, and the
-//! operations of Secrets Manager and `EventBridge` that the functions call), and an
-//! OpenID Connect [`issuer`] with one admin.
+//! Local mode runs the same functions that are deployed. It replaces the parts that AWS
+//! provides:
+//!
+//! - a [`gateway`], with the routes, authorizers and variables of `infra/template.yaml`
+//! - [`services`] without a port: DynamoDB (by dynoxide), and the operations of Secrets
+//!   Manager and `EventBridge` that the functions call
+//! - an OpenID Connect [`issuer`] with one admin
 
 mod account;
 mod backend;

@@ -26,7 +26,7 @@ async fn run(options: &Options) -> Result<(), StartError> {
     let system = System::start(options, Overrides::default()).await?;
     eprint!("{}", system.welcome());
     tokio::select! {
-        () = asked_to_stop() => {}
+        () = stop_signal() => {}
         () = sweep_daily(&system) => {}
     }
     eprintln!("\nStopping. {}", system.storage());
@@ -34,8 +34,8 @@ async fn run(options: &Options) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Sweeps the keys at start-up and then once a day, as the template's schedule does.
-/// Notices are in the log.
+/// Sweeps the keys at start-up and then once a day, like the template's schedule. Only
+/// logs the notices.
 async fn sweep_daily(system: &System) {
     let mut daily = tokio::time::interval(Duration::from_hours(24));
     loop {
@@ -43,13 +43,13 @@ async fn sweep_daily(system: &System) {
         if let Err(error) = system.sweep_keys().sweep(jiff::Timestamp::MAX).await {
             tracing::error!(cause = %error, "the sweep of keys failed");
         }
-        // Local mode only logs notices, so the published entries are not needed.
+        // The entries are already logged.
         drop(system.take_published());
     }
 }
 
-/// Waits for SIGINT or SIGTERM. If neither can be received, waits forever.
-async fn asked_to_stop() {
+/// Waits for SIGINT or SIGTERM. If the process can receive neither, waits forever.
+async fn stop_signal() {
     let terminate = async {
         match signal(SignalKind::terminate()) {
             Ok(mut terminate) => terminate.recv().await,

@@ -1,5 +1,5 @@
-//! `PutEvents`, the operation of `EventBridge` that the sweep of keys calls. In local
-//! mode, a notice is a log line.
+//! `PutEvents`, the operation of `EventBridge` that the sweep of keys calls. Local mode
+//! writes each notice to the log.
 
 use std::sync::{Arc, Mutex};
 

@@ -86,9 +86,8 @@ const PROBLEMS: [(&str, &str); 23] = [
     ("service_account_disabled", "The service account is disabled. Enable it, then retry."),
     (
         "key_limit_reached",
-        "The service account has as many live keys as this deployment allows (20 by default). Revoke a key that \
-         is no longer needed. A rotation with `graceSeconds` 0 is possible at the limit, because it ends the old \
-         key at once.",
+        "The service account has the maximum number of live keys (20 by default). Revoke a key that is no longer \
+         needed. A rotation with `graceSeconds` 0 is possible at the limit, because it ends the old key at once.",
     ),
     ("key_revoked", "The key was revoked and cannot be rotated. Issue a new key."),
     ("key_expired", "The key has expired and cannot be rotated. Issue a new key."),
@@ -109,7 +108,8 @@ const PROBLEMS: [(&str, &str); 23] = [
     ),
     (
         "concurrent_changes",
-        "Nothing was changed, because others were changing the same resource. Wait a moment and retry.",
+        "Nothing was changed, because other requests were changing the same resource at the same time. Wait a \
+         moment and retry.",
     ),
     (
         "precondition_failed",
@@ -152,8 +152,9 @@ const PARAMETERS: [(&str, &str, &str); 6] = [
     (
         "Idempotency-Key",
         "A value that you choose for this request, such as a UUID: 1 to 255 visible ASCII characters except `\"` \
-         and `\\`. Send the same value when you retry, so that the retry creates nothing new. It is remembered for \
-         your user and this operation while what it created exists, and for 400 days after.",
+         and `\\`. Send the same value when you retry, so that the retry creates nothing new. The value is remembered \
+         for your user and this operation as long as the resource that it created exists, and for 400 days after \
+         that.",
         "7f9c2ba4-e88f-4a1d-9f0e-1c8d6f5b3e21",
     ),
 ];
@@ -172,7 +173,7 @@ const HEADERS: [(&str, &str); 2] = [
         (name = "Keys", description = "Keys are the credentials of service accounts. A key cannot be changed. It ends when it is revoked, expires or has been rotated."),
         (name = "Roles", description = "Roles are named lists of permissions on your APIs. Three are built in, and you can add your own."),
         (name = "Audit events", description = "Each change writes one audit event in the same transaction."),
-        (name = "Caller", description = "What a caller can find out about itself."),
+        (name = "Caller", description = "Information about the caller."),
     ),
     paths(
         create_service_account::create_service_account,

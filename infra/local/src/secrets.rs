@@ -1,8 +1,8 @@
 //! The operations of Secrets Manager that the functions and rotations need: secrets
 //! with versions and staging labels.
 //!
-//! The names of versions, the rules for writing a value again, and the moves of labels
-//! follow the documentation of AWS:
+//! The names of versions, the rules for overwriting a value, and the moves of labels
+//! follow AWS's documentation:
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/Welcome.html>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,12 +34,12 @@ struct Secret {
 
 #[derive(Clone, Default)]
 struct Version {
-    /// `None` for the new version at the start of a rotation.
+    /// `None` until a rotation sets the value of its new version.
     value: Option<String>,
     labels: BTreeSet<String>,
 }
 
-/// The type and message of an error.
+/// The type and the message of an error.
 type Refusal = (&'static str, String);
 
 impl Secrets {
@@ -105,13 +105,13 @@ impl Secret {
     }
 
     /// The id of the version with this label.
-    fn holder(&self, label: &str) -> Option<String> {
+    fn labelled_with(&self, label: &str) -> Option<String> {
         self.labelled().find(|(_, version)| version.labels.contains(label)).map(|(id, _)| id.clone())
     }
 
     /// Moves a label. The version that was current becomes the previous one.
     fn label(&mut self, label: &str, to: &str) {
-        let before = self.holder(label);
+        let before = self.labelled_with(label);
         if before.as_deref() == Some(to) {
             return;
         }
@@ -170,7 +170,7 @@ impl Secret {
             ));
         };
         let to = self.labelled().map(|(id, _)| id.clone()).find(|id| id == to).ok_or_else(not_found)?;
-        let holder = self.holder(label);
+        let holder = self.labelled_with(label);
         if holder.as_deref() != text(request, "RemoveFromVersionId") && holder.as_ref() != Some(&to) {
             let message = format!("The staging label {label} is currently attached to version {holder:?}");
             return Err(("InvalidParameterException", message));

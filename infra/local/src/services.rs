@@ -1,5 +1,5 @@
-//! The AWS services of local mode: `DynamoDB`, Secrets Manager and `EventBridge`,
-//! in this process.
+//! The AWS services of local mode, in this process: DynamoDB, Secrets Manager and
+//! `EventBridge`.
 //!
 //! They have no port. The functions' SDK clients reach them through an HTTP
 //! client that answers requests to [`ENDPOINT`] itself, so neither a web page nor
@@ -25,8 +25,8 @@ use crate::notices::Published;
 use crate::secrets::NamedSecrets;
 use crate::{database, notices};
 
-/// The endpoint of every service. No name below `invalid` resolves (RFC 6761,
-/// section 6.4), so a client that does not know the services fails.
+/// The endpoint of every service. Names below `invalid` never resolve (RFC 6761,
+/// section 6.4), so a client that does not use [`Services::http_client`] fails.
 pub const ENDPOINT: &str = "http://aws.invalid";
 
 /// A response: its status, and its JSON body.
@@ -37,7 +37,7 @@ pub type Answer = (u16, String);
 pub struct Services(Arc<Inner>);
 
 struct Inner {
-    /// `None` if another `DynamoDB` is used.
+    /// `None` if the functions use another DynamoDB.
     database: Option<Database>,
     secrets: NamedSecrets,
     published: Published,
@@ -105,7 +105,7 @@ impl HttpConnector for ServicesClient<SharedHttpConnector> {
         }
         let services = self.services.clone();
         HttpConnectorFuture::new(async move {
-            // Another thread, so that requests overlap as they do over a network.
+            // On another thread, so that requests overlap as they do over a network.
             let answer = tokio::task::spawn_blocking(move || {
                 let target = request.headers().get("x-amz-target").unwrap_or_default();
                 services.answer(target, request.body().bytes().unwrap_or_default())

@@ -35,13 +35,14 @@ use crate::{StartError, notices, secrets, welcome};
 pub struct Overrides {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    /// Wraps the HTTP client of the functions' SDK clients.
+    /// Wraps the HTTP client that the functions' SDK clients use.
     pub wrap_http_client: Box<dyn FnOnce(SharedHttpClient) -> SharedHttpClient + Send>,
-    /// The endpoint of another `DynamoDB` than the embedded one, and the table's name.
+    /// The endpoint of a DynamoDB to use instead of the embedded one, and the table's
+    /// name.
     pub dynamodb: Option<(String, String)>,
     /// The issuer's key. By default, a new one.
     pub signing_key: Option<Arc<SigningKey>>,
-    /// Variables whose values differ from the usual ones.
+    /// Variables, with values that replace the default ones.
     pub variables: Vec<(&'static str, String)>,
 }
 
@@ -118,7 +119,8 @@ impl System {
         let backend = Backend::new(options.upstream.as_deref())?;
         let template = Template::read()?;
         let data = DataFolder::open(&options.data)?;
-        // Ports first, so that a port that is in use leaves no database behind.
+        // Binds the ports first, so that a start that fails because of a port creates no
+        // database.
         let (api_listener, api) = server::bind(options.host, options.port, "the API", "--port").await?;
         let (console_listener, console_address) =
             server::bind(options.host, options.console_port, "the console", "--console-port").await?;
@@ -228,7 +230,7 @@ impl System {
         self.authorizers.get(name)
     }
 
-    /// The sweep of keys. The caller runs it.
+    /// The sweep of keys. It runs only when the caller starts it.
     #[must_use]
     pub fn sweep_keys(&self) -> &Arc<SweepKeys> {
         &self.sweep_keys
@@ -244,7 +246,7 @@ impl System {
     /// that the template gives it.
     ///
     /// # Errors
-    /// When the template has no function with this id.
+    /// [`StartError::Template`] if the template has no function with this id.
     pub fn setup_for(&self, function: &str) -> Result<Setup, StartError> {
         Functions::setup_for(&self.template, &self.setup, &self.values, function)
     }
@@ -266,7 +268,7 @@ impl System {
         &self.secrets
     }
 
-    /// The console's own secret.
+    /// The console's secret.
     #[must_use]
     pub fn console_secrets(&self) -> &Secrets {
         &self.console_secrets
@@ -277,7 +279,7 @@ impl System {
         self.secrets.set(value);
     }
 
-    /// Runs one step of the rotation `token`, as Secrets Manager invokes the
+    /// Runs one step of the rotation `token`, as Secrets Manager does by invoking the
     /// function.
     ///
     /// # Errors
@@ -288,11 +290,11 @@ impl System {
         self.rotate_pepper.answer(&event).await
     }
 
-    /// Stops the system after requests under way have ended.
+    /// Stops the system after the requests in progress have ended, or after 2 s.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let all = futures::future::join_all(self.tasks);
-        // An idle keep-alive connection must not delay this.
+        // An idle keep-alive connection must not delay the end for longer.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), all).await;
     }
 }

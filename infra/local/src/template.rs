@@ -38,10 +38,10 @@ pub struct Template(Value);
 /// A function of the template.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// Its logical id.
+    /// The function's logical id.
     pub name: String,
-    /// The names of its variables, each with its value if that is plain text in the
-    /// template.
+    /// The names of the function's variables, each with its value if the value is plain
+    /// text in the template.
     pub variables: BTreeMap<String, Option<String>>,
 }
 
@@ -49,7 +49,7 @@ impl Template {
     /// Reads the deployed template.
     ///
     /// # Errors
-    /// When it is not valid YAML.
+    /// [`StartError::Template`] if the text is not valid YAML.
     pub fn read() -> Result<Self, StartError> {
         Self::parse(TEXT)
     }
@@ -57,7 +57,7 @@ impl Template {
     /// Parses `text`.
     ///
     /// # Errors
-    /// When it is not valid YAML.
+    /// [`StartError::Template`] if the text is not valid YAML.
     pub fn parse(text: &str) -> Result<Self, StartError> {
         serde_norway::from_str(text).map(Self).map_err(|error| StartError::Template(error.to_string()))
     }
@@ -100,7 +100,7 @@ impl Template {
     /// The routes of the HTTP API, sorted.
     ///
     /// # Errors
-    /// When an event of a function is not a route.
+    /// [`StartError::Template`] if an event of a function is not a valid route.
     pub fn routes(&self) -> Result<Vec<Route>, StartError> {
         let mut routes = Vec::new();
         for (function, properties) in self.resources("AWS::Serverless::Function") {
