@@ -1,5 +1,5 @@
-//! What the example stacks must say: an authorizer on every route, the
-//! permission to ask it, and no cache. Each part that is taken away is missed.
+//! Rules for the example stacks: an authorizer on every route, the permission to call it, and
+//! no cache. Removing any of these parts fails a rule.
 
 use serde_norway::Value;
 
@@ -14,7 +14,7 @@ fn parse(text: &str) -> Value {
     serde_norway::from_str(text).unwrap()
 }
 
-/// API Gateway may ask the authorizer and the backend, and for this API alone.
+/// API Gateway can call the authorizer and the backend, for this API only.
 fn permissions(template: &Value) -> Vec<String> {
     let source = "!Sub \"arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}";
     let permission = |function: &str, of: &str| {
@@ -51,11 +51,11 @@ fn http_api(text: &str) -> Vec<String> {
         if get(resource, "Type").as_str() == Some("AWS::ApiGatewayV2::Route") {
             let route = get(resource, "Properties");
             let secured = [("AuthorizationType", "CUSTOM"), ("AuthorizerId", "!Ref Keyward")];
-            let lacks = expect_all(route, &secured).into_iter();
-            problems.extend(lacks.map(|problem| format!("{}: {problem}", name.as_str().unwrap())));
+            let missing = expect_all(route, &secured).into_iter();
+            problems.extend(missing.map(|problem| format!("{}: {problem}", name.as_str().unwrap())));
             let key = get(route, "RouteKey").as_str().unwrap();
             if key.starts_with("ANY") || key.contains('$') || key.contains('+') {
-                problems.push(format!("{key} is wider than it must be"));
+                problems.push(format!("{key} is too wide"));
             }
         }
     }
@@ -78,27 +78,27 @@ fn rest_api(text: &str) -> Vec<String> {
             ),
         ],
     ));
-    // An outage is a 503, whichever of the two API Gateway takes it for:
+    // An outage is a 503, whichever of these two errors API Gateway maps it to:
     // <https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html>.
     for kind in ["AUTHORIZER_CONFIGURATION_ERROR", "AUTHORIZER_FAILURE"] {
         let response = get(get(body, "x-amazon-apigateway-gateway-responses"), kind);
-        let retried = response
+        let retry_after = response
             .get("responseParameters")
             .and_then(|parameters| parameters.get("gatewayresponse.header.Retry-After"));
-        if get(response, "statusCode").as_str() != Some("503") || retried.is_none() {
-            problems.push(format!("{kind} is no 503 with Retry-After"));
+        if get(response, "statusCode").as_str() != Some("503") || retry_after.is_none() {
+            problems.push(format!("{kind} is not a 503 with Retry-After"));
         }
     }
     for (path, operations) in get(body, "paths").as_mapping().unwrap() {
         for (method, operation) in operations.as_mapping().unwrap() {
             let (path, method) = (path.as_str().unwrap(), method.as_str().unwrap());
-            let lacks = expect_all(operation, &[("security", "[{ keyward: [] }]")]).into_iter();
-            problems.extend(lacks.map(|problem| format!("{method} {path}: {problem}")));
-            // The backend gets what the mapping names, and no credential.
+            let missing = expect_all(operation, &[("security", "[{ keyward: [] }]")]).into_iter();
+            problems.extend(missing.map(|problem| format!("{method} {path}: {problem}")));
+            // The backend receives only what the mapping template names, so no credential.
             let integration = get(operation, "x-amazon-apigateway-integration");
             problems.extend(expect_all(integration, &[("type", "aws"), ("passthroughBehavior", "never")]));
             if path.contains('+') || method.starts_with("x-") {
-                problems.push(format!("{method} {path} is wider than it must be"));
+                problems.push(format!("{method} {path} is too wide"));
             }
         }
     }
@@ -106,17 +106,16 @@ fn rest_api(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_examples_keep_every_rule() {
+fn the_examples_follow_every_rule() {
     assert_eq!(http_api(HTTP_API), [""; 0]);
     assert_eq!(rest_api(REST_API), [""; 0]);
 }
 
-/// `text` without the lines that begin at the `nth` place where `start` stands
-/// and are indented deeper than it.
+/// `text` without the `nth` line that starts with `start` and the deeper indented lines below.
 fn without(text: &str, start: &str, nth: usize) -> String {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let at = lines.iter().enumerate().filter(|(_, line)| line.trim_start().starts_with(start)).nth(nth);
-    let (at, line) = at.unwrap_or_else(|| panic!("the example does not say {start}"));
+    let (at, line) = at.unwrap_or_else(|| panic!("the example does not contain {start}"));
     let indent = |line: &str| line.len() - line.trim_start().len();
     let is_inside = |next: &&&str| next.trim().is_empty() || indent(next) > indent(line);
     let inside = lines[at + 1..].iter().take_while(is_inside).count();
@@ -124,7 +123,7 @@ fn without(text: &str, start: &str, nth: usize) -> String {
 }
 
 #[test]
-fn what_is_taken_away_is_missed() {
+fn removing_any_part_is_reported() {
     let routes = HTTP_API.matches("AWS::ApiGatewayV2::Route\n").count();
     assert!(routes > 2);
     for route in 0..routes {
@@ -164,6 +163,6 @@ fn what_is_taken_away_is_missed() {
     }
     for text in [HTTP_API, REST_API] {
         let wider = text.replace("/authorizers/*", "/*");
-        assert_ne!(permissions(&parse(&wider)), [""; 0], "with a wider permission");
+        assert_ne!(permissions(&parse(&wider)), [""; 0], "with a permission that is too wide");
     }
 }

@@ -17,16 +17,16 @@ fn document() -> Value {
 /// Each operation with its path and method.
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
-    let of_path = |(path, item): (&String, &Value)| {
+    let operations_of_path = |(path, item): (&String, &Value)| {
         let operations = item.as_object().unwrap().iter();
         let operations =
             operations.map(|(method, operation)| (path.clone(), method.clone(), operation.clone()));
         operations.collect::<Vec<_>>()
     };
-    paths.iter().flat_map(of_path).collect()
+    paths.iter().flat_map(operations_of_path).collect()
 }
 
-/// The targets of all references within `value`.
+/// Adds the targets of all references in `value`.
 fn references(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
@@ -41,13 +41,13 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_file_is_what_the_code_says() {
+fn the_file_is_up_to_date() {
     let text = serde_json::to_string_pretty(&document()).unwrap();
     golden::check("../infra/openapi.json", &format!("{text}\n"));
 }
 
 #[test]
-fn its_operations_are_the_routes_of_the_template() {
+fn the_operations_are_the_routes_of_the_template() {
     let routes = local::template::Template::read().unwrap().routes().unwrap();
     let deployed: BTreeSet<String> = routes.iter().map(local::template::Route::key).collect();
     let described = operations(&document()).into_iter();
@@ -57,7 +57,7 @@ fn its_operations_are_the_routes_of_the_template() {
 }
 
 #[test]
-fn it_lists_every_code_of_a_problem() {
+fn every_problem_code_is_listed() {
     let document = document();
     let listed =
         document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"].as_array().unwrap();
@@ -72,16 +72,16 @@ fn every_reference_resolves() {
     references(&document, &mut found);
     for target in &found {
         let pointer = target.strip_prefix('#').unwrap();
-        assert!(document.pointer(pointer).is_some(), "{target} is not there");
+        assert!(document.pointer(pointer).is_some(), "{target} does not exist");
     }
 }
 
-/// Where in the document a description is missing.
+/// The parts of the document that have no description.
 fn undescribed(document: &Value) -> Vec<String> {
     let mut missing = Vec::new();
-    let mut check = |what: &str, described: &Value, members: &[&str]| {
+    let mut check = |what: &str, part: &Value, members: &[&str]| {
         for member in members {
-            if described[member].as_str().is_none_or(|text| text.trim().is_empty()) {
+            if part[member].as_str().is_none_or(|text| text.trim().is_empty()) {
                 missing.push(format!("{what}: {member}"));
             }
         }
@@ -121,17 +121,16 @@ fn undescribed(document: &Value) -> Vec<String> {
     missing
 }
 
-/// If you are here because this test failed: write a doc comment or a
-/// `description` for each item in the list.
+/// If this test fails, add a doc comment or a `description` for each listed item.
 #[test]
 fn everything_has_a_description() {
     assert_eq!(undescribed(&document()), [""; 0]);
 }
 
 #[test]
-fn each_problem_code_is_described_under_its_status_only() {
+fn each_problem_code_is_described_only_under_its_status() {
     let document = document();
-    // No operation has a path that is not a route.
+    // `RouteNotFound` is the problem of paths that have no operation.
     for code in ProblemCode::ALL.iter().filter(|code| **code != ProblemCode::RouteNotFound) {
         let mut statuses = BTreeSet::new();
         for (_, _, operation) in operations(&document) {
@@ -145,8 +144,8 @@ fn each_problem_code_is_described_under_its_status_only() {
     }
 }
 
-/// Where `value` does not match the schema: required members that are missing,
-/// members that are not described, and values of another type.
+/// The differences between `value` and the schema: missing required members, undescribed
+/// members, and values of another type.
 fn mismatches(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     let members = value.as_object().into_iter().flatten();
@@ -181,7 +180,7 @@ fn mismatches(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
             Some("string") => value.is_string(),
             Some("boolean") => value.is_boolean(),
             Some("integer") => value.is_u64(),
-            Some(other) => panic!("teach me the type {other}"),
+            Some(other) => panic!("unsupported type {other}"),
         };
         if !is_of_type {
             problems.push(format!("{value} is not of type {}", schema["type"]));
@@ -192,7 +191,7 @@ fn mismatches(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_answer_is_as_its_schema_says() {
+async fn every_response_matches_its_schema() {
     let harness = Harness::start().await;
     let document = document();
     for route in &ROUTES {
@@ -208,7 +207,7 @@ async fn every_answer_is_as_its_schema_says() {
             let reply = route.request(&harness, &key).bearer(&credential).send().await;
             let operation = &document["paths"][route.path][route.method.to_lowercase()];
             let described = &operation["responses"][reply.status.to_string()];
-            assert!(described.is_object(), "{} answers {}", route.key(), reply.status);
+            assert!(described.is_object(), "{} does not describe {}", route.key(), reply.status);
             let schema = &described["content"]["application/json"]["schema"];
             match reply.status {
                 204 => assert_eq!(reply.text, ""),
@@ -216,7 +215,7 @@ async fn every_answer_is_as_its_schema_says() {
                 _ => assert_eq!(mismatches(&document, schema, &reply.json()), [""; 0], "{}", route.key()),
             }
         }
-        // And a refusal of the function itself.
+        // The function's own refusal, without an authorizer's context.
         let refused = harness.invoke(route.function, &route.event(&key, None)).await;
         let problem = json!({ "$ref": "#/components/schemas/Problem" });
         assert_eq!(mismatches(&document, &problem, &refused.json()), [""; 0]);
@@ -224,15 +223,14 @@ async fn every_answer_is_as_its_schema_says() {
 }
 
 #[test]
-fn every_operation_says_what_clients_need() {
+fn every_operation_has_an_id_parameters_and_responses() {
     let document = document();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
     let mut ids = BTreeSet::new();
     for (path, method, operation) in operations(&document) {
         let id = operation["operationId"].as_str().unwrap().to_owned();
         assert!(ids.insert(id.clone()), "{id} is used twice");
-        assert!(!operation["summary"].as_str().unwrap().is_empty(), "{id} has no summary");
-        // Each parameter of the path is described, and no other one.
+        // The described path parameters are exactly those in the path.
         let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
         let in_path = parameters.iter().filter(|parameter| parameter["in"] == "path");
         let in_path: BTreeSet<_> = in_path.map(|parameter| parameter["name"].as_str().unwrap()).collect();
@@ -242,14 +240,13 @@ fn every_operation_says_what_clients_need() {
             assert!(operation["responses"][status].is_object(), "{id} does not mention {status}");
         }
         for (status, response) in operation["responses"].as_object().unwrap() {
-            assert!(!response["description"].as_str().unwrap().is_empty(), "{id} says nothing of {status}");
             let content = response["content"].as_object();
             let media_types: Vec<_> =
                 content.into_iter().flatten().map(|(media_type, _)| media_type).collect();
             match status.as_str() {
                 "204" => assert!(media_types.is_empty(), "{id}"),
                 "200" | "201" => assert_eq!(media_types, ["application/json"], "{id}"),
-                // API Gateway answers these by itself too, in its own form.
+                // API Gateway also sends these itself, with its own body.
                 "401" | "403" | "413" | "429" | "500" | "503" => {
                     assert_eq!(media_types, ["application/json", "application/problem+json"], "{id}");
                 }

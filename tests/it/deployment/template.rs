@@ -1,5 +1,5 @@
-//! What `infra/template.yaml` must say. Each rule is a function that reports
-//! what breaks it; a planted violation of each shows that it does.
+//! Rules for `infra/template.yaml`. Each rule is a function that returns its violations.
+//! Planted violations show that each rule works.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use tests::Harness;
 
 use crate::support::yaml::{expect, expect_all, get};
 
-/// The one block that can never change: see the template's comment.
+/// The block of the template that must never change: see the comment there.
 const PEPPER: &str = r#"      GenerateSecretString:
         SecretStringTemplate: '{"current":"v1"}'
         GenerateStringKey: v1
@@ -19,31 +19,31 @@ const PEPPER: &str = r#"      GenerateSecretString:
         ExcludePunctuation: true
 "#;
 
-/// What breaks a rule in the template `text`.
+/// Returns the violations of a rule in the template `text`.
 type Rule = fn(text: &str) -> Vec<String>;
 
 const RULES: [Rule; 15] = [
-    names,
-    kept,
+    table_names,
+    retention,
     pepper,
     rotation,
     authorizer,
     routes,
-    doors,
+    entry_points,
     admins,
-    bounded,
+    boundary,
     console,
     clients,
     throttles,
-    trails,
+    log_groups,
     access_logs,
     notices,
 ];
 
-/// What an access log may say. No variable has a header, the query or the path:
-/// each can contain a credential.
+/// The variables that are allowed in access logs. None has a header, the query or the path,
+/// because these can contain a credential:
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-logging-variables.html>.
-const LOGGED: [&str; 11] = [
+const ACCESS_LOG_VARIABLES: [&str; 11] = [
     "authorizer.error",
     "authorizer.principalId",
     "error.message",
@@ -61,8 +61,8 @@ fn parse(text: &str) -> (Template, Value) {
     (Template::parse(text).unwrap(), serde_norway::from_str(text).unwrap())
 }
 
-/// The table has the names of the schema.
-fn names(text: &str) -> Vec<String> {
+/// The table has the attribute and index names of the schema.
+fn table_names(text: &str) -> Vec<String> {
     let (template, _) = parse(text);
     let table = template.properties("Table").unwrap();
     let key = |partition: &str, sort: &str| {
@@ -85,23 +85,24 @@ fn names(text: &str) -> Vec<String> {
             ("LocalSecondaryIndexes", "null"),
         ],
     );
-    let carried = get(table, "GlobalSecondaryIndexes.0.Projection.NonKeyAttributes").as_sequence().unwrap();
-    let carried: Vec<&str> = carried.iter().map(|name| name.as_str().unwrap()).collect();
+    let projected = get(table, "GlobalSecondaryIndexes.0.Projection.NonKeyAttributes").as_sequence().unwrap();
+    let projected: Vec<&str> = projected.iter().map(|name| name.as_str().unwrap()).collect();
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    if set(&carried) != set(schema::INDEX_PROJECTION) {
-        problems.push("the index carries other attributes than INDEX_PROJECTION names".to_owned());
+    if set(&projected) != set(schema::INDEX_PROJECTION) {
+        problems.push("the index does not project the attributes of INDEX_PROJECTION".to_owned());
     }
-    if carried.len() > 20 {
-        problems.push(format!("the index carries {} attributes, and DynamoDB takes 20", carried.len()));
+    if projected.len() > 20 {
+        problems.push(format!("the index projects {} attributes. DynamoDB allows 20", projected.len()));
     }
-    if carried.contains(&schema::attribute::VERIFIERS) {
-        problems.push("the index carries verifiers".to_owned());
+    if projected.contains(&schema::attribute::VERIFIERS) {
+        problems.push("the index projects verifiers".to_owned());
     }
     problems
 }
 
-/// What cannot be made again outlives the stack, and cannot be lost by mistake.
-fn kept(text: &str) -> Vec<String> {
+/// The table and the pepper cannot be created again, so they outlive the stack and are
+/// protected against deletion.
+fn retention(text: &str) -> Vec<String> {
     let (_, template) = parse(text);
     let mut problems = expect_all(
         &template,
@@ -111,7 +112,7 @@ fn kept(text: &str) -> Vec<String> {
                 "Resources.Table.Properties.PointInTimeRecoverySpecification",
                 "{ PointInTimeRecoveryEnabled: true }",
             ),
-            // It would select a key in KMS that the functions may not use.
+            // This would encrypt with a KMS key that the functions are not allowed to use.
             ("Resources.Table.Properties.SSESpecification", "null"),
             ("Resources.Table.Properties.BillingMode", "PAY_PER_REQUEST"),
         ],
@@ -124,19 +125,19 @@ fn kept(text: &str) -> Vec<String> {
     problems
 }
 
-/// CloudFormation generates the secret anew when the block changes in any way.
+/// If this block changes, CloudFormation generates a new secret.
 fn pepper(text: &str) -> Vec<String> {
-    // The other one is the console's, which may be made anew at any time.
+    // The other `GenerateSecretString` is the console's, which is allowed to change.
     let is_frozen = text.matches(PEPPER).count() == 1 && text.matches("GenerateSecretString:").count() == 2;
     if is_frozen {
         Vec::new()
     } else {
-        vec!["the pepper's block has changed: every key would die".to_owned()]
+        vec!["the pepper's block has changed, which would invalidate every key".to_owned()]
     }
 }
 
-/// Secrets Manager alone may call the rotation, for this account's one secret,
-/// and does so by itself only where that is asked for.
+/// Only Secrets Manager can call the rotation function, and only for this account's pepper.
+/// Scheduled rotation is off by default.
 fn rotation(text: &str) -> Vec<String> {
     let (_, template) = parse(text);
     let permission = "Resources.RotatePepperPermission.Properties";
@@ -157,7 +158,7 @@ fn rotation(text: &str) -> Vec<String> {
     expected.iter().filter_map(|(at, expected)| expect(&template, at, expected)).collect()
 }
 
-/// The authorizer answers in the IAM form, and nobody caches its answers.
+/// The API uses IAM policy responses and does not cache them.
 fn authorizer(text: &str) -> Vec<String> {
     let (template, _) = parse(text);
     let api = template.properties("Api").unwrap();
@@ -167,18 +168,19 @@ fn authorizer(text: &str) -> Vec<String> {
             ("Auth.DefaultAuthorizer", "Keyward"),
             ("Auth.Authorizers.Keyward.AuthorizerPayloadFormatVersion", "\"2.0\""),
             ("Auth.Authorizers.Keyward.EnableSimpleResponses", "false"),
-            // Without it API Gateway may not ask, and nobody is let in.
+            // Without this, API Gateway cannot call the authorizer and refuses every request.
             ("Auth.Authorizers.Keyward.EnableFunctionDefaultPermissions", "true"),
             ("Auth.Authorizers.Keyward.Identity", "{ Headers: [Authorization], ReauthorizeEvery: 0 }"),
         ],
     );
     if get(api, "Auth.Authorizers").as_mapping().unwrap().len() != 1 {
-        problems.push("there is more than the one authorizer".to_owned());
+        problems.push("the API does not have exactly one authorizer".to_owned());
     }
     problems
 }
 
-/// Every route is one of the IAM API, exact, and has the authorizer.
+/// Every route is below `/iam/v1/`, has one method and no greedy parameter, and uses the
+/// authorizer.
 fn routes(text: &str) -> Vec<String> {
     let (template, _) = parse(text);
     let mut problems = Vec::new();
@@ -188,14 +190,14 @@ fn routes(text: &str) -> Vec<String> {
         }
         let is_exact = route.method != "ANY" && !route.path.contains("+}");
         if !is_exact || !route.path.starts_with("/iam/v1/") {
-            problems.push(format!("{} is wider than it must be", route.key()));
+            problems.push(format!("{} is too wide", route.key()));
         }
     }
     problems
 }
 
-/// There is no way to a function beside the API's routes, and one to the console.
-fn doors(text: &str) -> Vec<String> {
+/// The functions are reachable only through the API's routes and the console's route.
+fn entry_points(text: &str) -> Vec<String> {
     let (template, whole) = parse(text);
     let mut problems = Vec::new();
     for (name, function) in template.resources("AWS::Serverless::Function") {
@@ -206,14 +208,15 @@ fn doors(text: &str) -> Vec<String> {
             let kind = get(value, "Type").as_str();
             let is_sweep = name == "SweepKeys" && kind == Some("Schedule");
             if kind != Some("HttpApi") && !is_sweep {
-                problems.push(format!("{name} has the event {} that is no route", event.as_str().unwrap()));
+                problems
+                    .push(format!("{name} has the event {}, which is not a route", event.as_str().unwrap()));
             }
         }
     }
     for (name, resource) in get(&whole, "Resources").as_mapping().unwrap() {
         let kind = get(resource, "Type").as_str().unwrap();
         if ["ConsolePermission", "ConsoleRoute", "RotatePepperPermission"].contains(&name.as_str().unwrap()) {
-            // What they say: `console` and `rotation`.
+            // The rules `console` and `rotation` check these.
             continue;
         }
         if ["AWS::Lambda::Url", "AWS::Lambda::Permission", "AWS::Serverless::Api", "AWS::ApiGatewayV2::Route"]
@@ -225,7 +228,7 @@ fn doors(text: &str) -> Vec<String> {
     problems
 }
 
-/// Nobody signs up by herself, and a person's user name is her e-mail address.
+/// Only admins create users, MFA is configured, and a user name is an e-mail address.
 fn admins(text: &str) -> Vec<String> {
     let (_, template) = parse(text);
     expect_all(
@@ -234,14 +237,14 @@ fn admins(text: &str) -> Vec<String> {
             ("Resources.UserPool.Properties.AdminCreateUserConfig.AllowAdminCreateUserOnly", "true"),
             ("Resources.UserPool.Properties.MfaConfiguration", "!Ref AdminMfa"),
             ("Resources.UserPool.Properties.EnabledMfas", "[SOFTWARE_TOKEN_MFA]"),
-            // Without quotation marks, YAML 1.1 would read a boolean.
+            // Without quotation marks, YAML 1.1 reads a boolean.
             ("Parameters.AdminMfa.Default", "\"ON\""),
             ("Parameters.AdminMfa.AllowedValues", "[\"ON\", OPTIONAL]"),
-            // With another AdminEmail, the former admin stays one.
+            // If AdminEmail changes, the previous admin stays an admin.
             ("Resources.FirstAdmin.UpdateReplacePolicy", "Retain"),
             ("Resources.FirstAdminMembership.UpdateReplacePolicy", "Retain"),
-            // With the one, Cognito refuses such a user name; with the other, it
-            // makes one of its own.
+            // With AliasAttributes, Cognito refuses e-mail addresses as user names. With
+            // UsernameAttributes, Cognito generates the user names.
             ("Resources.UserPool.Properties.AliasAttributes", "null"),
             ("Resources.UserPool.Properties.UsernameAttributes", "null"),
             ("Resources.FirstAdmin.Properties.Username", "!Ref AdminEmail"),
@@ -251,21 +254,21 @@ fn admins(text: &str) -> Vec<String> {
     )
 }
 
-/// No token can change an admin's e-mail address, and no token that a business
-/// backend sees can change the user at all.
+/// No token can change an admin's e-mail address, and no token that a business API receives can
+/// change the user.
 fn clients(text: &str) -> Vec<String> {
     let (template, whole) = parse(text);
     let mut problems = Vec::new();
     for (name, client) in template.resources("AWS::Cognito::UserPoolClient") {
         if client.get("WriteAttributes") != Some(&serde_norway::from_str("[locale]").unwrap()) {
-            problems.push(format!("{name} may write other attributes than locale"));
+            problems.push(format!("{name} is allowed to write other attributes than locale"));
         }
         if client.get("AllowedOAuthFlows") != Some(&serde_norway::from_str("[code]").unwrap()) {
             problems.push(format!("{name} has other flows than the code flow"));
         }
     }
     let (api, iam) = ("Resources.ApiClient.Properties", "Resources.IamClient.Properties");
-    // What infra/sign-in.py listens on.
+    // infra/sign-in.py listens at this address.
     let callback = "[\"http://localhost:8400/callback\"]";
     let expected = [
         (format!("{api}.ExplicitAuthFlows"), "[ALLOW_REFRESH_TOKEN_AUTH]"),
@@ -285,59 +288,59 @@ fn clients(text: &str) -> Vec<String> {
     problems
 }
 
-/// The routes that take access away have limits of their own, far above the others'.
+/// The routes that remove access have their own limits, far above those of the other routes.
 fn throttles(text: &str) -> Vec<String> {
     let (template, _) = parse(text);
     let api = template.properties("Api").unwrap();
     let limit = |settings: &Value, name: &str| settings.get(name).and_then(Value::as_u64).unwrap_or(0);
     let settings = get(api, "RouteSettings");
-    let ends = |route: &&Route| {
+    let removes_access = |route: &&Route| {
         ["RevokeKey", "UpdateServiceAccount"].contains(&&*route.function)
             || route.key() == "PUT /iam/v1/roles/{name}"
     };
     let mut expected = BTreeSet::new();
     let mut problems = Vec::new();
-    for route in template.routes().unwrap().iter().filter(ends) {
+    for route in template.routes().unwrap().iter().filter(removes_access) {
         for name in ["ThrottlingRateLimit", "ThrottlingBurstLimit"] {
-            let own = settings.get(route.key()).map_or(0, |own| limit(own, name));
+            let own = settings.get(route.key()).map_or(0, |settings| limit(settings, name));
             if own < 20 * limit(get(api, "DefaultRouteSettings"), name).max(1) {
-                problems.push(format!("{} has no {name} of its own", route.key()));
+                problems.push(format!("{} has no {name} far above the default", route.key()));
             }
         }
         expected.insert(route.key());
     }
     for (key, _) in settings.as_mapping().into_iter().flatten() {
         if !expected.contains(key.as_str().unwrap()) {
-            problems.push(format!("{} ends nothing", key.as_str().unwrap()));
+            problems.push(format!("{} has its own limits but removes no access", key.as_str().unwrap()));
         }
     }
     problems
 }
 
-/// Every log group outlives the stack, keeps its lines for 90 days, and has a name
-/// that another stack of the same name does not use.
-fn trails(text: &str) -> Vec<String> {
+/// Every log group outlives the stack, keeps its lines for 90 days, and has a name that a
+/// later stack with the same name does not use.
+fn log_groups(text: &str) -> Vec<String> {
     let (template, whole) = parse(text);
     let id = "{ Id: !Select [2, !Split [\"/\", !Ref \"AWS::StackId\"]] }";
     let mut problems = Vec::new();
     for (name, group) in template.resources("AWS::Logs::LogGroup") {
-        let kind = get(group, "LogGroupName.0").as_str().unwrap_or_default();
+        let name_pattern = get(group, "LogGroupName.0").as_str().unwrap_or_default();
         let is_own = ["/aws/lambda/", "/aws/vendedlogs/"]
             .iter()
-            .any(|prefix| kind.starts_with(&format!("{prefix}${{AWS::StackName}}/${{Id}}/")));
+            .any(|prefix| name_pattern.starts_with(&format!("{prefix}${{AWS::StackName}}/${{Id}}/")));
         if !is_own || expect(group, "LogGroupName.1", id).is_some() {
-            problems.push(format!("{name} may have the name of another stack's group"));
+            problems.push(format!("{name} can have the name of another stack's group"));
         }
         problems.extend(expect(group, "RetentionInDays", "90").map(|problem| format!("{name}: {problem}")));
-        for (policy, kept) in [("DeletionPolicy", "RetainExceptOnCreate"), ("UpdateReplacePolicy", "Retain")]
+        for (policy, value) in [("DeletionPolicy", "RetainExceptOnCreate"), ("UpdateReplacePolicy", "Retain")]
         {
-            problems.extend(expect(&whole, &format!("Resources.{name}.{policy}"), kept));
+            problems.extend(expect(&whole, &format!("Resources.{name}.{policy}"), value));
         }
     }
     problems
 }
 
-/// Both APIs log each request, without headers, query and path.
+/// Both APIs log each request without its headers, query and path.
 fn access_logs(text: &str) -> Vec<String> {
     let (_, whole) = parse(text);
     let mut problems = Vec::new();
@@ -351,21 +354,24 @@ fn access_logs(text: &str) -> Vec<String> {
         let format = get(settings, "Format").as_str().unwrap_or_default();
         let line: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(format).ok();
         let Some(line) = line else {
-            problems.push(format!("{stage}'s access log is no JSON"));
+            problems.push(format!("{stage}'s access log is not JSON"));
             continue;
         };
-        let said: Vec<&str> =
+        let logged: Vec<&str> =
             line.values().map(|value| value.as_str().unwrap().trim_start_matches("$context.")).collect();
         problems.extend(
-            said.iter().filter(|name| !LOGGED.contains(name)).map(|name| format!("{stage} logs {name}")),
+            logged
+                .iter()
+                .filter(|name| !ACCESS_LOG_VARIABLES.contains(name))
+                .map(|name| format!("{stage} logs {name}")),
         );
-        let lacks = wanted.iter().filter(|name| !said.contains(name));
-        problems.extend(lacks.map(|name| format!("{stage} does not log {name}")));
+        let missing = wanted.iter().filter(|name| !logged.contains(name));
+        problems.extend(missing.map(|name| format!("{stage} does not log {name}")));
     }
     problems
 }
 
-/// Notices reach the topic. `EventBridge` supports no condition in its policy:
+/// Notices reach the topic. `EventBridge` supports no condition in the topic's policy:
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-sns-permissions>.
 fn notices(text: &str) -> Vec<String> {
     let (_, whole) = parse(text);
@@ -386,24 +392,24 @@ fn notices(text: &str) -> Vec<String> {
     )
 }
 
-/// Every function's role has the boundary. (What it permits: `least_privilege`.)
-fn bounded(text: &str) -> Vec<String> {
+/// Every function's role has the permissions boundary, whose statements `least_privilege`
+/// checks.
+fn boundary(text: &str) -> Vec<String> {
     let (template, whole) = parse(text);
     let mut problems =
         expect_all(&whole, &[("Globals.Function.PermissionsBoundary", "!Ref FunctionBoundary")]);
     for (name, function) in template.resources("AWS::Serverless::Function") {
         if !get(function, "PermissionsBoundary").is_null() || !get(function, "Role").is_null() {
-            problems.push(format!("{name} has a boundary or a role of its own"));
+            problems.push(format!("{name} has its own boundary or role"));
         }
     }
     problems
 }
 
-/// The console is reached on an API of its own, and is a client that nobody can
-/// pass for.
+/// The console has its own API, and a Cognito client with a secret.
 fn console(text: &str) -> Vec<String> {
     let (_, template) = parse(text);
-    // It knows its one address, and so does whoever sends people back to it.
+    // The function, the Cognito client and the output use the same address.
     let host = "!If [HasConsoleDomain, !Ref ConsoleDomain, !Sub \"${ConsoleApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}\"]";
     let at = |path: &str| format!("!Sub [\"https://${{Host}}{path}\", {{Host: {host}}}]");
     expect_all(
@@ -439,7 +445,7 @@ fn console(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_template_keeps_every_rule() {
+fn the_template_follows_every_rule() {
     let problems: Vec<String> = RULES.iter().flat_map(|rule| rule(TEXT)).collect();
     assert_eq!(problems, [""; 0]);
 }
@@ -452,12 +458,12 @@ fn a_violation_of_any_rule_is_reported() {
         ("IndexName: gsi1", "IndexName: other", "IndexName is"),
         ("{ AttributeName: gsi1pk, KeyType: HASH }", "{ AttributeName: pk, KeyType: HASH }", "KeySchema is"),
         ("ProjectionType: INCLUDE", "ProjectionType: ALL", "ProjectionType is"),
-        ("              - version\n", "", "other attributes than INDEX_PROJECTION"),
-        ("              - version\n", "              - verifiers\n", "the index carries verifiers"),
+        ("              - version\n", "", "does not project the attributes of INDEX_PROJECTION"),
+        ("              - version\n", "              - verifiers\n", "the index projects verifiers"),
         (
             "              - version\n",
             "              - version\n              - more\n",
-            "carries 21 attributes",
+            "projects 21 attributes",
         ),
         ("DeletionPolicy: Retain", "DeletionPolicy: Delete", "Resources.Table.DeletionPolicy is"),
         (
@@ -466,8 +472,8 @@ fn a_violation_of_any_rule_is_reported() {
             "DeletionProtectionEnabled is",
         ),
         ("UpdateReplacePolicy: Retain", "UpdateReplacePolicy: Snapshot", "UpdateReplacePolicy is"),
-        ("PasswordLength: 64", "PasswordLength: 65", "every key would die"),
-        ("GenerateStringKey: v1", "GenerateStringKey: v2", "every key would die"),
+        ("PasswordLength: 64", "PasswordLength: 65", "would invalidate every key"),
+        ("GenerateStringKey: v1", "GenerateStringKey: v2", "would invalidate every key"),
         ("Principal: secretsmanager.amazonaws.com", "Principal: \"*\"", "Properties.Principal is"),
         ("      SourceAccount: !Ref AWS::AccountId\n", "", "Properties.SourceAccount is"),
         ("      SourceArn: !Ref Pepper\n", "", "Properties.SourceArn is"),
@@ -494,7 +500,7 @@ fn a_violation_of_any_rule_is_reported() {
         (
             "      CodeUri: ../functions/whoami\n",
             "      CodeUri: ../functions/whoami\n      Role: !GetAtt Other.Arn\n",
-            "Whoami has a boundary or a role of its own",
+            "Whoami has its own boundary or role",
         ),
         ("ReauthorizeEvery: 0", "ReauthorizeEvery: 300", "Auth.Authorizers.Keyward.Identity is"),
         ("DefaultAuthorizer: Keyward", "FailOnWarnings: true", "GET /iam/v1/whoami has no IAM authorizer"),
@@ -503,9 +509,9 @@ fn a_violation_of_any_rule_is_reported() {
             "Properties: { ApiId: !Ref Api, Method: GET, Path: /iam/v1/whoami, Auth: { Authorizer: NONE } }",
             "GET /iam/v1/whoami has no IAM authorizer",
         ),
-        (whoami, "Properties: { ApiId: !Ref Api, Method: ANY, Path: /iam/v1/whoami }", "is wider"),
-        (whoami, "Properties: { ApiId: !Ref Api, Method: GET, Path: \"/iam/v1/{proxy+}\" }", "is wider"),
-        (whoami, "Properties: { ApiId: !Ref Api, Method: GET, Path: /whoami }", "is wider"),
+        (whoami, "Properties: { ApiId: !Ref Api, Method: ANY, Path: /iam/v1/whoami }", "is too wide"),
+        (whoami, "Properties: { ApiId: !Ref Api, Method: GET, Path: \"/iam/v1/{proxy+}\" }", "is too wide"),
+        (whoami, "Properties: { ApiId: !Ref Api, Method: GET, Path: /whoami }", "is too wide"),
         (
             "      CodeUri: ../functions/issue-key\n",
             "      CodeUri: ../functions/issue-key\n      FunctionUrlConfig: { AuthType: NONE }\n",
@@ -514,7 +520,7 @@ fn a_violation_of_any_rule_is_reported() {
         (
             "Type: HttpApi\n          Properties: { ApiId: !Ref Api, Method: POST",
             "Type: Api\n          Properties: { ApiId: !Ref Api, Method: POST",
-            "that is no route",
+            "which is not a route",
         ),
         (
             "Type: HttpApi\n          Properties: { ApiId: !Ref Api, Method: PATCH",
@@ -557,8 +563,12 @@ fn a_violation_of_a_rule_about_tokens_limits_or_logs_is_reported() {
             "      SSESpecification: { SSEEnabled: true }\n      TimeToLiveSpecification",
             "SSESpecification is",
         ),
-        ("WriteAttributes: [locale]", "WriteAttributes: [locale, email]", "may write other attributes"),
-        ("      WriteAttributes: [locale]\n", "", "IamClient may write other attributes"),
+        (
+            "WriteAttributes: [locale]",
+            "WriteAttributes: [locale, email]",
+            "is allowed to write other attributes",
+        ),
+        ("      WriteAttributes: [locale]\n", "", "IamClient is allowed to write other attributes"),
         (
             "ExplicitAuthFlows: [ALLOW_ADMIN_USER_PASSWORD_AUTH, ALLOW_REFRESH_TOKEN_AUTH]",
             "ExplicitAuthFlows: [ALLOW_USER_SRP_AUTH]",
@@ -577,24 +587,24 @@ fn a_violation_of_a_rule_about_tokens_limits_or_logs_is_reported() {
         (
             "        \"DELETE /iam/v1/service-accounts/{id}/keys\": { ThrottlingRateLimit: 1000, ThrottlingBurstLimit: 2000 }\n",
             "",
-            "DELETE /iam/v1/service-accounts/{id}/keys has no ThrottlingRateLimit of its own",
+            "DELETE /iam/v1/service-accounts/{id}/keys has no ThrottlingRateLimit far above the default",
         ),
         (
             "\"PATCH /iam/v1/service-accounts/{id}\": { ThrottlingRateLimit: 1000",
             "\"PATCH /iam/v1/service-accounts/{id}\": { ThrottlingRateLimit: 50",
-            "PATCH /iam/v1/service-accounts/{id} has no ThrottlingRateLimit of its own",
+            "PATCH /iam/v1/service-accounts/{id} has no ThrottlingRateLimit far above the default",
         ),
         (
             "\"PATCH /iam/v1/service-accounts/{id}\": {",
             "\"PATCH /iam/v1/other\": {",
-            "PATCH /iam/v1/other ends nothing",
+            "PATCH /iam/v1/other has its own limits but removes no access",
         ),
         ("DeletionPolicy: RetainExceptOnCreate", "DeletionPolicy: Delete", "Logs.DeletionPolicy is"),
         ("RetentionInDays: 90", "RetentionInDays: 7", "RetentionInDays is"),
         (
             "/aws/lambda/${AWS::StackName}/${Id}/revoke-key",
             "/aws/lambda/${AWS::StackName}/revoke-key",
-            "RevokeKeyLogs may have the name of another stack's group",
+            "RevokeKeyLogs can have the name of another stack's group",
         ),
         ("$context.routeKey", "$context.path", "Api logs path"),
         ("$context.routeKey", "$request.header.authorization", "Api logs $request"),
@@ -613,11 +623,11 @@ fn a_violation_of_a_rule_about_tokens_limits_or_logs_is_reported() {
     ]);
 }
 
-/// Each replacement of the first text by the second in the template makes a rule
-/// report the third.
+/// Replaces the first text of each violation by the second. Fails unless a rule reports the
+/// third.
 fn assert_reported(violations: &[(&str, &str, &str)]) {
     for (from, to, expected) in violations {
-        assert!(TEXT.contains(from), "the template does not say {from}");
+        assert!(TEXT.contains(from), "the template does not contain {from}");
         let violated = TEXT.replacen(from, to, 1);
         let problems: Vec<String> = RULES.iter().flat_map(|rule| rule(&violated)).collect();
         assert!(problems.iter().any(|problem| problem.contains(expected)), "{from} → {to}: {problems:?}");
@@ -625,12 +635,12 @@ fn assert_reported(violations: &[(&str, &str, &str)]) {
 }
 
 #[tokio::test]
-async fn every_function_reads_each_variable_that_it_is_given() {
+async fn every_function_needs_each_of_its_variables() {
     let harness = Harness::start().await;
     for function in Template::read().unwrap().functions() {
         let setup = harness.system.setup_for(&function.name).unwrap();
         tests::make(&function.name, &setup).unwrap();
-        // Who rotates the pepper needs no table: its name comes from `Globals`.
+        // RotatePepper needs no table, but gets its name from `Globals`.
         let needed = function.variables.keys().filter(|_| function.name != "RotatePepper");
         for removed in needed {
             let rest = setup.variables.iter().filter(|(name, _)| name != removed);
@@ -641,8 +651,7 @@ async fn every_function_reads_each_variable_that_it_is_given() {
     }
 }
 
-/// The template without each of its functions' variables in turn: its name, and
-/// what is left.
+/// For each variable of a function, its line and the template without it.
 fn without_each_variable() -> Vec<(String, Template)> {
     let lines: Vec<&str> = TEXT.split_inclusive('\n').collect();
     let indent = |line: &str| line.len() - line.trim_start().len();
@@ -657,26 +666,25 @@ fn without_each_variable() -> Vec<(String, Template)> {
 }
 
 #[tokio::test]
-async fn without_any_one_variable_a_function_does_not_start() {
+async fn the_template_sets_no_unused_variable() {
     let harness = Harness::start().await;
     let all = without_each_variable();
-    assert!(all.len() > 15, "there are some to take away");
+    assert!(all.len() > 15, "found only {} variables", all.len());
     for (removed, template) in all {
         let fails = |function: &local::template::Function| {
             let setup = harness.system.setup_for(&function.name).unwrap();
-            let is_given =
-                |name: &str| !name.starts_with("KEYWARD_") || function.variables.contains_key(name);
-            let given = setup.variables.iter().filter(|(name, _)| is_given(name));
-            tests::make(&function.name, &Setup { variables: given.collect(), ..setup.clone() }).is_err()
+            let is_kept = |name: &str| !name.starts_with("KEYWARD_") || function.variables.contains_key(name);
+            let kept = setup.variables.iter().filter(|(name, _)| is_kept(name));
+            tests::make(&function.name, &Setup { variables: kept.collect(), ..setup.clone() }).is_err()
         };
         assert!(template.functions().iter().any(fails), "nothing needs {removed}");
     }
 }
 
-/// Whether a condition of a CloudFormation rule holds with these parameters.
-/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-rules.html>
-fn holds(condition: &Value, parameters: &BTreeMap<&str, &str>) -> bool {
-    let Value::Tagged(tagged) = condition else { panic!("no function: {condition:?}") };
+/// Whether a condition of a CloudFormation rule is true with these parameters:
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-rules.html>.
+fn is_true(condition: &Value, parameters: &BTreeMap<&str, &str>) -> bool {
+    let Value::Tagged(tagged) = condition else { panic!("not a function: {condition:?}") };
     let parts = tagged.value.as_sequence().unwrap();
     let text = |part: &Value| {
         if let Value::Tagged(reference) = part {
@@ -687,14 +695,14 @@ fn holds(condition: &Value, parameters: &BTreeMap<&str, &str>) -> bool {
     };
     match tagged.tag.to_string().as_str() {
         "!Equals" => text(&parts[0]) == text(&parts[1]),
-        "!Not" => !holds(&parts[0], parameters),
-        "!And" => parts.iter().all(|part| holds(part, parameters)),
-        other => panic!("what is {other}?"),
+        "!Not" => !is_true(&parts[0], parameters),
+        "!And" => parts.iter().all(|part| is_true(part, parameters)),
+        other => panic!("unsupported function {other}"),
     }
 }
 
-/// Why CloudFormation refuses to deploy with these parameters beside the defaults.
-fn refusals(given: &[(&str, &str)]) -> Vec<String> {
+/// The errors of CloudFormation's rules with these parameters and the defaults of the others.
+fn rule_errors(given: &[(&str, &str)]) -> Vec<String> {
     let (_, whole) = parse(TEXT);
     let defaults = get(&whole, "Parameters").as_mapping().unwrap().iter();
     let mut parameters: BTreeMap<&str, &str> = defaults
@@ -703,12 +711,12 @@ fn refusals(given: &[(&str, &str)]) -> Vec<String> {
         })
         .collect();
     for (name, value) in given {
-        assert!(parameters.insert(name, value).is_some(), "there is no parameter {name}");
+        assert!(parameters.insert(name, value).is_some(), "the template has no parameter {name}");
     }
     let rules = get(&whole, "Rules").as_mapping().unwrap().values();
-    let rules = rules.filter(|rule| holds(get(rule, "RuleCondition"), &parameters));
+    let rules = rules.filter(|rule| is_true(get(rule, "RuleCondition"), &parameters));
     let assertions = rules.flat_map(|rule| get(rule, "Assertions").as_sequence().unwrap());
-    let failed = assertions.filter(|assertion| !holds(get(assertion, "Assert"), &parameters));
+    let failed = assertions.filter(|assertion| !is_true(get(assertion, "Assert"), &parameters));
     failed.map(|assertion| get(assertion, "AssertDescription").as_str().unwrap().to_owned()).collect()
 }
 
@@ -724,33 +732,33 @@ const OIDC: [(&str, &str); 7] = [
 ];
 
 #[test]
-fn an_issuer_needs_each_of_its_parameters_and_two_audiences() {
-    assert_eq!(refusals(&OIDC), [""; 0]);
+fn another_issuer_requires_all_its_parameters_and_two_audiences() {
+    assert_eq!(rule_errors(&OIDC), [""; 0]);
     for (left_out, (name, _)) in OIDC.iter().enumerate().skip(1) {
         let mut rest = OIDC.to_vec();
         rest.remove(left_out);
-        let told = refusals(&rest);
-        assert!(told.iter().any(|told| told.contains(name)), "without {name}: {told:?}");
+        let errors = rule_errors(&rest);
+        assert!(errors.iter().any(|error| error.contains(name)), "without {name}: {errors:?}");
     }
     let mut same = OIDC;
     same[4].1 = OIDC[3].1;
-    assert_eq!(refusals(&same), ["OidcIamAudience and OidcApiAudience must differ"]);
+    assert_eq!(rule_errors(&same), ["OidcIamAudience and OidcApiAudience must differ"]);
 }
 
 #[test]
-fn cognito_takes_none_of_an_issuers_parameters() {
+fn parameters_of_another_issuer_are_refused_with_cognito() {
     let admin = ("AdminEmail", "ada@example.com");
-    assert_eq!(refusals(&[admin]), [""; 0]);
+    assert_eq!(rule_errors(&[admin]), [""; 0]);
     for given in &OIDC[1..] {
-        let told = refusals(&[admin, *given]);
-        assert!(told.iter().any(|told| told.contains("require OidcIssuer")), "{given:?}: {told:?}");
+        let errors = rule_errors(&[admin, *given]);
+        assert!(errors.iter().any(|error| error.contains("require OidcIssuer")), "{given:?}: {errors:?}");
     }
-    assert_eq!(refusals(&[]), ["AdminEmail is required unless OidcIssuer is set"]);
+    assert_eq!(rule_errors(&[]), ["AdminEmail is required unless OidcIssuer is set"]);
 }
 
 /// CloudWatch charges for each metric that an alarm watches.
 #[test]
-fn the_guide_counts_the_metrics_of_the_alarms() {
+fn the_guide_states_the_number_of_alarm_metrics() {
     let (template, _) = parse(TEXT);
     let metrics = template.resources("AWS::CloudWatch::Alarm").map(|(_, alarm)| {
         let metrics = get(alarm, "Metrics").as_sequence();
@@ -758,5 +766,5 @@ fn the_guide_counts_the_metrics_of_the_alarms() {
     });
     let count: usize = metrics.sum();
     let guide = include_str!("../../../infra/operate.md");
-    assert!(guide.contains(&format!("alarms on {count} metrics")), "there are {count} metrics");
+    assert!(guide.contains(&format!("alarms on {count} metrics")), "the alarms watch {count} metrics");
 }
