@@ -1,4 +1,4 @@
-//! The API as a client sees it.
+//! An HTTP client for the API, with assertions about responses.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub struct RequestBuilder<'a> {
     body: Option<String>,
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The HTTP status.
@@ -29,40 +29,40 @@ pub struct Reply {
     pub text: String,
 }
 
-/// An account that a test made.
+/// A service account that a test created.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// Its id.
+    /// The account's id.
     pub id: String,
 }
 
 /// A key that a test issued.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// Its account's id.
+    /// The account's id.
     pub account: String,
-    /// Its id.
+    /// The key's id.
     pub id: String,
     /// The whole key.
     pub secret: String,
 }
 
 impl Key {
-    /// The key that this answer shows, of this account.
+    /// The key in the response that issued it, for this account.
     pub fn from_issued(account: &Account, issued: &Reply) -> Self {
         let issued = issued.json();
         let text = |name: &str| issued[name].as_str().unwrap().to_owned();
         Self { account: account.id.clone(), id: text("id"), secret: text("secret") }
     }
 
-    /// The path under which it can be revoked.
+    /// The path of the key, for example to revoke it.
     pub fn path(&self) -> String {
         format!("/iam/v1/service-accounts/{}/keys/{}", self.account, self.id)
     }
 }
 
 impl Account {
-    /// Its path.
+    /// The path of the account.
     pub fn path(&self) -> String {
         format!("/iam/v1/service-accounts/{}", self.id)
     }
@@ -73,66 +73,67 @@ impl<'a> RequestBuilder<'a> {
         Self { harness, method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: None }
     }
 
-    /// With a fresh token of the admin for the IAM API.
+    /// Adds a new token of the admin for the IAM API.
     #[must_use]
     pub fn admin(self) -> Self {
         let token = self.harness.system.issuer().token(IAM_CLIENT).unwrap();
         self.bearer(&token)
     }
 
-    /// With a fresh token of the admin for every other API.
+    /// Adds a new token of the admin for business APIs.
     #[must_use]
     pub fn api_admin(self) -> Self {
         let token = self.harness.system.issuer().token(API_CLIENT).unwrap();
         self.bearer(&token)
     }
 
-    /// With this credential.
+    /// Adds an `Authorization` header with this credential.
     #[must_use]
     pub fn bearer(self, credential: &str) -> Self {
         self.header(AUTHORIZATION.as_str(), &format!("Bearer {credential}"))
     }
 
-    /// With this header, beside others of the same name.
+    /// Adds a header, and keeps others of the same name.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With this query.
+    /// Adds a query string.
     #[must_use]
     pub fn query(mut self, query: &str) -> Self {
         self.path = format!("{}?{query}", self.path);
         self
     }
 
-    /// With this `Idempotency-Key`.
+    /// Adds an `Idempotency-Key`.
     #[must_use]
     pub fn idempotency_key(self, value: &str) -> Self {
         self.header("idempotency-key", value)
     }
 
-    /// With this `If-Match`.
+    /// Adds an `If-Match` header.
     #[must_use]
     pub fn if_match(self, tag: &str) -> Self {
         self.header(IF_MATCH.as_str(), tag)
     }
 
-    /// With this JSON body.
+    /// Sets a JSON body.
     #[must_use]
     pub fn json(self, body: &Value) -> Self {
         self.text("application/json", &body.to_string())
     }
 
-    /// With this body.
+    /// Sets the body and its media type.
     #[must_use]
     pub fn text(mut self, media_type: &str, body: &str) -> Self {
         self.body = Some(body.to_owned());
         self.header(CONTENT_TYPE.as_str(), media_type)
     }
 
-    /// Sends it.
+    /// Sends the request. Fails if the response is a problem that the description of the
+    /// operation does not mention.
     pub async fn send(self) -> Reply {
         let url = format!("{}{}", self.harness.system.facts().api, self.path);
         let method = reqwest::Method::from_bytes(self.method.as_bytes()).unwrap();
@@ -160,7 +161,7 @@ impl Reply {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
-    /// The request's id.
+    /// The request id.
     pub fn request_id(&self) -> &str {
         &self.headers["apigw-requestid"]
     }
@@ -172,17 +173,18 @@ impl Reply {
 
     /// The `code` of problem details.
     pub fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or_else(|| panic!("no problem details: {self:?}")).to_owned()
+        self.json()["code"].as_str().unwrap_or_else(|| panic!("not problem details: {self:?}")).to_owned()
     }
 
-    /// Fails unless the status is this one.
+    /// Fails unless the response has this status.
     #[must_use]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
-    /// Fails unless these are problem details with this status and code.
+    /// Fails unless the response is problem details with this status and code, and names the
+    /// request.
     #[must_use]
     pub fn expect_problem(self, status: u16, code: &str) -> Self {
         assert_eq!(
@@ -198,12 +200,11 @@ impl Reply {
         self
     }
 
-    /// The whole answer for a snapshot: status, headers but for those of the
-    /// connection, and body. The request's id, which differs in each run, is
-    /// checked and left out.
+    /// The whole response for a snapshot: status, body and headers, except those of the
+    /// connection. Checks the request id, and replaces it because it differs in each run.
     pub fn snapshot(&self) -> Value {
         let mut headers = self.headers.clone();
-        let request_id = headers.remove("apigw-requestid").expect("every answer has a request id");
+        let request_id = headers.remove("apigw-requestid").expect("every response has a request id");
         for name in ["content-length", "date"] {
             headers.remove(name);
         }
@@ -217,26 +218,27 @@ impl Reply {
 }
 
 impl Harness {
-    /// What an admin is answered to this GET.
+    /// Sends a GET request as the admin. Fails unless the response is 200.
     pub async fn get(&self, path: &str) -> Reply {
         self.request("GET", path).admin().send().await.expect(200)
     }
 
-    /// Sends a request that must be refused so, and must change nothing.
+    /// Sends a request that must be refused with this status and code. Fails if the request
+    /// changes the table.
     pub async fn refuse(&self, request: RequestBuilder<'_>, status: u16, code: &str) -> Reply {
         let before = self.table.dump().await;
         let reply = request.send().await.expect_problem(status, code);
-        assert_eq!(before, self.table.dump().await, "it was refused, and changed something");
+        assert_eq!(before, self.table.dump().await, "the refused request changed the table");
         reply
     }
 
-    /// An account's events, the newest first.
+    /// The account's audit events, newest first.
     pub async fn events(&self, account: &Account) -> Vec<Value> {
         let list = self.get(&format!("{}/events?limit=100", account.path())).await.json();
         list["items"].as_array().unwrap().clone()
     }
 
-    /// The one event that an account has beside those of `before`.
+    /// The single event that was added after the events in `before`.
     pub async fn new_event(&self, account: &Account, before: &[Value]) -> Value {
         let mut events = self.events(account).await;
         events.retain(|event| !before.contains(event));
@@ -244,7 +246,7 @@ impl Harness {
         events.remove(0)
     }
 
-    /// The token of another admin for the IAM API.
+    /// A token of the admin with this id for the IAM API.
     pub fn token_of(&self, id: &str, email: &str) -> String {
         let issuer = self.system.issuer();
         let mut claims = issuer.claims(IAM_CLIENT);
@@ -265,25 +267,25 @@ impl Harness {
         self.issue_key_with(account, &json!({ "name": "test key" })).await
     }
 
-    /// Issues a key as `body` says.
+    /// Issues a key with this request body.
     pub async fn issue_key_with(&self, account: &Account, body: &Value) -> Key {
         let request = self.request("POST", &format!("{}/keys", account.path())).admin();
         Key::from_issued(account, &request.json(body).send().await.expect(201))
     }
 
-    /// Registers a custom role, or replaces it.
+    /// Creates or replaces a custom role.
     pub async fn put_role(&self, name: &str, permissions: &[&str]) {
         let request = self.request("PUT", &format!("/iam/v1/roles/{name}")).admin();
         let reply = request.json(&json!({ "permissions": permissions })).send().await;
         assert!([200, 201].contains(&reply.status), "{reply:?}");
     }
 
-    /// A Reader account and a key of it.
+    /// Creates a Reader account and issues a key.
     pub async fn reader_key(&self) -> Key {
         self.reader_key_of("reader").await
     }
 
-    /// A Reader account of this name and a key of it.
+    /// Creates a Reader account with this name and issues a key.
     pub async fn reader_key_of(&self, name: &str) -> Key {
         let account = self.create_account(name, "ServiceAccountReader").await;
         self.issue_key(&account).await

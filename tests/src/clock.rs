@@ -1,11 +1,11 @@
-//! A clock that stands still until a test moves it.
+//! A clock that only the test advances.
 
 use std::sync::Mutex;
 
 use jiff::{SignedDuration, Timestamp};
 use shared::domain::Clock;
 
-/// Stands at 2026-01-01T00:00:00Z at first.
+/// A clock that starts at 2026-01-01T00:00:00Z.
 pub struct TestClock(Mutex<Timestamp>);
 
 impl Default for TestClock {
@@ -15,18 +15,18 @@ impl Default for TestClock {
 }
 
 impl TestClock {
-    /// Moves it on.
+    /// Advances the clock.
     pub fn advance(&self, by: SignedDuration) {
         let mut now = self.0.lock().unwrap();
         *now = now.checked_add(by).unwrap();
     }
 
-    /// Moves it on by so many seconds.
+    /// Advances the clock by a number of seconds.
     pub fn advance_seconds(&self, seconds: i64) {
         self.advance(SignedDuration::from_secs(seconds));
     }
 
-    /// Moves it on by so many days.
+    /// Advances the clock by a number of days of 24 hours.
     pub fn advance_days(&self, days: i64) {
         self.advance(SignedDuration::from_hours(24 * days));
     }

@@ -1,4 +1,4 @@
-//! Compares the problems that tests receive with the description of the API.
+//! Compares the problems in responses with the description of the API.
 
 use std::sync::LazyLock;
 
@@ -24,12 +24,12 @@ pub(crate) fn check(method: &str, path: &str, reply: &Reply) {
     let description = operation["responses"][&status]["description"].as_str().unwrap_or_default();
     assert!(
         description.contains(&format!("`{code}`")),
-        "{} answers {status} `{code}`: list the code in its `#[utoipa::path]`",
+        "{} responds with {status} `{code}`: list the code in its `#[utoipa::path]`",
         operation["operationId"]
     );
 }
 
-/// Whether `path` is one of the paths of `template`.
+/// Whether `path` matches the path template `template`.
 fn matches(template: &str, path: &str) -> bool {
     let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
     let matches = |(template, segment): (&&str, &&str)| template == segment || template.starts_with('{');

@@ -7,11 +7,11 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use shared::domain::{Entropy, EntropyError};
 
-/// The same bytes in every run.
+/// A source with the same bytes in every run.
 pub struct SeededEntropy(Mutex<StdRng>);
 
 impl SeededEntropy {
-    /// The stream of `seed`.
+    /// A source whose bytes depend only on `seed`.
     pub fn new(seed: u64) -> Self {
         Self(Mutex::new(StdRng::seed_from_u64(seed)))
     }
@@ -33,14 +33,14 @@ impl Entropy for FailingEntropy {
     }
 }
 
-/// A source that works until it is told to fail.
+/// A source that a test can switch to failing.
 pub struct BreakableEntropy {
     inner: SeededEntropy,
     broken: Arc<AtomicBool>,
 }
 
 impl BreakableEntropy {
-    /// The stream of `seed`, and what breaks it.
+    /// A source with this seed, and the flag that makes it fail.
     pub fn new(seed: u64) -> (Self, Arc<AtomicBool>) {
         let broken = Arc::new(AtomicBool::new(false));
         (Self { inner: SeededEntropy::new(seed), broken: Arc::clone(&broken) }, broken)

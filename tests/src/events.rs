@@ -1,10 +1,10 @@
-//! Events of API Gateway to an authorizer, made from samples of each shape
-//! (`events/`; AWS's own, unchanged, are in `events/aws/`).
+//! Events that API Gateway sends to an authorizer. They are made from the samples in `events/`.
+//! AWS's own samples, unchanged, are in `events/aws/`.
 
 use authorizer::{Answer, FunctionError};
 use serde_json::{Value, json};
 
-/// The four shapes.
+/// The shape of an authorizer event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// REST API, TOKEN authorizer.
@@ -18,13 +18,13 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// All of them.
+    /// All shapes.
     pub const ALL: [Self; 4] = [Self::RestToken, Self::RestRequest, Self::HttpV1, Self::HttpV2];
 
-    /// Those that carry a whole request.
+    /// The shapes that contain a whole request.
     pub const REQUESTS: [Self; 3] = [Self::RestRequest, Self::HttpV1, Self::HttpV2];
 
-    /// Its name, for snapshots.
+    /// The name of the shape in snapshots.
     pub fn name(self) -> &'static str {
         match self {
             Self::RestToken => "rest_token",
@@ -102,12 +102,12 @@ impl Shape {
         }
     }
 
-    /// The member that holds the invoked method's ARN.
+    /// The member with the ARN of the invoked method.
     pub fn arn_member(self) -> &'static str {
         if self == Self::HttpV2 { "routeArn" } else { "methodArn" }
     }
 
-    /// How the authorizer refuses a bad credential in this shape.
+    /// The verdict on an invalid credential in this shape.
     pub fn unauthorized(self) -> Verdict {
         if self == Self::HttpV2 { Verdict::Deny } else { Verdict::Failed(FunctionError::Unauthorized) }
     }
@@ -123,12 +123,12 @@ impl Shape {
     }
 }
 
-/// What an authorizer's answer comes to.
+/// The decision in an authorizer's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The request may pass.
+    /// The request is allowed.
     Allow,
-    /// It may not.
+    /// The request is denied.
     Deny,
     /// A function error.
     Failed(FunctionError),

@@ -1,4 +1,4 @@
-//! A fresh system for a test.
+//! A new system for each test.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,26 +16,25 @@ use tracing::level_filters::LevelFilter;
 
 use crate::{Logs, RequestBuilder, SeededEntropy, Table, TestClock, Verdict, Wire, sharing};
 
-/// The variable that names a `DynamoDB` endpoint to test against, in place of
-/// the embedded engine.
+/// The variable with the URL of a `DynamoDB` endpoint to use instead of the embedded engine.
 const DYNAMODB: &str = "KEYWARD_TEST_DYNAMODB";
 
-/// A running system, in memory, on free ports.
+/// A running system on free ports, with its data in memory.
 pub struct Harness {
-    /// Its clock.
+    /// The system's clock.
     pub clock: Arc<TestClock>,
-    /// Its wire to AWS.
+    /// The system's calls to AWS.
     pub wire: Wire,
     /// The system.
     pub system: System,
-    /// The table itself.
+    /// Direct access to the table.
     pub table: Table,
-    /// A client for requests.
+    /// An HTTP client.
     pub client: reqwest::Client,
     folder: PathBuf,
 }
 
-/// What a test wants other than usual.
+/// The settings of a harness.
 pub struct Builder {
     arguments: Vec<String>,
     entropy: Arc<dyn Entropy>,
@@ -43,12 +42,12 @@ pub struct Builder {
 }
 
 impl Harness {
-    /// The usual one.
+    /// Starts a harness with the default settings.
     pub async fn start() -> Self {
         Self::builder().start().await
     }
 
-    /// One that differs.
+    /// Returns the default settings, for a test that changes some.
     pub fn builder() -> Builder {
         Builder { arguments: Vec::new(), entropy: Arc::new(SeededEntropy::new(1)), variables: Vec::new() }
     }
@@ -58,8 +57,7 @@ impl Harness {
         RequestBuilder::new(self, method, path)
     }
 
-    /// A token of an admin for the IAM API, good from now on, with its claims
-    /// changed by `change`.
+    /// A token of the admin for the IAM API, issued now, whose claims `change` can modify.
     pub fn admin_token(&self, change: impl FnOnce(&mut Value)) -> String {
         let issuer = self.system.issuer();
         let mut claims = issuer.claims(IAM_CLIENT);
@@ -67,11 +65,11 @@ impl Harness {
         signing_key().sign(&issuer.header(), &claims).unwrap()
     }
 
-    /// Hands an event to the authorizer of the API that has its path: below
-    /// `/iam/` the IAM API's, else the one of business APIs.
+    /// Sends an event to the authorizer of the API with the event's path: the IAM API for paths
+    /// below `/iam/`, and business APIs for all others.
     ///
     /// # Errors
-    /// As the authorizer answers.
+    /// The authorizer's function error.
     pub async fn authorize(&self, event: &Value) -> Result<Answer, FunctionError> {
         let arn = event.get("routeArn").or_else(|| event.get("methodArn")).and_then(Value::as_str);
         let path = arn.and_then(|arn| arn.splitn(4, '/').nth(3)).unwrap_or_default();
@@ -84,52 +82,52 @@ impl Harness {
         self.system.authorizer(authorizer_of(Api::Business)).unwrap()
     }
 
-    /// Hands an event to the authorizer of this kind of API.
+    /// Sends an event to the authorizer of this kind of API.
     ///
     /// # Errors
-    /// As the authorizer answers.
+    /// The authorizer's function error.
     pub async fn authorize_at(&self, api: Api, event: &Value) -> Result<Answer, FunctionError> {
         let authorizer = self.system.authorizer(authorizer_of(api)).unwrap();
         authorizer.answer(&event.to_string(), "invocation-1").await
     }
 
-    /// What the answer of this kind of API's authorizer comes to.
+    /// The verdict of the authorizer of this kind of API.
     pub async fn verdict_at(&self, api: Api, event: &Value) -> Verdict {
         self.authorize_at(api, event).await.into()
     }
 
-    /// What the authorizer's answer to an event comes to.
+    /// The authorizer's verdict on an event.
     pub async fn verdict(&self, event: &Value) -> Verdict {
         self.authorize(event).await.into()
     }
 
-    /// What the authorizer's answer to an event comes to, and the reason that
-    /// it logs. Fails unless it logs exactly one decision.
+    /// The authorizer's verdict on an event, and the reason in its log. Fails unless exactly one
+    /// decision is logged.
     pub async fn decide(&self, event: &Value) -> (Verdict, String) {
         let logs = Logs::capture(LevelFilter::INFO);
         let verdict = self.verdict(event).await;
-        let [decision] = <[Value; 1]>::try_from(logs.take_decisions()).expect("one decision, one line");
+        let [decision] =
+            <[Value; 1]>::try_from(logs.take_decisions()).expect("exactly one decision is logged");
         (verdict, decision["reason"].as_str().unwrap().to_owned())
     }
 
-    /// A token with this header and these claims, signed by the issuer.
+    /// A token with this header and these claims, signed with the issuer's key.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         sign(header, claims)
     }
 
-    /// The variables of the function of this logical id, for a process of its own.
+    /// The environment of the function with this logical id, for a separate process.
     pub async fn variables_to_share(&self, function: &str) -> Variables {
         let setup = self.system.setup_for(function).unwrap();
         sharing::share(self.system.services(), &setup.variables).await
     }
 
-    /// One more instance of the authorizer for business APIs, with caches of its
-    /// own, as Lambda starts them.
+    /// A new instance of the authorizer for business APIs, with its own caches.
     pub fn another_authorizer(&self) -> Authorizer {
         self.another_authorizer_of(Api::Business)
     }
 
-    /// One more instance of the authorizer of this kind of API.
+    /// A new instance of the authorizer of this kind of API, with its own caches.
     pub fn another_authorizer_of(&self, api: Api) -> Authorizer {
         Authorizer::new(&self.system.setup_for(authorizer_of(api)).unwrap()).unwrap()
     }
@@ -150,46 +148,46 @@ impl Drop for Harness {
 }
 
 impl Builder {
-    /// With this argument of the command line.
+    /// Adds a command-line argument.
     #[must_use]
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
     }
 
-    /// With this random source.
+    /// Sets the random source.
     #[must_use]
     pub fn entropy(mut self, entropy: impl Entropy + 'static) -> Self {
         self.entropy = Arc::new(entropy);
         self
     }
 
-    /// With this variable for every function that the template gives it to.
+    /// Sets a variable for every function that has it in the template.
     #[must_use]
     pub fn variable(mut self, name: &'static str, value: &str) -> Self {
         self.variables.push((name, value.to_owned()));
         self
     }
 
-    /// Starts it.
+    /// Starts the system.
     pub async fn start(self) -> Harness {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let unique = format!("keyward-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(&unique);
-        let usual = ["cargo dev", "--memory", "--port=0", "--console-port=0", "--issuer-port=0", "--data"]
+        let defaults = ["cargo dev", "--memory", "--port=0", "--console-port=0", "--issuer-port=0", "--data"]
             .map(str::to_owned);
-        let arguments = usual.into_iter().chain([folder.display().to_string()]).chain(self.arguments);
+        let arguments = defaults.into_iter().chain([folder.display().to_string()]).chain(self.arguments);
         let (clock, wire) = (Arc::new(TestClock::default()), Wire::default());
-        let elsewhere = Variables::from_process().get(DYNAMODB).map(|endpoint| (endpoint.to_owned(), unique));
+        let dynamodb = Variables::from_process().get(DYNAMODB).map(|endpoint| (endpoint.to_owned(), unique));
         let overrides = Overrides {
             clock: Arc::<TestClock>::clone(&clock),
             entropy: self.entropy,
             wrap_http_client: Box::new({
                 let wire = wire.clone();
-                move |client| wire.around(client)
+                move |client| wire.wrap(client)
             }),
-            dynamodb: elsewhere,
+            dynamodb,
             signing_key: Some(signing_key()),
             variables: self.variables,
         };
@@ -209,7 +207,7 @@ pub fn sign(header: &Value, claims: &Value) -> String {
     signing_key().sign(header, claims).unwrap()
 }
 
-/// One for all tests of a process: making one takes a while.
+/// The signing key of all tests in this process, because generating a key is slow.
 pub(crate) fn signing_key() -> Arc<SigningKey> {
     static KEY: OnceLock<Arc<SigningKey>> = OnceLock::new();
     Arc::clone(KEY.get_or_init(|| Arc::new(SigningKey::generate().unwrap())))

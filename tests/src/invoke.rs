@@ -1,5 +1,4 @@
-//! A function of the IAM API by itself, with an event that says what no gateway
-//! would.
+//! Invokes a function of the IAM API directly, with events that API Gateway would not send.
 
 use authorizer::Authorizer;
 use console::Console;
@@ -17,9 +16,9 @@ pub struct Event {
     pub route: String,
     /// The values of the path's parameters.
     pub parameters: Value,
-    /// The body, if there is one.
+    /// The body, if the request has one.
     pub body: Option<Value>,
-    /// The authorizer's context, if it was asked.
+    /// The authorizer's context, if the route has an authorizer.
     pub context: Option<Value>,
 }
 
@@ -55,7 +54,7 @@ impl Event {
     }
 }
 
-/// Does `$then` with the type `$operation` of the function of this logical id.
+/// Evaluates `$then` with `$operation` as the type of the function with this logical id.
 macro_rules! with_operation {
     ($function:expr, $operation:ident => $then:expr) => {
         with_operation!($function, $operation => $then,
@@ -74,16 +73,16 @@ macro_rules! with_operation {
                 type $operation = $type;
                 $then
             })*
-            other => panic!("name the function {other} here"),
+            other => panic!("add the function {other} to this macro"),
         }
     };
 }
 
-/// Makes the function of this logical id, and throws it away.
+/// Constructs and drops the function with this logical id.
 ///
 /// # Errors
-/// When a variable that it needs is missing or not acceptable.
-pub fn make(function: &str, setup: &Setup) -> Result<(), ConfigError> {
+/// When a variable that the function needs is missing or invalid.
+pub fn construct(function: &str, setup: &Setup) -> Result<(), ConfigError> {
     match function {
         "IamAuthorizer" | "Authorizer" => return Authorizer::new(setup).map(drop),
         "Console" => return Console::new(setup).map(drop),
@@ -98,7 +97,7 @@ pub fn make(function: &str, setup: &Setup) -> Result<(), ConfigError> {
 }
 
 impl Harness {
-    /// Hands `event` to the function of this logical id.
+    /// Sends `event` to the function with this logical id.
     pub async fn invoke(&self, function: &str, event: &Event) -> Reply {
         with_operation!(function, O => self.run::<O>(function, event).await)
     }

@@ -1,6 +1,6 @@
-//! The harness of the integration tests: a fresh system a test, reached through
-//! its public face, with a clock and a random source that the test controls,
-//! and a wire on which it can watch and disturb every call to AWS.
+//! The harness of the integration tests: a new system for each test, which the test uses
+//! through its public interface. The test controls the clock and the random source, and can
+//! record, delay or fail each call to AWS.
 
 #![allow(
     clippy::expect_used,
@@ -28,7 +28,7 @@ pub use clock::TestClock;
 pub use entropy::{BreakableEntropy, FailingEntropy, SeededEntropy};
 pub use events::{Shape, Verdict};
 pub use harness::{Builder, Harness, sign};
-pub use invoke::{Event, make};
+pub use invoke::{Event, construct};
 pub use logs::Logs;
 pub use table::{Item, Table};
 pub use wire::{Action, Call, Wire};

@@ -1,7 +1,8 @@
-//! The log of one test: what is logged on its thread while this lives.
+//! Captures the log of one test, which is the log of its thread.
 //!
-//! One subscriber serves the whole process and asks each thread what it wants:
-//! subscribers that come and go with tests make `tracing` forget call sites.
+//! One subscriber serves the whole process and uses the level of the current thread. If each
+//! test set its own subscriber, `tracing` would lose events, because it caches for each call
+//! site whether a subscriber is interested.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -19,16 +20,16 @@ thread_local! {
     static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Captures this thread's log, in the form that the functions write. The test
+/// Captures this thread's log until dropped, in the format that the functions use. The test
 /// must run on a current-thread runtime.
 pub struct Logs {
     before: LevelFilter,
 }
 
-/// Lets pass what the thread wants.
-struct Wanted;
+/// Filters by the level of the current thread.
+struct ThreadLevel;
 
-impl<S: Subscriber> Layer<S> for Wanted {
+impl<S: Subscriber> Layer<S> for ThreadLevel {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
         Interest::sometimes()
     }
@@ -38,7 +39,7 @@ impl<S: Subscriber> Layer<S> for Wanted {
     }
 }
 
-/// Writes to the thread's lines.
+/// Writes to the captured lines of the current thread.
 struct Writer;
 
 impl Write for Writer {
@@ -53,28 +54,28 @@ impl Write for Writer {
 }
 
 impl Logs {
-    /// Captures from now on, down to `level`.
+    /// Starts to capture, down to `level`.
     pub fn capture(level: LevelFilter) -> Self {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(|| Writer);
-            let subscriber = tracing_subscriber::registry().with(Wanted).with(lines);
-            tracing::subscriber::set_global_default(subscriber).expect("no other subscriber");
+            let subscriber = tracing_subscriber::registry().with(ThreadLevel).with(lines);
+            tracing::subscriber::set_global_default(subscriber).expect("this is the only subscriber");
         });
         Self { before: LEVEL.replace(level) }
     }
 
-    /// What was logged since this was last asked for.
+    /// The log since the last call.
     pub fn take(&self) -> String {
         String::from_utf8(LINES.take()).unwrap()
     }
 
-    /// The `decision` lines of [`Logs::take`].
+    /// The `decision` lines since the last call.
     pub fn take_decisions(&self) -> Vec<Value> {
         self.take_lines().into_iter().filter(|line| line["message"] == "decision").collect()
     }
 
-    /// The lines of [`Logs::take`].
+    /// The parsed lines since the last call.
     pub fn take_lines(&self) -> Vec<Value> {
         self.take().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

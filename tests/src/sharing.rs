@@ -1,5 +1,5 @@
-//! The embedded AWS services on a port, for a test that starts a function as a
-//! process of its own.
+//! Serves the embedded AWS services on a port, for tests that run a function as a separate
+//! process.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -9,20 +9,20 @@ use local::services::{ENDPOINT, Services};
 use shared::config::Variables;
 use tokio::net::TcpListener;
 
-/// `variables` with the services at a port of this process, for as long as the
-/// test runs.
+/// Serves the services on a free port until the test ends. Returns `variables` with that port's
+/// URL as the endpoint.
 pub(crate) async fn share(services: &Services, variables: &Variables) -> Variables {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(answer).with_state(services.clone());
+    let router = Router::new().fallback(respond).with_state(services.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     let variables = variables.iter();
     variables.map(|(name, value)| (name, if value == ENDPOINT { &url } else { value })).collect()
 }
 
-async fn answer(State(services): State<Services>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
+async fn respond(State(services): State<Services>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
     let target = headers["x-amz-target"].to_str().unwrap().to_owned();
-    let answer = tokio::task::spawn_blocking(move || services.answer(&target, &body)).await;
-    let (status, body) = answer.unwrap();
+    let response = tokio::task::spawn_blocking(move || services.answer(&target, &body)).await;
+    let (status, body) = response.unwrap();
     (StatusCode::from_u16(status).unwrap(), body)
 }

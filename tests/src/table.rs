@@ -1,25 +1,25 @@
-//! The table itself, for what no public face can do: reading what is stored,
-//! and writing what must never be there.
+//! Direct access to the table, to read stored items and to write items that Keyward would never
+//! write.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 
-/// An item.
+/// An item of the table.
 pub type Item = HashMap<String, AttributeValue>;
 
 /// The table of one test.
 #[derive(Clone)]
 pub struct Table {
-    /// A client that no wire disturbs.
+    /// A client whose calls are not recorded or changed by [`crate::Wire`].
     pub client: Client,
     /// The table's name.
     pub name: String,
 }
 
 impl Table {
-    /// Every item, in the order of the keys.
+    /// All items, sorted by key.
     pub async fn dump(&self) -> Vec<Item> {
         let mut items = Vec::new();
         let mut start = None;
@@ -42,28 +42,28 @@ impl Table {
         }
     }
 
-    /// The items whose partition key begins with `prefix`.
+    /// The items whose partition key starts with `prefix`.
     pub async fn items(&self, prefix: &str) -> Vec<Item> {
         let mut items = self.dump().await;
         items.retain(|item| item["pk"].as_s().unwrap().starts_with(prefix));
         items
     }
 
-    /// The item at these keys.
+    /// The item with this key.
     pub async fn get(&self, pk: &str, sk: &str) -> Option<Item> {
         let get = self.client.get_item().table_name(&self.name).consistent_read(true);
         let get = get.key("pk", AttributeValue::S(pk.to_owned())).key("sk", AttributeValue::S(sk.to_owned()));
         get.send().await.unwrap().item
     }
 
-    /// Writes an item, whatever is there.
+    /// Writes an item unconditionally.
     pub async fn put(&self, item: Item) {
         self.client.put_item().table_name(&self.name).set_item(Some(item)).send().await.unwrap();
     }
 
-    /// Writes these items in batches, and replaces existing ones.
+    /// Writes these items in batches, unconditionally.
     pub async fn put_all(&self, items: &[Item]) {
-        // A batch has at most 25.
+        // The limit of `BatchWriteItem` is 25 items.
         for batch in items.chunks(25) {
             let puts = batch.iter().map(|item| {
                 let put = PutRequest::builder().set_item(Some(item.clone())).build().unwrap();
@@ -71,18 +71,18 @@ impl Table {
             });
             let write = self.client.batch_write_item().request_items(&self.name, puts.collect());
             let unprocessed = write.send().await.unwrap().unprocessed_items.unwrap_or_default();
-            assert!(unprocessed.is_empty(), "the engine has taken all of them");
+            assert!(unprocessed.is_empty(), "every item is written");
         }
     }
 
-    /// Changes an account's item by `change`.
+    /// Changes an account's item with `change`.
     pub async fn tamper(&self, account: &str, change: impl FnOnce(&mut Item)) {
         let mut item = self.get(&format!("ACCOUNT#{account}"), "ACCOUNT").await.unwrap();
         change(&mut item);
         self.put(item).await;
     }
 
-    /// Takes an item away.
+    /// Deletes an item unconditionally.
     pub async fn delete(&self, pk: &str, sk: &str) {
         let delete = self.client.delete_item().table_name(&self.name);
         let delete = delete.key("pk", AttributeValue::S(pk.to_owned()));

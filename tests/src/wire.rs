@@ -1,6 +1,5 @@
-//! The wire between the functions and AWS: every call of an SDK client is seen
-//! here, and can be failed, delayed, answered by somebody else, or have its
-//! response lost.
+//! The HTTP calls of the SDK clients to AWS. A test can record, fail or delay each call, replace
+//! its response, or lose the response.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,37 +20,37 @@ use serde_json::Value;
 pub struct Call {
     /// The operation, such as `GetItem`.
     pub operation: String,
-    /// What the attempts of one call have in common.
+    /// The SDK's invocation id, which all attempts of one call share.
     pub invocation: String,
     /// The request's body.
     pub body: Value,
 }
 
-/// What happens to a call.
+/// The effect of a rule on a call.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// It goes through.
+    /// Sends the request.
     Pass,
-    /// The connection is refused: nothing arrives.
+    /// Refuses the connection. The request is not sent.
     Refuse,
-    /// Nothing ever comes back, and nothing arrives.
+    /// Never responds. The request is not sent.
     Hang,
-    /// It arrives this much later.
+    /// Sends the request after this delay.
     Delay(Duration),
-    /// It arrives and is done, and its response is lost.
+    /// Sends the request, and then resets the connection in place of the response.
     LoseResponse,
-    /// It arrives and is done, and nothing ever comes back.
-    Swallow,
-    /// It does not arrive: somebody answers with this status and body.
-    Answer(u16, String),
-    /// It arrives, and this stands in place of its response's body.
-    Replace(String),
+    /// Sends the request, and never delivers the response.
+    WithholdResponse,
+    /// Responds with this status and body. The request is not sent.
+    Respond(u16, String),
+    /// Sends the request, and replaces the body of the response.
+    ReplaceBody(String),
 }
 
-/// Decides what happens to a call.
+/// Chooses the action for a call.
 type Rule = Arc<dyn Fn(&Call) -> Action + Send + Sync>;
 
-/// The wire.
+/// Records the calls of SDK clients, and applies a rule to each.
 #[derive(Clone)]
 pub struct Wire {
     state: Arc<Mutex<State>>,
@@ -69,17 +68,17 @@ impl Default for Wire {
 }
 
 impl Wire {
-    /// Every call from now on goes by `rule`.
-    pub fn disturb(&self, rule: impl Fn(&Call) -> Action + Send + Sync + 'static) {
+    /// Applies `rule` to every later call.
+    pub fn intercept(&self, rule: impl Fn(&Call) -> Action + Send + Sync + 'static) {
         self.state.lock().unwrap().rule = Arc::new(rule);
     }
 
-    /// Every call from now on goes through.
-    pub fn calm(&self) {
-        self.disturb(|_| Action::Pass);
+    /// Removes the rule, so that every later call passes.
+    pub fn pass_all(&self) {
+        self.intercept(|_| Action::Pass);
     }
 
-    /// The attempts seen since this was last asked for, oldest first.
+    /// The attempts since the last call of this function, oldest first.
     pub fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.state.lock().unwrap().calls)
     }
@@ -89,12 +88,12 @@ impl Wire {
         self.take_calls().into_iter().map(|call| call.operation).collect()
     }
 
-    /// `inner`, over this wire.
-    pub fn around(&self, inner: SharedHttpClient) -> SharedHttpClient {
+    /// Wraps `inner`, so that this records and intercepts its calls.
+    pub fn wrap(&self, inner: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(WiredClient { inner, wire: self.clone() })
     }
 
-    fn see(&self, call: Call) -> Action {
+    fn record(&self, call: Call) -> Action {
         let rule = {
             let mut state = self.state.lock().unwrap();
             state.calls.push(call.clone());
@@ -144,13 +143,13 @@ impl HttpConnector for WiredConnector {
         let operation = header("x-amz-target").rsplit('.').next().unwrap_or_default().to_owned();
         let invocation = header("amz-sdk-invocation-id").to_owned();
         let body = request.body().bytes().and_then(|bytes| serde_json::from_slice(bytes).ok());
-        let action = self.wire.see(Call { operation, invocation, body: body.unwrap_or_default() });
+        let action = self.wire.record(Call { operation, invocation, body: body.unwrap_or_default() });
         let inner = self.inner.clone();
         HttpConnectorFuture::new(async move {
-            let lost = |why: &str| ConnectorError::io(why.to_owned().into());
+            let io_error = |message: &str| ConnectorError::io(message.to_owned().into());
             match action {
                 Action::Pass => inner.call(request).await,
-                Action::Refuse => Err(lost("connection refused")),
+                Action::Refuse => Err(io_error("connection refused")),
                 Action::Hang => std::future::pending().await,
                 Action::Delay(time) => {
                     tokio::time::sleep(time).await;
@@ -158,16 +157,16 @@ impl HttpConnector for WiredConnector {
                 }
                 Action::LoseResponse => {
                     inner.call(request).await?;
-                    Err(lost("connection reset"))
+                    Err(io_error("connection reset"))
                 }
-                Action::Swallow => {
+                Action::WithholdResponse => {
                     inner.call(request).await?;
                     std::future::pending().await
                 }
-                Action::Answer(status, body) => {
+                Action::Respond(status, body) => {
                     Ok(HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::from(body)))
                 }
-                Action::Replace(body) => {
+                Action::ReplaceBody(body) => {
                     let response = inner.call(request).await?;
                     Ok(HttpResponse::new(response.status(), SdkBody::from(body)))
                 }

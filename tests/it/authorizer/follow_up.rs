@@ -96,10 +96,10 @@ async fn a_record_that_cannot_be_read_is_logged_and_changes_no_decision() {
     let live = harness.reader_key().await.secret;
     let authorizer = harness.another_authorizer();
     authorizer.warm().await;
-    for fault in [Action::Refuse, Action::Hang, Action::Answer(400, "{}".to_owned())] {
+    for fault in [Action::Refuse, Action::Hang, Action::Respond(400, "{}".to_owned())] {
         let logs = Logs::capture(LevelFilter::INFO);
         let what = format!("{fault:?}");
-        harness.wire.disturb(move |call| {
+        harness.wire.intercept(move |call| {
             let is_record = call.body["Key"]["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("RETIRED#"));
             if is_record { fault.clone() } else { Action::Pass }
         });

@@ -55,9 +55,9 @@ fn fetches(harness: &Harness) -> usize {
 
 /// Makes each fetch of the secret end with `action`.
 fn fail_fetches(harness: &Harness, action: Action) {
-    harness
-        .wire
-        .disturb(move |call| if call.operation == "GetSecretValue" { action.clone() } else { Action::Pass });
+    harness.wire.intercept(
+        move |call| if call.operation == "GetSecretValue" { action.clone() } else { Action::Pass },
+    );
 }
 
 async fn account(harness: &Harness) -> Account {
@@ -206,7 +206,7 @@ async fn a_renewal_that_fails_or_hangs_changes_no_decision_and_is_retried_rarely
     let warm = harness.another_authorizer();
     assert_eq!(check(&warm, &key.secret).await, Verdict::Allowed);
     harness.clock.advance_seconds(KEPT_FOR);
-    for action in [Action::Refuse, Action::Hang, Action::Answer(200, "{}".to_owned())] {
+    for action in [Action::Refuse, Action::Hang, Action::Respond(200, "{}".to_owned())] {
         fail_fetches(&harness, action.clone());
         harness.wire.take_calls();
         for _ in 0..20 {
@@ -215,7 +215,7 @@ async fn a_renewal_that_fails_or_hangs_changes_no_decision_and_is_retried_rarely
         assert_eq!(fetches(&harness), 1, "{action:?}");
         harness.clock.advance_seconds(RENEWED_AGAIN_AFTER);
     }
-    harness.wire.calm();
+    harness.wire.pass_all();
     // Junk causes no renewal, and one successful renewal is enough.
     assert_eq!(check(&warm, &key.secret[..90]).await, Verdict::Refused);
     assert_eq!(fetches(&harness), 0);
@@ -229,7 +229,7 @@ async fn a_renewal_that_fails_or_hangs_changes_no_decision_and_is_retried_rarely
 async fn a_hundred_concurrent_misses_share_one_call() {
     let harness = Harness::start().await;
     harness.system.set_secret(keyring(1));
-    harness.wire.disturb(|_| Action::Delay(Duration::from_millis(50)));
+    harness.wire.intercept(|_| Action::Delay(Duration::from_millis(50)));
     let peppers = harness.system.setup_for("Authorizer").unwrap().keyring().unwrap();
     let found = async |version: &str| {
         let version = PepperVersion::parse(version).unwrap();
@@ -255,14 +255,14 @@ async fn a_fetch_that_failed_at_the_cold_start_is_retried_with_the_next_event() 
     let issue = || harness.request("POST", &format!("{}/keys", account.path())).admin().json(&body).send();
     let reply = issue().await.expect_problem(503, "dependency_unavailable");
     assert_eq!(reply.headers["retry-after"], "1");
-    harness.wire.calm();
+    harness.wire.pass_all();
     harness.clock.advance_seconds(FAILED_FOR);
     let key = harness.issue_key(&account).await;
 
     fail_fetches(&harness, Action::Refuse);
     let cold = harness.another_authorizer();
     cold.warm().await;
-    harness.wire.calm();
+    harness.wire.pass_all();
     assert_eq!(
         check(&cold, &key.secret).await,
         Verdict::Allowed,
@@ -285,7 +285,7 @@ async fn requests_during_an_outage_cause_one_fetch_per_second() {
         assert_eq!(fetches(&harness), 1);
         harness.clock.advance_seconds(FAILED_FOR);
     }
-    harness.wire.calm();
+    harness.wire.pass_all();
     assert_eq!(check(&cold, &key.secret).await, Verdict::Allowed);
 }
 

@@ -216,7 +216,7 @@ async fn an_admin_is_logged_by_the_tokens_subject() {
 async fn an_outage_differs_from_the_refusal_of_a_key() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
-    harness.wire.disturb(|_| Action::Refuse);
+    harness.wire.intercept(|_| Action::Refuse);
     for shape in Shape::ALL {
         let decided = harness.decide(&shape.bearer(&key.secret)).await;
         assert_eq!(decided, (Verdict::Failed(FunctionError::Unavailable), "outage".to_owned()), "{shape:?}");

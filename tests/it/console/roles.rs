@@ -224,13 +224,13 @@ async fn the_check_of_too_many_accounts_goes_on_where_it_stopped() {
     // The index is so large that the first request reaches only this account.
     let last = place_of(&account.id);
     let page = json!({ "Items": [], "Count": 0, "ScannedCount": 1, "LastEvaluatedKey": last });
-    harness.wire.disturb(move |call| {
-        if call.operation == "Query" { Action::Replace(page.to_string()) } else { Action::Pass }
+    harness.wire.intercept(move |call| {
+        if call.operation == "Query" { Action::ReplaceBody(page.to_string()) } else { Action::Pass }
     });
     let stopped = browser.submit(&confirm, delete, &[]).await.expect(409);
     stopped.expect_texts(&["Not all accounts have been checked yet", "Continue and delete role"]);
     assert_eq!(role(&harness, "Auditor").await["permissions"], json!(["GET /reports"]));
-    harness.wire.calm();
+    harness.wire.pass_all();
     harness.wire.take_calls();
     browser.submit(&stopped, delete, &[]).await.expect(303);
     let queries = harness.wire.take_calls();
@@ -842,13 +842,13 @@ async fn the_overview_stands_without_what_wants_attention_and_says_what_was_not_
     }
     let mut browser = Browser::signed_in(&harness).await;
     let long = |call: &Call| call.body["Limit"] == 101;
-    harness.wire.disturb(move |call| if long(call) { Action::Refuse } else { Action::Pass });
+    harness.wire.intercept(move |call| if long(call) { Action::Refuse } else { Action::Pass });
     let page = browser.get("/").await.expect(200);
     page.expect_texts(&["The check for accounts that need attention failed.", "account 000", "account 024"]);
     let failed = browser.get("/attention").await.expect(503);
     failed.expect_texts(&["Keyward is not responding", "Try again"]);
     let second = move |call: &Call| long(call) && !call.body["ExclusiveStartKey"].is_null();
-    harness.wire.disturb(move |call| if second(call) { Action::Refuse } else { Action::Pass });
+    harness.wire.intercept(move |call| if second(call) { Action::Refuse } else { Action::Pass });
     let page = browser.get("/").await.expect(200);
     page.expect_texts(&[
         "account 000 : A key expires",

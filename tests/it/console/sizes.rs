@@ -364,10 +364,10 @@ async fn every_role_can_be_chosen_however_many_there_are() {
     browser.get("/?role=no+role").await.expect(422).expect_texts(&["Is not a valid role name"]);
     // Where the list is not to be had, a role is still asked for, and not denied.
     let typed: Vec<_> = typed.into_iter().chain([("other_role", "Zulu"), ("button", "role")]).collect();
-    harness.wire.disturb(|call| if call.operation == "Query" { Action::Refuse } else { Action::Pass });
+    harness.wire.intercept(|call| if call.operation == "Query" { Action::Refuse } else { Action::Pass });
     let page = browser.submit(&form, "/accounts", &typed).await.expect(200);
     page.expect_texts(&["Zulu", "This role is now selected."]);
-    harness.wire.disturb(|_| Action::Refuse);
+    harness.wire.intercept(|_| Action::Refuse);
     let page = browser.submit(&form, "/accounts", &typed).await.expect(503);
     page.expect_texts(&["Keyward is not responding"]);
     page.expect_none("not found");

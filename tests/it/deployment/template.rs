@@ -639,13 +639,13 @@ async fn every_function_needs_each_of_its_variables() {
     let harness = Harness::start().await;
     for function in Template::read().unwrap().functions() {
         let setup = harness.system.setup_for(&function.name).unwrap();
-        tests::make(&function.name, &setup).unwrap();
+        tests::construct(&function.name, &setup).unwrap();
         // RotatePepper needs no table, but gets its name from `Globals`.
         let needed = function.variables.keys().filter(|_| function.name != "RotatePepper");
         for removed in needed {
             let rest = setup.variables.iter().filter(|(name, _)| name != removed);
             let setup = Setup { variables: rest.collect(), ..setup.clone() };
-            let error = tests::make(&function.name, &setup).unwrap_err().to_string();
+            let error = tests::construct(&function.name, &setup).unwrap_err().to_string();
             assert_eq!(error, format!("the environment variable {removed} is not set"), "{}", function.name);
         }
     }
@@ -675,7 +675,7 @@ async fn the_template_sets_no_unused_variable() {
             let setup = harness.system.setup_for(&function.name).unwrap();
             let is_kept = |name: &str| !name.starts_with("KEYWARD_") || function.variables.contains_key(name);
             let kept = setup.variables.iter().filter(|(name, _)| is_kept(name));
-            tests::make(&function.name, &Setup { variables: kept.collect(), ..setup.clone() }).is_err()
+            tests::construct(&function.name, &Setup { variables: kept.collect(), ..setup.clone() }).is_err()
         };
         assert!(template.functions().iter().any(fails), "nothing needs {removed}");
     }

@@ -105,9 +105,9 @@ async fn looks_at_every_page_of_accounts_409() {
         "pk": text("pk"), "sk": text("sk"), "gsi1pk": text("gsi1pk"), "gsi1sk": { "S": "batch 0" },
     });
     let empty = json!({ "Items": [], "Count": 0, "ScannedCount": 1, "LastEvaluatedKey": key });
-    harness.wire.disturb(move |call| {
+    harness.wire.intercept(move |call| {
         let is_first = call.operation == "Query" && call.body["ExclusiveStartKey"].is_null();
-        if is_first { Action::Replace(empty.to_string()) } else { Action::Pass }
+        if is_first { Action::ReplaceBody(empty.to_string()) } else { Action::Pass }
     });
     harness.refuse(delete(&harness), 409, "role_in_use").await;
 }
@@ -161,7 +161,7 @@ async fn checks_twenty_thousand_accounts_in_one_request_or_says_where_to_go_on()
     // A page takes three seconds, and a check has six. The first request that
     // reaches the user of the role names it.
     let clock = Arc::clone(&harness.clock);
-    harness.wire.disturb(move |call| {
+    harness.wire.intercept(move |call| {
         if call.operation == "Query" {
             clock.advance_seconds(3);
         }
@@ -189,7 +189,7 @@ async fn checks_twenty_thousand_accounts_in_one_request_or_says_where_to_go_on()
     assert!(account_queries(&harness) <= 2);
 
     // A usual table is fast enough for all of them at once.
-    harness.wire.calm();
+    harness.wire.pass_all();
     harness.put_role("Auditor", &["GET /reports"]).await;
     harness.wire.take_calls();
     let _ = delete(&harness).send().await.expect(204);
@@ -212,14 +212,14 @@ async fn stops_after_a_hundred_queries_and_deletes_nothing_409() {
         "role": { "S": "ServiceAccountReader" }, "keys": { "M": {} },
     });
     let page = json!({ "Items": [item], "Count": 1, "ScannedCount": 1, "LastEvaluatedKey": key });
-    harness.wire.disturb(move |call| {
-        if call.operation == "Query" { Action::Replace(page.to_string()) } else { Action::Pass }
+    harness.wire.intercept(move |call| {
+        if call.operation == "Query" { Action::ReplaceBody(page.to_string()) } else { Action::Pass }
     });
     harness.wire.take_calls();
     let refused = harness.refuse(delete(&harness), 409, "role_check_incomplete").await;
     assert_eq!(account_queries(&harness), 100);
     assert_json_snapshot!(refused.snapshot());
-    harness.wire.calm();
+    harness.wire.pass_all();
     let _ = harness.get(PATH).await.expect(200);
 }
 
@@ -245,9 +245,9 @@ async fn a_role_deleted_behind_the_index_denies() {
     for secret in [&key.secret, &narrow.secret] {
         assert_eq!(harness.check(secret).await, 200);
     }
-    harness.wire.disturb(stale_index);
+    harness.wire.intercept(stale_index);
     let _ = delete(&harness).send().await.expect(204);
-    harness.wire.calm();
+    harness.wire.pass_all();
     for secret in [&key.secret, &narrow.secret] {
         assert_eq!(harness.check(secret).await, 403);
     }

@@ -261,7 +261,7 @@ async fn an_outage_of_the_keyring_is_no_answer_503() {
     harness.clock.advance_seconds(3600);
     harness
         .wire
-        .disturb(|call| if call.operation == "GetSecretValue" { Action::Refuse } else { Action::Pass });
+        .intercept(|call| if call.operation == "GetSecretValue" { Action::Refuse } else { Action::Pass });
     let event = tests::Event {
         route: format!("POST {PATH}"),
         parameters: json!({}),

@@ -140,12 +140,12 @@ async fn assert_atomic(fault: fn(&Call) -> Action, lasting: bool) {
         let (before, events_before) = state(&harness).await;
         let logs = Logs::capture(LevelFilter::INFO);
         let (seen, failing) = (AtomicUsize::new(0), *first..*end);
-        harness.wire.disturb(move |call| {
+        harness.wire.intercept(move |call| {
             let is_failing = failing.contains(&seen.fetch_add(1, Ordering::SeqCst));
             if is_failing { fault(call) } else { Action::Pass }
         });
         let reply = change.request(&harness, &account, &key, &name).await;
-        harness.wire.calm();
+        harness.wire.pass_all();
         let lines = logs.take_lines();
         drop(logs);
         // A failed read of the keyring is cached for a second.

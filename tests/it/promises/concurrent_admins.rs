@@ -237,7 +237,7 @@ async fn permanent_conflicts_end_in_409_and_change_nothing() {
     let attempts = harness.wire.take_operations();
     let writes = attempts.iter().filter(|operation| *operation == "TransactWriteItems").count();
     assert!(writes <= 6 * 12, "{writes} attempts");
-    harness.wire.calm();
+    harness.wire.pass_all();
     assert_eq!(harness.table.dump().await, before);
     assert_eq!(harness.check(&key.secret).await, 200);
     let _ = harness.revoke(&key).await.expect(204);
@@ -248,13 +248,13 @@ async fn a_throttled_write_responds_429() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     for code in ["ThrottlingError", "ProvisionedThroughputExceeded"] {
-        harness.wire.disturb(move |call| {
+        harness.wire.intercept(move |call| {
             if call.operation == "TransactWriteItems" { cancelled(&["None", code]) } else { Action::Pass }
         });
         let reply = issue(&harness, &account, &json!({ "name": "batch" })).await;
         let reply = reply.expect_problem(429, "throttled");
         assert_eq!(reply.headers["retry-after"], "1");
     }
-    harness.wire.calm();
+    harness.wire.pass_all();
     let _ = issue(&harness, &account, &json!({ "name": "batch" })).await.expect(201);
 }

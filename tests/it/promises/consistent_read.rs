@@ -87,13 +87,13 @@ async fn a_refusal_makes_only_consistent_reads() {
 fn serve_stale_reads(harness: &Harness, snapshot: HashMap<String, String>) -> Arc<AtomicUsize> {
     let stale_reads = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&stale_reads);
-    harness.wire.disturb(move |call: &Call| {
+    harness.wire.intercept(move |call: &Call| {
         if call.operation != "GetItem" || call.body["ConsistentRead"] == true {
             return Action::Pass;
         }
         count.fetch_add(1, Ordering::SeqCst);
         let pk = call.body["Key"]["pk"]["S"].as_str().unwrap_or_default();
-        snapshot.get(pk).map_or(Action::Pass, |body| Action::Answer(200, body.clone()))
+        snapshot.get(pk).map_or(Action::Pass, |body| Action::Respond(200, body.clone()))
     });
     stale_reads
 }
@@ -139,9 +139,9 @@ async fn a_stale_replica_cannot_restore_a_revoked_key_or_permission() {
 
     // Control: with the replica's response, the key would be allowed.
     let body = past[&revoked].clone();
-    harness.wire.disturb(move |_| Action::Answer(200, body.clone()));
+    harness.wire.intercept(move |_| Action::Respond(200, body.clone()));
     assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&keys[0].secret)).await, Verdict::Allow);
-    harness.wire.calm();
+    harness.wire.pass_all();
 
     let _ = harness.revoke(&keys[0]).await.expect(204);
     harness.put_role("teams.read", &["GET /teams/{id}"]).await;

@@ -54,14 +54,14 @@ async fn check_with_fault(
 ) -> Verdict {
     let authorizer = harness.another_authorizer();
     harness.wire.take_calls();
-    harness.wire.disturb(move |call| if is_faulty(call) { fault.clone() } else { Action::Pass });
+    harness.wire.intercept(move |call| if is_faulty(call) { fault.clone() } else { Action::Pass });
     let started = Instant::now();
     let verdict = check(&authorizer, &key.secret).await;
     let elapsed = started.elapsed();
     assert!(elapsed < MAX_DURATION, "{context}: {elapsed:?}");
     let attempts = harness.wire.take_calls().iter().filter(|call| is_faulty(call)).count();
     assert!((1..=3).contains(&attempts), "{context}: {attempts} attempts");
-    harness.wire.calm();
+    harness.wire.pass_all();
     harness.clock.advance_seconds(KEYRING_RETRY_SECONDS);
     assert_eq!(check(&authorizer, &key.secret).await, Verdict::Allowed, "after {context}");
     verdict
@@ -98,7 +98,7 @@ async fn an_empty_response_to_any_call_allows_nothing() {
         // exist.
         for body in ["", "{}"] {
             let context = format!("`{body}` for {name}");
-            let fault = Action::Replace(body.to_owned());
+            let fault = Action::ReplaceBody(body.to_owned());
             let verdict = check_with_fault(&harness, &key, is_faulty, fault, &context).await;
             let expected = if name == "the keyring" { Verdict::Outage } else { Verdict::Refused };
             assert_eq!(verdict, expected, "{context}");
@@ -114,7 +114,7 @@ async fn a_fault_in_the_lookup_of_a_revoked_key_does_not_change_the_refusal() {
     let _ = harness.revoke(&key).await.expect(204);
     let is_lookup: CallFilter = |call| is_on_item(call, "RETIRED#");
     for (fault, action) in outages() {
-        harness.wire.disturb(move |call| if is_lookup(call) { action.clone() } else { Action::Pass });
+        harness.wire.intercept(move |call| if is_lookup(call) { action.clone() } else { Action::Pass });
         assert_eq!(check(&authorizer, &key.secret).await, Verdict::Refused, "{fault}");
     }
 }
@@ -124,9 +124,9 @@ async fn clients_get_500_for_an_outage_and_403_for_a_revoked_key() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     for (fault, action) in outages() {
-        harness.wire.disturb(move |_| action.clone());
+        harness.wire.intercept(move |_| action.clone());
         assert_eq!(harness.check(&key.secret).await, 500, "{fault}");
-        harness.wire.calm();
+        harness.wire.pass_all();
         assert_eq!(harness.check(&key.secret).await, 200, "after {fault}");
     }
     let _ = harness.revoke(&key).await.expect(204);
@@ -151,7 +151,7 @@ async fn a_check_ends_in_time_if_every_call_is_slow_and_one_hangs() {
     let harness = Harness::start().await;
     let key = key_with_roles(&harness).await;
     let authorizer = harness.another_authorizer();
-    harness.wire.disturb(|call| {
+    harness.wire.intercept(|call| {
         if is_on_item(call, "ROLE#Narrow") { Action::Hang } else { Action::Delay(Duration::from_millis(650)) }
     });
     let started = Instant::now();
@@ -344,7 +344,7 @@ async fn the_iam_api_responds_503_or_429_during_an_outage_and_recovers() {
         ("DELETE", &account.path(), None),
     ];
     for (fault, action) in outages() {
-        harness.wire.disturb(move |_| action.clone());
+        harness.wire.intercept(move |_| action.clone());
         for (method, path, body) in &requests {
             let request = harness.request(method, path).admin();
             let request = if let Some(body) = body { request.json(body) } else { request };
@@ -359,7 +359,7 @@ async fn the_iam_api_responds_503_or_429_during_an_outage_and_recovers() {
             assert_eq!(reply.headers.contains_key("retry-after"), expected.0 != 500, "{fault}: {reply:?}");
             assert!(!reply.text.contains("injected") && !reply.text.contains("hotel"), "{fault}: {reply:?}");
         }
-        harness.wire.calm();
+        harness.wire.pass_all();
         let _ = harness.request("GET", &account.path()).admin().send().await.expect(200);
     }
     assert_eq!(harness.check(&key.secret).await, 200, "a failed request changed the account");
@@ -370,15 +370,15 @@ async fn a_failed_write_responds_503_or_429_and_stores_nothing() {
     let harness = Harness::start().await;
     // The other faults replace the response to a write that was carried out.
     let faults =
-        outages().into_iter().filter(|(_, action)| matches!(action, Action::Refuse | Action::Answer(..)));
+        outages().into_iter().filter(|(_, action)| matches!(action, Action::Refuse | Action::Respond(..)));
     for (fault, action) in faults {
-        harness.wire.disturb(move |_| action.clone());
+        harness.wire.intercept(move |_| action.clone());
         let body = json!({ "name": "batch", "role": "ServiceAccountReader" });
         let reply = harness.request("POST", "/iam/v1/service-accounts").admin().json(&body).send().await;
         let is_throttle = fault.contains("throttle");
         let expected = if is_throttle { (429, "throttled") } else { (503, "dependency_unavailable") };
         let _ = reply.expect_problem(expected.0, expected.1);
-        harness.wire.calm();
+        harness.wire.pass_all();
         assert_eq!(harness.table.dump().await.len(), 0, "{fault}");
     }
 }

@@ -15,7 +15,7 @@ const ELEVEN_MINUTES: i64 = 11 * 60;
 
 /// Loses the response of every write. The writes themselves are committed.
 fn lose_responses(harness: &Harness) {
-    harness.wire.disturb(|call| {
+    harness.wire.intercept(|call| {
         if call.operation == "TransactWriteItems" { Action::LoseResponse } else { Action::Pass }
     });
 }
@@ -23,7 +23,7 @@ fn lose_responses(harness: &Harness) {
 /// Applies one action to each of the next writes. Later writes pass.
 fn disturb_next_writes(harness: &Harness, actions: Vec<Action>) {
     let actions = Mutex::new(actions.into_iter());
-    harness.wire.disturb(move |call| {
+    harness.wire.intercept(move |call| {
         if call.operation != "TransactWriteItems" {
             return Action::Pass;
         }
@@ -33,7 +33,7 @@ fn disturb_next_writes(harness: &Harness, actions: Vec<Action>) {
 
 /// Stops losing responses, and waits until `DynamoDB` has forgotten the transactions.
 fn recover(harness: &Harness) {
-    harness.wire.calm();
+    harness.wire.pass_all();
     harness.clock.advance_seconds(ELEVEN_MINUTES);
 }
 
@@ -236,7 +236,7 @@ async fn other_changes_are_safe_to_repeat_after_a_lost_response() {
 
     lose_responses(&harness);
     let _ = delete().await.expect_problem(503, "dependency_unavailable");
-    harness.wire.calm();
+    harness.wire.pass_all();
     let _ = delete().await.expect_problem(404, "service_account_not_found");
     assert_eq!(count_events(&harness, "serviceAccount.deleted").await, 1);
 }

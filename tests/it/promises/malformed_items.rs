@@ -284,11 +284,11 @@ async fn malformed_database_response_is_denied() {
         "\u{feff}{}",
     ];
     for body in bodies {
-        harness.wire.disturb(move |_| Action::Answer(200, body.to_owned()));
+        harness.wire.intercept(move |_| Action::Respond(200, body.to_owned()));
         assert_ne!(harness.verdict(&event).await, Verdict::Allow, "{body}");
-        harness.wire.disturb(move |_| Action::Replace(body.to_owned()));
+        harness.wire.intercept(move |_| Action::ReplaceBody(body.to_owned()));
         assert_ne!(harness.verdict(&event).await, Verdict::Allow, "{body}");
     }
-    harness.wire.calm();
+    harness.wire.pass_all();
     assert_eq!(harness.verdict(&event).await, Verdict::Allow);
 }

@@ -80,7 +80,7 @@ async fn deleted_role_permits_nothing_on_the_next_check() {
     let harness = Harness::start().await;
     let authorizers = start_authorizers(&harness);
     // Deletion is refused while the index lists a use of the role. This index lists none.
-    harness.wire.disturb(stale_index);
+    harness.wire.intercept(stale_index);
     let (mut summary, mut deleted) = (Summary::default(), 0);
     for seed in 0..history_count() {
         let history = deletion_history(&harness, &authorizers, seed).await;

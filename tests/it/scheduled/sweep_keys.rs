@@ -229,7 +229,7 @@ async fn killed_at_any_call_it_loses_nothing() {
         let keys = due(&harness).await;
         let (seen, killed) = (AtomicUsize::new(0), Arc::new(Notify::new()));
         let kill = Arc::clone(&killed);
-        harness.wire.disturb(move |_| {
+        harness.wire.intercept(move |_| {
             if seen.fetch_add(1, Ordering::SeqCst) < killed_at {
                 return Action::Pass;
             }
@@ -242,7 +242,7 @@ async fn killed_at_any_call_it_loses_nothing() {
             () = killed.notified() => false,
             swept = harness.system.sweep_keys().sweep(Timestamp::MAX) => swept.unwrap().is_finished,
         };
-        harness.wire.calm();
+        harness.wire.pass_all();
         if !finished {
             kills += 1;
             sweep(&harness).await;
@@ -270,12 +270,12 @@ async fn a_fault_at_any_call_is_made_up_for_by_the_next_sweep() {
             let keys = due(&harness).await;
             let seen = AtomicUsize::new(0);
             // Three attempts of one call.
-            harness.wire.disturb(move |call| {
+            harness.wire.intercept(move |call| {
                 let at = seen.fetch_add(1, Ordering::SeqCst);
                 if (first..first + 3).contains(&at) { fault(call) } else { Action::Pass }
             });
             let _ = harness.system.sweep_keys().sweep(Timestamp::MAX).await;
-            harness.wire.calm();
+            harness.wire.pass_all();
             sweep(&harness).await;
             let given: BTreeSet<String> = ids(&harness).into_iter().collect();
             assert_eq!(given, due_ids(&keys), "at call {first}");
@@ -313,7 +313,7 @@ async fn no_key_is_lost_between_a_sweep_and_admins() {
         harness.clock.advance_days(2);
         let count = Arc::clone(&count);
         // Every third transaction meets another one.
-        harness.wire.disturb(move |call| {
+        harness.wire.intercept(move |call| {
             let is_hit = call.operation == "TransactWriteItems"
                 && count.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
             if is_hit { conflict() } else { Action::Pass }
@@ -334,7 +334,7 @@ async fn no_key_is_lost_between_a_sweep_and_admins() {
                 }
             },
         );
-        harness.wire.calm();
+        harness.wire.pass_all();
         swept.unwrap();
         again.unwrap();
         let issued = issued.expect(201).json();
@@ -399,9 +399,9 @@ async fn a_key_revoked_between_the_listing_and_the_notice_has_none() {
     for key in &keys[..3] {
         let _ = harness.revoke(key).await.expect(204);
     }
-    harness.wire.disturb(move |call| {
+    harness.wire.intercept(move |call| {
         let is_index = call.operation == "Query" && call.body["IndexName"] == "gsi1";
-        if is_index { Action::Replace(stale.clone()) } else { Action::Pass }
+        if is_index { Action::ReplaceBody(stale.clone()) } else { Action::Pass }
     });
     let swept = sweep(&harness).await;
     assert_eq!((swept.accounts, swept.notices, swept.retired_keys), (1, 0, 0));
@@ -445,7 +445,7 @@ async fn events_that_the_bus_did_not_take_are_sent_again() {
     let harness = Harness::start().await;
     let keys = due(&harness).await;
     let answered = AtomicUsize::new(0);
-    harness.wire.disturb(move |call| {
+    harness.wire.intercept(move |call| {
         if call.operation != "PutEvents" || answered.fetch_add(1, Ordering::SeqCst) > 0 {
             return Action::Pass;
         }
@@ -456,7 +456,7 @@ async fn events_that_the_bus_did_not_take_are_sent_again() {
         };
         let results: Vec<_> = (0..entries.len()).map(result).collect();
         let failed = entries.len() / 2;
-        Action::Answer(200, json!({ "FailedEntryCount": failed, "Entries": results }).to_string())
+        Action::Respond(200, json!({ "FailedEntryCount": failed, "Entries": results }).to_string())
     });
     harness.wire.take_calls();
     assert_eq!(sweep(&harness).await.notices, 5);
@@ -467,7 +467,7 @@ async fn events_that_the_bus_did_not_take_are_sent_again() {
         .collect();
     assert_eq!(sizes, [5, 2], "what was taken is not sent again");
     assert_eq!(ids(&harness).len(), 2);
-    harness.wire.calm();
+    harness.wire.pass_all();
     sweep(&harness).await;
     assert_eq!(ids(&harness), [""; 0]);
     expect_places(&harness, &keys).await;
@@ -482,7 +482,7 @@ async fn what_the_bus_never_takes_is_an_error_and_is_given_another_day() {
     harness.clock.advance_days(1);
     let canary = format!("{}/expires/10", keys[0].id);
     let refuses = canary.clone();
-    harness.wire.disturb(move |call| {
+    harness.wire.intercept(move |call| {
         if call.operation != "PutEvents" {
             return Action::Pass;
         }
@@ -495,7 +495,7 @@ async fn what_the_bus_never_takes_is_an_error_and_is_given_another_day() {
             }
         });
         let results: Vec<_> = results.collect();
-        Action::Answer(200, json!({ "FailedEntryCount": 1, "Entries": results }).to_string())
+        Action::Respond(200, json!({ "FailedEntryCount": 1, "Entries": results }).to_string())
     });
     let error = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap_err();
     assert!(matches!(error, SweepError::Accounts(1)), "{error}");
@@ -503,7 +503,7 @@ async fn what_the_bus_never_takes_is_an_error_and_is_given_another_day() {
     assert_eq!(place(&harness, &keys[0]).await, "live");
     // Another account does not wait for it.
     assert_eq!(place(&harness, &others).await, "expired");
-    harness.wire.calm();
+    harness.wire.pass_all();
     sweep(&harness).await;
     assert_eq!(ids(&harness), [canary]);
     expect_places(&harness, &keys).await;
@@ -544,7 +544,7 @@ async fn it_stops_in_time_and_goes_on_where_it_stopped() {
     harness.clock.advance_days(2);
     // Time goes on with each call.
     let clock = Arc::clone(&harness.clock);
-    harness.wire.disturb(move |_| {
+    harness.wire.intercept(move |_| {
         clock.advance(SignedDuration::from_secs(1));
         Action::Pass
     });
@@ -631,7 +631,7 @@ async fn a_malformed_key_at_the_end_of_a_page_is_an_error() {
 async fn an_outage_of_the_table_ends_it_with_an_error() {
     let harness = Harness::start().await;
     due(&harness).await;
-    harness.wire.disturb(|call| if call.operation == "Query" { Action::Refuse } else { Action::Pass });
+    harness.wire.intercept(|call| if call.operation == "Query" { Action::Refuse } else { Action::Pass });
     let error = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap_err();
     assert!(matches!(error, SweepError::Store(_)), "{error}");
     assert_eq!(ids(&harness), [""; 0]);

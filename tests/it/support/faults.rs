@@ -19,7 +19,7 @@ pub(crate) fn cancelled(codes: &[&str]) -> Action {
         "Message": format!("Transaction cancelled, please refer cancellation reasons for specific reasons {codes:?}"),
         "CancellationReasons": reasons,
     });
-    Action::Answer(400, body.to_string())
+    Action::Respond(400, body.to_string())
 }
 
 /// A conflict with another transaction. The real `DynamoDB` returns this error, and the
@@ -30,13 +30,13 @@ pub(crate) fn conflict() -> Action {
 
 /// An error response of an AWS service, in AWS's JSON protocol.
 pub(crate) fn service_error(status: u16, kind: &str) -> Action {
-    Action::Answer(status, json!({ "__type": kind, "message": "injected" }).to_string())
+    Action::Respond(status, json!({ "__type": kind, "message": "injected" }).to_string())
 }
 
 /// One fault for each kind of outage: failed connections, error responses, and
 /// responses of the wrong shape.
 pub(crate) fn outages() -> Vec<(&'static str, Action)> {
-    let replace = |body: &str| Action::Replace(body.to_owned());
+    let replace = |body: &str| Action::ReplaceBody(body.to_owned());
     vec![
         ("connection refused", Action::Refuse),
         ("connection reset", Action::LoseResponse),
@@ -44,7 +44,7 @@ pub(crate) fn outages() -> Vec<(&'static str, Action)> {
         ("access denied", service_error(400, "AccessDeniedException")),
         ("no such table or secret", service_error(400, "ResourceNotFoundException")),
         ("500", service_error(500, "InternalServerError")),
-        ("503 without a body", Action::Answer(503, String::new())),
+        ("503 without a body", Action::Respond(503, String::new())),
         ("throttle", service_error(400, "ThrottlingException")),
         ("table throttle", service_error(400, "ProvisionedThroughputExceededException")),
         ("truncated", replace(r#"{"Item":{"name":{"S":"reader"},"SecretString":"{\"cur"#)),
@@ -76,14 +76,14 @@ pub(crate) fn stale_index(call: &Call) -> Action {
     let queries_accounts =
         call.operation == "Query" && call.body["ExpressionAttributeValues"][":pk"]["S"] == "ACCOUNTS";
     let empty = json!({ "Items": [], "Count": 0, "ScannedCount": 0 });
-    if queries_accounts { Action::Replace(empty.to_string()) } else { Action::Pass }
+    if queries_accounts { Action::ReplaceBody(empty.to_string()) } else { Action::Pass }
 }
 
 /// Cancels transactions with this probability, as the real `DynamoDB` cancels one of two
 /// that write the same item.
 pub(crate) fn random_conflicts(harness: &Harness, probability: f64) {
     let random = Mutex::new(StdRng::seed_from_u64(7));
-    harness.wire.disturb(move |call| {
+    harness.wire.intercept(move |call| {
         let is_hit = random.lock().unwrap().random_bool(probability);
         if is_hit && call.operation == "TransactWriteItems" { conflict() } else { Action::Pass }
     });
@@ -92,7 +92,7 @@ pub(crate) fn random_conflicts(harness: &Harness, probability: f64) {
 /// Delays most calls by a random time between 0.5 and 3 ms.
 pub(crate) fn delay_calls(harness: &Harness, seed: u64) {
     let random = Mutex::new(StdRng::seed_from_u64(seed));
-    harness.wire.disturb(move |_| {
+    harness.wire.intercept(move |_| {
         let micros = random.lock().unwrap().random_range(0..3000);
         if micros < 500 { Action::Pass } else { Action::Delay(Duration::from_micros(micros)) }
     });
