@@ -1,8 +1,7 @@
-//! What a decision costs: `cargo bench -p tests --bench decision`.
+//! The cost of a decision: `cargo bench -p tests --bench decision`.
 //!
-//! Beside each stands how many calls of the SDK one iteration makes. A bare
-//! `GetItem` through the same SDK is the floor that the whole is measured
-//! against.
+//! Each name has the number of SDK calls per iteration. A bare `GetItem` through the same SDK is
+//! the baseline for the whole authorizer.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -61,7 +60,7 @@ fn key_parts() -> (Environment, ApiKey, Pepper, KeySpec) {
     (environment, key, pepper, spec)
 }
 
-/// What needs no I/O.
+/// The parts of a decision that need no I/O.
 fn pure(criterion: &mut Criterion) {
     let (environment, key, pepper, spec) = key_parts();
     let text = key.display(&environment).expose().to_owned();
@@ -82,7 +81,7 @@ fn pure(criterion: &mut Criterion) {
     });
 }
 
-/// A system, and a key of an account with ten.
+/// A system, and one of the ten keys of an account.
 async fn system() -> (Harness, Key) {
     let harness = Harness::start().await;
     let account = harness.create_account("benchmark", "ServiceAccountReader").await;
@@ -93,7 +92,7 @@ async fn system() -> (Harness, Key) {
     (harness, key.unwrap())
 }
 
-/// An authorizer without the harness's wire around its HTTP client.
+/// An authorizer whose HTTP client is not wrapped by the harness.
 fn plain_authorizer(harness: &Harness) -> Authorizer {
     let setup = harness.system.setup_for("Authorizer").unwrap();
     let http_client = harness.system.services().http_client();
@@ -114,7 +113,7 @@ fn whole(criterion: &mut Criterion) {
     for (name, credential) in [("refuse a mistyped key", mistyped), ("allow a key", key.secret.clone())] {
         let event = event(&credential);
         let calls = runtime.block_on(async {
-            // The first decision of an instance reads the keyring as well.
+            // The first decision of an instance also fetches the keyring.
             let _ = harness.authorizer().answer(&event, "benchmark").await;
             harness.wire.take_calls();
             let _ = harness.authorizer().answer(&event, "benchmark").await;

@@ -1,11 +1,10 @@
-//! What a start of each deployed binary costs, from exec to its first request
-//! for an event, once `cargo lambda build --release` has built them:
-//! `cargo test -p tests --bench startup` (which spares itself a release build).
+//! The cost of a start of each deployed binary, from exec to the first request for an event.
+//! Build the functions with `cargo lambda build --release`, then run
+//! `cargo test -p tests --bench startup`, which needs no release build of this program.
 //!
-//! It plays Lambda's runtime API to each function in `target/lambda`, and to a
-//! bare SDK function if that was built too (`cargo lambda build --release -p
-//! tests --example bare_function`), and prints the medians: wall time, time on a
-//! processor, and the most memory resident.
+//! Plays Lambda's runtime API for each function in `target/lambda`, and for a minimal SDK
+//! function if it is built (`cargo lambda build --release -p tests --example bare_function`).
+//! Prints the medians of wall time, CPU time and peak resident memory.
 
 #![allow(
     clippy::expect_used,
@@ -72,7 +71,7 @@ async fn start(binary: &Path, variables: &Variables) -> Start {
     ]);
     let begun = Instant::now();
     let mut child = command.kill_on_drop(true).spawn().unwrap();
-    // The first connection is its first request for an event.
+    // The first connection is the first request for an event.
     let _connection = runtime_api.accept().await.unwrap();
     let wall = begun.elapsed();
     let process = format!("/proc/{}", child.id().unwrap());

@@ -1,5 +1,5 @@
-//! The least that an SDK function does: it opens its connection with a
-//! `GetItem` and asks for events. The measure for the authorizer's start.
+//! A minimal SDK function, which opens its connection with a `GetItem` and requests events. The
+//! baseline for the start of the authorizer.
 
 #![allow(clippy::unwrap_used, reason = "a measurement fails by panicking")]
 
