@@ -1,28 +1,27 @@
-//! From outside, every credential that is not good looks the same.
+//! Clients get the same response for every bad credential, whatever is wrong with it.
 
 use serde_json::{Value, json};
-use shared::domain::{ApiKey, Environment};
+use shared::domain::ApiKey;
 use tests::{Harness, Shape};
 
-/// A credential of each kind that is not good, by the reason that the log gives.
-async fn bad_credentials(harness: &Harness) -> Vec<(&'static str, String)> {
-    let local = Environment::parse("local").unwrap();
-    let account = harness.create_account("batch", "ServiceAccountReader").await;
-    let good = harness.issue_key(&account).await;
-    let parse = |text: &str| ApiKey::parse(text, &local).unwrap();
+use crate::support::keys::{environment, foreign, parsed};
 
-    let mut unknown_account = parse(&good.secret);
+/// A bad credential of each kind, with the reason that the authorizer logs.
+async fn bad_credentials(harness: &Harness) -> Vec<(&'static str, String)> {
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let valid = harness.issue_key(&account).await;
+
+    let mut unknown_account = parsed(&valid);
     unknown_account.account = "sa_0000000000000000".parse().unwrap();
-    let mut unknown_key = parse(&good.secret);
+    let mut unknown_key = parsed(&valid);
     unknown_key.id = "key_0000000000000000".parse().unwrap();
-    let mut wrong_secret = parse(&good.secret);
-    wrong_secret.secret = parse(&harness.issue_key(&account).await.secret).secret;
-    let foreign = parse(&good.secret).display(&Environment::parse("prod").unwrap()).expose().to_owned();
+    let mut wrong_secret = parsed(&valid);
+    wrong_secret.secret = parsed(&harness.issue_key(&account).await).secret;
 
     let revoked = harness.issue_key(&account).await;
     let _ = harness.revoke(&revoked).await.expect(204);
-    let mut revoked_wrong_secret = parse(&revoked.secret);
-    revoked_wrong_secret.secret = parse(&good.secret).secret;
+    let mut revoked_wrong_secret = parsed(&revoked);
+    revoked_wrong_secret.secret = parsed(&valid).secret;
     let disabled_account = harness.create_account("disabled", "ServiceAccountReader").await;
     let disabled = harness.issue_key(&disabled_account).await;
     let patch = harness.request("PATCH", &disabled_account.path()).admin().json(&json!({ "enabled": false }));
@@ -30,54 +29,56 @@ async fn bad_credentials(harness: &Harness) -> Vec<(&'static str, String)> {
     let deleted_account = harness.create_account("deleted", "ServiceAccountReader").await;
     let deleted = harness.issue_key(&deleted_account).await;
     let _ = harness.request("DELETE", &deleted_account.path()).admin().send().await.expect(204);
-    let short = harness.issue_key_with(&account, &json!({ "name": "short", "expiresInDays": 1 })).await;
-    let mut malformed = good.secret.clone();
+    let expired = harness.issue_key_with(&account, &json!({ "name": "expired", "expiresInDays": 1 })).await;
+    let mut malformed = valid.secret.clone();
     malformed.pop();
     let token = harness.system.facts().admin_api_token.clone();
     let (signed, _) = token.rsplit_once('.').unwrap();
+    let forged_token = format!("{signed}.{}", "A".repeat(342));
+    // The short-lived key and the token expire.
     harness.clock.advance_days(1);
 
-    let text = |key: ApiKey| key.display(&local).expose().to_owned();
+    let text = |key: ApiKey| key.display(&environment("local")).expose().to_owned();
     vec![
         ("unknown", text(unknown_account)),
         ("unknown", text(unknown_key)),
         ("wrong_secret", text(wrong_secret)),
         ("wrong_secret", text(revoked_wrong_secret)),
-        ("foreign_environment", foreign),
+        ("foreign_environment", foreign(&valid, "prod")),
         ("revoked", revoked.secret),
         ("disabled", disabled.secret),
         ("retired", deleted.secret),
-        ("expired", short.secret),
+        ("expired", expired.secret),
         ("malformed", malformed),
         ("malformed", "junk".to_owned()),
-        ("expired", token.clone()),
-        ("wrong_secret", format!("{signed}.{}", "A".repeat(342))),
+        ("expired", token),
+        ("wrong_secret", forged_token),
     ]
 }
 
 #[tokio::test]
-async fn the_authorizer_answers_each_bad_credential_alike() {
+async fn authorizer_responds_alike_to_every_bad_credential() {
     let harness = Harness::start().await;
     let credentials = bad_credentials(&harness).await;
     for shape in Shape::ALL {
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for (reason, credential) in &credentials {
             let event = shape.bearer(credential);
-            // An instance looks up only a few retired keys in a second.
+            // An instance looks up only a few retired keys per second.
             harness.clock.advance_seconds(1);
-            assert_eq!(harness.decide(&event).await.1, *reason, "the case is what it is meant to be");
-            answers.push(match harness.authorize(&event).await {
-                Ok(answer) => serde_json::to_value(answer).unwrap(),
-                Err(failed) => json!({ "error": failed.to_string() }),
+            assert_eq!(harness.decide(&event).await.1, *reason, "the test made another kind of credential");
+            responses.push(match harness.authorize(&event).await {
+                Ok(response) => serde_json::to_value(response).unwrap(),
+                Err(error) => json!({ "error": error.to_string() }),
             });
         }
-        assert!(answers.iter().all(|answer| *answer == answers[0]), "{shape:?} {answers:#?}");
-        assert!(answers[0].get("context").is_none());
+        assert!(responses.iter().all(|response| *response == responses[0]), "{shape:?} {responses:#?}");
+        assert!(responses[0].get("context").is_none());
     }
 }
 
 #[tokio::test]
-async fn the_api_answers_each_bad_credential_alike() {
+async fn api_responds_alike_to_every_bad_credential() {
     let harness = Harness::start().await;
     let credentials = bad_credentials(&harness).await;
     for (method, path) in [
@@ -88,15 +89,15 @@ async fn the_api_answers_each_bad_credential_alike() {
         ("POST", "/iam/v1/service-accounts"),
         ("DELETE", "/no/such/route"),
     ] {
-        let mut replies: Vec<Value> = Vec::new();
+        let mut responses: Vec<Value> = Vec::new();
         for (reason, credential) in &credentials {
             let reply = harness.request(method, path).bearer(credential).send().await;
-            let lengths = reply.headers["content-length"].clone();
-            let mut snapshot = reply.snapshot();
-            snapshot["headers"]["content-length"] = lengths.into();
-            assert_eq!(snapshot["status"], 403, "{reason}");
-            replies.push(snapshot);
+            let content_length = reply.headers["content-length"].clone();
+            let mut response = reply.snapshot();
+            response["headers"]["content-length"] = content_length.into();
+            assert_eq!(response["status"], 403, "{reason}");
+            responses.push(response);
         }
-        assert!(replies.iter().all(|reply| *reply == replies[0]), "{method} {path} {replies:#?}");
+        assert!(responses.iter().all(|response| *response == responses[0]), "{method} {path} {responses:#?}");
     }
 }
