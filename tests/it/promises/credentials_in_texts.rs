@@ -7,8 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use shared::domain::{AccountId, ApiKey, Environment, KeyId, contains_credential, redact_credentials};
-use tests::{Harness, SeededEntropy};
+use shared::domain::{contains_credential, redact_credentials};
+use tests::Harness;
+
+use crate::support::keys::generated_key;
 
 /// A JWT in the form of an issuer's access token.
 const JWT: &str = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl";
@@ -35,17 +37,10 @@ const HARMLESS: [&str; 16] = [
     "kwsa%5Fprod%5FAAAAAAAAAAAAAAAA",
 ];
 
-fn key(label: &str, seed: u64) -> String {
-    let entropy = SeededEntropy::new(seed);
-    let (account, id) = (AccountId::generate(&entropy).unwrap(), KeyId::generate(&entropy).unwrap());
-    let key = ApiKey::generate(account, id, &entropy).unwrap();
-    key.display(&Environment::parse(label).unwrap()).expose().to_owned()
-}
-
 /// Generates credentials of each kind.
 fn credential() -> impl Strategy<Value = String> {
     prop_oneof![
-        ("[a-z0-9]{1,12}", any::<u64>()).prop_map(|(label, seed)| key(&label, seed)),
+        ("[a-z0-9]{1,12}", any::<u64>()).prop_map(|(label, seed)| generated_key(&label, seed)),
         // Keys with a wrong or truncated checksum.
         "kwsa_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z]{43,49}",
         "kwst_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z_.-]{20,200}",
@@ -77,7 +72,7 @@ proptest! {
     fn a_key_in_a_path_is_found_with_escaped_underscores_and_an_uppercase_prefix(
         label in "[a-z0-9]{1,12}", seed: u64, lower: bool,
     ) {
-        let key = key(&label, seed);
+        let key = generated_key(&label, seed);
         let path = format!("/teams/{}/x", key.replace('_', if lower { "%5f" } else { "%5F" }));
         prop_assert_eq!(redact_credentials(&path), "/teams/[redacted]/x");
         let uppercase = format!("/teams/{}", key.replacen("kwsa", "KWSA", 1));
@@ -109,7 +104,7 @@ proptest! {
     #[test]
     fn a_truncated_key_is_found(label in "[a-z0-9]{1,12}", seed: u64, kept in 30_usize..49) {
         // The truncated key still contains most of its secret.
-        let key = key(&label, seed);
+        let key = generated_key(&label, seed);
         let truncated = &key[..key.len() - 49 + kept];
         prop_assert!(contains_credential(truncated));
     }
@@ -125,7 +120,7 @@ fn harmless_texts_are_accepted_and_unchanged() {
 
 #[test]
 fn all_credentials_in_a_line_are_redacted() {
-    let (first, second) = (key("prod", 1), key("dev", 2));
+    let (first, second) = (generated_key("prod", 1), generated_key("dev", 2));
     let line = format!("GET /x/{first}/y?a={second}&b=token_{JWT} and Bearer {JWT}.");
     assert_eq!(
         redact_credentials(&line),
@@ -152,9 +147,10 @@ async fn text_fields_reject_credentials_and_responses_do_not_quote_them() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let live = harness.issue_key(&account).await;
-    let mistyped = key("prod", 3).replace(&key("prod", 3)[60..61], "x");
+    let generated = generated_key("prod", 3);
+    let mistyped = generated.replace(&generated[60..61], "x");
     let token = format!("kwst_prod_{}", "a1B2".repeat(12));
-    for credential in [live.secret.as_str(), &key("elsewhere", 4), &mistyped, &token, JWT] {
+    for credential in [live.secret.as_str(), &generated_key("elsewhere", 4), &mistyped, &token, JWT] {
         let text = format!("use {credential} here");
         let (accounts, keys) = ("/iam/v1/service-accounts", format!("{}/keys", account.path()));
         let account_with = |field: &str, value: Value| {
@@ -180,7 +176,7 @@ async fn text_fields_reject_credentials_and_responses_do_not_quote_them() {
             let request = harness.request(method, path).admin().json(&body);
             let refused = harness.refuse(request, 422, "invalid_fields").await;
             let expected = json!({
-                "pointer": pointer, "detail": "must not contain a key or a token: revoke it if it is real",
+                "pointer": pointer, "detail": "must not contain a key or token (revoke it if it is real)",
             });
             assert_eq!(refused.errors()[0], expected, "{method} {path}");
             assert!(!refused.text.contains(credential), "{method} {path}");
@@ -215,7 +211,7 @@ async fn a_stored_credential_stays_readable_and_can_be_removed() {
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let live = harness.issue_key(&account).await;
     // The API rejects this text now, but older items can contain it.
-    let text = key("prod", 5);
+    let text = generated_key("prod", 5);
     harness
         .table
         .tamper(&account.id, |item| {

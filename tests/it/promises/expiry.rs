@@ -1,19 +1,15 @@
-//! A key's state counts at each check, and its expiry to the second.
+//! Each check uses the current state of the key, its account and its roles. A key
+//! expires at an exact second.
 
 use jiff::SignedDuration;
-use serde_json::json;
-use tests::{Harness, Shape, Verdict};
+use serde_json::{Value, json};
+use shared::config::variable;
+use tests::{Harness, Shape};
 
-fn refused(reason: &str) -> (Verdict, String) {
-    (Verdict::Deny, reason.to_owned())
-}
-
-fn allowed() -> (Verdict, String) {
-    (Verdict::Allow, "allowed".to_owned())
-}
+use crate::support::{allowed, denied};
 
 #[tokio::test]
-async fn a_key_passes_until_the_second_before_it_expires() {
+async fn a_key_works_until_the_exact_second_of_its_expiry() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key = harness.issue_key_with(&account, &json!({ "name": "key", "expiresInDays": 1 })).await;
@@ -23,23 +19,23 @@ async fn a_key_passes_until_the_second_before_it_expires() {
     harness.clock.advance(SignedDuration::from_millis(999));
     assert_eq!(harness.decide(&event).await, allowed());
     harness.clock.advance(SignedDuration::from_millis(1));
-    assert_eq!(harness.decide(&event).await, refused("expired"));
+    assert_eq!(harness.decide(&event).await, denied("expired"));
     for shape in Shape::ALL {
         assert_eq!(
             harness.decide(&shape.bearer(&key.secret)).await,
             (shape.unauthorized(), "expired".to_owned())
         );
     }
-    // It is still there: it was not its removal that ended it.
+    // The account still contains the key: only its expiry stops it.
     let item = harness.table.get(&format!("ACCOUNT#{}", key.account), "ACCOUNT").await.unwrap();
     assert!(item["keys"].as_m().unwrap().contains_key(&key.id));
     assert!(item["verifiers"].as_m().unwrap().contains_key(&key.id));
     harness.clock.advance_days(1000);
-    assert_eq!(harness.decide(&event).await, refused("expired"));
+    assert_eq!(harness.decide(&event).await, denied("expired"));
 }
 
 #[tokio::test]
-async fn expiry_falls_on_the_second_of_the_issue_whatever_its_fraction() {
+async fn expiry_ignores_the_fraction_of_the_second_in_which_a_key_is_issued() {
     let harness = Harness::start().await;
     harness.clock.advance(SignedDuration::from_millis(700));
     let account = harness.create_account("batch", "ServiceAccountReader").await;
@@ -49,32 +45,29 @@ async fn expiry_falls_on_the_second_of_the_issue_whatever_its_fraction() {
     harness.clock.advance(SignedDuration::from_millis(86_399_299));
     assert_eq!(harness.decide(&event).await, allowed());
     harness.clock.advance(SignedDuration::from_millis(1));
-    assert_eq!(harness.decide(&event).await, refused("expired"));
+    assert_eq!(harness.decide(&event).await, denied("expired"));
 }
 
 #[tokio::test]
-async fn an_expired_key_that_was_moved_to_its_record_still_counts_as_expired() {
+async fn an_expired_key_moved_to_the_retired_keys_is_still_denied_as_expired() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key = harness.issue_key_with(&account, &json!({ "name": "key", "expiresInDays": 1 })).await;
     harness.clock.advance_days(1);
-    let admin = harness.system.issuer().token(local::issuer::IAM_CLIENT).unwrap();
-    let issue = harness.request("POST", &format!("{}/keys", account.path())).bearer(&admin);
-    let _ = issue.json(&json!({ "name": "next" })).send().await.expect(201);
+    harness.issue_key(&account).await;
     let item = harness.table.get(&format!("ACCOUNT#{}", key.account), "ACCOUNT").await.unwrap();
-    assert!(!item["keys"].as_m().unwrap().contains_key(&key.id), "the issue pruned it");
-    assert_eq!(harness.decide(&Shape::HttpV2.bearer(&key.secret)).await, refused("expired"));
+    assert!(!item["keys"].as_m().unwrap().contains_key(&key.id), "the account still contains the key");
+    assert_eq!(harness.decide(&Shape::HttpV2.bearer(&key.secret)).await, denied("expired"));
 }
 
 #[tokio::test]
-async fn a_lifetime_is_90_days_if_not_said_and_capped() {
+async fn the_lifetime_of_a_key_is_90_days_by_default_and_365_at_most() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let path = format!("{}/keys", account.path());
-    let issue =
-        async |body: &serde_json::Value| harness.request("POST", &path).admin().json(body).send().await;
-    let usual = issue(&json!({ "name": "usual" })).await.expect(201);
-    assert_eq!(usual.json()["expiresAt"], "2026-04-01T00:00:00Z");
+    let issue = async |body: &Value| harness.request("POST", &path).admin().json(body).send().await;
+    let default = issue(&json!({ "name": "default" })).await.expect(201);
+    assert_eq!(default.json()["expiresAt"], "2026-04-01T00:00:00Z");
     let longest = issue(&json!({ "name": "longest", "expiresInDays": 365 })).await.expect(201);
     assert_eq!(longest.json()["expiresAt"], "2027-01-01T00:00:00Z");
     for days in
@@ -87,9 +80,8 @@ async fn a_lifetime_is_90_days_if_not_said_and_capped() {
 }
 
 #[tokio::test]
-async fn the_cap_of_a_deployment_also_caps_what_is_usual() {
-    let harness =
-        Harness::builder().variable(shared::config::variable::MAX_KEY_LIFETIME_DAYS, "7").start().await;
+async fn a_shorter_maximum_lifetime_also_shortens_the_default() {
+    let harness = Harness::builder().variable(variable::MAX_KEY_LIFETIME_DAYS, "7").start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
     harness.clock.advance_seconds(7 * 86_400 - 1);
@@ -99,12 +91,11 @@ async fn the_cap_of_a_deployment_also_caps_what_is_usual() {
 }
 
 #[tokio::test]
-async fn disabling_an_account_stops_its_keys_at_once_and_enabling_it_brings_them_back() {
+async fn disabling_an_account_denies_its_keys_on_the_next_check_and_enabling_it_allows_them() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let keys = [harness.issue_key(&account).await, harness.issue_key(&account).await];
-    for (enabled, expected) in [(false, refused("disabled")), (true, allowed()), (false, refused("disabled"))]
-    {
+    for (enabled, expected) in [(false, denied("disabled")), (true, allowed()), (false, denied("disabled"))] {
         let patch = harness.request("PATCH", &account.path()).admin();
         let _ = patch.json(&json!({ "enabled": enabled })).send().await.expect(200);
         for key in &keys {
@@ -114,24 +105,24 @@ async fn disabling_an_account_stops_its_keys_at_once_and_enabling_it_brings_them
 }
 
 #[tokio::test]
-async fn a_change_of_role_counts_from_the_next_check_on() {
+async fn a_change_of_an_accounts_role_applies_to_the_next_check() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
     let event = Shape::HttpV2.event("DELETE", "/organizations/42", &format!("Bearer {}", key.secret));
-    let change = async |role: &str| {
+    let set_role = async |role: &str| {
         let patch = harness.request("PATCH", &account.path()).admin();
         let _ = patch.json(&json!({ "role": role })).send().await.expect(200);
     };
-    assert_eq!(harness.decide(&event).await, refused("role"));
-    change("ServiceAccountWriter").await;
+    assert_eq!(harness.decide(&event).await, denied("role"));
+    set_role("ServiceAccountWriter").await;
     assert_eq!(harness.decide(&event).await, allowed());
-    change("ServiceAccountReader").await;
-    assert_eq!(harness.decide(&event).await, refused("role"));
+    set_role("ServiceAccountReader").await;
+    assert_eq!(harness.decide(&event).await, denied("role"));
 }
 
 #[tokio::test]
-async fn a_change_of_a_custom_role_counts_from_the_next_check_on() {
+async fn a_change_of_a_custom_role_applies_to_the_next_check() {
     let harness = Harness::start().await;
     harness.put_role("orders", &["GET /organizations/{id}"]).await;
     let account = harness.create_account("batch", "orders").await;
@@ -142,7 +133,7 @@ async fn a_change_of_a_custom_role_counts_from_the_next_check_on() {
 }
 
 #[tokio::test]
-async fn a_key_is_never_wider_than_its_account() {
+async fn a_keys_role_cannot_exceed_its_accounts_role() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key =
@@ -150,25 +141,25 @@ async fn a_key_is_never_wider_than_its_account() {
     let authorization = format!("Bearer {}", key.secret);
     for (method, path, expected) in [
         ("GET", "/teams/1", allowed()),
-        ("PUT", "/teams/1", refused("role")),
-        ("GET", "/orders/1", refused("role")),
-        ("POST", "/iam/v1/service-accounts", refused("reserved")),
+        ("PUT", "/teams/1", denied("role")),
+        ("GET", "/orders/1", denied("role")),
+        ("POST", "/iam/v1/service-accounts", denied("reserved")),
     ] {
         assert_eq!(harness.decide(&Shape::HttpV2.event(method, path, &authorization)).await, expected);
     }
 }
 
 #[tokio::test]
-async fn deleting_an_account_ends_its_keys() {
+async fn keys_of_a_deleted_account_are_denied() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
     let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
-    // Its record proves it, and whoever presents it now may be somebody who found
-    // it.
-    assert_eq!(harness.decide(&Shape::HttpV2.bearer(&key.secret)).await, refused("retired"));
-    // The same name again is another account.
-    let again = harness.create_account("batch", "ServiceAccountAdmin").await;
-    assert_ne!(again.id, account.id);
-    assert_eq!(harness.decide(&Shape::HttpV2.bearer(&key.secret)).await, refused("retired"));
+    // The record of the retired key proves that the key is genuine. The reason is
+    // `retired`, because the client may have found a leaked key.
+    assert_eq!(harness.decide(&Shape::HttpV2.bearer(&key.secret)).await, denied("retired"));
+    // A new account of the same name does not restore the key.
+    let new = harness.create_account("batch", "ServiceAccountAdmin").await;
+    assert_ne!(new.id, account.id);
+    assert_eq!(harness.decide(&Shape::HttpV2.bearer(&key.secret)).await, denied("retired"));
 }

@@ -1,4 +1,4 @@
-//! The conditions of a write that fail together: one of them decides the response.
+//! The response if several conditions of one write fail.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,9 +7,9 @@ use tests::{Account, Action, Call, Harness, Key, Reply};
 
 use crate::support::faults::cancelled;
 
-/// The cancellation of a transaction in which the actions on items with these
-/// partition keys fail. Each prefix must match an action.
-fn failed(call: &Call, prefixes: &[&str]) -> Action {
+/// Cancels a transaction because the conditions failed on the items whose partition keys
+/// start with these prefixes. Panics if a prefix matches no item of the transaction.
+fn fail_conditions(call: &Call, prefixes: &[&str]) -> Action {
     let items = call.body["TransactItems"].as_array().unwrap();
     let partition = |item: &Value| {
         let (_, action) = item.as_object().unwrap().iter().next().unwrap();
@@ -25,18 +25,18 @@ fn failed(call: &Call, prefixes: &[&str]) -> Action {
     cancelled(&partitions.iter().map(code).collect::<Vec<_>>())
 }
 
-/// Sends a request whose first write fails on these items.
+/// Sends a request and fails the conditions of its first write on these items.
 async fn send(harness: &Harness, method: &str, path: &str, body: &Value, prefixes: &'static [&str]) -> Reply {
     let is_first = AtomicBool::new(true);
-    harness.wire.disturb(move |call| {
+    harness.wire.intercept(move |call| {
         if call.operation == "TransactWriteItems" && is_first.swap(false, Ordering::SeqCst) {
-            failed(call, prefixes)
+            fail_conditions(call, prefixes)
         } else {
             Action::Pass
         }
     });
     let reply = harness.request(method, path).admin().json(body).send().await;
-    harness.wire.calm();
+    harness.wire.pass_all();
     reply
 }
 
@@ -48,7 +48,7 @@ async fn start() -> (Harness, Account) {
 }
 
 #[tokio::test]
-async fn a_taken_name_is_reported_before_a_missing_role_and_a_lost_event_is_retried() {
+async fn creating_an_account_reports_a_taken_name_before_a_missing_role() {
     let (harness, _) = start().await;
     let body = json!({ "name": "new", "role": "Auditor" });
     let path = "/iam/v1/service-accounts";
@@ -66,7 +66,7 @@ async fn a_taken_name_is_reported_before_a_missing_role_and_a_lost_event_is_retr
 }
 
 #[tokio::test]
-async fn an_update_of_a_changed_account_is_retried_before_anything_is_refused() {
+async fn an_update_of_a_changed_account_is_retried_before_other_conditions_are_reported() {
     let (harness, account) = start().await;
     let body = json!({ "name": "new", "role": "Auditor" });
     let path = account.path();
@@ -84,7 +84,7 @@ async fn an_update_of_a_changed_account_is_retried_before_anything_is_refused() 
 }
 
 #[tokio::test]
-async fn a_missing_role_of_a_key_is_reported_before_a_changed_account() {
+async fn issuing_a_key_reports_a_missing_role_before_a_changed_account() {
     let (harness, account) = start().await;
     let path = format!("{}/keys", account.path());
     let body = json!({ "name": "server 1", "role": "Auditor" });
@@ -96,11 +96,11 @@ async fn a_missing_role_of_a_key_is_reported_before_a_changed_account() {
 }
 
 #[tokio::test]
-async fn a_rotation_whose_conditions_failed_is_retried() {
+async fn a_rotation_is_retried_if_its_conditions_fail() {
     let (harness, account) = start().await;
     let mut key = harness.issue_key(&account).await;
-    let retried: [&'static [&str]; 3] = [&["ACCOUNT#"], &["RETIRED#", "ACCOUNT#"], &["EVENTS#"]];
-    for prefixes in retried {
+    let cases: [&'static [&str]; 3] = [&["ACCOUNT#"], &["RETIRED#", "ACCOUNT#"], &["EVENTS#"]];
+    for prefixes in cases {
         let body = json!({ "graceSeconds": 60 });
         let reply = send(&harness, "POST", &format!("{}/rotation", key.path()), &body, prefixes).await;
         key = Key::from_issued(&account, &reply.expect(201));

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::civil::date;
 use jiff::tz::Offset;
-use shared::domain::{ApiKey, Environment};
+use shared::domain::{AccountId, ApiKey, Entropy, Environment, KeyId};
 use tests::{Harness, Item, Key, SeededEntropy, Shape, Verdict};
 
 pub(crate) fn environment(label: &str) -> Environment {
@@ -12,6 +12,17 @@ pub(crate) fn environment(label: &str) -> Environment {
 
 pub(crate) fn parsed(key: &Key) -> ApiKey {
     ApiKey::parse(&key.secret, &environment("local")).unwrap()
+}
+
+/// Generates a well-formed key. No account has it.
+pub(crate) fn generate_key(entropy: &dyn Entropy) -> ApiKey {
+    let account = AccountId::generate(entropy).unwrap();
+    ApiKey::generate(account, KeyId::generate(entropy).unwrap(), entropy).unwrap()
+}
+
+/// The text of a generated key of the environment with this label.
+pub(crate) fn generated_key(label: &str, seed: u64) -> String {
+    generate_key(&SeededEntropy::new(seed)).display(&environment(label)).expose().to_owned()
 }
 
 /// The same key, written for the environment with this label.

@@ -3,6 +3,7 @@
 pub(crate) mod audit_lines;
 pub(crate) mod bad_input;
 pub(crate) mod browser;
+pub(crate) mod changes;
 pub(crate) mod faults;
 pub(crate) mod golden;
 pub(crate) mod keys;
@@ -60,6 +61,16 @@ pub(crate) enum Verdict {
     Refused,
     /// The authorizer could not decide. The client gets 500 and retries.
     Outage,
+}
+
+/// What [`Harness::decide`] returns for an allowed request.
+pub(crate) fn allowed() -> (tests::Verdict, String) {
+    (tests::Verdict::Allow, "allowed".to_owned())
+}
+
+/// What [`Harness::decide`] returns for a request that is denied for this reason.
+pub(crate) fn denied(reason: &str) -> (tests::Verdict, String) {
+    (tests::Verdict::Deny, reason.to_owned())
 }
 
 /// The authorizer event of an HTTP API (payload format 2.0) for `GET /organizations/42`
