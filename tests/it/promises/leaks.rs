@@ -206,16 +206,18 @@ async fn send_requests_during_outages(
     for action in [
         Action::Refuse,
         Action::LoseResponse,
-        Action::Answer(500, canaries.clone()),
-        Action::Answer(400, json!({ "__type": "ValidationException", "note": canaries }).to_string()),
-        Action::Replace(canaries.clone()),
-        Action::Replace(format!("{{\"Item\":{{\"name\":{{\"S\":\"{canaries}")),
-        Action::Replace(
+        Action::Respond(500, canaries.clone()),
+        Action::Respond(400, json!({ "__type": "ValidationException", "note": canaries }).to_string()),
+        Action::ReplaceBody(canaries.clone()),
+        Action::ReplaceBody(format!("{{\"Item\":{{\"name\":{{\"S\":\"{canaries}")),
+        Action::ReplaceBody(
             json!({ "Item": { "role": { "S": canaries } }, "SecretString": canaries }).to_string(),
         ),
-        Action::Replace(json!({ "SecretString": json!({ "current": PEPPER, "v1": PEPPER }) }).to_string()),
+        Action::ReplaceBody(
+            json!({ "SecretString": json!({ "current": PEPPER, "v1": PEPPER }) }).to_string(),
+        ),
     ] {
-        harness.wire.disturb(move |_| action.clone());
+        harness.wire.intercept(move |_| action.clone());
         check(&harness.another_authorizer(), secret).await;
         harness.check(secret).await;
         responses.add(harness.request("GET", "/organizations/42").bearer(secret).send().await);
@@ -229,7 +231,7 @@ async fn send_requests_during_outages(
             let _ = harness.system.rotate_pepper(step, "rotation-1").await;
         }
     }
-    harness.wire.calm();
+    harness.wire.pass_all();
     rotate_pepper(harness, "rotation-2").await;
 }
 
