@@ -1,14 +1,14 @@
-//! Keys can be told in any text: by the published expression, and by gitleaks
-//! with the rule that is shipped.
+//! Scanners find leaked keys in any text, with the published pattern or with gitleaks and
+//! the published rule.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
-use rand::{RngExt as _, SeedableRng as _};
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 use shared::config::Variables;
@@ -17,34 +17,42 @@ use tests::SeededEntropy;
 
 use crate::support::report;
 
-/// Names the gitleaks binary.
+/// The variable that contains the path of the gitleaks binary.
 const GITLEAKS: &str = "KEYWARD_TEST_GITLEAKS";
 const RULES: &str = include_str!("../../../infra/scanning/gitleaks.toml");
 const README: &str = include_str!("../../../infra/scanning/README.md");
-const KEYS: u64 = 10_000;
+const KEYS: usize = 10_000;
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// The environments in the keys.
 const LABELS: [&str; 9] =
     ["prod", "stage", "dev", "test", "p", "0", "a1b2c3d4e5f6", "production", "eucentral1"];
 
-/// The published expression, as RE2 reads it: `\b` is a boundary of ASCII words.
-fn expression() -> Regex {
+/// The published pattern as RE2 interprets it: `\b` is an ASCII word boundary.
+fn pattern() -> Regex {
     RegexBuilder::new(KEY_PATTERN).unicode(false).build().unwrap()
 }
 
-/// As many keys as are to be found, of every label.
-fn keys() -> Vec<String> {
-    let entropy = SeededEntropy::new(62);
-    let key = |number: u64| {
-        let (account, id) = (AccountId::generate(&entropy), KeyId::generate(&entropy));
-        let key = ApiKey::generate(account.unwrap(), id.unwrap(), &entropy).unwrap();
-        let label = LABELS[usize::try_from(number).unwrap() % LABELS.len()];
-        key.display(&Environment::parse(label).unwrap()).expose().to_owned()
-    };
-    (0..KEYS).map(key).collect()
+/// The matches of the pattern.
+fn matches(text: &str) -> Vec<&str> {
+    pattern().find_iter(text).map(|found| found.as_str()).collect()
 }
 
-/// Keys as they leak: each in a line of its own, in each way that keys are
-/// written.
+/// [`KEYS`] keys of all environments.
+fn keys() -> Vec<String> {
+    let entropy = SeededEntropy::new(62);
+    let key = |label: &&str| {
+        let (account, id) = (AccountId::generate(&entropy), KeyId::generate(&entropy));
+        let key = ApiKey::generate(account.unwrap(), id.unwrap(), &entropy).unwrap();
+        key.display(&Environment::parse(label).unwrap()).expose().to_owned()
+    };
+    LABELS.iter().cycle().take(KEYS).map(key).collect()
+}
+
+fn base62(random: &mut StdRng, length: usize) -> String {
+    (0..length).map(|_| char::from(*BASE62.choose(random).unwrap())).collect()
+}
+
+/// The keys as they leak, each on its own line, in several kinds of text.
 fn leaked(keys: &[String]) -> String {
     let mut text = String::new();
     for (number, key) in keys.iter().enumerate() {
@@ -63,27 +71,32 @@ fn leaked(keys: &[String]) -> String {
     text
 }
 
-/// What a scanner must not take for a key.
+/// Texts that a scanner must not report.
 fn decoys() -> String {
     let mut random = StdRng::seed_from_u64(63);
-    let mut base62 = |length: usize| {
-        (0..length).map(|_| char::from(*BASE62.choose(&mut random).unwrap())).collect::<String>()
-    };
+    let mut base62 = |length: usize| base62(&mut random, length);
     let mut text = String::new();
     for _ in 0..2_000 {
-        // One part too short or too long, or of other characters, or missing.
-        for (label, account, id, tail) in
-            [("prod", 15, 16, 49), ("prod", 17, 16, 49), ("prod", 16, 15, 49), ("prod", 16, 17, 49)]
-                .into_iter()
-                .chain([("prod", 16, 16, 48), ("prod", 16, 16, 50), ("prod", 16, 16, 98)])
-                .chain([("", 16, 16, 49), ("thirteenchars", 16, 16, 49), ("Prod", 16, 16, 49)])
-                .chain([("pr-d", 16, 16, 49), ("pr.d", 16, 16, 49), ("prød", 16, 16, 49)])
-        {
-            let parts = [base62(account), base62(id), base62(tail)];
-            writeln!(text, "kwsa_{label}_{}_{}_{}", parts[0], parts[1], parts[2]).unwrap();
+        // One part is too short, too long, missing, or has invalid characters.
+        for (label, account, id, tail) in [
+            ("prod", 15, 16, 49),
+            ("prod", 17, 16, 49),
+            ("prod", 16, 15, 49),
+            ("prod", 16, 17, 49),
+            ("prod", 16, 16, 48),
+            ("prod", 16, 16, 50),
+            ("prod", 16, 16, 98),
+            ("", 16, 16, 49),
+            ("thirteenchars", 16, 16, 49),
+            ("Prod", 16, 16, 49),
+            ("pr-d", 16, 16, 49),
+            ("pr.d", 16, 16, 49),
+            ("prød", 16, 16, 49),
+        ] {
+            let [account, id, tail] = [base62(account), base62(id), base62(tail)];
+            writeln!(text, "kwsa_{label}_{account}_{id}_{tail}").unwrap();
         }
-        let parts = [base62(16), base62(16), base62(49)];
-        let [account, id, tail] = &parts;
+        let [account, id, tail] = [base62(16), base62(16), base62(49)];
         for decoy in [
             format!("kwsb_prod_{account}_{id}_{tail}"),
             format!("KWSA_prod_{account}_{id}_{tail}"),
@@ -100,8 +113,8 @@ fn decoys() -> String {
         ] {
             writeln!(text, "{decoy}").unwrap();
         }
-        // Other vendors' forms, of random content, in parts that no scanner
-        // reads as theirs in this file.
+        // Random keys in the formats of other vendors. The prefixes are separate here, so
+        // that scanners do not report this file.
         for (prefix, length) in [
             ("ghp_", 36),
             ("github_pat_", 82),
@@ -119,7 +132,7 @@ fn decoys() -> String {
             writeln!(text, "token = \"{prefix}{}\"", base62(length)).unwrap();
         }
     }
-    // Words and placeholders. These have the form, and are too regular.
+    // Words and placeholders. The placeholders match the pattern, but are too regular.
     text.push_str("kwsa_prod_… kwsa_<env>_<account>_<key>_<secret><checksum> kwsa_ kwsa kwsa_prod_\n");
     for filler in ["x", "X", "0", "ab", "abc123"] {
         let fill = |length: usize| filler.chars().cycle().take(length).collect::<String>();
@@ -128,51 +141,48 @@ fn decoys() -> String {
     text
 }
 
-/// The value of a member of the rule.
-fn member(name: &str, quote: &str) -> String {
+/// The value of a field of the gitleaks rule, without its quotes.
+fn rule_field(name: &str, quote: &str) -> String {
     let line = RULES.lines().find_map(|line| line.strip_prefix(&format!("{name} = "))).unwrap();
     line.strip_prefix(quote).unwrap().strip_suffix(quote).unwrap().to_owned()
 }
 
 #[test]
-fn the_rule_and_its_page_have_the_published_expression() {
-    assert_eq!(member("regex", "'''"), KEY_PATTERN);
-    assert!(README.lines().any(|line| line == KEY_PATTERN), "infra/scanning/README.md");
-    // Both engines know this syntax, and mean the same by it in ASCII.
+fn gitleaks_rule_and_its_page_contain_the_published_pattern() {
+    assert_eq!(rule_field("regex", "'''"), KEY_PATTERN);
+    assert!(README.lines().any(|line| line == KEY_PATTERN), "infra/scanning/README.md lacks the pattern");
+    // gitleaks applies the pattern only to texts that contain a keyword.
     assert!(RULES.contains("keywords = [\"kwsa_\"]"));
 }
 
 #[test]
-fn the_expression_finds_every_key_and_no_decoy_of_another_form() {
-    let expression = expression();
+fn pattern_matches_every_key_and_no_decoy() {
     let keys = keys();
-    let text = leaked(&keys);
-    let found: Vec<&str> = expression.find_iter(&text).map(|found| found.as_str()).collect();
-    assert_eq!(found, keys);
-    let placeholders = |text: &str| text.as_bytes().iter().collect::<BTreeSet<_>>().len() < 20;
+    assert_eq!(matches(&leaked(&keys)), keys);
+    // Placeholders match the pattern, too. They contain few distinct characters.
+    let is_placeholder = |text: &&str| text.bytes().collect::<BTreeSet<_>>().len() < 20;
     let decoys = decoys();
-    let found: Vec<&str> = expression.find_iter(&decoys).map(|found| found.as_str()).collect();
-    let found: Vec<_> = found.into_iter().filter(|found| !placeholders(found)).collect();
+    let mut found = matches(&decoys);
+    found.retain(|text| !is_placeholder(text));
     assert_eq!(found, [""; 0]);
 }
 
 #[test]
-fn a_lookup_drops_what_has_the_form_and_is_no_key() {
-    let here = Environment::parse("prod").unwrap();
+fn lookup_ignores_matches_with_a_wrong_checksum() {
+    let environment = Environment::parse("prod").unwrap();
     let mut random = StdRng::seed_from_u64(64);
-    let expression = expression();
+    let pattern = pattern();
     for _ in 0..10_000 {
-        let mut part = |length: usize| {
-            (0..length).map(|_| char::from(BASE62[random.random_range(0..62)])).collect::<String>()
-        };
-        let text = format!("kwsa_prod_{}_{}_{}", part(16), part(16), part(49));
-        assert!(expression.is_match(&text));
-        assert!(ApiKey::find_in(&text, &here).is_err(), "one in 2^32 is a key");
+        let [account, id, tail] = [16, 16, 49].map(|length| base62(&mut random, length));
+        let text = format!("kwsa_prod_{account}_{id}_{tail}");
+        assert!(pattern.is_match(&text));
+        // The checksum of one text in 2^32 is right.
+        assert!(ApiKey::find_in(&text, &environment).is_err(), "{text}");
     }
 }
 
-/// What gitleaks finds in a folder with this text, in files of ordinary length:
-/// it reads a long one in pieces, and misses what it cuts in two.
+/// The keys that gitleaks finds in this text. Writes the text to short files in `folder`,
+/// because gitleaks reads a long file in chunks and misses keys across their borders.
 fn scan(gitleaks: &str, folder: &Path, text: &str) -> Vec<String> {
     std::fs::create_dir_all(folder).unwrap();
     let lines: Vec<&str> = text.lines().collect();
@@ -202,8 +212,8 @@ fn scan(gitleaks: &str, folder: &Path, text: &str) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "it needs gitleaks: .ci/run has it"]
-fn gitleaks_finds_every_key_and_nothing_in_decoys() {
+#[ignore = "needs gitleaks, which .ci/run installs"]
+fn gitleaks_finds_every_key_and_no_decoy() {
     let gitleaks = Variables::from_process().get(GITLEAKS).expect(GITLEAKS).to_owned();
     let folder = std::env::temp_dir().join(format!("keyward-scanning-{}", std::process::id()));
     let keys = keys();
@@ -218,5 +228,5 @@ fn gitleaks_finds_every_key_and_nothing_in_decoys() {
     assert_eq!(found, expected);
     assert_eq!(false_alarms, [""; 0]);
     let lines = decoys.lines().count();
-    report(&format!("gitleaks found {} of {KEYS} keys, and 0 in {lines} lines of decoys", found.len()));
+    report(&format!("gitleaks found {} of {KEYS} keys, and none in {lines} lines of decoys", found.len()));
 }
