@@ -24,9 +24,10 @@ DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 # How long Keyward keeps a record.
 KEPT_SECONDS = 400 * 24 * 60 * 60
 
+
 @functools.cache
 def database():
-    """The client. Made on first use, so that `--help` needs no AWS configuration."""
+    """The client. Created on first use, so that `--help` needs no AWS configuration."""
     return boto3.client("dynamodb")
 
 
@@ -48,7 +49,7 @@ def event_id(milliseconds: int) -> str:
 
 
 class Change:
-    """A change of an account in its current state, made by the person `by`."""
+    """A change of an account by the person `by`, based on the account's current state."""
 
     def __init__(self, table: str, account: str, by: str) -> None:
         self.table, self.account = table, account
@@ -130,8 +131,9 @@ def scan(table: str) -> list[dict]:
 
 
 def restore(given: argparse.Namespace) -> None:
-    """Copies accounts, names and roles from the restored table, except those that were
-    revoked or deleted since. At no time does a revoked key work again."""
+    """Copies accounts, names and roles from the restored table, except keys that were
+    revoked and accounts that were deleted since the backup. A revoked key works at no
+    time during the restore."""
     since = int(given.since.timestamp() * 1000)
     now = scan(given.table)
     retired = {(item["pk"]["S"].removeprefix("RETIRED#"), item["sk"]["S"]) for item in now if item["pk"]["S"].startswith("RETIRED#")}
@@ -156,7 +158,7 @@ def restore(given: argparse.Namespace) -> None:
                 print(f"LOST, ISSUED SINCE THE BACKUP: {key} of {account}. Issue a new key.")
         database().put_item(TableName=given.table, Item=item)
         print(f"restored {item['pk']['S']}")
-    # Frees names that restored accounts took after the backup.
+    # Frees the names that restored accounts got after the backup.
     owners = {item["pk"]["S"]: item["account"]["S"] for item in old if item["pk"]["S"].startswith("NAME#")}
     for item in now:
         taken, owner = item["pk"]["S"], item.get("account", {}).get("S")
@@ -168,9 +170,9 @@ def restore(given: argparse.Namespace) -> None:
     events = [item for item in now if item["pk"]["S"].startswith("EVENTS#") and int(item["at"]["N"]) > since]
     for event in sorted(events, key=lambda event: event["sk"]["S"]):
         changes = [change["M"] for change in event.get("changes", {"L": []})["L"]]
-        told = [f"{change['field']['S']}: {change['from']['S']} → {change['to']['S']}" for change in changes]
+        details = [f"{change['field']['S']}: {change['from']['S']} → {change['to']['S']}" for change in changes]
         at = instant(int(event["at"]["N"]) / 1000)
-        about = [event["pk"]["S"].removeprefix("EVENTS#"), event.get("key", {"S": ""})["S"], *told]
+        about = [event["pk"]["S"].removeprefix("EVENTS#"), event.get("key", {"S": ""})["S"], *details]
         print(at, event["type"]["S"], "by", event["actor"]["M"]["name"]["S"], *about)
 
 

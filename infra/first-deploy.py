@@ -4,9 +4,10 @@
 
 It deploys the two example APIs and APIs of its own that use Keyward's authorizer,
 takes a service account and its keys from creation to deletion, and shows how AWS
-behaves where its documentation leaves a question open. Each step prints one line:
-ok, failed, or n/a (not possible here) with the reason. It deletes what it created,
-even after a failure or Ctrl-C. It prints no key and no token.
+behaves where its documentation leaves questions open. Each step prints one line:
+ok, failed, or n/a (not possible here) with the reason. At the end, even after a
+failure or Ctrl-C, the script deletes everything that it created. It prints no key and
+no token.
 
 The admin's token must be a token of the IAM client (operate.md, "Tokens for the
 command line"). It is read from the file, from standard input (`-`) or from
@@ -36,7 +37,7 @@ from botocore.exceptions import ClientError
 FOLDER = pathlib.Path(__file__).resolve().parent
 ACCOUNTS, ROLES = "/iam/v1/service-accounts", "/iam/v1/roles"
 OK, FAILED, NOT_POSSIBLE = "ok", "failed", "n/a"
-# The forms of a path that the probes send: a name, and the end of the path.
+# The forms of paths that the probes send: the name of each form, and the end of its path.
 PATHS = [
     ("plain", "plain"),
     ("%20 (space)", "a%20b"),
@@ -50,11 +51,11 @@ PATHS = [
 
 
 class Failed(Exception):
-    """A step failed. The message says why."""
+    """Why a step failed."""
 
 
 class NotPossible(Exception):
-    """A step cannot be done here. The message says why."""
+    """Why a step is not possible here."""
 
 
 class Step:
@@ -73,7 +74,7 @@ class Report:
     def clean(self, text: str) -> str:
         for secret in self.secrets:
             text = text.replace(secret, "[secret]")
-        # Also credentials that this script does not know.
+        # Also removes credentials that this script does not know.
         return re.sub(r"kw(sa|st)_[0-9a-z]{1,12}_\w{20,}|eyJ[\w-]+\.[\w-]+\.[\w-]+", "[secret]", text)
 
     def add(self, step: Step) -> None:
@@ -95,8 +96,8 @@ class Report:
         if self.as_json:
             self.write(json.dumps({"total": counts, "seconds": round(seconds)}))
         else:
-            told = f"{counts[OK]} ok, {counts[FAILED]} failed, {counts[NOT_POSSIBLE]} not possible here"
-            self.write(f"\n{told}, in {seconds:.0f} s")
+            summary = f"{counts[OK]} ok, {counts[FAILED]} failed, {counts[NOT_POSSIBLE]} not possible here"
+            self.write(f"\n{summary}, in {seconds:.0f} s")
 
     @contextlib.contextmanager
     def step(self, name: str):
@@ -112,7 +113,7 @@ class Report:
         except KeyboardInterrupt:
             step.state, step.detail = FAILED, "interrupted"
             raise
-        except Exception as error:  # Reported, so that the run continues.
+        except Exception as error:  # The step fails, and the run continues.
             step.state, step.detail = FAILED, f"{type(error).__name__}: {error}"[:500]
         finally:
             self.add(step)
@@ -170,8 +171,8 @@ def expect(answer: Answer, status: int, what: str = "") -> Answer:
 
 
 def until(seconds: float, attempt, pause: float = 1.0):
-    """Calls `attempt` until it returns something other than None, or for `seconds`.
-    Returns what it returned last."""
+    """Calls `attempt` until it returns a value other than None, or for `seconds`.
+    Returns the last value."""
     end = time.monotonic() + seconds
     while (found := attempt()) is None and time.monotonic() < end:
         time.sleep(pause)
@@ -189,7 +190,7 @@ class Stack:
             StackName=self.name,
             TemplateBody=(FOLDER / self.template).read_text(),
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()],
-            # Functions have roles, and the SAM transform makes some of the resources.
+            # Functions have roles, and the SAM transform creates some of the resources.
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             OnFailure="DO_NOTHING",
         )
@@ -247,7 +248,7 @@ class Checklist:
         self.name = f"first-deploy-{self.id}"
         self.role = f"FirstDeploy-{self.id}"
         self.started = time.time()
-        # What clean_up must remove.
+        # Everything that clean_up has to remove.
         self.stacks: list[Stack] = []
         self.made_role = self.made_account = False
         self.api: Api | None = None
@@ -344,7 +345,7 @@ class Checklist:
         ]
         for stack in wanted:
             with self.report.step(f"start to deploy {stack.template}"):
-                # Noted before the call: the stack may exist even if the response is lost.
+                # Added before the call, because the stack can exist even if the response is lost.
                 self.stacks.append(stack)
                 stack.create()
         for stack in self.stacks:
@@ -355,7 +356,7 @@ class Checklist:
                     continue
                 prefix = "" if "http" in stack.template else "/v1"
                 api = self.at(stack.outputs["ApiId"], prefix)
-                # A new API may take a while to be reachable.
+                # A new API can take some time to become reachable.
                 status = until(120, lambda: self.without_credential(api), 2)
                 if status is None:
                     raise Failed("a request without a credential does not get 401")
@@ -455,7 +456,7 @@ class Checklist:
         return next((key.get("lastUsedAt") for key in keys if key["id"] == self.key_id), None)
 
     def change(self) -> None:
-        """Calls the operations that the other steps do not need."""
+        """Calls the operations that no other step calls."""
         with self.report.step("change the account, replace the role, explain, look a key up"):
             self.need(self.key)
             expect(self.admin("PATCH", f"{ACCOUNTS}/{self.account}", {"description": "A first deploy"}), 200, "PATCH:")
@@ -464,7 +465,7 @@ class Checklist:
             expect(self.admin("PUT", f"{ROLES}/{self.role}", changed), 200, "PUT role:")
             asked = {"serviceAccountId": self.account, "keyId": self.key_id, "method": "GET", "path": "/organizations"}
             if not expect(self.admin("POST", f"{ROLES}/explain", asked), 200, "explain:").json.get("allowed"):
-                raise Failed("explain says that the key may not read /organizations")
+                raise Failed("explain says that the key cannot read /organizations")
             if not expect(self.admin("POST", "/iam/v1/keys/lookup", {"key": self.key}), 200, "lookup:").json.get("alive"):
                 raise Failed("lookup says that the key is not alive")
             answer = self.admin("DELETE", f"{ROLES}/{self.role}")
@@ -483,7 +484,7 @@ class Checklist:
 
     def notice(self) -> None:
         """Makes one of this script's own keys look older in the table, because a notice
-        is due only for a key near its expiry, which no new key is."""
+        is due only for a key near its expiry, and a new key never is."""
         with self.report.step("a notice of an expiring key reaches the alarm topic") as step:
             self.need(self.account, self.probe_stack)
             if "AlarmTopicArn" not in self.outputs:
@@ -501,19 +502,19 @@ class Checklist:
             except ClientError as error:
                 if "AccessDenied" in error.response["Error"]["Code"]:
                     raise NotPossible(
-                        "these credentials may not write to the table, and no new key is near its expiry"
+                        "these credentials have no permission to write to the table, and no new key is near its expiry"
                     ) from error
                 raise
             began = datetime.datetime.now(datetime.timezone.utc)
-            # The sweep reads the index, which may be a moment behind.
+            # The sweep reads the index, which can lag behind the table.
             swept = until(30, lambda: self.sweep(), 3)
             if swept is None:
                 raise Failed("the sweep published no notice")
             step.data = {"swept": swept}
             message = until(self.given.wait, lambda: self.mail(noticed), 2)
             if message is None:
-                told = ", ".join(f"{name} {count}" for name, count in self.delivery(began).items())
-                raise Failed(f"nothing arrived within {self.given.wait} s: {told}")
+                counts = ", ".join(f"{name} {count}" for name, count in self.delivery(began).items())
+                raise Failed(f"no notice arrived within {self.given.wait} s: {counts}")
             self.noticed_at = began
 
     def sweep(self) -> dict | None:
@@ -569,7 +570,8 @@ class Checklist:
     # ----------------------------------------------------- how AWS behaves ----
 
     def places(self, seen: bool) -> list[tuple[str, Api, str]]:
-        """Where the probes go: a name, the API, and the path up to its parameter."""
+        """The targets of the probes: the name of each, its API, and the path up to the
+        parameter."""
         outputs = self.probe_stack.outputs
         http_api = outputs["SeenApiId" if seen else "KeywardApiId"]
         rest = "/seen" if seen else "/probe"
@@ -616,7 +618,7 @@ class Checklist:
             step.detail = f"{len(self.probes)} requests"
 
     def reached(self, api: Api, path: str, credential: str) -> bool | None:
-        """True once a new API can be reached, which can take some seconds."""
+        """Returns True if a new API is reachable already, which can take some seconds."""
         with contextlib.suppress(OSError):
             return True if api.call("GET", f"{path}plain", credential).status == 200 else None
         return None
@@ -632,8 +634,8 @@ class Checklist:
         return lines
 
     def show_events(self) -> None:
-        """Shows the path and the ARN of real events, as an authorizer that allows every
-        request received them."""
+        """Shows the path and the ARN of real events. The authorizer of these APIs allows
+        every request and returns its event."""
         with self.report.step("send the same paths to APIs whose authorizer shows its event"):
             self.need(self.probe_stack)
             places = self.places(seen=True)
@@ -676,22 +678,22 @@ class Checklist:
                     step.detail = f"status {answer.status}" + (f", gateway response {kind}" if kind else "")
 
     def show_limits(self) -> None:
-        """Shows what two conditions of policies prevent, which AWS does not document."""
-        told: dict = {}
+        """Shows the effect of two policy conditions that AWS does not document."""
+        result: dict = {}
         with self.report.step("call the function whose policy allows only part of its calls"):
             self.need(self.account, self.probe_stack)
             payload = json.dumps({"account": self.account}).encode()
             answer = self.client("lambda").invoke(FunctionName=self.probe_stack.outputs["LimitsName"], Payload=payload)
-            told = json.loads(answer["Payload"].read())
+            result = json.loads(answer["Payload"].read())
             if answer.get("FunctionError"):
-                raise Failed(told.get("errorMessage", "the function failed"))
+                raise Failed(result.get("errorMessage", "the function failed"))
         with self.report.step("`dynamodb:Attributes` and the old item of a write whose condition fails") as step:
-            old = told.get("oldItem")
+            old = result.get("oldItem")
             self.need(old)
             step.data = old
             step.detail = f"{old['error']}; attributes returned: {', '.join(old['attributes']) or 'none'}"
         with self.report.step("`events:source` and a batch of two events, one of them not allowed") as step:
-            batch = told.get("batch")
+            batch = result.get("batch")
             self.need(batch)
             step.data = batch
             step.detail = batch["error"] or ", ".join(batch["entries"])
@@ -777,14 +779,14 @@ class Checklist:
             signal.signal(number, lambda *_: print("cleaning up, please wait", file=sys.stderr))
         if self.made_account:
             with self.report.step("clean up: delete the service account, which ends its keys"):
-                # Found by name if the response with its id was lost.
+                # Finds the account by name if the response with its id was lost.
                 query = urllib.parse.urlencode({"prefix": self.name})
                 accounts = {self.account} - {None} or set(self.listed(f"{ACCOUNTS}?{query}"))
                 for account in accounts:
                     expect(self.admin("DELETE", f"{ACCOUNTS}/{account}"), 204, f"{account}:")
         if self.made_role:
             with self.report.step("clean up: delete the role"):
-                # Who has a role is read from an index, which may be a moment behind.
+                # Keyward finds the users of a role in the index, which can lag behind the table.
                 status = until(
                     30, lambda: s if (s := self.admin("DELETE", f"{ROLES}/{self.role}").status) in (204, 404) else None, 2
                 )
@@ -801,7 +803,7 @@ class Checklist:
                 status = until(600, lambda: None if (found := stack.status()).endswith("_IN_PROGRESS") else found, 3)
                 if status != "DELETE_COMPLETE":
                     raise Failed(f"the stack is {status}: delete it by hand")
-                # Lambda creates a log group for a function that names none.
+                # Lambda creates a log group for each function without one of its own.
                 for function in stack.left:
                     with contextlib.suppress(ClientError):
                         self.client("logs").delete_log_group(logGroupName=f"/aws/lambda/{function}")
@@ -818,7 +820,7 @@ def parse(message: str) -> dict:
 
 
 def path_of(arn: str) -> str:
-    """An invoked ARN's path: what follows API, stage and method."""
+    """The path in an invoked ARN: the part after the API, stage and method."""
     parts = arn.split("/", 3)
     return f"/{parts[3]}" if len(parts) == 4 else f"none in {arn.rpartition(':')[2]}"
 
@@ -839,7 +841,8 @@ def read_token(given: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    # A shell that starts this in the background ignores SIGINT, and Python keeps that.
+    # A shell that starts the script in the background ignores SIGINT, and Python keeps
+    # that setting.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stack", required=True, help="the name of the Keyward stack")

@@ -8,7 +8,7 @@ It opens a browser and waits for the redirect on port 8400 of this machine. It p
 only the token to standard output. The token is valid for an hour.
 
 It uses the authorization code flow with PKCE (RFC 7636), as RFC 8252 describes it for
-native apps: only the process that asked for the code can use it.
+native apps. Only the process that requested the code can use it.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 PORT = 8400
 REDIRECT = f"http://localhost:{PORT}/callback"
 HOSTS = {f"localhost:{PORT}", f"127.0.0.1:{PORT}"}
-# The scope that lets the holder of a token change the user's e-mail, password and MFA.
+# The scope with which a token can change its user's e-mail address, password and MFA.
 SELF_SERVICE = "aws.cognito.signin.user.admin"
 
 
@@ -54,7 +54,7 @@ def challenge(verifier: str) -> str:
 
 class Callback(http.server.HTTPServer):
     """Accepts exactly one redirect from the sign-in pages: the first with the right
-    state. Every other request is refused and does not end the wait."""
+    state. Refuses every other request and continues to wait."""
 
     def __init__(self, state: str) -> None:
         # Only the loopback interface (RFC 8252, section 8.3).
@@ -75,13 +75,13 @@ class Callback(http.server.HTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    # A connection that sends nothing must not block the one that matters.
+    # A connection that sends nothing must not block the redirect.
     timeout = 5
     server: Callback
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
-        # Another host means that a page made its own name resolve to this machine.
+        # With another host, a page's own name resolves to this machine (DNS rebinding).
         if path != "/callback" or self.headers.get("Host") not in HOSTS:
             return self.page(404, "Not found.")
         given = urllib.parse.parse_qs(query, keep_blank_values=True)
@@ -120,7 +120,7 @@ def code_of(error: object) -> str:
 
 
 def post(url: str, form: dict[str, str]) -> tuple[int, dict]:
-    """Posts a form and follows no redirect, because the form is meant only for this host."""
+    """Posts a form. Follows no redirect, because the form is secret to other hosts."""
     parts = urllib.parse.urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     with contextlib.closing(kind(parts.netloc, timeout=30)) as connection:
@@ -145,8 +145,8 @@ def redeem(pages: str, client: str, code: str, verifier: str) -> str:
 
 
 def check(token: str, client: str, scope: str) -> None:
-    """Refuses a token other than the one that was requested. The token came over TLS
-    from Cognito itself, so its signature is not verified here."""
+    """Refuses a token for another client or scope than requested. The token came over
+    TLS from Cognito itself, so its signature is not verified here."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -197,7 +197,7 @@ def find(given: argparse.Namespace) -> tuple[str, str]:
 
 
 def open_browser(url: str) -> None:
-    print(f"Sign in in the browser. If none opens, go to:\n{url}", file=sys.stderr, flush=True)
+    print(f"Sign in with your browser. If no browser opens, go to:\n{url}", file=sys.stderr, flush=True)
     webbrowser.open(url)
 
 
