@@ -1,5 +1,4 @@
-//! The integration tests: one module an operation or promise, through the
-//! public face.
+//! The integration tests. They use the public interface: HTTP, events and a browser.
 
 #![allow(
     clippy::expect_used,

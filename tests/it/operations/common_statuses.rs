@@ -1,43 +1,193 @@
-//! What every operation can answer beside its own statuses: 409 to too many
-//! concurrent changes, 429, 500 and 503.
+//! Refusals and errors that many operations have in common.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
-use tests::{Action, FailingEntropy, Harness, Reply};
+use tests::{Action, FailingEntropy, Harness, Key, Reply};
 
+use crate::support::bad_input;
 use crate::support::routes::{self, ROUTES, Route};
 
-/// The answer to each of `routes` while the table answers each call that is
-/// `affected` so.
-async fn disturbed(
+/// Malformed path parameters, as a client writes them, and the status. The authorizer
+/// refuses (403) characters that no path of the IAM API needs.
+const MALFORMED_IDS: [(&str, u16); 15] = [
+    ("x", 400),
+    ("sa_", 400),
+    ("key_", 400),
+    ("sa_AAAAAAAAAAAAAAA", 400),
+    ("sa_AAAAAAAAAAAAAAAAA", 400),
+    ("SA_AAAAAAAAAAAAAAAA", 400),
+    ("key_AAAAAAAAAAAAAAA-", 400),
+    ("AAAAAAAAAAAAAAAA", 400),
+    ("sa_%2e%2e", 400),
+    ("sa_AAAAAAAAAAAAAAA%41A", 400),
+    ("sa_AAAAAAAAAAAAAAA%00", 403),
+    ("sa_AAAAAAAAAAAAAAA%20", 403),
+    ("sa_AAAAAAAAAAAAAAA%C3%A9", 403),
+    ("sa_AAAAAAAAAAAAAAA%2541", 403),
+    ("*", 403),
+];
+
+/// The same for the names of roles. The last one is one character too long.
+const MALFORMED_NAMES: [(&str, u16); 6] = [
+    ("1st", 400),
+    ("_x", 400),
+    ("-", 400),
+    ("a:b", 403),
+    ("a,b", 403),
+    ("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 400),
+];
+
+#[tokio::test]
+async fn malformed_path_parameters_400() {
+    let harness = Harness::start().await;
+    let (_, key) = routes::create_target(&harness, "target").await;
+    let before = harness.table.dump().await;
+    let mut responses: BTreeMap<&str, Value> = BTreeMap::new();
+    for route in &ROUTES {
+        for (parameter, _) in route.parameters(&key) {
+            let malformed = if parameter == "name" { &MALFORMED_NAMES[..] } else { &MALFORMED_IDS[..] };
+            for &(value, status) in malformed {
+                let request = route.request_with(&harness, &key, (parameter, value)).admin();
+                let reply = request.send().await;
+                assert_eq!(reply.status, status, "{parameter} {value} of {}: {reply:?}", route.key());
+                if status == 400 {
+                    let response = reply.snapshot();
+                    assert_eq!(*responses.entry(parameter).or_insert_with(|| response.clone()), response);
+                }
+            }
+        }
+    }
+    assert_json_snapshot!(responses);
+    assert_eq!(before, harness.table.dump().await);
+}
+
+#[tokio::test]
+async fn unknown_and_deleted_accounts_404() {
+    let harness = Harness::start().await;
+    let (_, live) = routes::create_target(&harness, "live").await;
+    let (account, deleted) = routes::create_target(&harness, "deleted").await;
+    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+    let unknown = Key { account: "sa_0000000000000000".to_owned(), ..live };
+    let mut responses = Vec::new();
+    for route in ROUTES.iter().filter(|route| route.path.contains("{id}")) {
+        let request = route.request(&harness, &unknown).admin();
+        responses.push(harness.refuse(request, 404, "service_account_not_found").await.snapshot());
+        // The events of an account remain readable after its deletion.
+        if !route.path.ends_with("/events") {
+            let request = route.request(&harness, &deleted).admin();
+            harness.refuse(request, 404, "service_account_not_found").await;
+        }
+    }
+    // A patch that changes nothing, with and without a precondition.
+    let patch =
+        || harness.request("PATCH", "/iam/v1/service-accounts/sa_0000000000000000").admin().json(&json!({}));
+    for request in [patch(), patch().if_match("*")] {
+        responses.push(harness.refuse(request, 404, "service_account_not_found").await.snapshot());
+    }
+    assert!(responses.iter().all(|response| *response == responses[0]), "{responses:?}");
+    assert_json_snapshot!(responses[0]);
+}
+
+#[tokio::test]
+async fn malformed_bodies_400_413_415_422() {
+    let harness = Harness::start().await;
+    let (_, key) = routes::create_target(&harness, "target").await;
+    let good_bodies = BTreeMap::from([
+        ("PATCH /iam/v1/service-accounts/{id}", json!({ "name": "Nightly", "description": "other" })),
+        ("POST /iam/v1/keys/lookup", json!({ "key": key.secret })),
+        (
+            "POST /iam/v1/roles/explain",
+            json!({ "role": "ServiceAccountReader", "method": "GET", "path": "/teams" }),
+        ),
+        ("POST /iam/v1/service-accounts", json!({ "name": "Batch", "role": "ServiceAccountReader" })),
+        ("POST /iam/v1/service-accounts/{id}/keys", json!({ "name": "k", "expiresInDays": 1 })),
+        ("POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation", json!({ "graceSeconds": 60 })),
+        ("PUT /iam/v1/roles/{name}", json!({ "description": "name", "permissions": ["GET /teams"] })),
+    ]);
+    for route in ROUTES.iter().filter(|route| route.has_body(&key)) {
+        let good = &good_bodies[route.key().as_str()];
+        let request = || harness.request(route.method, &route.path_for(&key)).admin();
+        bad_input::refuses_malformed_json(&harness, request, good).await;
+        // The messages of `lookupKey` about members are uniform, so that none quotes the key.
+        if !route.path.ends_with("/lookup") {
+            bad_input::refuses_malformed_members(&harness, request, good).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn malformed_idempotency_keys_400() {
+    let harness = Harness::start().await;
+    let (_, key) = routes::create_target(&harness, "target").await;
+    let too_long = "x".repeat(256);
+    let mut response = Value::Null;
+    for route in ROUTES.iter().filter(|route| route.is_change()) {
+        for value in ["", "\"\"", "a b", "a\"b", "a\\b", "\"", &too_long] {
+            let request = route.request(&harness, &key).idempotency_key(value).admin();
+            response = harness.refuse(request, 400, "malformed_request").await.snapshot();
+        }
+    }
+    assert_json_snapshot!(response);
+}
+
+/// Keys have no version, so a precondition could not be checked.
+#[tokio::test]
+async fn preconditions_on_changes_of_keys_400() {
+    let harness = Harness::start().await;
+    let (_, key) = routes::create_target(&harness, "target").await;
+    for route in ROUTES.iter().filter(|route| route.is_change() && route.path.contains("/keys")) {
+        for (name, value) in [("if-match", "*"), ("if-match", "\"1\""), ("if-none-match", "*")] {
+            let request = route.request(&harness, &key).admin().header(name, value);
+            harness.refuse(request, 400, "malformed_request").await;
+        }
+    }
+}
+
+/// An ignored parameter such as `dryRun` could have meant that nothing must be changed.
+#[tokio::test]
+async fn queries_of_changes_400() {
+    let harness = Harness::start().await;
+    let (_, key) = routes::create_target(&harness, "target").await;
+    let mut details = BTreeSet::new();
+    for route in ROUTES.iter().filter(|route| route.is_change()) {
+        let request = route.request(&harness, &key).query("dryRun=true").admin();
+        let refused = harness.refuse(request, 400, "malformed_request").await;
+        details.insert(refused.json()["detail"].as_str().unwrap().to_owned());
+    }
+    // The deletion of a role has one parameter, and its message names that parameter.
+    assert_json_snapshot!(details);
+}
+
+/// The responses to a permitted request to each route, while DynamoDB responds to each
+/// operation that `is_affected` selects with `status` and `body`. Checks that nothing changes.
+async fn replies_during_fault(
     routes: impl Iterator<Item = &Route>,
-    affected: fn(&str) -> bool,
+    is_affected: fn(&str) -> bool,
     status: u16,
     body: Value,
 ) -> Vec<Reply> {
     let harness = Harness::start().await;
-    let (_, key) = routes::victim(&harness, "victim").await;
+    let (_, key) = routes::create_target(&harness, "target").await;
     let before = harness.table.dump().await;
-    harness.wire.disturb(move |call| {
-        if affected(&call.operation) { Action::Answer(status, body.to_string()) } else { Action::Pass }
+    harness.wire.intercept(move |call| {
+        if is_affected(&call.operation) { Action::Respond(status, body.to_string()) } else { Action::Pass }
     });
-    let events: Vec<_> =
-        routes.map(|route| (route, route.event(&key, Some(route.good_context(&key))))).collect();
-    let replies = join_all(events.iter().map(|(route, event)| harness.invoke(route.function, event))).await;
+    let events: Vec<_> = routes.map(|route| (route.function, route.permitted_event(&key))).collect();
+    let replies = join_all(events.iter().map(|(function, event)| harness.invoke(function, event))).await;
     assert_eq!(before, harness.table.dump().await);
     replies
 }
 
-fn any_of_the_table(operation: &str) -> bool {
+fn is_table_operation(operation: &str) -> bool {
     operation != "GetSecretValue"
 }
 
-/// Fails unless all are this problem. One of them stands for all.
-fn all(replies: Vec<Reply>, status: u16, code: &str) -> Value {
+/// Checks that all replies have this status and code. Returns the first one for a snapshot.
+fn expect_problem(replies: Vec<Reply>, status: u16, code: &str) -> Value {
     for reply in &replies {
         assert_eq!((reply.status, reply.code().as_str()), (status, code), "{reply:?}");
     }
@@ -46,20 +196,20 @@ fn all(replies: Vec<Reply>, status: u16, code: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_throttled_table_is_429() {
+async fn throttled_table_429() {
     let body = json!({ "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "slow" });
-    let replies = disturbed(ROUTES.iter(), any_of_the_table, 400, body).await;
-    assert_json_snapshot!(all(replies, 429, "throttled"));
+    let replies = replies_during_fault(ROUTES.iter(), is_table_operation, 400, body).await;
+    assert_json_snapshot!(expect_problem(replies, 429, "throttled"));
 }
 
 #[tokio::test]
-async fn a_table_that_is_down_is_503() {
-    let replies = disturbed(ROUTES.iter(), any_of_the_table, 500, json!({})).await;
-    assert_json_snapshot!(all(replies, 503, "dependency_unavailable"));
+async fn unavailable_table_503() {
+    let replies = replies_during_fault(ROUTES.iter(), is_table_operation, 500, json!({})).await;
+    assert_json_snapshot!(expect_problem(replies, 503, "dependency_unavailable"));
 }
 
 #[tokio::test]
-async fn others_that_change_the_same_account_without_end_are_409() {
+async fn endless_concurrent_changes_409() {
     let reasons = json!([{ "Code": "TransactionConflict", "Message": "conflict" }]);
     let body = json!({
         "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
@@ -67,54 +217,36 @@ async fn others_that_change_the_same_account_without_end_are_409() {
     });
     let changes = ROUTES.iter().filter(|route| route.is_change());
     let is_write = |operation: &str| operation == "TransactWriteItems";
-    let replies = disturbed(changes, is_write, 400, body).await;
-    assert_json_snapshot!(all(replies, 409, "concurrent_changes"));
-}
-
-/// A parameter that a change does not know could have meant "do not".
-#[tokio::test]
-async fn a_change_with_a_query_is_400_and_changes_nothing() {
-    let harness = Harness::start().await;
-    let (_, key) = routes::victim(&harness, "victim").await;
-    let before = harness.table.dump().await;
-    let mut replies = Vec::new();
-    for route in ROUTES.iter().filter(|route| route.is_change()) {
-        replies.push(route.request(&harness, &key).query("dryRun=true").admin().send().await);
-    }
-    // The deletion of a role knows one parameter, and names it.
-    let details: BTreeSet<String> =
-        replies.iter().map(|reply| reply.json()["detail"].as_str().unwrap().to_owned()).collect();
-    assert_json_snapshot!(details);
-    all(replies, 400, "malformed_request");
-    assert_eq!(before, harness.table.dump().await);
+    let replies = replies_during_fault(changes, is_write, 400, body).await;
+    assert_json_snapshot!(expect_problem(replies, 409, "concurrent_changes"));
 }
 
 #[tokio::test]
-async fn an_item_that_is_not_well_formed_is_500() {
+async fn malformed_items_500() {
     let harness = Harness::start().await;
-    let (account, key) = routes::victim(&harness, "victim").await;
+    let (account, key) = routes::create_target(&harness, "target").await;
     harness.table.tamper(&account.id, |item| drop(item.remove("role"))).await;
     let mut event = harness.table.items("EVENTS#sa_").await.remove(0);
     event.insert("type".to_owned(), AttributeValue::S("unheard.of".to_owned()));
     harness.table.put(event).await;
-    let mut role = harness.table.get(&format!("ROLE#{}", routes::ROLE), "ROLE").await.unwrap();
+    let mut role = harness.table.get(&format!("ROLE#{}", routes::SPARE_ROLE), "ROLE").await.unwrap();
     role.remove("permissions");
     harness.table.put(role).await;
     let before = harness.table.dump().await;
     let mut replies = Vec::new();
-    // Putting or deleting a role mends it.
-    let mends = |route: &Route| route.function == "ManageRoles" && ["PUT", "DELETE"].contains(&route.method);
-    let reads = |route: &&Route| route.function != "CreateServiceAccount" && !mends(route);
-    for route in ROUTES.iter().filter(reads) {
-        let event = route.event(&key, Some(route.good_context(&key)));
-        replies.push(harness.invoke(route.function, &event).await);
+    // Putting or deleting a malformed role repairs it.
+    let repairs =
+        |route: &Route| route.function == "ManageRoles" && ["PUT", "DELETE"].contains(&route.method);
+    let fails = |route: &&Route| route.function != "CreateServiceAccount" && !repairs(route);
+    for route in ROUTES.iter().filter(fails) {
+        replies.push(harness.invoke(route.function, &route.permitted_event(&key)).await);
     }
-    assert_json_snapshot!(all(replies, 500, "internal_error"));
+    assert_json_snapshot!(expect_problem(replies, 500, "internal_error"));
     assert_eq!(before, harness.table.dump().await);
 }
 
 #[tokio::test]
-async fn a_random_source_that_fails_makes_no_account_and_no_key_500() {
+async fn failing_random_source_500() {
     let harness = Harness::builder().entropy(FailingEntropy).start().await;
     let request = harness.request("POST", "/iam/v1/service-accounts").admin();
     let body = json!({ "name": "Batch", "role": "ServiceAccountReader" });

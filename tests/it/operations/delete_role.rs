@@ -7,6 +7,7 @@ use insta::assert_json_snapshot;
 use serde_json::json;
 use tests::{Action, Call, Harness, Item, RequestBuilder};
 
+use crate::support::changes;
 use crate::support::faults::stale_index;
 
 const PATH: &str = "/iam/v1/roles/Auditor";
@@ -16,7 +17,7 @@ fn delete(harness: &Harness) -> RequestBuilder<'_> {
 }
 
 #[tokio::test]
-async fn a_deleted_role_is_gone_204() {
+async fn deletes_a_role_204() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports", "GET /teams"]).await;
     assert_json_snapshot!(delete(&harness).send().await.snapshot());
@@ -29,7 +30,7 @@ async fn a_deleted_role_is_gone_204() {
 }
 
 #[tokio::test]
-async fn makes_one_event_that_tells_what_went() {
+async fn writes_one_event_with_the_removed_permissions() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports", "GET /teams"]).await;
     harness.clock.advance_seconds(1);
@@ -39,13 +40,13 @@ async fn makes_one_event_that_tells_what_went() {
     assert_eq!(event["requestId"].as_s().unwrap(), reply.request_id());
     assert_eq!(event["actor"].as_m().unwrap()["name"].as_s().unwrap(), "admin@keyward.local");
     let changes = event["changes"].as_l().unwrap().iter();
-    let gone: Vec<_> =
+    let removed: Vec<_> =
         changes.map(|change| change.as_m().unwrap()["from"].as_s().unwrap().as_str()).collect();
-    assert_eq!(gone, ["GET /reports", "GET /teams"]);
+    assert_eq!(removed, ["GET /reports", "GET /teams"]);
 }
 
 #[tokio::test]
-async fn refuses_while_an_account_or_a_live_key_has_it_and_names_them_409() {
+async fn names_the_accounts_and_live_keys_with_the_role_409() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports"]).await;
     harness.put_role("Other", &["GET /reports"]).await;
@@ -58,7 +59,7 @@ async fn refuses_while_an_account_or_a_live_key_has_it_and_names_them_409() {
     let key = harness.issue_key_with(&holder, &narrow).await;
     assert_json_snapshot!(harness.refuse(delete(&harness), 409, "role_in_use").await.snapshot());
 
-    // A disabled account has it too.
+    // A disabled account counts.
     let patch = |body| harness.request("PATCH", &account.path()).admin().json(&body).send();
     let _ = patch(json!({ "enabled": false })).await.expect(200);
     harness.refuse(delete(&harness), 409, "role_in_use").await;
@@ -68,13 +69,13 @@ async fn refuses_while_an_account_or_a_live_key_has_it_and_names_them_409() {
         { "serviceAccountId": holder.id, "serviceAccountName": "Holder", "keyId": key.id },
     ]);
     assert_eq!(used_by, expected);
-    // An expired key, and a revoked one, no longer use it.
+    // An expired key does not count.
     harness.clock.advance_days(1);
     let _ = delete(&harness).send().await.expect(204);
 }
 
 #[tokio::test]
-async fn names_twenty_and_counts_all_409() {
+async fn names_the_first_twenty_users_and_counts_all_409() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports"]).await;
     let narrow = json!({ "name": "k", "role": "Auditor" });
@@ -90,15 +91,15 @@ async fn names_twenty_and_counts_all_409() {
 }
 
 #[tokio::test]
-async fn looks_at_every_page_of_accounts_409() {
+async fn checks_every_page_of_accounts_409() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports"]).await;
     for number in 0..3 {
         harness.create_account(&format!("batch {number}"), "ServiceAccountReader").await;
     }
     harness.create_account("the last", "Auditor").await;
-    // A page ends at 1 MB, which is more accounts than a test wants to make: so
-    // the wire cuts the first one, as DynamoDB would.
+    // DynamoDB ends a page at 1 MB. Instead of creating so many accounts, the test replaces
+    // the first page with an empty one.
     let first = harness.table.items("ACCOUNT#").await.remove(0);
     let text = |name: &str| json!({ "S": first[name].as_s().unwrap() });
     let key = json!({
@@ -149,7 +150,7 @@ fn account_queries(harness: &Harness) -> usize {
 }
 
 #[tokio::test]
-async fn checks_twenty_thousand_accounts_in_one_request_or_says_where_to_go_on() {
+async fn checks_twenty_thousand_accounts_in_one_request_or_returns_a_cursor() {
     const ACCOUNTS: u32 = 20_000;
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports"]).await;
@@ -176,7 +177,7 @@ async fn checks_twenty_thousand_accounts_in_one_request_or_says_where_to_go_on()
         queries += account_queries(&harness);
         let reply = reply.json();
         let Some(next) = reply["nextCursor"].as_str() else { break reply["usedBy"].clone() };
-        assert_ne!(next, cursor, "each request goes further");
+        assert_ne!(next, cursor, "each request makes progress");
         next.clone_into(&mut cursor);
     };
     assert_eq!(used_by[0]["keyId"], narrow.id);
@@ -188,7 +189,7 @@ async fn checks_twenty_thousand_accounts_in_one_request_or_says_where_to_go_on()
     let _ = delete(&harness).query(&format!("cursor={cursor}")).send().await.expect(204);
     assert!(account_queries(&harness) <= 2);
 
-    // A usual table is fast enough for all of them at once.
+    // Without delays, one request checks all accounts.
     harness.wire.pass_all();
     harness.put_role("Auditor", &["GET /reports"]).await;
     harness.wire.take_calls();
@@ -198,7 +199,7 @@ async fn checks_twenty_thousand_accounts_in_one_request_or_says_where_to_go_on()
 }
 
 #[tokio::test]
-async fn stops_after_a_hundred_queries_and_deletes_nothing_409() {
+async fn stops_after_a_hundred_queries_409() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports"]).await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
@@ -206,7 +207,7 @@ async fn stops_after_a_hundred_queries_and_deletes_nothing_409() {
         "pk": { "S": format!("ACCOUNT#{}", account.id) }, "sk": { "S": "ACCOUNT" },
         "gsi1pk": { "S": "ACCOUNTS" }, "gsi1sk": { "S": "batch" },
     });
-    // An index without an end.
+    // An index of endless pages.
     let item = json!({
         "pk": { "S": format!("ACCOUNT#{}", account.id) }, "name": { "S": "Batch" },
         "role": { "S": "ServiceAccountReader" }, "keys": { "M": {} },
@@ -224,10 +225,10 @@ async fn stops_after_a_hundred_queries_and_deletes_nothing_409() {
 }
 
 #[tokio::test]
-async fn refuses_a_query_without_a_cursor_of_accounts_400() {
+async fn bad_queries_400() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports"]).await;
-    // The second is the cursor of a role.
+    // The second query has the cursor of a list of roles.
     for query in ["cursor=x", "cursor=ckF1ZGl0b3I", "cursor=", "after=1", "cursor"] {
         harness.refuse(delete(&harness).query(query), 400, "malformed_request").await;
     }
@@ -235,7 +236,7 @@ async fn refuses_a_query_without_a_cursor_of_accounts_400() {
 }
 
 #[tokio::test]
-async fn a_role_deleted_behind_the_index_denies() {
+async fn keys_are_denied_after_their_role_was_deleted_because_of_a_stale_index() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /organizations/{id}"]).await;
     let account = harness.create_account("Batch", "Auditor").await;
@@ -254,7 +255,7 @@ async fn a_role_deleted_behind_the_index_denies() {
 }
 
 #[tokio::test]
-async fn refuses_a_built_in_role_409() {
+async fn built_in_role_409() {
     let harness = Harness::start().await;
     for name in
         ["ServiceAccountAdmin", "ServiceAccountWriter", "ServiceAccountReader", "serviceaccountreader"]
@@ -265,7 +266,7 @@ async fn refuses_a_built_in_role_409() {
 }
 
 #[tokio::test]
-async fn knows_no_other_role_404() {
+async fn unknown_role_404() {
     let harness = Harness::start().await;
     harness.put_role("auditor", &["GET /reports"]).await;
     assert_json_snapshot!(harness.refuse(delete(&harness), 404, "role_not_found").await.snapshot());
@@ -273,25 +274,18 @@ async fn knows_no_other_role_404() {
 }
 
 #[tokio::test]
-async fn refuses_malformed_names_400() {
-    let harness = Harness::start().await;
-    let request = harness.request("DELETE", "/iam/v1/roles/1st").admin();
-    harness.refuse(request, 400, "malformed_id").await;
-}
-
-#[tokio::test]
-async fn deletes_the_version_that_if_match_names_and_no_other_412() {
+async fn if_match_204_412() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports"]).await;
     let first = harness.get(PATH).await.headers["etag"].clone();
     harness.put_role("Auditor", &["GET /teams"]).await;
     harness.refuse(delete(&harness).if_match(&first), 412, "precondition_failed").await;
-    let now = harness.get(PATH).await.headers["etag"].clone();
-    let _ = delete(&harness).if_match(&now).send().await.expect(204);
+    let second = harness.get(PATH).await.headers["etag"].clone();
+    let _ = delete(&harness).if_match(&second).send().await.expect(204);
 }
 
 #[tokio::test]
-async fn deletes_an_item_that_is_no_role_204() {
+async fn deletes_a_malformed_role_204() {
     for attribute in ["permissions", "version", "createdBy"] {
         let harness = Harness::start().await;
         harness.put_role("Auditor", &["GET /reports"]).await;
@@ -300,13 +294,12 @@ async fn deletes_an_item_that_is_no_role_204() {
         item.remove(attribute);
         harness.table.put(item).await;
         harness.clock.advance_seconds(1);
-        let delete = || harness.request("DELETE", "/iam/v1/roles/Auditor").admin();
-        harness.refuse(delete(), 409, "role_in_use").await;
-        let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
-        harness.refuse(delete().if_match("\"1\""), 412, "precondition_failed").await;
-        let _ = delete().send().await.expect(204);
+        harness.refuse(delete(&harness), 409, "role_in_use").await;
+        changes::delete(&harness, &account).await;
+        harness.refuse(delete(&harness).if_match("\"1\""), 412, "precondition_failed").await;
+        let _ = delete(&harness).send().await.expect(204);
         assert_eq!(harness.table.get("ROLE#Auditor", "ROLE").await, None);
-        harness.refuse(delete(), 404, "role_not_found").await;
+        harness.refuse(delete(&harness), 404, "role_not_found").await;
         let events = harness.table.items("EVENTS#ROLE#").await;
         assert_eq!(events.last().unwrap()["type"].as_s().unwrap(), "role.deleted", "{attribute}");
     }

@@ -4,7 +4,7 @@ use insta::assert_json_snapshot;
 use serde_json::json;
 use tests::{Account, Harness};
 
-use crate::support::bad_input;
+use crate::support::changes;
 
 #[tokio::test]
 async fn shows_an_account_with_its_keys_200() {
@@ -23,7 +23,7 @@ async fn shows_an_account_with_its_keys_200() {
 }
 
 #[tokio::test]
-async fn the_version_grows_with_every_change_of_the_account_or_its_keys() {
+async fn every_change_of_the_account_or_its_keys_increases_the_version() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     let etag = async || harness.get(&account.path()).await.headers["etag"].clone();
@@ -32,14 +32,13 @@ async fn the_version_grows_with_every_change_of_the_account_or_its_keys() {
     assert_eq!(etag().await, "\"2\"");
     let _ = harness.revoke(&key).await.expect(204);
     assert_eq!(etag().await, "\"3\"");
-    let disable = harness.request("PATCH", &account.path()).admin().json(&json!({ "enabled": false }));
-    let _ = disable.send().await.expect(200);
+    changes::disable(&harness, &account).await;
     assert_eq!(etag().await, "\"4\"");
     assert_eq!(etag().await, "\"4\"");
 }
 
 #[tokio::test]
-async fn never_shows_a_secret_or_a_verifier() {
+async fn responses_contain_no_secret_and_no_verifier() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     let path = Account { id: key.account.clone() }.path();
@@ -48,29 +47,13 @@ async fn never_shows_a_secret_or_a_verifier() {
         let text = harness.get(&page).await.text;
         let secret = key.secret.rsplit('_').next().unwrap();
         for hidden in [secret, "verifier", "pepper", "fingerprint"] {
-            assert!(!text.contains(hidden), "{page} shows {hidden}");
+            assert!(!text.contains(hidden), "{page} contains {hidden}");
         }
     }
 }
 
 #[tokio::test]
-async fn knows_no_other_account_404() {
-    let harness = Harness::start().await;
-    let request = harness.request("GET", "/iam/v1/service-accounts/sa_0000000000000000").admin();
-    let refused = harness.refuse(request, 404, "service_account_not_found").await;
-    assert_json_snapshot!(refused.snapshot());
-}
-
-#[tokio::test]
-async fn refuses_malformed_ids_400() {
-    let harness = Harness::start().await;
-    let request = |id: &str| harness.request("GET", &format!("/iam/v1/service-accounts/{id}"));
-    bad_input::refuses_malformed_ids(&harness, request).await;
-    assert_json_snapshot!(request("sa_short").admin().send().await.snapshot());
-}
-
-#[tokio::test]
-async fn an_escape_that_was_not_needed_names_the_same_account_200() {
+async fn an_unnecessarily_escaped_id_is_decoded_200() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     let escaped = account.path().replace("sa_", "%73a%5F");

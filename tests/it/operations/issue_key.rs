@@ -4,7 +4,7 @@ use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use tests::{Account, Harness, Key, RequestBuilder};
 
-use crate::support::bad_input;
+use crate::support::changes;
 
 fn issue<'a>(harness: &'a Harness, account: &Account) -> RequestBuilder<'a> {
     harness.request("POST", &format!("{}/keys", account.path())).admin()
@@ -18,7 +18,7 @@ fn named(name: &str) -> Value {
     json!({ "name": name })
 }
 
-/// Whether `text` is a key by its form, which the README publishes.
+/// Whether `text` has the key format, which is public.
 fn looks_like_a_key(text: &str) -> bool {
     let parts: Vec<&str> = text.split('_').collect();
     let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
@@ -49,7 +49,7 @@ async fn issues_a_key_201() {
 }
 
 #[tokio::test]
-async fn makes_one_event() {
+async fn writes_one_event() {
     let harness = Harness::start().await;
     let account = reader(&harness).await;
     let before = harness.events(&account).await;
@@ -61,19 +61,19 @@ async fn makes_one_event() {
 }
 
 #[tokio::test]
-async fn a_key_lives_90_days_if_nobody_says_and_the_cap_allows() {
-    for (cap, expected) in
+async fn the_default_lifetime_is_90_days_or_the_shorter_limit() {
+    for (limit, expected) in
         [("365", "2026-04-01T00:00:00Z"), ("90", "2026-04-01T00:00:00Z"), ("7", "2026-01-08T00:00:00Z")]
     {
-        let harness = Harness::builder().variable("KEYWARD_MAX_KEY_LIFETIME_DAYS", cap).start().await;
+        let harness = Harness::builder().variable("KEYWARD_MAX_KEY_LIFETIME_DAYS", limit).start().await;
         let account = reader(&harness).await;
         let issued = issue(&harness, &account).json(&named("server 1")).send().await.expect(201);
-        assert_eq!(issued.json()["expiresAt"], expected, "a cap of {cap} days");
+        assert_eq!(issued.json()["expiresAt"], expected, "a limit of {limit} days");
     }
 }
 
 #[tokio::test]
-async fn a_key_lives_from_one_day_to_the_cap() {
+async fn the_lifetime_is_from_one_day_to_the_limit() {
     let harness = Harness::builder().variable("KEYWARD_MAX_KEY_LIFETIME_DAYS", "31").start().await;
     let account = reader(&harness).await;
     let send = |days: u32| issue(&harness, &account).json(&json!({ "name": "k", "expiresInDays": days }));
@@ -87,7 +87,7 @@ async fn a_key_lives_from_one_day_to_the_cap() {
 }
 
 #[tokio::test]
-async fn takes_a_custom_role_that_exists_201() {
+async fn accepts_a_custom_role_201() {
     let harness = Harness::start().await;
     harness.put_role("Orgs", &["GET /organizations/{id}"]).await;
     let account = harness.create_account("Batch", "ServiceAccountWriter").await;
@@ -97,7 +97,7 @@ async fn takes_a_custom_role_that_exists_201() {
 }
 
 #[tokio::test]
-async fn a_key_with_a_wider_role_is_no_wider_than_its_account() {
+async fn the_role_of_the_account_limits_a_key_with_a_wider_role() {
     let harness = Harness::start().await;
     let account = reader(&harness).await;
     let key = harness.issue_key_with(&account, &json!({ "name": "k", "role": "ServiceAccountAdmin" })).await;
@@ -106,7 +106,7 @@ async fn a_key_with_a_wider_role_is_no_wider_than_its_account() {
 }
 
 #[tokio::test]
-async fn refuses_an_unknown_role_422() {
+async fn unknown_role_422() {
     let harness = Harness::start().await;
     let account = reader(&harness).await;
     let request = issue(&harness, &account).json(&json!({ "name": "k", "role": "Auditor" }));
@@ -114,7 +114,7 @@ async fn refuses_an_unknown_role_422() {
 }
 
 #[tokio::test]
-async fn refuses_each_unacceptable_value_422() {
+async fn each_invalid_value_422() {
     let harness = Harness::start().await;
     let account = reader(&harness).await;
     let eleven: Vec<String> = (0..11).map(|n| format!("10.0.{n}.0/24")).collect();
@@ -142,52 +142,26 @@ async fn refuses_each_unacceptable_value_422() {
         json!({ "name": "", "expiresInDays": 0, "role": "", "allowedCidrs": ["x"] }),
         json!({ "name": "k", "secret": "mine" }),
     ];
-    let mut answers = Vec::new();
+    let mut errors = Vec::new();
     for body in cases {
         let refused = harness.refuse(issue(&harness, &account).json(&body), 422, "invalid_fields").await;
         let shown: String = body.to_string().chars().take(60).collect();
-        answers.push(json!({ shown: refused.errors() }));
+        errors.push(json!({ shown: refused.errors() }));
     }
-    assert_json_snapshot!(answers);
+    assert_json_snapshot!(errors);
 }
 
 #[tokio::test]
-async fn refuses_malformed_bodies_400_413_415_422() {
+async fn disabled_account_409() {
     let harness = Harness::start().await;
     let account = reader(&harness).await;
-    let good = json!({ "name": "k", "expiresInDays": 1 });
-    bad_input::refuses_malformed_bodies(&harness, || issue(&harness, &account), &good).await;
-}
-
-#[tokio::test]
-async fn refuses_malformed_ids_400() {
-    let harness = Harness::start().await;
-    let request = |id: &str| {
-        harness.request("POST", &format!("/iam/v1/service-accounts/{id}/keys")).json(&named("server 1"))
-    };
-    bad_input::refuses_malformed_ids(&harness, request).await;
-}
-
-#[tokio::test]
-async fn knows_no_other_account_404() {
-    let harness = Harness::start().await;
-    let unknown = Account { id: "sa_0000000000000000".to_owned() };
-    let request = issue(&harness, &unknown).json(&named("server 1"));
-    assert_json_snapshot!(harness.refuse(request, 404, "service_account_not_found").await.snapshot());
-}
-
-#[tokio::test]
-async fn refuses_a_disabled_account_409() {
-    let harness = Harness::start().await;
-    let account = reader(&harness).await;
-    let disable = harness.request("PATCH", &account.path()).admin().json(&json!({ "enabled": false }));
-    let _ = disable.send().await.expect(200);
+    changes::disable(&harness, &account).await;
     let request = issue(&harness, &account).json(&named("server 1"));
     assert_json_snapshot!(harness.refuse(request, 409, "service_account_disabled").await.snapshot());
 }
 
 #[tokio::test]
-async fn refuses_more_keys_than_the_limit_409() {
+async fn key_limit_409() {
     let harness = Harness::builder().variable("KEYWARD_MAX_KEYS_PER_ACCOUNT", "3").start().await;
     let account = reader(&harness).await;
     let keys = [
@@ -201,13 +175,13 @@ async fn refuses_more_keys_than_the_limit_409() {
     harness.issue_key(&account).await;
     let request = issue(&harness, &account).json(&named("one too many"));
     harness.refuse(request, 409, "key_limit_reached").await;
-    // Another account has a limit of its own.
+    // The limit is per account.
     let other = harness.create_account("Another", "ServiceAccountReader").await;
     harness.issue_key(&other).await;
 }
 
 #[tokio::test]
-async fn expired_keys_do_not_count_and_move_to_their_records() {
+async fn expired_keys_do_not_count_and_become_retired_keys() {
     let harness = Harness::builder().variable("KEYWARD_MAX_KEYS_PER_ACCOUNT", "2").start().await;
     let account = reader(&harness).await;
     let short = harness.issue_key_with(&account, &json!({ "name": "short", "expiresInDays": 1 })).await;
@@ -232,15 +206,7 @@ async fn expired_keys_do_not_count_and_move_to_their_records() {
 }
 
 #[tokio::test]
-async fn refuses_malformed_idempotency_keys_400() {
-    let harness = Harness::start().await;
-    let account = reader(&harness).await;
-    let request = || issue(&harness, &account).json(&named("server 1"));
-    bad_input::refuses_malformed_idempotency_keys(&harness, request).await;
-}
-
-#[tokio::test]
-async fn a_retry_names_the_key_and_shows_no_secret_409() {
+async fn a_retry_names_the_key_without_its_secret_409() {
     let harness = Harness::start().await;
     let account = reader(&harness).await;
     let send = |value: &str| issue(&harness, &account).idempotency_key(value).json(&named("server 1"));
@@ -257,7 +223,7 @@ async fn a_retry_names_the_key_and_shows_no_secret_409() {
 }
 
 #[tokio::test]
-async fn a_retry_after_the_key_was_revoked_or_expired_issues_none_409() {
+async fn a_retry_after_the_end_of_the_key_issues_no_key_409() {
     let harness = Harness::start().await;
     let account = reader(&harness).await;
     let body = json!({ "name": "server 1", "expiresInDays": 1 });
@@ -270,13 +236,13 @@ async fn a_retry_after_the_key_was_revoked_or_expired_issues_none_409() {
     let _ = send("attempt-2").send().await.expect(201);
     harness.clock.advance_days(2);
     harness.refuse(send("attempt-2"), 409, "key_already_issued").await;
-    // Another issue moves the expired key to its record: nothing changes.
+    // Issuing another key moves the expired key to the retired keys.
     harness.issue_key(&account).await;
     harness.refuse(send("attempt-2"), 409, "key_already_issued").await;
 }
 
 #[tokio::test]
-async fn a_retry_says_so_even_where_another_key_could_not_be_issued_409() {
+async fn a_retry_is_recognized_at_the_key_limit_and_in_a_disabled_account_409() {
     let harness = Harness::builder().variable("KEYWARD_MAX_KEYS_PER_ACCOUNT", "1").start().await;
     let account = reader(&harness).await;
     let send = || issue(&harness, &account).idempotency_key("attempt-1").json(&named("server 1"));
@@ -285,23 +251,22 @@ async fn a_retry_says_so_even_where_another_key_could_not_be_issued_409() {
     let _ = harness.revoke(&first).await.expect(204);
     harness.issue_key(&account).await;
     harness.refuse(send(), 409, "key_already_issued").await;
-    let disable = harness.request("PATCH", &account.path()).admin().json(&json!({ "enabled": false }));
-    let _ = disable.send().await.expect(200);
+    changes::disable(&harness, &account).await;
     harness.refuse(send(), 409, "key_already_issued").await;
 }
 
 #[tokio::test]
-async fn a_retry_after_the_account_was_deleted_finds_no_account_404() {
+async fn a_retry_after_the_deletion_of_the_account_404() {
     let harness = Harness::start().await;
     let account = reader(&harness).await;
     let send = || issue(&harness, &account).idempotency_key("attempt-1").json(&named("server 1"));
     let _ = send().send().await.expect(201);
-    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+    changes::delete(&harness, &account).await;
     harness.refuse(send(), 404, "service_account_not_found").await;
 }
 
 #[tokio::test]
-async fn refuses_a_retry_with_another_body_422() {
+async fn a_retry_with_another_body_422() {
     let harness = Harness::start().await;
     let account = reader(&harness).await;
     let send = |name: &str| issue(&harness, &account).idempotency_key("attempt-1").json(&named(name));
@@ -313,7 +278,7 @@ async fn refuses_a_retry_with_another_body_422() {
 }
 
 #[tokio::test]
-async fn two_admins_and_two_accounts_may_use_the_same_idempotency_key_201() {
+async fn idempotency_keys_are_separate_per_admin_and_account_201() {
     let harness = Harness::start().await;
     let first = reader(&harness).await;
     let other = harness.create_account("Another", "ServiceAccountReader").await;

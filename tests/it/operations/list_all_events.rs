@@ -6,22 +6,15 @@ use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use tests::{Account, Harness};
 
+use crate::support::{changes, lists};
+
 const PATH: &str = "/iam/v1/events";
-/// The test clock begins with the first month in which there can be an event.
+/// The first instant of the test clock, and of the first month that is listed.
 const FIRST: &str = "2026-01-01T00:00:00Z";
 
-/// The items on every page of the list `query`, page by page.
+/// The items on each page of the list.
 async fn pages(harness: &Harness, query: &str) -> Vec<Vec<Value>> {
-    let mut pages = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let list = harness.get(&format!("{PATH}?{query}{cursor}")).await.json();
-        pages.push(list["items"].as_array().unwrap().clone());
-        match list.get("nextCursor") {
-            Some(next) => cursor = format!("&cursor={}", next.as_str().unwrap()),
-            None => return pages,
-        }
-    }
+    lists::pages(harness, &format!("{PATH}?{query}")).await
 }
 
 async fn all(harness: &Harness, query: &str) -> Vec<Value> {
@@ -33,7 +26,7 @@ async fn ids(harness: &Harness, query: &str) -> Vec<String> {
     all(harness, query).await.iter().map(id).collect()
 }
 
-/// Fails unless the list `query` has these events, on pages of any size.
+/// Checks that the list contains exactly these events, with pages of several sizes.
 async fn expect(harness: &Harness, query: &str, expected: &[&Value]) {
     let expected: Vec<Value> = expected.iter().map(|event| (*event).clone()).collect();
     for limit in ["", "&limit=1", "&limit=2", "&limit=100"] {
@@ -41,13 +34,13 @@ async fn expect(harness: &Harness, query: &str, expected: &[&Value]) {
     }
 }
 
-async fn describe(harness: &Harness, account: &Account, text: &str) {
+async fn set_description(harness: &Harness, account: &Account, text: &str) {
     let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "description": text }));
     let _ = patch.send().await.expect(200);
 }
 
 #[tokio::test]
-async fn tells_of_all_accounts_newest_first_200() {
+async fn lists_events_of_all_accounts_newest_first_200() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     harness.clock.advance_seconds(1);
@@ -57,19 +50,19 @@ async fn tells_of_all_accounts_newest_first_200() {
     harness.clock.advance_seconds(1);
     let _ = harness.revoke(&key).await.expect(204);
     harness.clock.advance_seconds(1);
-    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+    changes::delete(&harness, &account).await;
     let list = harness.get(PATH).await;
     assert_json_snapshot!(list.snapshot(), { ".body.items[].requestId" => "[request id]" });
     let [deleted, revoked, issued, other, created] = <[Value; 5]>::try_from(all(&harness, "").await).unwrap();
     expect(&harness, "", &[&deleted, &revoked, &issued, &other, &created]).await;
-    // An account's own are the same.
+    // The account's own list and the filtered list contain the same events.
     let own = harness.events(&account).await;
     assert_eq!(own, [deleted, revoked, issued, created]);
     assert_eq!(all(&harness, &format!("account={}", account.id)).await, own);
 }
 
 #[tokio::test]
-async fn lists_nothing_at_first_200_with_one_query() {
+async fn empty_list_takes_one_query_200() {
     let harness = Harness::start().await;
     harness.wire.take_calls();
     assert_eq!(harness.get(PATH).await.json(), json!({ "items": [] }));
@@ -103,42 +96,47 @@ async fn filters_by_actor_account_type_and_time() {
     expect(&harness, &format!("{of_batch}&type=key.revoked"), &[]).await;
     expect(&harness, "account=sa_0000000000000000", &[]).await;
 
-    // From an instant on, up to before another one, to the millisecond.
-    let time = async |query: &str, expected: &[&Value]| {
+    // `from` is inclusive and `to` is exclusive, both with fractions of a millisecond.
+    let expect_interval = async |query: &str, expected: &[&Value]| {
         expect(&harness, query, expected).await;
         let of_batch: Vec<&Value> =
             expected.iter().filter(|event| event["serviceAccountName"] == "Batch").copied().collect();
         expect(&harness, &format!("{query}&account={}", account.id), &of_batch).await;
     };
-    time("from=2026-01-01T00:01:00Z", &[&deleted, &second, &issued]).await;
-    time("from=2026-01-01T00:01:00.0001Z", &[&deleted, &second]).await;
-    time("to=2026-01-01T00:01:00Z", &[&first]).await;
-    time("to=2026-01-01T00:01:00.0001Z", &[&issued, &first]).await;
-    time("from=2026-01-01T02:01:00%2B02:00&to=2026-01-01T00:02:00.001Z", &[&second, &issued]).await;
-    time("from=2026-01-01T00:01:00Z&to=2026-01-01T00:01:00Z", &[]).await;
-    // Far beyond what there can be costs no walk through the months.
+    expect_interval("from=2026-01-01T00:01:00Z", &[&deleted, &second, &issued]).await;
+    expect_interval("from=2026-01-01T00:01:00.0001Z", &[&deleted, &second]).await;
+    expect_interval("to=2026-01-01T00:01:00Z", &[&first]).await;
+    expect_interval("to=2026-01-01T00:01:00.0001Z", &[&issued, &first]).await;
+    expect_interval("from=2026-01-01T02:01:00%2B02:00&to=2026-01-01T00:02:00.001Z", &[&second, &issued])
+        .await;
+    expect_interval("from=2026-01-01T00:01:00Z&to=2026-01-01T00:01:00Z", &[]).await;
+    // Months that cannot have events are not queried.
     harness.wire.take_calls();
-    time("from=0001-01-01T00:00:00Z&to=9999-12-01T00:00:00Z", &[&deleted, &second, &issued, &first]).await;
-    time("to=2025-12-31T23:59:59Z", &[]).await;
-    time("from=2026-02-01T00:00:00Z", &[]).await;
+    expect_interval(
+        "from=0001-01-01T00:00:00Z&to=9999-12-01T00:00:00Z",
+        &[&deleted, &second, &issued, &first],
+    )
+    .await;
+    expect_interval("to=2025-12-31T23:59:59Z", &[]).await;
+    expect_interval("from=2026-02-01T00:00:00Z", &[]).await;
     assert!(harness.wire.take_calls().len() < 40);
 }
 
 #[tokio::test]
-async fn a_gap_of_years_hides_no_older_event() {
+async fn lists_events_before_a_gap_of_years() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     harness.clock.advance_days(40);
-    describe(&harness, &account, "in the second month").await;
+    set_description(&harness, &account, "in the second month").await;
     harness.clock.advance_days(3 * 365);
-    describe(&harness, &account, "three years later").await;
+    set_description(&harness, &account, "three years later").await;
     harness.clock.advance_days(10 * 365);
     let pages = pages(&harness, "").await;
-    // Each page walks over some months, and says where to go on.
+    // Each page queries a limited number of months, and has a cursor.
     assert!((2..12).contains(&pages.len()), "{} pages", pages.len());
     assert_eq!(pages.concat(), harness.events(&account).await);
     assert_eq!(pages.concat().len(), 3);
-    // With a start there is no more to walk over.
+    // With `from`, only the months since then are queried.
     harness.wire.take_calls();
     let since = harness.get(&format!("{PATH}?from=2039-01-01T00:00:00Z")).await.json();
     assert_eq!(since, json!({ "items": [] }));
@@ -146,7 +144,7 @@ async fn a_gap_of_years_hides_no_older_event() {
 }
 
 #[tokio::test]
-async fn a_page_costs_a_bounded_number_of_queries() {
+async fn a_page_takes_a_limited_number_of_queries() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     harness.clock.advance_days(20 * 365);
@@ -159,12 +157,12 @@ async fn a_page_costs_a_bounded_number_of_queries() {
 }
 
 #[tokio::test]
-async fn a_filter_that_few_pass_finds_them_among_many_and_no_page_repeats_one() {
+async fn a_selective_filter_finds_each_event_once() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     for number in 0..230 {
         harness.clock.advance(jiff::SignedDuration::from_hours(7));
-        describe(&harness, &account, &number.to_string()).await;
+        set_description(&harness, &account, &number.to_string()).await;
     }
     let whole = ids(&harness, "").await;
     assert_eq!(whole.len(), 231);
@@ -179,7 +177,7 @@ async fn a_filter_that_few_pass_finds_them_among_many_and_no_page_repeats_one() 
 }
 
 #[tokio::test]
-async fn events_of_one_millisecond_are_each_told_once() {
+async fn events_of_the_same_millisecond_are_each_listed_once() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     for _ in 0..5 {
@@ -195,20 +193,21 @@ async fn events_of_one_millisecond_are_each_told_once() {
 }
 
 #[tokio::test]
-async fn the_clock_of_another_machine_may_be_a_little_ahead() {
+async fn lists_events_of_a_machine_whose_clock_is_30_seconds_ahead() {
     let harness = Harness::start().await;
     harness.clock.advance_days(30);
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
-    // 2026-01-31T23:59:30Z; the event is of the month after, 30 s later.
-    harness.clock.advance_seconds(86_400);
-    describe(&harness, &account, "by a machine that is ahead").await;
+    harness.clock.advance_days(1);
+    set_description(&harness, &account, "in the next month").await;
+    // The event is of the first second of February. The reader's clock is at
+    // 2026-01-31T23:59:30Z.
     harness.clock.advance(jiff::SignedDuration::from_secs(-30));
     assert_eq!(all(&harness, "").await, harness.events(&account).await);
     assert_eq!(all(&harness, "").await.len(), 2);
 }
 
 #[tokio::test]
-async fn a_forged_cursor_reaches_nothing_more() {
+async fn a_forged_cursor_reaches_no_other_events() {
     let harness = Harness::start().await;
     for number in 0..3 {
         harness.create_account(&format!("account {number}"), "ServiceAccountReader").await;
@@ -226,17 +225,14 @@ async fn a_forged_cursor_reaches_nothing_more() {
 }
 
 #[tokio::test]
-async fn refuses_bad_queries_400() {
+async fn bad_queries_400() {
     let harness = Harness::start().await;
     let account = harness.create_account("alpha", "ServiceAccountReader").await;
     harness.issue_key(&account).await;
     harness.create_account("bravo", "ServiceAccountReader").await;
-    let cursor = async |path: &str| {
-        let list = harness.get(path).await.json();
-        format!("cursor={}", list["nextCursor"].as_str().unwrap())
-    };
-    let of_accounts = cursor("/iam/v1/service-accounts?limit=1").await;
-    let of_account = cursor(&format!("{}/events?limit=1", account.path())).await;
+    let account_cursor = lists::cursor(&harness, "/iam/v1/service-accounts").await;
+    let account_events = format!("{}/events", account.path());
+    let account_events_cursor = lists::cursor(&harness, &account_events).await;
     let lower_case = format!("cursor={}", URL_SAFE_NO_PAD.encode("t01jdej5z7w4q5t7z8n1r2k3m4p"));
     let queries = [
         "limit=0",
@@ -257,21 +253,14 @@ async fn refuses_bad_queries_400() {
         "from=2026-01-01T00:00:01Z&to=2026-01-01T00:00:00Z",
         "from=2026-01-01T00:00:00Z&from=2026-01-01T00:00:00Z",
         "cursor=x",
-        &of_accounts,
-        &of_account,
+        &account_cursor,
+        &account_events_cursor,
         &lower_case,
     ];
-    let mut answers = Vec::new();
-    for query in queries {
-        let request = harness.request("GET", &format!("{PATH}?{query}")).admin();
-        let refused = harness.refuse(request, 400, "malformed_request").await;
-        answers.push(json!({ query: refused.json()["detail"] }));
-    }
-    assert_json_snapshot!(answers);
-    // And the other way round.
-    let own = cursor(&format!("{PATH}?limit=1")).await;
-    for path in ["/iam/v1/service-accounts", &format!("{}/events", account.path())] {
-        let request = harness.request("GET", &format!("{path}?{own}")).admin();
-        harness.refuse(request, 400, "malformed_request").await;
+    assert_json_snapshot!(lists::refuse_queries(&harness, PATH, &queries).await);
+    // The other lists refuse the cursors of this one.
+    let own_cursor = lists::cursor(&harness, PATH).await;
+    for path in ["/iam/v1/service-accounts", &account_events] {
+        lists::refuse_queries(&harness, path, &[&own_cursor]).await;
     }
 }

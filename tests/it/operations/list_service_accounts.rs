@@ -4,25 +4,23 @@ use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use tests::{Account, Action, Harness, Key, Shape};
 
+use crate::support::{changes, lists};
+
 const PATH: &str = "/iam/v1/service-accounts";
 
-fn names(list: &Value) -> Vec<String> {
-    let items = list["items"].as_array().unwrap();
+fn names(items: &[Value]) -> Vec<String> {
     items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The names on every page of the list `query`, page by page.
+/// The names on each page of the list.
 async fn pages(harness: &Harness, query: &str) -> Vec<Vec<String>> {
-    let mut pages = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let list = harness.get(&format!("{PATH}?{query}{cursor}")).await.json();
-        pages.push(names(&list));
-        match list.get("nextCursor") {
-            Some(next) => cursor = format!("&cursor={}", next.as_str().unwrap()),
-            None => return pages,
-        }
-    }
+    let pages = lists::pages(harness, &format!("{PATH}?{query}")).await;
+    pages.iter().map(|items| names(items)).collect()
+}
+
+/// The names on the first page of the list.
+async fn first_page(harness: &Harness, query: &str) -> Vec<String> {
+    names(harness.get(&format!("{PATH}?{query}")).await.json()["items"].as_array().unwrap())
 }
 
 async fn create_all(harness: &Harness, names: &[&str]) -> Vec<Account> {
@@ -34,13 +32,13 @@ async fn create_all(harness: &Harness, names: &[&str]) -> Vec<Account> {
 }
 
 #[tokio::test]
-async fn lists_nothing_at_first_200() {
+async fn empty_list_200() {
     let harness = Harness::start().await;
     assert_json_snapshot!(harness.get(PATH).await.snapshot());
 }
 
 #[tokio::test]
-async fn lists_accounts_with_their_live_keys_counted_200() {
+async fn lists_accounts_with_the_number_of_live_keys_200() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountWriter").await;
     harness.issue_key_with(&account, &json!({ "name": "short", "expiresInDays": 1 })).await;
@@ -51,11 +49,11 @@ async fn lists_accounts_with_their_live_keys_counted_200() {
 }
 
 #[tokio::test]
-async fn says_how_the_keys_of_each_account_are_used_200() {
+async fn shows_when_the_keys_of_each_account_were_used_200() {
     let harness = Harness::start().await;
     let batch = harness.create_account("batch", "ServiceAccountReader").await;
     let live = harness.issue_key_with(&batch, &json!({ "name": "live", "expiresInDays": 365 })).await;
-    let gone = harness.issue_key_with(&batch, &json!({ "name": "gone", "expiresInDays": 365 })).await;
+    let revoked = harness.issue_key_with(&batch, &json!({ "name": "revoked", "expiresInDays": 365 })).await;
     let idle = harness.create_account("idle", "ServiceAccountReader").await;
     let rotated = harness.issue_key_with(&idle, &json!({ "name": "old", "expiresInDays": 365 })).await;
     harness.issue_key_with(&idle, &json!({ "name": "never used", "expiresInDays": 365 })).await;
@@ -63,49 +61,43 @@ async fn says_how_the_keys_of_each_account_are_used_200() {
     let authorize = async |key: &Key| harness.authorize(&Shape::HttpV2.bearer(&key.secret)).await.unwrap();
     assert!(authorize(&live).await.is_allow());
     harness.clock.advance_seconds(3600);
-    assert!(authorize(&gone).await.is_allow());
-    let _ = harness.revoke(&gone).await.expect(204);
+    assert!(authorize(&revoked).await.is_allow());
+    let _ = harness.revoke(&revoked).await.expect(204);
     harness.clock.advance_seconds(3600);
-    assert!(!authorize(&gone).await.is_allow());
-    let uses = async || {
+    assert!(!authorize(&revoked).await.is_allow());
+    let usage = async || {
         let items = harness.get(PATH).await.json()["items"].as_array().unwrap().clone();
-        let use_of = |item: &Value| {
+        let usage_of = |item: &Value| {
             ["name", "lastUsedAt", "usedAfterEndAt", "unusedKeyCount"].map(|name| item[name].clone())
         };
-        items.iter().map(use_of).collect::<Vec<_>>()
+        items.iter().map(usage_of).collect::<Vec<_>>()
     };
-    let batch_used = |unused: u32| {
+    let batch_usage = |unused: u32| {
         [json!("batch"), json!("2026-01-01T01:00:00Z"), json!("2026-01-01T02:00:00Z"), json!(unused)]
     };
-    let idle_used = |unused: u32| [json!("idle"), Value::Null, Value::Null, json!(unused)];
-    assert_eq!(uses().await, [batch_used(0), idle_used(0)]);
+    let idle_usage = |unused: u32| [json!("idle"), Value::Null, Value::Null, json!(unused)];
+    assert_eq!(usage().await, [batch_usage(0), idle_usage(0)]);
     harness.clock.advance_days(90);
-    let path = format!("{}/rotation", rotated.path());
-    let rotate = harness.request("POST", &path).admin().json(&json!({ "graceSeconds": 3600 }));
-    let _ = rotate.send().await.expect(201);
-    // Two hours less, and the live key's last use was 90 days ago. The rotated key
-    // and the expired one are nobody's concern.
-    assert_eq!(uses().await, [batch_used(1), idle_used(1)]);
+    changes::rotate(&harness, &rotated, 3600).await;
+    // The live key was last used more than 90 days ago. The rotated key and the expired key
+    // do not count as unused.
+    assert_eq!(usage().await, [batch_usage(1), idle_usage(1)]);
     assert!(authorize(&live).await.is_allow());
     assert_eq!(
-        uses().await[0][1..],
+        usage().await[0][1..],
         [json!("2026-04-01T02:00:00Z"), json!("2026-01-01T02:00:00Z"), json!(0)]
     );
 }
 
 #[tokio::test]
-async fn reads_the_use_of_those_accounts_alone_that_it_shows() {
+async fn reads_the_usage_of_listed_accounts_only() {
     let harness = Harness::start().await;
     create_all(&harness, &["a", "b", "c", "d"]).await;
     harness.wire.take_calls();
-    assert_eq!(names(&harness.get(&format!("{PATH}?limit=3")).await.json()), ["a", "b", "c"]);
-    assert_eq!(
-        harness.wire.take_operations(),
-        ["Query", "Query", "Query", "Query"],
-        "of the list, and of each"
-    );
-    // What is not known is not said to be nothing.
-    harness.wire.disturb(|call| {
+    assert_eq!(first_page(&harness, "limit=3").await, ["a", "b", "c"]);
+    assert_eq!(harness.wire.take_operations(), ["Query"; 4], "one for the list and one for each account");
+    // Without the usage there is no response, because it would claim that no key was used.
+    harness.wire.intercept(|call| {
         let is_usage = call.body.to_string().contains("USAGE#");
         if is_usage { Action::Refuse } else { Action::Pass }
     });
@@ -114,7 +106,7 @@ async fn reads_the_use_of_those_accounts_alone_that_it_shows() {
 }
 
 #[tokio::test]
-async fn three_pages_show_every_account_once_in_the_order_of_folded_names() {
+async fn lists_each_account_once_ordered_by_name_ignoring_case() {
     let harness = Harness::start().await;
     create_all(&harness, &["delta", "Bravo", "alpha", "Echo", "\u{c9}clair", "charlie", "Bravo 2", "golf"])
         .await;
@@ -126,7 +118,7 @@ async fn three_pages_show_every_account_once_in_the_order_of_folded_names() {
 }
 
 #[tokio::test]
-async fn a_page_has_25_accounts_if_nobody_says() {
+async fn a_page_has_25_accounts_by_default() {
     let harness = Harness::start().await;
     let names: Vec<String> = (0..26).map(|number| format!("batch {number:02}")).collect();
     create_all(&harness, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -139,8 +131,7 @@ async fn filters_by_prefix_role_and_state() {
     let harness = Harness::start().await;
     let accounts = create_all(&harness, &["Batch 1", "batch 2", "Caf\u{e9}", "bat", "web"]).await;
     harness.create_account("Batch writer", "ServiceAccountWriter").await;
-    let disable = harness.request("PATCH", &accounts[1].path()).admin().json(&json!({ "enabled": false }));
-    let _ = disable.send().await.expect(200);
+    changes::disable(&harness, &accounts[1]).await;
     let cases: [(&str, &[&str]); 9] = [
         ("prefix=bATCH", &["Batch 1", "batch 2", "Batch writer"]),
         ("prefix=cafe%CC%81", &["Caf\u{e9}"]),
@@ -154,13 +145,12 @@ async fn filters_by_prefix_role_and_state() {
     ];
     for (query, expected) in cases {
         assert_eq!(pages(&harness, query).await.concat(), expected, "{query}");
-        // One by one it comes to the same.
         assert_eq!(pages(&harness, &format!("{query}&limit=1")).await.concat(), expected, "{query}");
     }
 }
 
 #[tokio::test]
-async fn a_filter_that_few_pass_finds_them_among_many() {
+async fn a_selective_filter_finds_every_account() {
     let harness = Harness::start().await;
     let names: Vec<String> = (0..120).map(|number| format!("reader {number:03}")).collect();
     create_all(&harness, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -176,29 +166,28 @@ async fn a_filter_that_few_pass_finds_them_among_many() {
 }
 
 #[tokio::test]
-async fn a_deleted_account_is_gone_from_the_list() {
+async fn deleted_accounts_are_not_listed() {
     let harness = Harness::start().await;
     let accounts = create_all(&harness, &["a", "b", "c"]).await;
-    let first_page = harness.get(&format!("{PATH}?limit=2")).await.json();
-    let cursor = first_page["nextCursor"].as_str().unwrap();
-    let _ = harness.request("DELETE", &accounts[1].path()).admin().send().await.expect(204);
+    let page = harness.get(&format!("{PATH}?limit=2")).await.json();
+    let cursor = page["nextCursor"].as_str().unwrap();
+    changes::delete(&harness, &accounts[1]).await;
     assert_eq!(pages(&harness, "").await, [["a", "c"]]);
-    // The page after goes on, though the account that it goes on from is gone.
-    assert_eq!(names(&harness.get(&format!("{PATH}?cursor={cursor}")).await.json()), ["c"]);
+    // The cursor still works, although its account has been deleted.
+    assert_eq!(first_page(&harness, &format!("cursor={cursor}")).await, ["c"]);
 }
 
 #[tokio::test]
-async fn refuses_bad_queries_400() {
+async fn bad_queries_400() {
     let harness = Harness::start().await;
     let account = create_all(&harness, &["alpha", "bravo"]).await.remove(0);
-    let rename = harness.request("PATCH", &account.path()).admin().json(&json!({ "owner": "me" }));
-    let _ = rename.send().await.expect(200);
-    let events = harness.get(&format!("{}/events?limit=1", account.path())).await.json();
-    let of_events = format!("cursor={}", events["nextCursor"].as_str().unwrap());
-    let accounts = harness.get(&format!("{PATH}?limit=1")).await.json();
-    let of_alpha = accounts["nextCursor"].as_str().unwrap();
-    let cut = format!("cursor={}", &of_alpha[1..]);
-    let beside_the_prefix = format!("prefix=b&cursor={of_alpha}");
+    let update = harness.request("PATCH", &account.path()).admin().json(&json!({ "owner": "me" }));
+    let _ = update.send().await.expect(200);
+    let events_cursor = lists::cursor(&harness, &format!("{}/events", account.path())).await;
+    let cursor = lists::cursor(&harness, PATH).await;
+    let cut_off = cursor.replacen("cursor=", "", 1);
+    let cut_off = format!("cursor={}", &cut_off[1..]);
+    let beside_prefix = format!("prefix=b&{cursor}");
     let queries = [
         "limit=0",
         "limit=101",
@@ -213,21 +202,15 @@ async fn refuses_bad_queries_400() {
         "Limit=1",
         "cursor=x",
         "cursor=%2B%2F%3D",
-        &of_events,
-        &cut,
-        &beside_the_prefix,
+        &events_cursor,
+        &cut_off,
+        &beside_prefix,
     ];
-    let mut answers = Vec::new();
-    for query in queries {
-        let request = harness.request("GET", &format!("{PATH}?{query}")).admin();
-        let refused = harness.refuse(request, 400, "malformed_request").await;
-        answers.push(json!({ query: refused.json()["detail"] }));
-    }
-    assert_json_snapshot!(answers);
+    assert_json_snapshot!(lists::refuse_queries(&harness, PATH, &queries).await);
 }
 
 #[tokio::test]
-async fn takes_the_longest_name_as_prefix_200_and_no_longer_one_400() {
+async fn a_prefix_can_be_as_long_as_a_name_200_400() {
     let harness = Harness::start().await;
     let longest = "\u{130}".repeat(64);
     harness.create_account(&longest, "ServiceAccountReader").await;
@@ -237,7 +220,7 @@ async fn takes_the_longest_name_as_prefix_200_and_no_longer_one_400() {
 }
 
 #[tokio::test]
-async fn names_the_unknown_parameter_400() {
+async fn unknown_parameter_400() {
     let harness = Harness::start().await;
     let request = harness.request("GET", &format!("{PATH}?order=desc")).admin();
     assert_json_snapshot!(harness.refuse(request, 400, "malformed_request").await.snapshot());

@@ -9,25 +9,21 @@ use tests::{Harness, Reply, RequestBuilder};
 use crate::support::bad_input;
 
 fn put<'a>(harness: &'a Harness, name: &str, body: &Value) -> RequestBuilder<'a> {
-    bare(harness, name).json(body)
-}
-
-fn bare<'a>(harness: &'a Harness, name: &str) -> RequestBuilder<'a> {
-    harness.request("PUT", &format!("/iam/v1/roles/{name}")).admin()
+    harness.request("PUT", &format!("/iam/v1/roles/{name}")).admin().json(body)
 }
 
 fn auditor() -> Value {
     json!({ "description": " Reads reports ", "permissions": ["GET /reports/{id}", "GET,HEAD /reports"] })
 }
 
-/// The events of roles, oldest first, as they stand in the table.
+/// The events of roles in the table, oldest first.
 async fn events(harness: &Harness) -> Vec<tests::Item> {
     harness.table.items("EVENTS#ROLE#").await
 }
 
-/// What an event says: its type, and each change as field, from and to.
-fn said(event: &tests::Item) -> (String, Vec<[String; 3]>) {
-    let text = |value: &aws_sdk_dynamodb::types::AttributeValue| value.as_s().unwrap().clone();
+/// The type of an event, and the field, old value and new value of each change.
+fn type_and_changes(event: &tests::Item) -> (String, Vec<[String; 3]>) {
+    let text = |value: &AttributeValue| value.as_s().unwrap().clone();
     let changes = event.get("changes").map(|changes| changes.as_l().unwrap().clone()).unwrap_or_default();
     let changes = changes.iter().map(|change| {
         let change = change.as_m().unwrap();
@@ -37,7 +33,7 @@ fn said(event: &tests::Item) -> (String, Vec<[String; 3]>) {
 }
 
 #[tokio::test]
-async fn registers_a_role_201() {
+async fn creates_a_role_201() {
     let harness = Harness::start().await;
     let reply = put(&harness, "Auditor", &auditor()).send().await;
     assert_json_snapshot!(reply.snapshot());
@@ -61,7 +57,7 @@ async fn replaces_the_whole_role_200() {
 }
 
 #[tokio::test]
-async fn each_change_makes_one_event_that_tells_what_came_and_went() {
+async fn each_change_writes_one_event_with_added_and_removed_permissions() {
     let harness = Harness::start().await;
     let created = put(&harness, "Auditor", &auditor()).send().await.expect(201);
     let [event] = <[_; 1]>::try_from(events(&harness).await).unwrap();
@@ -76,7 +72,7 @@ async fn each_change_makes_one_event_that_tells_what_came_and_went() {
         change("permissions", "", "GET,HEAD /reports"),
         change("permissions", "", "GET /reports/{id}"),
     ];
-    assert_eq!(said(&event), ("role.created".to_owned(), changes));
+    assert_eq!(type_and_changes(&event), ("role.created".to_owned(), changes));
 
     harness.clock.advance_seconds(1);
     let body = json!({ "permissions": ["GET /reports/{id}", "PUT /reports/{id}"] });
@@ -87,11 +83,11 @@ async fn each_change_makes_one_event_that_tells_what_came_and_went() {
         change("permissions", "GET,HEAD /reports", ""),
         change("permissions", "", "PUT /reports/{id}"),
     ];
-    assert_eq!(said(&event), ("role.updated".to_owned(), changes));
+    assert_eq!(type_and_changes(&event), ("role.updated".to_owned(), changes));
 }
 
 #[tokio::test]
-async fn a_role_may_have_the_form_of_an_accounts_id_and_their_events_stay_apart() {
+async fn a_role_with_the_name_of_an_account_id_has_separate_events() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     let before = harness.events(&account).await;
@@ -101,7 +97,7 @@ async fn a_role_may_have_the_form_of_an_accounts_id_and_their_events_stay_apart(
 }
 
 #[tokio::test]
-async fn what_is_there_already_changes_nothing_and_makes_no_event_200() {
+async fn an_identical_role_changes_nothing_and_writes_no_event_200() {
     let harness = Harness::start().await;
     let created = put(&harness, "Auditor", &auditor()).send().await.expect(201);
     let before = harness.table.dump().await;
@@ -117,7 +113,7 @@ async fn what_is_there_already_changes_nothing_and_makes_no_event_200() {
 }
 
 #[tokio::test]
-async fn replacing_counts_from_the_next_check_on() {
+async fn new_permissions_apply_from_the_next_check() {
     let harness = Harness::start().await;
     harness.put_role("Orgs", &["GET /organizations/{id}"]).await;
     let account = harness.create_account("Batch", "Orgs").await;
@@ -136,25 +132,31 @@ async fn replacing_counts_from_the_next_check_on() {
 }
 
 #[tokio::test]
-async fn takes_as_many_and_as_long_permissions_as_there_may_be_201() {
+async fn accepts_the_most_and_longest_permissions_201() {
     let harness = Harness::start().await;
     let longest = |number: usize| format!("GET /{number:03}{}", "a".repeat(248));
     let body = json!({
         "description": "\u{e9}".repeat(256), "permissions": (0..100).map(longest).collect::<Vec<_>>(),
     });
     let text = serde_json::to_string_pretty(&body).unwrap();
-    let reply = bare(&harness, &"R".repeat(64)).text("application/json", &text).send().await.expect(201);
+    let reply = harness
+        .request("PUT", &format!("/iam/v1/roles/{}", "R".repeat(64)))
+        .admin()
+        .text("application/json", &text)
+        .send()
+        .await
+        .expect(201);
     assert_eq!(reply.json()["permissions"], body["permissions"]);
-    // And again with all of them replaced: the longest event.
+    // Replacing all permissions writes the longest event.
     harness.clock.advance_seconds(1);
     let others = json!({ "permissions": (100..200).map(longest).collect::<Vec<_>>() });
     let _ = put(&harness, &"R".repeat(64), &others).send().await.expect(200);
     let event = events(&harness).await.pop().unwrap();
-    assert_eq!(said(&event).1.len(), 201);
+    assert_eq!(type_and_changes(&event).1.len(), 201);
 }
 
 #[tokio::test]
-async fn refuses_a_built_in_name_409() {
+async fn built_in_role_409() {
     let harness = Harness::start().await;
     let refused = put(&harness, "ServiceAccountReader", &auditor());
     assert_json_snapshot!(harness.refuse(refused, 409, "role_built_in").await.snapshot());
@@ -165,7 +167,7 @@ async fn refuses_a_built_in_name_409() {
 }
 
 #[tokio::test]
-async fn refuses_each_unacceptable_value_422() {
+async fn each_invalid_value_422() {
     let harness = Harness::start().await;
     let permissions = |texts: &[&str]| json!({ "permissions": texts });
     let cases = [
@@ -201,21 +203,21 @@ async fn refuses_each_unacceptable_value_422() {
         ]),
         json!({ "permissions": [format!("GET /{}", "a".repeat(252))] }),
     ];
-    let mut answers = Vec::new();
+    let mut errors = Vec::new();
     for body in cases {
         let refused = harness.refuse(put(&harness, "Auditor", &body), 422, "invalid_fields").await;
         let shown: String = body.to_string().chars().take(60).collect();
-        answers.push(json!({ shown: refused.errors() }));
+        errors.push(json!({ shown: refused.errors() }));
     }
-    assert_json_snapshot!(answers);
+    assert_json_snapshot!(errors);
 }
 
 #[tokio::test]
-async fn takes_what_only_looks_like_the_reserved_path_201() {
+async fn accepts_paths_that_resemble_the_reserved_path_201() {
     let harness = Harness::start().await;
     let texts = ["GET /iamx", "GET /v1/iam", "GET /{any}/v1", "ANY /{proxy+}", "GET /", "GET /a;b"];
     let _ = put(&harness, "Wide", &json!({ "permissions": texts })).send().await.expect(201);
-    // Not even the widest role opens what is reserved.
+    // The widest role does not permit the reserved path.
     let account = harness.create_account("Batch", "Wide").await;
     let key = harness.issue_key(&account).await;
     let reserved = harness.request("GET", "/iam/v1/roles").bearer(&key.secret).send().await;
@@ -223,57 +225,20 @@ async fn takes_what_only_looks_like_the_reserved_path_201() {
 }
 
 #[tokio::test]
-async fn refuses_malformed_names_400() {
-    let harness = Harness::start().await;
-    let long = "x".repeat(65);
-    for name in ["1st", "_x", "a:b", "a,b", &long] {
-        let reply = put(&harness, name, &auditor()).send().await;
-        assert!([400, 403].contains(&reply.status), "{name}: {reply:?}");
-    }
-    let refused = put(&harness, "1st", &auditor());
-    assert_json_snapshot!(harness.refuse(refused, 400, "malformed_id").await.snapshot());
-}
-
-#[tokio::test]
-async fn refuses_malformed_bodies_400_413_415_422() {
-    let harness = Harness::start().await;
-    let good = json!({ "description": "name", "permissions": ["GET /teams"] });
-    let text = good.to_string();
-    for media_type in ["text/plain", "application/xml", ""] {
-        let refused = bare(&harness, "Auditor").text(media_type, &text);
-        harness.refuse(refused, 415, "unsupported_media_type").await;
-    }
-    let padded = format!("{text}{}", " ".repeat(32 * 1024));
-    let refused = bare(&harness, "Auditor").text("application/json", &padded);
-    harness.refuse(refused, 413, "body_too_large").await;
-    for no_json in ["", &text[..text.len() - 1], &format!("{text}}}")] {
-        let refused = bare(&harness, "Auditor").text("application/json", no_json);
-        harness.refuse(refused, 400, "malformed_json").await;
-    }
-    for no_object in [json!([]), json!(["d", ["GET /teams"]]), json!("text")] {
-        harness.refuse(put(&harness, "Auditor", &no_object), 422, "invalid_fields").await;
-    }
-    let twice = format!("{{\"permissions\": [], {}", &text[1..]);
-    let refused = bare(&harness, "Auditor").text("application/json", &twice);
-    let errors = harness.refuse(refused, 422, "invalid_fields").await.errors();
-    assert_eq!(errors[0], json!({ "pointer": "/permissions", "detail": "duplicate field `permissions`" }));
-}
-
-#[tokio::test]
-async fn if_match_replaces_the_version_that_was_seen_and_no_other_412() {
+async fn if_match_200_412() {
     let harness = Harness::start().await;
     let body = |path: &str| json!({ "permissions": [format!("GET {path}")] });
     let send = async |tag: &str, path: &str| -> Reply {
         put(&harness, "Auditor", &body(path)).if_match(tag).send().await
     };
-    // Nothing is there: no condition on it holds.
+    // The role does not exist, so no If-Match is true.
     for tag in ["*", "\"1\""] {
         let refused = put(&harness, "Auditor", &body("/a")).if_match(tag);
         harness.refuse(refused, 412, "precondition_failed").await;
     }
     let first = put(&harness, "Auditor", &body("/a")).send().await.expect(201).headers["etag"].clone();
     let second = send(&first, "/b").await.expect(200).headers["etag"].clone();
-    // Not even what would change nothing.
+    // Even a request that changes nothing is refused.
     let stale = put(&harness, "Auditor", &body("/b")).if_match(&first);
     assert_json_snapshot!(harness.refuse(stale, 412, "precondition_failed").await.snapshot());
     let change = || put(&harness, "Auditor", &body("/c"));
@@ -282,7 +247,7 @@ async fn if_match_replaces_the_version_that_was_seen_and_no_other_412() {
 }
 
 #[tokio::test]
-async fn a_tag_of_an_earlier_role_of_the_same_name_never_fits_412() {
+async fn the_tag_of_a_deleted_role_with_the_same_name_412() {
     let harness = Harness::start().await;
     let earlier = put(&harness, "Auditor", &auditor()).send().await.expect(201).headers["etag"].clone();
     let _ = harness.request("DELETE", "/iam/v1/roles/Auditor").admin().send().await.expect(204);
@@ -292,7 +257,7 @@ async fn a_tag_of_an_earlier_role_of_the_same_name_never_fits_412() {
 }
 
 #[tokio::test]
-async fn if_none_match_registers_and_never_replaces_412() {
+async fn if_none_match_201_412() {
     let harness = Harness::start().await;
     let create = || put(&harness, "Auditor", &auditor()).header("If-None-Match", "*");
     let _ = create().send().await.expect(201);
@@ -304,8 +269,8 @@ async fn if_none_match_registers_and_never_replaces_412() {
     harness.refuse(create().if_match("*"), 400, "malformed_request").await;
 }
 
-/// Makes a role's item one that is not well-formed, in one of several ways.
-async fn spoil(harness: &Harness, way: usize) {
+/// Makes the item of the role malformed in one of four ways.
+async fn malform(harness: &Harness, way: usize) {
     let mut item = harness.table.get("ROLE#Auditor", "ROLE").await.unwrap();
     match way {
         0 => item.insert("permissions".to_owned(), AttributeValue::S("ANY /{proxy+}".to_owned())),
@@ -317,23 +282,23 @@ async fn spoil(harness: &Harness, way: usize) {
 }
 
 #[tokio::test]
-async fn replaces_an_item_that_is_no_role_200() {
+async fn replaces_a_malformed_role_200() {
     for way in 0..4 {
         let harness = Harness::start().await;
         let first = put(&harness, "Auditor", &auditor()).send().await.expect(201);
         let account = harness.create_account("batch", "Auditor").await;
         let key = harness.issue_key(&account).await;
-        spoil(&harness, way).await;
+        malform(&harness, way).await;
         harness.clock.advance_seconds(1);
         let read = harness.request("GET", "/iam/v1/roles/Auditor").admin();
         harness.refuse(read, 500, "internal_error").await;
-        // It is there, and no version of it that anybody saw.
+        // The role exists, and has no known version.
         let seen = &first.headers["etag"];
         let new = json!({ "permissions": ["GET /invoices"] });
         let stale = put(&harness, "Auditor", &new).if_match(seen);
         harness.refuse(stale, 412, "precondition_failed").await;
-        let is_new = put(&harness, "Auditor", &new).header("if-none-match", "*");
-        harness.refuse(is_new, 412, "precondition_failed").await;
+        let create = put(&harness, "Auditor", &new).header("if-none-match", "*");
+        harness.refuse(create, 412, "precondition_failed").await;
 
         let reply = put(&harness, "Auditor", &new).if_match("*").send().await.expect(200);
         assert_ne!(reply.headers["etag"], first.headers["etag"]);
@@ -342,24 +307,26 @@ async fn replaces_an_item_that_is_no_role_200() {
         assert_eq!(invoices.status, 200, "{way}");
         let events = events(&harness).await;
         let added = ["permissions".to_owned(), String::new(), "GET /invoices".to_owned()];
-        assert_eq!(said(events.last().unwrap()), ("role.updated".to_owned(), vec![added]));
+        assert_eq!(type_and_changes(events.last().unwrap()), ("role.updated".to_owned(), vec![added]));
     }
 }
 
 #[tokio::test]
-async fn one_alone_replaces_an_item_that_is_no_role() {
+async fn one_of_five_requests_replaces_the_malformed_role() {
     for way in 0..4 {
         let harness = Harness::start().await;
         let _ = put(&harness, "Auditor", &auditor()).send().await.expect(201);
-        spoil(&harness, way).await;
+        malform(&harness, way).await;
         let bodies: Vec<Value> =
             (0..5).map(|n| json!({ "permissions": [format!("GET /reports-{n}")] })).collect();
         let replies = join_all(bodies.iter().map(|body| put(&harness, "Auditor", body).send())).await;
         assert!(replies.iter().all(|reply| reply.status == 200));
-        // One of them finds no role, and each other one its predecessor.
+        // Only the first request finds a malformed role, without permissions to remove.
         let events = events(&harness).await;
-        let updates = events.iter().map(said).filter(|(event_type, _)| event_type == "role.updated");
-        let alone = updates.filter(|(_, changes)| changes.iter().all(|[_, from, _]| from.is_empty()));
-        assert_eq!((events.len(), alone.count()), (6, 1), "{way}");
+        let updates =
+            events.iter().map(type_and_changes).filter(|(event_type, _)| event_type == "role.updated");
+        let without_removals =
+            updates.filter(|(_, changes)| changes.iter().all(|[_, from, _]| from.is_empty()));
+        assert_eq!((events.len(), without_removals.count()), (6, 1), "{way}");
     }
 }

@@ -6,16 +6,15 @@ use tests::{Account, Harness, Reply, RequestBuilder};
 
 use crate::support::bad_input;
 
-const UNKNOWN: &str = "/iam/v1/service-accounts/sa_0000000000000000";
-
 fn patch<'a>(harness: &'a Harness, account: &Account) -> RequestBuilder<'a> {
     harness.request("PATCH", &account.path()).admin()
 }
 
-async fn change(harness: &Harness, account: &Account, change: &Value) -> Reply {
-    patch(harness, account).json(change).send().await
+async fn update(harness: &Harness, account: &Account, changes: &Value) -> Reply {
+    patch(harness, account).json(changes).send().await
 }
 
+/// Creates an account that has every field.
 async fn full_account(harness: &Harness) -> Account {
     let body = json!({
         "name": "Batch", "role": "ServiceAccountReader", "description": "Loads orders", "owner": "data-team",
@@ -26,7 +25,7 @@ async fn full_account(harness: &Harness) -> Account {
 }
 
 #[tokio::test]
-async fn changes_every_field_200() {
+async fn updates_every_field_200() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
     harness.clock.advance_seconds(60);
@@ -34,42 +33,42 @@ async fn changes_every_field_200() {
         "name": " Nightly batch ", "role": "ServiceAccountWriter", "description": "Loads everything",
         "owner": "ops", "enabled": false, "tags": { "b": "3" },
     });
-    let changed = change(&harness, &account, &body).await;
-    assert_json_snapshot!(changed.snapshot());
+    let updated = update(&harness, &account, &body).await;
+    assert_json_snapshot!(updated.snapshot());
     let read = harness.get(&account.path()).await;
-    assert_eq!(read.headers["etag"], changed.headers["etag"]);
+    assert_eq!(read.headers["etag"], updated.headers["etag"]);
     let mut shown = read.json();
     shown.as_object_mut().unwrap().retain(|name, _| !["keys", "retiredKeys"].contains(&name.as_str()));
-    assert_eq!(shown, changed.json());
+    assert_eq!(shown, updated.json());
 }
 
 #[tokio::test]
-async fn makes_one_event_that_tells_each_change() {
+async fn writes_one_event_with_each_changed_field() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
     let before = harness.events(&account).await;
     let second = harness.token_of("admin-2", "second@keyward.local");
     let body = json!({ "name": "Nightly", "owner": "data-team", "enabled": false, "tags": { "b": "3" } });
     let request = harness.request("PATCH", &account.path()).bearer(&second).json(&body);
-    let changed = request.send().await.expect(200);
+    let updated = request.send().await.expect(200);
     let event = harness.new_event(&account, &before).await;
-    assert_eq!(event["requestId"], changed.request_id());
+    assert_eq!(event["requestId"], updated.request_id());
     assert_json_snapshot!(event, { ".requestId" => "[request id]" });
 }
 
 #[tokio::test]
-async fn null_empties_what_may_be_empty_200() {
+async fn null_clears_optional_fields_200() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
     let body = json!({ "description": null, "owner": null, "tags": null });
-    let changed = change(&harness, &account, &body).await.expect(200).json();
-    assert_eq!([&changed["description"], &changed["owner"]], [&json!(""), &json!("")]);
-    assert_eq!(changed["tags"], json!({}));
-    assert_eq!(changed["name"], "Batch");
+    let updated = update(&harness, &account, &body).await.expect(200).json();
+    assert_eq!([&updated["description"], &updated["owner"]], [&json!(""), &json!("")]);
+    assert_eq!(updated["tags"], json!({}));
+    assert_eq!(updated["name"], "Batch");
 }
 
 #[tokio::test]
-async fn takes_a_merge_patch_by_its_media_type_200() {
+async fn accepts_the_merge_patch_media_type_200() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
     let request = patch(&harness, &account).text("application/merge-patch+json", r#"{"owner":"ops"}"#);
@@ -77,7 +76,7 @@ async fn takes_a_merge_patch_by_its_media_type_200() {
 }
 
 #[tokio::test]
-async fn a_change_that_changes_nothing_keeps_version_and_makes_no_event_200() {
+async fn update_without_changes_keeps_the_version_and_writes_no_event_200() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
     let before = harness.table.dump().await;
@@ -89,7 +88,7 @@ async fn a_change_that_changes_nothing_keeps_version_and_makes_no_event_200() {
     ];
     harness.clock.advance_seconds(60);
     for body in same {
-        let reply = change(&harness, &account, &body).await.expect(200);
+        let reply = update(&harness, &account, &body).await.expect(200);
         assert_eq!(reply.headers["etag"], "\"1\"");
         assert_eq!(reply.json()["updatedAt"], "2026-01-01T00:00:00Z");
     }
@@ -97,10 +96,10 @@ async fn a_change_that_changes_nothing_keeps_version_and_makes_no_event_200() {
 }
 
 #[tokio::test]
-async fn a_rename_frees_the_old_name_and_reserves_the_new_one() {
+async fn renaming_frees_the_old_name_and_reserves_the_new_name() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
-    let _ = change(&harness, &account, &json!({ "name": "Nightly" })).await.expect(200);
+    let _ = update(&harness, &account, &json!({ "name": "Nightly" })).await.expect(200);
     let other = harness.create_account("bATCH", "ServiceAccountReader").await;
     let taken = patch(&harness, &other).json(&json!({ "name": "NIGHTLY" }));
     assert_json_snapshot!(harness.refuse(taken, 409, "name_taken").await.snapshot());
@@ -111,10 +110,10 @@ async fn a_rename_frees_the_old_name_and_reserves_the_new_one() {
 }
 
 #[tokio::test]
-async fn a_rename_may_change_the_case_alone_200() {
+async fn renaming_can_change_only_the_case_200() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
-    let reply = change(&harness, &account, &json!({ "name": "BATCH" })).await.expect(200);
+    let reply = update(&harness, &account, &json!({ "name": "BATCH" })).await.expect(200);
     assert_eq!((reply.json()["name"].as_str(), reply.headers["etag"].as_str()), (Some("BATCH"), "\"2\""));
     let request = harness.request("POST", "/iam/v1/service-accounts").admin();
     let again = request.json(&json!({ "name": "batch", "role": "ServiceAccountReader" }));
@@ -122,43 +121,43 @@ async fn a_rename_may_change_the_case_alone_200() {
 }
 
 #[tokio::test]
-async fn another_role_counts_from_the_next_check_on() {
+async fn a_new_role_applies_from_the_next_check() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
     let key = harness.issue_key(&account).await;
     let post = async || harness.request("POST", "/teams").bearer(&key.secret).send().await.status;
     assert_eq!(post().await, 403);
-    let _ = change(&harness, &account, &json!({ "role": "ServiceAccountWriter" })).await.expect(200);
+    let _ = update(&harness, &account, &json!({ "role": "ServiceAccountWriter" })).await.expect(200);
     assert_eq!(post().await, 200);
-    let _ = change(&harness, &account, &json!({ "role": "ServiceAccountReader" })).await.expect(200);
+    let _ = update(&harness, &account, &json!({ "role": "ServiceAccountReader" })).await.expect(200);
     assert_eq!(post().await, 403);
 }
 
 #[tokio::test]
-async fn a_disabled_account_has_no_working_key_until_it_is_enabled() {
+async fn keys_of_a_disabled_account_are_denied_until_it_is_enabled() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
     let key = harness.issue_key(&account).await;
     assert_eq!(harness.check(&key.secret).await, 200);
-    let _ = change(&harness, &account, &json!({ "enabled": false })).await.expect(200);
+    let _ = update(&harness, &account, &json!({ "enabled": false })).await.expect(200);
     assert_eq!(harness.check(&key.secret).await, 403);
-    let _ = change(&harness, &account, &json!({ "enabled": true })).await.expect(200);
+    let _ = update(&harness, &account, &json!({ "enabled": true })).await.expect(200);
     assert_eq!(harness.check(&key.secret).await, 200);
 }
 
 #[tokio::test]
-async fn takes_a_custom_role_that_exists_200() {
+async fn accepts_a_custom_role_200() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports"]).await;
     let account = full_account(&harness).await;
     let key = harness.issue_key(&account).await;
-    let _ = change(&harness, &account, &json!({ "role": "Auditor" })).await.expect(200);
+    let _ = update(&harness, &account, &json!({ "role": "Auditor" })).await.expect(200);
     let reports = harness.request("GET", "/reports").bearer(&key.secret).send().await;
     assert_eq!((reports.status, harness.check(&key.secret).await), (200, 403));
 }
 
 #[tokio::test]
-async fn refuses_an_unknown_role_422() {
+async fn unknown_role_422() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
     let request = patch(&harness, &account).json(&json!({ "owner": "ops", "role": "Auditor" }));
@@ -166,7 +165,7 @@ async fn refuses_an_unknown_role_422() {
 }
 
 #[tokio::test]
-async fn refuses_each_unacceptable_value_422() {
+async fn each_invalid_value_422() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
     let cases = [
@@ -187,25 +186,17 @@ async fn refuses_each_unacceptable_value_422() {
         json!({ "version": 7 }),
         json!({ "owner": "fine", "name": "", "role": "" }),
     ];
-    let mut answers = Vec::new();
+    let mut errors = Vec::new();
     for body in cases {
         let refused = harness.refuse(patch(&harness, &account).json(&body), 422, "invalid_fields").await;
         let shown: String = body.to_string().chars().take(40).collect();
-        answers.push(json!({ shown: refused.errors() }));
+        errors.push(json!({ shown: refused.errors() }));
     }
-    assert_json_snapshot!(answers);
+    assert_json_snapshot!(errors);
 }
 
 #[tokio::test]
-async fn refuses_malformed_bodies_400_413_415_422() {
-    let harness = Harness::start().await;
-    let account = full_account(&harness).await;
-    let good = json!({ "name": "Nightly", "description": "other" });
-    bad_input::refuses_malformed_bodies(&harness, || patch(&harness, &account), &good).await;
-}
-
-#[tokio::test]
-async fn changes_the_version_that_if_match_names_200() {
+async fn matching_if_match_200() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
     let send = |tag: &str, owner: &str| {
@@ -214,47 +205,27 @@ async fn changes_the_version_that_if_match_names_200() {
     let first = send("\"1\"", "ops").await.expect(200);
     let second = send(&first.headers["etag"], "data").await.expect(200);
     assert_eq!(second.headers["etag"], "\"3\"");
-    assert_eq!(send("*", "anybody").await.expect(200).headers["etag"], "\"4\"");
+    assert_eq!(send("*", "anyone").await.expect(200).headers["etag"], "\"4\"");
 }
 
 #[tokio::test]
-async fn refuses_another_version_than_if_match_names_412() {
+async fn other_version_in_if_match_412() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
-    let _ = change(&harness, &account, &json!({ "owner": "ops" })).await.expect(200);
-    // Not even a change that would change nothing.
+    let _ = update(&harness, &account, &json!({ "owner": "ops" })).await.expect(200);
+    // Even an update without changes is refused.
     let no_op = patch(&harness, &account).if_match("\"1\"").json(&json!({ "owner": "ops" }));
     harness.refuse(no_op, 412, "precondition_failed").await;
     let stale = patch(&harness, &account).if_match("\"1\"").json(&json!({ "owner": "data" }));
     assert_json_snapshot!(harness.refuse(stale, 412, "precondition_failed").await.snapshot());
-    let change = || patch(&harness, &account).json(&json!({ "owner": "data" }));
-    bad_input::refuses_bad_if_match(&harness, change, "\"2\"").await;
+    let request = || patch(&harness, &account).json(&json!({ "owner": "data" }));
+    bad_input::refuses_bad_if_match(&harness, request, "\"2\"").await;
 }
 
 #[tokio::test]
-async fn explains_a_malformed_if_match_400() {
+async fn malformed_if_match_400() {
     let harness = Harness::start().await;
     let account = full_account(&harness).await;
     let request = patch(&harness, &account).if_match("1").json(&json!({ "owner": "data" }));
     assert_json_snapshot!(harness.refuse(request, 400, "malformed_request").await.snapshot());
-}
-
-#[tokio::test]
-async fn knows_no_other_account_404() {
-    let harness = Harness::start().await;
-    for body in [json!({ "owner": "ops" }), json!({})] {
-        let request = harness.request("PATCH", UNKNOWN).admin().json(&body);
-        harness.refuse(request, 404, "service_account_not_found").await;
-    }
-    let request = harness.request("PATCH", UNKNOWN).admin().if_match("*").json(&json!({}));
-    assert_json_snapshot!(harness.refuse(request, 404, "service_account_not_found").await.snapshot());
-}
-
-#[tokio::test]
-async fn refuses_malformed_ids_400() {
-    let harness = Harness::start().await;
-    let request = |id: &str| {
-        harness.request("PATCH", &format!("/iam/v1/service-accounts/{id}")).json(&json!({ "owner": "ops" }))
-    };
-    bad_input::refuses_malformed_ids(&harness, request).await;
 }

@@ -9,7 +9,7 @@ pub(crate) fn with_message(lines: &[Value], message: &str) -> Vec<Value> {
     lines.iter().filter(|line| line["message"] == message).cloned().collect()
 }
 
-/// The event ids of the lines with this message. Fails if two lines have the same id.
+/// The event ids in the lines with this message. Fails if two lines have the same id.
 pub(crate) fn event_ids(lines: &[Value], message: &str) -> BTreeSet<String> {
     let lines = with_message(lines, message);
     let ids: BTreeSet<String> =

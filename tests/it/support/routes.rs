@@ -1,23 +1,23 @@
-//! Every route of the API, and a request to each that would be done. Whoever
-//! adds a route to the template adds it here.
+//! The routes of the IAM API, each with a valid request. A test checks that this table and
+//! the template have the same routes.
 
 use serde_json::{Value, json};
 use tests::{Account, Event, Harness, Key, RequestBuilder};
 
-/// A route, with the body of a request that would be done.
+/// A route with a valid body.
 pub(crate) struct Route {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,
     pub(crate) function: &'static str,
-    /// Whether keys may call it.
+    /// Whether keys can use the route.
     pub(crate) is_for_keys: bool,
     body: fn(&Key) -> Option<Value>,
 }
 
-/// A custom role that nobody has, there for every [`victim`].
-pub(crate) const ROLE: &str = "Spare";
+/// A custom role that no account and no key has. [`create_target`] creates the role.
+pub(crate) const SPARE_ROLE: &str = "Spare";
 
-/// All of them, sorted as the template's are.
+/// All routes, sorted by method and path.
 pub(crate) const ROUTES: [Route; 18] = [
     route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}", "RevokeKey", |_| None),
@@ -31,7 +31,7 @@ pub(crate) const ROUTES: [Route; 18] = [
     route("GET", "/iam/v1/service-accounts/{id}/events", "ListServiceAccounts", |_| None),
     Route { is_for_keys: true, ..route("GET", "/iam/v1/whoami", "Whoami", |_| None) },
     route("PATCH", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", |_| {
-        Some(json!({ "owner": "somebody else" }))
+        Some(json!({ "owner": "another owner" }))
     }),
     route("POST", "/iam/v1/keys/lookup", "IssueKey", |key| Some(json!({ "key": key.secret }))),
     route("POST", "/iam/v1/roles/explain", "ManageRoles", |key| {
@@ -57,50 +57,73 @@ const fn route(
 }
 
 impl Route {
-    /// Such as `GET /iam/v1/whoami`.
+    /// The route key, such as `GET /iam/v1/whoami`.
     pub(crate) fn key(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 
-    /// Whether it changes something.
+    /// Whether the operation changes data.
     pub(crate) fn is_change(&self) -> bool {
         self.method != "GET" && !["/explain", "/lookup"].iter().any(|read| self.path.ends_with(read))
     }
 
-    /// Its path for `key` and its account.
-    pub(crate) fn path_of(&self, key: &Key) -> String {
-        self.path.replace("{id}", &key.account).replace("{keyId}", &key.id).replace("{name}", ROLE)
+    /// Whether the operation has a body.
+    pub(crate) fn has_body(&self, key: &Key) -> bool {
+        (self.body)(key).is_some()
+    }
+
+    /// The path parameters, with their values for `key`.
+    pub(crate) fn parameters<'a>(&self, key: &'a Key) -> Vec<(&'static str, &'a str)> {
+        let all = [("id", key.account.as_str()), ("keyId", &key.id), ("name", SPARE_ROLE)];
+        all.into_iter().filter(|(name, _)| self.path.contains(&format!("{{{name}}}"))).collect()
+    }
+
+    /// The path for `key`, its account, and [`SPARE_ROLE`].
+    pub(crate) fn path_for(&self, key: &Key) -> String {
+        self.fill(self.path, key)
+    }
+
+    fn fill(&self, path: &str, key: &Key) -> String {
+        let parameters = self.parameters(key).into_iter();
+        parameters.fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value))
     }
 
     /// A request about `key` and its account, without a credential.
     pub(crate) fn request<'a>(&self, harness: &'a Harness, key: &Key) -> RequestBuilder<'a> {
-        let path = self.path_of(key);
-        let request = harness.request(self.method, &path);
+        self.request_to(harness, &self.path_for(key), key)
+    }
+
+    /// The same request with another value of one path parameter.
+    pub(crate) fn request_with<'a>(
+        &self,
+        harness: &'a Harness,
+        key: &Key,
+        (parameter, value): (&str, &str),
+    ) -> RequestBuilder<'a> {
+        let path = self.path.replace(&format!("{{{parameter}}}"), value);
+        self.request_to(harness, &self.fill(&path, key), key)
+    }
+
+    fn request_to<'a>(&self, harness: &'a Harness, path: &str, key: &Key) -> RequestBuilder<'a> {
+        let request = harness.request(self.method, path);
         match (self.body)(key) {
             Some(body) => request.json(&body),
             None => request,
         }
     }
 
-    /// An event about `key` and its account, with this context of an authorizer.
+    /// An event about `key` and its account, with this authorizer context.
     pub(crate) fn event(&self, key: &Key, context: Option<Value>) -> Event {
-        let parameters = [("id", key.account.as_str()), ("keyId", &key.id), ("name", ROLE)];
-        let parameters =
-            parameters.into_iter().filter(|(name, _)| self.path.contains(&format!("{{{name}}}")));
-        Event {
-            route: self.key(),
-            parameters: parameters
-                .map(|(name, value)| (name.to_owned(), Value::from(value)))
-                .collect::<serde_json::Map<_, _>>()
-                .into(),
-            body: (self.body)(key),
-            context,
-        }
+        let parameters = self.parameters(key).into_iter();
+        let parameters: serde_json::Map<String, Value> =
+            parameters.map(|(name, value)| (name.to_owned(), value.into())).collect();
+        Event { route: self.key(), parameters: parameters.into(), body: (self.body)(key), context }
     }
 
-    /// The context of whoever may call it: an admin, or `key` itself.
-    pub(crate) fn good_context(&self, key: &Key) -> Value {
-        if self.is_for_keys { key_context(key) } else { admin_context() }
+    /// An event about `key` and its account, from `key` itself if keys can use the route,
+    /// or else from an admin.
+    pub(crate) fn permitted_event(&self, key: &Key) -> Event {
+        self.event(key, Some(if self.is_for_keys { key_context(key) } else { admin_context() }))
     }
 }
 
@@ -109,7 +132,7 @@ pub(crate) fn admin_context() -> Value {
     json!({ "principalType": "admin", "principalId": "admin-1", "principalName": "admin@keyward.local" })
 }
 
-/// The authorizer's context for a key, of the widest role.
+/// The authorizer's context for a key whose account has the widest role.
 pub(crate) fn key_context(key: &Key) -> Value {
     json!({
         "principalType": "serviceAccount", "principalId": key.account, "principalName": "reader",
@@ -117,9 +140,10 @@ pub(crate) fn key_context(key: &Key) -> Value {
     })
 }
 
-/// An account of its own with a key, to do something to, and the role [`ROLE`].
-pub(crate) async fn victim(harness: &Harness, name: &str) -> (Account, Key) {
-    harness.put_role(ROLE, &["GET /spare"]).await;
+/// Creates what [`Route::request`] and [`Route::event`] act on: an account with a key, and
+/// [`SPARE_ROLE`].
+pub(crate) async fn create_target(harness: &Harness, name: &str) -> (Account, Key) {
+    harness.put_role(SPARE_ROLE, &["GET /spare"]).await;
     let account = harness.create_account(name, "ServiceAccountReader").await;
     let key = harness.issue_key(&account).await;
     (account, key)

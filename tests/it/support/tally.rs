@@ -1,10 +1,10 @@
-//! Counts of the answers to concurrent requests.
+//! Counts of the responses to concurrent requests.
 
 use std::collections::BTreeMap;
 
 use tests::Reply;
 
-/// The number of replies with each status and problem code.
+/// The number of responses with each status and problem code.
 pub(crate) fn tally(replies: &[Reply]) -> BTreeMap<String, usize> {
     let mut tally = BTreeMap::new();
     for reply in replies {
@@ -14,7 +14,7 @@ pub(crate) fn tally(replies: &[Reply]) -> BTreeMap<String, usize> {
     tally
 }
 
-/// What [`tally`] must return.
+/// An expected result of [`tally`].
 pub(crate) fn tallied(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
     expected.iter().map(|(outcome, count)| ((*outcome).to_owned(), *count)).collect()
 }
