@@ -119,7 +119,8 @@ impl Variables {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Parses the variable `name` with `parse`.
+    /// Parses the variable `name` with `parse`, whose error completes a sentence that
+    /// starts with the name, such as "must not be empty".
     ///
     /// # Errors
     /// The variable is missing, or `parse` rejects its value.
@@ -129,8 +130,7 @@ impl Variables {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<T, ConfigError> {
         let value = self.get(name).ok_or_else(|| ConfigError { name, problem: "is not set".to_owned() })?;
-        parse(value)
-            .map_err(|error| ConfigError { name, problem: format!("is invalid: {}", error.to_string()) })
+        parse(value).map_err(|error| ConfigError { name, problem: error.to_string() })
     }
 
     /// Reads a variable whose value must not be empty.
@@ -138,9 +138,10 @@ impl Variables {
     /// # Errors
     /// The variable is missing or empty.
     pub fn text(&self, name: &'static str) -> Result<String, ConfigError> {
-        self.read(name, |value| {
-            if value.is_empty() { Err("the value must not be empty") } else { Ok(value.to_owned()) }
-        })
+        self.read(
+            name,
+            |value| if value.is_empty() { Err("must not be empty") } else { Ok(value.to_owned()) },
+        )
     }
 
     /// Reads a variable whose value can be empty.
@@ -166,7 +167,7 @@ impl Variables {
     fn number(&self, name: &'static str, max: u16) -> Result<u16, ConfigError> {
         self.read(name, |value| {
             let number = value.parse::<u16>().ok().filter(|number| (1..=max).contains(number));
-            number.ok_or_else(|| format!("the value must be a whole number from 1 to {max}"))
+            number.ok_or_else(|| format!("must be a whole number from 1 to {max}"))
         })
     }
 }
@@ -301,9 +302,8 @@ impl Setup {
     /// # Errors
     /// The variable is missing or neither `iam` nor `business`.
     pub fn authorizes(&self) -> Result<Api, ConfigError> {
-        self.variables.read(variable::AUTHORIZES, |name| {
-            Api::parse(name).ok_or("the value must be `iam` or `business`")
-        })
+        self.variables
+            .read(variable::AUTHORIZES, |name| Api::parse(name).ok_or("must be `iam` or `business`"))
     }
 
     /// The maximum number of live keys per account.

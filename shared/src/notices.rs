@@ -1,4 +1,4 @@
-//! Notices on `EventBridge`'s default bus. This is the only place that names
+//! Publishes notices on `EventBridge`'s default bus. Only this module uses
 //! `aws_sdk_eventbridge`.
 
 use std::time::Duration;
@@ -11,19 +11,19 @@ use serde::Serialize;
 use crate::domain::{Account, Environment, LiveKey, Notice, NoticeKind, UNUSED_NOTICE_DAYS, seconds};
 use crate::telemetry;
 
-/// The `detail-type` of a notice of an expiry.
+/// The `detail-type` of a notice about an expiry.
 pub const EXPIRES_SOON: &str = "Key Expires Soon";
 /// The `detail-type` of a notice about an unused key.
 pub const UNUSED: &str = "Key Unused";
 
-/// The most entries that one `PutEvents` takes.
+/// The maximum number of entries in one `PutEvents` request.
 const BATCH: usize = 10;
-/// How often entries are sent that `EventBridge` did not take.
+/// The maximum number of times that an entry is sent.
 const ATTEMPTS: u32 = 4;
-/// The first pause before they are sent again. It doubles each time.
+/// The pause before entries are sent a second time. It doubles with each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where notices are published. Cheap to clone.
+/// The publisher of notices. Cheap to clone.
 #[derive(Clone)]
 pub struct Notices {
     client: Client,
@@ -43,7 +43,7 @@ pub struct NotPublished {
 #[serde(rename_all = "camelCase")]
 struct Detail<'a> {
     id: &'a str,
-    /// The whole of it in one sentence.
+    /// The notice in words, with what to do.
     message: String,
     environment: &'a str,
     service_account_id: String,
@@ -62,14 +62,14 @@ struct Detail<'a> {
 }
 
 impl Notices {
-    /// The default bus, reached as `config` says. No connection is opened.
+    /// Creates a publisher. Does not connect yet.
     #[must_use]
     pub fn connect(config: &SdkConfig, environment: Environment) -> Self {
         Self { client: Client::new(config), environment }
     }
 
-    /// Publishes notices about keys of `account`. Those that were published, and
-    /// what became of the others.
+    /// Publishes notices about keys of `account`. Returns the published notices, and an
+    /// error if there are others.
     pub async fn publish(
         &self,
         account: &Account,
@@ -88,8 +88,8 @@ impl Notices {
         (published, failed.map_or(Ok(()), Err))
     }
 
-    /// Sends a batch, and again what of it was not taken. An error says how many
-    /// were never taken, and why.
+    /// Sends a batch, and sends entries that were not accepted again. The error is the
+    /// number of entries that were never accepted, and the cause.
     async fn publish_batch(
         &self,
         account: &Account,
@@ -100,21 +100,24 @@ impl Notices {
         let mut attempt = 1;
         loop {
             let entries = batch.iter().map(|(key, notice)| self.entry(account, key, notice)).collect();
-            let answer = self.client.put_events().set_entries(Some(entries)).send().await;
-            // The SDK has tried a failed call several times already.
-            let answer = answer.map_err(|error| (batch.len(), telemetry::cause(&error)))?;
-            let results = answer.entries();
-            let is_taken = |at: usize| results.get(at).is_some_and(|entry| entry.event_id().is_some());
-            let cause =
-                results.iter().find_map(PutEventsResultEntry::error_code).unwrap_or("no answer").to_owned();
+            let response = self.client.put_events().set_entries(Some(entries)).send().await;
+            // The SDK has already retried a failed call.
+            let response = response.map_err(|error| (batch.len(), telemetry::cause(&error)))?;
+            let results = response.entries();
+            let is_accepted = |at: usize| results.get(at).is_some_and(|entry| entry.event_id().is_some());
+            let cause = results
+                .iter()
+                .find_map(PutEventsResultEntry::error_code)
+                .unwrap_or("no error code")
+                .to_owned();
             let mut position = 0;
             batch.retain(|(_, notice)| {
-                let taken = is_taken(position);
+                let accepted = is_accepted(position);
                 position += 1;
-                if taken {
+                if accepted {
                     published.push(notice.clone());
                 }
-                !taken
+                !accepted
             });
             if batch.is_empty() {
                 return Ok(());
@@ -127,11 +130,11 @@ impl Notices {
         }
     }
 
-    /// A sentence for people, with what to do.
+    /// The text of a notice for people, with what to do.
     fn message(&self, account: &Account, key: &LiveKey, notice: &Notice) -> String {
-        let what = match notice.kind {
+        let problem = match notice.kind {
             NoticeKind::Expires { within_days } => format!(
-                "expires at {}, in {within_days} {} or less. Issue another one, put it in place, and revoke this one",
+                "expires at {}, in {within_days} {} or less. Issue another key, put it in place, and revoke this one",
                 seconds(key.spec.expires_at),
                 if within_days == 1 { "day" } else { "days" },
             ),
@@ -145,7 +148,7 @@ impl Notices {
         };
         let owner = if account.owner.as_str().is_empty() { "none" } else { account.owner.as_str() };
         format!(
-            "Keyward {}: the key '{}' ({}) of the service account '{}' ({}; owner: {owner}) {what}.",
+            "Keyward {}: the key '{}' ({}) of the service account '{}' ({}; owner: {owner}) {problem}.",
             self.environment.as_str(),
             key.name,
             key.id,
@@ -175,8 +178,8 @@ impl Notices {
             unused_days,
             last_used_at: last_used_at.map(seconds),
         };
-        // Our own type serializes: a failure would be a bug, and is refused as
-        // an entry without a detail.
+        // Our own type always serializes. If it did not, `EventBridge` would refuse the
+        // entry, because it has no detail.
         let detail = serde_json::to_string(&detail).unwrap_or_default();
         PutEventsRequestEntry::builder()
             .source(format!("keyward.{}", self.environment.as_str()))

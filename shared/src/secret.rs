@@ -1,4 +1,4 @@
-//! A secret of Secrets Manager that one function alone reads.
+//! Reads a secret from Secrets Manager.
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::telemetry;
 
-/// Why a secret could not be read. The message holds nothing of it.
+/// Why a secret could not be read. The message contains no part of the secret.
 #[derive(Debug, thiserror::Error)]
 #[error("the secret cannot be read: {0}")]
 pub struct SecretUnavailable(String);
@@ -19,21 +19,20 @@ pub struct SecretReader {
 }
 
 impl SecretReader {
-    /// The reader of the secret `id` (a name or an ARN). Nothing is read yet.
+    /// Creates a reader of the secret `id` (a name or an ARN). Does not read it yet.
     #[must_use]
     pub fn connect(config: &SdkConfig, id: String) -> Self {
         Self { client: Client::new(config), id }
     }
 
-    /// Its value.
+    /// Reads the secret's value.
     ///
     /// # Errors
-    /// When Secrets Manager does not answer as it should, or the value is no
-    /// text.
+    /// The call to Secrets Manager fails, or the value is binary.
     pub async fn read(&self) -> Result<Zeroizing<String>, SecretUnavailable> {
-        let answer = self.client.get_secret_value().secret_id(&self.id).send().await;
-        let answer = answer.map_err(|error| SecretUnavailable(telemetry::cause(&error)))?;
-        let value = answer.secret_string.map(Zeroizing::new);
+        let response = self.client.get_secret_value().secret_id(&self.id).send().await;
+        let response = response.map_err(|error| SecretUnavailable(telemetry::cause(&error)))?;
+        let value = response.secret_string.map(Zeroizing::new);
         value.ok_or_else(|| SecretUnavailable("it has no string value".to_owned()))
     }
 }

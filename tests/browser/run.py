@@ -637,7 +637,7 @@ def a_leaked_key_is_found_and_revoked(local: Local, browser: Browser) -> None:
     check("nor on the way back", hidden())
     browser.type("Leaked key", key[:-1])
     browser.click("Look up key")
-    check("half a key is reported", "The pasted text holds no whole key" in browser.text)
+    check("half a key is reported", "The pasted text contains no valid key" in browser.text)
     check("and no field contains it", browser.field("Leaked key").get_attribute("value"), "")
     browser.look("leaked-refused")
     # As from a page of an earlier session.

@@ -12,15 +12,15 @@ pub(crate) struct ConsoleUrl {
 impl ConsoleUrl {
     /// Parses an origin. Only a loopback address (local mode) may be without TLS.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let uri: Uri = text.parse().map_err(|_| "it is not a URL")?;
-        let host = uri.host().ok_or("it has no host")?;
+        let uri: Uri = text.parse().map_err(|_| "must be a URL")?;
+        let host = uri.host().ok_or("must have a host")?;
         if text.ends_with('/') || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err("it must not have a path, a query or a trailing slash");
+            return Err("must not have a path, a query or a trailing slash");
         }
         let is_secure = match uri.scheme_str() {
             Some("https") => true,
             Some("http") if is_loopback(host) => false,
-            _ => return Err("it must begin with https:// (or http:// for a loopback address)"),
+            _ => return Err("must start with https:// (or http:// for a loopback address)"),
         };
         Ok(Self { origin: text.to_owned(), port: uri.port_u16(), is_secure })
     }

@@ -67,7 +67,8 @@ pub async fn create_service_account(
     Ok(Reply::created(&location, &body).with_version(account.version))
 }
 
-/// Checks the fields of a request. The fingerprint tells a retry from another request.
+/// Checks the fields of a request. The fingerprint distinguishes a retry from another
+/// request.
 fn new_account(body: CreateServiceAccountRequest) -> Result<(NewAccount, Fingerprint), Failure> {
     let mut fields = Fields::default();
     let name = fields.check("/name", AccountName::parse(&body.name));

@@ -9,11 +9,11 @@ use shared::http::{Admin, Failure, Fields, Reply, Request, parameter};
 
 use crate::{GeneratedKey, IssueKey};
 
-/// The lifetime of a key, in days, if the request has none and the deployment allows
-/// as much.
+/// The lifetime of a key, in days, if the request does not have one and the deployment
+/// allows this lifetime.
 const DEFAULT_LIFETIME_DAYS: u32 = 90;
 
-/// A request whose fields are all valid.
+/// A request with only valid fields.
 struct ValidRequest {
     name: KeyName,
     lifetime_days: u32,

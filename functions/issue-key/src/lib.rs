@@ -58,7 +58,7 @@ impl Operation for IssueKey {
     }
 }
 
-/// A generated key that is not stored yet, and the pepper for its verifier.
+/// A generated key that is not stored yet, with the pepper for its verifier.
 struct GeneratedKey {
     key: ApiKey,
     displayed: DisplayedKey,
@@ -74,7 +74,7 @@ impl GeneratedKey {
         Ok(Self { key, displayed, version, pepper })
     }
 
-    /// The key and its verifier, as they are stored.
+    /// The key and its verifier, for the store.
     fn to_new_key(
         &self,
         name: KeyName,

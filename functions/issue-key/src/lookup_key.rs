@@ -1,5 +1,5 @@
-//! `POST /iam/v1/keys/lookup`: finds the account and the state of a key that an
-//! admin has at hand, such as a leaked one.
+//! `POST /iam/v1/keys/lookup`: finds the account and the state of a key that an admin
+//! has, such as a leaked key.
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
@@ -15,7 +15,7 @@ use crate::IssueKey;
 /// Look up a key
 ///
 /// Finds the service account of a key that you have at hand, such as a leaked one,
-/// and tells whether the key still works. Text around the key is ignored, but the
+/// and returns whether the key still works. Text around the key is ignored, but the
 /// text must contain exactly one key of this environment.
 ///
 /// Nothing is changed, and the key is neither stored nor logged. The lookup does
@@ -63,14 +63,14 @@ pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply,
 /// Replaces messages about members of the body, because they can quote the key.
 fn without_quotes(failure: Failure) -> Failure {
     if let Failure::InvalidFields(_) = failure {
-        Failure::invalid_field("/key", "must be a string, and the only member of the body")
+        Failure::invalid_field("/key", "must be a string and the only member of the body")
     } else {
         failure
     }
 }
 
-/// Whether the secret is the one that was issued. `None` if its verifier is not known
-/// any more.
+/// Whether the secret is the one that was issued. `None` if the verifier is no longer
+/// stored.
 async fn secret_matches(
     function: &IssueKey,
     key: &ApiKey,
@@ -81,13 +81,14 @@ async fn secret_matches(
     };
     match function.keyring.get(&entry.pepper).await {
         Ok(pepper) => Ok(Some(Verifier::compute(&pepper, key, &live.spec).matches(&entry.verifier))),
-        // Without the pepper, the authorizer refuses the key as one with a wrong secret.
+        // Without the pepper, the authorizer refuses the key with `wrong_secret`.
         Err(KeyringError::UnknownVersion(_)) => Ok(Some(false)),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Why the authorizer refuses the key, if it does. The checks are in its order.
+/// The reason why the authorizer refuses the key, if any. The checks are in the
+/// authorizer's order.
 fn refusal_reason(known: &KnownKey, secret_matches: Option<bool>, now: Timestamp) -> Option<Reason> {
     if secret_matches == Some(false) {
         return Some(Reason::WrongSecret);

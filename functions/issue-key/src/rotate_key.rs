@@ -1,6 +1,6 @@
-//! `POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation`: issues a
-//! successor of a key. The old key works until its grace period ends, so that its
-//! users have time to switch.
+//! `POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation`: issues the successor of a
+//! key. The old key works until its grace period ends, so that its users have time to
+//! switch.
 
 use jiff::{SignedDuration, Timestamp};
 use shared::api::{IssuedKey, Key, ReplacedKey, RotateKeyRequest, RotatedKey};
@@ -10,7 +10,7 @@ use shared::store::NewRotation;
 
 use crate::{GeneratedKey, IssueKey};
 
-/// The grace period, in seconds, if the request has none: a day.
+/// The grace period, in seconds, if the request does not have one: a day.
 const DEFAULT_GRACE_SECONDS: u32 = 86_400;
 
 /// The longest grace period, in seconds: a week.
@@ -58,9 +58,9 @@ pub async fn rotate_key(
     let grace = grace(&body)?;
     let successor = change.new_successor_id(account, old, &*function.entropy)?;
     let generated = GeneratedKey::generate(function, account, successor).await?;
-    let longest = SignedDuration::from_hours(24 * i64::from(function.max_lifetime_days));
+    let max_lifetime = SignedDuration::from_hours(24 * i64::from(function.max_lifetime_days));
     let make = |old: &LiveKey, now: Timestamp| {
-        let lifetime = old.spec.expires_at.duration_since(old.created_at).min(longest);
+        let lifetime = old.spec.expires_at.duration_since(old.created_at).min(max_lifetime);
         // No real clock overflows here. If one does, the key expires at once.
         let expires_at = now.checked_add(lifetime).unwrap_or(now);
         let spec = KeySpec { expires_at, ..old.spec.clone() };

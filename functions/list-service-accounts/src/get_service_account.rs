@@ -11,7 +11,7 @@ use crate::ListServiceAccounts;
 ///
 /// Returns a service account with its keys, its 100 most recently retired keys,
 /// and how each key was used. The account and its keys are read consistently.
-/// Usage may be up to five minutes behind.
+/// Usage can be up to five minutes out of date.
 #[utoipa::path(
     get,
     path = "/iam/v1/service-accounts/{id}",

@@ -14,10 +14,10 @@ use crate::ListServiceAccounts;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct EventsQuery {
-    /// Only events by the person with this id or name, as in `actor` of the events.
+    /// Only events by the admin with this id or name, as in `actor` of the events.
     #[param(min_length = 1, example = "admin@example.com")]
     actor: Option<String>,
-    /// Only events of the service account with this id, which may be deleted.
+    /// Only events of the service account with this id, which can be deleted.
     #[param(example = "sa_4hQ0bTnYwLzR8sVc")]
     account: Option<String>,
     /// Only events of this type: `serviceAccount.created`,
@@ -42,28 +42,29 @@ struct EventsQuery {
 impl EventsQuery {
     /// Checks the filters.
     fn validate(self) -> Result<(EventFilter, Paging), Failure> {
-        let malformed = |problem: String| Failure::MalformedRequest(format!("In the query, {problem}."));
         if self.actor.as_deref() == Some("") {
-            return Err(malformed("`actor` must be a person's id or name".to_owned()));
+            return Err(Failure::invalid_parameter("actor", "must be the id or name of an admin"));
         }
         let account = self.account.map(|id| id.parse::<AccountId>()).transpose();
         let event_type = self.r#type.map(|name| {
-            let known = || EventType::ALL.iter().map(|known| known.name()).collect::<Vec<_>>().join(", ");
-            EventType::parse(&name).ok_or_else(|| malformed(format!("`type` must be one of {}", known())))
+            EventType::parse(&name).ok_or_else(|| {
+                let known: Vec<_> = EventType::ALL.iter().map(|known| known.name()).collect();
+                Failure::invalid_parameter("type", format!("must be one of {}", known.join(", ")))
+            })
         });
         let instant = |name: &str, text: Option<String>| {
             let parsed = text.map(|text| parse_instant(&text)).transpose();
-            parsed.map_err(|error| malformed(format!("`{name}` is invalid: {error}")))
+            parsed.map_err(|error| Failure::invalid_parameter(name, error))
         };
         let filter = EventFilter {
             actor: self.actor,
-            account: account.map_err(|error| malformed(format!("`account` is invalid: {error}")))?,
+            account: account.map_err(|error| Failure::invalid_parameter("account", error))?,
             event_type: event_type.transpose()?,
             from: instant("from", self.from)?,
             to: instant("to", self.to)?,
         };
         if filter.from.zip(filter.to).is_some_and(|(from, to)| from > to) {
-            return Err(malformed("`from` must not be later than `to`".to_owned()));
+            return Err(Failure::invalid_parameter("from", "must not be later than `to`"));
         }
         Ok((filter, Paging { cursor: self.cursor, limit: self.limit }))
     }

@@ -29,7 +29,7 @@ pub async fn list_events(function: &ListServiceAccounts, request: &Request) -> R
     let page = request.query::<Paging>()?.page(EventCursor::decode)?;
     let is_first = page.cursor.is_none();
     let events = function.store.list_events(id, &page).await?;
-    // Every account, also a deleted one, has at least the event of its creation.
+    // Every account, even a deleted one, has at least the event of its creation.
     if is_first && events.items.is_empty() {
         return Err(StoreError::AccountNotFound(id).into());
     }

@@ -10,8 +10,8 @@ use utoipa::IntoParams;
 
 use crate::ListServiceAccounts;
 
-/// The most characters of a prefix. No folded name is longer, and DynamoDB refuses
-/// a condition on a key of more than 1,024 bytes.
+/// The maximum length of a prefix, in characters. Folded names are not longer, and
+/// DynamoDB refuses a condition on a key of more than 1,024 bytes.
 const MAX_PREFIX_CHARS: usize = 2 * AccountName::MAX_CHARS;
 
 /// The filters, and the fields of [`Paging`].
@@ -60,12 +60,12 @@ pub async fn list_service_accounts(
     let role = query.role.as_deref().map(RoleName::parse).transpose();
     let prefix = query.prefix.as_deref().map(FoldedName::new);
     if prefix.as_ref().is_some_and(|prefix| prefix.as_str().chars().count() > MAX_PREFIX_CHARS) {
-        let problem = format!("In the query, `prefix` must be at most {MAX_PREFIX_CHARS} characters.");
-        return Err(Failure::MalformedRequest(problem));
+        let problem = format!("must be at most {MAX_PREFIX_CHARS} characters");
+        return Err(Failure::invalid_parameter("prefix", problem));
     }
     let filter = AccountFilter {
         prefix,
-        role: role.map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?,
+        role: role.map_err(|error| Failure::invalid_parameter("role", error))?,
         enabled: query.enabled,
     };
     let paging = Paging { cursor: query.cursor, limit: query.limit };

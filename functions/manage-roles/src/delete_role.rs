@@ -51,9 +51,9 @@ pub async fn delete_role(
 ) -> Result<Reply, Failure> {
     let name = custom_role_name(request)?;
     let change = request.change_request_with_query(actor)?;
-    let after = request.query::<DeleteRoleQuery>()?.cursor.map(|text| AccountCursor::decode(&text, None));
-    let after =
-        after.transpose().map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?;
+    let cursor = request.query::<DeleteRoleQuery>()?.cursor;
+    let after = cursor.map(|cursor| AccountCursor::decode(&cursor, None)).transpose();
+    let after = after.map_err(|error| Failure::invalid_parameter("cursor", error))?;
     function.store.delete_role(&name, request.if_match()?, after.as_ref(), &change).await?;
     Ok(Reply::no_content())
 }

@@ -1,6 +1,5 @@
-//! `POST /iam/v1/roles/explain`: what the authorizer would decide, and why. The
-//! decision is made by the authorizer's own code. It needs no secret and reads no
-//! verifier.
+//! `POST /iam/v1/roles/explain`: explains what the authorizer would decide. The
+//! authorizer's own code makes the decision. It needs no secret and reads no verifier.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use shared::store::StoreError;
 
 use crate::ManageRoles;
 
-/// Who would make the request.
+/// The principal of the hypothetical request.
 enum Principal {
     Role(RoleName),
     Account(AccountId, Option<KeyId>),
@@ -76,15 +75,15 @@ fn validate(body: &ExplainRequest) -> Result<HypotheticalRequest<'_>, Failure> {
     let key = body.key_id.as_deref().and_then(|id| fields.check("/keyId", id.parse::<KeyId>()));
     let role = body.role.as_deref().and_then(|name| fields.check("/role", RoleName::parse(name)));
     match (&body.service_account_id, &body.role) {
-        (None, None) => fields.refuse("/serviceAccountId", "must be given, unless `role` is"),
+        (None, None) => fields.refuse("/serviceAccountId", "is required unless `role` is given"),
         (Some(_), Some(_)) => fields.refuse("/role", "must not be combined with `serviceAccountId`"),
         (Some(_), None) | (None, Some(_)) => {}
     }
     if body.key_id.is_some() && body.service_account_id.is_none() {
-        fields.refuse("/keyId", "must be combined with the `serviceAccountId` of its account");
+        fields.refuse("/keyId", "requires the `serviceAccountId` of the key's account");
     }
     if body.source_address.is_some() && body.key_id.is_none() {
-        fields.refuse("/sourceAddress", "must be combined with `keyId`: only keys have networks");
+        fields.refuse("/sourceAddress", "requires `keyId`, because only keys have networks");
     }
     let source = body.source_address.as_deref().map(|text| {
         let address = text.parse::<IpAddr>().map_err(|_| "must be an IPv4 or IPv6 address");
@@ -92,12 +91,12 @@ fn validate(body: &ExplainRequest) -> Result<HypotheticalRequest<'_>, Failure> {
     });
     if Method::parse(&body.method).is_none() {
         let names = Method::ALL.map(Method::name).join(", ");
-        fields.refuse("/method", format!("must be one of {names}, in capitals"));
+        fields.refuse("/method", format!("must be one of {names}, in upper case"));
     }
     if !body.path.starts_with('/') {
-        fields.refuse("/path", "must begin with `/`");
+        fields.refuse("/path", "must start with `/`");
     } else if body.path.contains(['?', '#']) {
-        fields.refuse("/path", "must be only a path, without a query or fragment");
+        fields.refuse("/path", "must not contain a query or fragment");
     }
     let principal = match (account, role) {
         (Some(account), None) => Some(Principal::Account(account, key)),
@@ -113,11 +112,11 @@ fn validate(body: &ExplainRequest) -> Result<HypotheticalRequest<'_>, Failure> {
     fields.finish(hypothetical)
 }
 
-/// What was found for a [`Principal`].
+/// The data found for a [`Principal`].
 enum Found {
     Role(ConsultedRole),
     Account(Box<AccountAndKey>),
-    /// A key that has ended, and why it is refused.
+    /// A key that has ended. Contains the reason why it is refused.
     RetiredKey(Reason),
 }
 
@@ -135,7 +134,7 @@ struct ConsultedRole {
 }
 
 impl Found {
-    /// The networks that the key may be used from.
+    /// The networks from which the key can be used.
     fn networks(&self) -> Vec<String> {
         match self {
             Self::Account(account) => account.key.iter().flat_map(|key| key.spec.cidrs.iter()).collect(),
@@ -208,7 +207,7 @@ async fn decide_for_account(
     Ok(decide_by_roles(target, &role, key_role.as_ref()))
 }
 
-/// The decision for a credential that is valid: all roles must permit the request.
+/// The decision for a valid credential. All roles must permit the request.
 fn decide_by_roles(
     target: &Target<'_>,
     role: &ConsultedRole,
@@ -226,7 +225,7 @@ fn decide_by_roles(
                     role.role.name, key_role.role.name
                 ),
                 (Some(one), ..) => format!("`{one}` of role {} permits the request.", role.role.name),
-                (None, ..) => "Every key may call this operation.".to_owned(),
+                (None, ..) => "Every key can call this operation.".to_owned(),
             };
             Explanation {
                 permission,
@@ -281,7 +280,7 @@ fn refusal(reason: Reason) -> Explanation {
              segment, an empty segment or a special character."
         }
         Reason::Reserved => {
-            "/iam is reserved for admin users. A key may only call `GET /iam/v1/whoami` there."
+            "/iam is reserved for admin users. A key can call only `GET /iam/v1/whoami` there."
         }
         Reason::Allowed
         | Reason::Missing

@@ -48,7 +48,7 @@ impl Operation for ManageRoles {
     }
 }
 
-/// The role name in the path, which must not be that of a built-in role.
+/// The role name in the path, which must not be the name of a built-in role.
 fn custom_role_name(request: &Request) -> Result<CustomRoleName, Failure> {
     CustomRoleName::new(request.parameter(parameter::ROLE_NAME)?).map_err(Failure::RoleBuiltIn)
 }

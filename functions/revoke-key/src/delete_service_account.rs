@@ -3,7 +3,7 @@
 //!
 //! Deletion is part of this function because it ends all keys in one transaction,
 //! with the same IAM rights as revoking them: only functions that issue or end keys
-//! may write verifiers to the records of retired keys.
+//! have the right to write verifiers to the records of retired keys.
 
 use shared::domain::AccountId;
 use shared::http::{Admin, Failure, Reply, Request, parameter};

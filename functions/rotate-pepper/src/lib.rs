@@ -8,7 +8,6 @@ use shared::config::{Setup, variable};
 use shared::keyring::{PepperRotation, Progress, RotationError, RotationStep};
 use shared::telemetry;
 
-/// The function.
 pub struct RotatePepper {
     rotation: PepperRotation,
 }
@@ -27,7 +26,7 @@ pub struct Event {
 }
 
 impl RotatePepper {
-    /// Creates the function. This calls nothing yet.
+    /// Creates the function. Does no I/O.
     #[must_use]
     pub fn new(setup: &Setup) -> Self {
         Self { rotation: setup.pepper_rotation() }

@@ -1,10 +1,9 @@
 //! The daily sweep. It checks all accounts, publishes a notice for each key that
 //! expires soon or is unused, and moves expired keys to their records.
 //!
-//! The function may be killed at any call, and may run at any time, also twice at
-//! once. It publishes a notice, then marks the notice as published, and only then
-//! moves an expired key. So a notice may be published twice, with the same id, but
-//! is never lost.
+//! The function can be stopped at any call, and two sweeps can run at the same time. It
+//! publishes a notice, then marks the notice as published, and only then moves an expired
+//! key. So a notice can be published twice, with the same id, but is never lost.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +22,6 @@ use shared::telemetry;
 /// even if all calls are slow.
 const MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
-/// The function.
 pub struct SweepKeys {
     store: Store,
     notices: Notices,
@@ -81,7 +79,7 @@ pub async fn serve() -> Result<(), Error> {
 }
 
 impl SweepKeys {
-    /// Creates the function. This calls nothing yet.
+    /// Creates the function. Does no I/O.
     pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
         Ok(Self { store: setup.store()?, notices: setup.notices()?, clock: Arc::clone(&setup.clock) })
     }
@@ -143,11 +141,12 @@ impl SweepKeys {
         Ok(())
     }
 
-    /// Publishes the notices that are due and not yet published. `listed` is the
-    /// account as the index has it. It shows whether any notice can be due.
+    /// Publishes the notices that are due and not yet published, and returns their number.
+    /// `listed` is the account in the index, which is enough to see whether a notice can
+    /// be due.
     async fn publish_notices(&self, listed: &Account) -> Result<usize, AccountError> {
         let now = self.clock.now();
-        // If no notice is due without any use, no notice is due with uses.
+        // Usage can only make fewer notices due.
         if listed.keys.iter().all(|key| Notice::due(key, None, now).is_empty()) {
             return Ok(0);
         }
@@ -157,7 +156,7 @@ impl SweepKeys {
         if due(&listed.keys, &last_uses, now).all(|(_, notice)| !is_new(&notice)) {
             return Ok(0);
         }
-        // A key may have been revoked since the index was read.
+        // A key could have been revoked since the index was read.
         let Some(account) = self.store.find_account(listed.id).await? else {
             return Ok(0);
         };

@@ -1,5 +1,5 @@
-//! `GET /iam/v1/whoami`: who the caller is and what it may do. This is the
-//! only operation of the IAM API that a key may call.
+//! `GET /iam/v1/whoami`: returns who the caller is and what it can do. This is the only
+//! operation of the IAM API that a key can call.
 
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ impl Operation for Whoami {
 
 /// Get the caller
 ///
-/// Returns who the caller is and what it may do. This is the only operation that
-/// accepts a service account's key. Any valid key may call it, whatever its role,
+/// Returns who the caller is and what it can do. This is the only operation that
+/// accepts a service account's key. Any valid key can call it, whatever its role,
 /// so use it to check that a key works.
 #[utoipa::path(
     get,
@@ -46,7 +46,7 @@ impl Operation for Whoami {
     tag = "Caller",
     responses(
         (status = 200, description = "The caller.", body = WhoamiResponse),
-        (status = 403, description = "The authorizer refused the credential (`message`: `Forbidden`): the key or token is invalid, has ended, or may not be used from this address."),
+        (status = 403, description = "The authorizer refused the credential (`message`: `Forbidden`): the key or token is invalid, has ended, or cannot be used from this address."),
         (status = 404, description = "service_account_not_found, key_not_found"),
     )
 )]
@@ -58,7 +58,7 @@ pub async fn whoami(function: &Whoami, caller: Caller) -> Result<Reply, Failure>
             principal_id: actor.id,
             principal_name: actor.name,
             environment,
-            // Of an admin, the authorizer accepts only a token of the IAM client here.
+            // For this API, the authorizer accepts only tokens of an IAM client.
             summary: format!(
                 "This token permits every operation below {RESERVED_PREFIX}, so you can manage accounts, keys and \
                  roles. Other APIs do not accept it: they need a token of another client."
@@ -77,7 +77,7 @@ async fn describe_key(
     environment: String,
 ) -> Result<WhoamiResponse, Failure> {
     let account = function.store.get_account(caller.account).await?;
-    // The authorizer found the key a moment ago, so it has ended since.
+    // The authorizer has just found the key. If it is gone, it has ended since.
     let key = account
         .keys
         .iter()
@@ -111,7 +111,7 @@ async fn describe_key(
     })
 }
 
-/// What `key` may do, for a reader who knows nothing about roles.
+/// Describes what `key` can do, for readers who do not know how roles work.
 fn summary(key: &LiveKey, missing: &[&RoleName]) -> String {
     let mut sentences = vec![if key.spec.role.is_some() {
         "A request is allowed only if one of `permissions` and one of `keyPermissions` both cover its method and path."

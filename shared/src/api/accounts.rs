@@ -21,7 +21,7 @@ pub struct ServiceAccount {
     /// The name. It is unique in the deployment, ignoring case.
     #[schema(example = "nightly-batch")]
     pub name: String,
-    /// What the account is for. It may be empty.
+    /// What the account is for. Can be empty.
     #[schema(example = "Writes the nightly reports")]
     pub description: String,
     /// The name of the account's role. Its keys can never do more than this
@@ -31,7 +31,7 @@ pub struct ServiceAccount {
     /// Whether the account is enabled. All keys of a disabled account are
     /// refused.
     pub enabled: bool,
-    /// The team or person responsible for the account. It may be empty.
+    /// The team or person responsible for the account. Can be empty.
     #[schema(example = "data-team@example.com")]
     pub owner: String,
     /// Labels of your own, each with a value.
@@ -59,7 +59,7 @@ pub struct ServiceAccount {
 }
 
 /// A service account in a list, with a summary of how its keys are used. Usage
-/// may be up to five minutes behind.
+/// can be up to five minutes out of date.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedServiceAccount {
@@ -89,7 +89,7 @@ pub struct ServiceAccountWithKeys {
     #[serde(flatten)]
     pub account: ServiceAccount,
     /// The account's keys, oldest first. A key that has expired or was rotated
-    /// out may stay in this list for a while: see `state`.
+    /// out can stay in this list for a while: see `state`.
     pub keys: Vec<Key>,
     /// The most recently retired keys, newest first. At most 100.
     #[schema(max_items = 100)]

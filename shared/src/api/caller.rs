@@ -1,4 +1,4 @@
-//! The caller, as `whoami` shows it.
+//! The response of `whoami`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::instant;
 use crate::domain::{KeyId, PrincipalType, RoleName};
 
-/// The caller and what it may do. Only a key has the members from `keyId` to
+/// The caller and what it can do. Only a key has the members from `keyId` to
 /// `allowedCidrs`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -26,17 +26,17 @@ pub struct WhoamiResponse {
     pub environment: String,
     /// What the other members mean, in sentences.
     pub summary: String,
-    /// The permissions of the account's role. For an admin: what the token may
+    /// The permissions of the account's role. For an admin: what the token can
     /// do.
     #[schema(example = json!(["GET /reports/{id}"]))]
     pub permissions: Vec<String>,
-    /// The key that called, and what it may do.
+    /// The key that called, and what it can do.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = KeyDetails)]
     pub key: Option<KeyDetails>,
 }
 
-/// A key that called `whoami`, and what it may do. No member is required,
+/// A key that called `whoami`, and what it can do. No member is required,
 /// because the response to an admin has none of them.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -65,8 +65,8 @@ pub struct KeyDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Vec<String>, example = json!(["GET /reports/{id}"]))]
     pub key_permissions: Option<Vec<String>>,
-    /// The networks that the key may be used from, in CIDR notation. Empty if
-    /// it may be used from anywhere.
+    /// The networks that the key can be used from, in CIDR notation. Empty if
+    /// it can be used from anywhere.
     #[schema(required = false, example = json!(["203.0.113.0/24"]))]
     pub allowed_cidrs: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The precision of instants in answers.
+//! The precision of instants in responses.
 
 use jiff::Timestamp;
 use serde::Serializer;

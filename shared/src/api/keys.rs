@@ -14,7 +14,7 @@ use crate::domain::{AccountId, Actor, KeyId, KeyUsage, LiveKey, RetiredReason, R
 use crate::policy::Reason;
 use crate::store;
 
-/// Days, today among them, whose uses are shown.
+/// The number of days, including today, whose uses are shown.
 pub const SHOWN_DAYS: i32 = 30;
 
 /// The state of a key: `active` (it works), `retiring` (it was rotated and
@@ -24,14 +24,12 @@ pub const SHOWN_DAYS: i32 = 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum KeyState {
-    /// It works, if its account is enabled.
+    /// The key works if its account is enabled.
     Active,
-    /// It was rotated, and works until `retiresAt`, if its account is enabled.
+    /// The key was rotated, and works until `retiresAt` if its account is enabled.
     Retiring,
-    /// It was rotated, and its grace is over. Or it is no longer one of its
-    /// account's at all, and on record.
+    /// The grace period of the key is over, or the key is one of the retired keys.
     Retired,
-    /// It has expired.
     Expired,
 }
 
@@ -53,8 +51,8 @@ pub struct Key {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "ReportsReader")]
     pub role: Option<RoleName>,
-    /// The networks that the key may be used from, in CIDR notation. Empty if
-    /// it may be used from anywhere.
+    /// The networks that the key can be used from, in CIDR notation. Empty if
+    /// it can be used from anywhere.
     #[schema(example = json!(["203.0.113.0/24"]))]
     pub allowed_cidrs: Vec<String>,
     /// The state of the key.
@@ -84,7 +82,7 @@ pub struct Key {
     pub usage: Usage,
 }
 
-/// How a key was used. This may be up to five minutes behind.
+/// How a key was used. This can be up to five minutes out of date.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
@@ -185,8 +183,8 @@ pub struct IssueKeyRequest {
     /// its account.
     #[schema(max_length = 64, required = false, value_type = String, example = "ReportsReader")]
     pub role: Option<String>,
-    /// The networks that the key may be used from, in CIDR notation (IPv4 or
-    /// IPv6): at most 10. If omitted or empty, the key may be used from
+    /// The networks that the key can be used from, in CIDR notation (IPv4 or
+    /// IPv6): at most 10. If omitted or empty, the key can be used from
     /// anywhere.
     #[serde(default)]
     #[schema(max_items = 10, example = json!(["203.0.113.0/24"]), default = json!([]))]

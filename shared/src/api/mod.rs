@@ -1,9 +1,9 @@
-//! The requests and answers of the IAM API. The functions, the console and the
-//! tests all use these types, so they cannot drift apart.
+//! The requests and responses of the IAM API. The functions, the console and the tests
+//! share these types.
 //!
-//! JSON members are in camelCase and instants in RFC 3339. Requests hold plain
-//! text where a function checks a field and answers with all faults at once.
-//! Answers hold parsed types.
+//! JSON members are in camelCase, and instants are in RFC 3339. Requests have strings
+//! where a function checks the field, so that one response can list all field errors.
+//! Responses have parsed types.
 
 mod accounts;
 mod caller;
@@ -44,7 +44,7 @@ pub struct List<T> {
 }
 
 impl<T> List<T> {
-    /// The list that shows `page`, each item by `show`.
+    /// Converts a page of the store. `show` converts each item.
     pub fn new<U>(page: Page<U, impl ToString>, show: impl FnMut(U) -> T) -> Self {
         Self {
             next_cursor: page.next.map(|cursor| cursor.to_string()),

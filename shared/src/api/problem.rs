@@ -31,7 +31,7 @@ macro_rules! problem_codes {
                 match self { $(Self::$variant => StatusCode::$status,)* }
             }
 
-            /// The kind of problem in words.
+            /// The problem document's title.
             #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)* }
@@ -89,7 +89,7 @@ pub struct Problem {
     #[schema(example = 409)]
     pub status: u16,
     /// What happened, and what to do.
-    #[schema(example = "Another service account has this name (case does not count). Choose another one.")]
+    #[schema(example = "Another service account has this name (case is ignored). Choose another name.")]
     pub detail: String,
     /// The kind of problem, for programs. A code never changes its meaning.
     #[schema(schema_with = code_schema)]

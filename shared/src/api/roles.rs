@@ -16,7 +16,7 @@ pub struct Role {
     /// The name. Names are case-sensitive.
     #[schema(value_type = String, example = "ReportsReader")]
     pub name: RoleName,
-    /// What the role is for. It may be empty.
+    /// What the role is for. Can be empty.
     #[schema(example = "Reads reports and writes notes")]
     pub description: String,
     /// Whether the role is built in. A built-in role exists in every deployment
@@ -57,7 +57,7 @@ pub struct PutRoleRequest {
     /// permission is `METHODS PATH`: methods separated by commas (or `ANY`),
     /// one space, and a path in API Gateway's route syntax. In the path,
     /// `{name}` is exactly one segment, and `{name+}` at the end is one or more
-    /// segments. No two permissions may mean the same, and none may be below
+    /// segments. No two permissions can mean the same, and none can be below
     /// `/iam`.
     #[schema(max_items = 100, example = json!(["GET /reports/{id}", "ANY /reports/{id}/notes/{proxy+}"]))]
     pub permissions: Vec<String>,
@@ -79,7 +79,7 @@ pub struct ExplainRequest {
     /// Decide for any caller with this role.
     #[schema(required = false, value_type = String, max_length = 64, example = "ServiceAccountReader")]
     pub role: Option<String>,
-    /// The HTTP method, in capitals: `GET`, `HEAD`, `OPTIONS`, `POST`, `PUT`,
+    /// The HTTP method, in upper case: `GET`, `HEAD`, `OPTIONS`, `POST`, `PUT`,
     /// `PATCH` or `DELETE`.
     #[schema(example = "GET")]
     pub method: String,
@@ -102,13 +102,13 @@ pub struct Explanation {
     /// Whether the request would be allowed.
     pub allowed: bool,
     /// The reason, as in the authorizer's log: `allowed`, `role` (a role does
-    /// not permit the request), `reserved` (no key may call the IAM API),
+    /// not permit the request), `reserved` (keys cannot call the IAM API),
     /// `disabled`, `expired`, `retired`, `revoked`, `network` or
     /// `ambiguous_path`.
     #[schema(value_type = String, example = "allowed")]
     pub reason: Reason,
     /// The reason in sentences.
-    #[schema(example = "`GET /organizations/{id}` of role ServiceAccountReader permits it.")]
+    #[schema(example = "`GET /organizations/{id}` of role ServiceAccountReader permits the request.")]
     pub detail: String,
     /// The permission of the role that permits the request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,8 +121,8 @@ pub struct Explanation {
     /// The roles that the decision depends on. All of them must permit the
     /// request. Empty if the request is refused before any role counts.
     pub roles: Vec<ExplainedRole>,
-    /// The networks that the key may be used from, in CIDR notation. Absent if
-    /// it may be used from anywhere.
+    /// The networks that the key can be used from, in CIDR notation. Absent if
+    /// it can be used from anywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false, example = json!(["203.0.113.0/24"]))]
     pub allowed_cidrs: Vec<String>,
@@ -155,25 +155,25 @@ pub struct ExplainedRole {
 pub enum RoleHolder {
     ServiceAccount,
     Key,
-    /// The question was about the role itself.
+    /// The request named the role itself.
     Role,
 }
 
-/// The permissions of `role` as texts.
+/// The texts of a role's permissions.
 #[must_use]
 pub fn permissions(role: &policy::Role) -> Vec<String> {
     role.permissions.iter().map(ToString::to_string).collect()
 }
 
 impl Role {
-    /// The built-in `role`, which permits what `permits` says.
+    /// The built-in `role` with the permissions of `policy`.
     #[must_use]
-    pub fn built_in(role: BuiltInRole, permits: &policy::Role) -> Self {
+    pub fn built_in(role: BuiltInRole, policy: &policy::Role) -> Self {
         Self {
             name: role.into(),
             description: role.description().to_owned(),
             built_in: true,
-            permissions: permissions(permits),
+            permissions: permissions(policy),
             created_at: None,
             created_by: None,
             updated_at: None,
@@ -200,7 +200,7 @@ impl From<CustomRole> for Role {
 impl From<ListedRole> for Role {
     fn from(role: ListedRole) -> Self {
         match role {
-            ListedRole::BuiltIn(role, permits) => Self::built_in(role, &permits),
+            ListedRole::BuiltIn(role, policy) => Self::built_in(role, &policy),
             ListedRole::Custom(custom) => custom.into(),
         }
     }

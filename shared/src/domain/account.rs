@@ -9,7 +9,7 @@ use super::{
     TagValue,
 };
 
-/// The most tags an account can have.
+/// The maximum number of tags per account.
 pub const MAX_TAGS: usize = 10;
 
 /// An account's tags, sorted by key.
@@ -20,8 +20,8 @@ impl Tags {
     /// Checks each key and value.
     ///
     /// # Errors
-    /// When there are more than [`MAX_TAGS`], or a key or value is not acceptable
-    /// (then with that key).
+    /// There are more than [`MAX_TAGS`] tags, or a key or value is invalid. In the second
+    /// case, the error contains the key.
     pub fn parse<'a>(
         tags: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, (Option<String>, InvalidText)> {
@@ -31,7 +31,7 @@ impl Tags {
     /// Reads stored tags, which may contain a credential.
     ///
     /// # Errors
-    /// As [`Self::parse`], except for credentials.
+    /// The errors of [`Self::parse`], except [`InvalidText::Credential`].
     pub fn from_stored<'a>(
         tags: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, (Option<String>, InvalidText)> {
@@ -55,78 +55,69 @@ impl Tags {
         Ok(Self(parsed))
     }
 
-    /// Each tag.
+    /// The key and value of each tag.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// All tags on one line, for audit events.
+    fn summary(&self) -> String {
+        self.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
     }
 }
 
 /// A service account and its live keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its id.
     pub id: AccountId,
-    /// Its unique name.
+    /// The unique name.
     pub name: AccountName,
-    /// What it is for.
     pub description: Description,
-    /// What its keys may do at most.
+    /// The role that limits all keys of the account.
     pub role: RoleName,
-    /// Whether its keys work at all.
+    /// Whether the account is enabled. All keys of a disabled account are refused.
     pub enabled: bool,
-    /// Who answers for it.
+    /// The team or person responsible for the account.
     pub owner: Owner,
-    /// Labels of the admin's own.
+    /// Labels that admins define.
     pub tags: Tags,
-    /// Grows with every change of the account or its keys.
+    /// The version, which increases with each change of the account or its keys.
     pub version: u64,
-    /// When it was created.
     pub created_at: Timestamp,
-    /// Who created it.
     pub created_by: Actor,
-    /// When it was last changed, its keys included.
+    /// When the account or one of its keys was last changed.
     pub updated_at: Timestamp,
-    /// Who last changed it.
+    /// The admin who last changed the account or one of its keys.
     pub updated_by: Actor,
-    /// Its keys, oldest first, those that are over among them until they are
-    /// pruned.
+    /// The account's keys, oldest first. Keys that have ended stay in the list until they
+    /// are pruned.
     pub keys: Vec<LiveKey>,
 }
 
-/// What a new account is made of.
+/// An account to create.
 #[derive(Clone, Debug)]
 pub struct NewAccount {
-    /// Its unique name.
     pub name: AccountName,
-    /// What it is for.
     pub description: Description,
-    /// What its keys may do at most.
     pub role: RoleName,
-    /// Who answers for it.
     pub owner: Owner,
-    /// Labels of the admin's own.
     pub tags: Tags,
 }
 
-/// What to change of an account. Absent: leave it.
+/// Changes to an account. Fields that are `None` stay as they are.
 #[derive(Clone, Debug, Default)]
 pub struct AccountChanges {
-    /// A new name.
     pub name: Option<AccountName>,
-    /// A new description.
     pub description: Option<Description>,
-    /// Another role.
     pub role: Option<RoleName>,
-    /// Enable or disable.
     pub enabled: Option<bool>,
-    /// Another owner.
     pub owner: Option<Owner>,
-    /// Other tags: the whole set.
+    /// The new tags, which replace all existing tags.
     pub tags: Option<Tags>,
 }
 
 impl AccountChanges {
-    /// Those changes that would change `account`, in a fixed order.
+    /// The changes whose values differ from those of `account`, in a fixed order.
     #[must_use]
     pub fn effective(&self, account: &Account) -> Vec<FieldChange> {
         let enabled = |enabled: bool| enabled.to_string();
@@ -147,12 +138,5 @@ impl AccountChanges {
             ),
         ];
         candidates.into_iter().flatten().collect()
-    }
-}
-
-impl Tags {
-    /// All of them on one line, for audit events.
-    fn summary(&self) -> String {
-        self.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
     }
 }

@@ -1,9 +1,9 @@
-//! Who calls, as the authorizer found out.
+//! The caller of a request, as the authorizer determined it.
 
 use super::{AccountId, Environment, KeyId, RoleName};
 
-/// The names in the authorizer's context. The authorizer writes them. The
-/// functions read them, and business APIs can.
+/// The names of the values in the authorizer's context. The authorizer writes the
+/// context. Functions and business APIs can read it.
 pub mod context {
     pub const PRINCIPAL_TYPE: &str = "principalType";
     pub const PRINCIPAL_ID: &str = "principalId";
@@ -20,12 +20,12 @@ pub mod context {
 pub enum PrincipalType {
     /// A program with a key.
     ServiceAccount,
-    /// A person of the admin group.
+    /// A member of the admin group.
     Admin,
 }
 
 impl PrincipalType {
-    /// Its name in the authorizer's context.
+    /// The name in the authorizer's context.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -47,28 +47,23 @@ pub struct Actor {
     pub name: String,
 }
 
-/// A program that called with a key.
+/// A program that authenticated with a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyCaller {
-    /// The account.
     pub account: AccountId,
-    /// The account's name.
     pub account_name: String,
-    /// The key.
     pub key: KeyId,
     /// The account's role.
     pub role: RoleName,
     /// The key's own role, if it has one.
     pub key_role: Option<RoleName>,
-    /// The environment that it belongs to.
+    /// The environment of the key.
     pub environment: Environment,
 }
 
-/// Whoever called.
+/// The caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// A person of the admin group.
     Admin(Actor),
-    /// A program with a key.
     Key(KeyCaller),
 }

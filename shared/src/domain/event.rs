@@ -1,4 +1,4 @@
-//! Audit events: who did what to which account or role, and when.
+//! Audit events: which admin changed which account or role, and when.
 
 use jiff::Timestamp;
 
@@ -6,17 +6,17 @@ use super::{AccountId, Actor, EventId, KeyId, RoleName};
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// What happened.
+        /// The type of an audit event.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
         pub enum EventType {
             $($(#[$doc])* #[serde(rename = $name)] $variant,)*
         }
 
         impl EventType {
-            /// All of them.
+            /// All types.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// Its name in the API and in the table.
+            /// The name in the API and in the table.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -24,7 +24,7 @@ macro_rules! event_types {
                 }
             }
 
-            /// The type of this name.
+            /// The type with this name.
             #[must_use]
             pub fn parse(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|event| event.name() == name)
@@ -34,36 +34,27 @@ macro_rules! event_types {
 }
 
 event_types! {
-    /// An account was created.
     ServiceAccountCreated = "serviceAccount.created",
-    /// An account was changed: see the event's changes.
     ServiceAccountUpdated = "serviceAccount.updated",
-    /// An account was deleted.
     ServiceAccountDeleted = "serviceAccount.deleted",
-    /// A key was issued.
     KeyIssued = "key.issued",
-    /// A key was rotated: another one replaces it. See the event's changes.
+    /// A successor replaced the key. The event's changes name the successor.
     KeyRotated = "key.rotated",
-    /// A key was revoked.
     KeyRevoked = "key.revoked",
-    /// A custom role was registered.
     RoleCreated = "role.created",
-    /// A custom role was replaced: see the event's changes.
     RoleUpdated = "role.updated",
-    /// A custom role was deleted.
     RoleDeleted = "role.deleted",
 }
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An account, or one of its keys.
     Account {
-        /// The account.
         id: AccountId,
-        /// Its name at that time.
+        /// The account's name at that time.
         name: String,
-        /// The key, if it is about one.
+        /// The key, in events about keys.
         key: Option<KeyId>,
     },
     /// A custom role.
@@ -85,7 +76,8 @@ pub struct FieldChange {
 }
 
 impl FieldChange {
-    /// The change of `field` from `from` to `to`, if there is one.
+    /// The change of `field` from `from` to `to`. `None` if `to` is absent or equals
+    /// `from`.
     #[must_use]
     pub fn between(field: &str, from: &str, to: Option<&str>) -> Option<Self> {
         to.filter(|to| *to != from).map(|to| Self {
@@ -96,22 +88,20 @@ impl FieldChange {
     }
 }
 
-/// An audit event. It is written in the transaction of the change that it
-/// tells of, and never changed.
+/// An audit event. It is written in the same transaction as the change that it
+/// describes, and never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its id, which sorts by time.
+    /// The id. Ids sort by time.
     pub id: EventId,
-    /// What happened.
     pub event_type: EventType,
-    /// When, to the millisecond.
+    /// When the change was made, to the millisecond.
     pub at: Timestamp,
-    /// Who did it.
+    /// The admin who made the change.
     pub actor: Actor,
-    /// To what.
     pub subject: Subject,
-    /// What changed, for an update.
+    /// The changed fields.
     pub changes: Vec<FieldChange>,
-    /// The request that did it.
+    /// The id of the request that made the change.
     pub request_id: String,
 }

@@ -3,10 +3,10 @@
 use super::random::{DerivedEntropy, Entropy, EntropyError};
 use super::{AccountId, Actor, KeyId};
 
-/// The most characters of an `Idempotency-Key`.
+/// The maximum length of an `Idempotency-Key`, in characters.
 const MAX_LENGTH: usize = 255;
 
-/// A client's name for one attempt to create something.
+/// A client-chosen value that identifies a request and its retries.
 /// (<https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
@@ -14,32 +14,31 @@ pub struct IdempotencyKey(String);
 /// Text that is not an `Idempotency-Key`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
-    "an Idempotency-Key is 1 to {MAX_LENGTH} visible ASCII characters, with or without quotes around them"
+    "must be 1 to {MAX_LENGTH} visible ASCII characters except backslashes, with double quotes only around the whole \
+     value"
 )]
 pub struct InvalidIdempotencyKey;
 
 impl IdempotencyKey {
-    /// Reads the header's value, with quotes (a structured field's string) or
-    /// without.
+    /// Parses the header's value. Quotes around the value (a string of a structured
+    /// field) are optional.
     ///
     /// # Errors
-    /// When it is not 1–255 visible ASCII characters.
+    /// The value is not 1–255 visible ASCII characters, or contains a quote or a
+    /// backslash.
     pub fn parse(text: &str) -> Result<Self, InvalidIdempotencyKey> {
         let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-        let form = (1..=MAX_LENGTH).contains(&bare.len())
+        let is_valid = (1..=MAX_LENGTH).contains(&bare.len())
             && bare.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
-        if form { Ok(Self(bare.to_owned())) } else { Err(InvalidIdempotencyKey) }
+        if is_valid { Ok(Self(bare.to_owned())) } else { Err(InvalidIdempotencyKey) }
     }
 }
 
-/// Who requests a change, with the request's id and [`IdempotencyKey`].
+/// The origin of a change: the admin, the request's id and its [`IdempotencyKey`].
 #[derive(Clone, Debug)]
 pub struct ChangeRequest {
-    /// The admin.
     pub actor: Actor,
-    /// The request's id.
     pub request_id: String,
-    /// The client's name for the attempt, if it gave one.
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
@@ -48,7 +47,7 @@ impl ChangeRequest {
     /// and `Idempotency-Key`, and a new id without a key.
     ///
     /// # Errors
-    /// When the random source fails.
+    /// The random source fails.
     pub fn new_account_id(&self, entropy: &dyn Entropy) -> Result<AccountId, EntropyError> {
         match self.derived("createServiceAccount", b"") {
             Some(derived) => AccountId::generate(&derived),
@@ -60,7 +59,7 @@ impl ChangeRequest {
     /// [`Self::new_account_id`].
     ///
     /// # Errors
-    /// When the random source fails.
+    /// The random source fails.
     pub fn new_key_id(&self, account: AccountId, entropy: &dyn Entropy) -> Result<KeyId, EntropyError> {
         match self.derived("issueKey", account.bare().as_bytes()) {
             Some(derived) => KeyId::generate(&derived),
@@ -72,7 +71,7 @@ impl ChangeRequest {
     /// derived like [`Self::new_account_id`].
     ///
     /// # Errors
-    /// When the random source fails.
+    /// The random source fails.
     pub fn new_successor_id(
         &self,
         account: AccountId,

@@ -1,4 +1,4 @@
-//! Identifiers. Each is its own type, so that none can stand in for another.
+//! Ids. Each kind of id has its own type, so that the compiler finds mix-ups.
 
 use std::fmt;
 
@@ -8,16 +8,13 @@ use ulid::Ulid;
 
 use super::random::{Entropy, EntropyError, base62};
 
-/// Characters of an id behind its prefix: 95 bits.
+/// The number of characters after an id's prefix: 95 bits.
 pub(super) const ID_LENGTH: usize = 16;
 
-/// Text that is no id of the wanted kind.
+/// Text that is not an id of the expected kind. Contains the expected form.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("an id of this kind is `{prefix}` and {length} letters and digits")]
-pub struct InvalidId {
-    prefix: &'static str,
-    length: usize,
-}
+#[error("must be {0}")]
+pub struct InvalidId(&'static str);
 
 macro_rules! base62_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
@@ -26,36 +23,36 @@ macro_rules! base62_id {
         pub struct $name([u8; ID_LENGTH]);
 
         impl $name {
-            /// What stands before the bare part.
+            /// The prefix, which is not part of the bare id.
             pub const PREFIX: &'static str = $prefix;
-            /// Characters of the bare part.
+            /// The number of characters of a bare id.
             pub const BARE_LENGTH: usize = ID_LENGTH;
 
-            /// A new id.
+            /// Generates a random id.
             ///
             /// # Errors
-            /// When the random source fails.
+            /// The random source fails.
             pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
                 base62(entropy).map(Self)
             }
 
-            /// The id whose part behind the prefix is `bare`.
+            /// Parses an id without its prefix.
             ///
             /// # Errors
-            /// When it is not 16 letters and digits.
+            /// The text is not 16 letters and digits.
             pub fn from_bare(bare: &str) -> Result<Self, InvalidId> {
                 bare.as_bytes()
                     .try_into()
                     .ok()
                     .filter(|bytes: &[u8; ID_LENGTH]| bytes.iter().all(u8::is_ascii_alphanumeric))
                     .map(Self)
-                    .ok_or(InvalidId { prefix: $prefix, length: ID_LENGTH })
+                    .ok_or(InvalidId(concat!("`", $prefix, "` followed by 16 letters and digits")))
             }
 
-            /// The part behind the prefix, as it stands in a key.
+            /// The id without its prefix, as in a key.
             #[must_use]
             pub fn bare(&self) -> &str {
-                // Every constructor takes ASCII letters and digits only.
+                // All constructors allow only ASCII letters and digits.
                 std::str::from_utf8(&self.0).unwrap_or_default()
             }
         }
@@ -95,7 +92,7 @@ macro_rules! base62_id {
     };
 }
 
-/// Deserializes a value by parsing its text.
+/// Deserializes a value from its text form.
 pub(super) fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -105,45 +102,45 @@ where
 }
 
 base62_id!(
-    /// A service account's id: `sa_` and 16 letters and digits.
+    /// The id of a service account: `sa_` and 16 letters and digits.
     AccountId, "sa_"
 );
 base62_id!(
-    /// A key's id: `key_` and 16 letters and digits. It is no secret.
+    /// The id of a key: `key_` and 16 letters and digits. It is not secret.
     KeyId, "key_"
 );
 
-/// An audit event's id: a ULID, so that ids sort by time.
+/// The id of an audit event: a ULID, so that ids sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct EventId(Ulid);
 
 impl EventId {
-    /// A new id of an event at `at`.
+    /// Generates an id for an event at `at`.
     ///
     /// # Errors
-    /// When the random source fails.
+    /// The random source fails.
     pub fn generate(at: Timestamp, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let mut random = [0; 16];
         entropy.fill(&mut random)?;
         Ok(Self(Ulid::from_parts(milliseconds(at), u128::from_be_bytes(random))))
     }
 
-    /// The least id of all events that happened at `at` or later.
+    /// The lowest possible id of an event at `at` or later.
     #[must_use]
     pub fn first_at(at: Timestamp) -> Self {
-        // An event's instant is a whole millisecond: one at `at` or later is at
-        // the next whole one or later.
+        // Events have whole milliseconds, so the first event can be at the next whole
+        // millisecond.
         let is_whole = at.subsec_nanosecond() % 1_000_000 == 0;
         Self(Ulid::from_parts(milliseconds(at).saturating_add(u64::from(!is_whole)), 0))
     }
 
-    /// The greatest id below this one.
+    /// The highest id below this one.
     #[must_use]
     pub fn previous(self) -> Option<Self> {
         u128::from(self.0).checked_sub(1).map(|id| Self(Ulid::from(id)))
     }
 
-    /// When an event of this id happened, to the millisecond.
+    /// The time of the event, to the millisecond.
     #[must_use]
     pub fn at(self) -> Timestamp {
         let milliseconds = i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX);
@@ -151,7 +148,7 @@ impl EventId {
     }
 }
 
-/// Since the epoch. No event is older.
+/// Milliseconds since the Unix epoch. Events are never older than the epoch.
 fn milliseconds(at: Timestamp) -> u64 {
     u64::try_from(at.as_millisecond()).unwrap_or(0)
 }
@@ -160,9 +157,9 @@ impl std::str::FromStr for EventId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = InvalidId { prefix: "", length: ulid::ULID_LEN };
+        let invalid = InvalidId("a ULID in upper case");
         let id = Ulid::from_string(text).map_err(|_| invalid)?;
-        // One spelling an id: the library also reads lower case.
+        // The library also accepts lower case, but each id has only one valid form.
         if id.to_string() == text { Ok(Self(id)) } else { Err(invalid) }
     }
 }

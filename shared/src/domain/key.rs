@@ -1,11 +1,9 @@
-//! The only spelling of a key:
-//! `kwsa_<environment>_<account>_<key>_<secret><checksum>`.
+//! Keys and their format: `kwsa_<environment>_<account>_<key>_<secret><checksum>`.
 //!
-//! Account and key are the bare parts (16 base62 characters) of their ids, the
-//! secret is 43 base62 characters (256 bits), and the checksum is the CRC-32 of
-//! everything before it, as 6 base62 characters. The checksum saves a database read
-//! for a mistyped key and lets scanners find keys without false alarms. It is not a
-//! security measure.
+//! `<account>` and `<key>` are ids without their prefixes (16 base62 characters). The
+//! secret is 43 base62 characters (256 bits). The checksum is the CRC-32 of everything
+//! before it, as 6 base62 characters. It saves a database read for a mistyped key and
+//! helps scanners avoid false alarms. It is not a security measure.
 
 use std::fmt::{self, Display};
 
@@ -26,21 +24,21 @@ const CHECKSUM_LENGTH: usize = 6;
 /// The number of trailing characters of a key that the console shows.
 const HINT_LENGTH: usize = 4;
 
-/// The label of one deployment: 1 to 12 of `a-z0-9`. Each key contains it, so a key
-/// from another environment is refused before any I/O.
+/// The label of a deployment: 1 to 12 characters of `a-z0-9`. Each key contains its
+/// environment's label, so a key from another environment is refused before any I/O.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Environment(String);
 
 /// Text that is not an environment's label.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("an environment's label is 1 to 12 lower-case letters and digits")]
+#[error("must be 1 to 12 lower-case letters and digits")]
 pub struct InvalidEnvironment;
 
 impl Environment {
     /// Checks `label`.
     ///
     /// # Errors
-    /// When it is not 1–12 of `a-z0-9`.
+    /// The label is not 1–12 characters of `a-z0-9`.
     pub fn parse(label: &str) -> Result<Self, InvalidEnvironment> {
         if Self::is_label(label) { Ok(Self(label.to_owned())) } else { Err(InvalidEnvironment) }
     }
@@ -95,10 +93,10 @@ pub struct ApiKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The text does not have the form of a key, or its checksum is wrong.
-    #[error("this is not a well-formed key")]
+    #[error("the key is malformed")]
     Malformed,
-    /// The key is well-formed and names another environment.
-    #[error("this key is of another environment")]
+    /// The key is well-formed but names another environment.
+    #[error("the key belongs to another environment")]
     ForeignEnvironment,
 }
 
@@ -106,13 +104,12 @@ impl ApiKey {
     /// Generates a key of `account`.
     ///
     /// # Errors
-    /// When the random source fails. Then no key is generated.
+    /// The random source fails.
     pub fn generate(account: AccountId, id: KeyId, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         Ok(Self { account, id, secret: Secret(base62(entropy)?) })
     }
 
-    /// Parses `text`. Any text is either exactly one key or an error, and a key has
-    /// one spelling.
+    /// Parses `text`, which must be exactly one key. Each key has only one valid form.
     ///
     /// # Errors
     /// See [`KeyError`].
@@ -144,13 +141,13 @@ impl ApiKey {
         if label == environment.as_str() { Ok(key) } else { Err(KeyError::ForeignEnvironment) }
     }
 
-    /// The whole key, as its holder gets it once.
+    /// The whole key, for the response that issues it.
     #[must_use]
     pub fn display(&self, environment: &Environment) -> DisplayedKey {
         let secret = std::str::from_utf8(self.secret.expose()).unwrap_or_default();
         let parts =
             [KEY_PREFIX, environment.as_str(), "_", self.account.bare(), "_", self.id.bare(), "_", secret];
-        // The exact length: a buffer that grows or shrinks leaves copies behind.
+        // The exact length: a buffer that is reallocated leaves copies in memory.
         let length = parts.iter().map(|part| part.len()).sum::<usize>() + CHECKSUM_LENGTH;
         let mut text = String::with_capacity(length);
         text.extend(parts);
@@ -160,7 +157,7 @@ impl ApiKey {
     }
 }
 
-/// The CRC-32 (ISO-HDLC) of `bytes` as base62, most significant first.
+/// The CRC-32 (ISO-HDLC) of `bytes` in base62, most significant digit first.
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
     let mut rest = crc32fast::hash(bytes);
     let mut text = [b'0'; CHECKSUM_LENGTH];
@@ -171,8 +168,8 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
     text
 }
 
-/// A whole key. It leaves the program in exactly one
-/// response, through [`DisplayedKey::expose`].
+/// A whole key as text. It leaves the program in exactly one response, through
+/// [`DisplayedKey::expose`].
 #[derive(Debug)]
 pub struct DisplayedKey(SecretString);
 
@@ -185,7 +182,7 @@ impl DisplayedKey {
         self.0.expose_secret()
     }
 
-    /// Its last four characters, by which people recognize the key.
+    /// The last four characters, by which people recognize the key.
     #[must_use]
     pub fn hint(&self) -> String {
         let text = self.expose();
@@ -197,21 +194,23 @@ impl DisplayedKey {
 /// so write access to the table is not enough to change them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySpec {
-    /// The second from which the key is refused.
+    /// The first second in which the key is refused.
     pub expires_at: Timestamp,
-    /// The key's own role, if any. Both it and the account's role must permit a request.
+    /// The key's own role, if any. Both this role and the account's role must permit a
+    /// request.
     pub role: Option<RoleName>,
     /// The networks from which the key can be used.
     pub cidrs: AllowedCidrs,
 }
 
-/// A key of an account that has not been revoked. It may have expired.
+/// A key of an account that has not been revoked. Its lifetime or grace period can have
+/// ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveKey {
     pub id: KeyId,
     /// A name for people.
     pub name: KeyName,
-    /// Its last four characters.
+    /// The last four characters of the key.
     pub hint: String,
     pub spec: KeySpec,
     pub created_at: Timestamp,
@@ -222,13 +221,13 @@ pub struct LiveKey {
     pub rotation: Option<Rotation>,
 }
 
-/// The rotation of a key. Another key replaces it, and it works until its grace period
-/// ends.
+/// The rotation of a key. A successor replaces the key, which works until its grace
+/// period ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// The second from which the key is refused. Never later than its expiry.
+    /// The first second in which the key is refused. Never later than its expiry.
     pub retires_at: Timestamp,
-    /// The key that replaces it.
+    /// The successor.
     pub replaced_by: KeyId,
 }
 
@@ -236,18 +235,17 @@ pub struct Rotation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetiredReason {
-    /// An admin revoked it.
+    /// An admin revoked the key.
     Revoked,
-    /// It expired.
     Expired,
-    /// It was rotated, and its grace period has ended.
+    /// The key was rotated, and its grace period has ended.
     Rotated,
 }
 
 impl RetiredReason {
     pub const ALL: [Self; 3] = [Self::Revoked, Self::Expired, Self::Rotated];
 
-    /// Its name in the API and in the table.
+    /// The name in the API and in the table.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -268,7 +266,7 @@ impl RetiredReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyEnd {
     pub reason: RetiredReason,
-    /// The second from which the key is refused.
+    /// The first second in which the key is refused.
     pub at: Timestamp,
 }
 
@@ -283,8 +281,7 @@ impl LiveKey {
 
 impl KeySpec {
     /// The end of a key with this spec and `rotation`, if it has ended at `now`. The
-    /// second of the end is the first in which the key is refused. The earlier of
-    /// expiry and rotation is the reason, whenever this is called.
+    /// reason is the earlier of expiry and rotation, even if both are in the past.
     #[must_use]
     pub fn ended(&self, rotation: Option<&Rotation>, now: Timestamp) -> Option<KeyEnd> {
         let expiry = KeyEnd { reason: RetiredReason::Expired, at: self.expires_at };

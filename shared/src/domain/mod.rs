@@ -1,5 +1,8 @@
-//! Accounts, keys, roles, callers and time. Nothing here does I/O, and every
-//! type here is valid by construction: text is parsed once, at the edge.
+//! Accounts, keys, roles, callers and time. This module does no I/O. Its types are
+//! valid by construction: text is parsed once, at the edge.
+//!
+//! The message of a parse error completes a sentence that starts with the name of the
+//! field, parameter or variable, such as "must not be empty".
 
 mod account;
 mod caller;

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// The most networks a key can name.
+/// The maximum number of networks per key.
 pub const MAX_CIDRS: usize = 10;
 
-/// The networks from which a key can be used. Empty means anywhere.
+/// The networks from which a key can be used. If empty, the key can be used from
+/// anywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedCidrs(Vec<IpNet>);
 
@@ -15,19 +16,19 @@ pub struct AllowedCidrs(Vec<IpNet>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCidrs {
     /// There are more than [`MAX_CIDRS`].
-    #[error("must be at most {MAX_CIDRS} networks")]
+    #[error("must have at most {MAX_CIDRS} networks")]
     TooMany,
     /// The entry at this position is not a network.
-    #[error("must be a network such as 203.0.113.0/24 or 2001:db8::/32")]
+    #[error("must be a network in CIDR notation, such as 203.0.113.0/24 or 2001:db8::/32")]
     NotANetwork(usize),
 }
 
 impl AllowedCidrs {
     /// Parses IPv4 and IPv6 networks in CIDR notation. Clears host bits, drops
-    /// duplicates and sorts the rest, so that equal lists have one spelling.
+    /// duplicates and sorts the rest, so that equivalent lists are equal.
     ///
     /// # Errors
-    /// When there are more than [`MAX_CIDRS`], or one is not a network.
+    /// There are more than [`MAX_CIDRS`] networks, or an entry is not a network.
     pub fn parse<T: AsRef<str>>(networks: &[T]) -> Result<Self, InvalidCidrs> {
         if networks.len() > MAX_CIDRS {
             return Err(InvalidCidrs::TooMany);

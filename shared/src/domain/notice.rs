@@ -1,13 +1,13 @@
-//! Notices to owners: keys that expire soon, and keys that are unused.
+//! Notices to owners about keys that expire soon and keys that are unused.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{KeyId, LiveKey};
 
-/// The days before a key's expiry on which there is a notice.
+/// The numbers of days before a key's expiry at which a notice is due.
 pub const EXPIRY_NOTICE_DAYS: [u32; 3] = [30, 10, 1];
 
-/// The days without use after which there is a notice.
+/// The number of days without use after which a notice is due.
 pub const UNUSED_NOTICE_DAYS: u32 = 90;
 
 /// A notice about a key.
@@ -29,7 +29,7 @@ pub enum NoticeKind {
     Unused {
         /// When the key reached that number of days.
         since: Timestamp,
-        /// When it was last used, if ever.
+        /// When the key was last used, if ever.
         last_used_at: Option<Timestamp>,
     },
 }
@@ -37,11 +37,11 @@ pub enum NoticeKind {
 impl Notice {
     /// The notices about `key` at `now`, including notices that were published before.
     ///
-    /// A key whose lifetime is shorter than a threshold has no notice for that
-    /// threshold, because the admin who issued the key knew. An expired key keeps the
-    /// notices about its expiry, so that none is lost if the sweep does not run for
-    /// some days. An ended key is not reported as unused. A rotated key has no notices,
-    /// because another key replaces it.
+    /// A key whose lifetime is shorter than one of [`EXPIRY_NOTICE_DAYS`] has no notice
+    /// for that number of days: the admin who issued the key chose the short lifetime. An
+    /// expired key keeps the notices about its expiry, so that no notice is lost if the
+    /// sweep does not run for some days. An ended key is not reported as unused. A
+    /// rotated key has no notices, because a successor replaces the key.
     #[must_use]
     pub fn due(key: &LiveKey, last_used_at: Option<Timestamp>, now: Timestamp) -> Vec<Self> {
         if key.rotation.is_some() {

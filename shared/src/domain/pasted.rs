@@ -1,5 +1,5 @@
-//! Credentials in texts: a leaked key in a text that an admin pasted, and
-//! credentials where they do not belong, such as descriptions and log lines.
+//! Credentials in texts: a leaked key in text that an admin pasted, and credentials in
+//! places where they must not be, such as descriptions and log lines.
 
 use std::borrow::Cow;
 
@@ -12,49 +12,50 @@ use serde::de::IgnoredAny;
 use super::key::KEY_PREFIX;
 use super::{ApiKey, Environment, KeyError};
 
-/// The regular expression that finds keys of every environment in a text: for
-/// scanners (`infra/scanning/`), which know no checksum.
+/// The regular expression that finds keys of every environment, for secret scanners
+/// (`infra/scanning/`), which cannot check the checksum.
 pub const KEY_PATTERN: &str = r"kwsa_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\b";
 
-/// No key has more characters.
+/// The maximum length of a key, in characters.
 const MAX_LENGTH: usize = 5 + 12 + 1 + 16 + 1 + 16 + 1 + 49;
 
-/// Why a text does not hold one key of this environment. No message quotes the
-/// text.
+/// Why a text does not contain exactly one key of this environment. No message quotes
+/// the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindKeyError {
-    /// Nothing in it begins like a key.
-    #[error("holds no key: a key begins with `{KEY_PREFIX}`")]
+    /// The text does not contain the prefix of a key.
+    #[error("contains no key: a key starts with `{KEY_PREFIX}`")]
     NoKey,
-    /// What begins like a key has not its form, or its checksum is wrong.
-    #[error("holds no whole key: what begins like one is cut off, too long or mistyped")]
+    /// The prefix of a key is there, but the key is malformed or its checksum is wrong.
+    #[error("contains no valid key: the key in it is cut off, too long or mistyped")]
     Incomplete,
-    /// The only keys in it are of another environment.
-    #[error("is a key of the environment `{}`, and this is `{}`: look it up there", .there.as_str(), .here.as_str())]
+    /// All well-formed keys in the text belong to other environments.
+    #[error("contains a key of the `{}` environment, but this is the `{}` environment: look it up there", .there.as_str(), .here.as_str())]
     ForeignEnvironment {
-        /// The environment of the first of them.
+        /// The environment of the first key.
         there: Environment,
-        /// This one.
+        /// This environment.
         here: Environment,
     },
-    /// It holds more than one key of this environment.
-    #[error("holds several keys: look them up one at a time")]
+    /// The text contains more than one key of this environment.
+    #[error("contains several keys: look them up one at a time")]
     Several,
 }
 
 impl ApiKey {
-    /// The one key of `environment` in `text`, whatever stands around it: a
-    /// header, quotes, a line of a file.
+    /// Finds the only key of `environment` in `text`. The text around the key, such as a
+    /// header's name, quotes or the rest of a line, is ignored.
     ///
     /// # Errors
     /// See [`FindKeyError`].
     pub fn find_in(text: &str, environment: &Environment) -> Result<Self, FindKeyError> {
         let mut found: Option<(&str, Self)> = None;
-        let mut none = FindKeyError::NoKey;
+        let mut error = FindKeyError::NoKey;
         for (start, _) in text.match_indices(KEY_PREFIX) {
             let rest = text.get(start..).unwrap_or_default();
             let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-            // One character more than the longest key shows that it is none.
+            // One character more than the longest key is enough to find that it is too
+            // long.
             let length = rest.bytes().take(MAX_LENGTH + 1).take_while(is_part).count();
             let candidate = rest.get(..length).unwrap_or_default();
             match Self::parse(candidate, environment) {
@@ -65,51 +66,51 @@ impl ApiKey {
                 Err(KeyError::ForeignEnvironment) => {
                     let label = candidate.split('_').nth(1).unwrap_or_default();
                     if let (Ok(there), FindKeyError::NoKey | FindKeyError::Incomplete) =
-                        (Environment::parse(label), &none)
+                        (Environment::parse(label), &error)
                     {
-                        none = FindKeyError::ForeignEnvironment { there, here: environment.clone() };
+                        error = FindKeyError::ForeignEnvironment { there, here: environment.clone() };
                     }
                 }
                 Err(KeyError::Malformed) => {
-                    if none == FindKeyError::NoKey {
-                        none = FindKeyError::Incomplete;
+                    if error == FindKeyError::NoKey {
+                        error = FindKeyError::Incomplete;
                     }
                 }
             }
         }
-        found.map(|(_, key)| key).ok_or(none)
+        found.map(|(_, key)| key).ok_or(error)
     }
 }
 
-/// The prefix of short-lived tokens that stand for a key.
+/// The prefix of short-lived tokens that are issued for a key.
 const TOKEN_PREFIX: &str = "kwst_";
 
-/// The most characters after a key's prefix that are not secret: environment,
-/// account and key, each with a separator.
+/// The maximum number of characters after a key's prefix that are not secret:
+/// environment, account and key, each with a separator.
 const PUBLIC_LENGTH: usize = 12 + 1 + 16 + 1 + 16 + 1;
 
-/// The fewest characters after a token's prefix that count as a token. Shorter
-/// texts are words about tokens.
+/// The minimum number of characters after a token's prefix. Shorter texts are only
+/// mentions of tokens.
 const MIN_TOKEN_LENGTH: usize = 32;
 
-/// The most positions in one part of a text at which a JWT's header is decoded,
-/// so that a hostile text costs little.
+/// The maximum number of positions in one part of a text at which a JWT header is
+/// decoded. It limits the cost of a hostile text.
 const MAX_HEADERS: usize = 16;
 
 /// The text that replaces a credential.
 const REDACTED: &str = "[redacted]";
 
-/// Whether a text contains a credential, or a part of one that reveals some of
-/// its secret: a key of any environment, even with a wrong checksum or a few
-/// characters missing, a token, or a compact JWT (RFC 7515, section 3.1). Words
-/// about keys, a bare prefix and the ids of accounts and keys do not count.
+/// Whether a text contains a credential or a part of its secret: a key of any
+/// environment, even with a wrong checksum or a few missing characters, a token, or a
+/// compact JWT (RFC 7515, section 3.1). A mention of a key, a bare prefix and the ids of
+/// accounts and keys do not count.
 #[must_use]
 pub fn contains_credential(text: &str) -> bool {
     text.split(|c| !is_part(c)).any(|part| find_credential(part).is_some())
 }
 
-/// The text with `[redacted]` in place of each credential and the characters that
-/// directly follow it. See [`contains_credential`].
+/// Replaces each credential, and the characters that directly follow it, with
+/// `[redacted]`. See [`contains_credential`].
 #[must_use]
 pub fn redact_credentials(text: &str) -> Cow<'_, str> {
     if !contains_credential(text) {
@@ -131,20 +132,20 @@ pub fn redact_credentials(text: &str) -> Cow<'_, str> {
     Cow::Owned(redacted)
 }
 
-/// Whether a character can be in a credential. This includes `%`, because a path
-/// may contain `%5F` for `_`.
+/// Whether a character can be part of a credential. This includes `%`, because a path
+/// can contain `%5F` for `_`.
 fn is_part(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '%')
 }
 
-/// Where the first credential of a part begins.
+/// The position of the first credential in a part.
 fn find_credential(part: &str) -> Option<usize> {
     let found = find_key_or_token(part).into_iter().chain(find_jwt(part)).min();
     found.or_else(|| hides_credential(part).then_some(0))
 }
 
-/// Whether percent-decoding a part shows a credential: some encoders escape `.`
-/// and `-`, and any character can be escaped (RFC 3986, section 2.1).
+/// Whether a part contains a credential after percent-decoding. Some encoders escape
+/// `.` and `-`, and any character can be escaped (RFC 3986, section 2.1).
 fn hides_credential(part: &str) -> bool {
     if !part.contains('%') {
         return false;
@@ -154,13 +155,13 @@ fn hides_credential(part: &str) -> bool {
     decoded.split(|c| !is_part(c)).any(|part| find(part).is_some())
 }
 
-/// Where the first key or token of a part begins.
+/// The position of the first key or token in a part.
 fn find_key_or_token(part: &str) -> Option<usize> {
     let mut starts = part.match_indices(['k', 'K']).map(|(at, _)| at);
     starts.find(|at| is_key_or_token(part.get(*at..).unwrap_or_default()))
 }
 
-/// Whether a key or token begins here.
+/// Whether the text starts with a key or token.
 fn is_key_or_token(text: &str) -> bool {
     if let Some(rest) = strip_prefix(text, KEY_PREFIX) {
         return length(rest, |c| c.is_ascii_alphanumeric()) > PUBLIC_LENGTH;
@@ -170,19 +171,19 @@ fn is_key_or_token(text: &str) -> bool {
     })
 }
 
-/// What follows `prefix`, a word and `_`, in any case.
+/// The text after `prefix`, which is a word and `_`. Case is ignored.
 fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let word = prefix.strip_suffix('_')?;
     let (start, rest) = text.split_at_checked(word.len())?;
     if start.eq_ignore_ascii_case(word) { strip_underscore(rest) } else { None }
 }
 
-/// What follows `_` or, in a path, `%5F`.
+/// The text after `_` or, in a path, `%5F`.
 fn strip_underscore(text: &str) -> Option<&str> {
     text.strip_prefix('_').or_else(|| text.strip_prefix("%5F")).or_else(|| text.strip_prefix("%5f"))
 }
 
-/// The number of characters at the start of a text that are `_` or wanted.
+/// The number of leading characters that are `_` or that `is_wanted` accepts.
 fn length(text: &str, is_wanted: impl Fn(char) -> bool) -> usize {
     let (mut rest, mut length) = (text, 0);
     while let Some(next) = strip_underscore(rest).or_else(|| rest.strip_prefix(&is_wanted)) {
@@ -191,7 +192,7 @@ fn length(text: &str, is_wanted: impl Fn(char) -> bool) -> usize {
     length
 }
 
-/// Where the first compact JWT of a part begins.
+/// The position of the first compact JWT in a part.
 fn find_jwt(part: &str) -> Option<usize> {
     let mut start = 0;
     let members: Vec<(usize, &str)> = part
@@ -209,15 +210,15 @@ fn find_jwt(part: &str) -> Option<usize> {
     })
 }
 
-/// Where in a text the JWT header begins that ends where the text ends. Other
-/// characters may precede the header, such as `token_`.
+/// The position of the JWT header that extends to the end of a text. Other characters,
+/// such as `token_`, can precede the header.
 fn find_header(text: &str) -> Option<usize> {
     #[derive(Deserialize)]
     struct Header {
         #[serde(rename = "alg")]
         _algorithm: IgnoredAny,
     }
-    // `{` and the character after it, as base64 writes them.
+    // `{` and the character after it, in base64.
     let starts = text.match_indices(['e']).map(|(at, _)| at).filter(|at| {
         let second = text.get(at + 1..).and_then(|rest| rest.chars().next());
         matches!(second, Some('y' | 'w'))

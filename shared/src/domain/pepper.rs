@@ -1,4 +1,4 @@
-//! Peppers: the HMAC keys of stored verifiers. The table does not contain them.
+//! Peppers: the HMAC keys of stored verifiers. Peppers are never stored in the table.
 
 use std::fmt::{self, Display};
 
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::random::{Entropy, EntropyError, base62};
 
-/// The fewest characters of a pepper.
+/// The minimum length of a pepper, in characters.
 pub const MIN_PEPPER_LENGTH: usize = 43;
 
 /// The number of characters of a new pepper: 381 bits, and the same length as the first
@@ -27,15 +27,14 @@ pub struct PepperVersion {
 }
 
 impl PepperVersion {
-    /// Checks `text`: `v` and a number of at most nine digits without leading
-    /// zeros.
+    /// Parses `v` and a number of at most nine digits without leading zeros.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let number = text.strip_prefix('v')?;
-        let form = (1..=9).contains(&number.len())
+        let is_valid = (1..=9).contains(&number.len())
             && number.bytes().all(|b| b.is_ascii_digit())
             && !number.starts_with('0');
-        form.then_some(())?;
+        is_valid.then_some(())?;
         Some(Self { number: number.parse().ok()?, name: text.to_owned() })
     }
 
@@ -52,7 +51,8 @@ impl PepperVersion {
     }
 }
 
-/// A pepper, as an HMAC-SHA-256 whose key schedule is computed once. `Debug` shows nothing.
+/// A pepper, as an HMAC-SHA-256 whose key schedule is computed once. `Debug` does not
+/// show the pepper.
 #[derive(Clone)]
 pub struct Pepper(Hmac<Sha256>);
 
@@ -81,8 +81,8 @@ impl fmt::Debug for Pepper {
     }
 }
 
-/// The characters of a pepper, only for reading and writing the secret that stores it. `Debug` shows nothing, and the memory is cleared when it is
-/// dropped.
+/// The characters of a pepper, only for reading and writing the secret that stores it.
+/// `Debug` does not show the characters, and the memory is cleared on drop.
 #[derive(Debug)]
 pub struct PepperText(SecretString);
 
@@ -100,16 +100,16 @@ impl PepperText {
     /// Generates 64 letters and digits, each with the same probability.
     ///
     /// # Errors
-    /// When the random source fails. Then no pepper is generated.
+    /// The random source fails.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let bytes = Zeroizing::new(base62::<LENGTH>(entropy)?);
-        // The exact length: a buffer that grows or shrinks leaves copies behind.
+        // The exact length: a buffer that is reallocated leaves copies in memory.
         let mut text = String::with_capacity(LENGTH);
         text.extend(bytes.iter().copied().map(char::from));
         Ok(Self(text.into()))
     }
 
-    /// Whether both are equal, in constant time for texts of equal length.
+    /// Whether both peppers are equal. Takes constant time for texts of equal length.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()

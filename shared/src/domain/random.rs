@@ -1,17 +1,16 @@
-//! Randomness, as a parameter, and unbiased base62 drawn from it.
+//! Random sources, which are passed as a parameter, and unbiased base62 text.
 
 use sha2::{Digest, Sha256};
 
-/// The 62 characters of ids and secrets, in the order of their values.
+/// The characters of ids and secrets, in the order of their values.
 pub(super) const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Where random bytes come from.
+/// A source of random bytes.
 pub trait Entropy: Send + Sync {
     /// Fills `buffer` with random bytes.
     ///
     /// # Errors
-    /// When the source fails. Whoever asked makes nothing: a key is never made
-    /// from a source that failed.
+    /// The source fails. The caller must then generate nothing.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError>;
 }
 
@@ -20,21 +19,24 @@ pub trait Entropy: Send + Sync {
 #[error("the random source failed")]
 pub struct EntropyError;
 
-/// The operating system's source.
+/// The operating system's random source.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsEntropy;
 
 impl Entropy for OsEntropy {
-    #[allow(clippy::disallowed_methods, reason = "this is the Entropy that asks the machine")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the only use of the operating system's random source"
+    )]
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
         getrandom::fill(buffer).map_err(|_| EntropyError)
     }
 }
 
-/// A stream of bytes that depends on a seed alone: SHA-256 in counter mode.
+/// A deterministic stream of bytes from a seed: SHA-256 in counter mode.
 ///
-/// Ids that must come out the same on a retry are drawn from it. It is no
-/// source for secrets: whoever knows the seed knows the stream.
+/// It generates ids that must be the same on a retry. Never use it for secrets: the
+/// stream is predictable from the seed.
 #[derive(Debug)]
 pub struct DerivedEntropy {
     seed: [u8; 32],
@@ -42,8 +44,8 @@ pub struct DerivedEntropy {
 }
 
 impl DerivedEntropy {
-    /// The stream of these parts, each framed by its length so that no two
-    /// lists of parts share a stream.
+    /// Creates the stream of these parts. Each part is framed by its length, so that
+    /// different lists of parts have different streams.
     #[must_use]
     pub fn new(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
@@ -68,11 +70,11 @@ impl Entropy for DerivedEntropy {
     }
 }
 
-/// `N` base62 characters, each with the same chance: a byte of 248 or more
-/// (4 × 62) is thrown away rather than folded onto the first characters.
+/// Generates `N` base62 characters, each with the same probability. Bytes from 248
+/// (4 × 62) are dropped, because taking them modulo 62 would favor the first characters.
 ///
 /// # Errors
-/// When the source fails.
+/// The source fails.
 pub(super) fn base62<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], EntropyError> {
     let mut text = [0; N];
     let mut filled = 0;
@@ -88,7 +90,7 @@ pub(super) fn base62<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], E
     Ok(text)
 }
 
-/// The base62 character whose value is `value` modulo 62.
+/// The base62 character for `value` modulo 62.
 pub(super) fn character(value: u32) -> u8 {
     usize::try_from(value % 62).ok().and_then(|at| BASE62.get(at)).copied().unwrap_or(b'0')
 }

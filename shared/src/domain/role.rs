@@ -1,4 +1,4 @@
-//! Names of roles. What a role permits is in [`crate::policy`].
+//! Role names. Permissions are in [`crate::policy`].
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::ids::from_text;
 /// The roles that every deployment has. They cannot be redefined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BuiltInRole {
-    /// All operations, but for the reserved `/iam/`.
+    /// Every method and path outside of the reserved `/iam`.
     Admin,
     /// Every method on organization and team data.
     Writer,
@@ -18,10 +18,10 @@ pub enum BuiltInRole {
 }
 
 impl BuiltInRole {
-    /// All of them.
+    /// All built-in roles.
     pub const ALL: [Self; 3] = [Self::Admin, Self::Writer, Self::Reader];
 
-    /// Its name.
+    /// The role's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl BuiltInRole {
         }
     }
 
-    /// What it is for, in words.
+    /// The role's description in the API.
     #[must_use]
     pub const fn description(self) -> &'static str {
         match self {
@@ -44,27 +44,27 @@ impl BuiltInRole {
 
 /// A role's name: a letter, then letters, digits, `.`, `_` and `-`, at most 64
 /// characters.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize)]
 pub struct RoleName(String);
 
-/// Text that is no role's name.
+/// Text that is not a valid role name.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("a role's name is a letter and up to 63 letters, digits, dots, underscores and dashes")]
+#[error("must start with a letter, followed by up to 63 letters, digits, dots, underscores and hyphens")]
 pub struct InvalidRoleName;
 
 impl RoleName {
-    /// The most characters it can have.
+    /// The maximum length, in characters.
     pub const MAX_CHARS: usize = 64;
 
     /// Checks `text`.
     ///
     /// # Errors
-    /// When it is not of that form.
+    /// The text is not a valid name.
     pub fn parse(text: &str) -> Result<Self, InvalidRoleName> {
-        let form = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        let is_valid = text.starts_with(|c: char| c.is_ascii_alphabetic())
             && text.len() <= Self::MAX_CHARS
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        if form { Ok(Self(text.to_owned())) } else { Err(InvalidRoleName) }
+        if is_valid { Ok(Self(text.to_owned())) } else { Err(InvalidRoleName) }
     }
 
     /// The name.
@@ -73,23 +73,23 @@ impl RoleName {
         &self.0
     }
 
-    /// The built-in role of this name, if it is one.
+    /// The built-in role with this name, if there is one.
     #[must_use]
     pub fn built_in(&self) -> Option<BuiltInRole> {
         BuiltInRole::ALL.into_iter().find(|role| role.name() == self.0)
     }
 }
 
-/// The name of a role that admins may register: it is no built-in one's, not
-/// even in another case, since people would take the one for the other.
+/// The name of a custom role. It differs from every built-in role's name, ignoring case,
+/// so that people cannot confuse the roles.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CustomRoleName(RoleName);
 
 impl CustomRoleName {
-    /// Checks that `name` is free for admins to use.
+    /// Checks that `name` is not the name of a built-in role.
     ///
     /// # Errors
-    /// With the built-in role that has this name.
+    /// A built-in role has this name. Returns that role.
     pub fn new(name: RoleName) -> Result<Self, BuiltInRole> {
         let mut built_in = BuiltInRole::ALL.into_iter();
         match built_in.find(|role| role.name().eq_ignore_ascii_case(&name.0)) {

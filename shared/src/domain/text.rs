@@ -1,7 +1,7 @@
-//! Text that people write: names, descriptions, owners, tags.
+//! Text that people enter: names, descriptions, owners and tags.
 //!
-//! Lengths are capped so that an account with ten keys stays within one read
-//! unit (4 KB) of DynamoDB for ordinary names.
+//! Lengths are limited so that an account with ten keys and typical names fits into one
+//! read unit (4 KB) of DynamoDB.
 
 use std::fmt;
 
@@ -9,47 +9,47 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::contains_credential;
 
-/// Why a text was not taken. The message is for the person who wrote it.
+/// Why a text is invalid. The message is for the person who entered the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
-    /// Nothing is left once white space around it is gone.
+    /// The text is empty or only white space.
     #[error("must not be empty")]
     Empty,
-    /// It is longer than its limit.
+    /// The text has more characters than allowed. Contains the limit.
     #[error("must be at most {0} characters")]
     TooLong(usize),
-    /// There are more of them than its limit.
-    #[error("must be at most {0} entries")]
+    /// There are more entries than allowed. Contains the limit.
+    #[error("must have at most {0} entries")]
     TooMany(usize),
-    /// It holds a control character, a line break or a tab among them.
-    #[error("must not contain control characters")]
+    /// The text contains a control character. See [`is_control`].
+    #[error("must not contain control characters, such as line breaks and tabs")]
     ControlCharacter,
-    /// It holds a character that is not seen, or one that turns the direction of
-    /// what stands around it.
-    #[error("must not contain invisible characters or marks of direction")]
+    /// The text contains an invisible character. See [`is_invisible`].
+    #[error("must not contain invisible characters or text direction marks")]
     Invisible,
-    /// It contains a key or a token, which the message does not quote.
-    #[error("must not contain a key or a token: revoke it if it is real")]
+    /// The text contains a key or a token, which the message does not quote.
+    #[error("must not contain a key or token (revoke it if it is real)")]
     Credential,
-    /// It holds something else than its alphabet.
-    #[error("must consist of {0}")]
+    /// The text contains other characters than these.
+    #[error("must contain only {0}")]
     Alphabet(&'static str),
 }
 
-/// The longest text that is searched for credentials: no field takes a longer
-/// one.
+/// The maximum size of a text that is searched for credentials, in bytes. Every field's
+/// limit is lower.
 const MAX_SEARCHED_BYTES: usize = 4096;
 
-/// Trims, normalizes to NFC, and checks length (in characters) and characters.
-fn clean(text: &str, most: usize) -> Result<String, InvalidText> {
-    // A character is up to four bytes, and NFC makes one of a few: whatever is
-    // longer than this is not worth normalizing.
-    if text.len() > most.saturating_mul(16) {
-        return Err(InvalidText::TooLong(most));
+/// Trims a text, normalizes it to NFC, and checks its length (at most `max` characters)
+/// and its characters.
+fn clean(text: &str, max: usize) -> Result<String, InvalidText> {
+    // A character has at most four bytes, and NFC joins only a few characters into one.
+    // A text above this size is too long in any case and is not normalized.
+    if text.len() > max.saturating_mul(16) {
+        return Err(InvalidText::TooLong(max));
     }
     let text: String = text.trim().nfc().collect();
-    if text.chars().count() > most {
-        return Err(InvalidText::TooLong(most));
+    if text.chars().count() > max {
+        return Err(InvalidText::TooLong(max));
     }
     if text.chars().any(is_control) {
         return Err(InvalidText::ControlCharacter);
@@ -60,9 +60,9 @@ fn clean(text: &str, most: usize) -> Result<String, InvalidText> {
     Ok(text)
 }
 
-/// Refuses a text that contains a credential, even with joiners inside it. Stored
-/// texts are exempt: an account whose description contained a key before this rule
-/// existed must stay readable.
+/// Refuses a text that contains a credential, even with joiners inside the credential.
+/// Stored texts are exempt: an account must stay readable if its description has
+/// contained a key since before this rule existed.
 fn without_credential(text: &str) -> Result<(), InvalidText> {
     let visible: String = text.chars().filter(|c| !is_joiner(*c)).collect();
     if contains_credential(&visible) { Err(InvalidText::Credential) } else { Ok(()) }
@@ -74,11 +74,11 @@ pub fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Whether a character shows nothing or turns the direction of others, so that
-/// a text that holds it could pass for another one: marks, embeddings, overrides
-/// and isolates of direction, zero-width spaces, soft hyphens, fillers, and tags
-/// (Unicode Technical Standard 39, section 3.1; `Default_Ignorable_Code_Point`).
-/// The two joiners are not among them: some scripts need them.
+/// Whether a character is invisible or changes the direction of other characters. Such a
+/// character makes a text look like another text. These are direction marks, embeddings,
+/// overrides and isolates, zero-width spaces, soft hyphens, fillers, and tags (Unicode
+/// Technical Standard 39, section 3.1; `Default_Ignorable_Code_Point`). The two joiners
+/// are allowed, because some scripts need them.
 #[must_use]
 pub fn is_invisible(c: char) -> bool {
     matches!(
@@ -103,43 +103,42 @@ pub fn is_invisible(c: char) -> bool {
     )
 }
 
-/// A joiner or a variation selector: it changes how others look, a little or
-/// not at all, so names that differ in these alone are one name.
+/// Whether a character is a joiner or a variation selector. These hardly change how a
+/// text looks, so names that differ only in them count as the same name.
 fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}')
 }
 
 macro_rules! text {
-    ($(#[$doc:meta])* $name:ident, $most:literal, $may_be_empty:literal) => {
+    ($(#[$doc:meta])* $name:ident, $max:literal, $can_be_empty:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
         pub struct $name(String);
 
         impl $name {
-            /// The most characters it can have.
-            pub const MAX_CHARS: usize = $most;
+            /// The maximum length, in characters.
+            pub const MAX_CHARS: usize = $max;
 
-            /// Trims and normalizes `text` (NFC).
+            /// Trims `text`, normalizes it (NFC) and checks it.
             ///
             /// # Errors
-            /// When it is empty though it must not be, too long, or holds a
-            /// control character, an invisible one or a credential.
+            /// The text is empty where it must not be, is too long, or contains a
+            /// control character, an invisible character or a credential.
             pub fn parse(text: &str) -> Result<Self, InvalidText> {
-                // A longer text is refused for its length.
+                // `from_stored` refuses a longer text for its length.
                 if text.len() <= MAX_SEARCHED_BYTES {
                     without_credential(text)?;
                 }
                 Self::from_stored(text)
             }
 
-            /// The same of a text that was stored, in which a credential is no
-            /// error.
+            /// Reads a stored text, which can contain a credential.
             ///
             /// # Errors
-            /// As [`Self::parse`], without credentials.
+            /// The errors of [`Self::parse`], except [`InvalidText::Credential`].
             pub fn from_stored(text: &str) -> Result<Self, InvalidText> {
                 let text = clean(text, Self::MAX_CHARS)?;
-                if text.chars().all(is_joiner) && !$may_be_empty {
+                if text.chars().all(is_joiner) && !$can_be_empty {
                     return Err(InvalidText::Empty);
                 }
                 Ok(Self(text))
@@ -174,7 +173,7 @@ text!(
     Description, 256, true
 );
 text!(
-    /// Who answers for an account, a team or a person: at most 128 characters.
+    /// The team or person responsible for an account: at most 128 characters.
     #[derive(Default)]
     Owner, 128, true
 );
@@ -184,15 +183,15 @@ text!(
 );
 
 impl AccountName {
-    /// The form under which the name is unique.
+    /// The form in which names are compared for uniqueness.
     #[must_use]
     pub fn folded(&self) -> FoldedName {
         FoldedName::new(&self.0)
     }
 }
 
-/// A name, or the beginning of one, as names are compared and sorted: NFC,
-/// lower case, and without joiners.
+/// A name, or the start of a name, in the form in which names are compared and sorted:
+/// NFC, lower case, without joiners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoldedName(String);
 
@@ -215,22 +214,22 @@ impl FoldedName {
 pub struct TagKey(String);
 
 impl TagKey {
-    /// The most characters it can have.
+    /// The maximum length, in characters.
     pub const MAX_CHARS: usize = 32;
 
     /// Checks `text`.
     ///
     /// # Errors
-    /// When it is empty, too long, or holds another character or a credential.
+    /// The text is empty, is too long, or contains another character or a credential.
     pub fn parse(text: &str) -> Result<Self, InvalidText> {
         without_credential(text)?;
         Self::from_stored(text)
     }
 
-    /// The same of a text that was stored, in which a credential is no error.
+    /// Reads a stored text, which can contain a credential.
     ///
     /// # Errors
-    /// As [`Self::parse`], without credentials.
+    /// The errors of [`Self::parse`], except [`InvalidText::Credential`].
     pub fn from_stored(text: &str) -> Result<Self, InvalidText> {
         if text.is_empty() {
             return Err(InvalidText::Empty);

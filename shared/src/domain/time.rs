@@ -1,24 +1,24 @@
-//! The clock, as a parameter.
+//! The clock, which is passed as a parameter, and the text form of instants.
 
 use jiff::Timestamp;
 
-/// Where the time comes from. A test holds it still; a function asks the machine.
+/// A clock. Functions use the system clock, and tests use a clock that they control.
 pub trait Clock: Send + Sync {
-    /// The instant now.
+    /// The current instant.
     fn now(&self) -> Timestamp;
 }
 
-/// Text that is no instant.
+/// Text that is not an instant in RFC 3339 format.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("an instant is written as RFC 3339 has it, such as 2026-01-31T12:00:00Z (in a URL, a + is %2B)")]
+#[error("must be an RFC 3339 date and time such as 2026-01-31T12:00:00Z (in a URL, write + as %2B)")]
 pub struct InvalidInstant;
 
-/// Reads an instant (RFC 3339).
+/// Parses an instant in RFC 3339 format.
 ///
 /// # Errors
-/// When it is none.
+/// The text has another format.
 pub fn parse_instant(text: &str) -> Result<Timestamp, InvalidInstant> {
-    // The library also reads other forms, such as those without separators.
+    // The library also accepts other formats, such as one without separators.
     let bytes = text.as_bytes();
     let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
     let is_extended = separators.iter().all(|(at, separator)| bytes.get(*at) == Some(separator));
@@ -28,18 +28,18 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, InvalidInstant> {
     text.parse().map_err(|_| InvalidInstant)
 }
 
-/// `at` in RFC 3339, to the second. Fractions are cut off.
+/// Formats `at` as RFC 3339, to the second. Fractions are truncated.
 #[must_use]
 pub fn seconds(at: Timestamp) -> String {
     format!("{at:.0}")
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is the Clock that asks the machine")]
+    #[allow(clippy::disallowed_methods, reason = "this is the only use of the system clock")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }

@@ -1,4 +1,4 @@
-//! When a key was used, and how often.
+//! The usage of keys: when and how often.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,34 +15,34 @@ pub fn utc_day(at: Timestamp) -> Date {
     Offset::UTC.to_datetime(at).date()
 }
 
-/// What is known of the use of a key. Uses that an instance of the authorizer
-/// has not written when it ends are not counted: there were so many at least.
+/// The recorded usage of a key. Counts are minimums: uses that an instance of the
+/// authorizer has not written before it ends are lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyUsage {
-    /// When it was last let in, some five minutes ago at most.
+    /// When a request with the key was last allowed. Can be up to five minutes stale.
     pub last_used_at: Option<Timestamp>,
-    /// How often it was let in on each day (UTC) of the last 31.
+    /// The number of allowed requests on each of the last 31 days (UTC).
     pub uses_by_day: BTreeMap<Date, u64>,
-    /// When it was last used after its end, and refused.
+    /// When the key was last used after its end, and refused.
     pub used_after_end_at: Option<Timestamp>,
-    /// The number of minutes in which it was used after its end.
+    /// The number of minutes in which the key was used after its end.
     pub minutes_used_after_end: u64,
 }
 
-/// How the keys of an account are used, in sum.
+/// The summarized usage of an account's keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountUsage {
-    /// When one of its keys, live or retired, was last let in.
+    /// When a request with one of the keys, live or retired, was last allowed.
     pub last_used_at: Option<Timestamp>,
-    /// When one of them was last used after its end, and refused.
+    /// When one of the keys was last used after its end, and refused.
     pub used_after_end_at: Option<Timestamp>,
-    /// How many of its live keys nobody has used for
+    /// The number of live keys that have not been used for
     /// [`super::UNUSED_NOTICE_DAYS`].
     pub unused_keys: usize,
 }
 
 impl AccountUsage {
-    /// That of `account`, whose keys were used as `usage` says.
+    /// Summarizes `usage`, the usage of the keys of `account`.
     #[must_use]
     pub fn new(account: &Account, usage: &HashMap<KeyId, KeyUsage>, now: Timestamp) -> Self {
         let last_used_at = |key: KeyId| usage.get(&key).and_then(|usage| usage.last_used_at);

@@ -1,4 +1,4 @@
-//! Verifiers: what the table stores instead of secrets.
+//! Verifiers: the hashes that the table stores instead of secrets.
 
 use std::fmt::{self, Display};
 
@@ -17,18 +17,18 @@ const DOMAIN: &[u8] = b"keyward-key-v1";
 /// `HMAC-SHA-256(pepper, frame(domain, account id, key id, secret, expiry, key
 /// role, allowed networks))`.
 ///
-/// It has no `==`: [`Verifier::matches`] compares in constant time.
+/// It has no `PartialEq`, because [`Verifier::matches`] compares in constant time.
 #[derive(Clone)]
 pub struct Verifier([u8; 32]);
 
 assert_not_impl_any!(Verifier: Display, Serialize, PartialEq);
 
 impl Verifier {
-    /// The verifier of `key` with `spec` under `pepper`.
+    /// Computes the verifier of `key` with `spec` and `pepper`.
     ///
-    /// Each field of the frame is its length in bytes (4, big-endian) and its
-    /// bytes: ids with their prefixes, the expiry as decimal epoch seconds, an
-    /// absent role and an empty list of networks as length 0.
+    /// Each field of the frame is its length (4 bytes, big-endian) and its bytes. Ids have
+    /// their prefixes, the expiry is in decimal epoch seconds, and an absent role and an
+    /// empty list of networks have length 0.
     #[must_use]
     pub fn compute(pepper: &Pepper, key: &ApiKey, spec: &KeySpec) -> Self {
         let mut mac = pepper.mac();
@@ -49,19 +49,19 @@ impl Verifier {
         Self(mac.finalize().into_bytes().into())
     }
 
-    /// The verifier with these bytes, if there are 32.
+    /// Reads a verifier from its bytes. `None` if there are not exactly 32.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// The bytes, only for the table.
+    /// The bytes, which only the table may contain.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Whether both are equal, in constant time.
+    /// Whether both verifiers are equal. Takes constant time.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -74,17 +74,16 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// A verifier and the version of the pepper that made it.
+/// A verifier and the version of its pepper.
 #[derive(Clone, Debug)]
 pub struct VerifierEntry {
-    /// The verifier.
     pub verifier: Verifier,
-    /// Which pepper made it.
     pub pepper: PepperVersion,
 }
 
-/// Distinguishes two requests with the same `Idempotency-Key`: the first 16 bytes of
-/// the SHA-256 of the request body, as its type serializes it.
+/// The fingerprint of a request body: the first 16 bytes of the SHA-256 of the
+/// serialized body. It distinguishes a retry from another request with the same
+/// `Idempotency-Key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 16]);
 
@@ -92,7 +91,7 @@ impl Fingerprint {
     /// The fingerprint of a request's body.
     #[must_use]
     pub fn new(request: &impl serde::Serialize) -> Self {
-        // Our request types always serialize, and always in the same way.
+        // Our request types always serialize, and always to the same text.
         let hash = Sha256::digest(serde_json::to_vec(request).unwrap_or_default());
         let mut bytes = [0; 16];
         for (to, from) in bytes.iter_mut().zip(hash) {
@@ -101,7 +100,7 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// The fingerprint with these bytes, if there are 16.
+    /// Reads a fingerprint from its bytes. `None` if there are not exactly 16.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)

@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer};
 use super::Failure;
 use super::fields::escape;
 
-/// The most bytes of a body. The largest valid body, a role with the most and the
-/// longest permissions, is smaller.
+/// The maximum size of a body, in bytes. The largest valid body is smaller: a role with
+/// the maximum number of permissions of the maximum length.
 const MAX_BODY_BYTES: usize = 32 * 1024;
 
 /// Parses a body.
@@ -64,13 +64,13 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// The parser's message can quote a value of the body. It goes back to the sender
-/// and is not logged.
+/// Converts an error of the parser. Its message can quote a value of the body, so the
+/// message is only returned to the sender and never logged.
 fn failure(error: &serde_json::Error, pointer: String) -> Failure {
     match error.classify() {
         serde_json::error::Category::Data => {
             let message = error.to_string();
-            // The pointer says where in the body the error is.
+            // The pointer already locates the error in the body.
             let position = format!(" at line {} column {}", error.line(), error.column());
             let detail = message.strip_suffix(&position).unwrap_or(&message);
             // The parser reports a missing or repeated member at its object.

@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use super::Failure;
 use crate::domain::{Actor, Caller, Environment, KeyCaller, PrincipalType, RoleName, context};
 
-/// An admin. A function that asks for one accepts no other caller.
+/// An admin. A function with this type of caller refuses all other callers.
 #[derive(Clone, Debug)]
 pub struct Admin(pub Actor);
 
-/// A kind of caller that a function accepts.
+/// A type of caller that a function accepts.
 pub trait FromCaller: Sized + Send {
-    /// Converts `caller` if it is of this kind.
+    /// Converts `caller` to this type.
     ///
     /// # Errors
-    /// [`Failure::NotPermitted`] if it is not.
+    /// [`Failure::NotPermitted`] if the function does not accept the caller.
     fn from_caller(caller: Caller) -> Result<Self, Failure>;
 }
 
@@ -33,8 +33,8 @@ impl FromCaller for Caller {
     }
 }
 
-/// Reads the caller from the authorizer's context. Returns none if the context is
-/// not well-formed.
+/// Reads the caller from the authorizer's context. Returns `None` if the context is
+/// malformed.
 pub(super) fn read(fields: &HashMap<String, serde_json::Value>) -> Option<Caller> {
     let get = |name: &str| fields.get(name)?.as_str().filter(|text| !text.is_empty());
     let kind = get(context::PRINCIPAL_TYPE)?;

@@ -1,5 +1,7 @@
-//! Why a request was not done, and the problem details (RFC 9457) that a client
-//! gets. The cause of an error on our side goes to the log only.
+//! Errors of requests, and their problem details (RFC 9457). The cause of an internal
+//! error is only logged.
+
+use std::fmt::Display;
 
 use http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
@@ -11,44 +13,52 @@ use crate::domain::{BuiltInRole, EntropyError, redact_credentials};
 use crate::keyring::KeyringError;
 use crate::store::{RoleUsers, StoreError};
 
-/// Why a request was not done.
+/// Why a request failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// A header or query parameter is malformed. Says which one, and what to do.
+    /// A header or query parameter is malformed. Contains the detail for the client.
     MalformedRequest(String),
-    /// The body is not JSON. Says where, and why.
+    /// The body is not JSON. Contains the detail for the client.
     MalformedJson(String),
-    /// An id in the path is malformed. Says how it must look.
+    /// An id in the path is malformed. Contains the detail for the client.
     MalformedId(String),
-    /// The authorizer's context names no caller.
+    /// The authorizer's context does not contain a caller.
     Unauthenticated,
     /// The caller is not an admin.
     NotPermitted,
     RouteNotFound,
-    /// A built-in role cannot be put or deleted.
+    /// Built-in roles cannot be changed or deleted.
     RoleBuiltIn(BuiltInRole),
-    /// The body is longer than this number of bytes.
+    /// The body is too large. Contains the limit in bytes.
     BodyTooLarge(usize),
     /// The body's `Content-Type` is not JSON.
     UnsupportedMediaType,
-    /// Fields of the body are not acceptable.
+    /// Fields of the body are invalid.
     InvalidFields(Vec<FieldError>),
     /// The store refused the change, or failed.
     Store(StoreError),
-    /// The keyring has no pepper to offer.
+    /// The keyring cannot provide a pepper.
     Keyring(KeyringError),
-    /// Something is wrong on our side. The cause, for the log.
+    /// An internal error. Contains the cause for the log.
     Internal(String),
 }
 
 impl Failure {
-    /// One field is not acceptable.
+    /// The error of one field. `detail` completes a sentence that starts with the field's
+    /// name.
     #[must_use]
     pub fn invalid_field(pointer: &str, detail: impl ToString) -> Self {
         Self::InvalidFields(vec![FieldError { pointer: pointer.to_owned(), detail: detail.to_string() }])
     }
 
-    /// The kind of problem. It decides the status and the title too.
+    /// The error of a query parameter. `problem` completes a sentence that starts with the
+    /// parameter's name.
+    #[must_use]
+    pub fn invalid_parameter(name: &str, problem: impl Display) -> Self {
+        Self::MalformedRequest(format!("In the query, `{name}` {problem}."))
+    }
+
+    /// The kind of problem, which determines the status and the title.
     #[must_use]
     pub fn code(&self) -> ProblemCode {
         match self {
@@ -96,7 +106,7 @@ impl Failure {
         self.code().status()
     }
 
-    /// What went wrong on our side, for the log. A client is never told.
+    /// The cause of an internal error, for the log. Responses never contain it.
     #[must_use]
     pub fn cause(&self) -> Option<String> {
         if !matches!(
@@ -116,7 +126,7 @@ impl Failure {
         })
     }
 
-    /// What happened here, and what to do about it.
+    /// The problem's detail: what happened and what to do.
     fn detail(&self) -> String {
         match self {
             Self::MalformedRequest(detail) | Self::MalformedJson(detail) | Self::MalformedId(detail) => {
@@ -133,7 +143,7 @@ impl Failure {
                  another case. Choose another name.",
                 role.name()
             ),
-            Self::BodyTooLarge(most) => format!("Send at most {most} bytes."),
+            Self::BodyTooLarge(limit) => format!("Send at most {limit} bytes."),
             Self::UnsupportedMediaType => "Send JSON, with `Content-Type: application/json`.".to_owned(),
             Self::InvalidFields(_) => INVALID_FIELDS.to_owned(),
             Self::Store(error) => store_detail(error),
@@ -143,7 +153,7 @@ impl Failure {
         }
     }
 
-    /// What is wrong with which field.
+    /// The errors of fields.
     fn errors(&self) -> Vec<FieldError> {
         let errors = if let Self::InvalidFields(errors) = self {
             errors.clone()

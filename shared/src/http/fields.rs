@@ -1,4 +1,4 @@
-//! Checks the fields of a body and collects all errors.
+//! Checks the fields of a body and collects their errors.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::Failure;
 use crate::api::FieldError;
 use crate::domain::Tags;
 
-/// The errors that were found in a body's fields so far.
+/// The errors found so far in a body's fields.
 #[derive(Debug, Default)]
 pub struct Fields(Vec<FieldError>);
 
@@ -27,18 +27,18 @@ impl Fields {
             .ok()
     }
 
-    /// Records an error.
+    /// Records an error. `detail` completes a sentence that starts with the field's name.
     pub fn refuse(&mut self, pointer: &str, detail: impl ToString) {
         self.0.push(FieldError { pointer: pointer.to_owned(), detail: detail.to_string() });
     }
 
-    /// Returns `made`, the value built from the fields, if no field has an error.
+    /// Returns `value`, which was built from the fields.
     ///
     /// # Errors
-    /// [`Failure::InvalidFields`] otherwise.
-    pub fn finish<T>(self, made: Option<T>) -> Result<T, Failure> {
-        match made {
-            Some(made) if self.0.is_empty() => Ok(made),
+    /// [`Failure::InvalidFields`] if a field has an error.
+    pub fn finish<T>(self, value: Option<T>) -> Result<T, Failure> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
             _ => Err(Failure::InvalidFields(self.0)),
         }
     }

@@ -1,8 +1,7 @@
-//! Reads requests to the IAM API and writes responses. No other module names
-//! `lambda_http`.
+//! Requests to the IAM API and responses. Only this module uses `lambda_http`.
 //!
-//! API Gateway → [`serve`] → [`Operation::handle`] → one `Store` method, and
-//! back. The caller is checked before the handler runs: a handler asks for an
+//! A request passes through API Gateway, [`serve`], [`Operation::handle`] and usually one
+//! `Store` method. The caller is checked before the handler runs: a handler requires an
 //! [`Admin`] or accepts any [`Caller`].
 
 mod body;
@@ -26,18 +25,18 @@ pub use lambda_http::{Error, run};
 pub use reply::Reply;
 pub use request::{Paging, Request, parameter};
 
-/// A function of the IAM API.
+/// A Lambda function of the IAM API.
 pub trait Operation: Sized + Send + Sync + 'static {
     /// The callers that the function accepts.
     type Caller: FromCaller;
 
-    /// Creates the function from its setup, without any calls.
+    /// Creates the function from its setup. Does no I/O.
     ///
     /// # Errors
     /// A required variable is missing or invalid.
     fn new(setup: &Setup) -> Result<Self, ConfigError>;
 
-    /// Opens the connections, so that the first request does not wait for them.
+    /// Opens connections, so that the first request does not wait for them.
     fn warm(&self) -> impl Future<Output = ()> + Send;
 
     /// Handles a request.
@@ -48,8 +47,8 @@ pub trait Operation: Sized + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Reply, Failure>> + Send;
 }
 
-/// Runs `O` as this Lambda function: creates it from the environment, warms it,
-/// and handles one event after the other.
+/// Runs `O` as the Lambda function of this process: creates it from the environment,
+/// warms it, and handles events one at a time.
 ///
 /// # Errors
 /// A variable is missing, or the runtime API cannot be reached.
@@ -65,7 +64,7 @@ pub async fn serve<O: Operation>() -> Result<(), Error> {
     .await
 }
 
-/// Handles one event, and logs one line about it.
+/// Handles one event and logs one line about it.
 pub async fn answer<O: Operation>(
     operation: &O,
     event: lambda_http::Request,

@@ -11,7 +11,7 @@ use super::{Failure, body, caller};
 use crate::domain::{Actor, Caller, ChangeRequest, IdempotencyKey};
 use crate::store::{DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition, StoreError};
 
-/// The names of path parameters, as the template has them.
+/// The names of path parameters in the template.
 pub mod parameter {
     pub const ACCOUNT_ID: &str = "id";
     pub const KEY_ID: &str = "keyId";
@@ -40,7 +40,7 @@ pub struct Request {
 pub struct Paging {
     /// The `nextCursor` of the previous page. Omit it to get the first page.
     pub cursor: Option<String>,
-    /// The most items on the page.
+    /// The maximum number of items on the page.
     #[param(value_type = Option<u8>, minimum = 1, maximum = 100, default = 25)]
     pub limit: Option<String>,
 }
@@ -57,15 +57,14 @@ impl Paging {
         let limit = self.limit.map_or(Ok(DEFAULT_LIMIT), |limit| {
             let number = limit.parse().ok().filter(|number: &u8| number.to_string() == limit);
             number.filter(|number| (1..=MAX_LIMIT).contains(number)).ok_or_else(|| {
-                Failure::MalformedRequest(format!(
-                    "In the query, `limit` must be a whole number from 1 to {MAX_LIMIT}."
-                ))
+                let problem = format!("must be a whole number from 1 to {MAX_LIMIT}");
+                Failure::invalid_parameter("limit", problem)
             })
         })?;
         let cursor = self.cursor.map(|cursor| decode(&cursor)).transpose();
         Ok(PageRequest {
             limit: i32::from(limit),
-            cursor: cursor.map_err(|error| Failure::MalformedRequest(format!("In the query, {error}.")))?,
+            cursor: cursor.map_err(|error| Failure::invalid_parameter("cursor", error))?,
         })
     }
 }
@@ -114,8 +113,9 @@ impl Request {
     /// [`Failure::MalformedId`] if it is malformed.
     pub fn parameter<T: FromStr<Err: ToString>>(&self, name: &str) -> Result<T, Failure> {
         let text = self.parameters.first(name).unwrap_or_default();
-        text.parse()
-            .map_err(|error: T::Err| Failure::MalformedId(format!("In the path, {}.", error.to_string())))
+        text.parse().map_err(|error: T::Err| {
+            Failure::MalformedId(format!("In the path, `{name}` {}.", error.to_string()))
+        })
     }
 
     /// Parses the query parameters. `T` must refuse unknown parameters.
@@ -127,7 +127,9 @@ impl Request {
         serde_path_to_error::deserialize(query).map_err(|error| {
             let (parameter, message) = (error.path(), error.inner().to_string());
             // The parser's message for a parameter that is given twice.
-            let message = if message == "unsupported value" { "must be given once" } else { &message };
+            if message == "unsupported value" {
+                return Failure::invalid_parameter(&parameter.to_string(), "must be given only once");
+            }
             Failure::MalformedRequest(format!("In the query, `{parameter}`: {message}."))
         })
     }
@@ -141,11 +143,11 @@ impl Request {
         body::read(&self.headers, &self.body)
     }
 
-    /// Who asks for a change, in which request, under which `Idempotency-Key`.
+    /// The origin of a change: the admin, the request's id and its `Idempotency-Key`.
     ///
     /// # Errors
-    /// [`Failure::MalformedRequest`] when that header is not of its form, or
-    /// there is a query: a change takes none, and what it meant is not known.
+    /// [`Failure::MalformedRequest`] if the `Idempotency-Key` is malformed, or if there is
+    /// a query, because ignored parameters could change the meaning of the request.
     pub fn change_request(&self, actor: Actor) -> Result<ChangeRequest, Failure> {
         if !self.query.is_empty() {
             return Err(Failure::MalformedRequest("This operation takes no query parameters.".to_owned()));
@@ -156,10 +158,11 @@ impl Request {
     /// The same as [`Self::change_request`], for a change that has query parameters.
     ///
     /// # Errors
-    /// [`Failure::MalformedRequest`] when the header is not of its form.
+    /// [`Failure::MalformedRequest`] if the `Idempotency-Key` is malformed.
     pub fn change_request_with_query(&self, actor: Actor) -> Result<ChangeRequest, Failure> {
         let key = self.header(IDEMPOTENCY_KEY)?.map(IdempotencyKey::parse).transpose();
-        let idempotency_key = key.map_err(|error| Failure::MalformedRequest(format!("{error}.")))?;
+        let idempotency_key =
+            key.map_err(|error| Failure::MalformedRequest(format!("The Idempotency-Key {error}.")))?;
         Ok(ChangeRequest { actor, request_id: self.id.clone(), idempotency_key })
     }
 
@@ -221,14 +224,16 @@ impl Request {
         }
     }
 
-    /// A header that may be sent once.
+    /// The value of a header that can be sent only once.
     fn header(&self, name: &str) -> Result<Option<&str>, Failure> {
         let mut values = self.headers.get_all(name).iter();
         let first = values.next();
         let text = first.map(|value| value.to_str()).transpose();
         match (text, values.next()) {
             (Ok(text), None) => Ok(text),
-            _ => Err(Failure::MalformedRequest(format!("Send the header `{name}` once, in visible ASCII."))),
+            _ => Err(Failure::MalformedRequest(format!(
+                "Send the header `{name}` only once, in visible ASCII."
+            ))),
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) const NO_TEXT: &str = "it has no string value";
 
 const CURRENT: &str = "current";
 
-/// A keyring as the secret holds it. `Debug` shows no pepper.
+/// The keyring in the secret's value. `Debug` does not show the peppers.
 pub(super) struct Document {
     /// The version for new verifiers. Always one of `peppers`.
     pub(super) current: PepperVersion,
@@ -25,8 +25,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Parses the secret's value. The error says what is wrong, and quotes no part of
-    /// the value.
+    /// Parses the secret's value. The error quotes no part of the value.
     pub(super) fn parse(secret: &str) -> Result<Self, &'static str> {
         // serde_json's messages can quote the input, so they are dropped.
         let members: HashMap<String, SecretString> =
@@ -58,7 +57,7 @@ impl Document {
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES));
         serde_json::to_writer(&mut *bytes, &members).map_err(|_| "it cannot be written")?;
         if bytes.len() > MAX_BYTES {
-            return Err("it is full: remove versions that no verifier names");
+            return Err("it is full: remove versions that no verifier uses");
         }
         let text = String::from_utf8(std::mem::take(&mut *bytes)).map_err(|_| "it cannot be written")?;
         Ok((Zeroizing::new(text), version))
@@ -66,14 +65,14 @@ impl Document {
 
     /// Whether this keyring equals `other`.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.current == other.current && self.peppers.len() == other.peppers.len() && self.holds(other)
+        self.current == other.current && self.peppers.len() == other.peppers.len() && self.contains(other)
     }
 
     /// Checks that this keyring may replace `current`: it has all versions of
     /// `current`, unchanged, and exactly one new version, which is its current
     /// version. The error says what is wrong.
     pub(super) fn succeeds(&self, current: &Self) -> Result<(), &'static str> {
-        if !self.holds(current) {
+        if !self.contains(current) {
             return Err("it lacks or changes a version of the current keyring, so keys would stop working");
         }
         let has_one_more = self.peppers.len() == current.peppers.len().saturating_add(1);
@@ -84,7 +83,7 @@ impl Document {
     }
 
     /// Whether this keyring has each version of `other`, unchanged.
-    fn holds(&self, other: &Self) -> bool {
+    fn contains(&self, other: &Self) -> bool {
         other
             .peppers
             .iter()

@@ -1,6 +1,6 @@
 //! The peppers, cached from Secrets Manager.
 //!
-//! One secret holds all peppers: `{"current": "v1", "v1": "<random>"}`, which is
+//! One secret contains all peppers: `{"current": "v1", "v1": "<random>"}`, which is
 //! what CloudFormation's `GenerateSecretString` creates. Every stored verifier names
 //! its pepper's version, so adding `v2` breaks no key. [`PepperRotation`] adds a
 //! version.
@@ -33,7 +33,7 @@ use crate::telemetry;
 use document::Document;
 pub use rotation::{PepperRotation, Progress, RotationError, RotationStep};
 
-/// How long a version that the secret lacks counts as unknown without another read.
+/// How long a version that is not in the secret counts as unknown without another read.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
 /// The maximum number of unknown versions looked up in [`UNKNOWN_FOR`]. Without this
@@ -90,7 +90,7 @@ struct State {
     failed: Option<(KeyringError, Timestamp)>,
     /// When the last renewal started.
     renewed_at: Option<Timestamp>,
-    /// The versions that the secret lacked, and when each was looked up.
+    /// The versions that were not in the secret, and when each was looked up.
     missing: HashMap<PepperVersion, Timestamp>,
 }
 
@@ -121,7 +121,7 @@ impl Keyring {
         let is_fresh = self.is_within(state.fetched_at, CURRENT_FOR);
         let peppers =
             if is_fresh { self.cached(&mut state).await? } else { self.refresh(&mut state).await? };
-        // `Document::parse` checks that the current version is there.
+        // `Document::parse` checks that the keyring has its current version.
         let pepper = peppers.versions.get(&peppers.current).cloned();
         pepper
             .map(|pepper| (peppers.current.clone(), pepper))
@@ -213,8 +213,8 @@ impl Keyring {
     }
 
     async fn fetch(&self) -> Result<Peppers, KeyringError> {
-        let answer = self.client.get_secret_value().secret_id(&self.secret_id).send().await;
-        let secret = answer
+        let response = self.client.get_secret_value().secret_id(&self.secret_id).send().await;
+        let secret = response
             .map_err(|error| KeyringError::Unavailable(telemetry::cause(&error)))?
             .secret_string
             .map(Zeroizing::new)

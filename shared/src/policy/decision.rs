@@ -1,4 +1,4 @@
-//! The decision.
+//! The decision whether a request is allowed.
 
 use std::net::IpAddr;
 
@@ -7,22 +7,21 @@ use jiff::Timestamp;
 use super::{Permission, Reason, Role, Target};
 use crate::domain::{KeySpec, Rotation};
 
-/// Where a request with a key comes from.
+/// The source address of a request with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// This address.
     Address(IpAddr),
-    /// Unknown: only a key without networks can be used.
+    /// The address is unknown, so only a key without networks can be used.
     Unknown,
-    /// An address that the key permits, for an explanation.
+    /// Any address that the key permits, for an explanation.
     Permitted,
 }
 
-/// Checks that a key can be used at `now` from `source`: it has not ended, its account
-/// is enabled, and its networks include the source.
+/// Checks that a key can be used at `now` from `source`: the key has not ended, its
+/// account is enabled, and its networks include the source.
 ///
 /// # Errors
-/// The reason for which it cannot.
+/// The reason why the key is refused.
 pub fn check_use(
     spec: &KeySpec,
     rotation: Option<&Rotation>,
@@ -56,7 +55,7 @@ pub enum Api {
 }
 
 impl Api {
-    /// Its name in the configuration and in the log.
+    /// The name in the configuration and in the log.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -81,13 +80,13 @@ impl Api {
 /// The rights of a principal.
 #[derive(Clone, Copy, Debug)]
 pub enum Grant<'a> {
-    /// An admin with a token of an IAM client: only the IAM API.
+    /// An admin with a token of an IAM client, which is valid only at the IAM API.
     IamAdmin,
-    /// An admin with a token of an API client: only business APIs.
+    /// An admin with a token of an API client, which is valid only at business APIs.
     ApiAdmin,
-    /// A valid key whose roles were not read: only `whoami`.
+    /// A valid key whose roles were not read. Only `whoami` is allowed.
     KeyWithoutRoles,
-    /// A key with its account's role and its own role, if it has one.
+    /// A valid key with its account's role and its own role, if it has one.
     Key {
         /// The account's role.
         role: &'a Role,
@@ -111,7 +110,8 @@ impl<'a> Allowed<'a> {
         self.permission
     }
 
-    /// The permission of the key's own role that allowed it too, if the key has a role.
+    /// The permission of the key's own role that allowed the request, if the key has a
+    /// role.
     #[must_use]
     pub fn key_permission(&self) -> Option<&'a Permission> {
         self.key_permission
@@ -123,16 +123,16 @@ impl<'a> Allowed<'a> {
 pub enum Refusal {
     /// The path or the API is reserved for another kind of credential.
     Reserved,
-    /// No permission of the account's role covers it.
+    /// No permission of the account's role covers the request.
     Role,
-    /// The account's role covers it, but no permission of the key's own role does.
+    /// The account's role covers the request, but the key's own role does not.
     KeyRole,
 }
 
 /// Decides whether `grant` permits `target` at this kind of API.
 ///
 /// # Errors
-/// The refusal.
+/// The reason why the request is refused.
 pub fn decide<'a>(api: Api, grant: Grant<'a>, target: &Target<'_>) -> Result<Allowed<'a>, Refusal> {
     let allowed = |permission, key_permission| Ok(Allowed { permission, key_permission });
     match (api, grant) {

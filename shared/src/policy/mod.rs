@@ -1,5 +1,5 @@
-//! Decides whether a principal may send METHOD PATH. Does no I/O, and allocates nothing
-//! for each permission.
+//! Decides whether a principal may send METHOD PATH. A decision does no I/O and does not
+//! allocate memory per permission.
 //!
 //! A [`Target`] is the request that the backend sees. It is parsed once, and refused if
 //! further decoding could change its meaning. A [`Role`] is a list of [`Permission`]s.

@@ -5,16 +5,16 @@ use std::fmt;
 use super::target::is_reserved_segment;
 use super::{Method, Target};
 
-/// The most permissions a role can have.
+/// The maximum number of permissions per role.
 pub const MAX_PERMISSIONS: usize = 100;
 
-/// The most characters of a permission.
+/// The maximum length of a permission, in bytes.
 const MAX_LENGTH: usize = 256;
 
-/// `GET /organizations/{id}`, `POST,PUT /teams`, `ANY /teams/{proxy+}`:
-/// methods separated by commas or `ANY`, one space, and a path in API
-/// Gateway's route syntax, where `{name}` is exactly one segment and `{name+}`
-/// one or more at the end.
+/// A permission such as `GET /organizations/{id}`, `POST,PUT /teams` or
+/// `ANY /teams/{proxy+}`: methods separated by commas (or `ANY`), one space, and a path
+/// in API Gateway's route syntax, where `{name}` is exactly one segment and `{name+}` is
+/// one or more segments at the end.
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html>)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permission {
@@ -25,73 +25,75 @@ pub struct Permission {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
-    /// This text exactly. The last one is empty where the path ends in `/`.
+    /// Exactly this text. If the path ends in `/`, the last segment is an empty literal.
     Literal(String),
-    /// Any one segment.
+    /// Any one segment that is not empty: `{name}`.
     One,
-    /// One or more segments, to the end.
+    /// All remaining segments, at least one: `{name+}`.
     Rest,
 }
 
 impl Segment {
-    /// Whether it is the empty one behind a slash at the end, which no segment
-    /// in braces covers.
+    /// Whether this is the empty segment after a trailing slash. Segments in braces do not
+    /// cover it.
     fn is_empty(&self) -> bool {
         matches!(self, Self::Literal(text) if text.is_empty())
     }
 }
 
-/// Why a text is no permission.
+/// Why a text is not a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPermission {
-    /// It has not the form `METHODS PATH`.
+    /// The text does not have the form `METHODS PATH`.
     #[error("must be methods, one space and a path, such as `GET,POST /teams/{{id}}`")]
     Form,
-    /// A method is unknown, written twice, or stands beside `ANY`.
+    /// A method is unknown, repeated, or combined with `ANY`.
     #[error(
-        "must name methods among GET, HEAD, OPTIONS, POST, PUT, PATCH and DELETE, each once, or ANY alone"
+        "must start with ANY or with a comma-separated list of GET, HEAD, OPTIONS, POST, PUT, PATCH and DELETE, each \
+         at most once"
     )]
     Methods,
     /// The path is not in the route syntax.
     #[error(
-        "must have a path that begins with `/`, with plain segments or `{{name}}`, and `{{name+}}` at most as the last"
+        "must have a path that starts with `/`. A segment is `{{name}}` or consists of letters, digits and \
+         -._~!&'(),;=:@, and the last segment can be `{{name+}}`"
     )]
     Path,
-    /// It is too long.
     #[error("must be at most {MAX_LENGTH} characters")]
     TooLong,
 }
 
-/// Why a permission could never permit anything.
+/// Why a permission can never permit a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
-    /// It lies in the reserved prefix.
-    #[error("lies below /iam, which no role opens: it could never permit anything")]
+    /// The path is below the reserved prefix.
+    #[error("must have a path outside of /iam, because no role can permit requests below /iam")]
     Reserved,
-    /// Whatever its path fits is refused as ambiguous.
-    #[error("has a path that is always refused as ambiguous: it could never permit anything")]
+    /// Every request that the path covers is refused as ambiguous.
+    #[error(
+        "must have a path without segments such as `..;a` or `;a`, because such requests are always refused"
+    )]
     Ambiguous,
 }
 
-/// What is wrong with a list of permissions.
+/// An error in a list of permissions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPermissions {
-    /// There are too many.
-    #[error("must be at most {MAX_PERMISSIONS} permissions")]
+    #[error("must have at most {MAX_PERMISSIONS} permissions")]
     TooMany,
-    /// The one at this position is none.
+    /// The text at this position is not a permission.
     #[error("{1}")]
     Invalid(usize, InvalidPermission),
-    /// The one at this position could never permit anything.
+    /// The permission at this position can never permit a request.
     #[error("{1}")]
     Unreachable(usize, Unreachable),
-    /// The one at the first position means what the one at the second does.
-    #[error("means the same as /permissions/{1}: leave one of them out")]
+    /// The permission at the first position means the same as the one at the second.
+    #[error("means the same as /permissions/{1}: remove one of them")]
     Duplicate(usize, usize),
 }
 
 impl InvalidPermissions {
-    /// Which of the list is meant, if it is one.
+    /// The position of the invalid permission, if the error is about only one.
     #[must_use]
     pub fn position(&self) -> Option<usize> {
         match self {
@@ -101,17 +103,17 @@ impl InvalidPermissions {
     }
 }
 
-/// The permissions of a role that an admin registers: at most
-/// [`MAX_PERMISSIONS`], each of which can permit something, and no two of the
-/// same meaning. They are a set, kept in the order of their paths.
+/// The permissions of a custom role: at most [`MAX_PERMISSIONS`]. Each permission can
+/// permit a request, and no two permissions mean the same. They are a set and are sorted
+/// by path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permissions(Vec<Permission>);
 
 impl Permissions {
-    /// Reads `texts`.
+    /// Parses `texts`.
     ///
     /// # Errors
-    /// All that is wrong with them.
+    /// All errors in the list.
     pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, Vec<InvalidPermissions>> {
         if texts.len() > MAX_PERMISSIONS {
             return Err(vec![InvalidPermissions::TooMany]);
@@ -139,7 +141,7 @@ impl Permissions {
         Ok(Self(permissions))
     }
 
-    /// Each of them.
+    /// The permissions, sorted by path.
     #[must_use]
     pub fn into_vec(self) -> Vec<Permission> {
         self.0
@@ -150,7 +152,7 @@ impl Permission {
     /// The maximum number of characters. All of them are ASCII.
     pub const MAX_CHARS: usize = MAX_LENGTH;
 
-    /// Reads `text`.
+    /// Parses `text`.
     ///
     /// # Errors
     /// See [`InvalidPermission`].
@@ -162,31 +164,31 @@ impl Permission {
         Ok(Self { text: text.to_owned(), methods: parse_methods(methods)?, segments: parse_path(path)? })
     }
 
-    /// Whether it covers `target`.
+    /// Whether this permission covers `target`.
     #[must_use]
     pub fn covers(&self, target: &Target<'_>) -> bool {
         self.methods & target.method() as u8 != 0 && self.matches(target.path())
     }
 
-    /// Its text.
+    /// The permission's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The methods that it covers.
+    /// The methods that this permission covers.
     pub fn methods(&self) -> impl Iterator<Item = Method> + use<> {
         let methods = self.methods;
         Method::ALL.into_iter().filter(move |method| methods & *method as u8 != 0)
     }
 
-    /// Its path, in the route syntax.
+    /// The path, in the route syntax.
     #[must_use]
     pub fn path(&self) -> &str {
         self.text.split_once(' ').unwrap_or_default().1
     }
 
-    /// Whether it covers every path that `other` does, whatever the methods.
+    /// Whether this permission covers every path that `other` covers. Ignores methods.
     #[must_use]
     pub fn covers_paths_of(&self, other: &Self) -> bool {
         let mut others = other.segments.iter();
@@ -204,23 +206,23 @@ impl Permission {
         others.next().is_none()
     }
 
-    /// Whether it permits exactly what `other` does: the order of methods and
-    /// the names in braces do not matter.
+    /// Whether this permission covers the same requests as `other`. The order of the
+    /// methods and the names in braces do not matter.
     fn means(&self, other: &Self) -> bool {
         self.methods == other.methods && self.segments == other.segments
     }
 
-    /// By path, then by methods.
+    /// The sort key: path, then methods.
     fn sort_key(&self) -> (&str, &str) {
         (self.path(), &self.text)
     }
 
-    /// Whether there is any request that it covers and that passes the checks
-    /// before it. What stands in braces can be filled with anything, so one
-    /// filling tells of all.
+    /// Checks that this permission covers at least one request that passes the checks
+    /// before the role's. A segment in braces can have any value, so the check uses one
+    /// example value.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why the permission can never permit a request.
     pub fn check_reachable(&self) -> Result<(), Unreachable> {
         if let Some(Segment::Literal(first)) = self.segments.first()
             && is_reserved_segment(first)
@@ -295,12 +297,13 @@ fn parse_segment(text: &str, is_last: bool) -> Option<Segment> {
             Some(_) => return None,
             None => (name, Segment::One),
         };
-        let form = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-        return form.then_some(segment);
+        let is_valid =
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        return is_valid.then_some(segment);
     }
-    // Unreserved characters and sub-delimiters of RFC 3986 that no policy or
-    // decoding reads as anything else.
+    // The unreserved characters and sub-delimiters of RFC 3986 that have no special
+    // meaning in IAM policies and cannot change by decoding.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!&'(),;=:@".contains(&b);
-    let form = text.bytes().all(plain) && !matches!(text, "." | "..") && (is_last || !text.is_empty());
-    form.then(|| Segment::Literal(text.to_owned()))
+    let is_valid = text.bytes().all(plain) && !matches!(text, "." | "..") && (is_last || !text.is_empty());
+    is_valid.then(|| Segment::Literal(text.to_owned()))
 }

@@ -1,13 +1,16 @@
 //! Path prefixes from the configuration.
 
-/// A path that others lie below: one or more plain segments, such as `/teams`.
+use super::target::is_reserved_segment;
+
+/// A path prefix such as `/teams`, which has one or more plain segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPrefix(String);
 
-/// Text that is no acceptable prefix.
+/// Text that is not a valid path prefix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no path prefix: write `/` and letters, digits, dashes, dots or underscores, without a trailing slash, and not below /iam"
+    "contains the invalid path prefix `{0}`. A path prefix starts with `/`, has segments of letters, digits, hyphens, \
+     dots and underscores, does not end with `/`, and is not below /iam"
 )]
 pub struct InvalidPrefix(String);
 
@@ -15,24 +18,24 @@ impl PathPrefix {
     /// Checks `text`.
     ///
     /// # Errors
-    /// When it is no such path, or lies in the reserved `/iam`.
+    /// The text is not a plain path, or is below the reserved `/iam`.
     pub fn parse(text: &str) -> Result<Self, InvalidPrefix> {
         let plain = |segment: &str| {
             !matches!(segment, "" | "." | "..")
                 && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
         };
         let segments = text.strip_prefix('/').ok_or_else(|| InvalidPrefix(text.to_owned()))?;
-        let reserved = segments.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case("iam"));
-        if reserved || !segments.split('/').all(plain) {
+        let first = segments.split('/').next().unwrap_or_default();
+        if is_reserved_segment(first) || !segments.split('/').all(plain) {
             return Err(InvalidPrefix(text.to_owned()));
         }
         Ok(Self(text.to_owned()))
     }
 
-    /// Reads a comma-separated list, which may be empty.
+    /// Parses a comma-separated list, which can be empty.
     ///
     /// # Errors
-    /// When one of them is no prefix.
+    /// An entry is not a valid prefix.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, InvalidPrefix> {
         text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Self::parse).collect()
     }

@@ -1,5 +1,5 @@
-//! The reasons of decisions. Each decision has exactly one, which is in the log. Only
-//! an admin who asks for an explanation sees it in a response.
+//! The reasons of decisions. Each decision has exactly one reason, which is logged.
+//! Only the responses to admins who explain a decision or look up a key contain it.
 
 use super::Refusal;
 use crate::domain::RetiredReason;
@@ -21,9 +21,9 @@ pub enum Reason {
     Unknown,
     /// The key was revoked.
     Revoked,
-    /// The key was rotated and its grace period is over, or its account was
-    /// deleted. A deleted account's keys keep their verifiers, so they are still
-    /// recognised.
+    /// The key was rotated and its grace period is over, or its account was deleted.
+    /// The record of a key keeps its verifier for 400 days, also after its account is
+    /// deleted, so the key is still recognized.
     Retired,
     /// The key or token has expired.
     Expired,
@@ -33,9 +33,9 @@ pub enum Reason {
     WrongSecret,
     /// The token is not for the audience of this API.
     Audience,
-    /// The token has the scope `aws.cognito.signin.user.admin`, with which its
-    /// holder could change the admin's own e-mail, password and MFA. Backends see
-    /// the tokens for business APIs, so those must not have this scope.
+    /// The token has the scope `aws.cognito.signin.user.admin`, which allows changes to
+    /// the admin's own email address, password and MFA. Backends see the tokens for
+    /// business APIs, so these must not have this scope.
     Scope,
     /// No role permits the request, or the user is not an admin.
     Role,
@@ -43,12 +43,12 @@ pub enum Reason {
     Network,
     /// The method or path could mean something else to the backend.
     AmbiguousPath,
-    /// The event's method and path do not match its ARN, so it is uncertain what
+    /// The event's method and path do not match its ARN, so it is uncertain which request
     /// API Gateway routed.
     PathMismatch,
     /// The path or the API is reserved for another kind of credential.
     Reserved,
-    /// No decision was possible: a service that this one depends on failed.
+    /// No decision was possible, because a dependency failed.
     Outage,
 }
 
@@ -63,7 +63,7 @@ impl From<RetiredReason> for Reason {
 }
 
 impl Reason {
-    /// Its name in the log.
+    /// The name in the log.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

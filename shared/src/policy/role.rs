@@ -1,4 +1,4 @@
-//! Roles: what they permit.
+//! Roles and their permissions.
 
 use std::sync::Arc;
 
@@ -6,17 +6,16 @@ use crate::domain::{BuiltInRole, RoleName};
 
 use super::{PathPrefix, Permission, Target};
 
-/// A role and what it permits.
+/// A role with its permissions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
-    /// Its name.
     pub name: RoleName,
-    /// Everything else is refused.
+    /// The permissions. Requests that no permission covers are refused.
     pub permissions: Vec<Permission>,
 }
 
 impl Role {
-    /// A role that permits nothing, for a name that no role has.
+    /// A role that permits nothing. Stands in for a role that does not exist.
     #[must_use]
     pub fn empty(name: RoleName) -> Self {
         Self { name, permissions: Vec::new() }
@@ -40,9 +39,10 @@ pub struct BuiltInRoles {
 impl BuiltInRoles {
     /// The roles for data below `data_prefixes`.
     ///
-    /// - Admin: everything (the reserved `/iam/` is refused before any role).
-    /// - Writer: any method on each prefix and below it.
-    /// - Reader: `GET`, `HEAD` and `OPTIONS` there.
+    /// - Admin: all requests. Requests below the reserved `/iam` are refused before roles
+    ///   are checked.
+    /// - Writer: all methods on each prefix and below it.
+    /// - Reader: `GET`, `HEAD` and `OPTIONS` on each prefix and below it.
     #[must_use]
     pub fn new(data_prefixes: &[PathPrefix]) -> Self {
         let data = |methods: &str| {
@@ -59,8 +59,8 @@ impl BuiltInRoles {
         let role = |role: BuiltInRole, permissions: Vec<String>| {
             Arc::new(Role {
                 name: role.into(),
-                // A prefix is plain text, so a permission with it always parses. If one
-                // did not, the role would permit less, never more.
+                // Permissions with a valid prefix always parse. If one did not, the role
+                // would permit less, never more.
                 permissions: permissions.iter().filter_map(|text| Permission::parse(text).ok()).collect(),
             })
         };
@@ -71,7 +71,7 @@ impl BuiltInRoles {
         }
     }
 
-    /// What `role` permits.
+    /// The permissions of `role`.
     #[must_use]
     pub fn get(&self, role: BuiltInRole) -> &Arc<Role> {
         match role {

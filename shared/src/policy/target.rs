@@ -1,17 +1,17 @@
-//! The method and path that the backend will see.
+//! The method and path that the backend sees.
 
 use percent_encoding::percent_decode_str;
 
 use crate::domain::is_control;
 
-/// Everything below this path is for admin users.
+/// The path prefix of the IAM API, which is reserved for admin users.
 pub const RESERVED_PREFIX: &str = "/iam";
 
-/// The one operation below [`RESERVED_PREFIX`] that a key may call.
+/// The path of the only operation below [`RESERVED_PREFIX`] that a key can call.
 const WHOAMI_PATH: &str = "/iam/v1/whoami";
 
-/// A request's method. Those that API Gateway's `ANY` covers, and no others:
-/// HTTP methods are case-sensitive (RFC 9110, section 9.1).
+/// A request's method: one of those that API Gateway's `ANY` covers. HTTP methods are
+/// case-sensitive (RFC 9110, section 9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Method {
@@ -25,11 +25,11 @@ pub enum Method {
 }
 
 impl Method {
-    /// All of them.
+    /// All methods.
     pub const ALL: [Self; 7] =
         [Self::Get, Self::Head, Self::Options, Self::Post, Self::Put, Self::Patch, Self::Delete];
 
-    /// Its name.
+    /// The method's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,19 +43,19 @@ impl Method {
         }
     }
 
-    /// The method of this name.
+    /// The method with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.name() == name)
     }
 }
 
-/// A method or path that could mean one thing here and another at the backend.
+/// A method or path that the backend could interpret differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the method or path is ambiguous")]
 pub struct AmbiguousPath;
 
-/// What a request is for: a method and a path that mean one thing only.
+/// The target of a request: a method and a path with only one interpretation.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     method: Method,
@@ -63,24 +63,29 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Reads a method and a path: the API's own path, without a stage or a
-    /// custom domain's base path. Nothing is decoded. A path that further
-    /// decoding could change is refused.
+    /// Parses a method and a path of the API, without a stage or a custom domain's base
+    /// path. Does not decode the path, and refuses a path that further decoding could
+    /// change.
     ///
     /// # Errors
-    /// When the method is none that API Gateway routes, or the path does not
-    /// begin with `/`, or holds `%2F`, `%5C`, `%2E` (in any case), an escaped
-    /// letter or digit, escapes that are no UTF-8, a `%` that is no valid
-    /// escape, a backslash, a dot segment, an empty segment (other than a
-    /// trailing slash), a control character, `*`, `?`, `$` or `#` (escaped or
-    /// not), or, below `/iam`, anything but letters, digits and `-._~/`. A
-    /// segment counts as dot or empty by what stands before a `;` in it.
+    /// The method is not one of [`Method::ALL`], or the path does one of the following:
+    ///
+    /// - It does not start with `/`.
+    /// - It contains a dot segment, or an empty segment other than a trailing slash. Only
+    ///   the part of a segment before `;` counts.
+    /// - It contains a control character, a backslash, `*`, `?`, `$` or `#`, escaped or
+    ///   not.
+    /// - It contains an escaped `/`, `.`, `%` or `;`, or an escaped letter or digit.
+    /// - It contains a `%` that is not part of a valid escape, or escapes that are not
+    ///   UTF-8.
+    /// - It is below `/iam` and contains other characters than letters, digits and
+    ///   `-._~/`.
     pub fn parse(method: &str, path: &'a str) -> Result<Self, AmbiguousPath> {
         let method = Method::parse(method).ok_or(AmbiguousPath)?;
         check(path)?;
         let target = Self { method, path };
-        // No id or name of the IAM API needs an escape. This also keeps away
-        // what lambda_http cannot turn into a URI.
+        // No id or name in the IAM API needs an escape. This also refuses paths that
+        // lambda_http cannot convert to a URI.
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
         if target.is_reserved() && !path.bytes().all(plain) {
             return Err(AmbiguousPath);
@@ -94,26 +99,26 @@ impl<'a> Target<'a> {
         self.method
     }
 
-    /// The path. It begins with `/`.
+    /// The path, which starts with `/`.
     #[must_use]
     pub fn path(&self) -> &'a str {
         self.path
     }
 
-    /// Whether it is the reserved prefix or below it. Neither case nor `;…`
-    /// matters here: whatever might be routed there is kept from keys.
+    /// Whether the path is the reserved prefix or below it. Ignores case and `;…`, so that
+    /// no path that could be routed there is open to keys.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         is_reserved_segment(self.path.split('/').nth(1).unwrap_or_default())
     }
 
-    /// Whether it is below the reserved prefix, exactly as written.
+    /// Whether the path is below the exact reserved prefix.
     #[must_use]
     pub fn is_iam_api(&self) -> bool {
         self.path.strip_prefix(RESERVED_PREFIX).is_some_and(|rest| rest.starts_with('/'))
     }
 
-    /// Whether it asks who the caller is.
+    /// Whether this is the operation `whoami`.
     #[must_use]
     pub fn is_whoami(&self) -> bool {
         self.method == Method::Get && self.path == WHOAMI_PATH
@@ -132,7 +137,7 @@ fn check(path: &str) -> Result<(), AmbiguousPath> {
     if rest.is_empty() {
         return Ok(());
     }
-    // A trailing slash makes another path, and is no empty segment.
+    // A trailing slash is part of the path and does not count as an empty segment.
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.split('/').any(|segment| matches!(without_parameters(segment), "" | "." | "..")) {
         return Err(AmbiguousPath);
@@ -147,12 +152,12 @@ fn check(path: &str) -> Result<(), AmbiguousPath> {
                 };
                 let escape = [high.to_ascii_uppercase(), low.to_ascii_uppercase()];
                 let valid = escape.iter().all(u8::is_ascii_hexdigit);
-                // An escaped separator or dot; an escaped percent sign, which a
-                // second decoding would open; and what begins a query, a
-                // fragment, a parameter, or a wildcard or variable of IAM.
+                // Escaped separators and dots, a percent sign, which a second decoding
+                // would turn into another escape, and characters that start a query, a
+                // fragment or a parameter, or an IAM wildcard or variable.
                 let harmful =
                     matches!(&escape, b"2F" | b"5C" | b"2E" | b"25" | b"3F" | b"23" | b"3B" | b"2A" | b"24");
-                // A letter or digit needs no escape: it hides a word.
+                // A letter or digit needs no escape, so the escape only hides a word.
                 let hides = matches!(&escape, [b'3', b'0'..=b'9'])
                     || matches!(&escape, [b'4' | b'6', b'1'..=b'9' | b'A'..=b'F'])
                     || matches!(&escape, [b'5' | b'7', b'0'..=b'9' | b'A']);
@@ -163,8 +168,8 @@ fn check(path: &str) -> Result<(), AmbiguousPath> {
             _ => {}
         }
     }
-    // Escapes that are no UTF-8 mean something else to each decoder (an overlong
-    // `/` among them). Control characters include those of more than a byte.
+    // Decoders disagree about escapes that are not UTF-8, such as an overlong `/`.
+    // Control characters can have more than one byte.
     let decoded = percent_decode_str(rest).decode_utf8().map_err(|_| AmbiguousPath)?;
     if decoded.chars().any(is_control) {
         return Err(AmbiguousPath);
@@ -172,8 +177,8 @@ fn check(path: &str) -> Result<(), AmbiguousPath> {
     Ok(())
 }
 
-/// What some backends take a segment for: all of it up to a `;`, so that `..;`
-/// is `..` to them. (RFC 3986, section 3.3.)
+/// The segment without its parameters (RFC 3986, section 3.3). Some backends ignore
+/// everything from the first `;` on, so `..;` means `..` to them.
 fn without_parameters(segment: &str) -> &str {
     segment.split(';').next().unwrap_or_default()
 }
