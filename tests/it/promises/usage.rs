@@ -1,5 +1,6 @@
-//! The use of keys: noted rarely, within a bound, and without any say in a
-//! decision; shown with the keys.
+//! The usage of keys. The authorizer writes it at most once in five minutes per key and
+//! instance, within a time limit, and without effect on the decision. The API shows it
+//! with the keys.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +12,15 @@ use shared::domain::{ApiKey, Environment};
 use tests::{Account, Action, Call, Harness, Item, Key, Logs, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
 
-use crate::support::faults::{is_note as is_usage_write, refusal};
+use crate::support::faults::{is_usage_write, service_error};
 use crate::support::keys::use_key;
 use crate::support::{self, report};
 
-/// How many checks of the hot path.
+/// The variable that contains the number of checks of the hot path.
 const CHECKS: &str = "KEYWARD_TEST_CHECKS";
 
-/// The bound of a write, and what a busy machine may add to it.
-const BOUND: Duration = Duration::from_millis(200);
+/// The time limit of a write, and the additional time that a busy machine can need.
+const WRITE_LIMIT: Duration = Duration::from_millis(200);
 const SLACK: Duration = Duration::from_millis(600);
 
 async fn usage(harness: &Harness, key: &Key) -> Option<Item> {
@@ -30,7 +31,7 @@ fn number(item: &Item, name: &str) -> i64 {
     item[name].as_n().unwrap_or_else(|_| panic!("{item:?}")).parse().unwrap()
 }
 
-/// The account as it is shown.
+/// The account of a key, as the API shows it.
 async fn shown(harness: &Harness, key: &Key) -> Value {
     harness.get(&Account { id: key.account.clone() }.path()).await.json()
 }
@@ -42,7 +43,7 @@ async fn rotate(harness: &Harness, key: &Key, grace: u32) -> Key {
 }
 
 #[tokio::test]
-async fn the_first_use_in_five_minutes_is_written_with_those_before_it() {
+async fn the_first_use_after_five_minutes_is_written_with_the_uses_before_it() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     assert_eq!(usage(&harness, &key).await, None);
@@ -58,9 +59,9 @@ async fn the_first_use_in_five_minutes_is_written_with_those_before_it() {
     for seconds in [0, 119, 1, 179] {
         harness.clock.advance_seconds(seconds);
         use_key(&harness, &key).await;
-        assert_eq!(usage(&harness, &key).await.as_ref(), Some(&first), "within the five minutes");
+        assert_eq!(usage(&harness, &key).await.as_ref(), Some(&first), "written again within five minutes");
     }
-    // A refusal is no use.
+    // A refused request is not a use.
     assert_eq!(harness.request("POST", "/teams").bearer(&key.secret).send().await.status, 403);
     harness.clock.advance_seconds(1);
     use_key(&harness, &key).await;
@@ -73,7 +74,7 @@ async fn the_first_use_in_five_minutes_is_written_with_those_before_it() {
 }
 
 #[tokio::test]
-async fn an_admins_token_is_no_key() {
+async fn a_token_of_an_admin_has_no_usage() {
     let harness = Harness::start().await;
     harness.wire.take_calls();
     let token = harness.system.facts().admin_api_token.clone();
@@ -84,7 +85,7 @@ async fn an_admins_token_is_no_key() {
 }
 
 #[tokio::test]
-async fn ten_thousand_checks_make_as_many_reads_and_no_more_writes_than_allowed() {
+async fn each_check_makes_one_read_and_usage_writes_stay_within_the_limit() {
     let checks: i64 = Variables::from_process().get(CHECKS).map_or(10_000, |many| many.parse().unwrap());
     let harness = Harness::start().await;
     let account = harness.create_account("busy", "ServiceAccountReader").await;
@@ -100,9 +101,9 @@ async fn ten_thousand_checks_make_as_many_reads_and_no_more_writes_than_allowed(
     let mut count = |calls: Vec<Call>| {
         for call in calls {
             match call.operation.as_str() {
-                "GetItem" if support::faults::is_on(&call, "ACCOUNT#") => reads += 1,
+                "GetItem" if support::faults::is_on_item(&call, "ACCOUNT#") => reads += 1,
                 _ if is_usage_write(&call) => writes += 1,
-                // The keyring is read again each quarter of an hour.
+                // An instance reads the keyring again every 15 minutes.
                 "GetSecretValue" => renewals += 1,
                 other => panic!("{other}"),
             }
@@ -122,14 +123,17 @@ async fn ten_thousand_checks_make_as_many_reads_and_no_more_writes_than_allowed(
         }
     }
     count(harness.wire.take_calls());
-    // Two keys and two instances, each once in five minutes.
+    // Two instances write the usage of two keys, each at most once in five minutes.
     let allowed = 4 * (seconds / 300 + 1);
     report(&format!("{checks} checks in {seconds} s: {reads} reads, {writes} writes of at most {allowed}"));
     assert_eq!(reads, checks);
     assert!(renewals <= 2 * (seconds / 900), "{renewals} reads of the keyring in {seconds} s");
-    assert!((4..=allowed).contains(&writes), "{writes} writes, and {allowed} are allowed");
+    assert!(
+        (4..=allowed).contains(&writes),
+        "{writes} writes, but at least 4 and at most {allowed} are expected"
+    );
 
-    // Each use is counted, and none twice, once the next ones are written.
+    // The next writes include all earlier uses, and count each use once.
     harness.clock.advance_seconds(300);
     for number in 0..4 {
         check(number).await;
@@ -140,7 +144,7 @@ async fn ten_thousand_checks_make_as_many_reads_and_no_more_writes_than_allowed(
         counted +=
             item.keys().filter(|name| name.starts_with("20")).map(|day| number(&item, day)).sum::<i64>();
     }
-    // A machine so busy that a write took longer than its bound lost some.
+    // On a busy machine, writes that exceed their time limit lose uses.
     if logs.take().contains("was not noted") {
         assert!(counted <= checks + 4, "{counted}");
     } else {
@@ -149,7 +153,7 @@ async fn ten_thousand_checks_make_as_many_reads_and_no_more_writes_than_allowed(
 }
 
 #[tokio::test]
-async fn a_write_that_fails_or_hangs_changes_no_decision_and_costs_its_bound_at_most() {
+async fn a_usage_write_that_fails_or_hangs_changes_no_decision_and_ends_within_its_limit() {
     let harness = Harness::start().await;
     let account = harness.create_account("busy", "ServiceAccountReader").await;
     let faults = [
@@ -157,13 +161,13 @@ async fn a_write_that_fails_or_hangs_changes_no_decision_and_costs_its_bound_at_
         Action::Refuse,
         Action::LoseResponse,
         Action::Delay(Duration::from_mins(1)),
-        refusal(500, "InternalServerError"),
-        refusal(400, "ThrottlingException"),
-        refusal(400, "ValidationException"),
-        refusal(400, "AccessDeniedException"),
-        refusal(400, "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"),
-        Action::Answer(200, "not JSON".to_owned()),
-        Action::Answer(503, String::new()),
+        service_error(500, "InternalServerError"),
+        service_error(400, "ThrottlingException"),
+        service_error(400, "ValidationException"),
+        service_error(400, "AccessDeniedException"),
+        service_error(400, "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"),
+        Action::Respond(200, "not JSON".to_owned()),
+        Action::Respond(503, String::new()),
     ];
     for fault in faults {
         let what = format!("{fault:?}");
@@ -181,38 +185,38 @@ async fn a_write_that_fails_or_hangs_changes_no_decision_and_costs_its_bound_at_
             (answer.map(|answer| serde_json::to_value(answer).unwrap()), started.elapsed())
         };
         let undisturbed = answer(&healthy, &key).await.0.unwrap();
-        harness.wire.disturb(move |call| if is_usage_write(call) { fault.clone() } else { Action::Pass });
+        harness.wire.intercept(move |call| if is_usage_write(call) { fault.clone() } else { Action::Pass });
         harness.wire.take_calls();
         let logs = Logs::capture(LevelFilter::INFO);
         logs.take();
         let (allowed, time) = answer(&instance, &key).await;
         assert_eq!(allowed.unwrap(), undisturbed, "{what}");
-        assert!(time < BOUND + SLACK, "{what}: {time:?}");
+        assert!(time < WRITE_LIMIT + SLACK, "{what}: {time:?}");
         let (refused, time) = answer(&instance, &old).await;
         assert_eq!(refused, Err(FunctionError::Unauthorized), "{what}");
-        assert!(time < BOUND + SLACK, "{what}: {time:?}");
+        assert!(time < WRITE_LIMIT + SLACK, "{what}: {time:?}");
         let writes = |calls: Vec<Call>| calls.iter().filter(|call| is_usage_write(call)).count();
-        assert_eq!(writes(harness.wire.take_calls()), 2, "{what}: one attempt each");
+        assert_eq!(writes(harness.wire.take_calls()), 2, "{what}: expected one attempt per key");
         let reasons: Vec<_> = logs.take_decisions().iter().map(|line| line["reason"].clone()).collect();
         assert_eq!(reasons, ["allowed", "revoked"], "{what}");
-        // It is not tried again before its time.
+        // There is no retry before the next write is due.
         for key in [&key, &old] {
             let _ = answer(&instance, key).await;
         }
         assert_eq!(writes(harness.wire.take_calls()), 0, "{what}");
-        harness.wire.calm();
+        harness.wire.pass_all();
         let _ = harness.revoke(&key).await.expect(204);
     }
 }
 
 #[tokio::test]
-async fn noting_takes_no_longer_than_the_whole_decision_may() {
+async fn usage_write_ends_within_the_time_limit_of_the_whole_invocation() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     let instance = harness.another_authorizer();
     instance.warm().await;
-    // The read alone uses up nearly all of it.
-    harness.wire.disturb(|call| match call.operation.as_str() {
+    // The read takes most of the time limit.
+    harness.wire.intercept(|call| match call.operation.as_str() {
         "GetItem" => Action::Delay(Duration::from_millis(700)),
         "UpdateItem" => Action::Hang,
         _ => Action::Pass,
@@ -224,7 +228,7 @@ async fn noting_takes_no_longer_than_the_whole_decision_may() {
 }
 
 #[tokio::test]
-async fn days_that_are_no_longer_shown_are_removed() {
+async fn days_that_the_api_no_longer_shows_are_removed() {
     let harness = Harness::start().await;
     let account = harness.create_account("daily", "ServiceAccountReader").await;
     let key = harness.issue_key_with(&account, &json!({ "name": "long", "expiresInDays": 365 })).await;
@@ -240,21 +244,22 @@ async fn days_that_are_no_longer_shown_are_removed() {
         harness.clock.advance_days(1);
     }
     let shown = shown(&harness, &key).await["keys"][0]["usesByDay"].clone();
-    assert_eq!(shown.as_object().unwrap().len(), 29, "today has none yet");
-    // Not used for long: what is old goes all the same with the next use.
+    assert_eq!(shown.as_object().unwrap().len(), 29, "there is no use today");
+    // The next use removes the days of 31 to 61 days ago, even after a long break.
     harness.clock.advance_days(40);
     use_key(&harness, &key).await;
     assert_eq!(
         days(&usage(&harness, &key).await.unwrap()).len(),
         11,
-        "today, and those of 62 days ago and before"
+        "today, and the 10 days with use that are at least 62 days ago"
     );
     assert_eq!(self::shown(&harness, &key).await["keys"][0]["usesByDay"], json!({ "2026-04-21": 1 }));
 }
 
-/// An instance that was asleep so long that what it is to write is no longer kept.
+/// After months without an invocation, an instance has unwritten uses of days that are no
+/// longer kept.
 #[tokio::test]
-async fn an_instance_that_slept_for_months_writes_what_is_kept() {
+async fn an_instance_writes_usage_after_months_without_an_invocation() {
     let harness = Harness::start().await;
     let account = harness.create_account("sleepy", "ServiceAccountReader").await;
     let key = harness.issue_key_with(&account, &json!({ "name": "long", "expiresInDays": 365 })).await;
@@ -275,14 +280,15 @@ fn harness_seconds(harness: &Harness) -> i64 {
 }
 
 #[tokio::test]
-async fn a_key_that_is_presented_after_its_end_is_counted_once_a_minute() {
+async fn use_of_a_retired_key_is_counted_once_a_minute() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let issue = async |days: u32| {
         harness.issue_key_with(&account, &json!({ "name": "key", "expiresInDays": days })).await
     };
-    // In the order of reasons: revoked; expired and rotated, still among the
-    // account's keys; and the same in their records.
+    // The revoked key, and the key that was rotated without a grace period, are retired at
+    // once. The expired key and the other rotated key are retired when the next key is
+    // issued.
     let revoked = issue(90).await;
     let _ = harness.revoke(&revoked).await.expect(204);
     let (expired, rotated) = (issue(1).await, issue(90).await);
@@ -312,18 +318,18 @@ async fn a_key_that_is_presented_after_its_end_is_counted_once_a_minute() {
                 }
                 let calls = harness.wire.take_calls();
                 let writes = calls.iter().filter(|call| is_usage_write(call)).count();
-                assert_eq!(writes, 3, "{reason}: one a minute and instance");
+                assert_eq!(writes, 3, "{reason}: expected one write per minute and instance");
                 let item = usage(&harness, key).await.unwrap();
                 assert_eq!(
                     number(&item, "minutesUsedAfterEnd"),
                     before + minute,
-                    "{reason}: one a minute in all"
+                    "{reason}: expected one count per minute"
                 );
                 assert_eq!(number(&item, "usedAfterEndAt"), harness_seconds(&harness) - 50);
                 harness.clock.advance_seconds(10);
             }
             let after = harness.table.get(&format!("RETIRED#{}", key.account), &key.id).await;
-            assert_eq!(record, after, "no authorizer writes a record");
+            assert_eq!(record, after, "the authorizer changed the retired key");
         }
     }
     let shown = shown(&harness, &revoked).await;
@@ -336,14 +342,14 @@ async fn a_key_that_is_presented_after_its_end_is_counted_once_a_minute() {
 }
 
 #[tokio::test]
-async fn what_proves_no_key_is_not_counted() {
+async fn credentials_that_prove_no_retired_key_are_not_counted() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let (key, revoked) = (harness.issue_key(&account).await, harness.issue_key(&account).await);
     let _ = harness.revoke(&revoked).await.expect(204);
     let local = Environment::parse("local").unwrap();
     let parse = |key: &Key| ApiKey::parse(&key.secret, &local).unwrap();
-    // Another secret under the ids of a good and of a revoked key, and an id that never was.
+    // Wrong secrets for a live and a revoked key, and an unknown key id.
     let mut forged = [parse(&key), parse(&revoked), parse(&key)];
     forged[0].secret = parse(&revoked).secret;
     forged[1].secret = parse(&key).secret;
@@ -380,7 +386,7 @@ async fn retired_keys_are_shown_newest_first_without_their_verifiers() {
     assert!(!retired.text.contains("verifier") && !retired.text.contains("pepper"), "{}", retired.text);
     insta::assert_json_snapshot!(retired.json()["retiredKeys"]);
 
-    // What the commands of the operating guide write has no more than this.
+    // The commands in the operating guide write only these attributes.
     let item = |key: &str, reason: &str, at: i64| -> Item {
         let text = |text: String| AttributeValue::S(text);
         [
@@ -393,7 +399,7 @@ async fn retired_keys_are_shown_newest_first_without_their_verifiers() {
         .into()
     };
     harness.table.put(item("key_0000000000000000", "revoked", 1_767_225_900)).await;
-    // And a backup may bring an account back that was deleted.
+    // A backup can restore a deleted account.
     harness.table.put(item("key_0000000000000001", "accountDeleted", 1_767_225_900)).await;
     harness.table.put(item("ACCOUNT", "accountDeleted", 1_767_225_900)).await;
     let shown = harness.get(&account.path()).await.json()["retiredKeys"].clone();
@@ -410,7 +416,7 @@ async fn retired_keys_are_shown_newest_first_without_their_verifiers() {
 }
 
 #[tokio::test]
-async fn a_use_that_is_not_well_formed_is_500_and_stops_no_key() {
+async fn malformed_usage_is_500_in_the_api_and_does_not_affect_the_key() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     use_key(&harness, &key).await;
