@@ -9,7 +9,7 @@ use shared::domain::Environment;
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "cargo dev", about, disable_version_flag = true)]
 pub struct Options {
-    /// Keep data in memory only. The data folder then holds just local.json and a lock.
+    /// Keep data in memory only. The data folder then contains only local.json and a lock.
     #[arg(long)]
     pub memory: bool,
     /// The data folder.

@@ -75,13 +75,13 @@ pub enum Precondition {
 impl Precondition {
     fn check(self, stored: &StoredRole) -> Result<(), StoreError> {
         let is_missing = matches!(stored, StoredRole::Missing);
-        let holds = match self {
+        let is_met = match self {
             Self::None => true,
             Self::Exists => !is_missing,
             Self::Absent => is_missing,
             Self::Version(wanted) => stored.role().is_some_and(|role| role.version == wanted),
         };
-        if holds { Ok(()) } else { Err(StoreError::Stale) }
+        if is_met { Ok(()) } else { Err(StoreError::Stale) }
     }
 }
 
