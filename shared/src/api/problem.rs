@@ -119,7 +119,7 @@ pub struct FieldError {
     /// The field, as a JSON pointer (RFC 6901). Empty for the whole body.
     #[schema(example = "/name")]
     pub pointer: String,
-    /// What to do about it. Reads as a sentence after the name of the field.
+    /// What is wrong. Completes a sentence that starts with the name of the field.
     #[schema(example = "must be at most 64 characters")]
     pub detail: String,
 }

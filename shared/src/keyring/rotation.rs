@@ -78,17 +78,17 @@ impl Progress {
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
     /// Secrets Manager did not respond, or refused. A retry may help.
-    #[error("Secrets Manager: {0}")]
+    #[error("the call to Secrets Manager failed: {0}")]
     Unavailable(String),
     /// No rotation with this token is in progress.
     #[error("this rotation is not in progress: {0}")]
-    NotUnderWay(&'static str),
+    NotInProgress(&'static str),
     /// The current keyring is malformed or full. The message quotes no part of it.
-    #[error("the current keyring: {0}")]
+    #[error("the current keyring cannot be used: {0}")]
     Current(&'static str),
     /// The pending keyring must not become current. The message quotes no part of
     /// it.
-    #[error("the pending keyring: {0}")]
+    #[error("the pending keyring cannot be used: {0}")]
     Pending(&'static str),
     /// The random source failed.
     #[error(transparent)]
@@ -146,7 +146,7 @@ impl PepperRotation {
         let described = self.client.describe_secret().secret_id(secret).send().await;
         let described = described.map_err(RotationError::from_sdk)?;
         if described.rotation_enabled != Some(true) {
-            return Err(RotationError::NotUnderWay("rotation is not enabled for the secret"));
+            return Err(RotationError::NotInProgress("rotation is not enabled for the secret"));
         }
         let stages = described.version_ids_to_stages.as_ref().and_then(|versions| versions.get(token));
         let is_at = |stage: &str| stages.is_some_and(|stages| stages.iter().any(|own| own == stage));
@@ -155,7 +155,7 @@ impl PepperRotation {
         } else if is_at(PENDING) {
             Ok(Stage::Pending)
         } else {
-            Err(RotationError::NotUnderWay("no pending version has this token"))
+            Err(RotationError::NotInProgress("no pending version has this token"))
         }
     }
 
