@@ -162,8 +162,8 @@ async fn retried_rotation_creates_no_second_successor_and_returns_no_secret() {
     }
 }
 
-/// The response to the first attempt is lost, and `DynamoDB` answers the SDK's retry
-/// that the transaction is still in progress.
+/// The response to the first attempt is lost, and `DynamoDB` refuses the SDK's retry
+/// because the transaction is still in progress.
 #[tokio::test]
 async fn sdk_retry_of_a_transaction_in_progress_returns_the_key() {
     let harness = Harness::start().await;

@@ -97,8 +97,8 @@ async fn account_item(harness: &Harness, key: &Key) -> Item {
     harness.table.get(&format!("ACCOUNT#{}", key.account), "ACCOUNT").await.unwrap()
 }
 
-/// Replaces the item `intact` with each variant, and fails if the key may then `GET` one
-/// of `paths`. Restores the item at the end, and fails if the key is still refused.
+/// Replaces the item `intact` with each variant, and fails if the authorizer then allows
+/// `GET` on one of `paths`. Restores the item at the end, and fails if the key is still refused.
 async fn assert_none_allows(
     harness: &Harness,
     key: &Key,

@@ -145,7 +145,7 @@ async fn ambiguous_paths_are_refused() {
             let response = get(&harness, key, path).await;
             assert!(matches!(response.status, 400 | 403), "{path}: {} {}", response.status, response.body);
         }
-        // A REST API may pass the path on without decoding it.
+        // A REST API can pass the path on without decoding it.
         for shape in Shape::ALL {
             let event = shape.event("GET", path, &format!("Bearer {}", keys[1]));
             assert_eq!(harness.verdict(&event).await, Verdict::Deny, "{shape:?} {path}");
