@@ -1,7 +1,7 @@
-"""An AWS emulator to deploy to: ministack, on this machine only.
+"""The AWS emulator ministack, on this machine only.
 
-`deployable` and `import_routes` replace what the emulator cannot do. Everything else
-is deployed as it is shipped.
+`deployable`, `import_routes` and `import_responses` make up for what the emulator does not
+support. Everything else is deployed unchanged.
 """
 
 import http.client
@@ -27,7 +27,7 @@ EMULATOR = [ROOT / "target" / "ci" / "emulator" / "bin" / "python", pathlib.Path
 
 
 class Aws:
-    """The running emulator. A context manager that leaves nothing behind."""
+    """The running emulator. A context manager that stops all processes and deletes all files."""
 
     def __enter__(self) -> "Aws":
         self.folder = tempfile.TemporaryDirectory()
@@ -35,7 +35,7 @@ class Aws:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        # Made-up credentials, and no configuration files of this machine's user.
+        # Invented credentials, and none of the user's configuration files.
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": self.folder.name,
@@ -60,7 +60,7 @@ class Aws:
             # resources, projections, transactions and boundaries, but not leading
             # keys. The credentials above are root's.
             "AUTH": "true",
-            # Off, because neither can listen on loopback only.
+            # Off, because these services cannot listen on loopback only.
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
         }
@@ -78,7 +78,7 @@ class Aws:
             time.sleep(0.1)
         self.print_log()
         self.__exit__()
-        sys.exit("the emulator does not start")
+        sys.exit("the emulator did not start")
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
@@ -94,7 +94,7 @@ class Aws:
         self.folder.cleanup()
 
     def children(self) -> list[int]:
-        """The processes that the emulator has started and not stopped: the functions."""
+        """The running child processes of the emulator, which are the functions."""
         found = []
         for folder in pathlib.Path("/proc").glob("[0-9]*"):
             try:
@@ -114,7 +114,7 @@ class Aws:
         return boto3.client(service)
 
     def call(self, api: str, method: str, path: str, token: str | None = None, body: object = None, headers=None):
-        """Sends a request to the API with this id, as a program does."""
+        """Sends a request with a bearer token and a JSON body to the API with this id."""
         sent = dict(headers or {})
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
@@ -122,19 +122,19 @@ class Aws:
             sent["Content-Type"] = "application/json"
         return self.send(api, method, path, sent, None if body is None else json.dumps(body))
 
-    def send(self, api: str, method: str, path: str, headers: dict[str, str], body: str | None) -> "Answer":
+    def send(self, api: str, method: str, path: str, headers: dict[str, str], body: str | None) -> "Response":
         return self.request(method, path, {"Host": f"{api}.execute-api.localhost:{self.port}"} | headers, body)
 
-    def request(self, method: str, path: str, headers: dict[str, str], body: str | None) -> "Answer":
+    def request(self, method: str, path: str, headers: dict[str, str], body: str | None) -> "Response":
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request(method, path, body, headers)
         response = connection.getresponse()
         text = response.read().decode()
         connection.close()
-        return Answer(response.status, response.getheaders(), text)
+        return Response(response.status, response.getheaders(), text)
 
 
-class Answer:
+class Response:
     def __init__(self, status: int, headers: list[tuple[str, str]], text: str) -> None:
         self.status, self.text = status, text
         self.headers = {name.lower(): value for name, value in headers}
@@ -161,7 +161,7 @@ class Stack:
         if done.returncode != 0:
             print(done.stdout, done.stderr)
             self.aws.print_log()
-            sys.exit(f"{self.name} cannot be deployed")
+            sys.exit(f"{self.name} could not be deployed")
         formation = self.aws.client("cloudformation")
         (stack,) = formation.describe_stacks(StackName=self.name)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
@@ -248,7 +248,7 @@ def deployable(path: pathlib.Path, aws: Aws) -> dict:
     """The template at `path`, without the parts that the emulator does not support."""
     template = yaml_parse(path.read_text())
     resources = template["Resources"]
-    name_secrets(resources)
+    use_secret_arns(resources)
     # An identity provider on this machine has no TLS.
     for parameter in "OidcIssuer", "OidcJwksUri":
         template.get("Parameters", {}).get(parameter, {}).pop("AllowedPattern", None)
@@ -272,11 +272,11 @@ def deployable(path: pathlib.Path, aws: Aws) -> dict:
     return template
 
 
-def name_secrets(part: object) -> None:
-    """Replaces references to secrets by ARNs. On AWS, a reference is the ARN. In the
-    emulator, it is the name, which a policy cannot use as a resource."""
+def use_secret_arns(part: object) -> None:
+    """Replaces references to secrets in policies by ARNs. On AWS, a reference is the ARN. In the
+    emulator, a reference is the name, which a policy cannot use as a resource."""
     for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
-        name_secrets(item)
+        use_secret_arns(item)
     for secret in ("Pepper", "ConsoleSecret"):
         if isinstance(part, dict) and part.get("Resource") == {"Ref": secret}:
             arn = f"arn:aws:secretsmanager:${{AWS::Region}}:${{AWS::AccountId}}:secret:${{{secret}}}*"

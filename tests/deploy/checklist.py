@@ -1,5 +1,5 @@
-"""Runs infra/first-deploy.py against a deployed stack in the emulator: to its
-end, with a token that cannot manage anything, and interrupted halfway."""
+"""Runs infra/first-deploy.py for a deployed stack in the emulator: to the end, with a token
+that cannot manage anything, and with Ctrl-C halfway."""
 
 import json
 import pathlib
@@ -12,11 +12,11 @@ from aws import ROOT, Aws
 from checks import check
 
 SCRIPT = ROOT / "infra" / "first-deploy.py"
-# The steps that the emulator cannot do.
+# The steps that are not possible in the emulator.
 NOT_POSSIBLE = {
-    # It counts neither deliveries nor messages.
+    # The emulator counts neither deliveries nor messages.
     "EventBridge and SNS counted the notice",
-    # It splits the path of a REST API after decoding, so there is no such route.
+    # The emulator splits the path of a REST API after decoding, so no route matches.
     "event, REST API, /{id}: %2F (slash)",
     "decision, REST API, /{id}: %2F (slash)",
 }
@@ -30,8 +30,8 @@ def start(aws: Aws, stack: str, token: str, *arguments: str) -> subprocess.Popen
     return subprocess.Popen(command, env=aws.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def left(aws: Aws, one) -> list[str]:
-    """What a run left behind."""
+def leftovers(aws: Aws, one) -> list[str]:
+    """The resources of a run that are not deleted."""
     stacks = aws.client("cloudformation").describe_stacks()["Stacks"]
     found = [
         stack["StackName"]
@@ -48,7 +48,7 @@ def left(aws: Aws, one) -> list[str]:
     return found
 
 
-def the_checklist(aws: Aws, one) -> None:
+def check_first_deploy(aws: Aws, one) -> None:
     domain = "api.example.com"
     configuration = {"CertificateArn": f"arn:aws:acm:eu-central-1:{'0' * 12}:certificate/api", "EndpointType": "REGIONAL"}
     aws.client("apigatewayv2").create_domain_name(DomainName=domain, DomainNameConfigurations=[configuration])
@@ -58,13 +58,13 @@ def the_checklist(aws: Aws, one) -> None:
     states = {step["step"]: step["state"] for step in steps}
     failed = {step["step"]: step["detail"] for step in steps if step["state"] == "failed"}
     check("the first-deploy checklist passes", (run.returncode, err, failed), (0, "", {}))
-    check("its total counts its steps", total["total"]["ok"] + total["total"]["n/a"], len(steps))
+    check("the total counts the steps", total["total"]["ok"] + total["total"]["n/a"], len(steps))
     not_possible = {name for name, state in states.items() if state == "n/a"}
     expected = NOT_POSSIBLE | {"decisions behind a custom domain"}
-    check("exactly the expected steps are not possible here", not_possible, expected)
+    check("exactly the expected steps are not possible in the emulator", not_possible, expected)
     decisions = [step for step in steps if step["step"].startswith("decision, ") and step["state"] == "ok"]
     check(
-        "it found the decision of each probe",
+        "the script finds the decision of each probe",
         (len(decisions) > 40, {step["reason"] for step in decisions}),
         (True, {"allowed", "ambiguous_path"}),
     )
@@ -77,18 +77,17 @@ def the_checklist(aws: Aws, one) -> None:
         ("ConditionalCheckFailedException", True),
     )
     errors = {step["step"]: step["status"] for step in steps if step["step"].startswith("an authorizer's error")}
-    check("it shows what clients get for an authorizer's error", len(errors), 6)
-    check("it prints no key and no token", re.findall(r"kwsa_one_\w{20,}|eyJ\w{10,}", out + err), [])
+    check("the report shows what clients get for an authorizer's error", len(errors), 6)
+    check("the script prints no key and no token", re.findall(r"kwsa_one_\w{20,}|eyJ\w{10,}", out + err), [])
     mappings = aws.client("apigatewayv2").get_api_mappings(DomainName=domain)["Items"]
-    check("it leaves nothing behind", (left(aws, one), mappings), ([], []))
+    check("the script deletes everything that it creates", (leftovers(aws, one), mappings), ([], []))
 
-    # A token that cannot manage anything ends the run before the script creates anything.
     run = start(aws, one.stack.name, one.api_token)
     out, _ = run.communicate()
     steps = [json.loads(line) for line in out.splitlines()]
-    check("with another token it fails and creates nothing", (run.returncode, len(steps), left(aws, one)), (1, 2, []))
+    check("with a token for business APIs, the script fails and creates nothing", (run.returncode, len(steps), leftovers(aws, one)), (1, 2, []))
 
-    # Presses Ctrl-C as soon as there is a key, and again during the cleanup.
+    # Presses Ctrl-C as soon as a key is issued, and again during the cleanup.
     run = start(aws, one.stack.name, one.token)
     for line in run.stdout:
         step = json.loads(line)["step"]
@@ -98,5 +97,5 @@ def the_checklist(aws: Aws, one) -> None:
             run.send_signal(signal.SIGINT)
             break
     _, err = run.communicate()
-    check("Ctrl-C ends it", (run.returncode, err), (130, "cleaning up, please wait\n"))
-    check("Ctrl-C leaves nothing behind", left(aws, one), [])
+    check("Ctrl-C ends the script", (run.returncode, err), (130, "cleaning up, please wait\n"))
+    check("after Ctrl-C, the script deletes everything that it created", leftovers(aws, one), [])

@@ -1,4 +1,4 @@
-"""The checks of a test, and their results."""
+"""Checks and their results."""
 
 import time
 
@@ -11,7 +11,7 @@ def check(what: str, actual: object, expected: object) -> None:
     """Prints the result of one check. The test continues after a failure."""
     good = actual == expected
     (passed if good else failed).append(what)
-    print(f"{'ok    ' if good else 'FAILED'} {what}" + ("" if good else f": {actual!r} instead of {expected!r}"), flush=True)
+    print(f"{'ok    ' if good else 'FAILED'} {what}" + ("" if good else f": got {actual!r}, expected {expected!r}"), flush=True)
 
 
 def finish() -> None:

@@ -1,15 +1,15 @@
-"""What tokens of the template's Cognito clients can do, on an emulated Cognito.
+"""Checks what tokens of the template's Cognito clients can do, with an emulated Cognito.
 
     python3 tests/deploy/cognito.py
 
-A business backend sees the tokens of ApiClient. A token of a flow that takes a
-password can change its user's e-mail address, and then the password, so such a
-token in a backend's hands would be an admin's account. The clients are those of
-infra/template.yaml, deployed as they are written there. The control case gives
-ApiClient the flows that it must not have.
+The backends of business APIs receive the tokens of ApiClient. A token from a flow that
+takes a password can change its user's e-mail address, and then the password. A backend with
+such a token could take over the admin's account. The test deploys the clients of
+infra/template.yaml unchanged. The control case gives ApiClient the flows that it must not
+have.
 
 The emulator checks flows and scopes as AWS documents them. It does not check
-WriteAttributes, which are compared with AWS's rule instead.
+WriteAttributes, so the test compares these with AWS's rule.
 """
 
 import base64
@@ -38,10 +38,10 @@ CALLBACK, CALLBACK_PATH = ("localhost", 8400), "/callback"
 
 
 def cognito_of(path) -> dict:
-    """The template's Cognito resources, and the resources that they refer to."""
+    """The part of the template with the Cognito resources and the resources that they refer to."""
     template = yaml_parse(path.read_text())
     kept = {"Parameters": template["Parameters"], "Conditions": template["Conditions"], "Outputs": {}}
-    # The emulator supports neither resource type for users: Pool creates its admin.
+    # The emulator does not support these resource types for users, so Pool creates the admin.
     unknown = ("AWS::Cognito::UserPoolUser", "AWS::Cognito::UserPoolUserToGroupAttachment")
     kept["Resources"] = {
         name: resource
@@ -57,8 +57,8 @@ def cognito_of(path) -> dict:
 
 
 class Pool:
-    """A deployed pool with an admin, who has chosen a password. The emulator asks
-    for no second factor until one is set up."""
+    """A deployed user pool with an admin whose password is set. The emulator requires no second
+    factor until one is set up."""
 
     def __init__(self, aws: Aws, name: str, template: dict) -> None:
         self.aws, self.name, self.cognito = aws, name, aws.client("cognito-idp")
@@ -84,19 +84,19 @@ class Pool:
         return next(item["Value"] for item in user["UserAttributes"] if item["Name"] == "email")
 
     def initiate(self, client: str, flow: str) -> str:
-        """Begins a sign-in. Returns the error code, or Cognito's response."""
+        """Starts a sign-in. Returns the error code, the next challenge or the access token."""
         credentials = {"USERNAME": ADMIN, "PASSWORD": PASSWORD, "SRP_A": "a1" * 128}
-        begin, pool = self.cognito.initiate_auth, {}
+        start, pool = self.cognito.initiate_auth, {}
         if flow.startswith("ADMIN_") or flow == "ADMIN:USER_SRP_AUTH":
-            begin, pool, flow = self.cognito.admin_initiate_auth, {"UserPoolId": self.id}, flow.removeprefix("ADMIN:")
+            start, pool, flow = self.cognito.admin_initiate_auth, {"UserPoolId": self.id}, flow.removeprefix("ADMIN:")
         try:
-            answer = begin(ClientId=self.outputs[client], AuthFlow=flow, AuthParameters=credentials, **pool)
+            response = start(ClientId=self.outputs[client], AuthFlow=flow, AuthParameters=credentials, **pool)
         except ClientError as error:
             return error.response["Error"]["Code"]
-        return answer.get("ChallengeName") or answer["AuthenticationResult"]["AccessToken"]
+        return response.get("ChallengeName") or response["AuthenticationResult"]["AccessToken"]
 
     def attempt(self, operation: str, **arguments) -> str:
-        """Calls an operation that a user's access token authorizes."""
+        """Calls an operation with a user's access token. Returns the error code or "done"."""
         try:
             getattr(self.cognito, operation)(**arguments)
         except ClientError as error:
@@ -122,7 +122,7 @@ def send(host: str, port: int, method: str, path: str, body: str | None = None, 
 
 
 def browse(aws: Aws, address: str, password: str = PASSWORD) -> str:
-    """Signs in as a person does in the browser. Returns where the pages redirect to."""
+    """Signs in through the pages, as a user does in a browser. Returns the URL of the redirect."""
     parts = urllib.parse.urlsplit(address)
     status, headers, page = send("127.0.0.1", aws.port, "GET", f"{parts.path}?{parts.query}")
     if status == 302:
@@ -134,7 +134,7 @@ def browse(aws: Aws, address: str, password: str = PASSWORD) -> str:
 
 
 class SignIn:
-    """infra/sign-in.py, waiting for its browser."""
+    """infra/sign-in.py, which waits for the browser's redirect."""
 
     running: list[subprocess.Popen] = []
 
@@ -144,11 +144,11 @@ class SignIn:
             command, env=aws.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         self.running.append(self.process)
-        self.told = self.process.stderr.readline()
-        if not self.told.startswith("Sign in"):
-            sys.exit(f"sign-in.py does not start: {self.told}")
-        self.told += self.process.stderr.readline()
-        self.address = self.told.splitlines()[-1]
+        self.output = self.process.stderr.readline()
+        if not self.output.startswith("Sign in"):
+            sys.exit(f"sign-in.py did not start: {self.output}")
+        self.output += self.process.stderr.readline()
+        self.address = self.output.splitlines()[-1]
         self.query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.address).query))
 
     def call_back(self, location: str, method: str = "GET", **headers: str):
@@ -157,32 +157,32 @@ class SignIn:
 
     def end(self) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, self.told + err
+        return self.process.returncode, out, self.output + err
 
 
-def the_sign_in(aws: Aws, pool: Pool) -> str:
-    """Gets a token for business APIs, and tries requests that must not give one."""
+def check_sign_in(aws: Aws, pool: Pool) -> str:
+    """Gets a token for business APIs, and sends requests that must not give a token."""
     specification = importlib.util.spec_from_file_location("sign_in", SIGN_IN)
     script = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(script)
     # RFC 7636, appendix B.
     computed = script.challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
-    check("the PKCE challenge is RFC 7636's", computed, "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM")
+    check("the PKCE challenge is that of RFC 7636", computed, "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM")
     verifiers = [script.new_verifier() for _ in range(3)]
-    check("verifiers are long and differ", (len(set(verifiers)), {len(one) for one in verifiers}), (3, {43}))
+    check("verifiers have 43 characters and differ", (len(set(verifiers)), {len(one) for one in verifiers}), (3, {43}))
 
     run = SignIn(aws, pool.name)
-    asked = {name: run.query.get(name) for name in ("response_type", "scope", "code_challenge_method")}
+    requested = {name: run.query.get(name) for name in ("response_type", "scope", "code_challenge_method")}
     check(
-        "it asks for a code, one scope and S256",
-        asked,
+        "the script requests a code, one scope and S256",
+        requested,
         {"response_type": "code", "scope": "keyward/api", "code_challenge_method": "S256"},
     )
     location = browse(aws, run.address)
     query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(location).query))
     form = {"grant_type": "authorization_code", "client_id": pool.outputs["ApiClientId"], "code": query["code"]}
-    for what, more in ("no", {}), ("another", {"code_verifier": "x" * 43}):
-        stolen = urllib.parse.urlencode(form | {"redirect_uri": run.query["redirect_uri"]} | more)
+    for what, verifier in ("no", {}), ("another", {"code_verifier": "x" * 43}):
+        stolen = urllib.parse.urlencode(form | {"redirect_uri": run.query["redirect_uri"]} | verifier)
         status, _, text = send("127.0.0.1", aws.port, "POST", "/oauth2/token", stolen)
         check(
             f"a stolen code with {what} verifier gives no token",
@@ -200,21 +200,21 @@ def the_sign_in(aws: Aws, pool: Pool) -> str:
     }
     expected = dict.fromkeys(["another state", "no state", "two states", "neither code nor error"], 400)
     expected |= {"another path": 404, "another host": 404, "another method": 501}
-    check("every other request is refused, and the wait goes on", (refused, run.process.poll()), (expected, None))
+    check("every other request is refused, and the script continues to wait", (refused, run.process.poll()), (expected, None))
     status, headers, text = run.call_back(location)
     check(
-        "the browser is told that it worked",
+        "the page in the browser says that the sign-in succeeded",
         (status, "signed in" in text, headers["Cache-Control"]),
         (200, True, "no-store"),
     )
-    check("the page does not have the code", query["code"] in text, False)
+    check("the page does not contain the code", query["code"] in text, False)
     status, out, err = run.end()
     token = out.removesuffix("\n")
     check("standard output has only the token", (status, len(token.split(".")), "\n" in token), (0, 3, False))
-    check("standard error has neither token nor code", [it for it in (token, query["code"]) if it in err], [])
+    check("standard error has neither token nor code", [text for text in (token, query["code"]) if text in err], [])
     with contextlib.suppress(ConnectionRefusedError):
         run.call_back(location)
-        check("it stops listening", "it answered", "a refused connection")
+        check("the script stops listening", "a response", "a refused connection")
     check(
         "the token is for business APIs and nothing else",
         (claims(token)["scope"], claims(token)["client_id"]),
@@ -228,10 +228,10 @@ def the_sign_in(aws: Aws, pool: Pool) -> str:
     ):
         command = [sys.executable, SIGN_IN, "--stack", stack, "--endpoint-url", aws.endpoint, "--no-browser"]
         done = subprocess.run(command, env=aws.environment, text=True, capture_output=True)
-        told = (done.returncode, done.stdout, expected in done.stderr, done.stderr.count("\n"))
-        check(f"{what} is reported in one line", told, (1, "", True, 1))
-    other = run.query["state"]
-    run.call_back(f"{CALLBACK_PATH}?{urllib.parse.urlencode({'error': 'access_denied', 'state': other})}")
+        actual = (done.returncode, done.stdout, expected in done.stderr, done.stderr.count("\n"))
+        check(f"{what} is reported in one line", actual, (1, "", True, 1))
+    state = run.query["state"]
+    run.call_back(f"{CALLBACK_PATH}?{urllib.parse.urlencode({'error': 'access_denied', 'state': state})}")
     status, out, err = run.end()
     check(
         "a refused sign-in is reported",
@@ -252,7 +252,7 @@ def the_sign_in(aws: Aws, pool: Pool) -> str:
     return token
 
 
-# ----------------------------------------------------------------- the chain ----
+# -------------------------------------------------------------- the takeover ----
 
 
 def console_address(pool: Pool) -> str:
@@ -261,9 +261,9 @@ def console_address(pool: Pool) -> str:
     return f"/oauth2/authorize?{urllib.parse.urlencode(query | {'scope': 'openid', 'state': 's'})}"
 
 
-def own_account(pool: Pool, token: str) -> dict[str, str]:
-    """What the holder of a token can do to its user. AWS requires the scope
-    aws.cognito.signin.user.admin for each operation.
+def try_account_changes(pool: Pool, token: str) -> dict[str, str]:
+    """Tries to change the token's user. AWS requires the scope aws.cognito.signin.user.admin for
+    each operation.
     (https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_UpdateUserAttributes.html
     and the pages of the others)"""
     email = [{"Name": "email", "Value": MALLORY}]
@@ -280,8 +280,8 @@ def own_account(pool: Pool, token: str) -> dict[str, str]:
     }
 
 
-def the_control(aws: Aws, template: dict) -> None:
-    """With the flows that ApiClient must not have, its token takes over the account."""
+def check_control(aws: Aws, template: dict) -> None:
+    """Shows that a token takes over the account if ApiClient has the flows that it must not have."""
     template = copy.deepcopy(template)
     client = template["Resources"]["ApiClient"]["Properties"]
     for name in (
@@ -295,22 +295,22 @@ def the_control(aws: Aws, template: dict) -> None:
     client["ExplicitAuthFlows"] = ["ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH", "ALLOW_USER_SRP_AUTH"]
     pool = Pool(aws, "control", template)
     token = pool.initiate("ApiClientId", "ADMIN_USER_PASSWORD_AUTH")
-    check("control: that client's token has the scope for the user's own account", claims(token).get("scope"), SELF_SERVICE)
+    check("control: the token has the scope that changes its user", claims(token).get("scope"), SELF_SERVICE)
     email = [{"Name": "email", "Value": MALLORY}]
     done = pool.attempt("update_user_attributes", AccessToken=token, UserAttributes=email)
-    check("control: it changes the admin's e-mail address", (done, pool.email()), ("done", MALLORY))
+    check("control: the token changes the admin's e-mail address", (done, pool.email()), ("done", MALLORY))
     client = pool.outputs["ApiClientId"]
     sent = pool.cognito.forgot_password(ClientId=client, Username=ADMIN)["CodeDeliveryDetails"]["Destination"]
-    # Cognito shows the first letter.
-    check("control: a password reset is then sent there", sent[0], MALLORY[0])
-    # The emulator mails the same code each time.
+    # Cognito shows only the first letter of the address.
+    check("control: a password reset is sent to the new address", sent[0], MALLORY[0])
+    # The emulator always sends the same code.
     reset = {"ClientId": client, "Username": ADMIN, "ConfirmationCode": "654321", "Password": "Mallory-1234"}
     pool.cognito.confirm_forgot_password(**reset)
     location = browse(aws, console_address(pool), "Mallory-1234")
     check("control: the new password signs in to the console", "code=" in location, True)
 
 
-def the_clients(aws: Aws, template: dict, pool: Pool) -> None:
+def check_clients(aws: Aws, template: dict, pool: Pool) -> None:
     flows = [
         "USER_PASSWORD_AUTH",
         "USER_SRP_AUTH",
@@ -319,8 +319,8 @@ def the_clients(aws: Aws, template: dict, pool: Pool) -> None:
         "ADMIN:USER_SRP_AUTH",
         "CUSTOM_AUTH",
     ]
-    begun = {flow: pool.initiate("ApiClientId", flow)[:40] for flow in flows}
-    check("no flow that takes a password is allowed", begun, dict.fromkeys(flows, "InvalidParameterException"))
+    results = {flow: pool.initiate("ApiClientId", flow)[:40] for flow in flows}
+    check("no flow that takes a password is allowed", results, dict.fromkeys(flows, "InvalidParameterException"))
     client = pool.client("ApiClient")
     settings = {
         name: client.get(name) for name in ("AllowedOAuthFlows", "AllowedOAuthScopes", "ExplicitAuthFlows", "ClientSecret")
@@ -330,11 +330,11 @@ def the_clients(aws: Aws, template: dict, pool: Pool) -> None:
         "AllowedOAuthScopes": ["keyward/api"],
         "ExplicitAuthFlows": ["ALLOW_REFRESH_TOKEN_AUTH"],
     }
-    check("a public client of the code flow, with one scope", settings, expected | {"ClientSecret": None})
+    check("ApiClient is a public client with only the code flow and one scope", settings, expected | {"ClientSecret": None})
 
-    token = the_sign_in(aws, pool)
-    tried = own_account(pool, token)
-    check("its token can do nothing to the admin's account", tried, dict.fromkeys(tried, "NotAuthorizedException"))
+    token = check_sign_in(aws, pool)
+    tried = try_account_changes(pool, token)
+    check("a token of ApiClient cannot change the admin's account", tried, dict.fromkeys(tried, "NotAuthorizedException"))
     check("the e-mail address is unchanged", pool.email(), ADMIN)
     query = {
         "response_type": "code",
@@ -345,30 +345,30 @@ def the_clients(aws: Aws, template: dict, pool: Pool) -> None:
     query |= {"code_challenge": digest, "code_challenge_method": "S256", "state": "s"}
     for scope in SELF_SERVICE, f"keyward/api {SELF_SERVICE}", "keyward/iam":
         location = browse(aws, f"/oauth2/authorize?{urllib.parse.urlencode(query | {'scope': scope})}")
-        answer = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(location).query))
-        check(f"it cannot ask for `{scope}`", (answer.get("error_description"), "code" in answer), ("invalid_scope", False))
+        result = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(location).query))
+        check(f"ApiClient cannot request `{scope}`", (result.get("error_description"), "code" in result), ("invalid_scope", False))
 
-    # Without WriteAttributes a client may write every standard attribute, and
-    # then the API does not return it. The emulator lets any client write any.
+    # Without WriteAttributes, a client is allowed to write every standard attribute, and the API
+    # returns no WriteAttributes. The emulator allows every client to write every attribute.
     # (https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_CreateUserPoolClient.html)
     clients = [
         name for name, resource in template["Resources"].items() if resource["Type"] == "AWS::Cognito::UserPoolClient"
     ]
-    check("the template's clients are known", sorted(clients), ["ApiClient", "ConsoleClient", "IamClient"])
+    check("the template has exactly these clients", sorted(clients), ["ApiClient", "ConsoleClient", "IamClient"])
     for name in clients:
         written = pool.client(name).get("WriteAttributes") or ["every standard attribute"]
-        able = {"email", "email_verified", "phone_number", "phone_number_verified", "every standard attribute"} & set(
+        writable = {"email", "email_verified", "phone_number", "phone_number_verified", "every standard attribute"} & set(
             written
         )
-        check(f"{name} may not write an address that a password reset is sent to", able, set())
+        check(f"{name} cannot write an address that a password reset is sent to", writable, set())
 
 
 def main() -> None:
     template = cognito_of(ROOT / "infra" / "template.yaml")
     try:
         with Aws() as aws:
-            the_control(aws, template)
-            the_clients(aws, template, Pool(aws, "shipped", template))
+            check_control(aws, template)
+            check_clients(aws, template, Pool(aws, "shipped", template))
     finally:
         for process in SignIn.running:
             process.kill()

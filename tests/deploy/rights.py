@@ -1,12 +1,10 @@
 """Compares the recorded calls of the functions with what their roles allow. Every
 call must be allowed, and every right must be used.
 
-A proxy before the emulator notes each call to DynamoDB, EventBridge and Secrets
-Manager.
-Every action in it is judged by the statements of the function's role, and each
-part of each statement must have been needed by some call. An action has the
-condition keys that AWS's reference lists for it, and no others, whatever the
-emulator fills in.
+A proxy in front of the emulator records each call to DynamoDB, EventBridge and Secrets
+Manager. Every action of a call is evaluated with the policy statements of the function's
+role, and some call must have needed each part of each statement. An action has only the
+condition keys that AWS's reference lists for it, even if the emulator sets others.
 """
 
 import fnmatch
@@ -21,12 +19,12 @@ import threading
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html
 WORDS = {"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "IN", "BETWEEN"}
 
-# The condition keys of each action, which `tests/it/deployment/least_privilege.rs` reads too.
+# The condition keys of each action. `tests/it/deployment/least_privilege.rs` reads the same file.
 CONDITION_KEYS = json.loads((pathlib.Path(__file__).parents[1] / "condition_keys.json").read_text())["actions"]
 
 
 class Recorder:
-    """The proxy. `calls` has (access key, operation, body) of each call that succeeded."""
+    """The proxy. `calls` has (access key, operation, body) of each call that IAM allowed."""
 
     def __init__(self, port: int) -> None:
         recorder, self.calls = self, []
@@ -36,20 +34,20 @@ class Recorder:
 
             def forward(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                # With the same Host, because the signature includes it.
+                # Keeps the Host header, because the signature includes it.
                 emulator = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 emulator.request(self.command, self.path, body, dict(self.headers.items()))
-                answer = emulator.getresponse()
-                text = answer.read()
+                response = emulator.getresponse()
+                text = response.read()
                 emulator.close()
                 operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
                 credential = re.search(r"Credential=(\w+)/", self.headers.get("Authorization", ""))
-                # If a condition failed, IAM had allowed the call.
-                allowed = answer.status == 200 or b"ConditionalCheckFailed" in text
+                # A failed condition shows that IAM allowed the call.
+                allowed = response.status == 200 or b"ConditionalCheckFailed" in text
                 if operation and credential and allowed:
                     recorder.calls.append((credential[1], operation, json.loads(body)))
-                self.send_response(answer.status)
-                for name, value in answer.getheaders():
+                self.send_response(response.status)
+                for name, value in response.getheaders():
                     if name.lower() not in ("connection", "content-length", "date", "server", "transfer-encoding"):
                         self.send_header(name, value)
                 self.send_header("Content-Length", str(len(text)))
@@ -90,8 +88,8 @@ class Action:
         self.values = {condition_key: given for condition_key, given in values.items() if condition_key in listed}
 
     def __str__(self) -> str:
-        said = " ".join(",".join(sorted(values)) for values in self.values.values() if values)
-        return f"{self.name} {self.resource.rpartition('/')[2]} {said}"
+        text = " ".join(",".join(sorted(values)) for values in self.values.values() if values)
+        return f"{self.name} {self.resource.rpartition('/')[2]} {text}"
 
 
 def named(request: dict, *expressions: str) -> set[str]:
@@ -107,9 +105,9 @@ def named(request: dict, *expressions: str) -> set[str]:
 
 
 def actions(operation: str, body: dict, arn: str) -> list[Action]:
-    """The actions of a call, which IAM checks one by one."""
+    """The actions of a call. IAM evaluates each of them."""
     if operation in ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"):
-        # The emulator refers to a secret by its name: see `name_secrets`.
+        # The emulator uses a secret's name as its reference: see `use_secret_arns`.
         account = arn.rpartition(":")[0].replace(":dynamodb:", ":secretsmanager:")
         return [Action(f"secretsmanager:{operation}", f"{account}:secret:{body['SecretId']}")]
     if operation == "PutEvents":
@@ -164,21 +162,22 @@ def permits(statement: dict, action: Action) -> bool:
     return True
 
 
-def judge(statements: list[dict], done: list[Action]) -> tuple[list[str], list[str]]:
-    """The actions without a right, and the parts of rights that no action needed."""
-    lack = [str(action) for action in done if not any(permits(statement, action) for statement in statements)]
-    surplus = []
+def evaluate(statements: list[dict], done: list[Action]) -> tuple[list[str], list[str]]:
+    """Returns the actions that no statement permits, and the parts of statements that no action
+    needed."""
+    missing = [str(action) for action in done if not any(permits(statement, action) for statement in statements)]
+    unused = []
     for statement in statements:
         needing = [action for action in done if permits(statement, action)]
         names = {action.name for action in needing}
-        surplus += [f"{name} {statement}" for name in as_list(statement["Action"]) if name not in names]
+        unused += [f"{name} {statement}" for name in as_list(statement["Action"]) if name not in names]
         for operator, conditions in statement.get("Condition", {}).items():
             for key, patterns in conditions.items():
                 match = fnmatch.fnmatchcase if "StringLike" in operator else str.__eq__
                 used = {value for action in needing for value in action.values.get(key, set())}
-                unused = [p for p in as_list(patterns) if needing and not any(match(value, p) for value in used)]
-                surplus += [f"{statement['Action']} {key} {pattern}" for pattern in unused]
-    return lack, surplus
+                surplus = [p for p in as_list(patterns) if needing and not any(match(value, p) for value in used)]
+                unused += [f"{statement['Action']} {key} {pattern}" for pattern in surplus]
+    return missing, unused
 
 
 def by_function(aws, stack, calls: list) -> dict[str, tuple[list[dict], list[Action]]]:
@@ -191,7 +190,7 @@ def by_function(aws, stack, calls: list) -> dict[str, tuple[list[dict], list[Act
         if role is None:
             continue
         function = functions.get_function_configuration(FunctionName=physical_id)
-        # How the emulator derives a function's access key from its role.
+        # The emulator derives a function's access key from its role in this way.
         digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
         own = [call for call in calls if call[0] == f"ASIA{digest[:16].upper()}"]
         done = {str(action): action for _, operation, body in own for action in actions(operation, body, table)}
@@ -203,31 +202,31 @@ def by_function(aws, stack, calls: list) -> dict[str, tuple[list[dict], list[Act
 
 
 def compare(found: dict[str, tuple[list[dict], list[Action]]]) -> tuple[list[str], list[str]]:
-    """The missing and the surplus rights of all functions."""
-    lack, surplus = [], []
+    """Returns the missing and the unused rights of all functions."""
+    missing, unused = [], []
     for function, (statements, done) in found.items():
-        parts = judge(statements, done)
-        lack += [f"{function}: {text}" for text in parts[0]]
-        surplus += [f"{function}: {text}" for text in parts[1]]
-    return lack, surplus
+        parts = evaluate(statements, done)
+        missing += [f"{function}: {text}" for text in parts[0]]
+        unused += [f"{function}: {text}" for text in parts[1]]
+    return missing, unused
 
 
-def unnoticed(found: dict[str, tuple[list[dict], list[Action]]]) -> list[str]:
-    """The faults that `compare` does not notice. Plants each of these: one statement left
-    out, one extra right for a function, and a ConditionCheckItem that is allowed only in
-    a transaction, although that action does not have the condition key."""
-    missed = []
+def unnoticed_faults(found: dict[str, tuple[list[dict], list[Action]]]) -> list[str]:
+    """Returns the planted faults that `compare` does not notice. The faults are: a removed
+    statement, an extra right, and a condition on `dynamodb:EnclosingOperation` for
+    ConditionCheckItem, an action that does not have this key."""
+    unnoticed = []
     for function, (statements, done) in found.items():
         for left_out in range(len(statements)):
-            if not judge(statements[:left_out] + statements[left_out + 1 :], done)[0]:
-                missed.append(f"{function} without {statements[left_out]}")
+            if not evaluate(statements[:left_out] + statements[left_out + 1 :], done)[0]:
+                unnoticed.append(f"{function} without {statements[left_out]}")
         for place, statement in enumerate(statements):
             if statement["Action"] == "dynamodb:ConditionCheckItem":
                 enclosed = {"ForAnyValue:StringEquals": {"dynamodb:EnclosingOperation": "TransactWriteItems"}}
                 faulty = statement | {"Condition": statement["Condition"] | enclosed}
-                if not judge([*statements[:place], faulty, *statements[place + 1 :]], done)[0]:
-                    missed.append(f"{function} with {faulty}")
+                if not evaluate([*statements[:place], faulty, *statements[place + 1 :]], done)[0]:
+                    unnoticed.append(f"{function} with {faulty}")
         scan = {"Effect": "Allow", "Action": "dynamodb:Scan", "Resource": "*"}
-        if not judge([*statements, scan], done)[1]:
-            missed.append(f"{function} with Scan")
-    return missed
+        if not evaluate([*statements, scan], done)[1]:
+            unnoticed.append(f"{function} with Scan")
+    return unnoticed

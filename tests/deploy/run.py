@@ -5,8 +5,7 @@ CLI, and uses the stacks through their APIs.
     python3 tests/deploy/run.py [--debug]
 
 With --debug, it deploys the template with the functions of `cargo build` instead,
-which takes a fraction of the time. To add a check, call `check` at the right place
-in the story below.
+which is much faster. To add a check, call `check` at the right place in `run_story`.
 """
 
 import argparse
@@ -28,10 +27,10 @@ import urllib.parse
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from aws import ROOT, Aws, Stack
-from checklist import the_checklist
+from checklist import check_first_deploy
 from checks import check, finish
 from console import DOMAIN, Browser, Provider
-from rights import by_function, compare, unnoticed
+from rights import by_function, compare, unnoticed_faults
 
 INFRA = ROOT / "infra"
 ADMIN = "ada@example.com"
@@ -60,7 +59,7 @@ class Environment:
 
     def sign_in(self) -> None:
         cognito, pool = self.aws.client("cognito-idp"), self.stack.outputs["UserPoolId"]
-        # The template makes this user and its membership: see `deployable`.
+        # On AWS, the template creates this user and the membership: see `deployable`.
         email = [{"Name": "email", "Value": ADMIN}, {"Name": "email_verified", "Value": "true"}]
         cognito.admin_create_user(UserPoolId=pool, Username=ADMIN, TemporaryPassword="Temporary-12", UserAttributes=email)
         cognito.admin_add_user_to_group(UserPoolId=pool, Username=ADMIN, GroupName="keyward-admins")
@@ -83,39 +82,39 @@ class Environment:
         credentials["PASSWORD"] = "Permanent-12"
         begun = cognito.admin_initiate_auth(ClientId=client, AuthParameters=credentials, **flow)
         check("each further sign-in asks for a code", begun.get("ChallengeName"), "SOFTWARE_TOKEN_MFA")
-        answer = {"UserPoolId": pool, "ClientId": client, "ChallengeName": "SOFTWARE_TOKEN_MFA", "Session": begun["Session"]}
+        challenge = {"UserPoolId": pool, "ClientId": client, "ChallengeName": "SOFTWARE_TOKEN_MFA", "Session": begun["Session"]}
         code = {"USERNAME": ADMIN, "SOFTWARE_TOKEN_MFA_CODE": one_time_code(secret)}
-        signed_in = cognito.admin_respond_to_auth_challenge(ChallengeResponses=code, **answer)
+        signed_in = cognito.admin_respond_to_auth_challenge(ChallengeResponses=code, **challenge)
         self.token = signed_in["AuthenticationResult"]["AccessToken"]
         self.api_token = sign_in_by_code(self.aws, self.stack.outputs["ApiClientId"], "keyward/api", "Permanent-12")
         claims = json.loads(base64.urlsafe_b64decode(self.api_token.split(".")[1] + "=="))
         check("a token for business APIs has only their scope", claims["scope"], "keyward/api")
-        check("and cannot change the user", changes_user(cognito, self.api_token), "NotAuthorizedException")
+        check("a token for business APIs cannot change the user", changes_user(cognito, self.api_token), "NotAuthorizedException")
         for name, client in (("IamClient", client), ("ApiClient", self.stack.outputs["ApiClientId"])):
             described = cognito.describe_user_pool_client(UserPoolId=pool, ClientId=client)["UserPoolClient"]
             check(f"no token of {name} can change an e-mail address", described["WriteAttributes"], ["locale"])
         described = cognito.describe_user_pool(UserPoolId=pool)["UserPool"]
         invitation = described["AdminCreateUserConfig"]["InviteMessageTemplate"]["EmailMessage"]
-        told = [part in invitation for part in (self.stack.outputs["ConsoleUrl"], "{username}", "{####}")]
-        check("the invitation says where to sign in", (described["MfaConfiguration"], told), ("ON", [True] * 3))
+        found = [part in invitation for part in (self.stack.outputs["ConsoleUrl"], "{username}", "{####}")]
+        check("the invitation says where to sign in", (described["MfaConfiguration"], found), ("ON", [True] * 3))
 
     def call(self, method: str, path: str, body: object = None, token: str | None = None, attempt: str | None = None):
         headers = {"Idempotency-Key": attempt} if attempt else {}
         return self.aws.call(self.api, method, path, token or self.token, body, headers)
 
     def create(self, name: str, role: str) -> str:
-        answer = self.call("POST", ACCOUNTS, {"name": name, "role": role})
-        check(f"{name} is created", answer.status, 201)
-        return answer.json["id"]
+        response = self.call("POST", ACCOUNTS, {"name": name, "role": role})
+        check(f"{name} is created", response.status, 201)
+        return response.json["id"]
 
     def issue(self, account: str, **body: object) -> tuple[str, str]:
-        answer = self.call("POST", f"{ACCOUNTS}/{account}/keys", {"name": "a key"} | body)
-        check("a key is issued", answer.status, 201)
-        return answer.json["id"], answer.json["secret"]
+        response = self.call("POST", f"{ACCOUNTS}/{account}/keys", {"name": "a key"} | body)
+        check("a key is issued", response.status, 201)
+        return response.json["id"], response.json["secret"]
 
 
 def one_time_code(secret: str) -> str:
-    """The code that an authenticator app shows now: RFC 6238 with its defaults."""
+    """The code that an authenticator app shows now (RFC 6238 with its default settings)."""
     digest = hmac.digest(base64.b32decode(secret), struct.pack(">Q", int(time.time()) // 30), "sha1")
     (number,) = struct.unpack_from(">I", digest, digest[-1] & 15)
     return f"{(number & 0x7FFFFFFF) % 10**6:06}"
@@ -126,18 +125,18 @@ def sign_in_by_code(aws: Aws, client: str, scope: str, password: str) -> str:
     emulator's pages ask for no second factor."""
     redirect, verifier = "http://localhost:8400/callback", "v" * 43
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
-    asked = {"client_id": client, "redirect_uri": redirect, "response_type": "code", "scope": scope, "state": "s"}
-    asked |= {"code_challenge": challenge, "code_challenge_method": "S256"}
-    page = form(aws, "GET", f"/oauth2/authorize?{urllib.parse.urlencode(asked)}")
+    request = {"client_id": client, "redirect_uri": redirect, "response_type": "code", "scope": scope, "state": "s"}
+    request |= {"code_challenge": challenge, "code_challenge_method": "S256"}
+    page = form(aws, "GET", f"/oauth2/authorize?{urllib.parse.urlencode(request)}")
     check("the sign-in page is shown", page.status, 200)
-    sent = form(aws, "POST", "/login", asked | {"username": ADMIN, "password": password})
-    came, _, query = sent.headers.get("location", "").partition("?")
-    check("the browser is sent to the callback", came, redirect)
+    sent = form(aws, "POST", "/login", request | {"username": ADMIN, "password": password})
+    target, _, query = sent.headers.get("location", "").partition("?")
+    check("the browser is redirected to the callback", target, redirect)
     grant = {"grant_type": "authorization_code", "client_id": client, "redirect_uri": redirect}
     grant["code"] = urllib.parse.parse_qs(query)["code"][0]
     wrong = form(aws, "POST", "/oauth2/token", grant | {"code_verifier": "w" * 43})
     check("the code does not work without its verifier", wrong.status, 400)
-    sent = form(aws, "POST", "/login", asked | {"username": ADMIN, "password": password})
+    sent = form(aws, "POST", "/login", request | {"username": ADMIN, "password": password})
     grant["code"] = urllib.parse.parse_qs(sent.headers["location"].partition("?")[2])["code"][0]
     return form(aws, "POST", "/oauth2/token", grant | {"code_verifier": verifier}).json["access_token"]
 
@@ -156,7 +155,7 @@ def changes_user(cognito, token: str) -> str | None:
     return None
 
 
-class Shop:
+class Example:
     """An example stack: a business API that uses the authorizer."""
 
     def __init__(self, aws: Aws, example: str, prefix: str, unauthorized: int, authorizer: str) -> None:
@@ -167,160 +166,161 @@ class Shop:
         return self.aws.call(self.api, method, self.prefix + path, token, body)
 
     def check(self, what: str, token: str | None, expected: int, method: str = "GET", path: str = "/organizations"):
-        answer = self.call(method, path, token)
-        check(f"{self.name}: {what}", answer.status, expected)
-        return answer
+        response = self.call(method, path, token)
+        check(f"{self.name}: {what}", response.status, expected)
+        return response
 
 
-def the_story(aws: Aws, debug: bool) -> None:
+def run_story(aws: Aws, debug: bool) -> None:
+    """Deploys and uses the stacks, from the first sign-in to the logs."""
     template = with_debug_builds(aws) if debug else INFRA / ".aws-sam" / "build" / "template.yaml"
     one = Environment(aws, "one", template)
     arn = one.stack.outputs["AuthorizerArn"]
-    # An HTTP API with payload format 2.0 answers an invalid key with 403.
-    shops = [Shop(aws, "http-api", "", 403, arn), Shop(aws, "rest-api", "/v1", 401, arn)]
+    # An HTTP API with payload format 2.0 responds to an invalid key with 403.
+    examples = [Example(aws, "http-api", "", 403, arn), Example(aws, "rest-api", "/v1", 401, arn)]
 
-    # Only the admin is an admin.
-    answer = one.call("GET", "/iam/v1/whoami")
-    check("whoami names the admin", (answer.status, answer.json.get("principalName")), (200, ADMIN))
+    # Only the admin can manage accounts.
+    response = one.call("GET", "/iam/v1/whoami")
+    check("whoami names the admin", (response.status, response.json.get("principalName")), (200, ADMIN))
     routes = [route["RouteKey"].split(" ") for route in aws.client("apigatewayv2").get_routes(ApiId=one.api)["Items"]]
     open_routes = [route for route in routes if aws.call(one.api, *route).status != 401]
-    check("without a credential, every route answers 401", (len(routes) > 0, open_routes), (True, []))
+    check("without a credential, every route responds with 401", (len(routes) > 0, open_routes), (True, []))
     greedy = [route for route in routes if route[0] in ("ANY", "$default") or "+" in route[1]]
     check("no route is greedy, and no function has a URL", (greedy, "AWS::Lambda::Url" in one.stack.types), ([], False))
     check("a token for business APIs gets 403", one.call("GET", ACCOUNTS, token=one.api_token).status, 403)
 
     for api, group, throttled in ("Api", "ApiAccessLogs", 5), ("ConsoleApi", "ConsoleAccessLogs", 0):
         (stage,) = aws.client("apigatewayv2").get_stages(ApiId=one.stack.resources[api])["Items"]
-        told = (stage["AccessLogSettings"]["DestinationArn"].endswith(f":log-group:{one.stack.resources[group]}"),
-                len(stage.get("RouteSettings", {})))
-        check(f"{api} logs its requests, and routes that take access away have their own limits", told, (True, throttled))
+        actual = (stage["AccessLogSettings"]["DestinationArn"].endswith(f":log-group:{one.stack.resources[group]}"),
+                  len(stage.get("RouteSettings", {})))
+        check(f"{api} logs its requests, and routes that remove access have their own limits", actual, (True, throttled))
 
     # The console has its own API, and no admin is signed in yet.
     console = one.stack.resources["ConsoleApi"]
-    answer = aws.call(console, "GET", "/accounts/new")
-    told = (answer.status, answer.headers.get("location"), answer.headers.get("cache-control"))
-    check("the console redirects to the sign-in page", told, (303, "/sign-in?back=%2Faccounts%2Fnew", "no-store"))
-    check("it refuses a form without a session", aws.call(console, "POST", "/accounts").status, 403)
+    response = aws.call(console, "GET", "/accounts/new")
+    actual = (response.status, response.headers.get("location"), response.headers.get("cache-control"))
+    check("the console redirects to the sign-in page", actual, (303, "/sign-in?back=%2Faccounts%2Fnew", "no-store"))
+    check("the console refuses a form without a session", aws.call(console, "POST", "/accounts").status, 403)
 
     # Create, issue, call.
     reader = one.create("nightly-batch", "ServiceAccountReader")
     key_id, key = one.issue(reader, expiresInDays=30)
-    answer = one.call("GET", "/iam/v1/whoami", token=key)
-    check("whoami names the key", (answer.status, answer.json.get("keyId")), (200, key_id))
+    response = one.call("GET", "/iam/v1/whoami", token=key)
+    check("whoami names the key", (response.status, response.json.get("keyId")), (200, key_id))
     check("a key cannot manage accounts", one.call("POST", ACCOUNTS, {}, token=key).status, 403)
-    for shop in shops:
-        answer = shop.check("the key is allowed", key, 200)
-        check(f"{shop.name}: the response does not contain the key", key in answer.text, False)
-        shop.check("it is allowed with a path parameter", key, 200, path="/organizations/42")
-        shop.check("its role refuses a POST", key, 403, method="POST")
-        shop.check("no credential", None, 401)
-        shop.check("junk", "junk", shop.unauthorized)
-        shop.check("a key with a letter changed", key[:-1] + ("a" if key[-1] != "a" else "b"), shop.unauthorized)
-        shop.check("an admin's token for business APIs is allowed", one.api_token, 200)
-        shop.check("an admin's token for /iam is refused", one.token, 403)
-    principal = shops[0].call("GET", "/organizations", key).json["principal"]
-    told = {name: principal.get(name) for name in ("principalType", "principalId", "keyId", "role", "environment")}
+    for example in examples:
+        response = example.check("the key is allowed", key, 200)
+        check(f"{example.name}: the response does not contain the key", key in response.text, False)
+        example.check("the key is allowed with a path parameter", key, 200, path="/organizations/42")
+        example.check("the Reader role refuses a POST", key, 403, method="POST")
+        example.check("a request without a credential is refused", None, 401)
+        example.check("junk is refused", "junk", example.unauthorized)
+        example.check("a mistyped key is refused", key[:-1] + ("a" if key[-1] != "a" else "b"), example.unauthorized)
+        example.check("an admin's token for business APIs is allowed", one.api_token, 200)
+        example.check("an admin's token for /iam is refused", one.token, 403)
+    principal = examples[0].call("GET", "/organizations", key).json["principal"]
+    actual = {name: principal.get(name) for name in ("principalType", "principalId", "keyId", "role", "environment")}
     expected = ("serviceAccount", reader, key_id, "ServiceAccountReader", "one")
-    check("the backend of the http-api gets the caller", tuple(told.values()), expected)
+    check("the backend of the http-api gets the caller", tuple(actual.values()), expected)
     for status, token, method in [(401, None, "GET"), (403, key, "POST")]:
-        answer = shops[1].call(method, "/organizations", token)
-        face = (answer.headers.get("content-type"), answer.json.get("status"), "www-authenticate" in answer.headers)
-        check(f"the rest-api's {status} response follows RFC 9457 and RFC 6750", face, ("application/problem+json", status, True))
+        response = examples[1].call(method, "/organizations", token)
+        actual = (response.headers.get("content-type"), response.json.get("status"), "www-authenticate" in response.headers)
+        check(f"the rest-api's {status} response follows RFC 9457 and RFC 6750", actual, ("application/problem+json", status, True))
     writer = one.create("loader", "ServiceAccountWriter")
     _, writer_key = one.issue(writer)
-    for shop in shops:
-        shop.check("a Writer may POST", writer_key, 200, method="POST")
+    for example in examples:
+        example.check("a Writer is allowed to POST", writer_key, 200, method="POST")
 
     # Look up a leaked key and revoke it. The next call is refused.
-    answer = one.call("POST", LOOKUP, {"key": f"Authorization: Bearer {key}"})
-    told = (answer.json["serviceAccount"]["name"], answer.json["keyId"], answer.json["alive"])
-    check("lookup identifies the key", (answer.status, told), (200, ("nightly-batch", key_id, True)))
+    response = one.call("POST", LOOKUP, {"key": f"Authorization: Bearer {key}"})
+    actual = (response.json["serviceAccount"]["name"], response.json["keyId"], response.json["alive"])
+    check("lookup identifies the key", (response.status, actual), (200, ("nightly-batch", key_id, True)))
     check("the key is revoked", one.call("DELETE", f"{ACCOUNTS}/{reader}/keys/{key_id}").status, 204)
-    for shop in shops:
-        shop.check("the revoked key is refused", key, shop.unauthorized)
+    for example in examples:
+        example.check("the revoked key is refused", key, example.unauthorized)
 
-    answer = one.call("POST", LOOKUP, {"key": key})
-    told = (answer.json["alive"], answer.json.get("reason"))
-    check("lookup says that the key is revoked", (answer.status, told), (200, (False, "revoked")))
+    response = one.call("POST", LOOKUP, {"key": key})
+    actual = (response.json["alive"], response.json.get("reason"))
+    check("lookup says that the key is revoked", (response.status, actual), (200, (False, "revoked")))
 
     # Disable and enable the account.
     _, key = one.issue(reader)
     check("the account is disabled", one.call("PATCH", f"{ACCOUNTS}/{reader}", {"enabled": False}).status, 200)
-    for shop in shops:
-        shop.check("a disabled account's key is refused", key, shop.unauthorized)
+    for example in examples:
+        example.check("a disabled account's key is refused", key, example.unauthorized)
     check("the account is enabled", one.call("PATCH", f"{ACCOUNTS}/{reader}", {"enabled": True}).status, 200)
-    for shop in shops:
-        shop.check("its key passes again", key, 200)
+    for example in examples:
+        example.check("the key of the enabled account is allowed", key, 200)
 
-    every_right(aws, one, shops)
-    the_sweep(aws, one)
+    use_every_right(aws, one, examples)
+    check_sweep(aws, one)
 
     # Emergency commands of the operating guide, for when no admin can sign in.
-    by_hand(aws, one, shops, reader, key)
+    check_break_glass(aws, one, examples, reader, key)
 
     rotate_pepper(aws, one)
-    for shop in shops:
-        shop.check("the key is allowed after a pepper rotation", key, 200)
+    for example in examples:
+        example.check("the key is allowed after a pepper rotation", key, 200)
 
     # An update of the stack in place.
     kept = {name: one.stack.resources[name] for name in ("Table", "Pepper", "UserPool", "Api", "Authorizer")}
     events = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"]
     check("every change has its event", len(events), 8)
-    check("the list of all events has them too", one.call("GET", f"/iam/v1/events?account={reader}").json["items"], events)
-    months = one.call("GET", "/iam/v1/events?actor=ada%40example.com&limit=100").json["items"]
-    own = [event for event in months if event.get("serviceAccountId") == reader]
+    check("the list of all events has the same events", one.call("GET", f"/iam/v1/events?account={reader}").json["items"], events)
+    by_admin = one.call("GET", "/iam/v1/events?actor=ada%40example.com&limit=100").json["items"]
+    own = [event for event in by_admin if event.get("serviceAccountId") == reader]
     expected = [event for event in events if event["actor"]["name"] == ADMIN]
-    check("and the index has the events of every account", (own, len(months) > len(own)), (expected, True))
+    check("the events of an actor include those of every account", (own, len(by_admin) > len(own)), (expected, True))
     one.deploy(MaxKeyLifetimeDays="30")
     check("an update replaces nothing", {name: one.stack.resources[name] for name in kept}, kept)
     check("the update keeps the events", one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"], events)
-    for shop in shops:
-        shop.check("the key is allowed after an update", key, 200)
-    answer = one.call("POST", f"{ACCOUNTS}/{reader}/keys", {"name": "long", "expiresInDays": 31})
-    check("the update has taken effect", answer.status, 422)
+    for example in examples:
+        example.check("the key is allowed after an update", key, 200)
+    response = one.call("POST", f"{ACCOUNTS}/{reader}/keys", {"name": "long", "expiresInDays": 31})
+    check("the update has taken effect", response.status, 422)
 
     # Functions that the update restarted issue keys with the new pepper. Functions
     # that were already running fetch that pepper with the first such key.
     new_id, new_key = one.issue(reader, expiresInDays=5)
     check("a new key uses the new pepper", pepper_version(aws, one, reader, new_id), "v2")
-    for shop in shops:
-        shop.check("and is allowed at once", new_key, 200)
-        shop.check("a key with the old pepper is still allowed", key, 200)
+    for example in examples:
+        example.check("a key with the new pepper is allowed at once", new_key, 200)
+        example.check("a key with the old pepper is still allowed", key, 200)
 
-    # Every call was within a function's rights, and every right was used.
+    # Each function has exactly the rights that it uses.
     found = by_function(aws, one.stack, aws.recorder.calls)
-    lack, surplus = compare(found)
-    check("every call is within its function's rights", lack, [])
-    check("every right was needed", surplus, [])
-    check("the comparison notices a missing or extra right", unnoticed(found), [])
+    missing, unused = compare(found)
+    check("every call is within its function's rights", missing, [])
+    check("every right is used", unused, [])
+    check("the comparison notices a missing or extra right", unnoticed_faults(found), [])
 
     if not debug:
-        one_function(aws, one)
-    restored(aws, one, shops)
+        check_single_function_deploy(aws, one)
+    check_restore(aws, one, examples)
 
     # A second environment in the same AWS account.
     two = Environment(aws, "two", template)
     other = two.create("nightly-batch", "ServiceAccountReader")
     _, other_key = two.issue(other)
     check("the second environment's key works there", two.call("GET", "/iam/v1/whoami", token=other_key).status, 200)
-    for shop in shops:
-        shop.check("but not in the first", other_key, shop.unauthorized)
+    for example in examples:
+        example.check("the second environment's key does not work in the first", other_key, example.unauthorized)
     check("the first environment's key does not work in the second", two.call("GET", "/iam/v1/whoami", token=key).status, 403)
-    check("nor does its admin's token", two.call("GET", ACCOUNTS, token=one.token).status, 403)
-    check("the first environment's key still works", shops[0].call("GET", "/organizations", key).status, 200)
+    check("the first environment's admin token does not work in the second", two.call("GET", ACCOUNTS, token=one.token).status, 403)
+    check("the first environment's key still works", examples[0].call("GET", "/organizations", key).status, 200)
 
-    adopted(aws, two, other_key)
-    the_console(aws, template)
+    check_adoption(aws, two, other_key)
+    check_console(aws, template)
 
     secrets = aws.client("secretsmanager").get_secret_value(SecretId=one.stack.resources["Pepper"])["SecretString"]
     peppers = [pepper for name, pepper in json.loads(secrets).items() if name != "current"]
-    the_logs(aws, one, [key, new_key, writer_key, other_key, one.token, one.api_token, *peppers])
+    check_logs(aws, one, [key, new_key, writer_key, other_key, one.token, one.api_token, *peppers])
 
-    # Last, because its sweep and its requests add to the logs.
-    the_checklist(aws, one)
+    # Last, because this adds to the logs.
+    check_first_deploy(aws, one)
 
 
-def adopted(aws: Aws, two: Environment, key: str) -> None:
+def check_adoption(aws: Aws, two: Environment, key: str) -> None:
     """Deletes the stack, and creates one with the same name over the kept table and pepper."""
     formation, database, secrets = aws.client("cloudformation"), aws.client("dynamodb"), aws.client("secretsmanager")
     stack, before = two.stack.name, dict(two.stack.resources)
@@ -331,7 +331,7 @@ def adopted(aws: Aws, two: Environment, key: str) -> None:
     kept = {before[name] for name in before if name.endswith("Logs")}
     check("the logs outlive the stack", (len(kept) > 10, kept - groups), (True, set()))
 
-    # Turns off what a restored table lacks.
+    # A restored table lacks these settings.
     database.update_time_to_live(TableName=table, TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": False})
     off = {"PointInTimeRecoveryEnabled": False}
     database.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=off)
@@ -342,25 +342,25 @@ def adopted(aws: Aws, two: Environment, key: str) -> None:
         done = subprocess.run([sys.executable, INFRA / "adopt.py", *given], env=aws.environment, text=True, capture_output=True)
         return done.returncode, done.stdout + done.stderr
 
-    code, told = adopt("three")
-    check("another environment cannot adopt the pepper", (code, "not the pepper of this environment" in told), (1, True))
-    code, told = adopt("two", "restored")
-    check("a table without the index is refused", (code, "other keys or indexes" in told), (1, True))
-    code, told = adopt("two")
-    done = [line.partition(":")[0] for line in told.splitlines() if line.endswith(": turned on")]
+    code, output = adopt("three")
+    check("another environment cannot adopt the pepper", (code, "not the pepper of this environment" in output), (1, True))
+    code, output = adopt("two", "restored")
+    check("a table without the index is refused", (code, "other keys or indexes" in output), (1, True))
+    code, output = adopt("two")
+    done = [line.partition(":")[0] for line in output.splitlines() if line.endswith(": turned on")]
     restored = ["deletion protection", "expiry of items", "point-in-time recovery"]
     check("a new stack adopts the table and the pepper", (code, done), (0, restored))
-    code, told = adopt("two")
-    check("an existing stack is refused", (code, "already exists" in told), (1, True))
+    code, output = adopt("two")
+    check("an existing stack is refused", (code, "already exists" in output), (1, True))
     described = database.describe_table(TableName=table)["Table"]
     ttl = database.describe_time_to_live(TableName=table)["TimeToLiveDescription"]["TimeToLiveStatus"]
     backups = database.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
     recovery = backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"]
     safe = (described["DeletionProtectionEnabled"], ttl, recovery)
-    check("what a restored table lacks is turned on", safe, (True, "ENABLED", "ENABLED"))
+    check("the settings that a restored table lacks are turned on", safe, (True, "ENABLED", "ENABLED"))
     two.deploy()
     now = {name: two.stack.resources[name] for name in ("Table", "Pepper")}
-    check("the deploy keeps both", now, {name: before[name] for name in now})
+    check("the deploy keeps the table and the pepper", now, {name: before[name] for name in now})
     after = secrets.get_secret_value(SecretId=before["Pepper"])
     check("the pepper is unchanged", (after["SecretString"], after["ARN"]), (pepper["SecretString"], pepper["ARN"]))
     new = {two.stack.resources[name] for name in before if name.endswith("Logs")}
@@ -368,9 +368,9 @@ def adopted(aws: Aws, two: Environment, key: str) -> None:
     check("a key of the old stack is allowed", two.call("GET", "/iam/v1/whoami", token=key).status, 200)
 
 
-def the_console(aws: Aws, template: pathlib.Path) -> None:
-    """A third environment, whose admins sign in to the console with another identity
-    provider. Takes the steps that a person takes."""
+def check_console(aws: Aws, template: pathlib.Path) -> None:
+    """Deploys a third environment with another identity provider, and uses its console as an
+    admin does."""
     with Provider() as provider:
         certificate = f"arn:aws:acm:us-east-1:{'0' * 12}:certificate/of-{DOMAIN}"
         domain = {"ConsoleDomain": DOMAIN, "ConsoleCertificateArn": certificate}
@@ -400,28 +400,28 @@ def the_console(aws: Aws, template: pathlib.Path) -> None:
         revoke = f"/accounts/{account}/keys/{key_id}/revoke"
         page = browser.submit(browser.open(revoke), revoke)
         check("the key is revoked", page.status, 200)
-        check("and refused on the next call", aws.call(api, "GET", "/iam/v1/whoami", key).status, 403)
+        check("the revoked key is refused on the next call", aws.call(api, "GET", "/iam/v1/whoami", key).status, 403)
         events = browser.open(f"/accounts/{account}/history").text
-        check("all events have the admin's name", events.count("ada@example.com") >= 3, True)
+        check("every event has the admin's name", events.count("ada@example.com") >= 3, True)
         page = browser.submit(page, "/sign-out")
         check("signing out ends the session", list(browser.cookies), [])
-        check("and the page links to the provider's sign-out", f"{provider.url}/end?client_id=the-console&#38;" in page.text, True)
+        check("the page links to the provider's sign-out", f"{provider.url}/end?client_id=the-console&#38;" in page.text, True)
 
 
-def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
-    """Uses the rights that the story has not needed so far. Without any one of them,
-    one of these checks fails."""
+def use_every_right(aws: Aws, one: Environment, examples: list[Shop]) -> None:
+    """Uses the rights that `run_story` has not needed before. Each missing right fails a
+    check."""
     table, database = one.stack.outputs["TableName"], aws.client("dynamodb")
     lister = "/iam/v1/roles/lister"
     permissions = ["GET /organizations", "POST /organizations"]
-    answer = one.call("PUT", lister, {"description": "Lists", "permissions": ["GET /teams"]})
-    check("a custom role is registered", answer.status, 201)
-    answer = one.call("PUT", lister, {"description": "Lists", "permissions": permissions})
-    check("and replaced", (answer.status, answer.json.get("permissions")), (200, permissions))
+    response = one.call("PUT", lister, {"description": "Lists", "permissions": ["GET /teams"]})
+    check("a custom role is registered", response.status, 201)
+    response = one.call("PUT", lister, {"description": "Lists", "permissions": permissions})
+    check("the role is replaced", (response.status, response.json.get("permissions")), (200, permissions))
     names = [role["name"] for role in one.call("GET", "/iam/v1/roles").json["items"]]
     expected = ["ServiceAccountAdmin", "ServiceAccountReader", "ServiceAccountWriter", "lister"]
-    check("it is listed with the built-in roles", names, expected)
-    check("it can be read", one.call("GET", lister).json["description"], "Lists")
+    check("the role is listed with the built-in roles", names, expected)
+    check("the role can be read", one.call("GET", lister).json["description"], "Lists")
     check("a built-in role cannot be replaced", one.call("PUT", "/iam/v1/roles/ServiceAccountReader", {"permissions": []}).status, 409)
 
     created = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
@@ -429,63 +429,63 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
     check("a retry returns the same account", (again.status, again.json["id"]), (201, created.json["id"]))
     account = f"{ACCOUNTS}/{created.json['id']}"
-    check("an unknown role is refused", one.call("POST", ACCOUNTS, {"name": "other", "role": "nobody"}).status, 422)
+    check("an unknown role is refused", one.call("POST", ACCOUNTS, {"name": "other", "role": "unknown"}).status, 422)
 
-    # The emulator's clients come from this address.
+    # The source address of the requests is in this network.
     issue = {"name": "narrow", "role": "lister", "allowedCidrs": ["127.0.0.0/8"]}
     issued = one.call("POST", f"{account}/keys", issue, attempt="issue")
     check("a key can have its own role", issued.status, 201)
-    for shop in shops:
-        shop.check("the custom role permits", issued.json["secret"], 200)
-        shop.check("and refuses other paths", issued.json["secret"], 403, path="/organizations/42")
+    for example in examples:
+        example.check("the custom role permits", issued.json["secret"], 200)
+        example.check("the custom role refuses other paths", issued.json["secret"], 403, path="/organizations/42")
     explain = {"serviceAccountId": created.json["id"], "keyId": issued.json["id"], "method": "GET", "path": "/organizations"}
-    answer = one.call("POST", "/iam/v1/roles/explain", explain)
-    told = (answer.json.get("allowed"), answer.json.get("permission"), answer.json.get("keyPermission"))
-    check("explain says why it is allowed", told, (True, "GET /organizations", "GET /organizations"))
-    answer = one.call("POST", "/iam/v1/roles/explain", explain | {"path": "/organizations/42"})
-    check("explain says why it is refused", (answer.json.get("allowed"), answer.json.get("reason")), (False, "role"))
-    answer = one.call("DELETE", lister)
-    check("a role in use cannot be deleted", (answer.status, answer.json.get("code")), (409, "role_in_use"))
-    check("the role is replaced", one.call("PUT", lister, {"permissions": ["PUT /organizations"]}).status, 200)
-    for shop in shops:
-        shop.check("what it no longer permits is refused at once", issued.json["secret"], 403)
+    response = one.call("POST", "/iam/v1/roles/explain", explain)
+    actual = (response.json.get("allowed"), response.json.get("permission"), response.json.get("keyPermission"))
+    check("explain says why a request is allowed", actual, (True, "GET /organizations", "GET /organizations"))
+    response = one.call("POST", "/iam/v1/roles/explain", explain | {"path": "/organizations/42"})
+    check("explain says why a request is refused", (response.json.get("allowed"), response.json.get("reason")), (False, "role"))
+    response = one.call("DELETE", lister)
+    check("a role in use cannot be deleted", (response.status, response.json.get("code")), (409, "role_in_use"))
+    check("the role's permissions are replaced", one.call("PUT", lister, {"permissions": ["PUT /organizations"]}).status, 200)
+    for example in examples:
+        example.check("a removed permission is refused at once", issued.json["secret"], 403)
     check("the role is restored", one.call("PUT", lister, {"permissions": permissions}).status, 200)
     check("the key can call whoami", one.call("GET", "/iam/v1/whoami", token=issued.json["secret"]).status, 200)
     check("a retry issues no second key", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
     key = f"{account}/keys/{issued.json['id']}"
     rotated = one.call("POST", f"{key}/rotation", {"graceSeconds": 600}, attempt="rotate")
-    check("it is rotated", (rotated.status, rotated.json["replaces"]["id"]), (201, issued.json["id"]))
-    for shop in shops:
-        shop.check("its successor is allowed", rotated.json["secret"], 200)
-        shop.check("the old key is allowed in its grace period", issued.json["secret"], 200)
+    check("the key is rotated", (rotated.status, rotated.json["replaces"]["id"]), (201, issued.json["id"]))
+    for example in examples:
+        example.check("the successor is allowed", rotated.json["secret"], 200)
+        example.check("the old key is allowed in its grace period", issued.json["secret"], 200)
     successor = f"{account}/keys/{rotated.json['id']}"
-    check("a retry does not rotate it again", one.call("POST", f"{key}/rotation", {"graceSeconds": 600}, attempt="rotate").status, 409)
+    check("a retry does not rotate the key again", one.call("POST", f"{key}/rotation", {"graceSeconds": 600}, attempt="rotate").status, 409)
     last = one.call("POST", f"{successor}/rotation", {"graceSeconds": 0})
-    check("it is rotated without a grace period", last.status, 201)
-    for shop in shops:
-        # Recognized by its record, where its use is counted once a minute.
-        shop.check("the old key is refused at once", rotated.json["secret"], shop.unauthorized)
-        shop.check("and the new key is allowed", last.json["secret"], 200)
-    check("the IAM API refuses it too", one.call("GET", "/iam/v1/whoami", token=rotated.json["secret"]).status, 403)
+    check("the successor is rotated without a grace period", last.status, 201)
+    for example in examples:
+        # The authorizer recognizes the key by its record, and counts the use there once a minute.
+        example.check("the old key is refused at once", rotated.json["secret"], example.unauthorized)
+        example.check("the new key is allowed", last.json["secret"], 200)
+    check("the IAM API also refuses the old key", one.call("GET", "/iam/v1/whoami", token=rotated.json["secret"]).status, 403)
     again = one.call("POST", f"{successor}/rotation", {})
     check("a key cannot be rotated twice", (again.status, again.json["code"]), (409, "key_already_rotated"))
     shown = one.call("GET", account)
     used = {key["id"]: ("lastUsedAt" in key, sum(key["usesByDay"].values()) > 0) for key in shown.json["keys"]}
     check("each key shows that it was used", used, dict.fromkeys([issued.json["id"], last.json["id"]], (True, True)))
-    gone = [(key["id"], key["reason"], key.get("minutesUsedAfterEnd", 0) > 0) for key in shown.json["retiredKeys"]]
-    check("the retired key shows that it was used", gone, [(rotated.json["id"], "rotated", True)])
+    retired = [(key["id"], key["reason"], key.get("minutesUsedAfterEnd", 0) > 0) for key in shown.json["retiredKeys"]]
+    check("the retired key shows that it was used", retired, [(rotated.json["id"], "rotated", True)])
     check("the last successor is revoked", one.call("DELETE", f"{account}/keys/{last.json['id']}").status, 204)
-    check("it is revoked", one.call("DELETE", key).status, 204)
-    check("revoking it again succeeds", one.call("DELETE", key).status, 204)
-    answer = one.call("POST", "/iam/v1/roles/explain", explain)
-    check("explain says that the key is revoked", (answer.json.get("allowed"), answer.json.get("reason")), (False, "revoked"))
+    check("the first key is revoked", one.call("DELETE", key).status, 204)
+    check("revoking the key again succeeds", one.call("DELETE", key).status, 204)
+    response = one.call("POST", "/iam/v1/roles/explain", explain)
+    check("explain says that the key is revoked", (response.json.get("allowed"), response.json.get("reason")), (False, "revoked"))
     spare = "/iam/v1/roles/spare"
     check("an unused role is created", one.call("PUT", spare, {"permissions": []}).status, 201)
-    check("and deleted", (one.call("DELETE", spare).status, one.call("GET", spare).status), (204, 404))
-    check("a retry does not issue it again", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
+    check("the unused role is deleted", (one.call("DELETE", spare).status, one.call("GET", spare).status), (204, 404))
+    check("a retry does not issue the key again", one.call("POST", f"{account}/keys", issue, attempt="issue").status, 409)
 
-    # The next issue moves an expired key to its record. No test can wait that long,
-    # so this changes the expiry in the table.
+    # The next issue moves an expired key to the retired keys. A test cannot wait for the
+    # expiry, so this changes the expiry in the table.
     expired, _ = one.issue(created.json["id"], **issue)
     database.update_item(
         TableName=table,
@@ -495,23 +495,23 @@ def every_right(aws: Aws, one: Environment, shops: list[Shop]) -> None:
         ExpressionAttributeValues={":past": {"N": "1"}},
     )
     kept, _ = one.issue(created.json["id"])
-    answer = one.call("GET", account)
-    check("the expired key is no longer live", [key["id"] for key in answer.json["keys"]], [kept])
+    response = one.call("GET", account)
+    check("the expired key is no longer live", [key["id"] for key in response.json["keys"]], [kept])
 
-    change = {"name": "renamed", "role": "ServiceAccountReader", "description": "what for", "owner": "ada", "tags": {"a": "b"}}
+    change = {"name": "renamed", "role": "ServiceAccountReader", "description": "for the test", "owner": "ada", "tags": {"a": "b"}}
     check("an account is changed", one.call("PATCH", account, change).status, 200)
-    check("its role can be changed to a custom role", one.call("PATCH", account, {"role": "lister"}).status, 200)
+    check("the account's role can be changed to a custom role", one.call("PATCH", account, {"role": "lister"}).status, 200)
     names = [item["name"] for item in one.call("GET", f"{ACCOUNTS}?prefix=re").json["items"]]
-    check("it is listed", names, ["renamed"])
-    answer = one.call("DELETE", f"{account}/keys")
-    check("all its keys are revoked", (answer.status, answer.json["revokedKeyIds"]), (200, [kept]))
+    check("the account is listed", names, ["renamed"])
+    response = one.call("DELETE", f"{account}/keys")
+    check("all keys of the account are revoked", (response.status, response.json["revokedKeyIds"]), (200, [kept]))
     last_id, _ = one.issue(created.json["id"], **issue)
-    check("a key is in its grace period", one.call("POST", f"{account}/keys/{last_id}/rotation", {}).status, 201)
+    check("a key is rotated with the default grace period", one.call("POST", f"{account}/keys/{last_id}/rotation", {}).status, 201)
     check("an account is deleted with its keys", one.call("DELETE", account).status, 204)
-    check("it is not found", one.call("GET", account).status, 404)
+    check("the deleted account is not found", one.call("GET", account).status, 404)
     again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
-    check("a retry does not create it again", again.status, 409)
-    check("its name is free", one.call("POST", ACCOUNTS, {"name": "renamed", "role": "lister"}).status, 201)
+    check("a retry does not create the account again", again.status, 409)
+    check("the name of the deleted account is free", one.call("POST", ACCOUNTS, {"name": "renamed", "role": "lister"}).status, 201)
 
 
 def rotate_pepper(aws: Aws, one: Environment) -> None:
@@ -532,12 +532,12 @@ def rotate_pepper(aws: Aws, one: Environment) -> None:
     # did not get.
     for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] * 2:
         event = {"Step": step, "SecretId": secret, "ClientRequestToken": token}
-        answer = functions.invoke(FunctionName=function, Payload=json.dumps(event))
-        outcomes.append(answer.get("FunctionError") or answer["StatusCode"])
+        response = functions.invoke(FunctionName=function, Payload=json.dumps(event))
+        outcomes.append(response.get("FunctionError") or response["StatusCode"])
     check("every step of a pepper rotation succeeds", outcomes, [200] * 8)
     after = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
-    check("it adds one version", (after.pop("current"), sorted(after)), ("v2", ["v1", "v2"]))
-    check("and keeps the other", after["v1"], before["v1"])
+    check("the rotation adds one version", (after.pop("current"), sorted(after)), ("v2", ["v1", "v2"]))
+    check("the rotation keeps the other version", after["v1"], before["v1"])
 
 
 def pepper_version(aws: Aws, one: Environment, account: str, key: str) -> str:
@@ -546,8 +546,8 @@ def pepper_version(aws: Aws, one: Environment, account: str, key: str) -> str:
     return item["Item"]["verifiers"]["M"][key]["M"]["pepper"]["S"]
 
 
-def the_sweep(aws: Aws, one: Environment) -> None:
-    """The daily sweep. Its notices arrive at the alarm topic."""
+def check_sweep(aws: Aws, one: Environment) -> None:
+    """Runs the daily sweep, and receives its notices from the alarm topic."""
     queues, topics, database = aws.client("sqs"), aws.client("sns"), aws.client("dynamodb")
     may_send = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
@@ -555,14 +555,14 @@ def the_sweep(aws: Aws, one: Environment) -> None:
     arn = queues.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     topics.subscribe(TopicArn=one.stack.outputs["AlarmTopicArn"], Protocol="sqs", Endpoint=arn)
 
-    # No test can wait that long, so this changes the times in the table.
+    # A test cannot wait for these times, so this changes them in the table.
     account = one.create("to be swept", "lister")
     narrow = {"role": "lister", "allowedCidrs": ["127.0.0.0/8"]}
-    over, soon, fresh, old = one.issue(account, **narrow)[0], *(one.issue(account)[0] for _ in range(3))
+    expired, soon, fresh, old = one.issue(account, **narrow)[0], *(one.issue(account)[0] for _ in range(3))
     rotated = one.call("POST", f"{ACCOUNTS}/{account}/keys/{old}/rotation", {"graceSeconds": 60})
     check("a key is rotated", rotated.status, 201)
     near = int(time.time()) + 20 * 86400
-    for key, name, value in [(over, "expiresAt", 2), (soon, "createdAt", 1), (soon, "expiresAt", near), (old, "retiresAt", 2)]:
+    for key, name, value in [(expired, "expiresAt", 2), (soon, "createdAt", 1), (soon, "expiresAt", near), (old, "retiresAt", 2)]:
         database.update_item(
             TableName=one.stack.outputs["TableName"],
             Key={"pk": {"S": f"ACCOUNT#{account}"}, "sk": {"S": "ACCOUNT"}},
@@ -572,8 +572,8 @@ def the_sweep(aws: Aws, one: Environment) -> None:
         )
     functions, name = aws.client("lambda"), one.stack.resources["SweepKeys"]
     swept = json.load(functions.invoke(FunctionName=name)["Payload"])
-    told = (swept.get("notices"), swept.get("retiredKeys"), swept.get("isFinished"))
-    check("the sweep publishes notices and retires ended keys", told, (2, 2, True))
+    actual = (swept.get("notices"), swept.get("retiredKeys"), swept.get("isFinished"))
+    check("the sweep publishes notices and retires ended keys", actual, (2, 2, True))
     live = sorted(key["id"] for key in one.call("GET", f"{ACCOUNTS}/{account}").json["keys"])
     check("the other keys stay", live, sorted([soon, fresh, rotated.json["id"]]))
     again = json.load(functions.invoke(FunctionName=name)["Payload"])
@@ -585,7 +585,7 @@ def the_sweep(aws: Aws, one: Environment) -> None:
     found = [any(text in message for message in messages) for text in texts]
     check("both notices arrive as sentences", (len(messages), found), (2, [True, True]))
     rules = [rule for rule in aws.client("events").list_rules()["Rules"] if "ScheduleExpression" in rule]
-    check("it is scheduled", [rule["State"] for rule in rules], ["ENABLED"])
+    check("the sweep is scheduled", [rule["State"] for rule in rules], ["ENABLED"])
 
 
 def break_glass(aws: Aws, command: str, *arguments: str) -> str:
@@ -595,55 +595,55 @@ def break_glass(aws: Aws, command: str, *arguments: str) -> str:
     return done.stdout
 
 
-def by_hand(aws: Aws, one: Environment, shops: list[Shop], reader: str, key: str) -> None:
+def check_break_glass(aws: Aws, one: Environment, examples: list[Shop], reader: str, key: str) -> None:
     """Changes the table with break-glass.py, with the same result as if Keyward had made
     the change. `key`, another key of the account `reader`, keeps working."""
     table, keys = one.stack.outputs["TableName"], f"{ACCOUNTS}/{reader}/keys"
     by = ("--table", table, "--by", "grace")
     actor = {"id": "break-glass", "name": "grace"}
     issued = one.call("POST", keys, {"name": "glass"}, attempt="glass").json
-    shops[0].check("one more key is allowed", issued["secret"], 200)
+    examples[0].check("the new key is allowed", issued["secret"], 200)
     break_glass(aws, "revoke", *by, reader, issued["id"])
-    for shop in shops:
-        shop.check("a key revoked by hand is refused", issued["secret"], shop.unauthorized)
-        shop.check("and the account's other key is allowed", key, 200)
+    for example in examples:
+        example.check("a key revoked by hand is refused", issued["secret"], example.unauthorized)
+        example.check("the account's other key is allowed", key, 200)
     shown = one.call("GET", f"{ACCOUNTS}/{reader}").json["retiredKeys"]
-    check("its reason is shown, and its use is counted", [key.get("minutesUsedAfterEnd", 0) > 0 for key in shown if key["id"] == issued["id"]], [True])
-    check("Keyward knows that it is revoked", one.call("DELETE", f"{keys}/{issued['id']}").status, 204)
-    check("a retry does not issue it again", one.call("POST", keys, {"name": "glass"}, attempt="glass").status, 409)
+    check("the key's later use is counted and shown", [key.get("minutesUsedAfterEnd", 0) > 0 for key in shown if key["id"] == issued["id"]], [True])
+    check("revoking the key through the API succeeds", one.call("DELETE", f"{keys}/{issued['id']}").status, 204)
+    check("a retry does not issue the key again", one.call("POST", keys, {"name": "glass"}, attempt="glass").status, 409)
     event = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"][0]
-    check("its event names the actor", (event["type"], event.get("keyId"), event["actor"]), ("key.revoked", issued["id"], actor))
+    check("the event names the actor", (event["type"], event.get("keyId"), event["actor"]), ("key.revoked", issued["id"], actor))
 
-    # All keys of an account, and the account itself. Records and events have the same
-    # attributes as Keyward's own.
+    # The script revokes all keys of an account, and disables the account. Its records and
+    # events have the same attributes as Keyward's.
     account = one.create("by-hand", "ServiceAccountReader")
     path = f"{ACCOUNTS}/{account}"
     first, *_ = (one.issue(account)[0] for _ in range(3))
-    check("Keyward revokes one of three", one.call("DELETE", f"{path}/keys/{first}").status, 204)
+    check("the API revokes one of three keys", one.call("DELETE", f"{path}/keys/{first}").status, 204)
     break_glass(aws, "revoke", *by, account, "--all")
-    check("both others are revoked", one.call("GET", path).json["keys"], [])
+    check("the script revokes the other two", one.call("GET", path).json["keys"], [])
     database = aws.client("dynamodb")
     for partition in "RETIRED#", "EVENTS#":
         values = {":pk": {"S": partition + account}}
         items = database.query(TableName=table, KeyConditionExpression="pk = :pk", ExpressionAttributeValues=values)["Items"]
         items = [item for item in items if item.get("type", {"S": "key.revoked"})["S"] == "key.revoked"]
         forms = [{(name, *value) for name, value in item.items()} for item in items]
-        what = f"what is written by hand under {partition} has the form of what Keyward writes"
+        what = f"items written by hand under {partition} have the attributes of Keyward's items"
         check(what, (len(forms), [form ^ forms[0] for form in forms]), (3, [set()] * 3))
     _, fourth = one.issue(account)
     break_glass(aws, "disable", *by, account)
-    shops[0].check("a key of an account disabled by hand is refused", fourth, shops[0].unauthorized)
+    examples[0].check("a key of an account disabled by hand is refused", fourth, examples[0].unauthorized)
     events = one.call("GET", f"{path}/events").json["items"]
     kinds = [event["type"] for event in events if event["actor"] == actor]
-    check("each has its event", kinds, ["serviceAccount.updated", "key.revoked", "key.revoked"])
+    check("each change by hand has its event", kinds, ["serviceAccount.updated", "key.revoked", "key.revoked"])
     check("the account can be enabled", one.call("PATCH", path, {"enabled": True}).status, 200)
-    shops[0].check("its key passes again", fourth, 200)
-    check("and deleted", one.call("DELETE", path).status, 204)
+    examples[0].check("the key of the enabled account is allowed", fourth, 200)
+    check("the account can be deleted", one.call("DELETE", path).status, 204)
 
 
-def one_function(aws: Aws, one: Environment) -> None:
-    """cargo-lambda replaces only the code of one function. Deploys another function's
-    code first, so that the replacement can be seen."""
+def check_single_function_deploy(aws: Aws, one: Environment) -> None:
+    """Replaces the code of one function with cargo-lambda. Deploys the code of another function
+    first, so that the replacement is visible."""
     functions, name = aws.client("lambda"), one.stack.resources["Whoami"]
     kept = ("Environment", "Handler", "MemorySize", "Role", "Runtime", "Timeout", "TracingConfig", "Architectures", "LoggingConfig")
     before = functions.get_function_configuration(FunctionName=name)
@@ -655,16 +655,16 @@ def one_function(aws: Aws, one: Environment) -> None:
         check("cargo lambda deploy succeeds", (done.returncode, done.stderr if done.returncode else ""), (0, ""))
         check(f"{binary} runs", one.call("GET", "/iam/v1/whoami").status, expected)
     after = functions.get_function_configuration(FunctionName=name)
-    check("its configuration is unchanged", {key: after.get(key) for key in kept}, {key: before.get(key) for key in kept})
+    check("the function's configuration is unchanged", {key: after.get(key) for key in kept}, {key: before.get(key) for key in kept})
 
 
-def restored(aws: Aws, one: Environment, shops: list[Shop]) -> None:
+def check_restore(aws: Aws, one: Environment, examples: list[Shop]) -> None:
     """Restores accounts from a copy of the table, because the emulator has no
     point-in-time restore."""
     database, table = aws.client("dynamodb"), one.stack.outputs["TableName"]
     account, deleted = one.create("restored", "ServiceAccountReader"), one.create("deleted", "ServiceAccountReader")
     path = f"{ACCOUNTS}/{account}"
-    (kept_id, kept), (revoked_id, revoked), (_, dead) = one.issue(account), one.issue(account), one.issue(deleted)
+    (kept_id, kept), (revoked_id, revoked), (_, of_deleted) = one.issue(account), one.issue(account), one.issue(deleted)
     names = [{"AttributeName": name, "KeyType": kind} for name, kind in (("pk", "HASH"), ("sk", "RANGE"))]
     types = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")]
     database.create_table(TableName="restored", KeySchema=names, AttributeDefinitions=types, BillingMode="PAY_PER_REQUEST")
@@ -674,27 +674,27 @@ def restored(aws: Aws, one: Environment, shops: list[Shop]) -> None:
     time.sleep(0.01)
     instant = datetime.datetime.now(datetime.timezone.utc).isoformat()
 
-    check("then a key is revoked", one.call("DELETE", f"{path}/keys/{revoked_id}").status, 204)
-    check("an account is deleted", one.call("DELETE", f"{ACCOUNTS}/{deleted}").status, 204)
+    check("a key is revoked after the backup", one.call("DELETE", f"{path}/keys/{revoked_id}").status, 204)
+    check("an account is deleted after the backup", one.call("DELETE", f"{ACCOUNTS}/{deleted}").status, 204)
     late_id, late = one.issue(account)
     check("another account is changed by mistake", one.call("PATCH", path, {"name": "damaged", "role": "ServiceAccountWriter"}).status, 200)
-    told = break_glass(aws, "restore", "--table", table, "--since", instant, "restored")
-    answer = one.call("GET", path).json
-    now = (answer["name"], answer["role"], [key["id"] for key in answer["keys"]])
+    output = break_glass(aws, "restore", "--table", table, "--since", instant, "restored")
+    response = one.call("GET", path).json
+    now = (response["name"], response["role"], [key["id"] for key in response["keys"]])
     check("the account is restored", now, ("restored", "ServiceAccountReader", [kept_id]))
-    for shop in shops:
-        shop.check("a key is allowed after a restore", kept, 200)
-        shop.check("a key that was revoked since is refused", revoked, shop.unauthorized)
-        shop.check("a key of an account that was deleted since is refused", dead, shop.unauthorized)
-        shop.check("a key that was issued since is refused", late, shop.unauthorized)
-    check("the lost key is listed", f"LOST, ISSUED SINCE THE BACKUP: {late_id}" in told, True)
-    check("and so is each change since", "role: ServiceAccountReader → ServiceAccountWriter" in told, True)
+    for example in examples:
+        example.check("a key is allowed after a restore", kept, 200)
+        example.check("a key that was revoked since is refused", revoked, example.unauthorized)
+        example.check("a key of an account that was deleted since is refused", of_deleted, example.unauthorized)
+        example.check("a key that was issued since is refused", late, example.unauthorized)
+    check("the lost key is listed", f"LOST, ISSUED SINCE THE BACKUP: {late_id}" in output, True)
+    check("each change since the backup is listed", "role: ServiceAccountReader → ServiceAccountWriter" in output, True)
     for name in "deleted", "damaged":
         one.create(name, "ServiceAccountReader")
 
 
-def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
-    """The logs have what the metrics need, and no credential."""
+def check_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
+    """Checks that the logs have what the metrics need, and contain no credential."""
     logs = aws.client("logs")
     groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
     printed = {}
@@ -709,9 +709,9 @@ def the_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
     events = [item["sk"]["S"] for page in table for item in page["Items"] if item["pk"]["S"].startswith("EVENTS#")
               and item["requestId"]["S"] != "break-glass"]
     audit = [event for event in audit if event in events]
-    check("each event is one line of the log", sorted(audit), sorted(events))
-    given = [json.loads(line) for line in printed[one.stack.resources["SweepKeysLogs"]] if "notice published" in line]
-    check("the sweep's log names its notices", len(given), 2)
+    check("each event is one log line", sorted(audit), sorted(events))
+    notices = [json.loads(line) for line in printed[one.stack.resources["SweepKeysLogs"]] if "notice published" in line]
+    check("the sweep logs each notice", len(notices), 2)
     authorizer = printed[one.stack.resources["AuthorizerLogs"]]
     decisions = [json.loads(line) for line in authorizer if '"message":"decision"' in line]
     reasons = {decision.get("reason") for decision in decisions}
@@ -740,7 +740,7 @@ def matches(pattern: str, line: str) -> bool:
 
 
 def with_debug_builds(aws: Aws) -> pathlib.Path:
-    """The output that `sam build` would make, with debug builds."""
+    """Creates the output of `sam build` with debug builds. Returns the template's path."""
     subprocess.run(["cargo", "build", "--quiet", "--locked", "--workspace", "--bins"], cwd=ROOT, check=True)
     template = yaml_parse((INFRA / "template.yaml").read_text())
     for resource in template["Resources"].values():
@@ -761,8 +761,8 @@ def main() -> None:
     parser.add_argument("--debug", action="store_true")
     debug = parser.parse_args().debug
     with Aws() as aws:
-        the_story(aws, debug)
-    check("no process is left", aws.children(), [])
+        run_story(aws, debug)
+    check("no process is left running", aws.children(), [])
     finish()
 
 

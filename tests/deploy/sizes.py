@@ -22,9 +22,9 @@ FUNCTIONS = sorted(folder.name for folder in (ROOT / "functions").iterdir() if f
 
 # https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html: the version in provided.al2023.
 GLIBC = (2, 34)
-# A limit, so that a dependency that makes a function this large is noticed.
-MOST_MB = 6.0
-# The largest relative difference between the table and the real size.
+# The limit of a function's zipped size, so that a dependency that is too large is noticed.
+MAX_ZIPPED_MB = 6.0
+# The largest allowed relative difference between the table and the actual size.
 TOLERANCE = 0.15
 PROCESSORS = {62: "x86_64", 183: "arm64"}
 
@@ -81,21 +81,21 @@ def main() -> None:
         sizes = [megabytes(zipped(binary)), megabytes(binary.stat().st_size)]
         print(f"{name}, {processor}: {sizes[0]} MB zipped, {sizes[1]} MB unzipped")
         if glibc(binary) > GLIBC:
-            problems.append(f"{name} asks for a glibc newer than Lambda's: {glibc(binary)}")
-        if sizes[0] > MOST_MB:
-            problems.append(f"{name} has more than {MOST_MB} MB zipped")
+            problems.append(f"{name} needs a newer glibc than Lambda has: {glibc(binary)}")
+        if sizes[0] > MAX_ZIPPED_MB:
+            problems.append(f"{name} is larger than {MAX_ZIPPED_MB} MB zipped")
         at = 2 * list(PROCESSORS.values()).index(processor)
         cells = rows[name][at : at + 2]
-        given = [float(cell.removesuffix(" MB")) if cell != "–" else 0.0 for cell in cells]
+        stated_mb = [float(cell.removesuffix(" MB")) if cell != "–" else 0.0 for cell in cells]
         if update:
             rows[name][at : at + 2] = [f"{size} MB" for size in sizes]
-        elif any(abs(size - said) > TOLERANCE * size for size, said in zip(sizes, given)):
-            problems.append(f"infra/README.md says {' and '.join(cells)} of {name}: run tests/deploy/sizes.py --update")
+        elif any(abs(size - stated_size) > TOLERANCE * size for size, stated_size in zip(sizes, stated_mb)):
+            problems.append(f"infra/README.md states {' and '.join(cells)} for {name}: run tests/deploy/sizes.py --update")
     if update:
         before, mark, after = page.partition(MARK)
         PAGE.write_text(before + mark + table(rows) + "\n\n" + after.partition("\n\n")[2])
     elif extra := stated.keys() - set(FUNCTIONS):
-        problems.append(f"infra/README.md states sizes of {', '.join(extra)}, and there is no such function")
+        problems.append(f"infra/README.md states sizes for functions that do not exist: {', '.join(extra)}")
     if problems:
         sys.exit("\n".join(problems))
 

@@ -4,7 +4,7 @@ output.
 Starts the built local system on free ports, feeds every `sh` block to a shell, and
 compares its output with the `text` block below it. Values that differ in each run
 (ids, secrets, times) are compared by their format. Each page runs twice on the same
-data, because a reader may repeat it.
+data, because a reader can repeat it.
 
     python3 tests/tour/run.py            # compare
     python3 tests/tour/run.py --update   # write the actual output into the pages
@@ -23,10 +23,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEM = ROOT / "target" / "debug" / "local"
 END = "--- end of block ---"
 
-# The pages, and the headings between which the commands are.
+# The pages, and the headings before and after the commands.
 PAGES = [(ROOT / "README.md", "## Try it with curl", "## Deploy"), (ROOT / "infra" / "tour.md", "# The tour", "## The API")]
 
-# Values that differ in each run, and their replacements for the comparison.
+# Patterns of values that differ in each run, and their replacements for the comparison.
 FORMS = [
     (r"kwsa_local_\w+", "<key>"),
     (r"\bsa_\w{16}\b", "<account>"),
@@ -61,17 +61,17 @@ def start(data: pathlib.Path) -> tuple[subprocess.Popen, dict]:
 
 
 class Shell:
-    """A shell for one run of a page. Replaces the ports of the page by the real ones."""
+    """A shell for one run of a page. Replaces the URLs of the page by the actual ones."""
 
     def __init__(self, folder: str, facts: dict):
-        self.ports = {"http://127.0.0.1:8080": facts["api"], "http://127.0.0.1:8082": facts["issuer"]}
+        self.urls = {"http://127.0.0.1:8080": facts["api"], "http://127.0.0.1:8082": facts["issuer"]}
         self.process = subprocess.Popen(
             ["bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder
         )
 
     def run(self, commands: str) -> str:
-        for usual, own in self.ports.items():
-            commands = commands.replace(usual, own)
+        for documented, actual in self.urls.items():
+            commands = commands.replace(documented, actual)
         self.process.stdin.write(f"{commands}\necho '{END}'\n")
         self.process.stdin.flush()
         printed = ""
@@ -79,8 +79,8 @@ class Shell:
             if line.strip() == END:
                 break
             printed += line
-        for usual, own in self.ports.items():
-            printed = printed.replace(own, usual)
+        for documented, actual in self.urls.items():
+            printed = printed.replace(actual, documented)
         return printed
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ def compare(page: pathlib.Path, blocks: list[re.Match], shell: Shell) -> int:
         printed = shell.run(block[1])
         if form(printed) != form(block[2] or ""):
             failures += 1
-            print(f"{page.name}: these commands:\n{block[1]}\nprinted:\n{printed}\ninstead of:\n{block[2]}")
+            print(f"{page.name}: these commands:\n{block[1]}\nprinted:\n{printed}\nexpected:\n{block[2]}")
     return failures
 
 
