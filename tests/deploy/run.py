@@ -408,7 +408,7 @@ def check_console(aws: Aws, template: pathlib.Path) -> None:
         check("the page links to the provider's sign-out", f"{provider.url}/end?client_id=the-console&#38;" in page.text, True)
 
 
-def use_every_right(aws: Aws, one: Environment, examples: list[Shop]) -> None:
+def use_every_right(aws: Aws, one: Environment, examples: list[Example]) -> None:
     """Uses the rights that `run_story` has not needed before. Each missing right fails a
     check."""
     table, database = one.stack.outputs["TableName"], aws.client("dynamodb")
@@ -595,7 +595,7 @@ def break_glass(aws: Aws, command: str, *arguments: str) -> str:
     return done.stdout
 
 
-def check_break_glass(aws: Aws, one: Environment, examples: list[Shop], reader: str, key: str) -> None:
+def check_break_glass(aws: Aws, one: Environment, examples: list[Example], reader: str, key: str) -> None:
     """Changes the table with break-glass.py, with the same result as if Keyward had made
     the change. `key`, another key of the account `reader`, keeps working."""
     table, keys = one.stack.outputs["TableName"], f"{ACCOUNTS}/{reader}/keys"
@@ -658,7 +658,7 @@ def check_single_function_deploy(aws: Aws, one: Environment) -> None:
     check("the function's configuration is unchanged", {key: after.get(key) for key in kept}, {key: before.get(key) for key in kept})
 
 
-def check_restore(aws: Aws, one: Environment, examples: list[Shop]) -> None:
+def check_restore(aws: Aws, one: Environment, examples: list[Example]) -> None:
     """Restores accounts from a copy of the table, because the emulator has no
     point-in-time restore."""
     database, table = aws.client("dynamodb"), one.stack.outputs["TableName"]
