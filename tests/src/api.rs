@@ -7,7 +7,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
 use serde_json::{Value, json};
 
 use crate::harness::signing_key;
-use crate::{Harness, described};
+use crate::{Harness, openapi};
 
 /// A request under construction.
 pub struct RequestBuilder<'a> {
@@ -150,7 +150,7 @@ impl<'a> RequestBuilder<'a> {
             headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
         let status = response.status().as_u16();
         let reply = Reply { status, headers, text: response.text().await.unwrap() };
-        described::check(&self.method, &self.path, &reply);
+        openapi::assert_problem_is_described(&self.method, &self.path, &reply);
         reply
     }
 }

@@ -135,11 +135,11 @@ pub enum Verdict {
 }
 
 impl From<Result<Answer, FunctionError>> for Verdict {
-    fn from(answer: Result<Answer, FunctionError>) -> Self {
-        match answer {
-            Ok(answer) if answer.is_allow() => Self::Allow,
+    fn from(result: Result<Answer, FunctionError>) -> Self {
+        match result {
+            Ok(response) if response.is_allow() => Self::Allow,
             Ok(_) => Self::Deny,
-            Err(failed) => Self::Failed(failed),
+            Err(error) => Self::Failed(error),
         }
     }
 }

@@ -13,12 +13,12 @@
 
 mod api;
 mod clock;
-mod described;
 mod entropy;
 mod events;
 mod harness;
 mod invoke;
 mod logs;
+mod openapi;
 mod sharing;
 mod table;
 mod wire;

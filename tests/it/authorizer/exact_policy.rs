@@ -60,7 +60,7 @@ async fn a_cached_response_allows_no_other_route() {
         ("GET", "/iam/v1/service-accounts"),
         ("POST", "/iam/v1/service-accounts"),
     ];
-    // An API that caches by the token alone uses the first response for every later request.
+    // An API that caches responses by the token only uses the first response for every later request.
     for (first_method, first_path) in routes {
         let event = Shape::HttpV2.event(first_method, first_path, &authorization);
         let cached = serde_json::to_value(harness.authorize(&event).await.unwrap()).unwrap();

@@ -161,9 +161,9 @@ async fn a_logged_decision_describes_its_request() {
     assert_eq!((&decision["api"], decision.get("source")), (&json!("iam"), None));
 
     // A path cannot forge another log line, fill the log, or leak a key.
-    let odd =
+    let hostile =
         "/x\n{\"message\":\"decision\"}\u{1b}[31m\u{202e}\u{feff}\u{7f}\u{85}\u{61c}\u{ad}\u{200d}\u{e0041}";
-    let decision = line(Api::Business, &Shape::HttpV2.event("GET", odd, &bearer)).await;
+    let decision = line(Api::Business, &Shape::HttpV2.event("GET", hostile, &bearer)).await;
     let path = decision["path"].as_str().unwrap();
     assert_eq!(
         path,

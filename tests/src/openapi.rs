@@ -8,9 +8,8 @@ use crate::Reply;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(local::openapi::document);
 
-/// Fails if `reply` is a problem that the description of its operation does not
-/// mention.
-pub(crate) fn check(method: &str, path: &str, reply: &Reply) {
+/// Fails if `reply` is a problem that the description of its operation does not mention.
+pub(crate) fn assert_problem_is_described(method: &str, path: &str, reply: &Reply) {
     if reply.headers.get("content-type").map(String::as_str) != Some("application/problem+json") {
         return;
     }
