@@ -1,4 +1,4 @@
-//! The functions that run on a schedule.
+//! The scheduled functions.
 
 mod pepper_rotation;
 mod sweep_keys;

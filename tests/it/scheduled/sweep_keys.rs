@@ -1,6 +1,5 @@
-//! The daily sweep: every notice is given at least once, under one id, and no
-//! key is ever lost, whatever is missed, killed, repeated or done at the same
-//! time.
+//! The daily sweep of keys publishes every notice at least once, under one id, and loses no
+//! key, even if sweeps are missed, killed, repeated or concurrent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,22 +17,23 @@ use sweep_keys::{SweepError, SweepKeys, SweepSummary};
 use tests::{Account, Action, Call, Harness, Key, Shape, Verdict};
 use tokio::sync::Notify;
 
+use crate::support::changes;
 use crate::support::faults::conflict;
 
 async fn sweep(harness: &Harness) -> SweepSummary {
     harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap()
 }
 
-/// What was published since this was last asked for: the details.
-fn published(harness: &Harness) -> Vec<Value> {
+/// The details of the notices published since the last call.
+fn take_notices(harness: &Harness) -> Vec<Value> {
     let entries = harness.system.take_published().into_iter();
     entries.map(|entry| serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap()).collect()
 }
 
-/// The ids of [`published`], sorted.
-fn ids(harness: &Harness) -> Vec<String> {
+/// The sorted ids of the notices published since the last call.
+fn take_ids(harness: &Harness) -> Vec<String> {
     let mut ids: Vec<_> =
-        published(harness).iter().map(|detail| detail["id"].as_str().unwrap().to_owned()).collect();
+        take_notices(harness).iter().map(|detail| detail["id"].as_str().unwrap().to_owned()).collect();
     ids.sort();
     ids
 }
@@ -46,8 +46,8 @@ async fn issue(harness: &Harness, account: &Account, days: u32) -> Key {
     harness.issue_key_with(account, &json!({ "name": "a key", "expiresInDays": days })).await
 }
 
-/// Notes that a key was used now.
-async fn use_key(harness: &Harness, key: &Key) {
+/// Stores a use of a key at the current time.
+async fn store_use(harness: &Harness, key: &Key) {
     let item = HashMap::from([
         ("pk".to_owned(), AttributeValue::S(format!("USAGE#{}", key.account))),
         ("sk".to_owned(), AttributeValue::S(key.id.clone())),
@@ -56,15 +56,15 @@ async fn use_key(harness: &Harness, key: &Key) {
     harness.table.put(item).await;
 }
 
-/// Where a key is: `live`, the reason in its record, or nowhere. Wherever it is,
-/// its verifier is with it, and it is in one place alone.
+/// Where a key is: `live`, `lost`, or the reason for which it is retired. Checks that the
+/// key is in one place only, with its verifier.
 async fn place(harness: &Harness, key: &Key) -> String {
     let item = harness.table.get(&format!("ACCOUNT#{}", key.account), "ACCOUNT").await.unwrap();
     let has = |map: &str| item[map].as_m().unwrap().contains_key(&key.id);
-    assert_eq!(has("keys"), has("verifiers"), "a key without its verifier");
+    assert_eq!(has("keys"), has("verifiers"), "every live key has a verifier");
     match harness.table.get(&format!("RETIRED#{}", key.account), &key.id).await {
         Some(record) => {
-            assert!(!has("keys"), "a key in two places");
+            assert!(!has("keys"), "the key is in two places");
             assert_eq!(record["verifier"].as_b().unwrap().as_ref().len(), 32);
             record["reason"].as_s().unwrap().clone()
         }
@@ -73,7 +73,7 @@ async fn place(harness: &Harness, key: &Key) -> String {
 }
 
 #[tokio::test]
-async fn a_key_has_each_notice_once_and_goes_to_its_record() {
+async fn each_notice_is_published_once_before_the_key_expires() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
     let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "owner": "Ada" }));
@@ -84,83 +84,80 @@ async fn a_key_has_each_notice_once_and_goes_to_its_record() {
         let swept = sweep(&harness).await;
         assert!(swept.is_finished);
         assert_eq!(swept.retired_keys, usize::from(day == 120), "day {day}");
-        for entry in harness.system.take_published() {
-            let mut shown = entry.clone();
-            shown["Detail"] = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
-            entries.entry(format!("day {day:03}")).or_insert_with(Vec::new).push(shown);
+        for mut entry in harness.system.take_published() {
+            entry["Detail"] = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
+            entries.entry(format!("day {day:03}")).or_insert_with(Vec::new).push(entry);
         }
         harness.clock.advance_days(1);
     }
     assert_json_snapshot!(entries);
     assert_eq!(place(&harness, &key).await, "expired");
-    // It is recognised should it be presented again.
+    // The authorizer still recognizes the key.
     let event = Shape::HttpV2.bearer(&key.secret);
     assert_eq!(harness.decide(&event).await, (Verdict::Deny, "expired".to_owned()));
 }
 
 #[tokio::test]
-async fn a_key_issued_for_less_than_a_threshold_has_no_notice_of_it() {
+async fn no_expiry_notice_for_a_threshold_beyond_the_lifetime_of_the_key() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
     for (days, expected) in [(1, vec![]), (2, vec!["1"]), (10, vec!["1"]), (11, vec!["1", "10"])] {
         let key = issue(&harness, &account, days).await;
-        let mut given = Vec::new();
+        let mut published = Vec::new();
         for _ in 0..=days {
             sweep(&harness).await;
-            given.extend(ids(&harness));
+            published.extend(take_ids(&harness));
             harness.clock.advance_days(1);
         }
-        given.sort();
+        published.sort();
         let expected: Vec<_> = expected.iter().map(|days| format!("{}/expires/{days}", key.id)).collect();
-        assert_eq!(given, expected, "{days}");
+        assert_eq!(published, expected, "{days} days");
     }
 }
 
 #[tokio::test]
-async fn a_key_is_unused_90_days_after_its_last_use_and_again_after_the_next() {
+async fn an_unused_notice_is_published_90_days_after_each_last_use() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
     let key = issue(&harness, &account, 365).await;
     let other = issue(&harness, &account, 365).await;
-    let mut given = BTreeMap::new();
+    let mut published = BTreeMap::new();
     for day in 0..330 {
         if day == 60 || day == 200 {
-            use_key(&harness, &key).await;
+            store_use(&harness, &key).await;
         }
         if day % 30 == 0 {
-            use_key(&harness, &other).await;
+            store_use(&harness, &other).await;
         }
         sweep(&harness).await;
-        for detail in published(&harness) {
-            given.insert(day, (detail["id"].as_str().unwrap().to_owned(), detail["lastUsedAt"].clone()));
+        for detail in take_notices(&harness) {
+            published.insert(day, (detail["id"].as_str().unwrap().to_owned(), detail["lastUsedAt"].clone()));
         }
         harness.clock.advance_days(1);
     }
-    let of = |date: &str, used: &str| (format!("{}/unused/{date}", key.id), json!(used));
+    let unused = |date: &str, used: &str| (format!("{}/unused/{date}", key.id), json!(used));
     let expected = BTreeMap::from([
-        (150, of("2026-05-31", "2026-03-02T00:00:00Z")),
-        (290, of("2026-10-18", "2026-07-20T00:00:00Z")),
+        (150, unused("2026-05-31", "2026-03-02T00:00:00Z")),
+        (290, unused("2026-10-18", "2026-07-20T00:00:00Z")),
     ]);
-    assert_eq!(given, expected);
+    assert_eq!(published, expected);
 }
 
 #[tokio::test]
-async fn a_rotated_key_has_no_notice_and_goes_to_its_record_after_its_grace() {
+async fn a_rotated_key_has_no_notices_and_is_retired_after_its_grace_period() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
     let old = issue(&harness, &account, 100).await;
     harness.clock.advance_days(85);
     sweep(&harness).await;
-    assert_eq!(ids(&harness), [format!("{}/expires/30", old.id)]);
-    let body = json!({ "graceSeconds": 7 * 86_400 });
-    let rotate = harness.request("POST", &format!("{}/rotation", old.path())).admin().json(&body);
-    let new = rotate.send().await.expect(201).json();
+    assert_eq!(take_ids(&harness), [format!("{}/expires/30", old.id)]);
+    let new = changes::rotate(&harness, &old, 7 * 86_400).await.json();
     for day in 0..=8 {
         let retired = sweep(&harness).await.retired_keys;
         assert_eq!(retired, usize::from(day == 7), "day {day}");
         harness.clock.advance_days(1);
     }
-    assert_eq!(ids(&harness), [""; 0], "another key replaces it");
+    assert_eq!(take_ids(&harness), [""; 0], "the successor replaces the key");
     assert_eq!(place(&harness, &old).await, "rotated");
     assert_eq!(harness.check(new["secret"].as_str().unwrap()).await, 200);
     let event = Shape::HttpV2.bearer(&old.secret);
@@ -174,42 +171,43 @@ async fn missed_days_lose_no_notice() {
         let account = account(&harness).await;
         let key = issue(&harness, &account, 120).await;
         harness.clock.advance_days(first);
-        let mut given = Vec::new();
+        let mut published = Vec::new();
         let mut day = first;
         while day < 200 {
             sweep(&harness).await;
-            given.extend(ids(&harness));
+            published.extend(take_ids(&harness));
             harness.clock.advance_days(gap);
             day += gap;
         }
-        given.retain(|id| id.contains("/expires/"));
-        given.sort();
+        published.retain(|id| id.contains("/expires/"));
+        published.sort();
         let expected = ["1", "10", "30"].map(|days| format!("{}/expires/{days}", key.id));
-        assert_eq!(given, expected, "first on day {first}, then every {gap} days");
+        assert_eq!(published, expected, "first on day {first}, then every {gap} days");
         assert_eq!(place(&harness, &key).await, "expired");
     }
 }
 
-/// An account of which one key has just expired, one expires soon, one is
-/// unused, and one is none of it.
-async fn due(harness: &Harness) -> [Key; 4] {
+/// An account with a key that has just expired, one that expires soon, an unused key, and a
+/// key without notices.
+async fn due_keys(harness: &Harness) -> [Key; 4] {
     let account = account(harness).await;
-    let over = issue(harness, &account, 91).await;
+    let expired = issue(harness, &account, 91).await;
     let unused = issue(harness, &account, 300).await;
     harness.clock.advance_days(81);
     let soon = issue(harness, &account, 31).await;
     let fresh = issue(harness, &account, 300).await;
     harness.clock.advance_days(10);
-    [over, soon, unused, fresh]
+    [expired, soon, unused, fresh]
 }
 
-/// What is to be given where [`due`] is never swept before.
-fn due_ids([over, soon, unused, _]: &[Key; 4]) -> BTreeSet<String> {
-    let expiries = ["1", "10", "30"].map(|days| format!("{}/expires/{days}", over.id));
+/// The ids of the notices of [`due_keys`], before any sweep.
+fn due_ids([expired, soon, unused, _]: &[Key; 4]) -> BTreeSet<String> {
+    let of_expired = ["1", "10", "30"].map(|days| format!("{}/expires/{days}", expired.id));
     let others = [format!("{}/expires/30", soon.id), format!("{}/unused/2026-04-01", unused.id)];
-    expiries.into_iter().chain(others).collect()
+    of_expired.into_iter().chain(others).collect()
 }
 
+/// Checks that only the expired key of [`due_keys`] is retired.
 async fn expect_places(harness: &Harness, keys: &[Key; 4]) {
     let mut places = Vec::new();
     for key in keys {
@@ -222,11 +220,11 @@ async fn expect_places(harness: &Harness, keys: &[Key; 4]) {
 }
 
 #[tokio::test]
-async fn killed_at_any_call_it_loses_nothing() {
+async fn a_sweep_killed_at_any_call_loses_nothing() {
     let mut kills = 0;
     for killed_at in 0.. {
         let harness = Harness::start().await;
-        let keys = due(&harness).await;
+        let keys = due_keys(&harness).await;
         let (seen, killed) = (AtomicUsize::new(0), Arc::new(Notify::new()));
         let kill = Arc::clone(&killed);
         harness.wire.intercept(move |_| {
@@ -236,7 +234,7 @@ async fn killed_at_any_call_it_loses_nothing() {
             kill.notify_one();
             Action::Hang
         });
-        // Killed: it is dropped where it is, and none of its calls comes back.
+        // Killed: the sweep is dropped, and its calls never return.
         let finished = tokio::select! {
             biased;
             () = killed.notified() => false,
@@ -247,29 +245,29 @@ async fn killed_at_any_call_it_loses_nothing() {
             kills += 1;
             sweep(&harness).await;
         }
-        let given: BTreeSet<String> = ids(&harness).into_iter().collect();
-        assert_eq!(given, due_ids(&keys), "killed at call {killed_at}");
+        let published: BTreeSet<String> = take_ids(&harness).into_iter().collect();
+        assert_eq!(published, due_ids(&keys), "killed at call {killed_at}");
         expect_places(&harness, &keys).await;
-        // Now there is nothing to do.
+        // A further sweep has nothing to do.
         assert_eq!(sweep(&harness).await.notices, 0);
-        assert_eq!(ids(&harness), [""; 0]);
+        assert_eq!(take_ids(&harness), [""; 0]);
         if finished {
             break;
         }
     }
-    assert!(kills >= 9, "it was killed {kills} times");
+    assert!(kills >= 9, "{kills} kills");
 }
 
 #[tokio::test]
-async fn a_fault_at_any_call_is_made_up_for_by_the_next_sweep() {
+async fn the_next_sweep_recovers_from_a_fault_at_any_call() {
     let lost = |_: &Call| Action::LoseResponse;
     let refused = |_: &Call| Action::Refuse;
     for fault in [lost as fn(&Call) -> Action, refused] {
         for first in 0..12 {
             let harness = Harness::start().await;
-            let keys = due(&harness).await;
+            let keys = due_keys(&harness).await;
             let seen = AtomicUsize::new(0);
-            // Three attempts of one call.
+            // A call has three attempts.
             harness.wire.intercept(move |call| {
                 let at = seen.fetch_add(1, Ordering::SeqCst);
                 if (first..first + 3).contains(&at) { fault(call) } else { Action::Pass }
@@ -277,55 +275,55 @@ async fn a_fault_at_any_call_is_made_up_for_by_the_next_sweep() {
             let _ = harness.system.sweep_keys().sweep(Timestamp::MAX).await;
             harness.wire.pass_all();
             sweep(&harness).await;
-            let given: BTreeSet<String> = ids(&harness).into_iter().collect();
-            assert_eq!(given, due_ids(&keys), "at call {first}");
+            let published: BTreeSet<String> = take_ids(&harness).into_iter().collect();
+            assert_eq!(published, due_ids(&keys), "at call {first}");
             expect_places(&harness, &keys).await;
         }
     }
 }
 
 #[tokio::test]
-async fn sweeps_at_the_same_time_lose_nothing() {
+async fn concurrent_sweeps_lose_nothing() {
     let harness = Harness::start().await;
-    let keys = due(&harness).await;
+    let keys = due_keys(&harness).await;
     let setup = harness.system.setup_for("SweepKeys").unwrap();
-    let others: Vec<SweepKeys> = (0..5).map(|_| SweepKeys::new(&setup).unwrap()).collect();
-    let swept = join_all(others.iter().map(|sweep| sweep.sweep(Timestamp::MAX))).await;
-    let swept: Vec<SweepSummary> = swept.into_iter().map(Result::unwrap).collect();
-    assert_eq!(swept.iter().map(|swept| swept.retired_keys).sum::<usize>(), 1);
-    assert_eq!(ids(&harness).into_iter().collect::<BTreeSet<_>>(), due_ids(&keys));
+    let sweeps: Vec<SweepKeys> = (0..5).map(|_| SweepKeys::new(&setup).unwrap()).collect();
+    let summaries = join_all(sweeps.iter().map(|sweep| sweep.sweep(Timestamp::MAX))).await;
+    let summaries: Vec<SweepSummary> = summaries.into_iter().map(Result::unwrap).collect();
+    assert_eq!(summaries.iter().map(|summary| summary.retired_keys).sum::<usize>(), 1);
+    assert_eq!(take_ids(&harness).into_iter().collect::<BTreeSet<_>>(), due_ids(&keys));
     expect_places(&harness, &keys).await;
     sweep(&harness).await;
-    assert_eq!(ids(&harness), [""; 0]);
+    assert_eq!(take_ids(&harness), [""; 0]);
 }
 
 #[tokio::test]
-async fn no_key_is_lost_between_a_sweep_and_admins() {
+async fn sweeps_concurrent_with_changes_lose_no_key() {
     let harness = Harness::start().await;
     let count = Arc::new(AtomicUsize::new(0));
     for round in 0..12 {
         let account = harness.create_account(&format!("batch {round}"), "ServiceAccountReader").await;
-        let mut over = Vec::new();
+        let mut expired = Vec::new();
         for _ in 0..3 {
-            over.push(issue(&harness, &account, 1).await);
+            expired.push(issue(&harness, &account, 1).await);
         }
         let live = issue(&harness, &account, 300).await;
         harness.clock.advance_days(2);
         let count = Arc::clone(&count);
-        // Every third transaction meets another one.
+        // Every third transaction conflicts with another one.
         harness.wire.intercept(move |call| {
-            let is_hit = call.operation == "TransactWriteItems"
+            let conflicts = call.operation == "TransactWriteItems"
                 && count.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
-            if is_hit { conflict() } else { Action::Pass }
+            if conflicts { conflict() } else { Action::Pass }
         });
         let keys = format!("{}/keys", account.path());
         let request = |method: &str, path: &str| harness.request(method, path).admin();
         let body = json!({ "name": "one more" });
-        let (swept, again, issued, revoked, last) = tokio::join!(
+        let (first, second, issued, revoked, last) = tokio::join!(
             harness.system.sweep_keys().sweep(Timestamp::MAX),
             harness.system.sweep_keys().sweep(Timestamp::MAX),
             request("POST", &keys).json(&body).send(),
-            request("DELETE", &over[0].path()).send(),
+            request("DELETE", &expired[0].path()).send(),
             async {
                 match round % 3 {
                     0 => request("DELETE", &live.path()).send().await,
@@ -335,22 +333,20 @@ async fn no_key_is_lost_between_a_sweep_and_admins() {
             },
         );
         harness.wire.pass_all();
-        swept.unwrap();
-        again.unwrap();
-        let issued = issued.expect(201).json();
+        first.unwrap();
+        second.unwrap();
+        let new = Key::from_issued(&account, &issued.expect(201));
         for reply in [&revoked, &last] {
             assert!(reply.status < 300, "{reply:?}");
         }
         sweep(&harness).await;
-        for key in &over {
+        for key in &expired {
             let place = place(&harness, key).await;
             assert!(["expired", "revoked"].contains(&place.as_str()), "{place}");
             assert_ne!(harness.check(&key.secret).await, 200);
         }
         let all_revoked = round % 3 == 1;
         assert_eq!(place(&harness, &live).await, if round % 3 == 2 { "live" } else { "revoked" });
-        let text = |name: &str| issued[name].as_str().unwrap().to_owned();
-        let new = Key { account: account.id.clone(), id: text("id"), secret: text("secret") };
         let place = place(&harness, &new).await;
         assert!(place == "live" || (all_revoked && place == "revoked"), "{place}");
         harness.clock.advance_days(1);
@@ -358,7 +354,7 @@ async fn no_key_is_lost_between_a_sweep_and_admins() {
 }
 
 #[tokio::test]
-async fn it_is_housekeeping_and_no_change_of_anybody() {
+async fn a_sweep_is_not_a_change_by_an_admin() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
     issue(&harness, &account, 1).await;
@@ -371,31 +367,31 @@ async fn it_is_housekeeping_and_no_change_of_anybody() {
         assert_eq!(before.json()[member], after.json()[member], "{member}");
     }
     assert_eq!(after.json()["keys"], json!([]));
-    assert_ne!(before.headers["etag"], after.headers["etag"], "it is shown otherwise");
+    assert_ne!(before.headers["etag"], after.headers["etag"], "the response differs, so the tag differs");
     assert_eq!(harness.events(&account).await, events);
 }
 
 #[tokio::test]
-async fn revoked_keys_and_deleted_accounts_have_no_notice() {
+async fn revoked_keys_and_deleted_accounts_have_no_notices() {
     let harness = Harness::start().await;
-    let keys = due(&harness).await;
+    let keys = due_keys(&harness).await;
     for key in &keys {
         let _ = harness.revoke(key).await.expect(204);
     }
     let other = harness.create_account("another", "ServiceAccountReader").await;
     issue(&harness, &other, 100).await;
     harness.clock.advance_days(80);
-    let _ = harness.request("DELETE", &other.path()).admin().send().await.expect(204);
+    changes::delete(&harness, &other).await;
     sweep(&harness).await;
-    assert_eq!(ids(&harness), [""; 0]);
+    assert_eq!(take_ids(&harness), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_key_revoked_between_the_listing_and_the_notice_has_none() {
+async fn a_key_that_a_stale_index_shows_as_live_has_no_notices() {
     let harness = Harness::start().await;
-    let keys = due(&harness).await;
-    // The index is behind: it shows the account as it was.
-    let stale = index(&harness).await;
+    let keys = due_keys(&harness).await;
+    // The index is stale: it still contains all keys.
+    let stale = account_index(&harness).await;
     for key in &keys[..3] {
         let _ = harness.revoke(key).await.expect(204);
     }
@@ -405,45 +401,45 @@ async fn a_key_revoked_between_the_listing_and_the_notice_has_none() {
     });
     let swept = sweep(&harness).await;
     assert_eq!((swept.accounts, swept.notices, swept.retired_keys), (1, 0, 0));
-    assert_eq!(ids(&harness), [""; 0]);
+    assert_eq!(take_ids(&harness), [""; 0]);
 }
 
-/// What the index answers now to the query for all accounts.
-async fn index(harness: &Harness) -> String {
+/// The response to the query for all accounts.
+async fn account_index(harness: &Harness) -> String {
     let query = harness.table.client.query().table_name(&harness.table.name).index_name("gsi1");
     let query = query
         .key_condition_expression("gsi1pk = :pk")
         .expression_attribute_values(":pk", AttributeValue::S("ACCOUNTS".to_owned()));
     let items = query.send().await.unwrap().items.unwrap();
-    let items: Vec<Value> = items.iter().map(map).collect();
+    let items: Vec<Value> = items.iter().map(wire_map).collect();
     json!({ "Items": items, "Count": items.len(), "ScannedCount": items.len() }).to_string()
 }
 
-fn map(map: &tests::Item) -> Value {
+fn wire_map(map: &tests::Item) -> Value {
     map.iter().map(|(name, value)| (name.clone(), wire_form(value))).collect::<serde_json::Map<_, _>>().into()
 }
 
-/// A value as `DynamoDB` writes it.
+/// A value in the JSON of `DynamoDB`.
 fn wire_form(value: &AttributeValue) -> Value {
     if let AttributeValue::L(list) = value {
         return json!({ "L": list.iter().map(wire_form).collect::<Vec<_>>() });
     }
     if let AttributeValue::M(members) = value {
-        return json!({ "M": map(members) });
+        return json!({ "M": wire_map(members) });
     }
     if let AttributeValue::B(bytes) = value {
         return json!({ "B": STANDARD.encode(bytes) });
     }
     let (text, number) = (value.as_s().ok(), value.as_n().ok());
-    let truth = value.as_bool().ok().map(|truth| json!({ "BOOL": truth }));
+    let boolean = value.as_bool().ok().map(|boolean| json!({ "BOOL": boolean }));
     let simple = text.map(|text| json!({ "S": text })).or(number.map(|number| json!({ "N": number })));
-    simple.or(truth).unwrap_or_else(|| panic!("teach me {value:?}"))
+    simple.or(boolean).unwrap_or_else(|| panic!("unsupported type of attribute: {value:?}"))
 }
 
 #[tokio::test]
-async fn events_that_the_bus_did_not_take_are_sent_again() {
+async fn entries_that_the_event_bus_refused_are_sent_again() {
     let harness = Harness::start().await;
-    let keys = due(&harness).await;
+    let keys = due_keys(&harness).await;
     let answered = AtomicUsize::new(0);
     harness.wire.intercept(move |call| {
         if call.operation != "PutEvents" || answered.fetch_add(1, Ordering::SeqCst) > 0 {
@@ -465,31 +461,31 @@ async fn events_that_the_bus_did_not_take_are_sent_again() {
         .filter(|call| call.operation == "PutEvents")
         .map(|call| call.body["Entries"].as_array().unwrap().len())
         .collect();
-    assert_eq!(sizes, [5, 2], "what was taken is not sent again");
-    assert_eq!(ids(&harness).len(), 2);
+    assert_eq!(sizes, [5, 2], "accepted entries are not sent again");
+    assert_eq!(take_ids(&harness).len(), 2);
     harness.wire.pass_all();
     sweep(&harness).await;
-    assert_eq!(ids(&harness), [""; 0]);
+    assert_eq!(take_ids(&harness), [""; 0]);
     expect_places(&harness, &keys).await;
 }
 
 #[tokio::test]
-async fn what_the_bus_never_takes_is_an_error_and_is_given_another_day() {
+async fn a_notice_that_the_event_bus_keeps_refusing_is_an_error_and_the_next_sweep_publishes_it() {
     let harness = Harness::start().await;
-    let keys = due(&harness).await;
+    let keys = due_keys(&harness).await;
     let other = harness.create_account("another", "ServiceAccountReader").await;
     let others = issue(&harness, &other, 1).await;
     harness.clock.advance_days(1);
-    let canary = format!("{}/expires/10", keys[0].id);
-    let refuses = canary.clone();
+    let refused = format!("{}/expires/10", keys[0].id);
+    let refused_id = refused.clone();
     harness.wire.intercept(move |call| {
         if call.operation != "PutEvents" {
             return Action::Pass;
         }
         let entries = call.body["Entries"].as_array().unwrap();
         let results = entries.iter().map(|entry| {
-            if entry["Detail"].as_str().unwrap().contains(&refuses) {
-                json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "unlucky" })
+            if entry["Detail"].as_str().unwrap().contains(&refused_id) {
+                json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "injected" })
             } else {
                 json!({ "EventId": "1" })
             }
@@ -499,18 +495,18 @@ async fn what_the_bus_never_takes_is_an_error_and_is_given_another_day() {
     });
     let error = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap_err();
     assert!(matches!(error, SweepError::Accounts(1)), "{error}");
-    // The notice first: until it is given, the key stays where it is found.
+    // The key is not retired before its notice is published.
     assert_eq!(place(&harness, &keys[0]).await, "live");
-    // Another account does not wait for it.
+    // Other accounts are swept.
     assert_eq!(place(&harness, &others).await, "expired");
     harness.wire.pass_all();
     sweep(&harness).await;
-    assert_eq!(ids(&harness), [canary]);
+    assert_eq!(take_ids(&harness), [refused]);
     expect_places(&harness, &keys).await;
 }
 
 #[tokio::test]
-async fn it_sends_at_most_ten_at_once() {
+async fn a_request_has_at_most_ten_entries() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
     for _ in 0..20 {
@@ -518,21 +514,21 @@ async fn it_sends_at_most_ten_at_once() {
     }
     harness.clock.advance_days(99);
     harness.wire.take_calls();
-    // Three thresholds, and unused, of each.
+    // Each key has three expiry notices and an unused notice.
     assert_eq!(sweep(&harness).await.notices, 80);
     let calls = harness.wire.take_calls();
     let puts = calls.iter().filter(|call| call.operation == "PutEvents");
     let sizes: Vec<usize> = puts.map(|call| call.body["Entries"].as_array().unwrap().len()).collect();
     assert_eq!(sizes, [10; 8]);
-    assert_eq!(ids(&harness).into_iter().collect::<BTreeSet<_>>().len(), 80);
+    assert_eq!(take_ids(&harness).into_iter().collect::<BTreeSet<_>>().len(), 80);
     sweep(&harness).await;
-    assert_eq!(ids(&harness), [""; 0]);
+    assert_eq!(take_ids(&harness), [""; 0]);
     harness.clock.advance_days(1);
     assert_eq!(sweep(&harness).await.retired_keys, 20);
 }
 
 #[tokio::test]
-async fn it_stops_in_time_and_goes_on_where_it_stopped() {
+async fn a_sweep_stops_in_time_and_the_next_one_continues() {
     let harness = Harness::start().await;
     let mut keys = Vec::new();
     for number in 0..130 {
@@ -542,7 +538,7 @@ async fn it_stops_in_time_and_goes_on_where_it_stopped() {
         }
     }
     harness.clock.advance_days(2);
-    // Time goes on with each call.
+    // Each call takes a second.
     let clock = Arc::clone(&harness.clock);
     harness.wire.intercept(move |_| {
         clock.advance(SignedDuration::from_secs(1));
@@ -552,9 +548,9 @@ async fn it_stops_in_time_and_goes_on_where_it_stopped() {
     loop {
         let until = harness.clock.now().checked_add(SignedDuration::from_secs(12)).unwrap();
         let swept = harness.system.sweep_keys().sweep(until).await.unwrap();
-        // What was begun in time is ended, and no more.
-        let most = until.checked_add(SignedDuration::from_secs(4)).unwrap();
-        assert!(harness.clock.now() <= most);
+        // After the deadline, the sweep only completes the current account.
+        let latest = until.checked_add(SignedDuration::from_secs(4)).unwrap();
+        assert!(harness.clock.now() <= latest);
         (runs, accounts, retired) = (runs + 1, accounts + swept.accounts, retired + swept.retired_keys);
         if swept.is_finished {
             break;
@@ -562,8 +558,8 @@ async fn it_stops_in_time_and_goes_on_where_it_stopped() {
         assert!(runs < 50);
     }
     assert!(runs >= 3, "{runs} runs");
-    assert_eq!((accounts, retired), (130, keys.len()), "each account once");
-    // Even one that has no time at all comes to its end by and by.
+    assert_eq!((accounts, retired), (130, keys.len()), "each account is swept once");
+    // Sweeps without any time left each make progress.
     let mut runs = 0;
     while !harness.system.sweep_keys().sweep(Timestamp::MIN).await.unwrap().is_finished {
         runs += 1;
@@ -573,10 +569,10 @@ async fn it_stops_in_time_and_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn a_position_that_is_none_begins_at_the_beginning() {
+async fn a_malformed_position_restarts_the_sweep() {
     for position in [AttributeValue::S("junk".to_owned()), AttributeValue::N("7".to_owned())] {
         let harness = Harness::start().await;
-        let keys = due(&harness).await;
+        let keys = due_keys(&harness).await;
         let item = HashMap::from([
             ("pk".to_owned(), AttributeValue::S("SWEEP#keys".to_owned())),
             ("sk".to_owned(), AttributeValue::S("SWEEP".to_owned())),
@@ -589,7 +585,7 @@ async fn a_position_that_is_none_begins_at_the_beginning() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_not_well_formed_keeps_nobody_from_the_others() {
+async fn malformed_accounts_do_not_stop_the_sweep_of_others() {
     let harness = Harness::start().await;
     let first = harness.create_account("a", "ServiceAccountReader").await;
     issue(&harness, &first, 1).await;
@@ -597,21 +593,22 @@ async fn an_account_that_is_not_well_formed_keeps_nobody_from_the_others() {
     let last = harness.create_account("c", "ServiceAccountReader").await;
     let key = issue(&harness, &last, 1).await;
     harness.clock.advance_days(2);
-    let breaks = |item: &mut tests::Item| drop(item.insert("role".to_owned(), AttributeValue::Bool(true)));
-    harness.table.tamper(&middle.id, breaks).await;
-    // And one whose fault only the consistent read shows.
-    let loses =
+    let malform_role =
+        |item: &mut tests::Item| drop(item.insert("role".to_owned(), AttributeValue::Bool(true)));
+    harness.table.tamper(&middle.id, malform_role).await;
+    // The index does not contain verifiers, so only the consistent read finds this problem.
+    let malform_verifiers =
         |item: &mut tests::Item| drop(item.insert("verifiers".to_owned(), AttributeValue::Bool(true)));
-    harness.table.tamper(&first.id, loses).await;
+    harness.table.tamper(&first.id, malform_verifiers).await;
     let error = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap_err();
     assert!(matches!(error, SweepError::Accounts(2)), "{error}");
     assert_eq!(place(&harness, &key).await, "expired");
 }
 
-/// A page of the index ends at an item whose key names no account. Without an error,
-/// the sweep would look finished.
+/// The last item of a page has a malformed account id, so the sweep cannot store its
+/// position. Without an error, the sweep would look finished.
 #[tokio::test]
-async fn a_malformed_key_at_the_end_of_a_page_is_an_error() {
+async fn a_malformed_item_at_the_end_of_a_page_is_an_error() {
     let harness = Harness::start().await;
     let text = |text: &str| AttributeValue::S(text.to_owned());
     for number in 0..102 {
@@ -628,17 +625,17 @@ async fn a_malformed_key_at_the_end_of_a_page_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_outage_of_the_table_ends_it_with_an_error() {
+async fn an_outage_of_the_table_is_an_error() {
     let harness = Harness::start().await;
-    due(&harness).await;
+    due_keys(&harness).await;
     harness.wire.intercept(|call| if call.operation == "Query" { Action::Refuse } else { Action::Pass });
     let error = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap_err();
     assert!(matches!(error, SweepError::Store(_)), "{error}");
-    assert_eq!(ids(&harness), [""; 0]);
+    assert_eq!(take_ids(&harness), [""; 0]);
 }
 
 #[tokio::test]
-async fn an_account_of_which_nothing_is_due_costs_no_call() {
+async fn an_account_without_due_notices_takes_no_call() {
     let harness = Harness::start().await;
     for number in 0..5 {
         let account = harness.create_account(&format!("batch {number}"), "ServiceAccountReader").await;
