@@ -13,7 +13,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
       await navigator.clipboard.writeText(text.textContent);
       label.textContent = "Copied";
     } catch {
-      // Without permission to use the clipboard, people copy the text by hand.
+      // Without permission to write to the clipboard, the user copies the selected text.
       getSelection().selectAllChildren(text);
       label.textContent = "Selected";
     }
@@ -26,11 +26,11 @@ for (const form of document.querySelectorAll("form[data-once]")) {
   form.addEventListener("submit", (event) => {
     if (isSent) event.preventDefault();
     isSent = true;
-    // The person may have stopped the request, so the form can be sent again later.
+    // The user may have canceled the request, so the form can be sent again later.
     setTimeout(() => { isSent = false; }, 5000);
   });
-  // A form that the browser restores can be sent again, because the server
-  // recognizes a second attempt.
+  // A form that the browser restores can be sent again. The server recognizes a second
+  // attempt.
   addEventListener("pageshow", () => { isSent = false; });
 }
 

@@ -1,6 +1,9 @@
 //! The IAM API, called over HTTP with an admin's token.
 
-use http::{Method, header};
+use std::fmt::Display;
+
+use http::request::Builder;
+use http::{HeaderValue, Method, header};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
@@ -16,7 +19,7 @@ use shared::http_client::HttpClient;
 use zeroize::Zeroizing;
 
 use crate::auth::token::AccessToken;
-use crate::problem::{plain, unmarked};
+use crate::problem::{for_console, without_backticks};
 
 /// The header in which API Gateway returns its request ID.
 const REQUEST_ID: &str = "apigw-requestid";
@@ -77,6 +80,15 @@ pub(crate) struct EventsQuery {
     pub(crate) limit: u8,
 }
 
+/// A page of a list without filters.
+#[derive(Serialize)]
+struct PageQuery<'a> {
+    limit: u8,
+    /// Empty for the first page.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    cursor: &'a str,
+}
+
 /// The precondition of saving a role.
 #[derive(Clone, Copy)]
 pub(crate) enum Precondition<'a> {
@@ -114,35 +126,34 @@ impl Api {
     }
 
     /// The API, called with `token`.
-    pub(crate) fn by<'a>(&'a self, token: &'a AccessToken) -> Caller<'a> {
-        Caller { api: self, token }
+    pub(crate) fn with_token<'a>(&'a self, token: &'a AccessToken) -> AdminApi<'a> {
+        AdminApi { api: self, token }
     }
 }
 
-/// The API, called with an admin's token.
+/// The IAM API, called with an admin's token.
 #[derive(Clone, Copy)]
-pub(crate) struct Caller<'a> {
+pub(crate) struct AdminApi<'a> {
     api: &'a Api,
     token: &'a AccessToken,
 }
 
-impl Caller<'_> {
+impl AdminApi<'_> {
     /// Checks that the authorizer accepts the token.
     pub(crate) async fn whoami(self) -> Result<(), ApiError> {
-        self.call(Method::GET, "/iam/v1/whoami", &[], None::<&()>).await.map(drop)
+        self.send(Method::GET, "/iam/v1/whoami", &[]).await.map(drop)
     }
 
     pub(crate) async fn accounts(
         self,
         query: &AccountsQuery,
     ) -> Result<List<ListedServiceAccount>, ApiError> {
-        let query = serde_html_form::to_string(query).map_err(|error| unreadable(&error))?;
-        read(&self.call(Method::GET, &format!("{ACCOUNTS}?{query}"), &[], None::<&()>).await?)
+        self.get(&with_query(ACCOUNTS, query)?).await
     }
 
     pub(crate) async fn account(self, id: AccountId) -> Result<VersionedAccount, ApiError> {
-        let answer = self.call(Method::GET, &format!("{ACCOUNTS}/{id}"), &[], None::<&()>).await?;
-        Ok(VersionedAccount { version: version(&answer), account: read(&answer)? })
+        let response = self.send(Method::GET, &format!("{ACCOUNTS}/{id}"), &[]).await?;
+        Ok(VersionedAccount { version: version(&response), account: parse(&response)? })
     }
 
     pub(crate) async fn events(
@@ -151,23 +162,22 @@ impl Caller<'_> {
         cursor: &str,
         limit: u8,
     ) -> Result<List<AuditEvent>, ApiError> {
-        self.list(&format!("{ACCOUNTS}/{id}/events"), cursor, limit).await
+        self.get(&with_query(&format!("{ACCOUNTS}/{id}/events"), &PageQuery { limit, cursor })?).await
     }
 
     /// A page of the events of all accounts and roles, newest first.
     pub(crate) async fn all_events(self, query: &EventsQuery) -> Result<List<AuditEvent>, ApiError> {
-        let query = serde_html_form::to_string(query).map_err(|error| unreadable(&error))?;
-        read(&self.call(Method::GET, &format!("/iam/v1/events?{query}"), &[], None::<&()>).await?)
+        self.get(&with_query("/iam/v1/events", query)?).await
     }
 
     /// A page of the roles, in the order of their names.
     pub(crate) async fn roles(self, cursor: &str, limit: u8) -> Result<List<Role>, ApiError> {
-        self.list(ROLES, cursor, limit).await
+        self.get(&with_query(ROLES, &PageQuery { limit, cursor })?).await
     }
 
     pub(crate) async fn role(self, name: &RoleName) -> Result<VersionedRole, ApiError> {
-        let answer = self.call(Method::GET, &format!("{ROLES}/{name}"), &[], None::<&()>).await?;
-        Ok(VersionedRole { version: version(&answer), role: read(&answer)? })
+        let response = self.send(Method::GET, &format!("{ROLES}/{name}"), &[]).await?;
+        Ok(VersionedRole { version: version(&response), role: parse(&response)? })
     }
 
     /// Creates or replaces a role.
@@ -175,13 +185,13 @@ impl Caller<'_> {
         self,
         name: &RoleName,
         role: &PutRoleRequest,
-        before: Precondition<'_>,
+        precondition: Precondition<'_>,
     ) -> Result<Role, ApiError> {
-        let precondition = match before {
+        let precondition = match precondition {
             Precondition::NotExists => ("if-none-match", "*"),
             Precondition::Version(version) => ("if-match", version),
         };
-        read(&self.call(Method::PUT, &format!("{ROLES}/{name}"), &[precondition], Some(role)).await?)
+        parse(&self.send_json(Method::PUT, &format!("{ROLES}/{name}"), &[precondition], role).await?)
     }
 
     /// Deletes a role if its version is still `version`. `cursor` is the last account
@@ -192,31 +202,16 @@ impl Caller<'_> {
         version: &str,
         cursor: &str,
     ) -> Result<(), ApiError> {
-        let query = [("cursor", cursor)].into_iter().filter(|(_, value)| !value.is_empty());
-        let query =
-            serde_html_form::to_string(query.collect::<Vec<_>>()).map_err(|error| unreadable(&error))?;
-        let separator = if query.is_empty() { "" } else { "?" };
-        let path = format!("{ROLES}/{name}{separator}{query}");
-        self.call(Method::DELETE, &path, &[("if-match", version)], None::<&()>).await.map(drop)
+        let path = format!("{ROLES}/{name}");
+        let path = if cursor.is_empty() { path } else { with_query(&path, &[("cursor", cursor)])? };
+        self.send(Method::DELETE, &path, &[("if-match", version)]).await.map(drop)
     }
 
-    /// Asks what the authorizer would decide.
-    pub(crate) async fn explain(self, question: &ExplainRequest) -> Result<Explanation, ApiError> {
-        let answer = self.call(Method::POST, &format!("{ROLES}/explain"), &[], Some(question)).await?;
-        let explanation: Explanation = read(&answer)?;
-        Ok(Explanation { detail: unmarked(&explanation.detail), ..explanation })
-    }
-
-    async fn list<T: DeserializeOwned>(
-        self,
-        path: &str,
-        cursor: &str,
-        limit: u8,
-    ) -> Result<List<T>, ApiError> {
-        let query = [("limit", limit.to_string()), ("cursor", cursor.to_owned())];
-        let query = query.into_iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>();
-        let query = serde_html_form::to_string(query).map_err(|error| unreadable(&error))?;
-        read(&self.call(Method::GET, &format!("{path}?{query}"), &[], None::<&()>).await?)
+    /// Asks the API what the authorizer would decide about a request.
+    pub(crate) async fn explain(self, request: &ExplainRequest) -> Result<Explanation, ApiError> {
+        let response = self.send_json(Method::POST, &format!("{ROLES}/explain"), &[], request).await?;
+        let explanation: Explanation = parse(&response)?;
+        Ok(Explanation { detail: without_backticks(&explanation.detail), ..explanation })
     }
 
     /// Creates an account. A retry with the same `attempt` returns the same account.
@@ -225,7 +220,7 @@ impl Caller<'_> {
         account: &CreateServiceAccountRequest,
         attempt: &str,
     ) -> Result<ServiceAccount, ApiError> {
-        read(&self.call(Method::POST, ACCOUNTS, &[("idempotency-key", attempt)], Some(account)).await?)
+        parse(&self.send_json(Method::POST, ACCOUNTS, &[("idempotency-key", attempt)], account).await?)
     }
 
     /// Updates an account if its version is still `version` (`*` matches any).
@@ -236,11 +231,11 @@ impl Caller<'_> {
         version: &str,
     ) -> Result<ServiceAccount, ApiError> {
         let path = format!("{ACCOUNTS}/{id}");
-        read(&self.call(Method::PATCH, &path, &[("if-match", version)], Some(changes)).await?)
+        parse(&self.send_json(Method::PATCH, &path, &[("if-match", version)], changes).await?)
     }
 
     pub(crate) async fn delete_account(self, id: AccountId) -> Result<(), ApiError> {
-        self.call(Method::DELETE, &format!("{ACCOUNTS}/{id}"), &[], None::<&()>).await.map(drop)
+        self.send(Method::DELETE, &format!("{ACCOUNTS}/{id}"), &[]).await.map(drop)
     }
 
     /// Issues a key. A retry with the same `attempt` never issues a second key.
@@ -250,11 +245,11 @@ impl Caller<'_> {
         key: &IssueKeyRequest,
         attempt: &str,
     ) -> Result<IssuedKey, ApiError> {
-        self.make_key(&format!("{ACCOUNTS}/{id}/keys"), key, attempt).await
+        self.post_for_key(&format!("{ACCOUNTS}/{id}/keys"), key, attempt).await
     }
 
-    /// Rotates a key, which works for `grace_seconds` longer. A retry with the same `attempt`
-    /// never issues a second key.
+    /// Rotates a key. The old key works for `grace_seconds` longer. A retry with the same
+    /// `attempt` never issues a second key.
     pub(crate) async fn rotate_key(
         self,
         id: AccountId,
@@ -263,79 +258,97 @@ impl Caller<'_> {
         attempt: &str,
     ) -> Result<RotatedKey, ApiError> {
         let path = format!("{ACCOUNTS}/{id}/keys/{key}/rotation");
-        self.make_key(&path, &RotateKeyRequest { grace_seconds: Some(grace_seconds) }, attempt).await
+        self.post_for_key(&path, &RotateKeyRequest { grace_seconds: Some(grace_seconds) }, attempt).await
     }
 
-    async fn make_key<T: DeserializeOwned>(
+    /// Sends a request whose response contains a secret.
+    async fn post_for_key<T: DeserializeOwned>(
         self,
         path: &str,
-        wanted: &impl Serialize,
+        request: &impl Serialize,
         attempt: &str,
     ) -> Result<T, ApiError> {
-        let answer = self.call(Method::POST, path, &[("idempotency-key", attempt)], Some(wanted)).await?;
-        let (_, body) = answer.into_parts();
-        let body = Zeroizing::new(body);
+        let response = self.send_json(Method::POST, path, &[("idempotency-key", attempt)], request).await?;
+        let body = Zeroizing::new(response.into_body());
         // serde_json's messages can quote the input, which contains the secret.
-        serde_json::from_slice(&body).map_err(|_| ApiError::Unavailable {
-            request_id: None,
-            cause: "the issued key cannot be read".to_owned(),
-        })
+        serde_json::from_slice(&body).map_err(|_| unavailable("the response with the new key is malformed"))
     }
 
     /// Looks up a leaked key.
     pub(crate) async fn look_up_key(self, pasted: &SecretString) -> Result<KeyLookup, ApiError> {
         let request = LookupKeyRequest { key: pasted.expose_secret() };
-        read(&self.call(Method::POST, "/iam/v1/keys/lookup", &[], Some(&request)).await?)
+        parse(&self.send_json(Method::POST, "/iam/v1/keys/lookup", &[], &request).await?)
     }
 
     pub(crate) async fn revoke_key(self, id: AccountId, key: KeyId) -> Result<(), ApiError> {
-        self.call(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys/{key}"), &[], None::<&()>).await.map(drop)
+        self.send(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys/{key}"), &[]).await.map(drop)
     }
 
     /// Revokes all keys and returns their number.
     pub(crate) async fn revoke_all_keys(self, id: AccountId) -> Result<usize, ApiError> {
-        let answer = self.call(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys"), &[], None::<&()>).await?;
-        read(&answer).map(|revoked: RevokedKeys| revoked.revoked_key_ids.len())
+        let response = self.send(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys"), &[]).await?;
+        parse(&response).map(|revoked: RevokedKeys| revoked.revoked_key_ids.len())
     }
 
-    async fn call(
+    async fn get<T: DeserializeOwned>(self, path: &str) -> Result<T, ApiError> {
+        parse(&self.send(Method::GET, path, &[]).await?)
+    }
+
+    async fn send(
         self,
         method: Method,
         path: &str,
         headers: &[(&'static str, &str)],
-        body: Option<&impl Serialize>,
     ) -> Result<http::Response<Vec<u8>>, ApiError> {
-        let unavailable =
-            |cause: String| ApiError::Unavailable { request_id: None, cause: format!("the API: {cause}") };
-        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.api.base));
-        let mut credential = http::HeaderValue::from_str(&format!("Bearer {}", self.token.reveal()))
-            .map_err(|error| unavailable(error.to_string()))?;
+        self.call(self.request(method, path, headers)?, Vec::new()).await
+    }
+
+    async fn send_json(
+        self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: &impl Serialize,
+    ) -> Result<http::Response<Vec<u8>>, ApiError> {
+        let request = self.request(method, path, headers)?.header(header::CONTENT_TYPE, "application/json");
+        self.call(request, serde_json::to_vec(body).map_err(unavailable)?).await
+    }
+
+    /// The start of a request, with the token.
+    fn request(
+        self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Builder, ApiError> {
+        let mut credential =
+            HeaderValue::from_str(&format!("Bearer {}", self.token.reveal())).map_err(unavailable)?;
         credential.set_sensitive(true);
-        request = request.header(header::AUTHORIZATION, credential);
-        for (name, value) in headers {
-            let value = http::HeaderValue::from_str(value).map_err(|_| damaged())?;
-            request = request.header(*name, value);
-        }
-        let body = match body {
-            Some(body) => {
-                request = request.header(header::CONTENT_TYPE, "application/json");
-                serde_json::to_vec(body).map_err(|error| unavailable(error.to_string()))?
-            }
-            None => Vec::new(),
-        };
-        let request = request.body(body).map_err(|error| unavailable(error.to_string()))?;
-        let answer =
-            self.api.http_client.send(request).await.map_err(|error| unavailable(error.to_string()))?;
-        if answer.status().is_success() { Ok(answer) } else { Err(refusal(&answer)) }
+        let request = http::Request::builder().method(method).uri(format!("{}{path}", self.api.base));
+        let request = request.header(header::AUTHORIZATION, credential);
+        headers.iter().try_fold(request, |request, (name, value)| {
+            let value = HeaderValue::from_str(value).map_err(|_| invalid_hidden_field())?;
+            Ok(request.header(*name, value))
+        })
+    }
+
+    async fn call(self, request: Builder, body: Vec<u8>) -> Result<http::Response<Vec<u8>>, ApiError> {
+        let request = request.body(body).map_err(unavailable)?;
+        let response = self.api.http_client.send(request).await.map_err(unavailable)?;
+        if response.status().is_success() { Ok(response) } else { Err(error_from(&response)) }
     }
 }
 
-/// The error for a hidden field whose value cannot be sent as a header. No request was
-/// made.
-fn damaged() -> ApiError {
+fn with_query(path: &str, query: &impl Serialize) -> Result<String, ApiError> {
+    Ok(format!("{path}?{}", serde_html_form::to_string(query).map_err(unavailable)?))
+}
+
+/// The error for a hidden field whose value is not a valid header value. No request was
+/// sent.
+fn invalid_hidden_field() -> ApiError {
     ApiError::Problem(Box::new(Problem {
         r#type: String::new(),
-        title: "A hidden field of this form is damaged".to_owned(),
+        title: "A hidden field of this form is invalid".to_owned(),
         status: 422,
         detail: "Nothing was changed. Open the page again and fill in the form again.".to_owned(),
         code: ProblemCode::MalformedRequest,
@@ -346,34 +359,37 @@ fn damaged() -> ApiError {
     }))
 }
 
-/// Converts a response that is not a success.
-fn refusal(answer: &http::Response<Vec<u8>>) -> ApiError {
-    let status = answer.status().as_u16();
-    let problem = serde_json::from_slice::<Problem>(answer.body()).ok();
+/// Converts a response whose status is not a success.
+fn error_from(response: &http::Response<Vec<u8>>) -> ApiError {
+    let status = response.status().as_u16();
+    let problem = serde_json::from_slice::<Problem>(response.body()).ok();
     match (status, problem) {
         (401 | 403, _) => ApiError::NotPermitted,
-        (..500, Some(problem)) if status != 429 => ApiError::Problem(Box::new(plain(problem))),
-        (_, problem) => {
-            let said = answer.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-            let code = problem.as_ref().map_or("no problem details", |problem| problem.code.name());
+        (..500, Some(problem)) if status != 429 => ApiError::Problem(Box::new(for_console(problem))),
+        (_, Some(problem)) => ApiError::Unavailable {
+            cause: format!("the API: status {status} ({})", problem.code.name()),
+            request_id: Some(problem.request_id),
+        },
+        (_, None) => {
+            let request_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
             ApiError::Unavailable {
-                cause: format!("the API: it answered {status} ({code})"),
-                request_id: problem.as_ref().map(|problem| problem.request_id.clone()).or(said),
+                cause: format!("the API: status {status} (no problem details)"),
+                request_id: request_id.map(str::to_owned),
             }
         }
     }
 }
 
 /// The version in a response, or `*` if it has none.
-fn version(answer: &http::Response<Vec<u8>>) -> String {
-    let version = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+fn version(response: &http::Response<Vec<u8>>) -> String {
+    let version = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
     version.unwrap_or("*").to_owned()
 }
 
-fn read<T: DeserializeOwned>(answer: &http::Response<Vec<u8>>) -> Result<T, ApiError> {
-    serde_json::from_slice(answer.body()).map_err(|error| unreadable(&error))
+fn parse<T: DeserializeOwned>(response: &http::Response<Vec<u8>>) -> Result<T, ApiError> {
+    serde_json::from_slice(response.body()).map_err(unavailable)
 }
 
-fn unreadable(error: &dyn std::error::Error) -> ApiError {
-    ApiError::Unavailable { request_id: None, cause: format!("the API: {error}") }
+fn unavailable(cause: impl Display) -> ApiError {
+    ApiError::Unavailable { request_id: None, cause: format!("the API: {cause}") }
 }

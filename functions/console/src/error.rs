@@ -10,7 +10,7 @@ use crate::api::ApiError;
 /// An error whose page replaces the requested page.
 #[derive(Clone, Debug)]
 pub(crate) enum PageError {
-    /// The request has no session, or the session has expired.
+    /// The request has no valid session.
     SignIn {
         /// The path to open after signing in.
         return_to: String,
@@ -30,7 +30,7 @@ pub(crate) enum PageError {
     Malformed,
     /// The page does not exist.
     PageNotFound,
-    /// The page exists, but not for this method.
+    /// The page does not support the request's method.
     WrongMethod,
     /// The API found no such resource. The value is the API's detail.
     NotFound(String),
@@ -68,7 +68,7 @@ pub(crate) enum PageError {
 pub(crate) struct RetryForm {
     /// The path that the form is sent to.
     pub(crate) action: String,
-    /// The form's fields. None of them is secret.
+    /// The form's fields, without secrets.
     pub(crate) fields: Vec<(String, String)>,
 }
 
@@ -133,7 +133,7 @@ impl From<ApiError> for PageError {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::NotPermitted => Self::NotAdmin,
-            // The address is incomplete or was edited.
+            // The address was edited or is incomplete.
             ApiError::Problem(problem) if problem.code == ProblemCode::MalformedRequest => Self::PageNotFound,
             ApiError::Problem(problem) if problem.status == 404 => Self::NotFound(problem.detail),
             ApiError::Problem(problem) => Self::Refused(problem.title, problem.detail),

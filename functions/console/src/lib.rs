@@ -32,8 +32,8 @@ use crate::auth::oidc::Provider;
 use crate::auth::secret::ConsoleSecret;
 use crate::console_url::ConsoleUrl;
 
-/// The time limit of one call to the IAM API or the issuer. The functions behind the
-/// API have 15 s. [`middleware`] limits a whole page.
+/// The time limit of one call to the IAM API or the issuer. The API's
+/// functions have 15 s. [`middleware`] limits a whole page.
 const CALL_TIMEOUT: Duration = Duration::from_secs(14);
 /// The largest response, in bytes. A function's response has at most 6 MB
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>),

@@ -1,7 +1,7 @@
 //! Middleware for every request, in three layers:
 //!
-//! - [`check`], the inner layer, checks where a form comes from and enforces the deadline.
-//! - [`leaked::redirect_errors`] is only around the routes whose forms carry a secret.
+//! - [`check`], the inner layer, checks the origin of a form and enforces the deadline.
+//! - [`leaked::redirect_errors`] applies only to the routes whose forms contain a secret.
 //! - [`finish`], the outer layer, renders error pages, sets response headers and
 //!   writes the log line.
 
@@ -23,7 +23,7 @@ use crate::error::PageError;
 use crate::pages::{self, leaked};
 use crate::request_id::REQUEST_ID;
 
-/// How long a page may take. The function's own timeout is 29 s.
+/// The time limit of a page. The function's own timeout is 29 s.
 const DEADLINE: Duration = Duration::from_secs(27);
 
 const ORIGIN: &str = "origin";
@@ -66,9 +66,9 @@ pub(crate) fn router(console: AppState) -> Router {
         .with_state(console)
 }
 
-/// Refuses a form from another site, and a response after the deadline.
+/// Refuses a form from another origin, and replaces a response that misses the deadline.
 async fn check(State(console): State<AppState>, request: Request, next: Next) -> Response {
-    // A key that was pasted into a filter must not stay in an address.
+    // A key that was pasted into a filter must not stay in the address.
     let has_key = request.uri().query().is_some_and(|query| query.contains(KEY_PREFIX));
     if request.method() == Method::GET && has_key {
         return Redirect::to(leaked::PATH).into_response();
@@ -80,7 +80,7 @@ async fn check(State(console): State<AppState>, request: Request, next: Next) ->
         let cause = format!("the page took longer than {} s", DEADLINE.as_secs());
         return PageError::unavailable(cause).into_response();
     };
-    // axum's own answer to a path or query that cannot be parsed.
+    // axum's own response to a path or query that cannot be parsed.
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let is_text = content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if response.status() == StatusCode::BAD_REQUEST && is_text {
@@ -98,12 +98,12 @@ async fn finish(State(console): State<AppState>, request: Request, next: Next) -
         Err(_) => "-".to_owned(),
     };
     let method = request.method().clone();
-    // The route, and neither the path nor the query: the query of the callback has an
-    // authorization code, and a pasted address may contain a key.
+    // The route, not the path or the query: the query of the callback contains an
+    // authorization code, and a pasted address can contain a key.
     let page = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let retry = match request.uri().path() {
         _ if method != Method::GET => None,
-        // An authorization code works once.
+        // An authorization code works only once.
         CALLBACK => Some("/sign-in".to_owned()),
         path => Some(request.uri().path_and_query().map_or(path, PathAndQuery::as_str).to_owned()),
     };
@@ -111,7 +111,8 @@ async fn finish(State(console): State<AppState>, request: Request, next: Next) -
     let error = response.extensions_mut().remove::<PageError>();
     let (reason, cause) = error.as_ref().map_or(("shown", ""), PageError::reason);
     let is_server_error = error.as_ref().is_some_and(|error| error.status().is_server_error());
-    // A layer that has replaced the error with a redirect leaves the error for the log.
+    // `redirect_errors` replaces the error page with a redirect, and keeps the error for this
+    // log line.
     if let Some(error) = &error
         && !response.headers().contains_key(header::LOCATION)
     {
@@ -136,9 +137,9 @@ async fn finish(State(console): State<AppState>, request: Request, next: Next) -
     response
 }
 
-/// Whether a request that may change something comes from a page of `origin`.
-/// `Origin` decides, which every browser sends with a form. Without `Origin`,
-/// `Sec-Fetch-Site` decides. A request with neither header is refused.
+/// Whether a request that can change something comes from a page of `origin`. The
+/// `Origin` header decides. Every browser sends it with a form. Without `Origin`, the
+/// `Sec-Fetch-Site` header decides. A request with neither header is refused.
 fn is_same_origin(method: &Method, headers: &HeaderMap, origin: &str) -> bool {
     if *method == Method::GET || *method == Method::HEAD {
         return true;

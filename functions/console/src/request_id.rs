@@ -5,8 +5,8 @@ tokio::task_local! {
     pub(crate) static REQUEST_ID: String;
 }
 
-/// Logs that a call to the API failed. Returns the request ID to show: the API's, if
-/// the API gave one, or else the console's.
+/// Logs that a call to the API failed. Returns the request ID to show: the API's or, if the
+/// API did not send one, the console's.
 pub(crate) fn report(api_request_id: Option<String>, cause: &str) -> String {
     let request_id = REQUEST_ID.try_with(Clone::clone).unwrap_or_default();
     tracing::error!(request_id, api_request_id, cause, "the API is not responding");

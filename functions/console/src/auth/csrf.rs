@@ -1,7 +1,7 @@
 //! The CSRF token in every form that changes something.
 //!
-//! The token is an HMAC of the session under a key that only the console has, so a
-//! page of another origin can neither read nor create it, and a token is valid in only
+//! The token is an HMAC of the access token under a key that only the console has. A page
+//! of another origin can neither read nor create the token, and a token is valid in only
 //! one session. In addition, [`crate::middleware`] checks the request's origin.
 
 use base64::Engine as _;
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
-/// The token of the session that holds `access_token`.
+/// The token of the session with `access_token`.
 pub(crate) fn token(key: &Hmac<Sha256>, access_token: &str) -> String {
     URL_SAFE_NO_PAD.encode(mac(key, access_token).finalize().into_bytes())
 }

@@ -33,14 +33,14 @@ use zeroize::Zeroizing;
 use crate::auth::token::AccessToken;
 use crate::console_url::ConsoleUrl;
 
-/// The path that the issuer sends a person back to.
+/// The path that the issuer redirects the browser to.
 pub(crate) const CALLBACK: &str = "/callback";
 
-/// How long the issuer's configuration is used. Issuers rarely change it, and after a
-/// change of an endpoint, the old address works for a while.
+/// How long the issuer's configuration is cached. Issuers rarely change an endpoint, and
+/// then keep the old one working for a while.
 const CONFIGURATION_LIFETIME: Duration = Duration::from_mins(15);
-/// How long every caller gets the error of a failed attempt to fetch the
-/// configuration, so that callers do not wait for a hanging issuer one by one.
+/// How long a failure to fetch the configuration is cached, so that callers do not wait for
+/// a hanging issuer one after another.
 const FAILURE_LIFETIME: Duration = Duration::from_secs(2);
 
 /// Why a sign-in failed, for the log. The message contains no credential.
@@ -57,7 +57,8 @@ pub(crate) enum SignInError {
     Entropy(#[from] EntropyError),
 }
 
-/// A sign-in in progress. A cookie stores it until the issuer sends the browser back.
+/// A sign-in in progress. A cookie stores it until the issuer redirects the browser to
+/// [`CALLBACK`].
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Attempt {
     pub(crate) state: Zeroizing<String>,
@@ -72,7 +73,7 @@ pub(crate) struct Provider {
     issuer: String,
     client_id: String,
     redirect_uri: String,
-    /// The audience to request for the access token. May be empty.
+    /// The audience to request for the access token. Can be empty.
     audience: String,
     configuration: Mutex<Option<Fetched>>,
     http_client: HttpClient,
@@ -203,18 +204,20 @@ impl Provider {
             let http_client = http_client.clone();
             async move { http_client.send(request).await }
         };
-        let answer = request
+        let response = request
             .request_async(&send)
             .await
             // The error's source can quote the response, which contains tokens.
-            .map_err(|error| SignInError::Issuer(format!("no token for the code: {error}")))?;
-        let id_token = answer.extra_fields().id_token.as_ref();
-        let id_token = id_token.ok_or(SignInError::Refused("the issuer gave no ID token"))?;
-        self.check(&configuration, id_token, &attempt.nonce).await?;
-        Ok(AccessToken::new(Zeroizing::new(answer.access_token().secret().clone())))
+            .map_err(|error| {
+                SignInError::Issuer(format!("the authorization code could not be exchanged: {error}"))
+            })?;
+        let id_token = response.extra_fields().id_token.as_ref();
+        let id_token = id_token.ok_or(SignInError::Refused("the issuer returned no ID token"))?;
+        self.check_id_token(&configuration, id_token, &attempt.nonce).await?;
+        Ok(AccessToken::new(Zeroizing::new(response.access_token().secret().clone())))
     }
 
-    /// The address to sign out of the issuer itself, if the issuer has one.
+    /// The address that signs the user out of the issuer itself, if the issuer has one.
     pub(crate) async fn sign_out_url(&self, return_to: &str) -> Result<Option<String>, SignInError> {
         let Some(endpoint) = &self.configuration().await?.end_session_endpoint else {
             return Ok(None);
@@ -230,7 +233,7 @@ impl Provider {
 
     /// Checks that the ID token belongs to this attempt (OpenID Connect Core 1.0,
     /// section 3.1.3.7).
-    async fn check(
+    async fn check_id_token(
         &self,
         configuration: &Configuration,
         id_token: &str,
@@ -262,8 +265,8 @@ impl Provider {
     }
 
     /// The audience as the standard parameter `resource`, for both requests of the
-    /// code flow (RFC 8707, sections 2.1 and 2.2). `None` unless the audience is an
-    /// absolute URI without a fragment: an issuer may refuse any other value
+    /// authorization code flow (RFC 8707, sections 2.1 and 2.2). `None` unless the audience is an
+    /// absolute URI without a fragment: an issuer can refuse any other value
     /// (`invalid_target`).
     ///
     /// Auth0 reads `audience`, and `resource` only if there is no `audience`
@@ -283,8 +286,7 @@ impl Provider {
             .set_redirect_uri(redirect_uri.map_err(|error| SignInError::Issuer(error.to_string()))?))
     }
 
-    /// The issuer's configuration. Callers that need it at the same time wait for
-    /// one fetch.
+    /// The issuer's configuration. Concurrent callers wait for one fetch.
     async fn configuration(&self) -> Result<Arc<Configuration>, SignInError> {
         let mut last = self.configuration.lock().await;
         let now = self.clock.now();
@@ -309,11 +311,11 @@ impl Provider {
     async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, SignInError> {
         let failed = |error: &dyn std::error::Error| SignInError::Issuer(format!("{url}: {error}"));
         let request = http::Request::get(url).body(Vec::new()).map_err(|error| failed(&error))?;
-        let answer = self.http_client.send(request).await.map_err(|error| failed(&error))?;
-        if !answer.status().is_success() {
-            return Err(SignInError::Issuer(format!("{url} answered {}", answer.status())));
+        let response = self.http_client.send(request).await.map_err(|error| failed(&error))?;
+        if !response.status().is_success() {
+            return Err(SignInError::Issuer(format!("{url} returned {}", response.status())));
         }
-        serde_json::from_slice(answer.body()).map_err(|error| failed(&error))
+        serde_json::from_slice(response.body()).map_err(|error| failed(&error))
     }
 
     /// 256 random bits.

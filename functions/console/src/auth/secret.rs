@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 /// The minimum length of a cookie key: 190 bits, if it has letters and digits.
 const MIN_KEY_LENGTH: usize = 32;
 
-/// How long the secret is cached. After a change, the old secret may be in use for
+/// How long the secret is cached. After a change, the console can use the old secret for
 /// this long.
 const CACHE_LIFETIME: SignedDuration = SignedDuration::from_mins(5);
 

@@ -12,12 +12,13 @@ use axum_extra::extract::cookie::{Cookie, PrivateCookieJar, SameSite};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::domain::KEY_PREFIX;
+use shared::domain::{Description, KEY_PREFIX};
+use shared::policy::{MAX_PERMISSIONS, Permission};
 use zeroize::Zeroizing;
 
 use super::csrf;
 use super::token::AccessToken;
-use crate::api::{ApiError, Caller};
+use crate::api::{AdminApi, ApiError};
 use crate::app_state::AppState;
 use crate::console_url::ConsoleUrl;
 use crate::error::{PageError, RetryForm};
@@ -26,8 +27,13 @@ use crate::error::{PageError, RetryForm};
 const NOTICE_SECONDS: i64 = 60;
 /// The longest path to return to, in bytes. A cookie contains the path.
 const MAX_PATH_BYTES: usize = 1024;
-/// The largest form, in bytes.
-const MAX_FORM_BYTES: usize = 64 * 1024;
+/// The largest form, in bytes: a role with as many and as long permissions as possible, on
+/// lines that end in CRLF. Percent-encoding takes three bytes for each byte. A character
+/// of the description has up to four bytes in UTF-8.
+const MAX_FORM_BYTES: usize =
+    3 * (MAX_PERMISSIONS * (Permission::MAX_CHARS + 2) + 4 * Description::MAX_CHARS) + OTHER_FIELDS_BYTES;
+/// The names of all fields of that form and the values of its other fields, in bytes.
+const OTHER_FIELDS_BYTES: usize = 1024;
 
 /// The console's cookies.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,7 +89,7 @@ pub fn is_own_cookie(name: &str) -> bool {
         || at_port.is_some_and(|(name, port)| port.parse::<u16>().is_ok() && is_known(name))
 }
 
-/// The cookies of a request, and of its response.
+/// The cookies of a request and its response.
 pub(crate) struct Cookies {
     jar: PrivateCookieJar,
     console: AppState,
@@ -180,8 +186,8 @@ impl Session {
     }
 
     /// The IAM API, called with the admin's token.
-    pub(crate) fn api(&self) -> Caller<'_> {
-        self.console.api.by(&self.token)
+    pub(crate) fn api(&self) -> AdminApi<'_> {
+        self.console.api.with_token(&self.token)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -245,7 +251,7 @@ impl FromRequestParts<AppState> for Session {
     }
 }
 
-/// A form that a signed-in admin sent from a page of their session.
+/// A form that a signed-in admin sent from a page of the session.
 pub(crate) struct Posted<T>(pub(crate) Session, pub(crate) T);
 
 /// The field with the CSRF token.
@@ -291,7 +297,7 @@ async fn read_form<T: DeserializeOwned>(
         }
         session => session?,
     };
-    // The form may contain a key.
+    // The form can contain a key.
     let body = Zeroizing::new(Vec::from(body.map_err(|_| PageError::Malformed)?));
     let token: CsrfField = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
     let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
@@ -303,10 +309,10 @@ async fn read_form<T: DeserializeOwned>(
     Ok((session, form))
 }
 
-/// A copy of the form to send again, with the CSRF token of the current session, if one
-/// exists. `None` for a form that may contain a key.
+/// A copy of the form to send again, with the CSRF token `csrf` of the current session, if
+/// one exists. `None` for a form that can contain a key.
 ///
-/// Only a form from a page of the console gets this far ([`crate::middleware`]).
+/// The form comes from a page of the console ([`crate::middleware`] checks this).
 fn retry_form(parts: &Parts, body: &[u8], csrf: Option<String>) -> Option<RetryForm> {
     let action = parts.uri.path();
     let fields: Vec<(String, String)> = serde_html_form::from_bytes(body).ok()?;

@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-/// How long before its token a session expires, so that the token does not expire
-/// during a call.
+/// A session expires this long before its token, so that the token does not expire during a
+/// call.
 const MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// An admin's access token.
@@ -21,7 +21,7 @@ impl AccessToken {
         Self(token)
     }
 
-    /// The token itself, for the one header or cookie that carries it.
+    /// The token itself, for the header or cookie that contains it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }

@@ -56,7 +56,7 @@ struct AllHistory {
 impl AllHistory {
     fn is_filtered(&self) -> bool {
         let Form { actor, account, r#type, from, to, cursor: _ } = &self.form;
-        [actor, account, r#type, from, to].iter().any(|typed| !typed.is_empty())
+        [actor, account, r#type, from, to].iter().any(|value| !value.is_empty())
     }
 }
 
@@ -70,12 +70,12 @@ pub(super) async fn show(session: Session, Query(form): Query<Form>) -> Result<R
         }
     };
     let list = session.api().all_events(&query).await?;
-    let told = list
+    let events = list
         .items
         .into_iter()
         .map(|event| HistoryEntry::new(event, &KeyNames::default(), session.now()))
         .collect();
-    let page = page(&session, form, FormErrors::default(), told, list.next_cursor)?;
+    let page = page(&session, form, FormErrors::default(), events, list.next_cursor)?;
     Ok(session.show(Rendered(page)))
 }
 
@@ -90,7 +90,7 @@ fn page(
     Ok(AllHistory {
         page: session.page(),
         errors,
-        types: EventType::ALL.iter().map(|known| (known.name(), in_words(*known))).collect(),
+        types: EventType::ALL.iter().map(|known| (known.name(), label(*known))).collect(),
         events,
         newest: if is_first { None } else { Some(address(&form, String::new())?) },
         older: next.map(|cursor| address(&form, cursor)).transpose()?,
@@ -159,7 +159,7 @@ fn start_of(day: Date) -> Option<Timestamp> {
 }
 
 /// The label of an event type.
-fn in_words(event: EventType) -> &'static str {
+fn label(event: EventType) -> &'static str {
     match event {
         EventType::ServiceAccountCreated => "Account created",
         EventType::ServiceAccountUpdated => "Account updated",

@@ -37,7 +37,7 @@ pub(super) async fn show(
     session: Session,
     Query(Offset { after }): Query<Offset>,
 ) -> Result<Response, PageError> {
-    let found = attention::look(session.api(), session.now(), LIMIT).await?;
+    let found = attention::find(session.api(), session.now(), LIMIT).await?;
     let next = after.saturating_add(SHOWN);
     let page = AllAttention {
         page: session.page(),

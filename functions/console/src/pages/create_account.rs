@@ -75,7 +75,8 @@ pub(super) async fn submit(Posted(session, mut form): Posted<Form>) -> Result<Re
             } else {
                 form.attempt
             };
-            let errors = if is_reused { FormErrors::sent_before() } else { FormErrors::from_api(error)? };
+            let errors =
+                if is_reused { FormErrors::already_submitted() } else { FormErrors::from_api(error)? };
             let form = Form { attempt, ..form };
             let page = session.page();
             let known = role_chooser::available_or_built_in(&session).await;

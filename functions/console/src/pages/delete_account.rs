@@ -43,7 +43,7 @@ pub(super) async fn submit(
     let account_id: AccountId = id(&account)?;
     let account = match session.api().account(account_id).await {
         Ok(read) => read.account.account,
-        // The form was sent again after its first response was lost.
+        // The form was sent again, because its first response was lost.
         Err(ApiError::Problem(problem)) if problem.status == 404 => {
             return Ok(session.redirect("/", "This account has been deleted."));
         }

@@ -35,43 +35,38 @@ struct DeleteRole {
     users: Vec<RoleUse>,
 }
 
+impl DeleteRole {
+    fn new(session: &Session, name: RoleName, form: Form) -> Self {
+        Self { page: session.page(), name, form, errors: FormErrors::default(), users: Vec::new() }
+    }
+}
+
 pub(super) async fn show(session: Session, Path(name): Path<String>) -> Result<Response, PageError> {
     let name: RoleName = id(&name)?;
     let read = role::custom(&session, &name).await?;
     let form = Form { version: read.version, cursor: String::new() };
-    let page =
-        DeleteRole { page: session.page(), name, form, errors: FormErrors::default(), users: Vec::new() };
+    let page = DeleteRole::new(&session, name, form);
     Ok(session.show(Rendered(page)))
 }
 
 pub(super) async fn submit(
     Path(name): Path<String>,
-    Posted(session, mut form): Posted<Form>,
+    Posted(session, form): Posted<Form>,
 ) -> Result<Response, PageError> {
     let name: RoleName = id(&name)?;
     match session.api().delete_role(&name, &form.version, &form.cursor).await {
         Ok(()) => Ok(session.redirect("/roles", &format!("Role {name} was deleted."))),
         Err(ApiError::Problem(problem)) if problem.code == ProblemCode::RoleInUse => {
-            let status = problem.status;
-            let users = problem.used_by;
-            let page = DeleteRole { page: session.page(), name, form, errors: FormErrors::default(), users };
-            Ok(with_status(status, page))
+            let page = DeleteRole { users: problem.used_by, ..DeleteRole::new(&session, name, form) };
+            Ok(with_status(problem.status, page))
         }
         Err(ApiError::Problem(problem)) if problem.code == ProblemCode::RoleCheckIncomplete => {
-            let status = problem.status;
-            form.cursor = problem.next_cursor.unwrap_or_default();
-            let page = DeleteRole {
-                page: session.page(),
-                name,
-                form,
-                errors: FormErrors::default(),
-                users: Vec::new(),
-            };
-            Ok(with_status(status, page))
+            let form = Form { cursor: problem.next_cursor.unwrap_or_default(), ..form };
+            Ok(with_status(problem.status, DeleteRole::new(&session, name, form)))
         }
         Err(error) => {
             let errors = FormErrors::from_api(error)?;
-            let page = DeleteRole { page: session.page(), name, form, errors, users: Vec::new() };
+            let page = DeleteRole { errors, ..DeleteRole::new(&session, name, form) };
             Ok(with_status(page.errors.status(), page))
         }
     }

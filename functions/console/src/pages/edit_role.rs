@@ -7,8 +7,7 @@ use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
 use serde::Deserialize;
-use shared::api::Role;
-use shared::api::{FieldError, ProblemCode, PutRoleRequest};
+use shared::api::{FieldError, ProblemCode, PutRoleRequest, Role};
 use shared::domain::{Description, RoleName};
 use shared::policy::{Permission, Permissions};
 
@@ -17,7 +16,7 @@ use super::role;
 use crate::api::{ApiError, Precondition};
 use crate::auth::session::{Posted, Session};
 use crate::error::PageError;
-use crate::problem::unmarked;
+use crate::problem::without_backticks;
 use crate::view::form::{FormError, FormErrors};
 use crate::view::layout::{Page, Rendered, with_status};
 use crate::view::permissions::{PermissionExample, widest_first};
@@ -86,7 +85,7 @@ async fn submit_either(session: Session, name: Option<RoleName>, form: Form) -> 
         let page = EditRole { page: session.page(), name, form, errors, preview: Some(preview) };
         return Ok(with_status(status, page));
     }
-    match put(&session, name.as_ref(), &form).await {
+    match save(&session, name.as_ref(), &form).await {
         Ok(saved) => {
             let notice = format!("Role {} was saved. It takes effect with the next request.", saved.name);
             Ok(session.redirect(&format!("/roles/{}", saved.name), &notice))
@@ -99,30 +98,28 @@ async fn submit_either(session: Session, name: Option<RoleName>, form: Form) -> 
     }
 }
 
-async fn put(session: &Session, name: Option<&RoleName>, form: &Form) -> Result<Role, FormError> {
-    let new = name.is_none();
+async fn save(session: &Session, name: Option<&RoleName>, form: &Form) -> Result<Role, FormError> {
+    let is_new = name.is_none();
     let name = match name {
         Some(name) => name.clone(),
-        None => form.name.trim().parse().map_err(|_| {
-            FormErrors::field(
-                "name",
-                "must begin with a letter, followed by up to 63 letters, digits, dots, underscores and dashes",
-            )
-        })?,
+        None => {
+            RoleName::parse(form.name.trim()).map_err(|error| FormErrors::field("name", error.to_string()))?
+        }
     };
     let lines = lines(&form.permissions);
     let role = PutRoleRequest {
         description: form.description.clone(),
         permissions: lines.iter().map(|(_, text)| (*text).to_owned()).collect(),
     };
-    let before = if new { Precondition::NotExists } else { Precondition::Version(&form.version) };
-    match session.api().put_role(&name, &role, before).await {
+    let precondition = if is_new { Precondition::NotExists } else { Precondition::Version(&form.version) };
+    match session.api().put_role(&name, &role, precondition).await {
         Ok(role) => Ok(role),
-        Err(ApiError::Problem(problem)) if new && problem.code == ProblemCode::PreconditionFailed => {
-            // The form was sent twice, or another role has the name.
-            let there = session.api().role(&name).await.map_err(|error| FormError::Page(error.into()))?.role;
-            if is_same(&there, &role) {
-                return Ok(there);
+        Err(ApiError::Problem(problem)) if is_new && problem.code == ProblemCode::PreconditionFailed => {
+            // The form was sent twice, or another role has this name.
+            let existing =
+                session.api().role(&name).await.map_err(|error| FormError::Page(error.into()))?.role;
+            if is_same(&existing, &role) {
+                return Ok(existing);
             }
             Err(FormErrors::field(
                 "name",
@@ -131,20 +128,20 @@ async fn put(session: &Session, name: Option<&RoleName>, form: &Form) -> Result<
             .into())
         }
         Err(ApiError::Problem(mut problem)) => {
-            problem.errors = placed(problem.errors, &lines);
+            problem.errors = with_line_numbers(problem.errors, &lines);
             Err(ApiError::Problem(problem).into())
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn is_same(there: &Role, new: &PutRoleRequest) -> bool {
+fn is_same(existing: &Role, new: &PutRoleRequest) -> bool {
     let permissions = Permissions::parse(&new.permissions).map(Permissions::into_vec).unwrap_or_default();
-    there.description == new.description.trim()
-        && permissions.iter().map(Permission::as_str).eq(there.permissions.iter().map(String::as_str))
+    existing.description == new.description.trim()
+        && permissions.iter().map(Permission::as_str).eq(existing.permissions.iter().map(String::as_str))
 }
 
-/// Previews and checks the permissions with the API's own parser.
+/// Checks the permissions with the API's own parser, and returns examples for the valid ones.
 fn preview(text: &str) -> (Vec<PermissionExample>, FormErrors) {
     let lines = lines(text);
     let texts: Vec<_> = lines.iter().map(|(_, text)| *text).collect();
@@ -158,9 +155,9 @@ fn preview(text: &str) -> (Vec<PermissionExample>, FormErrors) {
         pointer: problem
             .position()
             .map_or_else(|| "/permissions".to_owned(), |at| format!("/permissions/{at}")),
-        detail: unmarked(&problem.to_string()),
+        detail: without_backticks(&problem.to_string()),
     });
-    (preview, FormErrors::fields(placed(errors.collect(), &lines)))
+    (preview, FormErrors::fields(with_line_numbers(errors.collect(), &lines)))
 }
 
 /// The non-empty lines with their numbers.
@@ -170,25 +167,25 @@ fn lines(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// The first 100 characters of a line.
-fn beginning(line: &str) -> String {
+fn shortened(line: &str) -> String {
     match line.char_indices().nth(100) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line.to_owned(),
     }
 }
 
-/// Replaces positions of permissions with line numbers.
-fn placed(errors: Vec<FieldError>, lines: &[(usize, &str)]) -> Vec<FieldError> {
-    let place = |error: FieldError| {
+/// Replaces positions in the list of permissions with line numbers.
+fn with_line_numbers(errors: Vec<FieldError>, lines: &[(usize, &str)]) -> Vec<FieldError> {
+    let with_line_number = |error: FieldError| {
         let detail = lines.iter().enumerate().fold(error.detail, |detail, (at, (line, _))| {
             detail.replace(&format!("/permissions/{at}:"), &format!("line {line}:"))
         });
         let at = error.pointer.strip_prefix("/permissions/").and_then(|at| at.parse::<usize>().ok());
         let detail = match at.and_then(|at| lines.get(at)) {
-            Some((line, text)) => format!("Line {line}, {}, {detail}", beginning(text)),
+            Some((line, text)) => format!("Line {line}, {}, {detail}", shortened(text)),
             None => detail,
         };
         FieldError { detail, ..error }
     };
-    errors.into_iter().map(place).collect()
+    errors.into_iter().map(with_line_number).collect()
 }

@@ -49,7 +49,7 @@ struct Explain {
     /// The entered account, if it exists.
     account: Option<ServiceAccountWithKeys>,
     roles: RoleNames,
-    answer: Option<Explanation>,
+    explanation: Option<Explanation>,
     methods: [&'static str; 7],
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn show(
         errors: FormErrors::default(),
         account,
         roles: roles.names(),
-        answer: None,
+        explanation: None,
         methods: methods(),
     };
     Ok(session.show(Rendered(page)))
@@ -86,18 +86,18 @@ pub(super) async fn show(
 pub(super) async fn submit(Posted(session, form): Posted<Form>) -> Result<Response, PageError> {
     let (id, roles) =
         tokio::join!(find_account(&session, &form), role_chooser::available_or_built_in(&session));
-    let (account, answer) = match id {
-        Ok(id) => tokio::join!(read(&session, id), ask(&session, id, &form)),
+    let (account, explanation) = match id {
+        Ok(id) => tokio::join!(read(&session, id), explain(&session, id, &form)),
         Err(error) => (None, Err(error)),
     };
-    let (answer, errors) = match answer {
-        Ok(answer) => (Some(answer), FormErrors::default()),
+    let (explanation, errors) = match explanation {
+        Ok(explanation) => (Some(explanation), FormErrors::default()),
         Err(error) => (None, error.errors()?),
     };
     let (status, roles) = (errors.status(), roles.names());
     Ok(with_status(
         status,
-        Explain { page: session.page(), form, errors, account, roles, answer, methods: methods() },
+        Explain { page: session.page(), form, errors, account, roles, explanation, methods: methods() },
     ))
 }
 
@@ -121,14 +121,14 @@ async fn read(session: &Session, id: Option<AccountId>) -> Option<ServiceAccount
     session.api().account(id?).await.ok().map(|read| read.account)
 }
 
-async fn ask(session: &Session, id: Option<AccountId>, form: &Form) -> Result<Explanation, FormError> {
-    let given = |text: &'_ str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-    let (key, role, address) = (given(&form.key), given(&form.role), given(&form.source_address));
+async fn explain(session: &Session, id: Option<AccountId>, form: &Form) -> Result<Explanation, FormError> {
+    let non_empty = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    let (key, role, address) = (non_empty(&form.key), non_empty(&form.role), non_empty(&form.source_address));
     if id.is_none() && role.is_none() {
         return Err(FormErrors::field("serviceAccountId", "enter an account or choose a role").into());
     }
     let is_for_key = key.is_some();
-    let question = ExplainRequest {
+    let request = ExplainRequest {
         service_account_id: id.map(|id| id.to_string()),
         key_id: key,
         role,
@@ -136,7 +136,7 @@ async fn ask(session: &Session, id: Option<AccountId>, form: &Form) -> Result<Ex
         path: form.path.trim().to_owned(),
         source_address: address,
     };
-    session.api().explain(&question).await.map_err(|error| match error {
+    session.api().explain(&request).await.map_err(|error| match error {
         ApiError::Problem(mut problem) => {
             for error in &mut problem.errors {
                 error.detail = match error.pointer.as_str() {

@@ -35,19 +35,19 @@ pub(super) async fn show(
     let id: AccountId = id(&account)?;
     let (list, read) = tokio::join!(session.api().events(id, &cursor, EVENTS), session.api().account(id));
     let list = list?;
-    // The keys of a deleted account have only IDs.
+    // For a deleted account, the history shows only the IDs of keys.
     let keys = read.map(|read| KeyNames::new(&read.account.keys, &read.account.retired_keys));
     let keys = keys.unwrap_or_default();
     let name = list.items.first().and_then(|event| event.service_account_name.clone());
     let address = format!("/accounts/{id}/history");
-    let told = list.items.into_iter().map(|event| HistoryEntry::for_account(event, &keys, session.now()));
+    let events = list.items.into_iter().map(|event| HistoryEntry::for_account(event, &keys, session.now()));
     let page = History {
         page: session.page(),
         id,
         name: name.unwrap_or_else(|| id.to_string()),
         older: list.next_cursor.map(|next| format!("{address}?cursor={next}")),
         newest: Some(address).filter(|_| !cursor.is_empty()),
-        events: told.collect(),
+        events: events.collect(),
     };
     Ok(session.show(Rendered(page)))
 }

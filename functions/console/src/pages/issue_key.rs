@@ -67,7 +67,7 @@ pub(super) async fn show(session: Session, Path(account): Path<String>) -> Resul
     Ok(session.show(Rendered(page)))
 }
 
-/// The form with `errors`, or with the role from `other_role` if that was requested.
+/// The form with `errors` or, if the role in `other_role` was requested, with that role.
 async fn form_page(
     session: &Session,
     account: AccountId,
@@ -125,7 +125,7 @@ pub(super) async fn submit(
         }
         Err(ApiError::Problem(problem)) if problem.code == ProblemCode::IdempotencyKeyReused => {
             let form = Form { attempt: new_attempt(&session.console)?, ..form };
-            let page = form_page(&session, account, form, FormErrors::sent_before()).await?;
+            let page = form_page(&session, account, form, FormErrors::already_submitted()).await?;
             Ok(with_status(422, page))
         }
         Err(error) => {

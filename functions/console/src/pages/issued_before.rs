@@ -1,5 +1,4 @@
-//! The answer to a form that has already issued its key: the key was shown then, and
-//! is never shown again.
+//! The response to a form that already issued its key. A key is shown only once.
 
 use askama::Template;
 use axum::response::Response;
@@ -17,7 +16,7 @@ struct IssuedBefore {
     account: AccountId,
 }
 
-/// Whether the API refuses because the same form has already issued its key.
+/// Whether the API refused the request because the same form already issued its key.
 pub(super) fn is_issued_before(error: &ApiError) -> bool {
     matches!(error, ApiError::Problem(problem) if problem.code == ProblemCode::KeyAlreadyIssued)
 }

@@ -1,11 +1,11 @@
 //! `GET, POST /leaked`: the form to look up a leaked key.
 //!
-//! The pasted text is in no address and no log, and no page shows it again. Every
-//! response to the form is a redirect, also when the form is refused
-//! ([`redirect_errors`]). Otherwise the browser stores the form's body to reload the
-//! page, and Chromium writes it to disk to restore the session. The result, without
-//! the secret, waits in an encrypted cookie under a random name. The name is in the
-//! address, so each of several windows finds its own result.
+//! No address, log or page contains the pasted text. Every response to the form is a
+//! redirect, even if the form is refused ([`redirect_errors`]). Otherwise, the browser
+//! would store the form's body to reload the page, and Chromium would write it to disk to
+//! restore the session. The result, without the secret, is stored in an encrypted cookie
+//! under a random name. The address contains the name, so that each window finds its own
+//! result.
 
 use askama::Template;
 use axum::extract::{Query, Request};
@@ -29,12 +29,12 @@ use crate::view::layout::{Page, Rendered};
 /// The path of the page and its form.
 pub(crate) const PATH: &str = "/leaked";
 /// How long the result of a lookup is kept, in seconds.
-const KEPT_SECONDS: i64 = 600;
+const RESULT_SECONDS: i64 = 600;
 /// How many results are kept.
-const MOST_KEPT: usize = 4;
+const MAX_RESULTS: usize = 4;
 /// The largest size of all results, in bytes. Encryption and encoding add a third, and
 /// browsers accept cookies of 4096 bytes.
-const MOST_KEPT_BYTES: usize = 2800;
+const MAX_RESULTS_BYTES: usize = 2800;
 
 /// The form.
 #[derive(Default, Deserialize)]
@@ -43,8 +43,8 @@ pub(super) struct Form {
     key: SecretString,
 }
 
-/// The part of a key lookup that its page needs. It fits into a cookie and contains
-/// nothing of the secret.
+/// The part of a lookup that its page needs. It fits into a cookie and contains no part of
+/// the secret.
 #[derive(Deserialize, Serialize)]
 pub(super) struct FoundKey {
     pub(super) service_account_id: AccountId,
@@ -97,7 +97,7 @@ impl RecentLookups {
         self.0.push((name, outcome));
         loop {
             let text = serde_json::to_string(&self)?;
-            let fits = self.0.len() <= MOST_KEPT && text.len() <= MOST_KEPT_BYTES;
+            let fits = self.0.len() <= MAX_RESULTS && text.len() <= MAX_RESULTS_BYTES;
             if fits || self.0.len() == 1 {
                 return Ok(text);
             }
@@ -106,7 +106,7 @@ impl RecentLookups {
     }
 }
 
-/// The query of the page: a lookup, or why there is no lookup.
+/// The query of the page: the name of a lookup, or why there is none.
 #[derive(Deserialize)]
 pub(super) struct LookupQuery {
     /// The name of the lookup.
@@ -123,7 +123,7 @@ pub(super) enum LookupFailure {
     Forged,
     /// The form was sent from a page of an earlier session.
     OldPage,
-    /// The session had expired.
+    /// The session has expired.
     Ended,
     /// The form could not be read.
     Malformed,
@@ -162,8 +162,8 @@ impl LookupFailure {
     }
 }
 
-/// Redirects instead of showing an error page for a form that carries a secret: a
-/// browser stores the body of a form whose answer is a page, to send the form again.
+/// Replaces the error page after a form that contains a secret with a redirect. If the
+/// response to a form is a page, a browser stores the form's body to send the form again.
 pub(crate) async fn redirect_errors(request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
         return next.run(request).await;
@@ -201,10 +201,10 @@ struct Leaked {
     errors: FormErrors,
 }
 
-pub(super) async fn show(session: Session, Query(about): Query<LookupQuery>) -> Response {
-    let why = match RecentLookups::read(&session).take(&about.found) {
+pub(super) async fn show(session: Session, Query(query): Query<LookupQuery>) -> Response {
+    let why = match RecentLookups::read(&session).take(&query.found) {
         Some(Outcome::None(why)) => Some(why),
-        Some(Outcome::Key(_)) | None => about.why.map(|why| why.in_words().to_owned()),
+        Some(Outcome::Key(_)) | None => query.why.map(|why| why.in_words().to_owned()),
     };
     let errors = why.map_or_else(FormErrors::default, |why| FormErrors::field("key", why));
     let page = Leaked { page: session.page(), errors };
@@ -220,10 +220,10 @@ pub(super) async fn submit(PostedSecret(session, form): PostedSecret<Form>) -> R
     let path = format!("{PATH}{page}?found={name}");
     let kept = RecentLookups::read(&session).with(name, outcome);
     let kept = kept.map_err(|error| PageError::unavailable(error.to_string()))?;
-    Ok(session.redirect_with(&path, CookieName::Lookups, &kept, KEPT_SECONDS))
+    Ok(session.redirect_with(&path, CookieName::Lookups, &kept, RESULT_SECONDS))
 }
 
-/// The reason why no key was found. It quotes nothing of the pasted text.
+/// The reason why no key was found, without any part of the pasted text.
 fn lookup_error(error: ApiError) -> Result<String, PageError> {
     match error {
         ApiError::NotPermitted => Err(error.into()),

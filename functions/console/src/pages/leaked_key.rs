@@ -19,7 +19,8 @@ use crate::view::role_chooser::{self, RoleChoice};
 
 /// The state of a looked-up key.
 enum Verdict {
-    Alive,
+    /// The key works.
+    Active,
     /// The key's account is disabled.
     Disabled,
     /// A key with this ID exists, but with another secret.
@@ -52,12 +53,12 @@ struct LeakedKey {
 impl LeakedKey {
     /// Whether the key can be revoked.
     fn is_revocable(&self) -> bool {
-        matches!(self.verdict, Verdict::Alive | Verdict::Disabled)
+        matches!(self.verdict, Verdict::Active | Verdict::Disabled)
     }
 }
 
-pub(super) async fn show(session: Session, Query(about): Query<LookupQuery>) -> Result<Response, PageError> {
-    let Some(Outcome::Key(found)) = RecentLookups::read(&session).take(&about.found) else {
+pub(super) async fn show(session: Session, Query(query): Query<LookupQuery>) -> Result<Response, PageError> {
+    let Some(Outcome::Key(found)) = RecentLookups::read(&session).take(&query.found) else {
         return Ok(Redirect::to(&LookupFailure::Gone.path()).into_response());
     };
     // The current state: the key may have been revoked since the lookup.
@@ -102,7 +103,7 @@ impl LeakedKey {
             match key.state {
                 KeyState::Expired => Verdict::Expired,
                 KeyState::Retired => Verdict::Rotated,
-                KeyState::Active | KeyState::Retiring if is_enabled => Verdict::Alive,
+                KeyState::Active | KeyState::Retiring if is_enabled => Verdict::Active,
                 KeyState::Active | KeyState::Retiring => Verdict::Disabled,
             }
         } else {

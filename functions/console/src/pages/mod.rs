@@ -36,7 +36,7 @@ use crate::app_state::AppState;
 use crate::auth::oidc::CALLBACK;
 use crate::view::assets;
 
-/// The routes whose forms carry a secret.
+/// The routes whose forms contain a secret.
 pub(crate) fn secret_forms() -> Router<AppState> {
     Router::new().route(leaked::PATH, get(leaked::show).post(leaked::submit))
 }

@@ -20,7 +20,7 @@ use crate::view::role_chooser::{self, RoleNames};
 /// The time limit of the check for what needs attention. The page waits for it.
 const LIMIT: Duration = Duration::from_secs(3);
 /// How many items that need attention are shown.
-const MOST_TOLD: usize = 10;
+const MAX_SHOWN: usize = 10;
 
 struct AccountRow {
     listed: ListedServiceAccount,
@@ -78,17 +78,17 @@ pub(super) async fn show(
     query.prefix = query.prefix.trim().to_owned();
     query.role = query.role.trim().to_owned();
     let errors = role_chooser::check_name(&query.role);
-    let is_wrong = errors.is_any();
+    let is_invalid = !errors.is_empty();
     let is_front = !is_filtered(&query) && query.cursor.is_empty();
     let (list, roles, found) = tokio::join!(
-        list(&session, &query, is_wrong),
+        list(&session, &query, is_invalid),
         role_chooser::available_or_built_in(&session),
-        look(&session, is_front)
+        find_attention(&session, is_front)
     );
     let list = list?;
     let mut attention = found.all;
-    let more = attention.len().saturating_sub(MOST_TOLD);
-    attention.truncate(MOST_TOLD);
+    let more = attention.len().saturating_sub(MAX_SHOWN);
+    attention.truncate(MAX_SHOWN);
     let overview = Overview {
         page: session.page(),
         roles: roles.names(),
@@ -101,7 +101,7 @@ pub(super) async fn show(
         cut: found.is_truncated.then_some(found.accounts),
         query,
     };
-    if is_wrong {
+    if is_invalid {
         return Ok(with_status(overview.errors.status(), overview));
     }
     Ok(session.show(Rendered(overview)))
@@ -113,24 +113,24 @@ fn address(query: &AccountsQuery, cursor: String) -> Result<String, PageError> {
     query.map(|query| format!("/?{query}")).map_err(|error| PageError::unavailable(error.to_string()))
 }
 
-/// The accounts of the page. None if the filter is invalid.
+/// The accounts of the page. An invalid filter matches none.
 async fn list(
     session: &Session,
     query: &AccountsQuery,
-    is_wrong: bool,
+    is_invalid: bool,
 ) -> Result<List<ListedServiceAccount>, ApiError> {
-    if is_wrong {
+    if is_invalid {
         return Ok(List { items: Vec::new(), next_cursor: None });
     }
     session.api().accounts(query).await
 }
 
 /// What needs attention, for the unfiltered first page. The page works without it.
-async fn look(session: &Session, is_front: bool) -> AttentionList {
+async fn find_attention(session: &Session, is_front: bool) -> AttentionList {
     if !is_front {
         return AttentionList::default();
     }
-    let found = attention::look(session.api(), session.now(), LIMIT).await;
+    let found = attention::find(session.api(), session.now(), LIMIT).await;
     found.unwrap_or(AttentionList { is_truncated: true, ..AttentionList::default() })
 }
 

@@ -37,13 +37,13 @@ pub(super) async fn show(session: Session, Path(name): Path<String>) -> Result<R
     let name: RoleName = id(&name)?;
     let mut role = session.api().role(&name).await?.role;
     widest_first(&mut role.permissions);
-    let told = |at: Option<Timestamp>, by: &Option<Actor>| {
+    let at_and_by = |at: Option<Timestamp>, by: &Option<Actor>| {
         Some((TimeText::new(at?, session.now()), by.as_ref()?.name.clone()))
     };
     let page = RolePage {
         page: session.page(),
-        created: told(role.created_at, &role.created_by),
-        updated: told(role.updated_at, &role.updated_by),
+        created: at_and_by(role.created_at, &role.created_by),
+        updated: at_and_by(role.updated_at, &role.updated_by),
         matches: PermissionExample::parse_all(&role.permissions),
         role,
     };

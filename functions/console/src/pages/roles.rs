@@ -13,9 +13,9 @@ use crate::error::PageError;
 use crate::view::layout::{Page, Rendered};
 use crate::view::role_chooser::RoleChoice;
 
-/// Each operation, on a line after `# `, and the requests that do it. A test writes
-/// the file. The page asks this deployment's own roles about each request, because
-/// its data prefixes may differ.
+/// Operations, each on a line that begins with `# `, and below it the operation's requests.
+/// A test generates the file. The page checks each request with the built-in roles of this
+/// deployment, because their data prefixes are configurable.
 const OPERATIONS: &str = include_str!("../../operations.txt");
 
 /// Roles per page, including the built-in ones.
@@ -32,17 +32,17 @@ struct Operation {
 
 struct Request {
     text: &'static str,
-    /// Whether each role of [`COLUMNS`] permits it.
-    may: [bool; 3],
+    /// Whether each role of [`COLUMNS`] permits the request.
+    is_permitted: [bool; 3],
 }
 
 impl Operation {
-    /// Whether each role of [`COLUMNS`] permits it.
-    fn may(&self) -> [&'static str; 3] {
+    /// Whether each role of [`COLUMNS`] permits the operation's requests.
+    fn permitted(&self) -> [&'static str; 3] {
         let mut permitted = [0; 3];
         for request in &self.requests {
-            for (count, may) in permitted.iter_mut().zip(request.may) {
-                *count += usize::from(may);
+            for (count, is_permitted) in permitted.iter_mut().zip(request.is_permitted) {
+                *count += usize::from(is_permitted);
             }
         }
         permitted.map(|count| match count {
@@ -54,11 +54,11 @@ impl Operation {
 }
 
 impl Request {
-    /// The roles that permit the request.
-    fn who(&self) -> String {
-        let who: Vec<_> =
-            COLUMNS.iter().zip(self.may).filter(|(_, may)| *may).map(|(role, _)| short(*role)).collect();
-        if who.is_empty() { "No key".to_owned() } else { who.join(", ") }
+    /// The names of the roles that permit the request.
+    fn roles(&self) -> String {
+        let permitted = COLUMNS.iter().zip(self.is_permitted).filter(|(_, is_permitted)| *is_permitted);
+        let names: Vec<_> = permitted.map(|(role, _)| short(*role)).collect();
+        if names.is_empty() { "No key".to_owned() } else { names.join(", ") }
     }
 }
 
@@ -104,16 +104,16 @@ fn operations(console: &AppState) -> Vec<Operation> {
         } else if let Some(operation) = operations.last_mut() {
             operation
                 .requests
-                .push(Request { text: line, may: COLUMNS.map(|role| may(console, role, line)) });
+                .push(Request { text: line, is_permitted: COLUMNS.map(|role| permits(console, role, line)) });
         }
     }
     operations
 }
 
 /// Whether `role` permits `request`, which is a method and a path.
-fn may(console: &AppState, role: BuiltInRole, request: &str) -> bool {
+fn permits(console: &AppState, role: BuiltInRole, request: &str) -> bool {
     let (method, path) = request.split_once(' ').unwrap_or_default();
-    // A parameter in braces matches itself as an ordinary segment.
+    // Without braces, a parameter is an ordinary segment.
     let path = path.replace(['{', '}'], "");
     let grant = Grant::Key { role: console.built_in_roles.get(role), key_role: None };
     let target = Target::parse(method, &path);

@@ -19,7 +19,7 @@ use crate::view::layout::{Page, Rendered, with_status};
 
 /// The grace periods: seconds, label and hint.
 const GRACES: [(u32, &str, &str); 5] = [
-    (0, "None", "The old key is refused immediately. For a key that others may know."),
+    (0, "None", "The old key is refused immediately. For a key that may have leaked."),
     (3600, "1 hour", "For a program that you update by hand now."),
     (86_400, "1 day", "For a program that reads its key when it is deployed."),
     (259_200, "3 days", "For a program that is updated over a weekend."),
@@ -54,7 +54,7 @@ pub(super) async fn show(
     let form = Form { attempt: new_attempt(&session.console)?, grace: DEFAULT_GRACE.to_owned() };
     let path = format!("/accounts/{account}");
     let Some(page) = form_page(&session, account, key, form, FormErrors::default()).await? else {
-        return Ok(session.redirect(&path, GONE));
+        return Ok(session.redirect(&path, NOT_FOUND));
     };
     let why_not = match page.row.key.state {
         KeyState::Active => return Ok(session.show(Rendered(page))),
@@ -79,11 +79,12 @@ fn permanent_refusal(error: &ApiError) -> Option<&'static str> {
     reasons.into_iter().find(|(code, _)| *code == problem.code).map(|(_, reason)| reason)
 }
 
-/// The response that showed the new key may have been lost.
-const GONE: &str = "Key not found. It was revoked, or rotated without a grace period. If the account has a new key \
+/// The notice for a key that no longer exists. The response that showed a new key may have
+/// been lost.
+const NOT_FOUND: &str = "Key not found. It was revoked, or rotated without a grace period. If the account has a new key \
                     whose secret you have not seen, revoke that key and issue another one.";
 
-/// `None` if the account has no such active key.
+/// The form. `None` if the account has no such key.
 async fn form_page(
     session: &Session,
     account: AccountId,
@@ -108,7 +109,7 @@ pub(super) async fn submit(
 ) -> Result<Response, PageError> {
     let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
     let grace = GRACES.into_iter().find(|(seconds, _, _)| seconds.to_string() == form.grace);
-    // The form offers only these.
+    // The form offers only these periods.
     let (grace, _, _) = grace.ok_or(PageError::Malformed)?;
     let path = format!("/accounts/{account}");
     match session.api().rotate_key(account, key, grace, &form.attempt).await {
@@ -128,19 +129,19 @@ pub(super) async fn submit(
             if let Some(why) = permanent_refusal(&error) {
                 return Ok(session.redirect(&path, &format!("No key was issued. {why}")));
             }
-            let errors = FormErrors::from_api(in_words(error))?;
+            let errors = FormErrors::from_api(explain_key_limit(error))?;
             let status = errors.status();
             let page = form_page(&session, account, key, form, errors).await?;
             Ok(match page {
                 Some(page) => with_status(status, page),
-                None => session.redirect(&path, GONE),
+                None => session.redirect(&path, NOT_FOUND),
             })
         }
     }
 }
 
-/// Explains the key limit in the words of this form.
-fn in_words(mut error: ApiError) -> ApiError {
+/// Replaces the API's explanation of the key limit with one for this form.
+fn explain_key_limit(mut error: ApiError) -> ApiError {
     if let ApiError::Problem(problem) = &mut error
         && problem.code == ProblemCode::KeyLimitReached
     {

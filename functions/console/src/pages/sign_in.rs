@@ -21,7 +21,7 @@ const MAX_COOKIE_BYTES: usize = 4096;
 pub(super) struct SignIn {
     /// The path to open after the sign-in.
     back: Option<String>,
-    /// Whether the identity provider asks for a user, even if one is signed in.
+    /// Whether the identity provider asks who signs in, even if a user is already signed in.
     #[serde(default)]
     another_user: bool,
 }
@@ -41,7 +41,7 @@ pub(super) async fn sign_in(
 }
 
 #[derive(Deserialize)]
-pub(super) struct Answer {
+pub(super) struct CallbackQuery {
     #[serde(default)]
     state: String,
     code: Option<String>,
@@ -51,31 +51,31 @@ pub(super) struct Answer {
 /// Handles the issuer's response.
 pub(super) async fn callback(
     State(console): State<AppState>,
-    Query(answer): Query<Answer>,
+    Query(query): Query<CallbackQuery>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
     let refused = |why, cause: &str| PageError::NotSignedIn(why, cause.to_owned());
     let cookies = Cookies::read(&console, &headers).await?;
     let attempt = cookies.get(CookieName::SignIn);
     let attempt = attempt.and_then(|attempt| serde_json::from_str::<Attempt>(&attempt).ok());
-    let Some(attempt) = attempt.filter(|attempt| is_same(&attempt.state, &answer.state)) else {
-        // Another window has signed in, or this address was reloaded.
+    let Some(attempt) = attempt.filter(|attempt| is_same(&attempt.state, &query.state)) else {
+        // The user signed in in another window, or reloaded this address.
         if cookies.get(CookieName::Session).is_some() {
             return Ok(Redirect::to("/").into_response());
         }
         let why = "The sign-in took too long, or was started in another window or browser.";
-        return Err(refused(why, "the state is another one"));
+        return Err(refused(why, "the state does not match"));
     };
-    let (Some(code), None) = (answer.code, answer.error) else {
-        return Err(refused("The identity provider did not sign you in.", "it answered an error"));
+    let (Some(code), None) = (query.code, query.error) else {
+        return Err(refused("The identity provider did not sign you in.", "the issuer returned an error"));
     };
     let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
     let token = console.provider.finish(&attempt, code, &keys.client_secret).await.map_err(sign_in_error)?;
     let claims = token.claims().ok_or_else(|| {
-        refused("The identity provider's response could not be read.", "the access token is no JWT")
+        refused("The identity provider's response could not be read.", "the access token is not a JWT")
     })?;
     // Only an admin gets a session.
-    console.api.by(&token).whoami().await?;
+    console.api.with_token(&token).whoami().await?;
     let seconds = claims.seconds_left(console.clock.now());
     let cookies = cookies.remove(CookieName::SignIn).set(CookieName::Session, token.reveal(), seconds);
     let response = cookies.on(Redirect::to(&attempt.return_to));
@@ -84,7 +84,7 @@ pub(super) async fn callback(
         .any(|cookie| cookie.as_bytes().split(|byte| *byte == b';').any(|part| part.len() > MAX_COOKIE_BYTES))
     {
         let why = "Your access token is too large for a session cookie. You may be in too many groups.";
-        return Err(refused(why, "the session's cookie is longer than browsers take"));
+        return Err(refused(why, "the session cookie is longer than browsers accept"));
     }
     Ok(response)
 }
@@ -105,8 +105,8 @@ fn sign_in_error(error: SignInError) -> PageError {
 #[derive(Deserialize)]
 pub(super) struct EmptyForm {}
 
-/// Ends the session. An expired session needs no CSRF token: another site has nothing
-/// to end.
+/// Ends the session. If the session has expired, the CSRF token is not checked, because
+/// another site cannot end anything.
 pub(super) async fn sign_out(
     State(console): State<AppState>,
     headers: HeaderMap,

@@ -31,6 +31,6 @@ pub(crate) async fn icon() -> Asset {
 }
 
 fn asset(media_type: &'static str, text: &'static str) -> Asset {
-    let kept = "public, max-age=31536000, immutable";
-    ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, kept)], text)
+    let cache_control = "public, max-age=31536000, immutable";
+    ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, cache_control)], text)
 }

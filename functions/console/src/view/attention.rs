@@ -7,10 +7,10 @@ use shared::api::ListedServiceAccount;
 use shared::domain::AccountId;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::{AccountsQuery, ApiError, Caller, MAX_PAGE_SIZE};
+use crate::api::{AccountsQuery, AdminApi, ApiError, MAX_PAGE_SIZE};
 use crate::view::formatting::{TimeText, count};
 
-/// How long the use of a retired key needs attention.
+/// How long an account needs attention after a retired key was used.
 const RECENTLY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Why an account needs attention, most urgent first.
@@ -25,7 +25,7 @@ pub(crate) enum AttentionReason {
 
 /// An account that needs attention.
 pub(crate) struct AttentionItem {
-    pub(crate) why: AttentionReason,
+    pub(crate) reason: AttentionReason,
     /// The sort key among items with the same reason.
     order: String,
     pub(crate) account: AccountId,
@@ -57,21 +57,21 @@ impl AttentionReason {
     }
 }
 
-/// Checks all accounts, for at most `limit`.
+/// Checks all accounts. Stops after `limit`.
 ///
 /// # Errors
-/// The API's error for the first page. After that, an error or the time limit ends the
-/// check early.
-pub(crate) async fn look(
-    api: Caller<'_>,
+/// An error of the API for the first page of accounts. After that page, an error or the
+/// time limit only ends the check early.
+pub(crate) async fn find(
+    api: AdminApi<'_>,
     now: Timestamp,
     limit: Duration,
 ) -> Result<AttentionList, ApiError> {
-    let until = Instant::now() + limit;
+    let deadline = Instant::now() + limit;
     let mut found = AttentionList::default();
     let mut query = AccountsQuery { limit: Some(MAX_PAGE_SIZE), ..AccountsQuery::default() };
     loop {
-        let page = match timeout_at(until, api.accounts(&query)).await {
+        let page = match timeout_at(deadline, api.accounts(&query)).await {
             Ok(Ok(page)) => page,
             Ok(Err(error)) if found.accounts == 0 => return Err(error),
             Ok(Err(_)) | Err(_) => break found.is_truncated = true,
@@ -83,7 +83,7 @@ pub(crate) async fn look(
             None => break,
         }
     }
-    found.all.sort_by(|a, b| (a.why, &a.order).cmp(&(b.why, &b.order)));
+    found.all.sort_by(|a, b| (a.reason, &a.order).cmp(&(b.reason, &b.order)));
     Ok(found)
 }
 
@@ -97,7 +97,7 @@ fn items(listed: &ListedServiceAccount, now: Timestamp) -> impl Iterator<Item = 
     let account = &listed.account;
     let used_after_end = used_after_end(listed, now).map(|at| {
         let text = "A retired key is still being used. The requests are refused. Last used";
-        // Latest first.
+        // The latest use comes first.
         let ago = now.duration_since(at).as_secs();
         let when = TimeText::new(at, now);
         attention(AttentionReason::UseAfterEnd, listed, format!("{ago:020}"), text, Some(when))
@@ -107,13 +107,13 @@ fn items(listed: &ListedServiceAccount, now: Timestamp) -> impl Iterator<Item = 
         attention(AttentionReason::Expiring, listed, at.machine.clone(), "A key expires", Some(at))
     });
     let unused = (listed.unused_key_count > 0).then(|| {
-        let text = format!("{} not used for 90 days.", live_keys(listed.unused_key_count));
+        let text = format!("{} not used for 90 days.", active_keys(listed.unused_key_count));
         attention(AttentionReason::Unused, listed, account.name.clone(), text, None)
     });
     let disabled = (!account.enabled).then(|| {
         let text = match account.live_key_count {
             0 => "The account has no active keys.".to_owned(),
-            keys => format!("{} refused.", live_keys(keys)),
+            keys => format!("{} refused.", active_keys(keys)),
         };
         attention(AttentionReason::Disabled, listed, account.name.clone(), text, None)
     });
@@ -121,16 +121,16 @@ fn items(listed: &ListedServiceAccount, now: Timestamp) -> impl Iterator<Item = 
 }
 
 fn attention(
-    why: AttentionReason,
+    reason: AttentionReason,
     listed: &ListedServiceAccount,
     order: String,
     text: impl Into<String>,
     when: Option<TimeText>,
 ) -> AttentionItem {
     let (account, name) = (listed.account.id, listed.account.name.clone());
-    AttentionItem { why, order, account, name, text: text.into(), when }
+    AttentionItem { reason, order, account, name, text: text.into(), when }
 }
 
-fn live_keys(number: usize) -> String {
+fn active_keys(number: usize) -> String {
     count(u64::try_from(number).unwrap_or(u64::MAX), "active key")
 }

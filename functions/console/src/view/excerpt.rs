@@ -1,4 +1,4 @@
-//! The first items of a list, for places where a page does not show all of them.
+//! The first items of a list, for pages that do not show the whole list.
 
 use crate::view::permissions::widest_first;
 
@@ -20,7 +20,7 @@ impl<T> Excerpt<T> {
     }
 }
 
-/// The first of a role's permissions. If there are more, those that permit most.
+/// The first permissions of a role or, if the role has more, those that permit most.
 pub(crate) fn permissions(permissions: &[String]) -> Excerpt<String> {
     let mut permissions = permissions.to_vec();
     if permissions.len() > PERMISSIONS {

@@ -1,4 +1,4 @@
-//! Finds an account that is entered into a form.
+//! Finds the account that was entered in a form.
 
 use shared::domain::{AccountId, AccountName, FoldedName};
 
@@ -18,7 +18,7 @@ pub(crate) async fn by_id_or_name(session: &Session, text: &str) -> Result<Optio
     // An exact match is first in the list of names with this prefix.
     let query = AccountsQuery { prefix: text.to_owned(), limit: Some(1), ..AccountsQuery::default() };
     let list = session.api().accounts(&query).await?;
-    let first = list.items.into_iter().map(|listed| listed.account).next();
-    let named = first.filter(|account| FoldedName::new(&account.name) == folded);
-    Ok(named.map(|account| account.id))
+    let first = list.items.into_iter().next().map(|listed| listed.account);
+    let exact = first.filter(|account| FoldedName::new(&account.name) == folded);
+    Ok(exact.map(|account| account.id))
 }

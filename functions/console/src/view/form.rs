@@ -4,7 +4,6 @@ use std::cell::OnceCell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use shared::api::{FieldError, ProblemCode};
 
 use crate::api::ApiError;
@@ -13,8 +12,8 @@ use crate::error::PageError;
 use crate::request_id;
 use crate::view::excerpt::Excerpt;
 
-/// A new `Idempotency-Key`. It is in the form, so that a form that is sent twice is one
-/// attempt.
+/// A new `Idempotency-Key`. The form contains the key, so that submitting the form twice
+/// counts as one attempt.
 pub(crate) fn new_attempt(console: &AppState) -> Result<String, PageError> {
     let mut random = [0; 18];
     console.entropy.fill(&mut random).map_err(|error| PageError::unavailable(error.to_string()))?;
@@ -22,7 +21,7 @@ pub(crate) fn new_attempt(console: &AppState) -> Result<String, PageError> {
 }
 
 /// How many errors of a field are shown.
-const SHOWN_FAULTS: usize = 12;
+const MAX_SHOWN_ERRORS: usize = 12;
 
 /// Why a form was not accepted.
 pub(crate) enum FormError {
@@ -73,8 +72,8 @@ impl FormErrors {
         Self { status: 422, fields: vec![(name.to_owned(), problem.into())], ..Self::default() }
     }
 
-    /// The attempt was already submitted with other values.
-    pub(crate) fn sent_before() -> Self {
+    /// The error for an attempt that was already submitted with other values.
+    pub(crate) fn already_submitted() -> Self {
         let alert = (
             "This form was already submitted with other values".to_owned(),
             "Check the result of the first submission. If you submit the form again, it counts as a new request."
@@ -154,7 +153,7 @@ impl FormErrors {
         if sentences.is_empty() {
             return None;
         }
-        let sentences = Excerpt::first(sentences, SHOWN_FAULTS);
+        let sentences = Excerpt::first(sentences, MAX_SHOWN_ERRORS);
         let more = match sentences.more {
             0 => String::new(),
             more => format!("\nAnd {more} more."),
@@ -169,13 +168,13 @@ impl FormErrors {
     }
 
     /// Whether a field has an error.
-    pub(crate) fn is_on_any(&self) -> bool {
+    pub(crate) fn has_field_errors(&self) -> bool {
         !self.fields.is_empty()
     }
 
-    /// Whether the form has an error.
-    pub(crate) fn is_any(&self) -> bool {
-        self.status != 0
+    /// Whether the form has no error.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.status == 0
     }
 }
 

@@ -83,10 +83,10 @@ fn thousands(number: u64) -> String {
     text
 }
 
-/// How many changes of an event are shown. A role's event can have two hundred.
+/// How many changes of an event are shown. An event of a role can have 200 changes.
 const SHOWN_CHANGES: usize = 12;
 
-/// The changes in the event of a rotation.
+/// Fields in the event of a rotation.
 const REPLACED_BY: &str = "replacedBy";
 const RETIRES_AT: &str = "retiresAt";
 
@@ -114,9 +114,9 @@ pub(crate) struct RotationSummary {
 pub(crate) struct HistoryEntry {
     pub(crate) actor: String,
     /// What the actor did, for example `issued the key`.
-    pub(crate) deed: String,
-    /// A text after the account.
-    pub(crate) besides: &'static str,
+    pub(crate) action: &'static str,
+    /// The text after the account.
+    pub(crate) suffix: &'static str,
     pub(crate) key: Option<KeyReference>,
     pub(crate) rotation: Option<RotationSummary>,
     /// The account's ID and its name at that time. `None` in the account's own history.
@@ -166,7 +166,7 @@ impl HistoryEntry {
 
     /// An entry in the history of all accounts.
     pub(crate) fn new(event: AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
-        let deed = match event.r#type {
+        let action = match event.r#type {
             EventType::ServiceAccountCreated => "created the account",
             EventType::ServiceAccountUpdated => "updated the account",
             EventType::ServiceAccountDeleted => "deleted the account",
@@ -177,21 +177,20 @@ impl HistoryEntry {
             EventType::RoleUpdated => "updated the role",
             EventType::RoleDeleted => "deleted the role",
         };
-        let besides = if event.r#type == EventType::ServiceAccountDeleted { "and its keys" } else { "" };
-        let deed = match event.changes.as_slice() {
-            [change] if change.field == "enabled" && change.to == "true" => "enabled the account",
-            [change] if change.field == "enabled" => "disabled the account",
-            _ => deed,
+        let suffix = if event.r#type == EventType::ServiceAccountDeleted { "and its keys" } else { "" };
+        let (action, is_switch) = match event.changes.as_slice() {
+            [change] if change.field == "enabled" && change.to == "true" => ("enabled the account", true),
+            [change] if change.field == "enabled" => ("disabled the account", true),
+            _ => (action, false),
         };
-        let is_switch = deed.starts_with("enabled") || deed.starts_with("disabled");
-        // The permissions that permit most come first, so that none of them is cut off.
         let is_rotation = event.r#type == EventType::KeyRotated;
         let rotation = is_rotation.then(|| RotationSummary::new(&event, keys, now));
         let changes = event.changes.iter().filter(|change| {
-            let is_told = is_rotation && [REPLACED_BY, RETIRES_AT].contains(&change.field.as_str());
-            !is_switch && !is_told
+            let is_in_summary = is_rotation && [REPLACED_BY, RETIRES_AT].contains(&change.field.as_str());
+            !is_switch && !is_in_summary
         });
         let mut changes: Vec<_> = changes.collect();
+        // The permissions that permit most come first, so that the excerpt contains them.
         changes.sort_by_cached_key(|change| width(&change.from).min(width(&change.to)));
         let changes = changes.into_iter().map(|change| {
             let FieldChange { field, from, to } = change;
@@ -199,8 +198,8 @@ impl HistoryEntry {
         });
         Self {
             actor: event.actor.name,
-            deed: deed.to_owned(),
-            besides,
+            action,
+            suffix,
             rotation,
             key: event.key_id.map(|id| keys.reference(id)),
             account: event.service_account_id.map(|id| {

@@ -3,27 +3,26 @@
 use shared::policy::{Method, Permission, Target};
 
 /// The example value of a variable path segment.
-const ANYTHING: &str = "42";
+const EXAMPLE_SEGMENT: &str = "42";
 /// The example segment below a path.
-const BELOW: &str = "notes";
+const EXAMPLE_SUBPATH: &str = "notes";
 
-/// A permission, explained by examples.
+/// A permission with example requests.
 pub(crate) struct PermissionExample {
     /// For example, `GET and HEAD`.
     pub(crate) methods: String,
     pub(crate) path: String,
     /// Requests that the permission covers.
-    pub(crate) fits: Vec<String>,
+    pub(crate) examples: Vec<String>,
     /// A similar path that the permission does not cover.
-    pub(crate) misses: Option<String>,
+    pub(crate) counterexample: Option<String>,
 }
 
 impl PermissionExample {
     pub(crate) fn new(permission: &Permission) -> Self {
         let path = permission.path();
-        let rest = path.ends_with("+}");
-        let example = path.split('/').map(filled).collect::<Vec<_>>().join("/");
-        let below = format!("{}/{BELOW}", example.trim_end_matches('/'));
+        let example = path.split('/').map(example_segment).collect::<Vec<_>>().join("/");
+        let below = format!("{}/{EXAMPLE_SUBPATH}", example.trim_end_matches('/'));
         let above = example.rsplit_once('/').map_or("", |(above, _)| above);
         let above = if above.is_empty() { "/" } else { above }.to_owned();
         // The authorizer's own code decides which examples match.
@@ -32,27 +31,27 @@ impl PermissionExample {
             let target = Target::parse(method.name(), path);
             target.is_ok_and(|target| permission.covers(&target))
         };
-        let fits = if rest { vec![example, below.clone()] } else { vec![example] };
+        let examples = if path.ends_with("+}") { vec![example, below.clone()] } else { vec![example] };
         Self {
-            methods: in_words(permission),
+            methods: method_names(permission),
             path: path.to_owned(),
-            fits: fits
+            examples: examples
                 .iter()
                 .filter(|path| covers(path))
                 .map(|path| format!("{method} {path}", method = method.name()))
                 .collect(),
-            misses: [below, above].into_iter().find(|path| !covers(path)),
+            counterexample: [below, above].into_iter().find(|path| !covers(path)),
         }
     }
 
-    /// Explains permissions in the form of the API.
+    /// Explains permissions, as written in the API.
     pub(crate) fn parse_all(permissions: &[String]) -> Vec<Self> {
         parsed(permissions).iter().map(Self::new).collect()
     }
 }
 
-/// Sorts the permissions that permit most first, so that a short list does not hide
-/// them: those that match any number of segments, then those for any method.
+/// Sorts permissions so that those that permit most come first, and a short list does not
+/// hide them: first those that match any number of segments, then those for any method.
 pub(crate) fn widest_first(permissions: &mut [String]) {
     permissions.sort_by_cached_key(|permission| width(permission));
 }
@@ -77,7 +76,7 @@ pub(crate) fn beyond(one: &[String], other: &[String]) -> Vec<String> {
             permission.methods().filter(|method| !is_covered(permission, *method)).collect();
         match methods.len() {
             0 => None,
-            // In the role's own spelling, such as `ANY`.
+            // As written in the role, for example with `ANY`.
             count if count == permission.methods().count() => Some(permission.to_string()),
             _ => {
                 let methods: Vec<_> = methods.into_iter().map(Method::name).collect();
@@ -93,11 +92,11 @@ fn parsed(permissions: &[String]) -> Vec<Permission> {
 }
 
 /// The segment, or an example value if the segment is variable.
-fn filled(segment: &str) -> &str {
-    if segment.starts_with('{') { ANYTHING } else { segment }
+fn example_segment(segment: &str) -> &str {
+    if segment.starts_with('{') { EXAMPLE_SEGMENT } else { segment }
 }
 
-fn in_words(permission: &Permission) -> String {
+fn method_names(permission: &Permission) -> String {
     let names: Vec<_> = permission.methods().map(Method::name).collect();
     match names.as_slice() {
         all if all.len() == Method::ALL.len() => "Any method".to_owned(),

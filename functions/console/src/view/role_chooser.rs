@@ -50,7 +50,7 @@ pub(crate) struct RoleChooser {
 /// Role names to filter by.
 pub(crate) struct RoleNames {
     pub(crate) names: Vec<String>,
-    /// Whether there are more roles, so that the filter is a text field.
+    /// Whether there are more roles. If so, the filter is a text field.
     pub(crate) is_truncated: bool,
 }
 
@@ -65,8 +65,8 @@ pub(crate) async fn available(session: &Session) -> Result<AvailableRoles, ApiEr
     })
 }
 
-/// The same, or only the built-in roles if the API is not available, so that a form keeps
-/// its values.
+/// Like [`available`], but returns only the built-in roles if the API is not available, so
+/// that a form keeps its values.
 pub(crate) async fn available_or_built_in(session: &Session) -> AvailableRoles {
     available(session).await.unwrap_or_else(|_| AvailableRoles::built_in(session))
 }
@@ -75,7 +75,7 @@ impl AvailableRoles {
     fn built_in(session: &Session) -> Self {
         let built_in =
             BuiltInRole::ALL.into_iter().rev().map(|role| choice(&session.console, role)).collect();
-        // Other roles are read from the API by name.
+        // A form can still read other roles from the API by name.
         Self { built_in, custom: Vec::new(), is_truncated: true, account_role: None }
     }
 
@@ -92,21 +92,21 @@ impl AvailableRoles {
         RoleNames { names: names.collect(), is_truncated: self.is_truncated }
     }
 
-    /// The role fields with `chosen` selected. `gone` describes a chosen role that no longer
-    /// exists.
-    pub(crate) async fn chooser(self, session: &Session, chosen: &str, gone: &str) -> RoleChooser {
+    /// The role fields with `chosen` selected. `not_found` is the description of a chosen role
+    /// that no longer exists.
+    pub(crate) async fn chooser(self, session: &Session, chosen: &str, not_found: &str) -> RoleChooser {
         if chosen.is_empty() {
             return self.chooser_with(None);
         }
-        let without = |summary: &str| RoleChoice {
+        let without_permissions = |summary: &str| RoleChoice {
             name: chosen.to_owned(),
             summary: summary.to_owned(),
             permissions: Vec::new(),
         };
         let card = match self.find(session, chosen).await {
             Ok(Some(choice)) => choice,
-            Ok(None) => without(gone),
-            Err(_) => without("The permissions of this role are currently unavailable."),
+            Ok(None) => without_permissions(not_found),
+            Err(_) => without_permissions("The permissions of this role are currently unavailable."),
         };
         self.chooser_with(Some(card))
     }
@@ -148,13 +148,13 @@ impl AvailableRoles {
         typed: &mut String,
     ) -> Result<(RoleChooser, FormErrors), PageError> {
         let name = typed.trim();
-        let fault = |problem: String| FormErrors::field(OTHER_ROLE, problem);
+        let error = |problem: String| FormErrors::field(OTHER_ROLE, problem);
         let not_narrower =
             self.account_role.as_deref().filter(|account_role| !is_narrower(name, account_role));
         let errors = match self.find(session, name).await {
-            _ if name.is_empty() => fault("enter the name of a role".to_owned()),
+            _ if name.is_empty() => error("enter the name of a role".to_owned()),
             Ok(Some(_)) if not_narrower.is_some() => {
-                fault("must permit less than the account's role. Choose another role".to_owned())
+                error("must permit less than the account's role. Choose another role".to_owned())
             }
             Ok(Some(choice)) => {
                 role.clone_from(&choice.name);
@@ -162,15 +162,14 @@ impl AvailableRoles {
                 let chooser = self.chooser_with(Some(choice));
                 return Ok((RoleChooser { is_requested: true, ..chooser }, FormErrors::default()));
             }
-            Ok(None) => fault(format!("role {name} not found. Role names are case-sensitive")),
-            Err(error) => FormErrors::from_api(error)?,
+            Ok(None) => error(format!("role {name} not found. Role names are case-sensitive")),
+            Err(failure) => FormErrors::from_api(failure)?,
         };
         Ok((self.chooser(session, role, CHOSEN_BEFORE).await, errors))
     }
 }
 
-/// Whether the form requests to show the entered role, which must be shown before it is
-/// used.
+/// Whether to show the role whose name was entered. A role must be shown before it is used.
 pub(crate) fn is_requested(button: &str, typed: &str) -> bool {
     button == "role" || !typed.trim().is_empty()
 }
@@ -180,7 +179,7 @@ pub(crate) fn check_name(name: &str) -> FormErrors {
     if name.is_empty() || name.parse::<RoleName>().is_ok() {
         return FormErrors::default();
     }
-    FormErrors::field("role", "is not a valid role name. Use letters, digits, dots, underscores and dashes")
+    FormErrors::field("role", "is not a valid role name. Use letters, digits, dots, underscores and hyphens")
 }
 
 /// The field to enter the name of a role.
@@ -193,7 +192,7 @@ pub(crate) const CHOSEN_BEFORE: &str = "Your previous choice.";
 fn is_narrower(name: &str, account_role: &str) -> bool {
     let rank = |name: &str| BuiltInRole::ALL.into_iter().rev().position(|role| role.name() == name);
     match (rank(name), rank(account_role)) {
-        (Some(one), Some(most)) => one < most,
+        (Some(rank), Some(account_rank)) => rank < account_rank,
         _ => name != account_role,
     }
 }
