@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def roles_by_mouse(local: Local, browser: Browser) -> None:
     browser.open("/roles")
     browser.sign_in()
-    check("the roles are there after signing in", (browser.path, browser.heading()), ("/roles", "Roles"))
+    check("signing in returns to the roles", (browser.path, browser.heading()), ("/roles", "Roles"))
     browser.find("Requests of: Create an organization").click()
     check("an operation shows its requests", "POST /organizations Writer, Admin" in browser.text)
     browser.look("roles-empty")
@@ -34,12 +34,12 @@ def roles_by_mouse(local: Local, browser: Browser) -> None:
     explained = "GET and HEAD on /reports/{id}: for example GET /reports/42; not /reports/42/notes."
     check("the preview says what matches", explained in browser.text)
     check("the form keeps the input", browser.field("Name").get_attribute("value"), "ReportsReader")
-    check("and the field with the error has the focus", browser.driver.switch_to.active_element, browser.field("Permissions"))
+    check("the field with the error has the focus", browser.driver.switch_to.active_element, browser.field("Permissions"))
     browser.look("create-role-preview")
     browser.type("Permissions", "GET,HEAD /reports/{id}\nANY /notes/{all+}")
     browser.click("Create role")
     check("the role is created", browser.heading(), "ReportsReader Custom")
-    check("and shows what it matches", explained in browser.text)
+    check("the page shows what the role matches", explained in browser.text)
     browser.look("role")
     browser.click("Edit role")
     browser.look("edit-role")
@@ -48,18 +48,18 @@ def roles_by_mouse(local: Local, browser: Browser) -> None:
     browser.look("roles")
 
 
-def another_role_shows_its_difference(local: Local, browser: Browser) -> None:
+def a_new_role_of_an_account_must_be_confirmed(local: Local, browser: Browser) -> None:
     browser.open("/accounts/new")
     browser.type("Name", "reporting")
     check("the chosen role shows its permissions", "GET,HEAD,OPTIONS /teams" in browser.text)
     browser.field("ReportsReader").click()
     check("another role shows its permissions when it is chosen", "ANY /notes/{all+}" in browser.text)
-    check("and other roles do not", "GET,HEAD,OPTIONS /teams" in browser.text, False)
+    check("other roles do not show their permissions", "GET,HEAD,OPTIONS /teams" in browser.text, False)
     browser.look("create-account-with-custom-role")
     browser.click("Create service account")
     account = browser.path
     key = browser.issue_key(account, "first")
-    check("its role refuses an organization", local.status(key), 403)
+    check("the role does not permit a request for an organization", local.status(key), 403)
     browser.open(account)
     browser.click("Edit")
     browser.field("ServiceAccountReader").click()
@@ -77,7 +77,7 @@ def another_role_shows_its_difference(local: Local, browser: Browser) -> None:
     check("the saved role takes effect", local.status(key), 200)
 
 
-def a_question_is_answered(local: Local, browser: Browser) -> None:
+def access_is_checked(local: Local, browser: Browser) -> None:
     browser.open("/")
     browser.click("reporting")
     browser.click("Check access")
@@ -90,9 +90,9 @@ def a_question_is_answered(local: Local, browser: Browser) -> None:
     browser.click("Check access")
     check("a refused request names the reason", "Refused: GET /reports/42" in browser.text and "has no matching permission" in browser.text)
     browser.look("explain-no")
-    browser.type("Account", "nobody")
+    browser.type("Account", "unknown")
     browser.click("Check access")
-    check("an unknown account is reported beside its field", "Account not found. Enter its name or ID." in browser.text)
+    check("an unknown account is reported next to its field", "Account not found. Enter its name or ID." in browser.text)
     browser.look("explain-refused")
 
 
@@ -120,12 +120,12 @@ def a_role_in_use_is_not_deleted(local: Local, browser: Browser) -> None:
     check("the unused role is deleted", "Role ReportsReader was deleted." in browser.text)
 
 
-def everybodys_history(local: Local, browser: Browser) -> None:
+def the_history_of_all_accounts(local: Local, browser: Browser) -> None:
     browser.open("/")
     browser.click("History")
     check("the history of all accounts is shown", browser.heading(), "History")
-    for deed in ("created the role ReportsReader", "deleted the role ReportsReader", "created the account reporting"):
-        check(f"it tells who {deed}", f"admin@keyward.local {deed}" in browser.text)
+    for action in ("created the role ReportsReader", "deleted the role ReportsReader", "created the account reporting"):
+        check(f"the history says who {action}", f"admin@keyward.local {action}" in browser.text)
     browser.look("all-history")
     Select(browser.field("Event")).select_by_visible_text("Key revoked")
     browser.click("Apply filters")
@@ -137,7 +137,7 @@ def everybodys_history(local: Local, browser: Browser) -> None:
 
 
 def what_needs_attention(local: Local, browser: Browser) -> None:
-    browser.issue_key(browser.create_account("short-lived"), "soon over", days=7)
+    browser.issue_key(browser.create_account("short-lived"), "expires soon", days=7)
     browser.open("/")
     browser.click("reporting")
     browser.click("Disable account")
@@ -150,7 +150,7 @@ def what_needs_attention(local: Local, browser: Browser) -> None:
     browser.look("attention")
 
 
-def hostile_roles_are_harmless(local: Local, browser: Browser) -> None:
+def hostile_roles_are_escaped(local: Local, browser: Browser) -> None:
     browser.open("/new-role")
     browser.type("Name", "Hostile")
     browser.type("Description (optional)", HOSTILE)
@@ -173,24 +173,24 @@ def roles_by_keyboard(local: Local, browser: Browser) -> None:
     browser.tab_to("Permissions")
     browser.press("GET /a/{b}")
     browser.enter("Preview matches")
-    check("a preview by keyboard", "for example GET /a/42; not /a/42/notes" in browser.text)
+    check("permissions are previewed by keyboard", "for example GET /a/42; not /a/42/notes" in browser.text)
     browser.enter("Create role")
-    check("a role by keyboard", browser.heading(), "ByKeyboard Custom")
+    check("a role is created by keyboard", browser.heading(), "ByKeyboard Custom")
     browser.enter("Check access")
     browser.tab_to("Path")
     browser.press("/a/1")
     browser.enter("Check access")
-    check("access checked by keyboard", "Allowed: GET /a/1" in browser.text)
+    check("access is checked by keyboard", "Allowed: GET /a/1" in browser.text)
     browser.open("/roles/ByKeyboard")
     browser.enter("Edit role")
     browser.tab_to("Permissions")
     browser.press(Keys.CONTROL + Keys.END + Keys.NULL)
     browser.press(Keys.ENTER + "POST /a")
     browser.enter("Save changes")
-    check("replaced by keyboard", "POST on /a: for example POST /a" in browser.text)
+    check("the role is replaced by keyboard", "POST on /a: for example POST /a" in browser.text)
     browser.enter("Delete role")
     browser.enter("Delete role")
-    check("deleted by keyboard", "Role ByKeyboard was deleted." in browser.text)
+    check("the role is deleted by keyboard", "Role ByKeyboard was deleted." in browser.text)
 
 
 def roles_without_scripts(local: Local, browser: Browser) -> None:
@@ -200,9 +200,9 @@ def roles_without_scripts(local: Local, browser: Browser) -> None:
     browser.type("Name", "Plain")
     browser.type("Permissions", "GET /a/{b}")
     browser.click("Preview matches")
-    check("a preview without scripts", "for example GET /a/42; not /a/42/notes" in browser.text)
+    check("permissions are previewed without scripts", "for example GET /a/42; not /a/42/notes" in browser.text)
     browser.click("Create role")
-    check("a role without scripts", browser.heading(), "Plain Custom")
+    check("a role is created without scripts", browser.heading(), "Plain Custom")
 
 
 def a_role_beyond_the_cards_by_keyboard(local: Local, browser: Browser) -> None:
@@ -218,23 +218,23 @@ def a_role_beyond_the_cards_by_keyboard(local: Local, browser: Browser) -> None:
     browser.press("Shop")
     browser.enter("Show permissions")
     check("an unknown role is reported", "Role Shop not found. Role names are case-sensitive." in browser.text)
-    check("and has the focus", browser.driver.switch_to.active_element, browser.field("Another role"))
+    check("the field has the focus", browser.driver.switch_to.active_element, browser.field("Another role"))
     browser.look("create-account-no-such-role")
     browser.press(Keys.END + "24Reader")
     browser.enter("Show permissions")
-    check("another role is shown and chosen", browser.field("Shop24Reader").is_selected())
-    check("and has the focus", browser.driver.switch_to.active_element, browser.field("Shop24Reader"))
-    check("and shows its permissions", "GET /shops/24/reports/{id}" in browser.text)
+    check("the entered role is selected", browser.field("Shop24Reader").is_selected())
+    check("the selected role has the focus", browser.driver.switch_to.active_element, browser.field("Shop24Reader"))
+    check("the selected role shows its permissions", "GET /shops/24/reports/{id}" in browser.text)
     browser.look("create-account-another-role")
     browser.tab_to("Owner (optional)")
     browser.leaving(lambda: browser.press("the shops", Keys.ENTER))
-    check("Enter creates the account, and shows no role", browser.heading(), "shop-reports Enabled")
-    check("with the input", ("Shop24Reader" in browser.text, "the shops" in browser.text), (True, True))
+    check("Enter creates the account", browser.heading(), "shop-reports Enabled")
+    check("the account has the entered values", ("Shop24Reader" in browser.text, "the shops" in browser.text), (True, True))
 
 
 STORIES = [
-    [roles_by_mouse, another_role_shows_its_difference, a_question_is_answered, a_role_in_use_is_not_deleted,
-     everybodys_history, what_needs_attention, hostile_roles_are_harmless],
+    [roles_by_mouse, a_new_role_of_an_account_must_be_confirmed, access_is_checked, a_role_in_use_is_not_deleted,
+     the_history_of_all_accounts, what_needs_attention, hostile_roles_are_escaped],
     [roles_by_keyboard],
     [roles_without_scripts],
     [a_role_beyond_the_cards_by_keyboard],

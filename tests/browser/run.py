@@ -1,5 +1,4 @@
-"""Uses the console of `cargo dev` in a real Chromium, as a person would: with the
-mouse, and with the keyboard only.
+"""Uses the console of `cargo dev` in Chromium, with the mouse and with the keyboard only.
 
     python3 tests/browser/run.py --axe FOLDER [--screenshots FOLDER]
 
@@ -31,7 +30,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 import roles
 from checks import HOSTILE, check, failed, nothing_runs_on, passed
-from stranger import a_stranger_calls_with_a_new_key_in_two_minutes
+from new_user import a_new_user_calls_with_a_new_key_in_two_minutes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEM = ROOT / "target" / "debug" / "local"
@@ -85,12 +84,12 @@ class Local:
     def __getattr__(self, name: str) -> str:
         return self.facts[name]
 
-    def said(self) -> str:
-        """Its output on the terminal."""
+    def output(self) -> str:
+        """The text that the process printed."""
         return self.text.read_text()
 
     def status(self, key: str) -> int:
-        """The status that a request with this key gets."""
+        """The status of a request with this key."""
         request = urllib.request.Request(f"{self.api}/organizations/1", headers={"Authorization": f"Bearer {key}"})
         try:
             return urllib.request.urlopen(request).status
@@ -115,7 +114,7 @@ class Browser:
         options = webdriver.ChromeOptions()
         options.binary_location = "/usr/bin/chromium"
         self.profile = tempfile.TemporaryDirectory()
-        # The keys that it has shown.
+        # The keys that the browser has shown.
         self.keys: list[str] = []
         for flag in [*FLAGS, f"--user-data-dir={self.profile.name}"]:
             options.add_argument(flag)
@@ -126,7 +125,7 @@ class Browser:
         self.driver.quit()
         self.profile.cleanup()
 
-    # What is on the page.
+    # The content of the page.
 
     @property
     def text(self) -> str:
@@ -152,13 +151,13 @@ class Browser:
             raise LookupError(f"no field {name} on {self.driver.current_url}: {self.text}")
         return found[0]
 
-    # What a person does.
+    # With the mouse.
 
     def open(self, path: str) -> None:
         self.driver.get(self.local.console + path)
 
     def leaving(self, action) -> None:
-        """Does what opens another page, and waits for that page."""
+        """Performs an action that opens another page, and waits for that page."""
         page = self.driver.find_element(By.TAG_NAME, "html")
         action()
         WebDriverWait(self.driver, 20).until(lambda driver: self.is_gone(page) and driver.execute_script("return document.readyState") == "complete")
@@ -186,7 +185,7 @@ class Browser:
         self.click("Sign in")
 
     def create_account(self, name: str) -> str:
-        """Creates an account. Returns its path, where the browser is then."""
+        """Creates an account and returns its path. The browser is on its page."""
         self.open("/accounts/new")
         self.type("Name", name)
         self.click("Create service account")
@@ -208,7 +207,7 @@ class Browser:
     # With the keyboard only.
 
     def sign_in_by_keyboard(self, path: str) -> None:
-        """Signs in on the way to `path`."""
+        """Opens `path`, and signs in."""
         self.open(path)
         self.press(self.local.adminPassword, Keys.ENTER)
         WebDriverWait(self.driver, 20).until(lambda _: self.path == path)
@@ -222,10 +221,10 @@ class Browser:
             focused = self.driver.switch_to.active_element
             if focused.tag_name != "body" and focused.accessible_name == name:
                 if self.driver.execute_script("return getComputedStyle(arguments[0]).outlineStyle", focused) == "none":
-                    raise LookupError(f"the focus on {name} does not show")
+                    raise LookupError(f"the focus on {name} is not visible")
                 return
             self.press(Keys.TAB)
-        raise LookupError(f"Tab does not come to {name} on {self.driver.current_url}")
+        raise LookupError(f"Tab does not reach {name} on {self.driver.current_url}")
 
     def enter(self, name: str) -> None:
         self.tab_to(name)
@@ -243,7 +242,7 @@ class Browser:
                 self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
                 check(f"{name}, {scheme}, {shape}: nothing is cut off", self.driver.execute_script(BEYOND), [])
                 violations = self.violations()
-                check(f"{name}, {scheme}, {shape}: axe finds nothing", violations, [])
+                check(f"{name}, {scheme}, {shape}: axe finds no violation", violations, [])
                 whole = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
                 (self.screenshots / f"{name}-{shape}-{scheme}.png").write_bytes(base64.b64decode(whole["data"]))
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
@@ -301,7 +300,7 @@ def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
     browser.click("Issue key")
     key = browser.secret()
     check("the key is shown", key is not None)
-    check("it works", local.status(key), 200)
+    check("the key works", local.status(key), 200)
     browser.look("issued-key")
     check("the browser stores no part of the key", key[40:] in browser.stored(), False)
     cookies = browser.driver.get_cookies()
@@ -314,7 +313,7 @@ def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
     clipboard = browser.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     check("Copy copies only the key", clipboard, key)
 
-    # Reload, back and forward do not show the key again, and issue no key.
+    # Reloading and navigating neither show the key again nor issue another one.
     browser.leaving(browser.driver.refresh)
     check("a reload issues no second key", (browser.heading(), browser.secret()), ("This key was already issued", None))
     browser.look("issued-before")
@@ -322,33 +321,33 @@ def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
     for direction in (browser.driver.back, browser.driver.back, browser.driver.forward, browser.driver.forward):
         direction()
         time.sleep(0.3)
-        check("back and forward never show it", browser.secret(), None)
+        check("the back and forward buttons never show the key", browser.secret(), None)
     browser.open(account)
-    check("there is one key", browser.live_keys(), 1)
+    check("the account has one key", browser.live_keys(), 1)
     browser.look("account")
 
-    # Two clicks.
+    # A revocation takes two clicks.
     browser.click("Revoke key batch server 1")
     browser.look("revoke-key")
     browser.click("Revoke key")
     check("the page says when the key was revoked", re.search(r"Key batch server 1 was revoked at [-\d: ]+ UTC", browser.text) is not None)
-    check("the gateway refuses it", local.status(key), 403)
+    check("the API refuses the key", local.status(key), 403)
     browser.look("account-after")
     browser.click("History")
     browser.look("history")
 
 
-def a_shown_key_is_gone_once_left(local: Local, browser: Browser) -> None:
+def a_shown_key_disappears_when_its_page_is_left(local: Local, browser: Browser) -> None:
     browser.open("/")
     browser.click("nightly-batch")
     browser.issue_key(browser.path, "left")
     browser.click("I have copied the key")
     browser.driver.back()
     time.sleep(0.5)
-    check("back does not show it", browser.secret(), None)
+    check("the back button does not show the key", browser.secret(), None)
 
 
-def a_double_click_issues_one(local: Local, browser: Browser) -> None:
+def a_double_click_issues_one_key(local: Local, browser: Browser) -> None:
     browser.open("/")
     browser.click("nightly-batch")
     before = browser.live_keys()
@@ -369,25 +368,25 @@ def the_four_steps_by_keyboard(local: Local, browser: Browser) -> None:
     browser.enter("Create service account")
     browser.press("by-keyboard")
     browser.enter("Create service account")
-    check("an account by keyboard", browser.heading(), "by-keyboard Enabled")
+    check("an account is created by keyboard", browser.heading(), "by-keyboard Enabled")
     browser.enter("Issue key")
     browser.press("typed")
     browser.enter("Issue key")
     key = browser.secret()
-    check("a key by keyboard", (key is not None and local.status(key)), 200)
+    check("a key is issued by keyboard", (key is not None and local.status(key)), 200)
     browser.tab_to("Copy")
     browser.enter("I have copied the key")
     browser.enter("Revoke key typed")
     browser.enter("Revoke key")
-    check("revoked by keyboard", local.status(key), 403)
+    check("the key is revoked by keyboard", local.status(key), 403)
     browser.enter("Sign out")
-    check("signed out by keyboard", browser.heading(), "You are signed out")
+    check("the user signs out by keyboard", browser.heading(), "You are signed out")
     browser.look("signed-out")
 
 
-def a_form_outlives_its_session(local: Local, browser: Browser) -> None:
+def a_form_survives_an_expired_session(local: Local, browser: Browser) -> None:
     browser.open("/accounts/new")
-    browser.type("Name", "outlives")
+    browser.type("Name", "survives")
     browser.type("Owner (optional)", "the team")
     browser.driver.delete_cookie(session_name(local))
     browser.click("Create service account")
@@ -404,11 +403,11 @@ def a_form_outlives_its_session(local: Local, browser: Browser) -> None:
     check("the console asks for confirmation", browser.heading(), "This page was opened before you signed in again")
     browser.look("form-of-an-earlier-session")
     browser.click("Resend form")
-    check("the form is then sent as it was filled in", (browser.heading(), "the team" in browser.text), ("outlives Enabled", True))
+    check("the form is then sent as it was filled in", (browser.heading(), "the team" in browser.text), ("survives Enabled", True))
 
 
-def an_overflow_is_seen(local: Local, browser: Browser) -> None:
-    """With the checks that run on each page."""
+def overflows_are_detected(local: Local, browser: Browser) -> None:
+    """Tests BEYOND, which checks each page."""
     browser.open("/history")
     check("nothing is cut off", browser.driver.execute_script(BEYOND), [])
     field = browser.field("From")
@@ -418,14 +417,14 @@ def an_overflow_is_seen(local: Local, browser: Browser) -> None:
         check(f"{style} is detected", any("id=\"from\"" in line for line in found))
 
 
-def hostile_names_are_harmless(local: Local, browser: Browser) -> None:
+def hostile_names_are_escaped(local: Local, browser: Browser) -> None:
     browser.open("/accounts/new")
     browser.driver.execute_script("document.querySelectorAll('[maxlength]').forEach(e => e.removeAttribute('maxlength'))")
     browser.type("Name", "W" * 200)
     browser.click("Create service account")
     check("200 characters are refused beside the field", "Must be at most 64 characters." in browser.text)
-    check("what was typed is still there", browser.field("Name").get_attribute("value"), "W" * 200)
-    check("and has the focus", browser.driver.switch_to.active_element, browser.field("Name"))
+    check("the field keeps the input", browser.field("Name").get_attribute("value"), "W" * 200)
+    check("the field has the focus", browser.driver.switch_to.active_element, browser.field("Name"))
     browser.look("create-account-refused")
     browser.type("Name", "right to left \u202e")
     browser.click("Create service account")
@@ -474,7 +473,7 @@ def serve(page: bytes) -> http.server.ThreadingHTTPServer:
     return server
 
 
-def a_page_of_another_origin_gets_nothing(local: Local, browser: Browser) -> None:
+def pages_of_other_origins_are_refused(local: Local, browser: Browser) -> None:
     """Another site cannot use the servers, even if it knows the admin's token and password, and sends the session cookie."""
     browser.open("/")
     accounts = browser.text
@@ -488,14 +487,14 @@ def a_page_of_another_origin_gets_nothing(local: Local, browser: Browser) -> Non
     attempts = {
         "reads accounts": (f"{local.api}/iam/v1/service-accounts", {"headers": {"Authorization": bearer}}),
         "creates an account": (f"{local.api}/iam/v1/service-accounts", {"method": "POST", "body": create, "headers": {"Authorization": bearer, "Content-Type": "application/json"}}),
-        "creates one without a preflight": (f"{local.api}/iam/v1/service-accounts", {"method": "POST", "mode": "no-cors", "body": create}),
+        "creates an account without a preflight": (f"{local.api}/iam/v1/service-accounts", {"method": "POST", "mode": "no-cors", "body": create}),
         "gets a token": (f"{local.issuer}/token", {"method": "POST", "body": body, "headers": {"Content-Type": "application/x-www-form-urlencoded"}}),
         "reads the issuer's keys": (f"{local.issuer}/.well-known/jwks.json", {}),
         "reads the console": (f"{local.console}/", {"credentials": "include"}),
         "sends the console a form": (f"{local.console}/accounts", {"method": "POST", "credentials": "include", "body": "name=made-by-evil", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}),
     }
     script = """const [url, init, done] = arguments;
-        fetch(url, init).then(async answer => done(await answer.text()), () => done(""))"""
+        fetch(url, init).then(async response => done(await response.text()), () => done(""))"""
     for host in ("127.0.0.1", "localhost", REBOUND):
         browser.driver.get(f"http://{host}:{evil.server_port}/")
         for what, (url, init) in attempts.items():
@@ -529,21 +528,21 @@ def a_forged_form_is_refused(local: Local, browser: Browser) -> None:
         refused = browser.heading() in ("This form was not sent from the console", "Your session has expired")
         check(f"a form from {host} is refused", refused)
         if host == "127.0.0.1":
-            check("although the session was sent", browser.heading(), "This form was not sent from the console")
+            check("the browser sent the session cookie", browser.heading(), "This form was not sent from the console")
             browser.look("forged")
     evil.shutdown()
     browser.open(account)
-    check("and changed nothing", browser.heading(), "nightly-batch Enabled")
+    check("the forged form changed nothing", browser.heading(), "nightly-batch Enabled")
     browser.open("/nowhere")
     check("an unknown page says so", browser.heading(), "Page not found")
 
 
-def somebody_else(local: Local, browser: Browser) -> None:
+def a_user_who_is_not_an_admin(local: Local, browser: Browser) -> None:
     browser.open("/")
     browser.sign_in("visitor@keyward.local")
-    check("a user who is not an admin is told so", browser.heading(), "You are not an admin")
+    check("a user who is not an admin sees why the console does not open", browser.heading(), "You are not an admin")
     browser.look("not-admin")
-    check("and has no session", [c["name"] for c in browser.driver.get_cookies() if "session" in c["name"]], [])
+    check("the user has no session", [c["name"] for c in browser.driver.get_cookies() if "session" in c["name"]], [])
 
 
 def without_scripts(local: Local, browser: Browser) -> None:
@@ -552,13 +551,13 @@ def without_scripts(local: Local, browser: Browser) -> None:
     browser.open("/")
     browser.sign_in()
     key = browser.issue_key(browser.create_account("without-scripts"), "plain")
-    check("a key without scripts", local.status(key), 200)
+    check("a key is issued without scripts", local.status(key), 200)
     buttons = [b for b in browser.driver.find_elements(By.CSS_SELECTOR, "[data-copy]") if b.is_displayed()]
     check("no button needs JavaScript", buttons, [])
     browser.click("I have copied the key")
     browser.click("Revoke key plain")
     browser.click("Revoke key")
-    check("revoked without scripts", local.status(key), 403)
+    check("the key is revoked without scripts", local.status(key), 403)
 
 
 def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
@@ -568,7 +567,7 @@ def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
     old = browser.issue_key(account, "server 1")
     browser.open(account)
     check("an unused key says so", "Never" in browser.text)
-    check("it works", local.status(old), 200)
+    check("the key works", local.status(old), 200)
     browser.open(account)
     check("the page shows the key's use", "1 use in 30 days" in browser.text)
     browser.look("account-used")
@@ -582,7 +581,7 @@ def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
     time.sleep(0.5)
     new = browser.secret()
     check("the new key is shown and differs from the old one", new is not None and new != old)
-    check("both work", (local.status(old), local.status(new)), (200, 200))
+    check("both keys work", (local.status(old), local.status(new)), (200, 200))
     check("the page says until when the old key works", "The old key works until" in browser.text)
     check("the browser stores no part of the key", new[40:] in browser.stored(), False)
     browser.keys += [new]
@@ -592,7 +591,7 @@ def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
     for direction in (browser.driver.back, browser.driver.back, browser.driver.forward, browser.driver.forward):
         direction()
         time.sleep(0.3)
-        check("back and forward never show the new key", browser.secret(), None)
+        check("the back and forward buttons never show the new key", browser.secret(), None)
 
     browser.open(account)
     check("a double click rotates once", browser.live_keys(), 2)
@@ -600,12 +599,12 @@ def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
     browser.look("account-rotating")
     browser.find("View new key").click()
     row = browser.driver.find_element(By.CSS_SELECTOR, "tr:target")
-    check("and links to the new key", f"Ends in {new[-4:]}" in row.text)
+    check("the old key links to the new key", f"Ending in {new[-4:]}" in row.text)
     browser.click("Revoke old key server 1")
     check("the page says what a revocation stops", "The key was last used" in browser.text and "Programs that use it will be refused" in browser.text)
     browser.look("revoke-used-key")
     browser.click("Revoke key")
-    check("the gateway refuses only the old key", (local.status(old), local.status(new)), (403, 200))
+    check("the API refuses only the old key", (local.status(old), local.status(new)), (403, 200))
     browser.open(account)
     check("the page says that the retired key is still used", "was used after retirement" in browser.text)
     browser.look("account-retired")
@@ -617,57 +616,57 @@ def a_leaked_key_is_found_and_revoked(local: Local, browser: Browser) -> None:
     key = browser.issue_key(browser.create_account("leaking"), "server 1")
     secret = key[40:]
     browser.click("Report a leaked key")
-    check("the field hides what is pasted", browser.field("Leaked key").get_attribute("type"), "password")
+    check("the field hides the pasted text", browser.field("Key").get_attribute("type"), "password")
     browser.look("leaked")
 
     def hidden() -> bool:
         history = json.dumps(browser.driver.execute_cdp_cmd("Page.getNavigationHistory", {}))
-        held = [e.get_attribute("value") or "" for e in browser.driver.find_elements(By.CSS_SELECTOR, "input")]
-        return secret not in browser.driver.page_source + browser.stored() + history + "".join(held)
+        values = [e.get_attribute("value") or "" for e in browser.driver.find_elements(By.CSS_SELECTOR, "input")]
+        return secret not in browser.driver.page_source + browser.stored() + history + "".join(values)
 
-    browser.type("Leaked key", f"Authorization: Bearer {key}")
+    browser.type("Key", f"Authorization: Bearer {key}")
     browser.click("Look up key")
     check("the key is active", browser.heading(), "This key is active")
-    check("and is not in the page, the address, the history or the browser's storage", hidden())
+    check("the key is not in the page, the address, the history or the browser's storage", hidden())
     browser.look("leaked-key")
     browser.leaving(browser.driver.refresh)
-    check("nor after a reload", (browser.heading(), hidden()), ("This key is active", True))
+    check("the same after a reload", (browser.heading(), hidden()), ("This key is active", True))
     browser.driver.back()
     time.sleep(0.5)
-    check("nor on the way back", hidden())
-    browser.type("Leaked key", key[:-1])
+    check("the back button does not show the key", hidden())
+    browser.type("Key", key[:-1])
     browser.click("Look up key")
-    check("half a key is reported", "The pasted text contains no valid key" in browser.text)
-    check("and no field contains it", browser.field("Leaked key").get_attribute("value"), "")
+    check("an incomplete key is reported", "The pasted text contains no valid key" in browser.text)
+    check("no field contains the key", browser.field("Key").get_attribute("value"), "")
     browser.look("leaked-refused")
-    # As from a page of an earlier session.
+    # Simulates a page of an earlier session.
     browser.driver.execute_script("document.querySelector('main [name=csrf]').value = ''")
-    browser.type("Leaked key", key)
+    browser.type("Key", key)
     browser.click("Look up key")
     browser.leaving(browser.driver.refresh)
     check("a refusal is reported, also after a reload", "The key was not looked up: the page was opened before you signed in again." in browser.text)
-    check("and the key is stored nowhere", hidden())
-    browser.type("Leaked key", key)
+    check("the browser does not store the key", hidden())
+    browser.type("Key", key)
     browser.click("Look up key")
     browser.click("Revoke key")
     check("the page says when the key was revoked", re.search(r"Key server 1 was revoked at [-\d: ]+ UTC", browser.text) is not None)
-    check("the gateway refuses it", local.status(key), 403)
+    check("the API refuses the key", local.status(key), 403)
     browser.click("Report a leaked key")
-    browser.type("Leaked key", key)
+    browser.type("Key", key)
     browser.click("Look up key")
     check("a revoked key is reported as such", browser.heading(), "This key no longer works")
     browser.look("leaked-key-dead")
 
 
-def no_key_is_on_the_disk(local: Local, browser: Browser) -> None:
+def no_key_is_on_disk(local: Local, browser: Browser) -> None:
     """No file of the browser's profile contains a key, after the browser has closed and written its files."""
     browser.driver.quit()
     paths = [path for path in pathlib.Path(browser.profile.name).rglob("*") if path.is_file() and not path.is_symlink()]
     files = {str(path.relative_to(browser.profile.name)): path.read_bytes() for path in paths}
-    check("the profile has data of the console", any(local.console.encode() in file for file in files.values()))
+    check("the profile contains data of the console", any(local.console.encode() in file for file in files.values()))
     secrets = [text for key in browser.keys for text in (key[40:].encode(), key[40:].encode("utf-16-le"))]
     found = [f"{name}: key {at // 2}" for at, secret in enumerate(secrets) for name, file in files.items() if secret in file]
-    check(f"but none of {len(browser.keys)} keys", found, [])
+    check(f"the profile contains none of {len(browser.keys)} keys", found, [])
 
 
 def keys_by_keyboard(local: Local, browser: Browser) -> None:
@@ -682,19 +681,19 @@ def keys_by_keyboard(local: Local, browser: Browser) -> None:
     browser.enter("Rotate key typed")
     browser.tab_to("1 day")
     browser.press(Keys.ARROW_DOWN)
-    check("the arrow keys choose", browser.field("3 days").is_selected())
+    check("the arrow keys select a grace period", browser.field("3 days").is_selected())
     browser.enter("Rotate key")
     key = browser.secret()
-    check("rotated by keyboard", key is not None and local.status(key), 200)
+    check("the key is rotated by keyboard", key is not None and local.status(key), 200)
     browser.enter("Report a leaked key")
     browser.leaving(lambda: browser.press(key, Keys.ENTER))
-    check("looked up by keyboard", browser.heading(), "This key is active")
+    check("the key is looked up by keyboard", browser.heading(), "This key is active")
     browser.enter("Revoke key")
-    check("and revoked", local.status(key), 403)
+    check("the key is revoked by keyboard", local.status(key), 403)
 
 
-def a_stranger(_: Local, browser: Browser) -> None:
-    a_stranger_calls_with_a_new_key_in_two_minutes(Local, browser)
+def a_new_user(_: Local, browser: Browser) -> None:
+    a_new_user_calls_with_a_new_key_in_two_minutes(Local, browser)
 
 
 def main() -> None:
@@ -704,15 +703,15 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.screenshots.mkdir(parents=True, exist_ok=True)
     stories = [
-        [the_four_steps_by_mouse, a_shown_key_is_gone_once_left, a_double_click_issues_one, an_overflow_is_seen,
-         a_form_outlives_its_session, hostile_names_are_harmless, a_forged_form_is_refused,
-         a_page_of_another_origin_gets_nothing],
+        [the_four_steps_by_mouse, a_shown_key_disappears_when_its_page_is_left, a_double_click_issues_one_key, overflows_are_detected,
+         a_form_survives_an_expired_session, hostile_names_are_escaped, a_forged_form_is_refused,
+         pages_of_other_origins_are_refused],
         [the_four_steps_by_keyboard],
-        [somebody_else],
+        [a_user_who_is_not_an_admin],
         [without_scripts],
-        [keys_are_used_rotated_and_revoked, a_leaked_key_is_found_and_revoked, no_key_is_on_the_disk],
+        [keys_are_used_rotated_and_revoked, a_leaked_key_is_found_and_revoked, no_key_is_on_disk],
         [keys_by_keyboard],
-        [a_stranger],
+        [a_new_user],
         *roles.STORIES,
     ]
     with tempfile.TemporaryDirectory() as folder:

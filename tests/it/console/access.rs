@@ -1,7 +1,7 @@
-//! The console: who gets in, what a browser may do with its pages, and that a
-//! key's secret is shown once. What takes a real browser is in `tests/browser`.
+//! Signing in, sessions, response headers, and the forms of accounts and keys. Tests that
+//! need a real browser are in `tests/browser`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,22 +17,22 @@ use tracing::level_filters::LevelFilter;
 
 use crate::support::browser::{Browser, HOSTILE, Page, secret};
 
-/// Creates an account on the pages, and gives its path.
+/// Creates an account through the console. Returns the path of its page.
 async fn create(browser: &mut Browser<'_>, name: &str) -> String {
     let form = browser.get("/accounts/new").await.expect(200);
     let created = browser.submit(&form, "/accounts", &[("name", name), ("description", name)]).await;
     created.expect(303).location().to_owned()
 }
 
-/// Issues a key on the pages: the page that shows it, and its secret.
+/// Issues a key through the console. Returns the page that shows the key, and the key.
 async fn issue(browser: &mut Browser<'_>, account: &str) -> (Page, String) {
     let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
     let page = browser.submit(&form, &format!("{account}/keys"), &[("name", "first")]).await.expect(200);
-    let secret = secret(&page).expect("the secret is shown");
+    let secret = secret(&page).expect("the page shows the key");
     (page, secret)
 }
 
-/// Every page of an account and the two above it.
+/// The pages of an account and its key, and the pages outside of it with forms.
 fn pages(account: &str, key: &str) -> Vec<String> {
     let of_account = ["", "/edit", "/delete", "/history", "/keys/new", "/keys/revoke", "/keys/retired"];
     let mut pages: Vec<_> = of_account.iter().map(|page| format!("{account}{page}")).collect();
@@ -42,7 +42,7 @@ fn pages(account: &str, key: &str) -> Vec<String> {
     pages
 }
 
-/// The name of the session's cookie in a console without TLS.
+/// The name of the session cookie of a console without TLS.
 fn session_name(harness: &Harness) -> String {
     let port = harness.system.facts().console.rsplit(':').next().unwrap().to_owned();
     format!("keyward-session-{port}")
@@ -54,12 +54,12 @@ fn key_id(page: &Page) -> String {
 }
 
 #[tokio::test]
-async fn whoever_is_not_signed_in_signs_in_and_comes_back() {
+async fn signing_in_returns_to_the_requested_page() {
     let harness = Harness::start().await;
     let mut browser = Browser::new(&harness);
-    let sent = browser.get("/accounts/new?a=b%20c").await.expect(303);
-    assert_eq!(sent.location(), "/sign-in?back=%2Faccounts%2Fnew%3Fa%3Db%2520c");
-    let to_issuer = browser.get(sent.location()).await.expect(303);
+    let to_sign_in = browser.get("/accounts/new?a=b%20c").await.expect(303);
+    assert_eq!(to_sign_in.location(), "/sign-in?back=%2Faccounts%2Fnew%3Fa%3Db%2520c");
+    let to_issuer = browser.get(to_sign_in.location()).await.expect(303);
     for part in [
         "response_type=code",
         "code_challenge_method=S256",
@@ -77,7 +77,7 @@ async fn whoever_is_not_signed_in_signs_in_and_comes_back() {
 }
 
 #[tokio::test]
-async fn it_never_sends_anybody_to_another_site() {
+async fn signing_in_never_redirects_to_another_site() {
     let harness = Harness::start().await;
     for back in ["//evil.example", "/%5Cevil.example", "https://evil.example", "evil", "/%0Aevil", "/a%5C/b"]
     {
@@ -88,14 +88,14 @@ async fn it_never_sends_anybody_to_another_site() {
 }
 
 #[tokio::test]
-async fn cookies_are_bound_to_the_host_and_out_of_reach() {
+async fn cookies_are_bound_to_the_host_and_hidden_from_scripts() {
     let harness = Harness::builder().variable(variable::CONSOLE_URL, "https://console.example").start().await;
     let mut browser = Browser::new(&harness);
     browser.origin = "https://console.example".to_owned();
     browser.sign_in("/sign-in").await.expect(303);
     let account = create(&mut browser, "a").await;
     browser.get(&account).await.expect(200);
-    // One cookie, whose value is the token and nothing else, encrypted.
+    // The only cookie contains the encrypted token.
     assert_eq!(browser.cookies.keys().collect::<Vec<_>>(), ["__Host-keyward-session"]);
     let value = &browser.cookies["__Host-keyward-session"];
     assert!(!value.contains("eyJ") && !value.contains('.'), "{value}");
@@ -105,14 +105,14 @@ async fn cookies_are_bound_to_the_host_and_out_of_reach() {
         let attributes = attributes.split("; Expires=").next().unwrap();
         format!("{name}={};{attributes}", if value.is_empty() { "" } else { "[value]" })
     });
-    // Those of one answer come in no order.
-    let sorted: std::collections::BTreeSet<_> = attributes.collect();
+    // The cookies of one response are in no particular order.
+    let sorted: BTreeSet<_> = attributes.collect();
     assert_snapshot!(sorted.into_iter().collect::<Vec<_>>().join("\n"));
 }
 
-/// A browser sends the cookies of one port to every port of the same host.
+/// A browser sends a cookie to every port of its host.
 #[tokio::test]
-async fn consoles_on_two_ports_leave_each_others_session_alone() {
+async fn consoles_on_two_ports_keep_separate_sessions() {
     let (one, other) = (Harness::start().await, Harness::start().await);
     let mut first = Browser::signed_in(&one).await;
     let mut second = Browser::new(&other);
@@ -128,18 +128,17 @@ async fn consoles_on_two_ports_leave_each_others_session_alone() {
 }
 
 #[tokio::test]
-async fn an_altered_session_is_none() {
+async fn altered_session_cookie_is_ignored() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
-    let good = browser.cookies.clone();
-    let session = good[&session_name(&harness)].clone();
+    let session = browser.cookies[&session_name(&harness)].clone();
     let token = harness.system.facts().admin_token.clone();
     let altered = format!("{}{}", if session.starts_with('A') { "B" } else { "A" }, &session[1..]);
     for value in [altered, token, String::new(), "%00".to_owned()] {
         browser.cookies.insert(session_name(&harness), value.clone());
         assert_eq!(browser.get("/").await.expect(303).location(), "/sign-in", "{value}");
     }
-    // A cookie of one name is none of another.
+    // A session cookie under another name is not valid.
     browser.cookies.clear();
     let sign_in = session_name(&harness).replace("session", "sign-in");
     browser.cookies.insert(sign_in, session);
@@ -147,17 +146,17 @@ async fn an_altered_session_is_none() {
 }
 
 #[tokio::test]
-async fn every_answer_says_what_a_browser_may_do_with_it() {
+async fn every_response_has_the_security_headers() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "a").await;
     let (shown, _) = issue(&mut browser, &account).await;
-    let mut answers = vec![shown];
+    let mut responses = vec![shown];
     for path in ["/", "/accounts/new", &account, "/nowhere", "/sign-in", "/callback", "/signed-out"] {
-        answers.push(browser.get(path).await);
+        responses.push(browser.get(path).await);
     }
-    answers.push(browser.send("POST", "/accounts", Some(&BTreeMap::new()), &[]).await.expect(403));
-    for answer in &answers {
+    responses.push(browser.send("POST", "/accounts", Some(&BTreeMap::new()), &[]).await.expect(403));
+    for response in &responses {
         for (name, part) in [
             ("cache-control", "no-store"),
             ("content-security-policy", "default-src 'none'"),
@@ -165,25 +164,21 @@ async fn every_answer_says_what_a_browser_may_do_with_it() {
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),
         ] {
-            assert!(answer.header(name).contains(part), "{name}: {answer:?}");
+            assert!(response.header(name).contains(part), "{name}: {response:?}");
         }
-        let policy = answer.header("content-security-policy");
+        let policy = response.header("content-security-policy");
         assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
-        assert!(!answer.text.contains("style=") && !answer.text.contains("onclick"), "{answer:?}");
-        assert_eq!(
-            answer.text.matches("<script").count(),
-            answer.text.matches("<script src=\"/assets/").count()
-        );
+        assert!(!response.text.contains("style=") && !response.text.contains("onclick"), "{response:?}");
+        let scripts = ["<script", "<script src=\"/assets/"].map(|tag| response.text.matches(tag).count());
+        assert_eq!(scripts[0], scripts[1], "every script is one of the console's files");
+        browser.expect_small(response).await;
     }
     let css = browser.get("/assets/console.css").await.expect(200);
     assert_eq!(css.header("cache-control"), "public, max-age=31536000, immutable");
-    for answer in answers {
-        assert!(answer.text.len() + css.text.len() < 60_000, "a page and its style are under 60 KB");
-    }
 }
 
 #[tokio::test]
-async fn a_form_that_is_not_from_a_page_of_this_session_does_nothing() {
+async fn form_without_this_origin_and_session_changes_nothing() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "a").await;
@@ -194,7 +189,7 @@ async fn a_form_that_is_not_from_a_page_of_this_session_does_nothing() {
     harness.clock.advance_seconds(1);
     let mut other = Browser::signed_in(&harness).await;
     let others = other.get("/accounts/new").await.fields("/accounts")["csrf"].clone();
-    assert_ne!(good, others, "another session has another token");
+    assert_ne!(good, others, "each session has its own token");
 
     let own = browser.origin.clone();
     let before = harness.table.dump().await;
@@ -237,20 +232,20 @@ async fn a_form_that_is_not_from_a_page_of_this_session_does_nothing() {
             assert_eq!(refused.status, 403, "{form} with {headers:?} and {token}");
         }
     }
-    // Where a key is pasted, the answer is a page of another address.
+    // The response to a form with a key is always a redirect.
     for (headers, token) in forged {
         let refused = browser.send("POST", "/leaked", Some(&fields(token)), headers).await.expect(303);
         assert!(["/leaked?why=forged", "/leaked?why=old_page"].contains(&refused.location()), "{refused:?}");
     }
     assert_eq!(before, harness.table.dump().await);
-    // What they lacked is all that they lacked.
+    // With a valid origin and token, the same form is accepted.
     let by_fetch = [("sec-fetch-site", "same-origin")];
     browser.send("POST", &forms[3], Some(&fields(&good)), &by_fetch).await.expect(303);
     assert_ne!(before, harness.table.dump().await);
 }
 
 #[tokio::test]
-async fn somebody_who_is_no_admin_is_told_so_and_gets_no_session() {
+async fn user_who_is_not_an_admin_gets_no_session() {
     let harness = Harness::start().await;
     let mut browser = Browser::new(&harness);
     let page = browser.sign_in_as_visitor().await.expect(403);
@@ -259,38 +254,42 @@ async fn somebody_who_is_no_admin_is_told_so_and_gets_no_session() {
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_token_and_comes_back_to_its_page() {
+async fn session_expires_with_its_token_and_returns_to_the_same_page() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "a").await;
     let edit = format!("{account}/edit");
     let form = browser.get(&edit).await.expect(200);
     harness.clock.advance_seconds(3600);
-    let sent = browser.get(&edit).await.expect(303);
-    let back = sent.location().to_owned();
+    let to_sign_in = browser.get(&edit).await.expect(303);
+    let back = to_sign_in.location().to_owned();
     assert!(back.starts_with("/sign-in?back=%2Faccounts%2Fsa%5F"), "{back}");
     let referer = format!("{}{edit}", browser.origin);
     let origin = browser.origin.clone();
     let headers = [("origin", origin.as_str()), ("referer", referer.as_str())];
     let mut fields = form.fields(&edit);
     fields.insert("owner".to_owned(), HOSTILE.to_owned());
-    let ended = browser.send("POST", &edit, Some(&fields), &headers).await.expect(401);
-    assert!(ended.text.contains("Your session has expired") && ended.text.contains(&back), "{}", ended.text);
-    assert!(ended.text.contains("target=\"_blank\""), "this page stays where it is: {}", ended.text);
+    let expired = browser.send("POST", &edit, Some(&fields), &headers).await.expect(401);
+    assert!(
+        expired.text.contains("Your session has expired") && expired.text.contains(&back),
+        "{}",
+        expired.text
+    );
+    assert!(expired.text.contains("target=\"_blank\""), "this page stays open: {}", expired.text);
     assert_eq!(browser.sign_in(&back).await.expect(303).location(), edit);
     browser.get(&edit).await.expect(200);
 
-    // What was typed is sent again by hand, and never by itself.
+    // The form is sent again only after the admin confirms it.
     let before = harness.table.dump().await;
-    let asked = browser.submit(&ended, &edit, &[]).await.expect(403);
+    let stale = browser.submit(&expired, &edit, &[]).await.expect(403);
     assert_eq!(before, harness.table.dump().await);
-    assert!(asked.text.contains("opened before you signed in again"), "{}", asked.text);
-    browser.submit(&asked, &edit, &[]).await.expect(303);
+    assert!(stale.text.contains("opened before you signed in again"), "{}", stale.text);
+    browser.submit(&stale, &edit, &[]).await.expect(303);
     assert!(browser.get(&account).await.expect(200).text.contains("<bdi>&#60;script&#62;alert"));
 }
 
 #[tokio::test]
-async fn a_form_of_a_lapsed_session_is_kept_on_no_page_if_it_may_hold_a_key() {
+async fn form_of_an_expired_session_is_not_repeated_on_a_page_if_it_can_contain_a_key() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "a").await;
@@ -298,11 +297,11 @@ async fn a_form_of_a_lapsed_session_is_kept_on_no_page_if_it_may_hold_a_key() {
     let form = browser.get("/explain").await.expect(200);
     for typed in [key.as_str(), "not a key"] {
         let mut other = browser.clone();
-        let asked = [("account", typed), ("method", "GET"), ("path", "/"), ("csrf", "")];
-        let old = other.submit(&form, "/explain", &asked).await.expect(403);
+        let fields = [("account", typed), ("method", "GET"), ("path", "/"), ("csrf", "")];
+        let stale = other.submit(&form, "/explain", &fields).await.expect(403);
         other.cookies.clear();
-        let ended = other.submit(&form, "/explain", &asked).await.expect(401);
-        for page in [old, ended] {
+        let expired = other.submit(&form, "/explain", &fields).await.expect(401);
+        for page in [stale, expired] {
             assert_eq!(page.text.contains("action=\"/explain\""), typed != key, "{}", page.text);
             assert!(!page.text.contains(&key[..20]), "{}", page.text);
         }
@@ -310,12 +309,12 @@ async fn a_form_of_a_lapsed_session_is_kept_on_no_page_if_it_may_hold_a_key() {
 }
 
 #[tokio::test]
-async fn methods_are_answered_as_they_should_be() {
+async fn each_route_accepts_only_its_methods() {
     let harness = Harness::start().await;
     let mut browser = Browser::new(&harness);
     for method in ["GET", "HEAD"] {
-        let sent = browser.send(method, "/accounts/new", None, &[]).await.expect(303);
-        assert_eq!(sent.location(), "/sign-in?back=%2Faccounts%2Fnew", "{method}");
+        let to_sign_in = browser.send(method, "/accounts/new", None, &[]).await.expect(303);
+        assert_eq!(to_sign_in.location(), "/sign-in?back=%2Faccounts%2Fnew", "{method}");
     }
     browser.sign_in("/sign-in").await.expect(303);
     let head = browser.send("HEAD", "/accounts/new", None, &[]).await.expect(200);
@@ -328,11 +327,11 @@ async fn methods_are_answered_as_they_should_be() {
         ("DELETE", "/accounts", "GET,HEAD,POST"),
         ("POST", "/assets/console.css", "GET,HEAD"),
     ] {
-        let answer = browser.send(method, path, None, &own).await.expect(405);
-        let mut methods: Vec<_> = answer.header("allow").split(',').map(str::trim).collect();
+        let response = browser.send(method, path, None, &own).await.expect(405);
+        let mut methods: Vec<_> = response.header("allow").split(',').map(str::trim).collect();
         methods.sort_unstable();
         assert_eq!(methods.join(","), allow, "{method} {path}");
-        assert!(answer.text.contains("This page does not accept forms"), "{}", answer.text);
+        assert!(response.text.contains("This page does not accept forms"), "{}", response.text);
     }
     browser.send("POST", "/nowhere", None, &own).await.expect(404);
     browser.send("PUT", "/history", None, &[]).await.expect(403);
@@ -345,36 +344,36 @@ async fn signing_out_ends_the_session() {
     let page = browser.get("/").await.expect(200);
     assert_eq!(browser.submit(&page, "/sign-out", &[]).await.expect(303).location(), "/signed-out");
     assert_eq!(browser.cookies, BTreeMap::new());
-    // Also one that has ended by itself, in another window or by its token.
+    // The same if the session has already ended in another window, or has expired.
     browser.submit(&page, "/sign-out", &[]).await.expect(303);
     let mut late = Browser::signed_in(&harness).await;
-    let page_of_late = late.get("/").await.expect(200);
+    let page = late.get("/").await.expect(200);
     harness.clock.advance_seconds(3600);
-    assert_eq!(late.submit(&page_of_late, "/sign-out", &[]).await.expect(303).location(), "/signed-out");
+    assert_eq!(late.submit(&page, "/sign-out", &[]).await.expect(303).location(), "/signed-out");
     assert_eq!(late.cookies, BTreeMap::new());
     assert!(browser.get("/signed-out").await.expect(200).text.contains("You are signed out"));
     assert_eq!(browser.get("/").await.expect(303).location(), "/sign-in");
 }
 
 #[tokio::test]
-async fn an_answer_to_another_attempt_signs_nobody_in() {
+async fn callback_of_another_sign_in_creates_no_session() {
     let harness = Harness::start().await;
     let email = harness.system.facts().admin_email.clone();
     let mut victim = Browser::new(&harness);
     let mut attacker = Browser::new(&harness);
     let theirs = attacker.authorize(&email, "/sign-in").await;
-    // Without an attempt, and to another one.
+    // Without a sign-in of their own, and with one of their own.
     assert!(victim.get(&theirs).await.expect(400).text.contains("Sign-in failed"));
     let own = victim.authorize(&email, "/sign-in").await;
     victim.get(&theirs).await.expect(400);
     let code = theirs.split(['=', '&']).nth(1).unwrap();
     let state = own.rsplit('=').next().unwrap();
-    // With the right state, an injected code fails by its PKCE challenge.
+    // With the right state, an injected code fails the PKCE check.
     victim.get(&format!("/callback?code={code}&state={state}")).await.expect(400);
     victim.get(&format!("/callback?error=access_denied&state={state}")).await.expect(400);
     assert!(!victim.cookies.contains_key(&session_name(&harness)));
     victim.get(&own).await.expect(303);
-    // Once: neither the code nor the attempt is left. Who is signed in stays so.
+    // A callback works once. Opening it again does not change the session.
     let session = victim.cookies[&session_name(&harness)].clone();
     for path in [&own, &theirs] {
         assert_eq!(victim.get(path).await.expect(303).location(), "/");
@@ -382,15 +381,21 @@ async fn an_answer_to_another_attempt_signs_nobody_in() {
     assert_eq!(victim.cookies[&session_name(&harness)], session);
     victim.cookies.clear();
     victim.get(&own).await.expect(400);
-    // And not for ever.
+    // The authorization code expires.
     let mut late = Browser::new(&harness);
     let callback = late.authorize(&email, "/sign-in").await;
     harness.clock.advance_seconds(60);
     late.get(&callback).await.expect(400);
 }
 
-/// An issuer whose ID tokens are as a test wants them.
-fn issuer(harness: &Harness, change: Arc<Mutex<Value>>, nonce: Arc<Mutex<String>>, listener: TcpListener) {
+/// Starts an issuer whose tokens have the claims and headers in `change`: `name` for the ID
+/// token, `header.name` for its header, `access.name` for the access token.
+fn start_issuer(
+    harness: &Harness,
+    change: Arc<Mutex<Value>>,
+    nonce: Arc<Mutex<String>>,
+    listener: TcpListener,
+) {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let configuration = json!({
         "issuer": url, "authorization_endpoint": format!("{url}/authorize"),
@@ -423,23 +428,23 @@ fn issuer(harness: &Harness, change: Arc<Mutex<Value>>, nonce: Arc<Mutex<String>
 }
 
 #[tokio::test]
-async fn an_id_token_that_is_not_for_this_attempt_signs_nobody_in() {
+async fn invalid_id_token_creates_no_session() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let harness = Harness::builder().variable(variable::OIDC_ISSUER, &url).start().await;
     let (change, nonce) = (Arc::new(Mutex::new(json!({}))), Arc::new(Mutex::new(String::new())));
-    issuer(&harness, Arc::clone(&change), Arc::clone(&nonce), listener);
+    start_issuer(&harness, Arc::clone(&change), Arc::clone(&nonce), listener);
     let attempt = async |changes: Value| {
         let mut browser = Browser::new(&harness);
-        let begun = browser.get("/sign-in").await.expect(303);
+        let to_issuer = browser.get("/sign-in").await.expect(303);
         let parameter = |name: &str| {
-            let (_, rest) = begun.location().split_once(&format!("{name}=")).unwrap();
+            let (_, rest) = to_issuer.location().split_once(&format!("{name}=")).unwrap();
             rest.split('&').next().unwrap().to_owned()
         };
         *nonce.lock().unwrap() = parameter("nonce");
         *change.lock().unwrap() = changes;
-        let answer = browser.get(&format!("/callback?code=c&state={}", parameter("state"))).await;
-        (answer.status, browser.cookies.contains_key(&session_name(&harness)))
+        let response = browser.get(&format!("/callback?code=c&state={}", parameter("state"))).await;
+        (response.status, browser.cookies.contains_key(&session_name(&harness)))
     };
     assert_eq!(attempt(json!({})).await, (303, true));
     assert_eq!(attempt(json!({ "access.scope": "s".repeat(1500) })).await, (303, true));
@@ -453,15 +458,14 @@ async fn an_id_token_that_is_not_for_this_attempt_signs_nobody_in() {
         json!({ "header.kid": "unknown" }),
         json!({ "header.alg": "HS256" }),
         json!({ "header.alg": "none" }),
-        // Its cookie would be longer than browsers take.
+        // The session cookie would be longer than browsers accept.
         json!({ "access.scope": "s".repeat(3000) }),
     ] {
         assert_eq!(attempt(changes.clone()).await, (400, false), "{changes}");
     }
 }
 
-/// The parameters of the request to authorize, with the names `audience` and
-/// `resource`.
+/// The parameters `audience` and `resource` of an authorization request.
 fn audiences(location: &str) -> Vec<String> {
     let (_, query) = location.split_once('?').unwrap();
     let named =
@@ -470,7 +474,7 @@ fn audiences(location: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_console_asks_for_its_audience() {
+async fn sign_in_requests_the_configured_audience() {
     for (audience, expected) in [
         ("", vec![]),
         (
@@ -478,22 +482,22 @@ async fn the_console_asks_for_its_audience() {
             vec!["audience=https%3A%2F%2Fiam.example%2F", "resource=https%3A%2F%2Fiam.example%2F"],
         ),
         ("urn:keyward:iam", vec!["audience=urn%3Akeyward%3Aiam", "resource=urn%3Akeyward%3Aiam"]),
-        // RFC 8707, section 2: not an absolute URI, and one with a fragment.
+        // RFC 8707, section 2: `resource` must be an absolute URI without a fragment.
         ("keyward-iam", vec!["audience=keyward-iam"]),
         ("https://iam.example/#a", vec!["audience=https%3A%2F%2Fiam.example%2F%23a"]),
     ] {
         let harness = Harness::builder().variable(variable::CONSOLE_AUDIENCE, audience).start().await;
         let mut browser = Browser::new(&harness);
-        let begun = browser.get("/sign-in").await.expect(303);
-        assert_eq!(audiences(begun.location()), expected);
+        let to_issuer = browser.get("/sign-in").await.expect(303);
+        assert_eq!(audiences(to_issuer.location()), expected);
         assert_eq!(browser.sign_in("/sign-in").await.expect(303).location(), "/");
     }
 }
 
-/// An issuer that counts the requests for its configuration and records what its
-/// token endpoint receives.
+/// The test's issuer counts the requests for its configuration, and records the last
+/// request to its token endpoint.
 #[tokio::test]
-async fn the_issuers_configuration_is_fetched_once_until_it_expires() {
+async fn issuer_configuration_is_fetched_once_until_it_expires() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let harness = Harness::builder()
@@ -501,14 +505,14 @@ async fn the_issuers_configuration_is_fetched_once_until_it_expires() {
         .variable(variable::CONSOLE_AUDIENCE, "https://iam.example")
         .start()
         .await;
-    let (asked, fails) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let (requests, fails) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
     let exchanged = Arc::new(Mutex::new(String::new()));
     let configuration = json!({
         "issuer": url, "authorization_endpoint": format!("{url}/authorize"),
         "token_endpoint": format!("{url}/token"), "jwks_uri": harness.system.issuer().jwks_uri(),
     });
-    let (counter, failing) = (Arc::clone(&asked), Arc::clone(&fails));
-    let answer = move || async move {
+    let (counter, failing) = (Arc::clone(&requests), Arc::clone(&fails));
+    let respond = move || async move {
         counter.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         if failing.load(Ordering::SeqCst) {
@@ -522,25 +526,27 @@ async fn the_issuers_configuration_is_fetched_once_until_it_expires() {
         *seen.lock().unwrap() = body;
         axum::http::StatusCode::BAD_REQUEST
     });
-    let router = Router::new().route("/.well-known/openid-configuration", get(answer)).route("/token", token);
+    let router =
+        Router::new().route("/.well-known/openid-configuration", get(respond)).route("/token", token);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let begin = async || {
+    // Eight sign-ins at once: their different statuses, and the number of requests so far.
+    let sign_in = async || {
         let browsers: Vec<_> = (0..8).map(|_| Browser::new(&harness)).collect();
-        let begun =
+        let responses =
             browsers.into_iter().map(|mut browser| async move { browser.get("/sign-in").await.status });
-        let statuses: std::collections::BTreeSet<_> = join_all(begun).await.into_iter().collect();
-        (statuses.into_iter().collect::<Vec<_>>(), asked.load(Ordering::SeqCst))
+        let statuses: BTreeSet<_> = join_all(responses).await.into_iter().collect();
+        (statuses.into_iter().collect::<Vec<_>>(), requests.load(Ordering::SeqCst))
     };
-    assert_eq!(begin().await, (vec![400], 1), "a failure is shared by those who wait");
+    assert_eq!(sign_in().await, (vec![400], 1), "concurrent callers share one failure");
     fails.store(false, Ordering::SeqCst);
-    assert_eq!(begin().await, (vec![400], 1), "and for two seconds more");
+    assert_eq!(sign_in().await, (vec![400], 1), "the failure is cached for two seconds");
     harness.clock.advance_seconds(2);
-    assert_eq!(begin().await, (vec![303], 2));
+    assert_eq!(sign_in().await, (vec![303], 2));
     harness.clock.advance_seconds(899);
-    assert_eq!(begin().await, (vec![303], 2));
+    assert_eq!(sign_in().await, (vec![303], 2));
     fails.store(true, Ordering::SeqCst);
     harness.clock.advance_seconds(1);
-    assert_eq!(begin().await, (vec![400], 3), "an old one is not used");
+    assert_eq!(sign_in().await, (vec![400], 3), "an expired configuration is not used");
     fails.store(false, Ordering::SeqCst);
     harness.clock.advance_seconds(2);
 
@@ -554,7 +560,7 @@ async fn the_issuers_configuration_is_fetched_once_until_it_expires() {
 }
 
 #[tokio::test]
-async fn a_key_is_shown_once_and_issued_once() {
+async fn key_is_issued_once_and_shown_once() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "nightly").await;
@@ -569,12 +575,12 @@ async fn a_key_is_shown_once_and_issued_once() {
     let key = secret(&shown).unwrap();
     let works = harness.request("GET", "/organizations/1").bearer(&key).send().await;
     assert_eq!(works.status, 200);
-    // A reload, a second click, and the same with something else in it.
+    // The same form again, as after a reload or a second click, and with another name.
     let again = browser.submit(&form, &action, &typed).await.expect(409);
     assert!(again.text.contains("This key was already issued"), "{}", again.text);
     let other = browser.submit(&form, &action, &[("name", "second")]).await.expect(422);
-    for answer in [&again, &other] {
-        assert_eq!(secret(answer), None);
+    for response in [&again, &other] {
+        assert_eq!(secret(response), None);
     }
     let id = key_id(&shown);
     for path in pages(&account, &id) {
@@ -591,18 +597,18 @@ async fn a_key_is_shown_once_and_issued_once() {
     assert!(page.text.contains("Key first was revoked at 2026-01-01 00:00:00 UTC."), "{}", page.text);
     let refused = harness.request("GET", "/organizations/1").bearer(&key).send().await;
     assert_eq!(refused.status, 403);
-    // Its page is no dead end.
+    // The page to revoke the key redirects to the account.
     assert_eq!(browser.get(&revoke).await.expect(303).location(), account);
 }
 
 #[tokio::test]
-async fn what_was_done_is_said_on_its_own_page_alone() {
+async fn notice_is_shown_only_on_its_page() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let other = create(&mut browser, "other").await;
     browser.get(&other).await.expect(200);
     let account = create(&mut browser, "mine").await;
-    // Another window comes first.
+    // Pages in another window do not show the notice.
     for path in ["/", "/roles", &other, &format!("{account}/edit")] {
         let page = browser.get(path).await.expect(200);
         assert!(!page.text.contains("role=\"status\""), "{path}: {}", page.text);
@@ -612,7 +618,7 @@ async fn what_was_done_is_said_on_its_own_page_alone() {
 }
 
 #[tokio::test]
-async fn an_account_is_created_once_changed_switched_and_deleted() {
+async fn account_is_created_once_then_edited_disabled_enabled_and_deleted() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let form = browser.get("/accounts/new").await.expect(200);
@@ -638,10 +644,10 @@ async fn an_account_is_created_once_changed_switched_and_deleted() {
     let edit = format!("{first}/edit");
     let seen = browser.get(&edit).await.expect(200);
     let narrower = [("role", "ServiceAccountReader"), ("owner", "ops")];
-    let asked = browser.submit(&seen, &edit, &narrower).await.expect(200);
-    browser.submit(&asked, &edit, &[("button", "confirm")]).await.expect(303);
+    let confirm = browser.submit(&seen, &edit, &narrower).await.expect(200);
+    browser.submit(&confirm, &edit, &[("button", "confirm")]).await.expect(303);
     assert_eq!(check().await, 403);
-    // Somebody who saw the version before overwrites nothing.
+    // A form with an older version overwrites nothing.
     let stale = browser.submit(&seen, &edit, &[("owner", "stale")]).await.expect(412);
     assert!(stale.text.contains("This page is out of date") && stale.text.contains("value=\"stale\""));
 
@@ -660,7 +666,7 @@ async fn an_account_is_created_once_changed_switched_and_deleted() {
 }
 
 #[tokio::test]
-async fn what_the_api_refuses_stands_beside_its_field_with_what_was_typed() {
+async fn form_shows_the_apis_errors_next_to_the_fields_and_keeps_the_input() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     create(&mut browser, "taken").await;
@@ -674,8 +680,7 @@ async fn what_the_api_refuses_stands_beside_its_field_with_what_was_typed() {
     ] {
         let typed = [("name", name), ("owner", "the \"team\""), ("role", "ServiceAccountWriter")];
         let page = browser.submit(&form, "/accounts", &typed).await.expect(status);
-        let start = page.text.find("id=\"name-wrong\"").unwrap_or_else(|| panic!("{}", page.text));
-        assert!(page.text[start..].contains(problem), "{}", page.text);
+        assert!(page.field_error("name").contains(problem), "{}", page.text);
         let fields = page.fields("/accounts");
         assert_eq!((fields["name"].as_str(), fields["owner"].as_str()), (name, "the \"team\""));
         assert_eq!(fields["role"], "ServiceAccountWriter");
@@ -687,18 +692,16 @@ async fn what_the_api_refuses_stands_beside_its_field_with_what_was_typed() {
         (("expires_in_days", "400"), "expiresInDays", "Must be from 1 to 365 days."),
         (("expires_in_days", "soon"), "expiresInDays", "Must be a whole number of days."),
         (("allowed_cidrs", "10.0.0.0/8 nonsense"), "allowedCidrs", ""),
-        (("role", "Nobody"), "role", "Role not found. Choose another role."),
+        (("role", "Unknown"), "role", "Role not found. Choose another role."),
     ] {
         let page =
             browser.submit(&form, &format!("{account}/keys"), &[("name", "k"), typed]).await.expect(422);
-        let start =
-            page.text.find(&format!("id=\"{field}-wrong\"")).unwrap_or_else(|| panic!("{}", page.text));
-        assert!(page.text[start..].to_lowercase().contains(&problem.to_lowercase()), "{}", page.text);
+        assert!(page.field_error(field).contains(problem), "{}", page.text);
     }
 }
 
 #[tokio::test]
-async fn the_focus_is_on_what_is_wrong_first() {
+async fn first_field_with_an_error_has_the_focus() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "a").await;
@@ -713,20 +716,20 @@ async fn the_focus_is_on_what_is_wrong_first() {
             vec![("name", "b"), ("owner", &long), ("description", &long)],
             "id=\"description\"",
         ),
-        (&new_account, "/accounts", vec![("name", "b"), ("role", "Nobody")], "<fieldset"),
+        (&new_account, "/accounts", vec![("name", "b"), ("role", "Unknown")], "<fieldset"),
         (&new_key, &keys, vec![("name", "k"), ("expires_in_days", "0")], "id=\"expiresInDays\""),
         (&new_key, &keys, vec![("name", "k"), ("allowed_cidrs", "x")], "id=\"allowedCidrs\""),
         (&new_role, "/new-role", vec![("name", "R"), ("permissions", "x")], "id=\"permissions\""),
     ] {
         let form = browser.get(path).await.expect(200);
-        assert_eq!(focus(&form), ["id=\"name\""], "the first field");
+        assert_eq!(focus(&form), ["id=\"name\""], "the first field has the focus");
         let page = browser.submit(&form, action, &typed).await.expect(422);
         let focus = focus(&page);
         assert!(focus.len() == 1 && focus[0].contains(focused), "{focused}: {focus:?}");
     }
 }
 
-/// The elements of a page that ask for the focus: their ids, or else their tags.
+/// The elements of a page with `autofocus`: their IDs, or their tags if they have no ID.
 fn focus(page: &Page) -> Vec<String> {
     let tags = page.text.split('<').map(|tag| tag.split('>').next().unwrap());
     let focused = tags.filter(|tag| tag.split_whitespace().any(|part| part == "autofocus"));
@@ -738,10 +741,10 @@ fn focus(page: &Page) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_form_takes_whatever_is_not_too_long() {
+async fn fields_accept_the_longest_valid_text() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
-    // In UTF-16, as a browser counts, each of these has two units.
+    // Each of these characters is two UTF-16 code units, which `maxlength` counts.
     let (name, description) = ("😀".repeat(64), "😀".repeat(256));
     let form = browser.get("/accounts/new").await.expect(200);
     let typed = [("name", name.as_str()), ("description", &description), ("owner", &"😀".repeat(128))];
@@ -755,7 +758,7 @@ async fn a_form_takes_whatever_is_not_too_long() {
 }
 
 #[tokio::test]
-async fn hostile_text_is_text_everywhere() {
+async fn hostile_text_is_escaped_on_every_page() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, HOSTILE).await;
@@ -778,36 +781,36 @@ async fn hostile_text_is_text_everywhere() {
 }
 
 #[tokio::test]
-async fn an_api_that_is_down_is_said_with_its_request_and_can_be_tried_again() {
+async fn page_of_an_outage_names_the_request_and_lets_the_admin_retry() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "a").await;
     let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
-    harness.wire.disturb(|_| Action::Refuse);
+    harness.wire.intercept(|_| Action::Refuse);
     let page = browser.get(&account).await.expect(503);
     assert!(page.text.contains("Keyward is not responding") && page.text.contains("request <code>"));
     assert!(page.text.contains(&format!("href=\"{account}\">Try again")), "{}", page.text);
     let lost = browser.submit(&form, &format!("{account}/keys"), &[("name", "k")]).await.expect(503);
-    assert!(lost.text.contains("value=\"k\""), "what was typed is still there: {}", lost.text);
-    harness.wire.calm();
-    // So long a keyring that could not be read is not asked for again.
+    assert!(lost.text.contains("value=\"k\""), "the page keeps the input: {}", lost.text);
+    harness.wire.pass_all();
+    // A failure to read the keyring is cached for a second.
     harness.clock.advance_seconds(1);
     let again = browser.submit(&lost, &format!("{account}/keys"), &[]).await.expect(200);
-    assert!(secret(&again).is_some(), "nothing was issued before");
+    assert!(secret(&again).is_some(), "the first request issued no key");
     let once_more = browser.submit(&lost, &format!("{account}/keys"), &[]).await.expect(409);
     assert!(secret(&once_more).is_none(), "it is the same attempt");
 }
 
 #[tokio::test]
-async fn a_key_that_was_issued_unseen_is_not_issued_again() {
+async fn key_whose_response_was_lost_is_not_issued_again() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "a").await;
     let path = format!("{account}/keys");
     let form = browser.get(&format!("{path}/new")).await.expect(200);
-    // It is written, and from then on nobody hears of it.
+    // The write succeeds, but its response is lost, and every later call fails.
     let is_written = AtomicBool::new(false);
-    harness.wire.disturb(move |call| match call.operation.as_str() {
+    harness.wire.intercept(move |call| match call.operation.as_str() {
         _ if is_written.load(Ordering::SeqCst) => Action::Refuse,
         "TransactWriteItems" => {
             is_written.store(true, Ordering::SeqCst);
@@ -816,7 +819,7 @@ async fn a_key_that_was_issued_unseen_is_not_issued_again() {
         _ => Action::Pass,
     });
     let lost = browser.submit(&form, &path, &[("name", "k")]).await.expect(503);
-    harness.wire.calm();
+    harness.wire.pass_all();
     let again = browser.submit(&lost, &path, &[]).await.expect(409);
     assert!(again.text.contains("This key was already issued"), "{}", again.text);
     let keys = harness.get(&format!("/iam/v1/service-{}", account.trim_start_matches('/'))).await.json();
@@ -824,7 +827,7 @@ async fn a_key_that_was_issued_unseen_is_not_issued_again() {
 }
 
 #[tokio::test]
-async fn what_stops_something_is_offered_again_when_its_answer_is_lost() {
+async fn form_can_be_resent_when_the_outcome_is_unknown() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "a").await;
@@ -839,20 +842,20 @@ async fn what_stops_something_is_offered_again_when_its_answer_is_lost() {
     ];
     for (action, page, typed) in forms {
         let page = browser.get(&page).await.expect(200);
-        harness.wire.disturb(|call| match call.operation.as_str() {
+        harness.wire.intercept(|call| match call.operation.as_str() {
             "TransactWriteItems" => Action::Refuse,
             _ => Action::Pass,
         });
         let lost = browser.submit(&page, &action, &typed).await.expect(503);
         assert!(lost.text.contains("The change may or may not have been made"), "{}", lost.text);
-        harness.wire.calm();
+        harness.wire.pass_all();
         browser.submit(&lost, &action, &[]).await.expect(303);
     }
     browser.get(&account).await.expect(404);
 }
 
 #[tokio::test]
-async fn signing_in_while_the_api_is_down_is_said_and_begins_anew() {
+async fn sign_in_during_an_outage_can_be_started_again() {
     // Nothing listens there.
     let nowhere = "http://127.0.0.1:9";
     let harness = Harness::builder().variable(variable::API_URL, nowhere).start().await;
@@ -863,12 +866,12 @@ async fn signing_in_while_the_api_is_down_is_said_and_begins_anew() {
 }
 
 #[tokio::test]
-async fn an_account_can_be_stopped_though_its_role_and_history_cannot_be_told() {
+async fn account_page_works_without_its_role_and_history() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     harness.put_role("Custom", &["GET /a"]).await;
     let account = harness.create_account("a", "Custom").await;
-    harness.wire.disturb(|call| {
+    harness.wire.intercept(|call| {
         let is_role = call.body["Key"]["pk"]["S"].as_str().is_some_and(|key| key.starts_with("ROLE#"));
         let is_event = call.body["ExpressionAttributeValues"][":pk"]["S"]
             .as_str()
@@ -881,7 +884,7 @@ async fn an_account_can_be_stopped_though_its_role_and_history_cannot_be_told() 
 }
 
 #[tokio::test]
-async fn a_key_in_an_address_leads_to_where_leaked_keys_are_looked_up() {
+async fn address_with_a_key_redirects_to_the_page_for_leaked_keys() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     for path in ["/?prefix=kwsa_local_x", "/history?actor=kwsa_local_x", "/history?account=kwsa_local_x"] {
@@ -890,7 +893,7 @@ async fn a_key_in_an_address_leads_to_where_leaked_keys_are_looked_up() {
 }
 
 #[tokio::test]
-async fn what_the_api_cannot_read_of_a_form_leaves_the_form() {
+async fn malformed_request_keeps_the_input_and_malformed_address_is_404() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let form = browser.get("/accounts/new").await.expect(200);
@@ -904,7 +907,7 @@ async fn what_the_api_cannot_read_of_a_form_leaves_the_form() {
 /// A hidden field becomes a header of the request to the API, and a header cannot
 /// contain a control character. This must not look like an outage.
 #[tokio::test]
-async fn a_control_character_in_any_field_is_an_error_of_the_form() {
+async fn control_character_in_a_field_is_a_form_error() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "a").await;
@@ -924,19 +927,19 @@ async fn a_control_character_in_any_field_is_an_error_of_the_form() {
         same(format!("{account}/delete")),
         same("/leaked".to_owned()),
     ];
-    let mut judged = std::collections::BTreeSet::new();
+    let mut checked = BTreeSet::new();
     for (path, action) in forms {
         let form = browser.get(&path).await.expect(200);
         for name in form.fields(&action).keys().map(String::as_str) {
             for text in ["a\0b", "a\rb", "a\nb", "a\u{7f}b"] {
                 let page = browser.submit(&form, &action, &[(name, text)]).await;
                 assert!(page.status < 500, "{action}: {name} {text:?}: {page:?}");
-                let said = match name {
+                let message = match name {
                     // A new role has no version yet.
                     "attempt" | "version" if action != "/new-role" => {
-                        "A hidden field of this form is damaged"
+                        "A hidden field of this form is invalid"
                     }
-                    // What is typed to confirm a deletion is compared and no more.
+                    // The name that confirms a deletion is only compared.
                     "name" | "description" | "owner"
                         if !action.ends_with("/delete") && action != "/new-role" =>
                     {
@@ -945,19 +948,19 @@ async fn a_control_character_in_any_field_is_an_error_of_the_form() {
                     _ => continue,
                 };
                 assert_eq!(page.status, 422, "{action}: {name} {text:?}: {page:?}");
-                assert!(page.text.contains(said), "{action}: {name} {text:?}: {}", page.text);
-                judged.insert(name.to_owned());
+                assert!(page.text.contains(message), "{action}: {name} {text:?}: {}", page.text);
+                checked.insert(name.to_owned());
             }
         }
     }
     assert_eq!(
-        judged.into_iter().collect::<Vec<_>>(),
+        checked.into_iter().collect::<Vec<_>>(),
         ["attempt", "description", "name", "owner", "version"]
     );
 }
 
 #[tokio::test]
-async fn an_attempt_with_other_values_is_said_and_becomes_another() {
+async fn resubmission_with_other_values_is_reported_and_becomes_a_new_attempt() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "a").await;
@@ -968,11 +971,12 @@ async fn an_attempt_with_other_values_is_said_and_becomes_another() {
     assert!(other.text.contains("This form was already submitted with other values"), "{}", other.text);
     assert!(secret(&browser.submit(&other, &path, &[]).await.expect(200)).is_some());
     let form = browser.get("/accounts/new").await.expect(200);
-    let made = browser.submit(&form, "/accounts", &[("name", "b")]).await.expect(303).location().to_owned();
+    let created =
+        browser.submit(&form, "/accounts", &[("name", "b")]).await.expect(303).location().to_owned();
     let other = browser.submit(&form, "/accounts", &[("name", "c")]).await.expect(422);
     browser.submit(&other, "/accounts", &[]).await.expect(303);
-    // What it made has been deleted since.
-    let delete = format!("{made}/delete");
+    // The account that the form created has been deleted.
+    let delete = format!("{created}/delete");
     let confirm = browser.get(&delete).await.expect(200);
     browser.submit(&confirm, &delete, &[("name", "b")]).await.expect(303);
     let again = browser.submit(&form, "/accounts", &[("name", "b")]).await.expect(409);
@@ -981,7 +985,7 @@ async fn an_attempt_with_other_values_is_said_and_becomes_another() {
 }
 
 #[tokio::test]
-async fn another_cookie_key_ends_sessions_within_five_minutes() {
+async fn new_cookie_key_ends_sessions_within_five_minutes() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let secrets = harness.system.console_secrets();
@@ -991,13 +995,13 @@ async fn another_cookie_key_ends_sessions_within_five_minutes() {
     secrets.set(members.to_string());
     harness.clock.advance_seconds(299);
     browser.get("/").await.expect(200);
-    // A secret that cannot be read just now leaves the one that was read before.
+    // If the secret cannot be read, the cached secret stays in use.
     harness
         .wire
-        .disturb(|call| if call.operation == "GetSecretValue" { Action::Refuse } else { Action::Pass });
+        .intercept(|call| if call.operation == "GetSecretValue" { Action::Refuse } else { Action::Pass });
     harness.clock.advance_seconds(1);
     browser.get("/").await.expect(200);
-    harness.wire.calm();
+    harness.wire.pass_all();
     harness.clock.advance_seconds(300);
     assert_eq!(browser.get("/").await.expect(303).location(), "/sign-in");
     browser.sign_in("/sign-in").await.expect(303);
@@ -1005,32 +1009,32 @@ async fn another_cookie_key_ends_sessions_within_five_minutes() {
 }
 
 #[tokio::test]
-async fn a_deletion_whose_answer_was_lost_is_said_to_be_done() {
+async fn repeated_deletion_reports_that_the_account_was_deleted() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let account = create(&mut browser, "two  spaces").await;
     let path = format!("{account}/delete");
     let form = browser.get(&path).await.expect(200);
     for _ in 0..2 {
-        let done = browser.submit(&form, &path, &[("name", "two spaces")]).await.expect(303);
-        assert_eq!(done.location(), "/");
+        let response = browser.submit(&form, &path, &[("name", "two spaces")]).await.expect(303);
+        assert_eq!(response.location(), "/");
     }
     assert!(browser.get("/").await.expect(200).text.contains("This account has been deleted."));
 }
 
 #[tokio::test]
-async fn a_page_of_an_earlier_session_is_said_to_be_one() {
+async fn form_from_an_earlier_session_is_refused() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let form = browser.get("/accounts/new").await.expect(200);
     harness.clock.advance_seconds(1);
     browser.sign_in("/sign-in").await.expect(303);
-    let old = browser.submit(&form, "/accounts", &[("name", "a")]).await.expect(403);
-    assert!(old.text.contains("opened before you signed in again"), "{}", old.text);
+    let stale = browser.submit(&form, "/accounts", &[("name", "a")]).await.expect(403);
+    assert!(stale.text.contains("opened before you signed in again"), "{}", stale.text);
 }
 
 #[tokio::test]
-async fn no_credential_is_in_its_logs() {
+async fn console_logs_contain_no_credential() {
     let harness = Harness::start().await;
     let logs = Logs::capture(LevelFilter::TRACE);
     let mut browser = Browser::signed_in(&harness).await;
@@ -1040,7 +1044,7 @@ async fn no_credential_is_in_its_logs() {
     browser.get(&format!("/accounts/{key}")).await.expect(404);
     Browser::new(&harness).get("/callback?code=tops3cret&state=tops3cret").await.expect(400);
     let logged = logs.take();
-    assert!(logged.contains("\"page\":\"/callback\""), "it logs: {logged}");
+    assert!(logged.contains("\"page\":\"/callback\""), "the request is logged: {logged}");
     let session = &browser.cookies[&session_name(&harness)];
     let password = &harness.system.facts().admin_password;
     for line in logged.lines() {

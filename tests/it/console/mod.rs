@@ -1,7 +1,21 @@
-//! The console, as a browser sees it. What takes a real browser is in
-//! `tests/browser`.
+//! The console, through HTTP. Tests that need a real browser are in `tests/browser`.
 
 mod access;
 mod keys;
 mod roles;
 mod sizes;
+
+use serde_json::json;
+use tests::{Account, Harness, Key, Reply};
+
+/// Disables an account.
+async fn disable(harness: &Harness, account: &Account) {
+    let request = harness.request("PATCH", &account.path()).admin();
+    let _ = request.json(&json!({ "enabled": false })).send().await.expect(200);
+}
+
+/// Rotates a key.
+async fn rotate(harness: &Harness, key: &Key, grace_seconds: u32) -> Reply {
+    let request = harness.request("POST", &format!("{}/rotation", key.path())).admin();
+    request.json(&json!({ "graceSeconds": grace_seconds })).send().await.expect(201)
+}

@@ -1,35 +1,34 @@
-//! A page with ordinary data, together with the stylesheet, is under 60 KB. With the
-//! largest data, a page is under the 6 MB that a Lambda function can return. And every
-//! role can be chosen, however many there are.
+//! Pages with ordinary data are small, and pages with the largest data do not exceed what a
+//! Lambda function can return. The largest role can be saved, and every role can be chosen,
+//! even if there are many.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{Account, Action, Harness};
 
-use crate::support::browser::{Browser, Page};
+use crate::support::browser::{Browser, MAX_ORDINARY_BYTES, Page};
 use crate::support::keys::store_usage;
 
-/// The most bytes of a page with ordinary data and the stylesheet.
-const ORDINARY: usize = 60_000;
-/// The most bytes of any page
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>). HTML is
-/// sent as it is, and takes at most twice as much in the function's JSON.
-const MOST: usize = 6_000_000 / 2;
+/// The maximum size of any page, in bytes. A function's response has at most 6 MB
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>), and HTML takes
+/// at most twice its size in the response's JSON.
+const MAX_BYTES: usize = 6_000_000 / 2;
 
-/// A text of this many characters that begins with `number`. HTML escapes most of
-/// them, in five bytes.
+/// A text of this many characters that begins with `number`. Most of them take five bytes in
+/// HTML, because HTML escapes them.
 fn longest(number: usize, characters: usize) -> String {
     format!("{number:03}").chars().chain("'\"&<".chars().cycle()).take(characters).collect()
 }
 
-/// The largest role: 100 permissions of 256 characters, most of which HTML escapes.
+/// The permissions of the largest role: 100 permissions of 256 characters, most of which HTML
+/// and forms escape.
 fn largest(first: char) -> Vec<String> {
-    let rest = |from: usize| "'&".repeat((256 - from) / 2);
+    let escaped: String = "'&".chars().cycle().take(256 - 9).collect();
     (0..100)
         .map(|number| match number {
             99 => format!("ANY /{first}{number:03}{}/{{all+}}", "'".repeat(240)),
-            _ => format!("GET /{first}{number:03}{}", rest(9)),
+            _ => format!("GET /{first}{number:03}{escaped}"),
         })
         .collect()
 }
@@ -46,70 +45,75 @@ async fn put(harness: &Harness, name: &str, description: &str, permissions: &[St
     assert!([200, 201].contains(&reply.status), "{reply:?}");
 }
 
-/// The name of a role that is as long as it can be, the `number`th by name.
+/// The longest name of a role. The names are in the order of their numbers.
 fn name(number: usize) -> String {
     format!("R{number:03}{}", "x".repeat(60))
 }
 
-/// A browser that fails on a page with more than `most` bytes, with the stylesheet.
-struct Scale<'h> {
+/// A browser that checks the size of each page plus the stylesheet.
+struct SizeLimitedBrowser<'h> {
     browser: Browser<'h>,
+    /// The size of the stylesheet, in bytes.
     css: usize,
-    most: usize,
+    max_bytes: usize,
 }
 
-impl<'h> Scale<'h> {
-    async fn new(harness: &'h Harness, most: usize) -> Self {
+impl<'h> SizeLimitedBrowser<'h> {
+    async fn new(harness: &'h Harness, max_bytes: usize) -> Self {
         let mut browser = Browser::signed_in(harness).await;
         let css = browser.get("/assets/console.css").await.expect(200).text.len();
-        Self { browser, css, most }
+        Self { browser, css, max_bytes }
     }
 
-    fn weigh(&self, what: &str, page: Page) -> Page {
+    fn check_size(&self, path: &str, page: Page) -> Page {
         let bytes = page.text.len() + self.css;
-        assert!(bytes < self.most, "{what} has {bytes} bytes");
+        assert!(bytes < self.max_bytes, "{path} has {bytes} bytes");
         page
     }
 
     async fn get(&mut self, path: &str) -> Page {
         let page = self.browser.get(path).await.expect(200);
-        self.weigh(path, page)
+        self.check_size(path, page)
     }
 
     async fn submit(&mut self, path: &str, action: &str, typed: &[(&str, &str)]) -> Page {
         let form = self.get(path).await;
         let page = self.browser.submit(&form, action, typed).await;
-        self.weigh(action, page)
+        self.check_size(action, page)
     }
 
-    /// The pages from `path` on.
-    async fn walk(&mut self, path: &str) -> Vec<Page> {
+    /// The page at `path` and all following pages of its list.
+    async fn get_all(&mut self, path: &str) -> Vec<Page> {
         let (mut pages, mut next) = (Vec::new(), Some(path.to_owned()));
         while let Some(path) = next {
             let page = self.get(&path).await;
-            next = page.text.split_once("\" rel=\"next\">").map(|(before, _)| {
-                let address = before.rsplit_once("href=\"").unwrap().1;
-                address.replace("&#38;", "&").replace("&amp;", "&")
-            });
+            next = page.next_page();
             pages.push(page);
-            assert!(pages.len() < 200, "the pages from {path} have no end");
+            assert!(pages.len() < 200, "the list from {path} does not end");
         }
         pages
     }
 }
 
-/// What stands behind each `before` in these pages, up to `after`.
-fn all<'p>(pages: &'p [Page], before: &str, after: char) -> Vec<&'p str> {
+/// The texts between each `before` and the next `after` in these pages.
+fn all_between<'p>(pages: &'p [Page], before: &str, after: char) -> Vec<&'p str> {
     let texts = pages.iter().flat_map(|page| page.text.split(before).skip(1));
     texts.map(|text| text.split(after).next().unwrap()).collect()
 }
 
-fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
+fn set<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
     items.into_iter().collect()
 }
 
-/// An account with `keys` keys. Every text has the form of `text`.
-async fn account(
+/// Creates an account.
+async fn create_account(harness: &Harness, body: Value) -> Account {
+    let request = harness.request("POST", "/iam/v1/service-accounts").admin();
+    let created = request.json(&body).send().await.expect(201);
+    Account { id: created.json()["id"].as_str().unwrap().to_owned() }
+}
+
+/// Creates an account with `keys` keys. `text(number, characters)` returns their texts.
+async fn account_with_keys(
     harness: &Harness,
     roles: [&str; 2],
     keys: usize,
@@ -118,9 +122,7 @@ async fn account(
     let tags: BTreeMap<_, _> = (0..10).map(|at| (format!("{at}{}", "t".repeat(31)), text(at, 64))).collect();
     let body = json!({ "name": text(0, 64), "description": text(1, 256), "owner": text(2, 128), "role": roles[0],
         "tags": tags });
-    let request = harness.request("POST", "/iam/v1/service-accounts").admin();
-    let created = request.json(&body).send().await.expect(201);
-    let account = Account { id: created.json()["id"].as_str().unwrap().to_owned() };
+    let account = create_account(harness, body).await;
     let cidrs: Vec<_> = (0..10).map(|at| format!("2001:db8:aaaa:bbbb:cccc:dddd:eeee:fff{at}/128")).collect();
     let days: Vec<_> =
         (1..=30_i8).rev().map(|day| (1, day, 1_000_000_000 + u64::from(day.unsigned_abs()))).collect();
@@ -137,45 +139,50 @@ async fn account(
     (account, issued)
 }
 
-/// Looks at every page of an account and its keys, and finds every key and event once.
-async fn see_account(
+/// Checks every page of an account and its keys, and that each key and event is listed once.
+async fn check_account_pages(
     harness: &Harness,
-    most: usize,
+    max_bytes: usize,
     roles: [&str; 2],
     account: &Account,
     keys: &[tests::Key],
 ) {
-    let mut scale = Scale::new(harness, most).await;
+    let mut browser = SizeLimitedBrowser::new(harness, max_bytes).await;
     let path = format!("/accounts/{}", account.id);
-    let page = [scale.get(&path).await];
-    let ids: Vec<_> = all(&page, "<tr id=\"", '"').into_iter().filter(|id| id.starts_with("key_")).collect();
-    assert_eq!(ids.len(), keys.len(), "each once");
-    assert_eq!(sorted(ids), sorted(keys.iter().map(|key| key.id.as_str())));
+    let page = [browser.get(&path).await];
+    let ids: Vec<_> =
+        all_between(&page, "<tr id=\"", '"').into_iter().filter(|id| id.starts_with("key_")).collect();
+    assert_eq!(ids.len(), keys.len(), "each is listed once");
+    assert_eq!(set(ids), set(keys.iter().map(|key| key.id.as_str())));
     let key = &keys[7].id;
     for below in ["/edit", "/delete", "/keys/new", "/keys/revoke"] {
-        scale.get(&format!("{path}{below}")).await;
+        browser.get(&format!("{path}{below}")).await;
     }
     for below in ["rotate", "revoke"] {
-        scale.get(&format!("{path}/keys/{key}/{below}")).await;
+        browser.get(&format!("{path}/keys/{key}/{below}")).await;
     }
-    let history = scale.walk(&format!("{path}/history")).await;
-    assert_eq!(all(&history, "request <code>", '<').len(), keys.len() + 1, "each event once");
+    let history = browser.get_all(&format!("{path}/history")).await;
+    assert_eq!(
+        all_between(&history, "request <code>", '<').len(),
+        keys.len() + 1,
+        "each event is listed once"
+    );
     let edit = format!("{path}/edit");
-    let page = scale.submit(&edit, &edit, &[("role", roles[1])]).await.expect(200);
+    let page = browser.submit(&edit, &edit, &[("role", roles[1])]).await.expect(200);
     page.expect_texts(&["+ ANY /b099", "− ANY /a099"]);
-    let asked = [("account", account.id.as_str()), ("key", key), ("method", "GET"), ("path", "/x")];
-    scale.submit("/explain", "/explain", &asked).await.expect(200);
-    let found = scale.submit("/leaked", "/leaked", &[("key", &keys[7].secret)]).await.expect(303);
-    scale.get(found.location()).await;
+    let access = [("account", account.id.as_str()), ("key", key), ("method", "GET"), ("path", "/x")];
+    browser.submit("/explain", "/explain", &access).await.expect(200);
+    let found = browser.submit("/leaked", "/leaked", &[("key", &keys[7].secret)]).await.expect(303);
+    browser.get(found.location()).await;
     let request = harness.request("DELETE", &format!("{}/keys", account.path())).admin();
     let _ = request.send().await.expect(200);
-    let retired = scale.walk(&format!("{path}/keys/retired")).await;
-    assert_eq!(sorted(all(&retired, "<tr id=\"", '"')), sorted(keys.iter().map(|key| key.id.as_str())));
-    scale.get(&path).await;
+    let retired = browser.get_all(&format!("{path}/keys/retired")).await;
+    assert_eq!(set(all_between(&retired, "<tr id=\"", '"')), set(keys.iter().map(|key| key.id.as_str())));
+    browser.get(&path).await;
 }
 
 #[tokio::test]
-async fn every_page_of_an_ordinary_account_is_small() {
+async fn pages_of_an_ordinary_account_are_small() {
     let harness = Harness::builder().variable("KEYWARD_MAX_KEYS_PER_ACCOUNT", "25").start().await;
     for (name, last) in [("Reports", "ANY /a099"), ("Invoices", "ANY /b099")] {
         put(&harness, name, "Reads and writes reports", &[ordinary(12), vec![last.to_owned()]].concat())
@@ -183,67 +190,98 @@ async fn every_page_of_an_ordinary_account_is_small() {
     }
     let text = |number, _| format!("nightly batch {number}");
     let roles = ["Reports", "Invoices"];
-    let (account, keys) = account(&harness, roles, 25, text).await;
+    let (account, keys) = account_with_keys(&harness, roles, 25, text).await;
     harness.clock.advance_days(29);
-    see_account(&harness, ORDINARY, roles, &account, &keys).await;
+    check_account_pages(&harness, MAX_ORDINARY_BYTES, roles, &account, &keys).await;
 }
 
 #[tokio::test]
-async fn every_page_of_the_largest_account_can_be_returned() {
+async fn pages_of_the_largest_account_can_be_returned() {
     let harness = Harness::builder().variable("KEYWARD_MAX_KEYS_PER_ACCOUNT", "30").start().await;
     put(&harness, &name(0), &longest(0, 256), &largest('a')).await;
     put(&harness, &name(1), &longest(1, 256), &largest('b')).await;
     let roles = [&*name(0), &*name(1)];
-    let (account, keys) = account(&harness, roles, 30, longest).await;
+    let (account, keys) = account_with_keys(&harness, roles, 30, longest).await;
     harness.clock.advance_days(29);
-    see_account(&harness, MOST, roles, &account, &keys).await;
+    check_account_pages(&harness, MAX_BYTES, roles, &account, &keys).await;
 }
 
-/// Looks at every page of the roles, and finds every role and event once.
-async fn see_roles(harness: &Harness, most: usize, names: &[String], permissions: &[String], events: usize) {
-    let mut scale = Scale::new(harness, most).await;
-    let list = scale.walk("/roles").await;
-    let links = sorted(all(&list, "<th scope=\"row\"><a href=\"/roles/", '"'));
-    assert_eq!(links, sorted(names.iter().map(String::as_str)));
+/// Checks every page of the roles, and that each role and event is listed once.
+async fn check_role_pages(
+    harness: &Harness,
+    max_bytes: usize,
+    names: &[String],
+    permissions: &[String],
+    events: usize,
+) {
+    let mut browser = SizeLimitedBrowser::new(harness, max_bytes).await;
+    let list = browser.get_all("/roles").await;
+    let links = set(all_between(&list, "<th scope=\"row\"><a href=\"/roles/", '"'));
+    assert_eq!(links, set(names.iter().map(String::as_str)));
     let role = format!("/roles/{}", names[0]);
-    let page = scale.get(&role).await;
+    let page = browser.get(&role).await;
     let paths: Vec<_> = permissions.iter().map(|permission| permission.split_once(' ').unwrap().1).collect();
     expect_each(&page, &paths);
-    let history = scale.walk("/history").await;
-    assert_eq!(all(&history, "request <code>", '<').len(), events, "each event once");
+    let history = browser.get_all("/history").await;
+    assert_eq!(all_between(&history, "request <code>", '<').len(), events, "each event is listed once");
     let edit = format!("{role}/edit");
     for path in [&format!("{role}/delete"), "/new-role", "/explain", "/accounts/new", "/"] {
-        scale.get(path).await;
+        browser.get(path).await;
     }
-    // A form has at most 64 KB.
-    let typed = permissions[..80].join("\n");
-    scale.submit(&edit, &edit, &[("permissions", &typed), ("button", "preview")]).await.expect(200);
-    if most == MOST {
-        let nonsense = vec!["'&".repeat(100); 100].join("\n");
-        scale.submit(&edit, &edit, &[("permissions", &nonsense), ("button", "preview")]).await.expect(422);
+    let typed = permissions.join("\n");
+    browser.submit(&edit, &edit, &[("permissions", &typed), ("button", "preview")]).await.expect(200);
+    if max_bytes == MAX_BYTES {
+        let invalid = vec!["'&".repeat(128); 100].join("\n");
+        browser.submit(&edit, &edit, &[("permissions", &invalid), ("button", "preview")]).await.expect(422);
     }
 }
 
-/// Fails unless each of these texts is on the page.
+/// Checks that the page contains each of these texts, in any order.
 fn expect_each(page: &Page, texts: &[&str]) {
-    let seen = page.words();
-    let missing: Vec<_> = texts.iter().filter(|text| !seen.contains(**text)).collect();
+    let shown = page.visible_text();
+    let missing: Vec<_> = texts.iter().filter(|text| !shown.contains(**text)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
+/// A browser ends lines with CRLF, and percent-encodes most characters of this role.
 #[tokio::test]
-async fn every_page_of_ordinary_roles_is_small() {
+async fn largest_role_can_be_saved_and_a_larger_form_is_refused() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let form = browser.get("/new-role").await.expect(200);
+    let (name, description, permissions) = (name(0), "😀".repeat(256), largest('a'));
+    assert!(permissions.len() == 100 && permissions.iter().all(|permission| permission.len() == 256));
+    let typed = permissions.join("\r\n");
+    let fields = [("name", name.as_str()), ("description", &description), ("permissions", &typed)];
+    browser.submit(&form, "/new-role", &fields).await.expect(303);
+    let saved = harness.get(&format!("/iam/v1/roles/{name}")).await.json();
+    assert_eq!(saved["description"], description);
+    assert_eq!(
+        set(saved["permissions"].as_array().unwrap().iter().map(|text| text.as_str().unwrap())).len(),
+        100
+    );
+
+    let edit = format!("/roles/{name}/edit");
+    let form = browser.get(&edit).await.expect(200);
+    let fields = [("description", description.as_str()), ("permissions", &typed)];
+    browser.submit(&form, &edit, &fields).await.expect(303);
+    let refused = browser.submit(&form, &edit, &[("permissions", &"x".repeat(90_000))]).await.expect(400);
+    refused.expect_texts(&["This form could not be read"]);
+}
+
+#[tokio::test]
+async fn pages_of_ordinary_roles_are_small() {
     let harness = Harness::start().await;
     let names: Vec<_> = (0..60).map(|number| format!("Reports{number:02}")).collect();
     let permissions = ordinary(100);
     for name in &names {
         put(&harness, name, "Reads and writes reports", &permissions).await;
     }
-    see_roles(&harness, ORDINARY, &names, &permissions, 60).await;
+    check_role_pages(&harness, MAX_ORDINARY_BYTES, &names, &permissions, 60).await;
 }
 
 #[tokio::test]
-async fn every_page_of_the_largest_roles_can_be_returned() {
+async fn pages_of_the_largest_roles_can_be_returned() {
     let harness = Harness::start().await;
     let names: Vec<_> = (0..60).map(name).collect();
     let [first, second] = [largest('a'), largest('b')];
@@ -255,54 +293,56 @@ async fn every_page_of_the_largest_roles_can_be_returned() {
     for (number, name) in names.iter().take(10).enumerate() {
         put(&harness, name, "", if number % 2 == 0 { &second } else { &first }).await;
     }
-    see_roles(&harness, MOST, &names, &second, 70).await;
+    check_role_pages(&harness, MAX_BYTES, &names, &second, 70).await;
 }
 
 #[tokio::test]
-async fn the_front_page_is_small_and_every_account_on_one() {
-    for (most, text) in [
-        (ORDINARY, (|number, _| format!("nightly batch {number}")) as fn(usize, usize) -> String),
-        (MOST, longest),
+async fn overview_pages_are_limited_and_list_every_account_once() {
+    for (max_bytes, text) in [
+        (MAX_ORDINARY_BYTES, (|number, _| format!("nightly batch {number}")) as fn(usize, usize) -> String),
+        (MAX_BYTES, longest),
     ] {
         let harness = Harness::start().await;
         for number in 0..40 {
             let body = json!({ "name": text(number, 64), "description": text(number, 256),
                 "role": "ServiceAccountReader" });
-            let request = harness.request("POST", "/iam/v1/service-accounts").admin();
-            let created = request.json(&body).send().await.expect(201);
-            let account = Account { id: created.json()["id"].as_str().unwrap().to_owned() };
+            let account = create_account(&harness, body).await;
             harness.issue_key_with(&account, &json!({ "name": "k", "expiresInDays": 9 })).await;
         }
-        let mut scale = Scale::new(&harness, most).await;
+        let mut browser = SizeLimitedBrowser::new(&harness, max_bytes).await;
         let prefix = &text(0, 64)[..1];
         for path in ["/".to_owned(), format!("/?prefix={prefix}&role=ServiceAccountReader")] {
-            let pages = scale.walk(&path).await;
-            assert_eq!(all(&pages, "<th scope=\"row\"><a href=\"/accounts/", '"').len(), 40, "each once");
+            let pages = browser.get_all(&path).await;
+            assert_eq!(
+                all_between(&pages, "<th scope=\"row\"><a href=\"/accounts/", '"').len(),
+                40,
+                "each is listed once"
+            );
         }
-        let pages = scale.walk("/attention").await;
-        assert_eq!(all(&pages, "Expires soon", '<').len(), 40, "each once");
+        let pages = browser.get_all("/attention").await;
+        assert_eq!(all_between(&pages, "Expires soon", '<').len(), 40, "each is listed once");
     }
 }
 
 #[tokio::test]
-async fn every_role_can_be_chosen_however_many_there_are() {
+async fn every_role_can_be_chosen_even_if_there_are_many() {
     let harness = Harness::start().await;
     for number in 0..130 {
         put(&harness, &name(number), &longest(number, 256), &ordinary(12)).await;
     }
-    put(&harness, "Zulu", "Reads what z has", &["GET /zulu/{id}".to_owned()]).await;
+    put(&harness, "Zulu", "Reads zulu data", &["GET /zulu/{id}".to_owned()]).await;
     let mut browser = Browser::signed_in(&harness).await;
     let create = "/accounts/new";
     let form = browser.get(create).await.expect(200);
     form.expect_texts(&["ServiceAccountReader", &name(0), "Another role", "There are more roles"]);
-    form.expect_none("zulu");
-    // Enter in a field is not the button that shows a role.
+    form.expect_without("zulu");
+    // Enter in a field presses the main button, not the one that shows a role.
     let buttons = form.text.split("action=\"/accounts\"").nth(1).unwrap();
     assert!(
         buttons.find("aria-hidden=\"true\">Create service account").unwrap()
             < buttons.find("value=\"role\"").unwrap()
     );
-    // What is no role is said so beside its field, and everything typed is there.
+    // An unknown role is an error next to the field. The form keeps its other values.
     let typed =
         [("name", "batch"), ("description", "at night"), ("owner", "data"), ("role", "ServiceAccountWriter")];
     for (name, problem) in
@@ -316,14 +356,14 @@ async fn every_role_can_be_chosen_however_many_there_are() {
             assert_eq!(kept[*name].trim(), value.trim(), "{name}");
         }
     }
-    // A typed name alone creates nothing: what it permits is shown first.
+    // The permissions of an entered role are shown before anything is created.
     let before = harness.table.dump().await;
     for button in ["role", ""] {
         let typed: Vec<_> = typed.into_iter().chain([("other_role", "Zulu"), ("button", button)]).collect();
         let page = browser.submit(&form, "/accounts", &typed).await.expect(200);
         page.expect_texts(&[
             "Zulu",
-            "Reads what z has",
+            "Reads zulu data",
             "This role is now selected. Nothing is saved yet.",
             "GET /zulu/{id}",
         ]);
@@ -336,8 +376,8 @@ async fn every_role_can_be_chosen_however_many_there_are() {
         if button.is_empty() {
             let created = browser.submit(&page, "/accounts", &[]).await.expect(303);
             let page = browser.get(created.location()).await.expect(200);
-            page.expect_texts(&["batch Enabled", "Zulu · Reads what z has"]);
-            // And so it is where one is chosen for another reason.
+            page.expect_texts(&["batch Enabled", "Zulu · Reads zulu data"]);
+            // The form of an account and the form of a key work the same way.
             let edit = format!("{}/edit", created.location());
             let form = browser.get(&edit).await.expect(200);
             assert_eq!(form.fields(&edit)["role"], "Zulu");
@@ -357,12 +397,13 @@ async fn every_role_can_be_chosen_however_many_there_are() {
             page.expect_texts(&["permit less than the account"]);
         }
     }
-    // The list is filtered by any of them, too.
+    // The list of accounts can be filtered by every role.
     let page = browser.get("/?role=Zulu").await.expect(200);
     page.expect_texts(&["batch", "Zulu"]);
     assert!(page.text.contains("list=\"roles\""), "{}", page.text);
     browser.get("/?role=no+role").await.expect(422).expect_texts(&["Is not a valid role name"]);
-    // Where the list is not to be had, a role is still asked for, and not denied.
+    // If the list of roles is unavailable, the entered role is still looked up. An outage is
+    // not reported as an unknown role.
     let typed: Vec<_> = typed.into_iter().chain([("other_role", "Zulu"), ("button", "role")]).collect();
     harness.wire.intercept(|call| if call.operation == "Query" { Action::Refuse } else { Action::Pass });
     let page = browser.submit(&form, "/accounts", &typed).await.expect(200);
@@ -370,6 +411,6 @@ async fn every_role_can_be_chosen_however_many_there_are() {
     harness.wire.intercept(|_| Action::Refuse);
     let page = browser.submit(&form, "/accounts", &typed).await.expect(503);
     page.expect_texts(&["Keyward is not responding"]);
-    page.expect_none("not found");
+    page.expect_without("not found");
     assert_eq!(page.fields("/accounts")["other_role"], "Zulu");
 }

@@ -1,4 +1,4 @@
-//! The console as a browser sees it, without one: pages, forms and cookies.
+//! A minimal browser for the console: pages, forms and cookies, without JavaScript.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,24 @@ use local::issuer::VISITOR_EMAIL;
 use reqwest::header::{COOKIE, HeaderMap, LOCATION, ORIGIN, SET_COOKIE};
 use tests::Harness;
 
-/// Text that would run as a script on a page that does not escape it.
+/// Text that runs as a script on a page that does not escape it.
 pub(crate) const HOSTILE: &str = "<script>alert(1)</script>\"'&";
+
+/// The maximum size of a page with ordinary data plus the stylesheet, in bytes.
+pub(crate) const MAX_ORDINARY_BYTES: usize = 60_000;
 
 /// A browser with its cookies.
 #[derive(Clone)]
 pub(crate) struct Browser<'a> {
     harness: &'a Harness,
-    /// The console's origin, as the console knows it.
+    /// The console's origin, as in the console's configuration.
     pub(crate) origin: String,
     pub(crate) cookies: BTreeMap<String, String>,
-    /// Every `Set-Cookie` so far.
+    /// All `Set-Cookie` headers so far.
     pub(crate) set_cookies: Vec<String>,
 }
 
-/// A page, or another answer.
+/// A page or another response.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) status: u16,
@@ -29,27 +32,27 @@ pub(crate) struct Page {
 }
 
 impl<'a> Browser<'a> {
-    /// One that nobody has signed in with.
+    /// A browser without a session.
     pub(crate) fn new(harness: &'a Harness) -> Self {
         let origin = harness.system.facts().console.clone();
         Self { harness, origin, cookies: BTreeMap::new(), set_cookies: Vec::new() }
     }
 
-    /// One that the admin has signed in with.
+    /// A browser in which the admin is signed in.
     pub(crate) async fn signed_in(harness: &'a Harness) -> Self {
         let mut browser = Self::new(harness);
-        let back = browser.sign_in("/sign-in").await;
-        assert_eq!((back.status, back.location()), (303, "/"), "{back:?}");
+        let response = browser.sign_in("/sign-in").await;
+        assert_eq!((response.status, response.location()), (303, "/"), "{response:?}");
         browser
     }
 
-    /// Signs the admin in, from `path` on: the answer of the callback.
+    /// Signs the admin in, starting at `path`. Returns the response of the callback.
     pub(crate) async fn sign_in(&mut self, path: &str) -> Page {
         let email = self.harness.system.facts().admin_email.clone();
         self.sign_in_as(&email, path).await
     }
 
-    /// Signs somebody in who is no admin user.
+    /// Signs in a user who is not an admin.
     pub(crate) async fn sign_in_as_visitor(&mut self) -> Page {
         self.sign_in_as(VISITOR_EMAIL, "/sign-in").await
     }
@@ -59,18 +62,19 @@ impl<'a> Browser<'a> {
         self.get(&callback).await
     }
 
-    /// The way to the callback, which is not taken yet.
+    /// Authenticates at the issuer. Returns the path of the callback, without opening it.
     pub(crate) async fn authorize(&mut self, email: &str, path: &str) -> String {
-        let begun = self.get(path).await.expect(303);
-        let issuer = self.harness.client.get(begun.location()).send().await.unwrap();
+        let redirect = self.get(path).await.expect(303);
+        let issuer = self.harness.client.get(redirect.location()).send().await.unwrap();
         let page = read(issuer).await.expect(200);
         let password = self.harness.system.facts().admin_password.clone();
         let mut fields = page.fields("/authorize");
         fields.insert("email".to_owned(), email.to_owned());
         fields.insert("password".to_owned(), password);
         let url = format!("{}/authorize", self.harness.system.facts().issuer);
-        let back = read(self.harness.client.post(url).form(&fields).send().await.unwrap()).await.expect(303);
-        back.location().strip_prefix(&self.origin).expect("back to the console").to_owned()
+        let redirect =
+            read(self.harness.client.post(url).form(&fields).send().await.unwrap()).await.expect(303);
+        redirect.location().strip_prefix(&self.origin).expect("a redirect to the console").to_owned()
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Page {
@@ -87,7 +91,14 @@ impl<'a> Browser<'a> {
         self.send("POST", action, Some(&fields), &[(ORIGIN.as_str(), &origin)]).await
     }
 
-    /// Sends a form from wherever.
+    /// Checks the size of a page with ordinary data plus the stylesheet.
+    pub(crate) async fn expect_small(&mut self, page: &Page) {
+        let css = self.get("/assets/console.css").await.expect(200);
+        let bytes = page.text.len() + css.text.len();
+        assert!(bytes < MAX_ORDINARY_BYTES, "{bytes} bytes");
+    }
+
+    /// Sends a request with exactly these headers.
     pub(crate) async fn send(
         &mut self,
         method: &str,
@@ -128,7 +139,7 @@ async fn read(response: reqwest::Response) -> Page {
 }
 
 impl Page {
-    /// Fails unless the status is this one.
+    /// Checks the status.
     pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
@@ -138,34 +149,60 @@ impl Page {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Where it sends the browser.
+    /// The target of a redirect.
     pub(crate) fn location(&self) -> &str {
         self.header(LOCATION.as_str())
     }
 
-    /// The page's text. See [`words`].
-    pub(crate) fn words(&self) -> String {
-        words(&self.text)
+    /// The page's text. See [`visible_text`].
+    pub(crate) fn visible_text(&self) -> String {
+        visible_text(&self.text)
     }
 
-    /// Fails unless the page has these texts in this order.
+    /// The text of the page's `<main>` element.
+    pub(crate) fn main_text(&self) -> String {
+        let (_, main) = self.text.split_once("<main").unwrap();
+        visible_text(&format!("<main{main}"))
+    }
+
+    /// The error message of the field `name`.
+    pub(crate) fn field_error(&self, name: &str) -> String {
+        let marked = self.text.split_once(&format!("id=\"{name}-wrong\">"));
+        let (_, rest) = marked.unwrap_or_else(|| panic!("no error of {name} in {}", self.text));
+        visible_text(rest.split("</p>").next().unwrap())
+    }
+
+    /// Checks that the page contains [`HOSTILE`] or another script only as text.
+    pub(crate) fn expect_no_script(&self) {
+        assert!(!self.text.contains("<script>alert"), "{}", self.text);
+        assert!(!self.text.contains("value=\"<"), "{}", self.text);
+    }
+
+    /// The address of the next page of a list.
+    pub(crate) fn next_page(&self) -> Option<String> {
+        let (before, _) = self.text.split_once("\" rel=\"next\">")?;
+        Some(unescape(before.rsplit_once("href=\"").unwrap().1))
+    }
+
+    /// Checks that the page contains these texts in this order.
     pub(crate) fn expect_texts(&self, texts: &[&str]) {
-        let words = self.words();
-        let mut rest = words.as_str();
+        let page = self.visible_text();
+        let mut rest = page.as_str();
         for text in texts {
             let (_, after) = rest
                 .split_once(text)
-                .unwrap_or_else(|| panic!("`{text}` is missing, or not in this place: {words}"));
+                .unwrap_or_else(|| panic!("`{text}` is missing or in another place: {page}"));
             rest = after;
         }
     }
 
-    pub(crate) fn expect_none(&self, text: &str) {
-        let words = self.words();
-        assert!(!words.contains(text), "the page must not contain `{text}`: {words}");
+    /// Checks that the page does not contain this text.
+    pub(crate) fn expect_without(&self, text: &str) {
+        let page = self.visible_text();
+        assert!(!page.contains(text), "the page contains `{text}`: {page}");
     }
 
-    /// What the fields of the form with this action hold.
+    /// The values of the `<input>` fields of the form with this action.
     pub(crate) fn fields(&self, action: &str) -> BTreeMap<String, String> {
         let start = self.text.find(&format!("action=\"{action}\""));
         let form = &self.text[start.unwrap_or_else(|| panic!("no form {action} in {}", self.text))..];
@@ -196,14 +233,14 @@ fn unescape(html: &str) -> String {
     entities.iter().fold(html.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-/// The text of HTML without tags, with one space between words.
-pub(crate) fn words(html: &str) -> String {
+/// The text of HTML: without tags, unescaped, and with one space between words.
+pub(crate) fn visible_text(html: &str) -> String {
     let parts = html.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
     let text = unescape(&parts.collect::<Vec<_>>().join(" "));
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The whole key that a page shows.
+/// The key that a page shows, with its secret.
 pub(crate) fn secret(page: &Page) -> Option<String> {
     let start = page.text.find("kwsa_local_")?;
     Some(page.text[start..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect())

@@ -15,15 +15,15 @@ from selenium.webdriver.common.by import By
 
 from checks import check
 
-READ_A_WORD = 60 / 238
-THINK, POINT, PRESS, TO_THE_OTHER_DEVICE, TYPE_A_KEY = 1.35, 1.1, 0.2, 0.4, 0.28
+READ_WORD = 60 / 238
+THINK, POINT, PRESS, SWITCH_DEVICE, TYPE_CHARACTER = 1.35, 1.1, 0.2, 0.4, 0.28
 CLICK = POINT + PRESS
 # Selected by a double click. One click switches to the other window.
-COPY = CLICK + PRESS + TO_THE_OTHER_DEVICE + 2 * TYPE_A_KEY
-PASTE = CLICK + TO_THE_OTHER_DEVICE + 2 * TYPE_A_KEY
+COPY = CLICK + PRESS + SWITCH_DEVICE + 2 * TYPE_CHARACTER
+PASTE = CLICK + SWITCH_DEVICE + 2 * TYPE_CHARACTER
 LIMIT = 120
 
-ABOVE = """
+TEXT_ABOVE = """
 const end = arguments[0], texts = [];
 const walk = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
 while (walk.nextNode()) {
@@ -35,16 +35,16 @@ return texts.join(' ');
 """
 
 
-class Stranger:
+class NewUser:
     def __init__(self, browser) -> None:
         self.browser, self.seconds = browser, 0.0
 
     def read(self, text: str) -> None:
-        self.seconds += THINK + READ_A_WORD * len(re.findall(r"\w[\w'’.:/@-]*", text))
+        self.seconds += THINK + READ_WORD * len(re.findall(r"\w[\w'’.:/@-]*", text))
 
     def read_to(self, name: str) -> None:
         """Reads the page from its top to this link or button."""
-        self.read(self.browser.driver.execute_script(ABOVE, self.browser.find(name)))
+        self.read(self.browser.driver.execute_script(TEXT_ABOVE, self.browser.find(name)))
 
     def click(self, name: str) -> None:
         self.seconds += CLICK
@@ -55,43 +55,43 @@ class Stranger:
         self.browser.field(name).click()
 
     def type(self, name: str, text: str) -> None:
-        self.seconds += CLICK + TO_THE_OTHER_DEVICE + TYPE_A_KEY * len(text)
+        self.seconds += CLICK + SWITCH_DEVICE + TYPE_CHARACTER * len(text)
         self.browser.type(name, text)
 
 
-def a_stranger_calls_with_a_new_key_in_two_minutes(start, browser) -> None:
+def a_new_user_calls_with_a_new_key_in_two_minutes(start, browser) -> None:
     with tempfile.TemporaryDirectory() as folder:
         local = start(pathlib.Path(folder) / "data")
         browser.local = local
-        stranger = Stranger(browser)
+        user = NewUser(browser)
         try:
-            way = local.said().split("\n  API ")[0]
-            check("the start-up text says where to go and how to sign in", local.console in way and local.adminPassword in way)
-            stranger.read(way)
-            stranger.seconds += CLICK
+            instructions = local.output().split("\n  API ")[0]
+            check("the start-up text says where to go and how to sign in", local.console in instructions and local.adminPassword in instructions)
+            user.read(instructions)
+            user.seconds += CLICK
             browser.open("/")
-            stranger.read_to("Sign in")
-            stranger.seconds += COPY + PASTE
+            user.read_to("Sign in")
+            user.seconds += COPY + PASTE
             browser.type("Password", local.adminPassword)
-            stranger.click("Sign in")
-            stranger.read_to("Create service account")
-            stranger.click("Create service account")
-            stranger.read_to("Create service account")
-            stranger.type("Name", "nightly-batch")
-            stranger.choose("ServiceAccountReader")
-            stranger.click("Create service account")
-            stranger.read_to("Issue key")
-            stranger.click("Issue key")
-            stranger.read_to("Issue key")
-            stranger.type("Name", "my laptop")
-            stranger.click("Issue key")
-            stranger.read_to("Copy the curl command")
+            user.click("Sign in")
+            user.read_to("Create service account")
+            user.click("Create service account")
+            user.read_to("Create service account")
+            user.type("Name", "nightly-batch")
+            user.choose("ServiceAccountReader")
+            user.click("Create service account")
+            user.read_to("Issue key")
+            user.click("Issue key")
+            user.read_to("Issue key")
+            user.type("Name", "my laptop")
+            user.click("Issue key")
+            user.read_to("Copy the curl command")
             command = browser.driver.find_element(By.ID, "curl").text
-            stranger.seconds += CLICK + PASTE + TYPE_A_KEY
+            user.seconds += CLICK + PASTE + TYPE_CHARACTER
             browser.find("Copy the curl command").click()
-            answer = subprocess.run(["sh", "-c", f"{command} -s"], capture_output=True, text=True).stdout
-            check("the command of the page works", '"principalName":"nightly-batch"' in answer)
-            seconds = round(stranger.seconds)
-            check(f"a stranger needs {seconds} s for it, and less than {LIMIT}", seconds < LIMIT)
+            output = subprocess.run(["sh", "-c", f"{command} -s"], capture_output=True, text=True).stdout
+            check("the curl command on the page works", '"principalName":"nightly-batch"' in output)
+            seconds = round(user.seconds)
+            check(f"a new user needs {seconds} s, less than {LIMIT} s", seconds < LIMIT)
         finally:
             local.stop()
