@@ -6,7 +6,6 @@ use local::issuer::{API_CLIENT, IAM_CLIENT};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
 use serde_json::{Value, json};
 
-use crate::harness::signing_key;
 use crate::{Harness, openapi};
 
 /// A request under construction.
@@ -248,11 +247,10 @@ impl Harness {
 
     /// A token of the admin with this id for the IAM API.
     pub fn token_of(&self, id: &str, email: &str) -> String {
-        let issuer = self.system.issuer();
-        let mut claims = issuer.claims(IAM_CLIENT);
-        claims["sub"] = id.into();
-        claims["email"] = email.into();
-        signing_key().sign(&issuer.header(), &claims).unwrap()
+        self.admin_token(|claims| {
+            claims["sub"] = id.into();
+            claims["email"] = email.into();
+        })
     }
 
     /// Creates an account.

@@ -62,7 +62,7 @@ impl Harness {
         let issuer = self.system.issuer();
         let mut claims = issuer.claims(IAM_CLIENT);
         change(&mut claims);
-        signing_key().sign(&issuer.header(), &claims).unwrap()
+        sign(&issuer.header(), &claims)
     }
 
     /// Sends an event to the authorizer of the API with the event's path: the IAM API for paths
@@ -208,7 +208,7 @@ pub fn sign(header: &Value, claims: &Value) -> String {
 }
 
 /// The signing key of all tests in this process, because generating a key is slow.
-pub(crate) fn signing_key() -> Arc<SigningKey> {
+fn signing_key() -> Arc<SigningKey> {
     static KEY: OnceLock<Arc<SigningKey>> = OnceLock::new();
     Arc::clone(KEY.get_or_init(|| Arc::new(SigningKey::generate().unwrap())))
 }

@@ -53,28 +53,12 @@ async fn each_shape_gets_an_iam_policy() {
         });
         responses.insert(shape.name().to_owned(), for_shape);
     }
+    for response in responses.values().flat_map(|shape| shape.as_object().unwrap().values()) {
+        assert!(!response.to_string().contains("null"), "{response}");
+        let context = response.get("context").and_then(Value::as_object);
+        assert!(context.into_iter().flat_map(Map::values).all(Value::is_string), "{response}");
+    }
     assert_json_snapshot!(responses);
-}
-
-#[tokio::test]
-async fn responses_contain_no_null_and_only_strings_in_the_context() {
-    fn assert_no_null(value: &Value) {
-        match value {
-            Value::Null => panic!("the response contains null"),
-            Value::Array(values) => values.iter().for_each(assert_no_null),
-            Value::Object(members) => members.values().for_each(assert_no_null),
-            Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-    }
-    let harness = Harness::start().await;
-    let key = harness.reader_key().await;
-    for credential in [&key.secret, "junk"] {
-        let response = respond(&harness, &Shape::HttpV2.bearer(credential)).await;
-        assert_no_null(&response);
-        for value in response.get("context").and_then(Value::as_object).into_iter().flat_map(Map::values) {
-            assert!(value.is_string());
-        }
-    }
 }
 
 #[tokio::test]

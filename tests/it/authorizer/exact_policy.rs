@@ -105,17 +105,6 @@ async fn paths_with_wildcards_are_not_allowed() {
 }
 
 #[tokio::test]
-async fn a_refusal_denies_only_the_events_arn() {
-    let harness = Harness::start().await;
-    let event = Shape::HttpV2.bearer("junk");
-    let response = serde_json::to_value(harness.authorize(&event).await.unwrap()).unwrap();
-    assert_eq!(response["policyDocument"]["Statement"][0]["Resource"], event["routeArn"]);
-    assert_eq!(response["policyDocument"]["Statement"][0]["Effect"], "Deny");
-    assert_eq!(response["policyDocument"]["Statement"].as_array().unwrap().len(), 1);
-    assert_eq!(response.get("context"), None);
-}
-
-#[tokio::test]
 async fn routes_outside_every_role_are_denied() {
     let harness = Harness::start().await;
     let authorization = format!("Bearer {}", harness.reader_key().await.secret);
