@@ -758,8 +758,8 @@ async fn overview_lists_what_needs_attention_first() {
             "Disabled off : 1 active key refused.",
             "Name starts with",
             "Last used",
-            "still used ServiceAccountReader Enabled 0 Never Retired key used No keys",
             "in use ServiceAccountReader Enabled 1 14 hours ago",
+            "still used ServiceAccountReader Enabled 0 Never Retired key used No keys",
             "unused ServiceAccountReader Enabled 1 Never Unused for 90 days",
         ],
     );
