@@ -33,7 +33,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 PORT = 8400
 REDIRECT = f"http://localhost:{PORT}/callback"
 HOSTS = {f"localhost:{PORT}", f"127.0.0.1:{PORT}"}
-# The scope with which a token can change its user's e-mail address, password and MFA.
+# The scope with which a token can change its user's email address, password and MFA.
 SELF_SERVICE = "aws.cognito.signin.user.admin"
 
 

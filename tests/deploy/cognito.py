@@ -3,7 +3,7 @@
     python3 tests/deploy/cognito.py
 
 The backends of business APIs receive the tokens of ApiClient. A token from a flow that
-takes a password can change its user's e-mail address, and then the password. A backend with
+takes a password can change its user's email address, and then the password. A backend with
 such a token could take over the admin's account. The test deploys the clients of
 infra/template.yaml unchanged. The control case gives ApiClient the flows that it must not
 have.
@@ -269,7 +269,7 @@ def try_account_changes(pool: Pool, token: str) -> dict[str, str]:
     email = [{"Name": "email", "Value": MALLORY}]
     return {
         "read the user": pool.attempt("get_user", AccessToken=token),
-        "change the e-mail address": pool.attempt("update_user_attributes", AccessToken=token, UserAttributes=email),
+        "change the email address": pool.attempt("update_user_attributes", AccessToken=token, UserAttributes=email),
         "set up a second factor": pool.attempt("associate_software_token", AccessToken=token),
         "turn MFA off": pool.attempt(
             "set_user_mfa_preference", AccessToken=token, SoftwareTokenMfaSettings={"Enabled": False}
@@ -298,7 +298,7 @@ def check_control(aws: Aws, template: dict) -> None:
     check("control: the token has the scope that changes its user", claims(token).get("scope"), SELF_SERVICE)
     email = [{"Name": "email", "Value": MALLORY}]
     done = pool.attempt("update_user_attributes", AccessToken=token, UserAttributes=email)
-    check("control: the token changes the admin's e-mail address", (done, pool.email()), ("done", MALLORY))
+    check("control: the token changes the admin's email address", (done, pool.email()), ("done", MALLORY))
     client = pool.outputs["ApiClientId"]
     sent = pool.cognito.forgot_password(ClientId=client, Username=ADMIN)["CodeDeliveryDetails"]["Destination"]
     # Cognito shows only the first letter of the address.
@@ -335,7 +335,7 @@ def check_clients(aws: Aws, template: dict, pool: Pool) -> None:
     token = check_sign_in(aws, pool)
     tried = try_account_changes(pool, token)
     check("a token of ApiClient cannot change the admin's account", tried, dict.fromkeys(tried, "NotAuthorizedException"))
-    check("the e-mail address is unchanged", pool.email(), ADMIN)
+    check("the email address is unchanged", pool.email(), ADMIN)
     query = {
         "response_type": "code",
         "client_id": pool.outputs["ApiClientId"],

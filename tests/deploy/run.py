@@ -92,7 +92,7 @@ class Environment:
         check("a token for business APIs cannot change the user", changes_user(cognito, self.api_token), "NotAuthorizedException")
         for name, client in (("IamClient", client), ("ApiClient", self.stack.outputs["ApiClientId"])):
             described = cognito.describe_user_pool_client(UserPoolId=pool, ClientId=client)["UserPoolClient"]
-            check(f"no token of {name} can change an e-mail address", described["WriteAttributes"], ["locale"])
+            check(f"no token of {name} can change an email address", described["WriteAttributes"], ["locale"])
         described = cognito.describe_user_pool(UserPoolId=pool)["UserPool"]
         invitation = described["AdminCreateUserConfig"]["InviteMessageTemplate"]["EmailMessage"]
         found = [part in invitation for part in (self.stack.outputs["ConsoleUrl"], "{username}", "{####}")]

@@ -67,7 +67,7 @@ impl Usage {
             UsageKind::UseAfterEnd => self.store.record_use_after_end(account, key, now).await,
         };
         if let Err(error) = written {
-            tracing::warn!(key_id = %key, cause = %error, "the use of a key was not noted");
+            tracing::warn!(key_id = %key, cause = %error, "the use of a key was not recorded");
         }
     }
 }

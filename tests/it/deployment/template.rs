@@ -228,7 +228,7 @@ fn entry_points(text: &str) -> Vec<String> {
     problems
 }
 
-/// Only admins create users, MFA is configured, and a user name is an e-mail address.
+/// Only admins create users, MFA is configured, and a user name is an email address.
 fn admins(text: &str) -> Vec<String> {
     let (_, template) = parse(text);
     expect_all(
@@ -243,7 +243,7 @@ fn admins(text: &str) -> Vec<String> {
             // If AdminEmail changes, the previous admin stays an admin.
             ("Resources.FirstAdmin.UpdateReplacePolicy", "Retain"),
             ("Resources.FirstAdminMembership.UpdateReplacePolicy", "Retain"),
-            // With AliasAttributes, Cognito refuses e-mail addresses as user names. With
+            // With AliasAttributes, Cognito refuses email addresses as user names. With
             // UsernameAttributes, Cognito generates the user names.
             ("Resources.UserPool.Properties.AliasAttributes", "null"),
             ("Resources.UserPool.Properties.UsernameAttributes", "null"),
@@ -254,7 +254,7 @@ fn admins(text: &str) -> Vec<String> {
     )
 }
 
-/// No token can change an admin's e-mail address, and no token that a business API receives can
+/// No token can change an admin's email address, and no token that a business API receives can
 /// change the user.
 fn clients(text: &str) -> Vec<String> {
     let (template, whole) = parse(text);

@@ -145,7 +145,7 @@ async fn each_check_makes_one_read_and_usage_writes_stay_within_the_limit() {
             item.keys().filter(|name| name.starts_with("20")).map(|day| number(&item, day)).sum::<i64>();
     }
     // On a busy machine, writes that exceed their time limit lose uses.
-    if logs.take().contains("was not noted") {
+    if logs.take().contains("was not recorded") {
         assert!(counted <= checks + 4, "{counted}");
     } else {
         assert_eq!(counted, checks + 4);
