@@ -14,9 +14,9 @@ use crate::IssueKey;
 
 /// Look up a key
 ///
-/// Finds the service account of a key that you have at hand, such as a leaked one,
-/// and returns whether the key still works. Text around the key is ignored, but the
-/// text must contain exactly one key of this environment.
+/// Finds the service account of a key, such as a leaked one, and returns
+/// whether the key still works. Text around the key is ignored, but the text
+/// must contain exactly one key of this environment.
 ///
 /// Nothing is changed, and the key is neither stored nor logged. The lookup does
 /// not count as a use of the key.

@@ -17,7 +17,8 @@ struct EventsQuery {
     /// Only events by the admin with this id or name, as in `actor` of the events.
     #[param(min_length = 1, example = "admin@example.com")]
     actor: Option<String>,
-    /// Only events of the service account with this id, which can be deleted.
+    /// Only events of the service account with this id. The account may have
+    /// been deleted.
     #[param(example = "sa_4hQ0bTnYwLzR8sVc")]
     account: Option<String>,
     /// Only events of this type: `serviceAccount.created`,

@@ -36,8 +36,8 @@ struct AccountsQuery {
 
 /// List service accounts
 ///
-/// Returns service accounts in the order of their names, ignoring case, each with
-/// the last use of its keys. An account must match all filters.
+/// Returns service accounts sorted by name, ignoring case, each with the last
+/// use of its keys. An account must match all filters.
 ///
 /// The list is eventually consistent: a change may take a moment to appear in it.
 /// `getServiceAccount` and every authorization use the current state.

@@ -8,8 +8,7 @@ use crate::ManageRoles;
 
 /// List roles
 ///
-/// Returns built-in and custom roles in the order of their names, capital letters
-/// first.
+/// Returns built-in and custom roles sorted by name, capital letters first.
 ///
 /// The list is eventually consistent: a change may take a moment to appear in it.
 /// `getRole` and every authorization use the current state.

@@ -23,7 +23,10 @@ use crate::{ManageRoles, custom_role_name};
     tag = "Roles",
     params(
         ("name" = String, Path, description = "The name of the role: a letter, then letters, digits, `.`, `_` and `-`, at most 64 characters. It must not be the name of a built-in role, ignoring case.", pattern = "^[A-Za-z][A-Za-z0-9._-]{0,63}$"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you last read, with its quotes, or `*` to only replace an existing role. If that does not match, nothing is changed and the response is 412 `precondition_failed`. Without this header, the request applies to whatever version exists."),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you last read, with \
+         its quotes, or `*` to replace an existing role but never create one. If the header does not match, \
+         nothing is changed and the response is 412 `precondition_failed`. Without the header, the request applies \
+         to the current version."),
         ("If-None-Match" = Option<String>, Header),
     ),
     request_body = PutRoleRequest,

@@ -7,9 +7,9 @@ use crate::RevokeKey;
 
 /// Revoke a key
 ///
-/// Revokes a key. It is refused from the next request on. This cannot be undone. A
-/// key that has already ended stays as it is, with the same response, so a retry is
-/// safe.
+/// Revokes a key. It is refused from the next request on. This cannot be
+/// undone. If the key has already ended, nothing changes and the response is
+/// the same, so a retry is safe.
 #[utoipa::path(
     delete,
     path = "/iam/v1/service-accounts/{id}/keys/{keyId}",

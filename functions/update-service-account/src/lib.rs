@@ -32,7 +32,8 @@ impl Operation for UpdateServiceAccount {
 /// Update a service account
 ///
 /// Applies a JSON merge patch (RFC 7396): either all of its changes or none. A
-/// new role, or `enabled`, takes effect with the next request of each key.
+/// change of `role` or `enabled` takes effect with the next request of each
+/// key.
 ///
 /// An update that changes nothing succeeds, keeps the version and writes no audit
 /// event. So a retry is safe.

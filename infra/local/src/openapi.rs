@@ -27,15 +27,15 @@ const COMMON_RESPONSES: [(&str, &str); 5] = [
     ),
     (
         "403",
-        "The authorizer refused the credential (`message`: `Forbidden`): it is invalid, has expired, or may not \
-         call this operation. Only admin users may call it. A service account's key never can, whatever its role \
-         (`not_permitted`).",
+        "The authorizer refused the credential (`message`: `Forbidden`): it is invalid, has expired, or is not \
+         allowed to call this operation. Or the caller is not an admin user (`not_permitted`): a service account's \
+         key can never call this operation, whatever its role.",
     ),
     (
         "429",
-        "Too many requests, for API Gateway or for the database (`throttled`). It is unknown whether a change was \
-         made. Wait as long as `Retry-After` says, or a second, and retry, with the same `Idempotency-Key` if you \
-         sent one.",
+        "API Gateway or the database (`throttled`) received too many requests. The change may or may not have been \
+         made. Wait for the time that `Retry-After` gives, or for a second if the header is missing. Then retry, \
+         with the same `Idempotency-Key` if you sent one.",
     ),
     (
         "500",
@@ -44,9 +44,9 @@ const COMMON_RESPONSES: [(&str, &str); 5] = [
     ),
     (
         "503",
-        "A service that Keyward depends on is unavailable (`dependency_unavailable`). It is unknown whether a \
-         change was made. Wait as long as `Retry-After` says, or a second, and retry, with the same \
-         `Idempotency-Key` if you sent one.",
+        "A service that Keyward depends on is unavailable (`dependency_unavailable`). The change may or may not \
+         have been made. Wait for the time that `Retry-After` gives, or for a second if the header is missing. \
+         Then retry, with the same `Idempotency-Key` if you sent one.",
     ),
 ];
 
@@ -114,9 +114,9 @@ const PROBLEMS: [(&str, &str); 23] = [
     (
         "precondition_failed",
         "Nothing was changed: the resource is not in the state that `If-Match` or `If-None-Match` requires. Fetch \
-         it again and retry.",
+         the resource again and retry.",
     ),
-    ("body_too_large", "The body is larger than 32 KiB (32,768 bytes). Send a smaller one."),
+    ("body_too_large", "The body is larger than 32 KiB (32,768 bytes). Send a smaller body."),
     ("unsupported_media_type", "The body is not sent as JSON. Send `Content-Type: application/json`."),
     (
         "invalid_fields",
@@ -140,13 +140,14 @@ const PARAMETERS: [(&str, &str, &str); 6] = [
         "If-Match",
         "The `ETag` of the version that you last read, with its quotes. If the resource has changed since, nothing \
          is changed and the response is 412 `precondition_failed`. Without this header, or with `*`, the request \
-         applies to whatever version exists.",
+         applies to the current version.",
         "\"7\"",
     ),
     (
         "If-None-Match",
-        "`*` to only create a new resource: if one exists, nothing is changed and the response is 412 \
-         `precondition_failed`. No other value is accepted, and not together with `If-Match`.",
+        "`*` to create a resource but never replace one: if the resource exists, nothing is changed and the \
+         response is 412 `precondition_failed`. The header accepts no other value, and cannot be combined with \
+         `If-Match`.",
         "*",
     ),
     (
@@ -170,7 +171,9 @@ const HEADERS: [(&str, &str); 2] = [
     info(title = "Keyward IAM API", description = INTRODUCTION),
     tags(
         (name = "Service accounts", description = "Service accounts represent programs. An account has a role, and its keys can never do more than the role permits."),
-        (name = "Keys", description = "Keys are the credentials of service accounts. A key cannot be changed. It ends when it is revoked, expires or has been rotated."),
+        (name = "Keys", description = "Keys are the credentials of service accounts. A key cannot be changed. It \
+         ends when it is revoked, when it expires, or when its grace period after a rotation is over. Keys that \
+         have ended are listed as the account's retired keys."),
         (name = "Roles", description = "Roles are named lists of permissions on your APIs. Three are built in, and you can add your own."),
         (name = "Audit events", description = "Each change writes one audit event in the same transaction."),
         (name = "Caller", description = "Information about the caller."),
@@ -210,7 +213,6 @@ struct GatewayMessage {
 }
 
 /// The document in `infra/openapi.json`.
-#[must_use]
 pub fn document() -> Value {
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);

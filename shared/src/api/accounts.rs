@@ -37,8 +37,9 @@ pub struct ServiceAccount {
     /// Labels of your own, each with a value.
     #[schema(example = json!({ "team": "data" }))]
     pub tags: BTreeMap<String, String>,
-    /// The number of live keys: those that were not revoked, have not expired
-    /// and were not rotated out. The keys of a disabled account count too.
+    /// The number of live keys: those that were not revoked, have not expired,
+    /// and are not past their grace period after a rotation. The keys of a
+    /// disabled account count too.
     pub live_key_count: usize,
     /// When the first of the live keys expires. Absent if there is no live key.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
@@ -66,13 +67,13 @@ pub struct ListedServiceAccount {
     /// The service account.
     #[serde(flatten)]
     pub account: ServiceAccount,
-    /// When a request with one of the account's keys was last allowed. Ended
-    /// keys count too. Absent if no request was allowed.
+    /// When a request with one of the account's keys was last allowed. Keys
+    /// that have ended count too. Absent if no request was allowed.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
     pub last_used_at: Option<Timestamp>,
-    /// When one of the account's keys was last used after its end, and refused.
-    /// Absent if none was.
+    /// When one of the account's keys was last used after it had ended. The
+    /// request was refused. Absent if no key was used after its end.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
     pub used_after_end_at: Option<Timestamp>,
@@ -88,8 +89,8 @@ pub struct ServiceAccountWithKeys {
     /// The service account.
     #[serde(flatten)]
     pub account: ServiceAccount,
-    /// The account's keys, oldest first. A key that has expired or was rotated
-    /// out can stay in this list for a while: see `state`.
+    /// The account's keys, oldest first. A key that has expired, or whose grace
+    /// period is over, can stay in this list for a while: see `state`.
     pub keys: Vec<Key>,
     /// The most recently retired keys, newest first. At most 100.
     #[schema(max_items = 100)]
@@ -123,8 +124,8 @@ pub struct CreateServiceAccountRequest {
     pub tags: BTreeMap<String, String>,
 }
 
-/// Changes to a service account, as a JSON merge patch (RFC 7396). Members that
-/// are left out stay as they are.
+/// Changes to a service account, as a JSON merge patch (RFC 7396). Fields that
+/// are left out do not change.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct UpdateServiceAccountRequest {
@@ -174,7 +175,6 @@ where
 
 impl ServiceAccount {
     /// `account` as the API shows it at `now`.
-    #[must_use]
     pub fn new(account: &Account, now: Timestamp) -> Self {
         let live = || account.keys.iter().filter(|key| key.ended(now).is_none());
         Self {
@@ -197,7 +197,6 @@ impl ServiceAccount {
 
 impl ListedServiceAccount {
     /// `account`, whose keys have this usage, as a list shows it at `now`.
-    #[must_use]
     pub fn new(account: &Account, usage: &HashMap<KeyId, KeyUsage>, now: Timestamp) -> Self {
         let usage = AccountUsage::new(account, usage, now);
         Self {
@@ -211,7 +210,6 @@ impl ListedServiceAccount {
 
 impl ServiceAccountWithKeys {
     /// `account` with its live and `retired` keys, as the API shows it at `now`.
-    #[must_use]
     pub fn new(
         account: &Account,
         retired: Vec<store::RetiredKey>,

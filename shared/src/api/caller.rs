@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 use super::instant;
 use crate::domain::{KeyId, PrincipalType, RoleName};
 
-/// The caller and what it can do. Only a key has the members from `keyId` to
-/// `allowedCidrs`.
+/// The caller and what it can do. The fields from `keyId` to `allowedCidrs` are
+/// present only if the caller is a key.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WhoamiResponse {
@@ -24,7 +24,7 @@ pub struct WhoamiResponse {
     /// The name of this deployment's environment.
     #[schema(example = "prod")]
     pub environment: String,
-    /// What the other members mean, in sentences.
+    /// What the other fields mean, in sentences.
     pub summary: String,
     /// The permissions of the account's role. For an admin: what the token can
     /// do.
@@ -36,8 +36,8 @@ pub struct WhoamiResponse {
     pub key: Option<KeyDetails>,
 }
 
-/// A key that called `whoami`, and what it can do. No member is required,
-/// because the response to an admin has none of them.
+/// A key that called `whoami`, and what it can do. No field is required,
+/// because the response to an admin contains none of them.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyDetails {

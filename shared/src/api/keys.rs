@@ -43,7 +43,8 @@ pub struct Key {
     /// The name of the key, for people. It need not be unique.
     #[schema(example = "batch server 1")]
     pub name: String,
-    /// The last four characters of the whole key, to recognize it by.
+    /// The last four characters of the whole key, so that people can recognize
+    /// it.
     #[schema(example = "x7Qz")]
     pub hint: String,
     /// The name of the key's own role, if it has one. Both this role and the
@@ -96,8 +97,8 @@ pub struct Usage {
     /// lower.
     #[schema(value_type = BTreeMap<String, u64>, example = json!({ "2026-11-24": 12 }))]
     pub uses_by_day: BTreeMap<Date, u64>,
-    /// When the key was last used after its end, and refused. Absent if it was
-    /// not.
+    /// When the key was last used after it had ended. The request was refused.
+    /// Absent if the key was not used after its end.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
     pub used_after_end_at: Option<Timestamp>,
@@ -108,8 +109,8 @@ pub struct Usage {
     pub minutes_used_after_end: Option<u64>,
 }
 
-/// A key that has ended. If it was revoked with AWS credentials only, then only
-/// `id`, `reason` and `retiredAt` are certain.
+/// A key that has ended. If the key was revoked directly in the table, with AWS
+/// credentials, only `id`, `reason` and `retiredAt` are certain to be present.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetiredKey {
@@ -272,9 +273,9 @@ pub struct KeyLookup {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "revoked")]
     pub reason: Option<Reason>,
-    /// Whether the secret is the one that was issued. If not, the text is not a
-    /// real key, although its ids are real. Absent if the record of an ended
-    /// key has nothing to compare with.
+    /// Whether the secret is the one that was issued. If not, the key is not
+    /// genuine, although its ids exist. Absent if the record of the retired key
+    /// contains nothing to compare the secret with.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = bool)]
     pub secret_matches: Option<bool>,
@@ -292,12 +293,13 @@ pub struct KeyLookup {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Key)]
     pub key: Option<Key>,
-    /// When the key ended. Absent if it is still one of the account's keys.
+    /// When the key ended. Absent if the key is still one of the account's
+    /// keys.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, required = false, value_type = String)]
     pub retired_at: Option<Timestamp>,
-    /// The admin who ended the key. Absent if it is still one of the account's
-    /// keys, or ended by itself.
+    /// The admin who ended the key. Absent if the key is still one of the
+    /// account's keys, expired, or reached the end of its grace period.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Actor)]
     pub retired_by: Option<Actor>,
@@ -314,7 +316,6 @@ pub struct RevokedKeys {
 
 impl Key {
     /// `key` as the API shows it at `now`.
-    #[must_use]
     pub fn new(key: &LiveKey, usage: &KeyUsage, now: Timestamp) -> Self {
         Self {
             id: key.id,

@@ -20,19 +20,16 @@ macro_rules! problem_codes {
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The code's name in a problem document.
-            #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
             /// The HTTP status of a response with this code.
-            #[must_use]
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status,)* }
             }
 
             /// The problem document's title.
-            #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)* }
             }
@@ -124,8 +121,8 @@ pub struct FieldError {
     pub detail: String,
 }
 
-/// A service account that has the role, or one of its keys whose own role it
-/// is.
+/// A use of a role: a service account that has the role, or a key that has the
+/// role as its own.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleUse {
@@ -135,7 +132,7 @@ pub struct RoleUse {
     /// The name of the service account.
     #[schema(example = "nightly-batch")]
     pub service_account_name: String,
-    /// The id of the key, if the role is the key's own.
+    /// The id of the key, if the role is the key's own role.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "key_9fKd2LmXo5PqZ7aB")]
     pub key_id: Option<KeyId>,

@@ -22,7 +22,7 @@ pub struct Role {
     /// Whether the role is built in. A built-in role exists in every deployment
     /// and cannot be changed or deleted.
     pub built_in: bool,
-    /// What the role permits, in the order of the paths, each as methods and a
+    /// What the role permits, sorted by path. Each permission has methods and a
     /// path (see `putRole`). Nothing else is permitted.
     #[schema(example = json!(["GET /reports/{id}", "ANY /reports/{id}/notes/{proxy+}"]))]
     pub permissions: Vec<String>,
@@ -57,40 +57,41 @@ pub struct PutRoleRequest {
     /// permission is `METHODS PATH`: methods separated by commas (or `ANY`),
     /// one space, and a path in API Gateway's route syntax. In the path,
     /// `{name}` is exactly one segment, and `{name+}` at the end is one or more
-    /// segments. No two permissions can mean the same, and none can be below
-    /// `/iam`.
+    /// segments. No two permissions can have the same meaning, and no
+    /// permission can be below `/iam`.
     #[schema(max_items = 100, example = json!(["GET /reports/{id}", "ANY /reports/{id}/notes/{proxy+}"]))]
     pub permissions: Vec<String>,
 }
 
-/// A request to decide on, and who would make it. Give either
-/// `serviceAccountId` or `role`.
+/// A request to decide on, and its caller. Give either `serviceAccountId` or
+/// `role`.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExplainRequest {
-    /// Decide for a key of this service account. The account's role counts, and
-    /// whether the account is enabled.
+    /// The service account whose key makes the request. The decision depends on
+    /// the account's role and on whether the account is enabled.
     #[schema(required = false, value_type = String, example = "sa_4hQ0bTnYwLzR8sVc")]
     pub service_account_id: Option<String>,
-    /// Decide for this key of the account. Its own role, expiry and rotation
-    /// count too, and its networks if `sourceAddress` is given.
+    /// The key of the account that makes the request. The decision also depends
+    /// on the key's own role, expiry and rotation, and on its networks if
+    /// `sourceAddress` is given.
     #[schema(required = false, value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
     pub key_id: Option<String>,
-    /// Decide for any caller with this role.
+    /// The caller's role, if the decision is not for an account.
     #[schema(required = false, value_type = String, max_length = 64, example = "ServiceAccountReader")]
     pub role: Option<String>,
     /// The HTTP method, in upper case: `GET`, `HEAD`, `OPTIONS`, `POST`, `PUT`,
     /// `PATCH` or `DELETE`.
     #[schema(example = "GET")]
     pub method: String,
-    /// The path as the API routes it, beginning with `/`: without stage, base
-    /// path of a custom domain, and query.
+    /// The path as the API routes it, beginning with `/`, without the stage,
+    /// the base path of a custom domain, or the query.
     #[schema(example = "/organizations/42")]
     pub path: String,
-    /// The IPv4 or IPv6 address that the key is used from. If omitted, the
-    /// address is one that the key allows. Needs `keyId`. A REST API's TOKEN
-    /// authorizer does not learn the address, so it always refuses keys with
-    /// networks.
+    /// The IPv4 or IPv6 address that the key is used from. If omitted, an
+    /// address that the key allows is assumed. Requires `keyId`. A REST API's
+    /// TOKEN authorizer does not receive the address, so it always refuses keys
+    /// with networks.
     #[schema(required = false, value_type = String, example = "203.0.113.7")]
     pub source_address: Option<String>,
 }
@@ -119,7 +120,7 @@ pub struct Explanation {
     #[schema(required = false, value_type = String, example = "GET /organizations/{id}")]
     pub key_permission: Option<String>,
     /// The roles that the decision depends on. All of them must permit the
-    /// request. Empty if the request is refused before any role counts.
+    /// request. Empty if the request is refused before any role is checked.
     pub roles: Vec<ExplainedRole>,
     /// The networks that the key can be used from, in CIDR notation. Absent if
     /// it can be used from anywhere.
@@ -160,14 +161,12 @@ pub enum RoleHolder {
 }
 
 /// The texts of a role's permissions.
-#[must_use]
 pub fn permissions(role: &policy::Role) -> Vec<String> {
     role.permissions.iter().map(ToString::to_string).collect()
 }
 
 impl Role {
     /// The built-in `role` with the permissions of `policy`.
-    #[must_use]
     pub fn built_in(role: BuiltInRole, policy: &policy::Role) -> Self {
         Self {
             name: role.into(),
