@@ -75,7 +75,7 @@ def check_table(database, name: str) -> None:
     if table["TableStatus"] != "ACTIVE":
         sys.exit(f"{name} is {table['TableStatus']}. Wait until it is ACTIVE.")
     if shape(table) != shape(wanted):
-        sys.exit(f"{name} has other keys or indexes than the template: {shape(table)} instead of {shape(wanted)}")
+        sys.exit(f"{name} has other keys or indexes than the template: found {shape(table)}, expected {shape(wanted)}")
 
 
 def complete_table(database, name: str) -> None:
@@ -110,7 +110,7 @@ def check_secret(secrets, arn: str, environment: str) -> str:
     wanted = properties("Pepper")["Description"].replace("${Environment}", environment)
     if secret.get("Description") != wanted:
         found = secret.get("Description")
-        sys.exit(f"{arn} is not the pepper of this environment: its description is {found!r} instead of {wanted!r}")
+        sys.exit(f"{arn} is not the pepper of this environment: its description is {found!r}, expected {wanted!r}")
     return secret["ARN"]
 
 
@@ -142,9 +142,9 @@ def import_both(formation, stack: str, environment: str, table: str, arn: str) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stack", required=True, help="the name of the new stack")
-    parser.add_argument("--environment", required=True, help="the Environment of the old stack, which its keys contain")
+    parser.add_argument("--environment", required=True, help="the old stack's Environment parameter, which is part of its keys")
     parser.add_argument("--table", required=True, help="the table's name")
-    parser.add_argument("--secret", required=True, help="the pepper's ARN")
+    parser.add_argument("--secret", required=True, help="the ARN of the pepper's secret")
     given = parser.parse_args()
     try:
         adopt(given)
@@ -156,14 +156,14 @@ def adopt(given: argparse.Namespace) -> None:
     formation = boto3.client("cloudformation")
     found = [stack["StackName"] for page in formation.get_paginator("describe_stacks").paginate() for stack in page["Stacks"]]
     if given.stack in found:
-        sys.exit(f"the stack {given.stack} already exists")
+        sys.exit(f"the stack {given.stack} already exists. Choose a name for a new stack")
     secrets, database = boto3.client("secretsmanager"), boto3.client("dynamodb")
     arn = check_secret(secrets, given.secret, given.environment)
     check_table(database, given.table)
     end_rotation(secrets, arn)
     complete_table(database, given.table)
     import_both(formation, given.stack, given.environment, given.table, arn)
-    print(f"{given.stack} has the table and the pepper. Now run, with the old stack's parameters:")
+    print(f"The stack {given.stack} now has the table and the pepper. Next, run this with the parameters of the old stack:")
     print(f"sam build && sam deploy --stack-name {given.stack} --parameter-overrides Environment={given.environment} …")
 
 

@@ -1,5 +1,5 @@
-"""Changes the table with AWS credentials, for when no admin can sign in or the
-table is damaged. operate.md says when to use which command.
+"""Changes the table directly, with AWS credentials, when no admin can sign in or the
+table is damaged. operate.md says when to use each command.
 
     python3 break-glass.py revoke  --table TABLE --by NAME ACCOUNT KEY...
     python3 break-glass.py revoke  --table TABLE --by NAME ACCOUNT --all
@@ -165,8 +165,8 @@ def restore(given: argparse.Namespace) -> None:
         is_ours = owner in owners.values() and (not given.accounts or owner in given.accounts)
         if taken.startswith("NAME#") and taken not in owners and is_ours:
             database().delete_item(TableName=given.table, Key={"pk": item["pk"], "sk": item["sk"]})
-            print(f"freed: {taken}")
-    print("\nChanges since the backup. Except for revoked keys and deleted accounts, they are undone. Repeat them:")
+            print(f"freed the name {taken}")
+    print("\nChanges since the backup. The restore undid all of them except revoked keys and deleted accounts. Repeat the others:")
     events = [item for item in now if item["pk"]["S"].startswith("EVENTS#") and int(item["at"]["N"]) > since]
     for event in sorted(events, key=lambda event: event["sk"]["S"]):
         changes = [change["M"] for change in event.get("changes", {"L": []})["L"]]

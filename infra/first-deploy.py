@@ -2,7 +2,7 @@
 
     python3 first-deploy.py --stack keyward-prod --admin-token-file token
 
-It deploys the two example APIs and APIs of its own that use Keyward's authorizer,
+It deploys the two example APIs and its own test APIs, which use Keyward's authorizer,
 takes a service account and its keys from creation to deletion, and shows how AWS
 behaves where its documentation leaves questions open. Each step prints one line:
 ok, failed, or n/a (not possible here) with the reason. At the end, even after a
@@ -199,7 +199,7 @@ class Stack:
     def wait(self) -> None:
         status = until(600, lambda: None if (found := self.status()).endswith("_IN_PROGRESS") else found, 3)
         if status != "CREATE_COMPLETE":
-            raise Failed(f"{self.name} is {status or 'not ready after 10 minutes'}: {self.first_failure()}")
+            raise Failed(f"the stack {self.name} is {status or 'not ready after 10 minutes'}: {self.first_failure()}")
         (stack,) = self.formation.describe_stacks(StackName=self.name)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
@@ -328,7 +328,7 @@ class Checklist:
             reached = self.at(api)
             answer = expect(reached.call("GET", "/iam/v1/whoami", self.token), 200, "whoami with the admin's token:")
             if answer.json.get("principalType") != "admin":
-                raise Failed("the token is not an admin's")
+                raise Failed("the token does not belong to an admin")
             self.api = reached
 
     def deploy_apis(self) -> None:
@@ -369,10 +369,10 @@ class Checklist:
 
     def create(self) -> None:
         permissions = ["GET /organizations", "GET /probe/{proxy+}"]
-        with self.report.step("register a custom role"):
+        with self.report.step("create a custom role"):
             self.made_role = True
             expect(self.admin("PUT", f"{ROLES}/{self.role}", {"permissions": permissions}), 201)
-        with self.report.step("create a service account with it"):
+        with self.report.step("create a service account with the role"):
             self.made_account = True
             answer = expect(self.admin("POST", ACCOUNTS, {"name": self.name, "role": self.role}), 201)
             self.account = answer.json["id"]
@@ -380,7 +380,7 @@ class Checklist:
             self.need(self.account)
             self.key_id, self.key = self.issue()
             if "secret" in self.admin("GET", f"{ACCOUNTS}/{self.account}").text:
-                raise Failed("the account shows a secret")
+                raise Failed("the response about the account contains a secret")
 
     def issue(self) -> tuple[str, str]:
         body = {"name": "first deploy", "expiresInDays": 30}
@@ -390,7 +390,7 @@ class Checklist:
 
     def call(self) -> None:
         for name, api in self.shops.items():
-            with self.report.step(f"{name}: the key passes") as step:
+            with self.report.step(f"{name}: the key is allowed") as step:
                 self.need(self.key)
                 answer = expect(api.call("GET", "/organizations", self.key), 200)
                 if self.key in answer.text:
@@ -415,11 +415,11 @@ class Checklist:
             self.need(self.key)
             answer = expect(self.api.call("GET", "/iam/v1/whoami", self.key), 200)
             if (answer.json.get("principalId"), answer.json.get("keyId")) != (self.account, self.key_id):
-                raise Failed("the response names another account or key")
-        with self.report.step("the key manages nothing"):
+                raise Failed("the response names a different account or key")
+        with self.report.step("the key cannot manage accounts"):
             self.need(self.key)
             expect(self.api.call("POST", ACCOUNTS, self.key, {"name": "x", "role": self.role}), 403)
-        with self.report.step("lists: the account, its role and its events"):
+        with self.report.step("list the account, its role and its events"):
             self.need(self.account)
             query = urllib.parse.urlencode({"prefix": self.name})
             ids = until(15, lambda: [self.account] if self.account in self.listed(f"{ACCOUNTS}?{query}") else None)
@@ -457,7 +457,7 @@ class Checklist:
 
     def change(self) -> None:
         """Calls the operations that no other step calls."""
-        with self.report.step("change the account, replace the role, explain, look a key up"):
+        with self.report.step("update the account, replace the role, explain a decision, look up the key"):
             self.need(self.key)
             expect(self.admin("PATCH", f"{ACCOUNTS}/{self.account}", {"description": "A first deploy"}), 200, "PATCH:")
             role = expect(self.admin("GET", f"{ROLES}/{self.role}"), 200, "GET role:").json
@@ -472,7 +472,7 @@ class Checklist:
             expect(answer, 409, "deletion of a role in use:")
 
     def rotate(self) -> None:
-        with self.report.step("rotate the key, with a grace of 10 minutes"):
+        with self.report.step("rotate the key, with a grace period of 10 minutes"):
             self.need(self.key)
             path = f"{ACCOUNTS}/{self.account}/keys/{self.key_id}/rotation"
             answer = expect(self.admin("POST", path, {"graceSeconds": 600}), 201)
@@ -480,7 +480,7 @@ class Checklist:
             old, (self.key_id, self.key) = self.key, (answer.json["id"], answer.json["secret"])
             for name, api in self.shops.items():
                 expect(api.call("GET", "/organizations", self.key), 200, f"{name}, the new key:")
-                expect(api.call("GET", "/organizations", old), 200, f"{name}, the old key in its grace:")
+                expect(api.call("GET", "/organizations", old), 200, f"{name}, the old key in its grace period:")
 
     def notice(self) -> None:
         """Makes one of this script's own keys look older in the table, because a notice
@@ -502,7 +502,7 @@ class Checklist:
             except ClientError as error:
                 if "AccessDenied" in error.response["Error"]["Code"]:
                     raise NotPossible(
-                        "these credentials have no permission to write to the table, and no new key is near its expiry"
+                        "the AWS credentials have no permission to write to the table, so no key can be made to expire soon"
                     ) from error
                 raise
             began = datetime.datetime.now(datetime.timezone.utc)
@@ -601,7 +601,7 @@ class Checklist:
             if not self.given.domain:
                 raise NotPossible("no --domain was given")
             if not self.has_base_path():
-                raise NotPossible(f"/{self.given.base_path} is not among BasePaths: only the events are shown")
+                raise NotPossible(f"the stack's BasePaths do not include /{self.given.base_path}: only the events are shown")
         with self.report.step("send probes to the APIs that Keyward authorizes") as step:
             self.need(self.key, self.probe_stack)
             for place, api, path in self.places(seen=False):
@@ -836,7 +836,7 @@ def read_token(given: argparse.Namespace) -> str:
     if not token:
         sys.exit("no token: pass --admin-token-file FILE, or set KEYWARD_ADMIN_TOKEN")
     if not re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", token):
-        sys.exit("this is not a token: a token has three parts of letters, digits, - and _, separated by dots")
+        sys.exit("not a token: a token has three parts of letters, digits, - and _, separated by dots")
     return token
 
 
@@ -851,7 +851,7 @@ def main() -> None:
     parser.add_argument("--endpoint-url", help="the address of an AWS emulator to use instead of AWS")
     parser.add_argument("--domain", help="a regional custom domain of this account to map to the probe APIs")
     parser.add_argument("--base-path", default="keyward-first-deploy", help="the base path of that mapping")
-    parser.add_argument("--wait", type=int, default=180, help="the longest wait for logs and notices, in seconds")
+    parser.add_argument("--wait", type=int, default=180, help="the maximum time to wait for logs and notices, in seconds")
     parser.add_argument(
         "--keep", action="store_true", help="keep the APIs. The service account, its keys and its role are still deleted"
     )

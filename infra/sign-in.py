@@ -1,7 +1,7 @@
 """Signs an admin in at the stack's Cognito sign-in pages and prints an access
 token, for the command line.
 
-    export TOKEN=$(python3 sign-in.py --stack keyward-prod)              # for business APIs
+    export ADMIN_API_TOKEN=$(python3 sign-in.py --stack keyward-prod)    # for business APIs
     export ADMIN_TOKEN=$(python3 sign-in.py --stack keyward-prod --iam)  # for /iam
 
 It opens a browser and waits for the redirect on port 8400 of this machine. It prints
@@ -156,7 +156,7 @@ def check(token: str, client: str, scope: str) -> None:
     if SELF_SERVICE in scopes:
         raise SignInError(f"the token has the scope {SELF_SERVICE}, with which a backend could take over the account")
     if scopes != [scope] or claims.get("client_id") != client:
-        raise SignInError("the token is for another client or scope")
+        raise SignInError("the token has another client or scope than requested")
 
 
 def sign_in(pages: str, client: str, scope: str, seconds: float, open_page) -> str:
