@@ -28,17 +28,18 @@ Create a service account in the console, issue a key, and use it as the page sho
   Issuer      {issuer}   ({VISITOR_EMAIL} has the same password and is not an admin)
   For scripts {local_json}
 
-Or use a shell. These tokens expire after one hour:
+Or use a shell. ADMIN_TOKEN is for paths under /iam, and ADMIN_API_TOKEN for all other paths. Both
+expire after one hour:
 
   export ADMIN_TOKEN={admin_token}
   export ADMIN_API_TOKEN={admin_api_token}
 
-Get a new token:
+Get a new token for /iam:
 
   curl -s {issuer}/token -d grant_type=password -d client_id={IAM_CLIENT} \\
     -d username={admin_email} -d password={password}
 
-Try it:
+Try it. Replace ID with the account's id, and SECRET with the key's secret, from the responses:
 
   curl -s {api}/iam/v1/service-accounts -H \"Authorization: Bearer $ADMIN_TOKEN\" \\
     -H 'Content-Type: application/json' -d '{{\"name\":\"batch\",\"role\":\"ServiceAccountReader\"}}'
