@@ -42,7 +42,7 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     /// Creates the folder if it does not exist, and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
-        // Strips a trailing slash, because the check below would then follow a link.
+        // Strips a trailing slash. With one, the check below would follow a link.
         let path: PathBuf = path.components().collect();
         let unusable = |cause| StartError::Data { path: path.clone(), cause };
         if fs::symlink_metadata(&path).is_ok_and(|folder| folder.is_symlink()) {
