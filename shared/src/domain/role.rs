@@ -11,9 +11,9 @@ use super::ids::from_text;
 pub enum BuiltInRole {
     /// Every method and path outside of the reserved `/iam`.
     Admin,
-    /// Every method on organization and team data.
+    /// Every method on the data paths (`DataPrefixes`).
     Writer,
-    /// `GET`, `HEAD` and `OPTIONS` on organization and team data.
+    /// `GET`, `HEAD` and `OPTIONS` on the data paths (`DataPrefixes`).
     Reader,
 }
 
@@ -35,9 +35,9 @@ impl BuiltInRole {
     #[must_use]
     pub const fn description(self) -> &'static str {
         match self {
-            Self::Admin => "Everything but the reserved /iam",
-            Self::Writer => "Any method on organization and team data",
-            Self::Reader => "GET, HEAD and OPTIONS on organization and team data",
+            Self::Admin => "Any method on any path except below /iam",
+            Self::Writer => "Any method on the data paths of this deployment",
+            Self::Reader => "GET, HEAD and OPTIONS on the data paths of this deployment",
         }
     }
 }

@@ -212,8 +212,8 @@ pub(crate) async fn find(session: &Session, name: &str) -> Result<Option<RoleCho
 
 fn choice(console: &AppState, role: BuiltInRole) -> RoleChoice {
     let summary = match role {
-        BuiltInRole::Reader => "Read-only access to organization and team data.",
-        BuiltInRole::Writer => "Read, create, update and delete organization and team data.",
+        BuiltInRole::Reader => "Read-only access to the data paths of this deployment.",
+        BuiltInRole::Writer => "Read and write access to the data paths of this deployment.",
         BuiltInRole::Admin => "Full access to the API, except managing accounts, keys and roles.",
     };
     let permissions = &console.built_in_roles.get(role).permissions;
