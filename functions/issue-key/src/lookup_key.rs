@@ -63,7 +63,7 @@ pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply,
 /// Replaces messages about members of the body, because they can quote the key.
 fn without_quotes(failure: Failure) -> Failure {
     if let Failure::InvalidFields(_) = failure {
-        Failure::invalid_field("/key", "must be a string and the only member of the body")
+        Failure::invalid_field("/key", "must be a string and the only field of the body")
     } else {
         failure
     }

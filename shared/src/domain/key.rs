@@ -31,7 +31,7 @@ pub struct Environment(String);
 
 /// Text that is not an environment's label.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("must be 1 to 12 lower-case letters and digits")]
+#[error("must be 1 to 12 lowercase letters and digits")]
 pub struct InvalidEnvironment;
 
 impl Environment {

@@ -226,7 +226,7 @@ async fn a_key_in_the_wrong_place_is_not_quoted_400_422() {
         let refused = harness.refuse(request, 422, "invalid_fields").await;
         assert!(!refused.text.contains(secret), "{refused:?}");
         let expected =
-            json!([{ "pointer": "/key", "detail": "must be a string and the only member of the body" }]);
+            json!([{ "pointer": "/key", "detail": "must be a string and the only field of the body" }]);
         assert_eq!(refused.errors(), expected);
     }
     for body in [format!("{{\"key\": {text}}}"), format!("{{\"key\": \"{text}\"}} {text}"), text.to_owned()] {
