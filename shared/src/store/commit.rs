@@ -158,7 +158,7 @@ impl Store {
         let put = Put::builder()
             .table_name(&*self.table)
             .set_item(Some(item))
-            .set_condition_expression(conditions.condition())
+            .condition_expression(conditions.condition())
             .set_expression_attribute_names(non_empty(conditions.names))
             .set_expression_attribute_values(non_empty(conditions.values));
         Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
@@ -166,8 +166,12 @@ impl Store {
 
     /// Writes items without conditions and without an audit event.
     pub(super) async fn put_all(&self, items: Vec<(Key, Map)>) -> Result<(), StoreError> {
-        let puts = items.into_iter().map(|(key, item)| self.put(key, item, Expression::default()));
-        let puts = puts.collect::<Result<Vec<_>, _>>()?;
+        let puts = items.into_iter().map(|(key, mut item)| {
+            item.extend(key);
+            let put = Put::builder().table_name(&*self.table).set_item(Some(item));
+            Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+        });
+        let puts = puts.collect::<Result<Vec<_>, StoreError>>()?;
         self.retry(|| self.commit_unchanged(puts.clone())).await
     }
 
@@ -189,7 +193,7 @@ impl Store {
         let check = ConditionCheck::builder()
             .table_name(&*self.table)
             .set_key(Some(key))
-            .set_condition_expression(conditions.condition())
+            .condition_expression(conditions.condition())
             .set_expression_attribute_names(non_empty(conditions.names))
             .set_expression_attribute_values(non_empty(conditions.values));
         Ok(TransactWriteItem::builder().condition_check(check.build().map_err(incomplete)?).build())
@@ -202,7 +206,7 @@ impl Store {
             .table_name(&*self.table)
             .set_key(Some(key))
             .update_expression(expression.update())
-            .set_condition_expression(expression.condition())
+            .condition_expression(expression.condition())
             .set_expression_attribute_names(non_empty(expression.names))
             .set_expression_attribute_values(non_empty(expression.values));
         Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
@@ -213,7 +217,7 @@ impl Store {
         let delete = Delete::builder()
             .table_name(&*self.table)
             .set_key(Some(key))
-            .set_condition_expression(conditions.condition())
+            .condition_expression(conditions.condition())
             .set_expression_attribute_names(non_empty(conditions.names))
             .set_expression_attribute_values(non_empty(conditions.values));
         Ok(TransactWriteItem::builder().delete(delete.build().map_err(incomplete)?).build())
@@ -307,9 +311,10 @@ impl Expression {
         self.conditions.push(format!("{name} = {value}"));
     }
 
-    /// All conditions together, if there are any.
-    fn condition(&self) -> Option<String> {
-        Some(self.conditions.join(" AND ")).filter(|condition| !condition.is_empty())
+    /// All conditions together. Without conditions, the text is empty, and DynamoDB
+    /// refuses the action. So a forgotten condition cannot make a write unconditional.
+    fn condition(&self) -> String {
+        self.conditions.join(" AND ")
     }
 
     fn update(&self) -> String {
