@@ -45,20 +45,24 @@ pub(crate) enum ApiError {
     },
 }
 
+/// The response to a call, or why the call failed.
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
+
 /// The filters of a list of accounts.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct AccountsQuery {
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) prefix: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) role: String,
     /// `true`, `false` or empty.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) enabled: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) cursor: String,
     /// The page size, if not the API's default. It is not in the page's address.
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_deserializing)]
     pub(crate) limit: Option<u8>,
 }
 
@@ -67,13 +71,9 @@ pub(crate) struct AccountsQuery {
 pub(crate) struct EventsQuery {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) actor: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) account: Option<AccountId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) r#type: Option<EventType>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) to: Option<Timestamp>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) cursor: String,
@@ -89,25 +89,16 @@ struct PageQuery<'a> {
     cursor: &'a str,
 }
 
-/// The precondition of saving a role.
-#[derive(Clone, Copy)]
-pub(crate) enum Precondition<'a> {
-    /// The role must not exist.
-    NotExists,
-    /// The role must have this version.
-    Version(&'a str),
-}
+impl ApiError {
+    /// The code of the API's problem.
+    pub(crate) fn code(&self) -> Option<ProblemCode> {
+        if let Self::Problem(problem) = self { Some(problem.code) } else { None }
+    }
 
-/// An account with its keys, and its version.
-pub(crate) struct VersionedAccount {
-    pub(crate) account: ServiceAccountWithKeys,
-    pub(crate) version: String,
-}
-
-/// A role and its version. A built-in role has no version.
-pub(crate) struct VersionedRole {
-    pub(crate) role: Role,
-    pub(crate) version: String,
+    /// Whether the API found no such resource.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.status == 404)
+    }
 }
 
 /// The IAM API.
@@ -140,75 +131,68 @@ pub(crate) struct AdminApi<'a> {
 
 impl AdminApi<'_> {
     /// Checks that the authorizer accepts the token.
-    pub(crate) async fn whoami(self) -> Result<(), ApiError> {
+    pub(crate) async fn whoami(self) -> ApiResult<()> {
         self.send(Method::GET, "/iam/v1/whoami", &[]).await.map(drop)
     }
 
-    pub(crate) async fn accounts(
-        self,
-        query: &AccountsQuery,
-    ) -> Result<List<ListedServiceAccount>, ApiError> {
+    pub(crate) async fn accounts(self, query: &AccountsQuery) -> ApiResult<List<ListedServiceAccount>> {
         self.get(&with_query(ACCOUNTS, query)?).await
     }
 
-    pub(crate) async fn account(self, id: AccountId) -> Result<VersionedAccount, ApiError> {
-        let response = self.send(Method::GET, &format!("{ACCOUNTS}/{id}"), &[]).await?;
-        Ok(VersionedAccount { version: version(&response), account: parse(&response)? })
+    pub(crate) async fn account(self, id: AccountId) -> ApiResult<ServiceAccountWithKeys> {
+        self.get(&format!("{ACCOUNTS}/{id}")).await
     }
 
-    pub(crate) async fn events(
-        self,
-        id: AccountId,
-        cursor: &str,
-        limit: u8,
-    ) -> Result<List<AuditEvent>, ApiError> {
+    /// An account and its version.
+    pub(crate) async fn account_with_version(self, id: AccountId) -> ApiResult<(ServiceAccount, String)> {
+        self.get_with_version(&format!("{ACCOUNTS}/{id}")).await
+    }
+
+    pub(crate) async fn events(self, id: AccountId, cursor: &str, limit: u8) -> ApiResult<List<AuditEvent>> {
         self.get(&with_query(&format!("{ACCOUNTS}/{id}/events"), &PageQuery { limit, cursor })?).await
     }
 
     /// A page of the events of all accounts and roles, newest first.
-    pub(crate) async fn all_events(self, query: &EventsQuery) -> Result<List<AuditEvent>, ApiError> {
+    pub(crate) async fn all_events(self, query: &EventsQuery) -> ApiResult<List<AuditEvent>> {
         self.get(&with_query("/iam/v1/events", query)?).await
     }
 
     /// A page of the roles, in the order of their names.
-    pub(crate) async fn roles(self, cursor: &str, limit: u8) -> Result<List<Role>, ApiError> {
+    pub(crate) async fn roles(self, cursor: &str, limit: u8) -> ApiResult<List<Role>> {
         self.get(&with_query(ROLES, &PageQuery { limit, cursor })?).await
     }
 
-    pub(crate) async fn role(self, name: &RoleName) -> Result<VersionedRole, ApiError> {
-        let response = self.send(Method::GET, &format!("{ROLES}/{name}"), &[]).await?;
-        Ok(VersionedRole { version: version(&response), role: parse(&response)? })
+    pub(crate) async fn role(self, name: &RoleName) -> ApiResult<Role> {
+        self.get(&format!("{ROLES}/{name}")).await
     }
 
-    /// Creates or replaces a role.
+    /// A role and its version. A built-in role has no version.
+    pub(crate) async fn role_with_version(self, name: &RoleName) -> ApiResult<(Role, String)> {
+        self.get_with_version(&format!("{ROLES}/{name}")).await
+    }
+
+    /// Replaces a role if its version is still `version` or, without a version, creates a new
+    /// role.
     pub(crate) async fn put_role(
         self,
         name: &RoleName,
         role: &PutRoleRequest,
-        precondition: Precondition<'_>,
-    ) -> Result<Role, ApiError> {
-        let precondition = match precondition {
-            Precondition::NotExists => ("if-none-match", "*"),
-            Precondition::Version(version) => ("if-match", version),
-        };
+        version: Option<&str>,
+    ) -> ApiResult<Role> {
+        let precondition = version.map_or(("if-none-match", "*"), |version| ("if-match", version));
         parse(&self.send_json(Method::PUT, &format!("{ROLES}/{name}"), &[precondition], role).await?)
     }
 
     /// Deletes a role if its version is still `version`. `cursor` is the last account
     /// that an earlier attempt checked, or empty.
-    pub(crate) async fn delete_role(
-        self,
-        name: &RoleName,
-        version: &str,
-        cursor: &str,
-    ) -> Result<(), ApiError> {
+    pub(crate) async fn delete_role(self, name: &RoleName, version: &str, cursor: &str) -> ApiResult<()> {
         let path = format!("{ROLES}/{name}");
         let path = if cursor.is_empty() { path } else { with_query(&path, &[("cursor", cursor)])? };
         self.send(Method::DELETE, &path, &[("if-match", version)]).await.map(drop)
     }
 
     /// Asks the API what the authorizer would decide about a request.
-    pub(crate) async fn explain(self, request: &ExplainRequest) -> Result<Explanation, ApiError> {
+    pub(crate) async fn explain(self, request: &ExplainRequest) -> ApiResult<Explanation> {
         let response = self.send_json(Method::POST, &format!("{ROLES}/explain"), &[], request).await?;
         let explanation: Explanation = parse(&response)?;
         Ok(Explanation { detail: without_backticks(&explanation.detail), ..explanation })
@@ -219,7 +203,7 @@ impl AdminApi<'_> {
         self,
         account: &CreateServiceAccountRequest,
         attempt: &str,
-    ) -> Result<ServiceAccount, ApiError> {
+    ) -> ApiResult<ServiceAccount> {
         parse(&self.send_json(Method::POST, ACCOUNTS, &[("idempotency-key", attempt)], account).await?)
     }
 
@@ -229,12 +213,12 @@ impl AdminApi<'_> {
         id: AccountId,
         changes: &UpdateServiceAccountRequest,
         version: &str,
-    ) -> Result<ServiceAccount, ApiError> {
+    ) -> ApiResult<ServiceAccount> {
         let path = format!("{ACCOUNTS}/{id}");
         parse(&self.send_json(Method::PATCH, &path, &[("if-match", version)], changes).await?)
     }
 
-    pub(crate) async fn delete_account(self, id: AccountId) -> Result<(), ApiError> {
+    pub(crate) async fn delete_account(self, id: AccountId) -> ApiResult<()> {
         self.send(Method::DELETE, &format!("{ACCOUNTS}/{id}"), &[]).await.map(drop)
     }
 
@@ -244,7 +228,7 @@ impl AdminApi<'_> {
         id: AccountId,
         key: &IssueKeyRequest,
         attempt: &str,
-    ) -> Result<IssuedKey, ApiError> {
+    ) -> ApiResult<IssuedKey> {
         self.post_for_key(&format!("{ACCOUNTS}/{id}/keys"), key, attempt).await
     }
 
@@ -256,7 +240,7 @@ impl AdminApi<'_> {
         key: KeyId,
         grace_seconds: u32,
         attempt: &str,
-    ) -> Result<RotatedKey, ApiError> {
+    ) -> ApiResult<RotatedKey> {
         let path = format!("{ACCOUNTS}/{id}/keys/{key}/rotation");
         self.post_for_key(&path, &RotateKeyRequest { grace_seconds: Some(grace_seconds) }, attempt).await
     }
@@ -267,7 +251,7 @@ impl AdminApi<'_> {
         path: &str,
         request: &impl Serialize,
         attempt: &str,
-    ) -> Result<T, ApiError> {
+    ) -> ApiResult<T> {
         let response = self.send_json(Method::POST, path, &[("idempotency-key", attempt)], request).await?;
         let body = Zeroizing::new(response.into_body());
         // serde_json's messages can quote the input, which contains the secret.
@@ -275,23 +259,30 @@ impl AdminApi<'_> {
     }
 
     /// Looks up a leaked key.
-    pub(crate) async fn look_up_key(self, pasted: &SecretString) -> Result<KeyLookup, ApiError> {
+    pub(crate) async fn look_up_key(self, pasted: &SecretString) -> ApiResult<KeyLookup> {
         let request = LookupKeyRequest { key: pasted.expose_secret() };
         parse(&self.send_json(Method::POST, "/iam/v1/keys/lookup", &[], &request).await?)
     }
 
-    pub(crate) async fn revoke_key(self, id: AccountId, key: KeyId) -> Result<(), ApiError> {
+    pub(crate) async fn revoke_key(self, id: AccountId, key: KeyId) -> ApiResult<()> {
         self.send(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys/{key}"), &[]).await.map(drop)
     }
 
     /// Revokes all keys and returns their number.
-    pub(crate) async fn revoke_all_keys(self, id: AccountId) -> Result<usize, ApiError> {
+    pub(crate) async fn revoke_all_keys(self, id: AccountId) -> ApiResult<usize> {
         let response = self.send(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys"), &[]).await?;
         parse(&response).map(|revoked: RevokedKeys| revoked.revoked_key_ids.len())
     }
 
-    async fn get<T: DeserializeOwned>(self, path: &str) -> Result<T, ApiError> {
+    async fn get<T: DeserializeOwned>(self, path: &str) -> ApiResult<T> {
         parse(&self.send(Method::GET, path, &[]).await?)
+    }
+
+    /// A resource and its version, or `*` if it has none.
+    async fn get_with_version<T: DeserializeOwned>(self, path: &str) -> ApiResult<(T, String)> {
+        let response = self.send(Method::GET, path, &[]).await?;
+        let version = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        Ok((parse(&response)?, version.unwrap_or("*").to_owned()))
     }
 
     async fn send(
@@ -299,7 +290,7 @@ impl AdminApi<'_> {
         method: Method,
         path: &str,
         headers: &[(&'static str, &str)],
-    ) -> Result<http::Response<Vec<u8>>, ApiError> {
+    ) -> ApiResult<http::Response<Vec<u8>>> {
         self.call(self.request(method, path, headers)?, Vec::new()).await
     }
 
@@ -309,18 +300,13 @@ impl AdminApi<'_> {
         path: &str,
         headers: &[(&'static str, &str)],
         body: &impl Serialize,
-    ) -> Result<http::Response<Vec<u8>>, ApiError> {
+    ) -> ApiResult<http::Response<Vec<u8>>> {
         let request = self.request(method, path, headers)?.header(header::CONTENT_TYPE, "application/json");
         self.call(request, serde_json::to_vec(body).map_err(unavailable)?).await
     }
 
     /// The start of a request, with the token.
-    fn request(
-        self,
-        method: Method,
-        path: &str,
-        headers: &[(&'static str, &str)],
-    ) -> Result<Builder, ApiError> {
+    fn request(self, method: Method, path: &str, headers: &[(&'static str, &str)]) -> ApiResult<Builder> {
         let mut credential =
             HeaderValue::from_str(&format!("Bearer {}", self.token.reveal())).map_err(unavailable)?;
         credential.set_sensitive(true);
@@ -332,14 +318,14 @@ impl AdminApi<'_> {
         })
     }
 
-    async fn call(self, request: Builder, body: Vec<u8>) -> Result<http::Response<Vec<u8>>, ApiError> {
+    async fn call(self, request: Builder, body: Vec<u8>) -> ApiResult<http::Response<Vec<u8>>> {
         let request = request.body(body).map_err(unavailable)?;
         let response = self.api.http_client.send(request).await.map_err(unavailable)?;
         if response.status().is_success() { Ok(response) } else { Err(error_from(&response)) }
     }
 }
 
-fn with_query(path: &str, query: &impl Serialize) -> Result<String, ApiError> {
+fn with_query(path: &str, query: &impl Serialize) -> ApiResult<String> {
     Ok(format!("{path}?{}", serde_html_form::to_string(query).map_err(unavailable)?))
 }
 
@@ -380,13 +366,7 @@ fn error_from(response: &http::Response<Vec<u8>>) -> ApiError {
     }
 }
 
-/// The version in a response, or `*` if it has none.
-fn version(response: &http::Response<Vec<u8>>) -> String {
-    let version = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
-    version.unwrap_or("*").to_owned()
-}
-
-fn parse<T: DeserializeOwned>(response: &http::Response<Vec<u8>>) -> Result<T, ApiError> {
+fn parse<T: DeserializeOwned>(response: &http::Response<Vec<u8>>) -> ApiResult<T> {
     serde_json::from_slice(response.body()).map_err(unavailable)
 }
 

@@ -1,11 +1,15 @@
 //! Errors that replace a page.
 
+use std::fmt::Display;
+
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-
 use shared::api::ProblemCode;
 
 use crate::api::ApiError;
+
+/// A page, or an error whose page replaces it.
+pub(crate) type PageResult<T = Response> = Result<T, PageError>;
 
 /// An error whose page replaces the requested page.
 #[derive(Clone, Debug)]
@@ -73,58 +77,38 @@ pub(crate) struct RetryForm {
 }
 
 impl PageError {
-    pub(crate) fn unavailable(cause: String) -> Self {
-        Self::Unavailable { request_id: None, cause }
+    pub(crate) fn unavailable(cause: impl Display) -> Self {
+        Self::Unavailable { request_id: None, cause: cause.to_string() }
     }
 
-    /// The status of the error page.
-    pub(crate) fn status(&self) -> StatusCode {
+    /// The status of the error page, and the reason and the cause for the log, without any
+    /// credential.
+    pub(crate) fn summary(&self) -> (StatusCode, &'static str, &str) {
         match self {
-            Self::SignIn { .. } => StatusCode::SEE_OTHER,
-            Self::SessionExpired { .. } => StatusCode::UNAUTHORIZED,
-            Self::NotAdmin | Self::Forged | Self::StalePage { .. } => StatusCode::FORBIDDEN,
-            Self::Malformed | Self::NotSignedIn(..) => StatusCode::BAD_REQUEST,
-            Self::PageNotFound | Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Refused(..) => StatusCode::CONFLICT,
-            Self::OutcomeUnknown { .. } | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-
-    /// The reason and the cause for the log, without any credential.
-    pub(crate) fn reason(&self) -> (&'static str, &str) {
-        match self {
-            Self::SignIn { .. } => ("sign_in", ""),
-            Self::SessionExpired { .. } => ("session_ended", ""),
-            Self::NotAdmin => ("not_admin", ""),
-            Self::Forged => ("forged", ""),
-            Self::StalePage { .. } => ("old_page", ""),
-            Self::Malformed => ("malformed", ""),
-            Self::PageNotFound => ("no_page", ""),
-            Self::WrongMethod => ("wrong_method", ""),
-            Self::NotFound(_) => ("not_found", ""),
-            Self::Refused(..) => ("refused", ""),
-            Self::NotSignedIn(_, cause) => ("not_signed_in", cause),
-            Self::OutcomeUnknown { cause, .. } => ("unsure", cause),
-            Self::Unavailable { cause, .. } => ("unavailable", cause),
+            Self::SignIn { .. } => (StatusCode::SEE_OTHER, "sign_in", ""),
+            Self::SessionExpired { .. } => (StatusCode::UNAUTHORIZED, "session_ended", ""),
+            Self::NotAdmin => (StatusCode::FORBIDDEN, "not_admin", ""),
+            Self::Forged => (StatusCode::FORBIDDEN, "forged", ""),
+            Self::StalePage { .. } => (StatusCode::FORBIDDEN, "old_page", ""),
+            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", ""),
+            Self::PageNotFound => (StatusCode::NOT_FOUND, "no_page", ""),
+            Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "wrong_method", ""),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found", ""),
+            Self::Refused(..) => (StatusCode::CONFLICT, "refused", ""),
+            Self::NotSignedIn(_, cause) => (StatusCode::BAD_REQUEST, "not_signed_in", cause),
+            Self::OutcomeUnknown { cause, .. } => (StatusCode::SERVICE_UNAVAILABLE, "unsure", cause),
+            Self::Unavailable { cause, .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", cause),
         }
     }
 
     /// The form that can be sent again.
     pub(crate) fn retry_form(&self) -> Option<&RetryForm> {
-        match self {
-            Self::OutcomeUnknown { retry, .. } => Some(retry),
-            Self::SessionExpired { retry, .. } | Self::StalePage { retry, .. } => retry.as_ref(),
-            Self::SignIn { .. }
-            | Self::NotAdmin
-            | Self::Forged
-            | Self::Malformed
-            | Self::PageNotFound
-            | Self::WrongMethod
-            | Self::NotFound(_)
-            | Self::Refused(..)
-            | Self::NotSignedIn(..)
-            | Self::Unavailable { .. } => None,
+        if let Self::OutcomeUnknown { retry, .. } = self {
+            Some(retry)
+        } else if let Self::SessionExpired { retry, .. } | Self::StalePage { retry, .. } = self {
+            retry.as_ref()
+        } else {
+            None
         }
     }
 }
@@ -145,7 +129,7 @@ impl From<ApiError> for PageError {
 impl IntoResponse for PageError {
     /// A response without a body. The middleware renders the page.
     fn into_response(self) -> Response {
-        let mut response = self.status().into_response();
+        let mut response = self.summary().0.into_response();
         response.extensions_mut().insert(self);
         response
     }

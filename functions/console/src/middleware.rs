@@ -109,8 +109,8 @@ async fn finish(State(console): State<AppState>, request: Request, next: Next) -
     };
     let mut response = REQUEST_ID.scope(request_id.clone(), next.run(request)).await;
     let error = response.extensions_mut().remove::<PageError>();
-    let (reason, cause) = error.as_ref().map_or(("shown", ""), PageError::reason);
-    let is_server_error = error.as_ref().is_some_and(|error| error.status().is_server_error());
+    let (error_status, reason, cause) =
+        error.as_ref().map_or((StatusCode::OK, "shown", ""), PageError::summary);
     // `redirect_errors` replaces the error page with a redirect, and keeps the error for this
     // log line.
     if let Some(error) = &error
@@ -118,9 +118,10 @@ async fn finish(State(console): State<AppState>, request: Request, next: Next) -
     {
         response = pages::error::page(error.clone(), &console, &request_id, retry);
     }
+    let is_server_error = error_status.is_server_error() || response.status().is_server_error();
     let status = response.status().as_u16();
     let method = method.as_str();
-    if is_server_error || status >= 500 {
+    if is_server_error {
         tracing::error!(request_id, method, page, status, reason, cause, "answered");
     } else {
         tracing::info!(request_id, method, page, status, reason, cause, "answered");

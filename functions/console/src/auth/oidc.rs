@@ -4,7 +4,6 @@
 //! `openidconnect` 4.1 is not used: it wraps the same `oauth2`, and adds a second
 //! cryptography stack (`rsa`, `p256`, `p384`, `ed25519-dalek`) beside aws-lc.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use oauth2::{
     ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, StandardRevocableToken,
     StandardTokenResponse, TokenResponse as _, TokenUrl,
 };
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Setup, variable};
@@ -104,20 +104,14 @@ struct Configuration {
     end_session_endpoint: Option<AuthUrl>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 struct WithIdToken {
     // The library requires `Serialize`. The response is never serialized.
     #[serde(skip_serializing)]
-    id_token: Option<Zeroizing<String>>,
+    id_token: Option<SecretString>,
 }
 
 impl ExtraTokenFields for WithIdToken {}
-
-impl fmt::Debug for WithIdToken {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("WithIdToken(…)")
-    }
-}
 
 type OidcClient = Client<
     BasicErrorResponse,
@@ -213,7 +207,7 @@ impl Provider {
             })?;
         let id_token = response.extra_fields().id_token.as_ref();
         let id_token = id_token.ok_or(SignInError::Refused("the issuer returned no ID token"))?;
-        self.check_id_token(&configuration, id_token, &attempt.nonce).await?;
+        self.check_id_token(&configuration, id_token.expose_secret(), &attempt.nonce).await?;
         Ok(AccessToken::new(Zeroizing::new(response.access_token().secret().clone())))
     }
 

@@ -21,7 +21,7 @@ use super::token::AccessToken;
 use crate::api::{AdminApi, ApiError};
 use crate::app_state::AppState;
 use crate::console_url::ConsoleUrl;
-use crate::error::{PageError, RetryForm};
+use crate::error::{PageError, PageResult, RetryForm};
 
 /// How long a notice is kept for its page, in seconds.
 const NOTICE_SECONDS: i64 = 60;
@@ -96,8 +96,8 @@ pub(crate) struct Cookies {
 }
 
 impl Cookies {
-    pub(crate) async fn read(console: &AppState, headers: &HeaderMap) -> Result<Self, PageError> {
-        let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
+    pub(crate) async fn read(console: &AppState, headers: &HeaderMap) -> PageResult<Self> {
+        let keys = console.secret.get().await.map_err(PageError::unavailable)?;
         let jar = PrivateCookieJar::from_headers(headers, keys.cookies.clone());
         Ok(Self { jar, console: console.clone() })
     }
@@ -161,14 +161,16 @@ pub(crate) struct User {
 /// A request from an admin who is signed in.
 pub(crate) struct Session {
     pub(crate) console: AppState,
-    cookies: Cookies,
+    pub(crate) cookies: Cookies,
     token: AccessToken,
     pub(crate) user: User,
     pub(crate) notice: Option<String>,
+    /// A copy of the form that was sent, if it can be sent again.
+    retry: Option<RetryForm>,
 }
 
 impl Session {
-    async fn read(parts: &Parts, console: &AppState) -> Result<Self, PageError> {
+    async fn read(parts: &Parts, console: &AppState) -> PageResult<Self> {
         let cookies = Cookies::read(console, &parts.headers).await?;
         let sign_in = || PageError::SignIn { return_to: return_path(parts, console) };
         let token = cookies.get(CookieName::Session).map(AccessToken::new).ok_or_else(sign_in)?;
@@ -176,13 +178,13 @@ impl Session {
         if claims.seconds_left(console.clock.now()) == 0 {
             return Err(sign_in());
         }
-        let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
+        let keys = console.secret.get().await.map_err(PageError::unavailable)?;
         let user = User { name: claims.name(), csrf: csrf::token(&keys.forms, token.reveal()) };
         let notice = cookies.get(CookieName::Notice);
         let notice = notice.and_then(|notice| serde_json::from_str::<Notice<'static>>(&notice).ok());
         let notice = notice.filter(|notice| notice.path == parts.uri.path());
         let notice = notice.map(|notice| notice.text.into_owned());
-        Ok(Self { console: console.clone(), cookies, token, user, notice })
+        Ok(Self { console: console.clone(), cookies, token, user, notice, retry: None })
     }
 
     /// The IAM API, called with the admin's token.
@@ -194,65 +196,44 @@ impl Session {
         self.console.clock.now()
     }
 
-    /// Responds with a page, which has shown the notice.
-    pub(crate) fn show(self, page: impl axum::response::IntoResponse) -> Response {
-        let cookies = match self.notice {
-            Some(_) => self.cookies.remove(CookieName::Notice),
-            None => self.cookies,
-        };
-        cookies.on(page)
-    }
-
-    /// The value of a cookie.
-    pub(crate) fn cookie(&self, name: CookieName) -> Option<Zeroizing<String>> {
-        self.cookies.get(name)
-    }
-
     /// Redirects to `path`, and sets a cookie for `seconds`.
     pub(crate) fn redirect_with(self, path: &str, name: CookieName, value: &str, seconds: i64) -> Response {
         self.cookies.set(name, value, seconds).on(Redirect::to(path))
     }
 
     /// Redirects to `path`, where the page shows `notice`.
-    pub(crate) fn redirect(self, path: &str, notice: &str) -> Response {
+    pub(crate) fn redirect(self, path: &str, notice: &str) -> PageResult {
         let notice = Notice { path: path.into(), text: notice.into() };
-        match serde_json::to_string(&notice) {
-            Ok(notice) => self.redirect_with(path, CookieName::Notice, &notice, NOTICE_SECONDS),
-            Err(error) => PageError::unavailable(error.to_string()).into_response(),
+        let notice = serde_json::to_string(&notice).map_err(PageError::unavailable)?;
+        Ok(self.redirect_with(path, CookieName::Notice, &notice, NOTICE_SECONDS))
+    }
+
+    /// The page for `error` after a form that is not shown again. If the outcome is unknown,
+    /// the page offers to send the same form again.
+    pub(crate) fn or_retry(&self, error: ApiError) -> PageError {
+        match (error, self.retry.clone()) {
+            (ApiError::Unavailable { request_id, cause }, Some(retry)) => {
+                PageError::OutcomeUnknown { retry, request_id, cause }
+            }
+            (error, _) => error.into(),
         }
-    }
-
-    /// The page for `error` after a form that has no page of its own to return to. If the
-    /// outcome is unknown, the page offers to send the same form to `action` again.
-    pub(crate) fn or_retry(
-        &self,
-        error: ApiError,
-        action: String,
-        fields: Vec<(&'static str, String)>,
-    ) -> PageError {
-        let ApiError::Unavailable { request_id, cause } = error else { return error.into() };
-        let csrf = [(CSRF, self.user.csrf.clone())];
-        let fields = csrf.into_iter().chain(fields).map(|(name, value)| (name.to_owned(), value));
-        let retry = RetryForm { action, fields: fields.collect() };
-        PageError::OutcomeUnknown { retry, request_id, cause }
-    }
-
-    /// Ends the session.
-    pub(crate) fn sign_out(self, path: &str) -> Response {
-        self.cookies.sign_out(path)
     }
 }
 
 impl FromRequestParts<AppState> for Session {
     type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, console: &AppState) -> Result<Self, PageError> {
+    async fn from_request_parts(parts: &mut Parts, console: &AppState) -> PageResult<Self> {
         Self::read(parts, console).await
     }
 }
 
 /// A form that a signed-in admin sent from a page of the session.
 pub(crate) struct Posted<T>(pub(crate) Session, pub(crate) T);
+
+/// A form with only a CSRF token.
+#[derive(Deserialize)]
+pub(crate) struct EmptyForm {}
 
 /// The field with the CSRF token.
 const CSRF: &str = "csrf";
@@ -266,7 +247,7 @@ struct CsrfField {
 impl<T: DeserializeOwned> FromRequest<AppState> for Posted<T> {
     type Rejection = PageError;
 
-    async fn from_request(request: Request, console: &AppState) -> Result<Self, PageError> {
+    async fn from_request(request: Request, console: &AppState) -> PageResult<Self> {
         read_form(request, console, retry_form).await.map(|(session, form)| Self(session, form))
     }
 }
@@ -277,20 +258,20 @@ pub(crate) struct PostedSecret<T>(pub(crate) Session, pub(crate) T);
 impl<T: DeserializeOwned> FromRequest<AppState> for PostedSecret<T> {
     type Rejection = PageError;
 
-    async fn from_request(request: Request, console: &AppState) -> Result<Self, PageError> {
+    async fn from_request(request: Request, console: &AppState) -> PageResult<Self> {
         read_form(request, console, |_, _, _| None).await.map(|(session, form)| Self(session, form))
     }
 }
 
-/// Reads a form. `retry` copies a refused form, so that it can be sent again.
+/// Reads a form. `retry` copies the form, so that it can be sent again.
 async fn read_form<T: DeserializeOwned>(
     request: Request,
     console: &AppState,
     retry: fn(&Parts, &[u8], Option<String>) -> Option<RetryForm>,
-) -> Result<(Session, T), PageError> {
+) -> PageResult<(Session, T)> {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await;
-    let session = match Session::read(&parts, console).await {
+    let mut session = match Session::read(&parts, console).await {
         Err(PageError::SignIn { return_to }) => {
             let retry = body.ok().and_then(|body| retry(&parts, &body, None));
             return Err(PageError::SessionExpired { return_to, retry });
@@ -300,10 +281,10 @@ async fn read_form<T: DeserializeOwned>(
     // The form can contain a key.
     let body = Zeroizing::new(Vec::from(body.map_err(|_| PageError::Malformed)?));
     let token: CsrfField = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
-    let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
+    session.retry = retry(&parts, &body, Some(session.user.csrf.clone()));
+    let keys = console.secret.get().await.map_err(PageError::unavailable)?;
     if !csrf::is_valid(&keys.forms, session.token.reveal(), &token.csrf) {
-        let retry = retry(&parts, &body, Some(session.user.csrf));
-        return Err(PageError::StalePage { return_to: return_path(&parts, console), retry });
+        return Err(PageError::StalePage { return_to: return_path(&parts, console), retry: session.retry });
     }
     let form = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
     Ok((session, form))

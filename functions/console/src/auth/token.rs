@@ -1,7 +1,5 @@
 //! The access token of the admin who is signed in.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
@@ -32,12 +30,6 @@ impl AccessToken {
     pub(crate) fn claims(&self) -> Option<Claims> {
         let payload = URL_SAFE_NO_PAD.decode(self.0.split('.').nth(1)?).ok()?;
         serde_json::from_slice(&Zeroizing::new(payload)).ok()
-    }
-}
-
-impl fmt::Debug for AccessToken {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("AccessToken(…)")
     }
 }
 

@@ -2,16 +2,15 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::response::{Redirect, Response};
+use axum::response::Redirect;
 use shared::api::{Key, KeyState, SHOWN_DAYS, ServiceAccount};
 use shared::domain::{AccountId, KeyId};
 
-use super::request::id;
 use super::retired_keys::RetiredRow;
 use crate::auth::session::Session;
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::formatting::{HistoryEntry, KeyNames, TimeText};
-use crate::view::layout::{Page, Rendered};
+use crate::view::layout::Page;
 use crate::view::role_chooser::{self, RoleChoice};
 use crate::view::usage::KeyUsage;
 
@@ -113,20 +112,17 @@ impl AccountPage {
     }
 }
 
-pub(super) async fn show(session: Session, Path(account): Path<String>) -> Result<Response, PageError> {
-    let account_id: AccountId = id(&account)?;
-    let (read, events) =
-        tokio::join!(session.api().account(account_id), session.api().events(account_id, "", RECENT));
+pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageResult {
+    let (read, events) = tokio::join!(session.api().account(id), session.api().events(id, "", RECENT));
     let read = read?;
     // The page works without the history and the role, so that an admin can always disable the account.
     let (events, more) = events.map_or((Vec::new(), None), |list| (list.items, list.next_cursor));
     let now = session.now();
-    let account = read.account.account;
+    let account = read.account;
     let is_enabled = account.enabled;
-    let names = KeyNames::new(&read.account.keys, &read.account.retired_keys);
-    let keys = read.account.keys.into_iter().rev().map(|key| KeyRow::new(key, is_enabled, &session));
-    let mut retired: Vec<_> =
-        read.account.retired_keys.into_iter().map(|key| RetiredRow::new(key, now)).collect();
+    let names = KeyNames::new(&read.keys, &read.retired_keys);
+    let keys = read.keys.into_iter().rev().map(|key| KeyRow::new(key, is_enabled, &session));
+    let mut retired: Vec<_> = read.retired_keys.into_iter().map(|key| RetiredRow::new(key, now)).collect();
     let all_retired = retired.len();
     let used_after_end = retired.iter().filter(|row| row.uses.used_after_end.is_some()).count();
     retired.sort_by_key(|row| row.uses.used_after_end.is_none());
@@ -146,11 +142,10 @@ pub(super) async fn show(session: Session, Path(account): Path<String>) -> Resul
         has_more_events: more.is_some(),
         account,
     };
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }
 
 /// Redirects a reload of a form's address to a page.
-pub(super) async fn redirect(Path(account): Path<String>) -> Result<Redirect, PageError> {
-    let account: AccountId = id(&account)?;
-    Ok(Redirect::to(&format!("/accounts/{account}")))
+pub(super) async fn redirect(Path(id): Path<AccountId>) -> Redirect {
+    Redirect::to(&format!("/accounts/{id}"))
 }

@@ -2,7 +2,6 @@
 
 use askama::Template;
 use axum::extract::Query;
-use axum::response::Response;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -10,11 +9,11 @@ use shared::domain::{AccountId, EventType};
 
 use crate::api::EventsQuery;
 use crate::auth::session::Session;
-use crate::error::PageError;
+use crate::error::{PageError, PageResult};
 use crate::view::find_account::by_id_or_name;
 use crate::view::form::{FormError, FormErrors};
-use crate::view::formatting::{HistoryEntry, KeyNames};
-use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::formatting::{HistoryEntry, KeyNames, event_words};
+use crate::view::layout::{Page, with_status};
 
 /// Events per page.
 const EVENTS: u8 = 25;
@@ -60,13 +59,12 @@ impl AllHistory {
     }
 }
 
-pub(super) async fn show(session: Session, Query(form): Query<Form>) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session, Query(form): Query<Form>) -> PageResult {
     let query = match query(&session, &form).await {
         Ok(query) => query,
         Err(error) => {
-            let errors = error.errors()?;
-            let page = page(&session, form, errors, Vec::new(), None)?;
-            return Ok(with_status(page.errors.status(), page));
+            let page = page(&session, form, error.errors()?, Vec::new(), None)?;
+            return with_status(page.errors.status(), page);
         }
     };
     let list = session.api().all_events(&query).await?;
@@ -76,7 +74,7 @@ pub(super) async fn show(session: Session, Query(form): Query<Form>) -> Result<R
         .map(|event| HistoryEntry::new(event, &KeyNames::default(), session.now()))
         .collect();
     let page = page(&session, form, FormErrors::default(), events, list.next_cursor)?;
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }
 
 fn page(
@@ -85,12 +83,12 @@ fn page(
     errors: FormErrors,
     events: Vec<HistoryEntry>,
     next: Option<String>,
-) -> Result<AllHistory, PageError> {
+) -> PageResult<AllHistory> {
     let is_first = form.cursor.is_empty();
     Ok(AllHistory {
         page: session.page(),
         errors,
-        types: EventType::ALL.iter().map(|known| (known.name(), label(*known))).collect(),
+        types: EventType::ALL.iter().map(|known| (known.name(), event_words(*known).0)).collect(),
         events,
         newest: if is_first { None } else { Some(address(&form, String::new())?) },
         older: next.map(|cursor| address(&form, cursor)).transpose()?,
@@ -99,9 +97,9 @@ fn page(
 }
 
 /// The address of another page with the same filters.
-fn address(form: &Form, cursor: String) -> Result<String, PageError> {
+fn address(form: &Form, cursor: String) -> PageResult<String> {
     let query = serde_html_form::to_string(Form { cursor, ..form.clone() });
-    query.map(|query| format!("/history?{query}")).map_err(|error| PageError::unavailable(error.to_string()))
+    query.map(|query| format!("/history?{query}")).map_err(PageError::unavailable)
 }
 
 /// Converts the form to a query of the API.
@@ -156,19 +154,4 @@ fn day(field: &str, text: &str) -> Result<Option<Date>, FormErrors> {
 
 fn start_of(day: Date) -> Option<Timestamp> {
     format!("{day}T00:00:00Z").parse().ok()
-}
-
-/// The label of an event type.
-fn label(event: EventType) -> &'static str {
-    match event {
-        EventType::ServiceAccountCreated => "Account created",
-        EventType::ServiceAccountUpdated => "Account updated",
-        EventType::ServiceAccountDeleted => "Account deleted",
-        EventType::KeyIssued => "Key issued",
-        EventType::KeyRotated => "Key rotated",
-        EventType::KeyRevoked => "Key revoked",
-        EventType::RoleCreated => "Role created",
-        EventType::RoleUpdated => "Role updated",
-        EventType::RoleDeleted => "Role deleted",
-    }
 }

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::extract::Query;
-use axum::response::Response;
 
 use super::request::Offset;
 use crate::auth::session::Session;
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::attention::{self, AttentionItem};
-use crate::view::layout::{Page, Rendered};
+use crate::view::layout::Page;
 
 /// The time limit of the check, below the deadline of a page.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -33,10 +32,7 @@ struct AllAttention {
     next: Option<String>,
 }
 
-pub(super) async fn show(
-    session: Session,
-    Query(Offset { after }): Query<Offset>,
-) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session, Query(Offset { after }): Query<Offset>) -> PageResult {
     let found = attention::find(session.api(), session.now(), LIMIT).await?;
     let next = after.saturating_add(SHOWN);
     let page = AllAttention {
@@ -47,5 +43,5 @@ pub(super) async fn show(
         cut: found.is_truncated.then_some(found.accounts),
         shown: found.all.into_iter().skip(after).take(SHOWN).collect(),
     };
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }

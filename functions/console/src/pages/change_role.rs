@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use shared::domain::AccountId;
 
 use crate::auth::session::Session;
 use crate::view::form::{FormError, FormErrors};
@@ -39,7 +40,7 @@ pub(super) struct Form {
 #[template(path = "change_role.html")]
 struct ChangeRole {
     page: Page,
-    id: String,
+    id: AccountId,
     form: Form,
     /// Whether an outdated difference was confirmed.
     is_other: bool,
@@ -81,7 +82,7 @@ impl Difference {
 /// Responds with the page, unless `form` confirms exactly the current difference.
 pub(super) async fn confirm(
     session: &Session,
-    account: &str,
+    id: AccountId,
     form: &mut Form,
 ) -> Result<Option<Response>, FormError> {
     let difference = difference(session, form).await?;
@@ -90,9 +91,8 @@ pub(super) async fn confirm(
         return Ok(None);
     }
     let form = Form { shown: mark, ..std::mem::take(form) };
-    let page =
-        ChangeRole { page: session.page(), id: account.to_owned(), form, is_other: is_confirmed, difference };
-    Ok(Some(with_status(if is_confirmed { 409 } else { 200 }, page)))
+    let page = ChangeRole { page: session.page(), id, form, is_other: is_confirmed, difference };
+    with_status(if is_confirmed { 409 } else { 200 }, page).map(Some).map_err(FormError::Page)
 }
 
 async fn difference(session: &Session, form: &Form) -> Result<Difference, FormError> {

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::response::Response;
 use serde::Deserialize;
 use shared::api::{CreateServiceAccountRequest, ProblemCode};
 use shared::domain::{AccountName, BuiltInRole, Description, Owner};
 
-use crate::api::ApiError;
 use crate::auth::session::{Posted, Session};
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::form::{FormErrors, new_attempt};
-use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::layout::{Page, with_status};
 use crate::view::role_chooser::{self, RoleChooser};
 
 #[derive(Default, Deserialize)]
@@ -38,21 +36,21 @@ struct CreateAccount {
     roles: RoleChooser,
 }
 
-pub(super) async fn show(session: Session) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session) -> PageResult {
     let attempt = new_attempt(&session.console)?;
     let roles = role_chooser::available(&session).await?;
     // Least privilege by default.
     let form = Form { attempt, role: BuiltInRole::Reader.name().to_owned(), ..Form::default() };
     let roles = roles.chooser(&session, &form.role, "").await;
     let page = CreateAccount { page: session.page(), form, errors: FormErrors::default(), roles };
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }
 
-pub(super) async fn submit(Posted(session, mut form): Posted<Form>) -> Result<Response, PageError> {
+pub(super) async fn submit(Posted(session, mut form): Posted<Form>) -> PageResult {
     if role_chooser::is_requested(&form.button, &form.other_role) {
         let known = role_chooser::available_or_built_in(&session).await;
         let (roles, errors) = known.choose(&session, &mut form.role, &mut form.other_role).await?;
-        return Ok(with_status(errors.status(), CreateAccount { page: session.page(), form, errors, roles }));
+        return with_status(errors.status(), CreateAccount { page: session.page(), form, errors, roles });
     }
     let new = CreateServiceAccountRequest {
         name: form.name.clone(),
@@ -62,26 +60,22 @@ pub(super) async fn submit(Posted(session, mut form): Posted<Form>) -> Result<Re
         tags: BTreeMap::new(),
     };
     match session.api().create_account(&new, &form.attempt).await {
-        Ok(account) => Ok(session.redirect(
+        Ok(account) => session.redirect(
             &format!("/accounts/{}", account.id),
             &format!("{} was created. Next, issue a key.", account.name),
-        )),
+        ),
         Err(error) => {
-            let code = if let ApiError::Problem(problem) = &error { Some(problem.code) } else { None };
-            let is_reused = code == Some(ProblemCode::IdempotencyKeyReused);
-            // The next submission is a new attempt.
-            let attempt = if is_reused || code == Some(ProblemCode::ServiceAccountDeleted) {
-                new_attempt(&session.console)?
-            } else {
-                form.attempt
-            };
-            let errors =
-                if is_reused { FormErrors::already_submitted() } else { FormErrors::from_api(error)? };
-            let form = Form { attempt, ..form };
-            let page = session.page();
+            if matches!(
+                error.code(),
+                Some(ProblemCode::IdempotencyKeyReused | ProblemCode::ServiceAccountDeleted)
+            ) {
+                // The next submission is a new attempt.
+                form.attempt = new_attempt(&session.console)?;
+            }
+            let (page, errors) = (session.page(), FormErrors::from_api(error)?);
             let known = role_chooser::available_or_built_in(&session).await;
             let roles = known.chooser(&session, &form.role, role_chooser::CHOSEN_BEFORE).await;
-            Ok(with_status(errors.status(), CreateAccount { page, form, errors, roles }))
+            with_status(errors.status(), CreateAccount { page, form, errors, roles })
         }
     }
 }

@@ -2,17 +2,14 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::response::Response;
 use serde::Deserialize;
 use shared::api::ServiceAccount;
 use shared::domain::{AccountId, AccountName};
 
-use super::request::id;
-use crate::api::ApiError;
 use crate::auth::session::{Posted, Session};
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::form::FormErrors;
-use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::layout::{Page, with_status};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -29,23 +26,22 @@ struct DeleteAccount {
     errors: FormErrors,
 }
 
-pub(super) async fn show(session: Session, Path(account): Path<String>) -> Result<Response, PageError> {
-    let account = session.api().account(id(&account)?).await?.account.account;
+pub(super) async fn show(session: Session, Path(account): Path<AccountId>) -> PageResult {
+    let account = session.api().account(account).await?.account;
     let page =
         DeleteAccount { page: session.page(), account, form: Form::default(), errors: FormErrors::default() };
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }
 
 pub(super) async fn submit(
-    Path(account): Path<String>,
+    Path(account): Path<AccountId>,
     Posted(session, form): Posted<Form>,
-) -> Result<Response, PageError> {
-    let account_id: AccountId = id(&account)?;
-    let account = match session.api().account(account_id).await {
-        Ok(read) => read.account.account,
+) -> PageResult {
+    let account = match session.api().account(account).await {
+        Ok(read) => read.account,
         // The form was sent again, because its first response was lost.
-        Err(ApiError::Problem(problem)) if problem.status == 404 => {
-            return Ok(session.redirect("/", "This account has been deleted."));
+        Err(error) if error.is_not_found() => {
+            return session.redirect("/", "This account has been deleted.");
         }
         Err(error) => return Err(error.into()),
     };
@@ -53,10 +49,8 @@ pub(super) async fn submit(
     let shown = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ");
     if shown(&form.name) != shown(&account.name) {
         let errors = FormErrors::field("name", "does not match the account name, so nothing was deleted");
-        return Ok(with_status(422, DeleteAccount { page: session.page(), account, form, errors }));
+        return with_status(422, DeleteAccount { page: session.page(), account, form, errors });
     }
-    let (path, fields) = (format!("/accounts/{account_id}/delete"), vec![("name", form.name)]);
-    let deleted = session.api().delete_account(account_id).await;
-    deleted.map_err(|error| session.or_retry(error, path, fields))?;
-    Ok(session.redirect("/", &format!("{} was deleted. Its keys are refused.", account.name)))
+    session.api().delete_account(account.id).await.map_err(|error| session.or_retry(error))?;
+    session.redirect("/", &format!("{} was deleted. Its keys are refused.", account.name))
 }

@@ -2,18 +2,16 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::response::Response;
 use serde::Deserialize;
 use shared::api::{ProblemCode, RoleUse};
 use shared::domain::RoleName;
 
-use super::request::id;
 use super::role;
 use crate::api::ApiError;
 use crate::auth::session::{Posted, Session};
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::form::FormErrors;
-use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::layout::{Page, with_status};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -41,33 +39,27 @@ impl DeleteRole {
     }
 }
 
-pub(super) async fn show(session: Session, Path(name): Path<String>) -> Result<Response, PageError> {
-    let name: RoleName = id(&name)?;
-    let read = role::custom(&session, &name).await?;
-    let form = Form { version: read.version, cursor: String::new() };
-    let page = DeleteRole::new(&session, name, form);
-    Ok(session.show(Rendered(page)))
+pub(super) async fn show(session: Session, Path(name): Path<RoleName>) -> PageResult {
+    let (_, version) = role::custom(&session, &name).await?;
+    let page = DeleteRole::new(&session, name, Form { version, cursor: String::new() });
+    session.show(page)
 }
 
-pub(super) async fn submit(
-    Path(name): Path<String>,
-    Posted(session, form): Posted<Form>,
-) -> Result<Response, PageError> {
-    let name: RoleName = id(&name)?;
+pub(super) async fn submit(Path(name): Path<RoleName>, Posted(session, form): Posted<Form>) -> PageResult {
     match session.api().delete_role(&name, &form.version, &form.cursor).await {
-        Ok(()) => Ok(session.redirect("/roles", &format!("Role {name} was deleted."))),
+        Ok(()) => session.redirect("/roles", &format!("Role {name} was deleted.")),
         Err(ApiError::Problem(problem)) if problem.code == ProblemCode::RoleInUse => {
             let page = DeleteRole { users: problem.used_by, ..DeleteRole::new(&session, name, form) };
-            Ok(with_status(problem.status, page))
+            with_status(problem.status, page)
         }
         Err(ApiError::Problem(problem)) if problem.code == ProblemCode::RoleCheckIncomplete => {
             let form = Form { cursor: problem.next_cursor.unwrap_or_default(), ..form };
-            Ok(with_status(problem.status, DeleteRole::new(&session, name, form)))
+            with_status(problem.status, DeleteRole::new(&session, name, form))
         }
         Err(error) => {
             let errors = FormErrors::from_api(error)?;
             let page = DeleteRole { errors, ..DeleteRole::new(&session, name, form) };
-            Ok(with_status(page.errors.status(), page))
+            with_status(page.errors.status(), page)
         }
     }
 }

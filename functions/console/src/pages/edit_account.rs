@@ -3,74 +3,68 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::response::Response;
 use shared::api::UpdateServiceAccountRequest;
 use shared::domain::{AccountId, AccountName, Description, Owner};
 
 use super::change_role::{self, Form};
-use super::request::id;
 use crate::auth::session::{Posted, Session};
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::form::FormErrors;
-use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::layout::{Page, with_status};
 use crate::view::role_chooser::{self, RoleChooser};
 
 #[derive(Template)]
 #[template(path = "edit_account.html")]
 struct EditAccount {
     page: Page,
-    id: String,
+    id: AccountId,
     form: Form,
     errors: FormErrors,
     roles: RoleChooser,
 }
 
-pub(super) async fn show(session: Session, Path(account): Path<String>) -> Result<Response, PageError> {
-    let account: AccountId = id(&account)?;
-    let (read, roles) = tokio::join!(session.api().account(account), role_chooser::available(&session));
-    let read = read?;
-    let account = read.account.account;
+pub(super) async fn show(session: Session, Path(account): Path<AccountId>) -> PageResult {
+    let (read, roles) =
+        tokio::join!(session.api().account_with_version(account), role_chooser::available(&session));
+    let (account, version) = read?;
     let page = EditAccount {
         page: session.page(),
         roles: roles?
             .chooser(&session, account.role.as_str(), "The current role. It has been deleted.")
             .await,
-        id: account.id.to_string(),
+        id: account.id,
         form: Form {
-            version: read.version,
+            version,
             name: account.name,
             description: account.description,
             owner: account.owner,
             role_was: account.role.to_string(),
             role: account.role.to_string(),
-            shown: String::new(),
-            other_role: String::new(),
-            button: String::new(),
+            ..Form::default()
         },
         errors: FormErrors::default(),
     };
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }
 
 pub(super) async fn submit(
-    Path(account): Path<String>,
+    Path(account): Path<AccountId>,
     Posted(session, mut form): Posted<Form>,
-) -> Result<Response, PageError> {
-    let account_id: AccountId = id(&account)?;
+) -> PageResult {
     if form.button == "back" {
-        return Ok(again(&session, account, form, FormErrors::default()).await);
+        return again(&session, account, form, FormErrors::default()).await;
     }
     if role_chooser::is_requested(&form.button, &form.other_role) {
         let known = role_chooser::available_or_built_in(&session).await;
         let (roles, errors) = known.choose(&session, &mut form.role, &mut form.other_role).await?;
         let page = EditAccount { page: session.page(), id: account, form, errors, roles };
-        return Ok(with_status(page.errors.status(), page));
+        return with_status(page.errors.status(), page);
     }
     if form.role != form.role_was {
-        match change_role::confirm(&session, &account, &mut form).await {
+        match change_role::confirm(&session, account, &mut form).await {
             Ok(None) => {}
             Ok(Some(confirmation)) => return Ok(confirmation),
-            Err(error) => return Ok(again(&session, account, form, error.errors()?).await),
+            Err(error) => return again(&session, account, form, error.errors()?).await,
         }
     }
     let changes = UpdateServiceAccountRequest {
@@ -80,16 +74,16 @@ pub(super) async fn submit(
         role: Some(form.role.clone()),
         ..UpdateServiceAccountRequest::default()
     };
-    match session.api().update_account(account_id, &changes, &form.version).await {
+    match session.api().update_account(account, &changes, &form.version).await {
         Ok(saved) => {
-            Ok(session.redirect(&format!("/accounts/{}", saved.id), &format!("{} was saved.", saved.name)))
+            session.redirect(&format!("/accounts/{}", saved.id), &format!("{} was saved.", saved.name))
         }
-        Err(error) => Ok(again(&session, account, form, FormErrors::from_api(error)?).await),
+        Err(error) => again(&session, account, form, FormErrors::from_api(error)?).await,
     }
 }
 
 /// Shows the form again with its values.
-async fn again(session: &Session, id: String, form: Form, errors: FormErrors) -> Response {
+async fn again(session: &Session, id: AccountId, form: Form, errors: FormErrors) -> PageResult {
     let roles = role_chooser::available_or_built_in(session)
         .await
         .chooser(session, &form.role, role_chooser::CHOSEN_BEFORE)

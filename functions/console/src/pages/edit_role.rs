@@ -5,20 +5,18 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::response::Response;
 use serde::Deserialize;
 use shared::api::{FieldError, ProblemCode, PutRoleRequest, Role};
 use shared::domain::{Description, RoleName};
 use shared::policy::{Permission, Permissions};
 
-use super::request::id;
 use super::role;
-use crate::api::{ApiError, Precondition};
+use crate::api::ApiError;
 use crate::auth::session::{Posted, Session};
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::problem::without_backticks;
 use crate::view::form::{FormError, FormErrors};
-use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::layout::{Page, with_status};
 use crate::view::permissions::{PermissionExample, widest_first};
 
 #[derive(Default, Deserialize)]
@@ -46,60 +44,58 @@ struct EditRole {
     preview: Option<Vec<PermissionExample>>,
 }
 
-pub(super) async fn show_new(session: Session) -> Result<Response, PageError> {
-    let (form, errors) = (Form::default(), FormErrors::default());
-    let page = EditRole { page: session.page(), name: None, form, errors, preview: None };
-    Ok(session.show(Rendered(page)))
+impl EditRole {
+    fn new(session: &Session, name: Option<RoleName>, form: Form, errors: FormErrors) -> Self {
+        Self { page: session.page(), name, form, errors, preview: None }
+    }
 }
 
-pub(super) async fn show(session: Session, Path(name): Path<String>) -> Result<Response, PageError> {
-    let name: RoleName = id(&name)?;
-    let read = role::custom(&session, &name).await?;
+pub(super) async fn show_new(session: Session) -> PageResult {
+    let page = EditRole::new(&session, None, Form::default(), FormErrors::default());
+    session.show(page)
+}
+
+pub(super) async fn show(session: Session, Path(name): Path<RoleName>) -> PageResult {
+    let (role, version) = role::custom(&session, &name).await?;
     let form = Form {
-        name: read.role.name.to_string(),
-        version: read.version,
-        description: read.role.description,
-        permissions: read.role.permissions.join("\n"),
+        name: role.name.to_string(),
+        version,
+        description: role.description,
+        permissions: role.permissions.join("\n"),
         button: String::new(),
     };
-    let errors = FormErrors::default();
-    let page = EditRole { page: session.page(), name: Some(name), form, errors, preview: None };
-    Ok(session.show(Rendered(page)))
+    let page = EditRole::new(&session, Some(name), form, FormErrors::default());
+    session.show(page)
 }
 
-pub(super) async fn submit_new(Posted(session, form): Posted<Form>) -> Result<Response, PageError> {
+pub(super) async fn submit_new(Posted(session, form): Posted<Form>) -> PageResult {
     submit_either(session, None, form).await
 }
 
-pub(super) async fn submit(
-    Path(name): Path<String>,
-    Posted(session, form): Posted<Form>,
-) -> Result<Response, PageError> {
-    submit_either(session, Some(id(&name)?), form).await
+pub(super) async fn submit(Path(name): Path<RoleName>, Posted(session, form): Posted<Form>) -> PageResult {
+    submit_either(session, Some(name), form).await
 }
 
-async fn submit_either(session: Session, name: Option<RoleName>, form: Form) -> Result<Response, PageError> {
+async fn submit_either(session: Session, name: Option<RoleName>, form: Form) -> PageResult {
     if form.button == "preview" {
         let (preview, errors) = preview(&form.permissions);
-        let status = errors.status();
-        let page = EditRole { page: session.page(), name, form, errors, preview: Some(preview) };
-        return Ok(with_status(status, page));
+        let page = EditRole { preview: Some(preview), ..EditRole::new(&session, name, form, errors) };
+        return with_status(page.errors.status(), page);
     }
     match save(&session, name.as_ref(), &form).await {
         Ok(saved) => {
             let notice = format!("Role {} was saved. It takes effect with the next request.", saved.name);
-            Ok(session.redirect(&format!("/roles/{}", saved.name), &notice))
+            session.redirect(&format!("/roles/{}", saved.name), &notice)
         }
         Err(error) => {
-            let errors = error.errors()?;
-            let page = EditRole { page: session.page(), name, form, errors, preview: None };
-            Ok(with_status(page.errors.status(), page))
+            let page = EditRole::new(&session, name, form, error.errors()?);
+            with_status(page.errors.status(), page)
         }
     }
 }
 
 async fn save(session: &Session, name: Option<&RoleName>, form: &Form) -> Result<Role, FormError> {
-    let is_new = name.is_none();
+    let version = name.map(|_| form.version.as_str());
     let name = match name {
         Some(name) => name.clone(),
         None => {
@@ -111,21 +107,16 @@ async fn save(session: &Session, name: Option<&RoleName>, form: &Form) -> Result
         description: form.description.clone(),
         permissions: lines.iter().map(|(_, text)| (*text).to_owned()).collect(),
     };
-    let precondition = if is_new { Precondition::NotExists } else { Precondition::Version(&form.version) };
-    match session.api().put_role(&name, &role, precondition).await {
+    match session.api().put_role(&name, &role, version).await {
         Ok(role) => Ok(role),
-        Err(ApiError::Problem(problem)) if is_new && problem.code == ProblemCode::PreconditionFailed => {
+        Err(error) if version.is_none() && error.code() == Some(ProblemCode::PreconditionFailed) => {
             // The form was sent twice, or another role has this name.
-            let existing =
-                session.api().role(&name).await.map_err(|error| FormError::Page(error.into()))?.role;
+            let existing = session.api().role(&name).await.map_err(|error| FormError::Page(error.into()))?;
             if is_same(&existing, &role) {
                 return Ok(existing);
             }
-            Err(FormErrors::field(
-                "name",
-                "is the name of another role. Choose another name, or edit that role",
-            )
-            .into())
+            let problem = "is the name of another role. Choose another name, or edit that role";
+            Err(FormErrors::field("name", problem).into())
         }
         Err(ApiError::Problem(mut problem)) => {
             problem.errors = with_line_numbers(problem.errors, &lines);

@@ -4,7 +4,6 @@
 
 use askama::Template;
 use axum::extract::Query;
-use axum::response::Response;
 use serde::Deserialize;
 use shared::api::{ExplainRequest, Explanation, RoleHolder, ServiceAccountWithKeys};
 use shared::domain::AccountId;
@@ -12,10 +11,10 @@ use shared::policy::Method;
 
 use crate::api::ApiError;
 use crate::auth::session::{Posted, Session};
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::find_account::by_id_or_name;
 use crate::view::form::{FormError, FormErrors};
-use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::layout::{Page, with_status};
 use crate::view::role_chooser::{self, RoleNames};
 
 #[derive(Default, Deserialize)]
@@ -50,13 +49,9 @@ struct Explain {
     account: Option<ServiceAccountWithKeys>,
     roles: RoleNames,
     explanation: Option<Explanation>,
-    methods: [&'static str; 7],
 }
 
-pub(super) async fn show(
-    session: Session,
-    Query(Prefill { account, role }): Query<Prefill>,
-) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session, Query(Prefill { account, role }): Query<Prefill>) -> PageResult {
     let form = Form {
         account,
         role,
@@ -67,23 +62,12 @@ pub(super) async fn show(
     let (id, roles) =
         tokio::join!(find_account(&session, &form), role_chooser::available_or_built_in(&session));
     // An unknown account stays in its field, so that it can be corrected.
-    let account = match id.ok().flatten() {
-        Some(id) => session.api().account(id).await.ok().map(|read| read.account),
-        None => None,
-    };
-    let page = Explain {
-        page: session.page(),
-        form,
-        errors: FormErrors::default(),
-        account,
-        roles: roles.names(),
-        explanation: None,
-        methods: methods(),
-    };
-    Ok(session.show(Rendered(page)))
+    let account = read(&session, id.ok().flatten()).await;
+    let (page, errors, roles) = (session.page(), FormErrors::default(), roles.names());
+    session.show(Explain { page, form, errors, account, roles, explanation: None })
 }
 
-pub(super) async fn submit(Posted(session, form): Posted<Form>) -> Result<Response, PageError> {
+pub(super) async fn submit(Posted(session, form): Posted<Form>) -> PageResult {
     let (id, roles) =
         tokio::join!(find_account(&session, &form), role_chooser::available_or_built_in(&session));
     let (account, explanation) = match id {
@@ -94,11 +78,8 @@ pub(super) async fn submit(Posted(session, form): Posted<Form>) -> Result<Respon
         Ok(explanation) => (Some(explanation), FormErrors::default()),
         Err(error) => (None, error.errors()?),
     };
-    let (status, roles) = (errors.status(), roles.names());
-    Ok(with_status(
-        status,
-        Explain { page: session.page(), form, errors, account, roles, explanation, methods: methods() },
-    ))
+    let (page, roles) = (session.page(), roles.names());
+    with_status(errors.status(), Explain { page, form, errors, account, roles, explanation })
 }
 
 /// Finds the entered account. `None` if the field is empty.
@@ -118,7 +99,7 @@ async fn find_account(session: &Session, form: &Form) -> Result<Option<AccountId
 
 /// Reads the account, for the list of its keys. The form works without the list.
 async fn read(session: &Session, id: Option<AccountId>) -> Option<ServiceAccountWithKeys> {
-    session.api().account(id?).await.ok().map(|read| read.account)
+    session.api().account(id?).await.ok()
 }
 
 async fn explain(session: &Session, id: Option<AccountId>, form: &Form) -> Result<Explanation, FormError> {
@@ -149,8 +130,4 @@ async fn explain(session: &Session, id: Option<AccountId>, form: &Form) -> Resul
         }
         error @ (ApiError::NotPermitted | ApiError::Unavailable { .. }) => error.into(),
     })
-}
-
-fn methods() -> [&'static str; 7] {
-    Method::ALL.map(Method::name)
 }

@@ -2,14 +2,13 @@
 
 use askama::Template;
 use axum::extract::{Path, Query};
-use axum::response::Response;
 use shared::domain::AccountId;
 
-use super::request::{Cursor, id};
+use super::request::Cursor;
 use crate::auth::session::Session;
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::formatting::{HistoryEntry, KeyNames};
-use crate::view::layout::{Page, Rendered};
+use crate::view::layout::Page;
 
 /// Events per page.
 const EVENTS: u8 = 25;
@@ -29,14 +28,13 @@ struct History {
 
 pub(super) async fn show(
     session: Session,
-    Path(account): Path<String>,
+    Path(id): Path<AccountId>,
     Query(Cursor { cursor }): Query<Cursor>,
-) -> Result<Response, PageError> {
-    let id: AccountId = id(&account)?;
+) -> PageResult {
     let (list, read) = tokio::join!(session.api().events(id, &cursor, EVENTS), session.api().account(id));
     let list = list?;
     // For a deleted account, the history shows only the IDs of keys.
-    let keys = read.map(|read| KeyNames::new(&read.account.keys, &read.account.retired_keys));
+    let keys = read.map(|read| KeyNames::new(&read.keys, &read.retired_keys));
     let keys = keys.unwrap_or_default();
     let name = list.items.first().and_then(|event| event.service_account_name.clone());
     let address = format!("/accounts/{id}/history");
@@ -49,5 +47,5 @@ pub(super) async fn show(
         newest: Some(address).filter(|_| !cursor.is_empty()),
         events: events.collect(),
     };
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }

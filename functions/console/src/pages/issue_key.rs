@@ -2,18 +2,16 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::response::Response;
 use serde::Deserialize;
 use shared::api::{IssueKeyRequest, ProblemCode, ServiceAccount};
 use shared::domain::{AccountId, KeyName};
 
-use super::request::id;
 use super::{issued_before, issued_key};
 use crate::api::ApiError;
 use crate::auth::session::{Posted, Session};
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::form::{FormErrors, new_attempt};
-use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::layout::{Page, with_status};
 use crate::view::role_chooser::{self, RoleChooser};
 
 /// The default lifetime, in days.
@@ -33,18 +31,6 @@ pub(super) struct Form {
     button: String,
 }
 
-impl Form {
-    fn fields(self) -> Vec<(&'static str, String)> {
-        vec![
-            ("attempt", self.attempt),
-            ("name", self.name),
-            ("expires_in_days", self.expires_in_days),
-            ("role", self.role),
-            ("allowed_cidrs", self.allowed_cidrs),
-        ]
-    }
-}
-
 #[derive(Template)]
 #[template(path = "issue_key.html")]
 struct IssueKey {
@@ -57,14 +43,14 @@ struct IssueKey {
     max_days: u32,
 }
 
-pub(super) async fn show(session: Session, Path(account): Path<String>) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session, Path(account): Path<AccountId>) -> PageResult {
     let form = Form {
         attempt: new_attempt(&session.console)?,
         expires_in_days: DEFAULT_LIFETIME_DAYS.min(session.console.max_key_lifetime_days).to_string(),
         ..Form::default()
     };
-    let page = form_page(&session, id(&account)?, form, FormErrors::default()).await?;
-    Ok(session.show(Rendered(page)))
+    let page = form_page(&session, account, form, FormErrors::default()).await?;
+    session.show(page)
 }
 
 /// The form with `errors` or, if the role in `other_role` was requested, with that role.
@@ -73,10 +59,10 @@ async fn form_page(
     account: AccountId,
     mut form: Form,
     errors: FormErrors,
-) -> Result<IssueKey, PageError> {
+) -> PageResult<IssueKey> {
     let (account, known) =
         tokio::join!(session.api().account(account), role_chooser::available_or_built_in(session));
-    let account = account?.account.account;
+    let account = account?.account;
     let known = known.narrower_than(account.role.as_str());
     let (roles, errors) = if role_chooser::is_requested(&form.button, &form.other_role) {
         known.choose(session, &mut form.role, &mut form.other_role).await?
@@ -88,13 +74,11 @@ async fn form_page(
 }
 
 pub(super) async fn submit(
-    Path(account): Path<String>,
-    Posted(session, form): Posted<Form>,
-) -> Result<Response, PageError> {
-    let account: AccountId = id(&account)?;
+    Path(account): Path<AccountId>,
+    Posted(session, mut form): Posted<Form>,
+) -> PageResult {
     if role_chooser::is_requested(&form.button, &form.other_role) {
-        let page = form_page(&session, account, form, FormErrors::default()).await?;
-        return Ok(with_status(page.errors.status(), page));
+        return again(&session, account, form, FormErrors::default()).await;
     }
     let days = form.expires_in_days.trim();
     let expires_in_days = match days.parse() {
@@ -102,8 +86,7 @@ pub(super) async fn submit(
         Err(_) if days.is_empty() => None,
         Err(_) => {
             let errors = FormErrors::field("expiresInDays", "must be a whole number of days");
-            let page = form_page(&session, account, form, errors).await?;
-            return Ok(with_status(422, page));
+            return again(&session, account, form, errors).await;
         }
     };
     let key = IssueKeyRequest {
@@ -118,21 +101,23 @@ pub(super) async fn submit(
             .collect(),
     };
     match session.api().issue_key(account, &key, &form.attempt).await {
-        Ok(issued) => Ok(issued_key::show(session, account, issued, None)),
-        Err(error) if issued_before::is_issued_before(&error) => Ok(issued_before::show(&session, account)),
-        Err(error @ ApiError::Unavailable { .. }) => {
-            Err(session.or_retry(error, format!("/accounts/{account}/keys"), form.fields()))
+        Ok(issued) => issued_key::show(session, account, issued, None),
+        Err(error) if error.code() == Some(ProblemCode::KeyAlreadyIssued) => {
+            issued_before::show(&session, account)
         }
-        Err(ApiError::Problem(problem)) if problem.code == ProblemCode::IdempotencyKeyReused => {
-            let form = Form { attempt: new_attempt(&session.console)?, ..form };
-            let page = form_page(&session, account, form, FormErrors::already_submitted()).await?;
-            Ok(with_status(422, page))
-        }
+        Err(error @ ApiError::Unavailable { .. }) => Err(session.or_retry(error)),
         Err(error) => {
-            let errors = FormErrors::from_api(error)?;
-            let status = errors.status();
-            let page = form_page(&session, account, form, errors).await?;
-            Ok(with_status(status, page))
+            if error.code() == Some(ProblemCode::IdempotencyKeyReused) {
+                // The next submission is a new attempt.
+                form.attempt = new_attempt(&session.console)?;
+            }
+            again(&session, account, form, FormErrors::from_api(error)?).await
         }
     }
+}
+
+/// Shows the form again with its values.
+async fn again(session: &Session, account: AccountId, form: Form, errors: FormErrors) -> PageResult {
+    let page = form_page(session, account, form, errors).await?;
+    with_status(page.errors.status(), page)
 }

@@ -5,14 +5,14 @@
 //! [`issued_before`](super::issued_before) is shown.
 
 use askama::Template;
-use axum::response::Response;
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api::{IssuedKey, Key, ReplacedKey};
 use shared::domain::{AccountId, KeyId};
 
 use crate::auth::session::Session;
+use crate::error::PageResult;
 use crate::view::formatting::TimeText;
-use crate::view::layout::{Page, Rendered};
+use crate::view::layout::Page;
 
 /// The key that the new key replaces.
 struct Replaced {
@@ -40,7 +40,7 @@ pub(super) fn show(
     account: AccountId,
     issued: IssuedKey,
     replaces: Option<ReplacedKey>,
-) -> Response {
+) -> PageResult {
     let now = session.now();
     let replaces = replaces.map(|replaced| Replaced {
         ends: TimeText::new(replaced.retires_at, now),
@@ -56,5 +56,5 @@ pub(super) fn show(
         api: session.console.api.base().to_owned(),
         replaces,
     };
-    session.show(Rendered(page))
+    session.show(page)
 }

@@ -21,10 +21,10 @@ use shared::policy::Reason;
 
 use crate::api::ApiError;
 use crate::auth::session::{CookieName, PostedSecret, Session};
-use crate::error::PageError;
+use crate::error::{PageError, PageResult};
 use crate::request_id;
 use crate::view::form::{FormErrors, new_attempt};
-use crate::view::layout::{Page, Rendered};
+use crate::view::layout::Page;
 
 /// The path of the page and its form.
 pub(crate) const PATH: &str = "/leaked";
@@ -83,7 +83,7 @@ pub(super) struct RecentLookups(Vec<(String, Outcome)>);
 impl RecentLookups {
     /// Reads the results from the cookie.
     pub(super) fn read(session: &Session) -> Self {
-        let kept = session.cookie(CookieName::Lookups);
+        let kept = session.cookies.get(CookieName::Lookups);
         kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default()
     }
 
@@ -201,17 +201,17 @@ struct Leaked {
     errors: FormErrors,
 }
 
-pub(super) async fn show(session: Session, Query(query): Query<LookupQuery>) -> Response {
+pub(super) async fn show(session: Session, Query(query): Query<LookupQuery>) -> PageResult {
     let why = match RecentLookups::read(&session).take(&query.found) {
         Some(Outcome::None(why)) => Some(why),
         Some(Outcome::Key(_)) | None => query.why.map(|why| why.in_words().to_owned()),
     };
     let errors = why.map_or_else(FormErrors::default, |why| FormErrors::field("key", why));
     let page = Leaked { page: session.page(), errors };
-    session.show(Rendered(page))
+    session.show(page)
 }
 
-pub(super) async fn submit(PostedSecret(session, form): PostedSecret<Form>) -> Result<Response, PageError> {
+pub(super) async fn submit(PostedSecret(session, form): PostedSecret<Form>) -> PageResult {
     let name = new_attempt(&session.console)?;
     let (page, outcome) = match session.api().look_up_key(&form.key).await {
         Ok(found) => ("/key", Outcome::Key(found.into())),
@@ -219,12 +219,12 @@ pub(super) async fn submit(PostedSecret(session, form): PostedSecret<Form>) -> R
     };
     let path = format!("{PATH}{page}?found={name}");
     let kept = RecentLookups::read(&session).with(name, outcome);
-    let kept = kept.map_err(|error| PageError::unavailable(error.to_string()))?;
+    let kept = kept.map_err(PageError::unavailable)?;
     Ok(session.redirect_with(&path, CookieName::Lookups, &kept, RESULT_SECONDS))
 }
 
 /// The reason why no key was found, without any part of the pasted text.
-fn lookup_error(error: ApiError) -> Result<String, PageError> {
+fn lookup_error(error: ApiError) -> PageResult<String> {
     match error {
         ApiError::NotPermitted => Err(error.into()),
         ApiError::Problem(problem) if problem.code == ProblemCode::KeyNotFound => Ok(

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::Query;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect};
 use shared::api::{KeyState, RetiredKey, ServiceAccount, ServiceAccountWithKeys};
 use shared::domain::{AccountId, KeyId, RoleName};
 use shared::policy::Reason;
@@ -10,11 +10,10 @@ use shared::policy::Reason;
 use super::account::KeyRow;
 use super::leaked::{FoundKey, LookupFailure, LookupQuery, Outcome, RecentLookups};
 use super::retired_keys::RetiredRow;
-use crate::api::ApiError;
 use crate::auth::session::Session;
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::formatting::TimeText;
-use crate::view::layout::{Page, Rendered};
+use crate::view::layout::Page;
 use crate::view::role_chooser::{self, RoleChoice};
 
 /// The state of a looked-up key.
@@ -57,18 +56,18 @@ impl LeakedKey {
     }
 }
 
-pub(super) async fn show(session: Session, Query(query): Query<LookupQuery>) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session, Query(query): Query<LookupQuery>) -> PageResult {
     let Some(Outcome::Key(found)) = RecentLookups::read(&session).take(&query.found) else {
         return Ok(Redirect::to(&LookupFailure::Gone.path()).into_response());
     };
     // The current state: the key may have been revoked since the lookup.
     let read = match session.api().account(found.service_account_id).await {
-        Ok(read) => Some(read.account),
-        Err(ApiError::Problem(problem)) if problem.status == 404 => None,
+        Ok(read) => Some(read),
+        Err(error) if error.is_not_found() => None,
         Err(error) => return Err(error.into()),
     };
     let page = LeakedKey::new(found, read, &session).await;
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }
 
 impl LeakedKey {

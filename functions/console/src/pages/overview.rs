@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::extract::Query;
-use axum::response::{Redirect, Response};
+use axum::response::Redirect;
 use jiff::Timestamp;
 use shared::api::{List, ListedServiceAccount};
 
 use crate::api::{AccountsQuery, ApiError};
 use crate::auth::session::Session;
-use crate::error::PageError;
+use crate::error::{PageError, PageResult};
 use crate::view::attention::{self, AttentionItem, AttentionList};
+use crate::view::excerpt::Excerpt;
 use crate::view::form::FormErrors;
 use crate::view::formatting::TimeText;
-use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::layout::{Page, with_status};
 use crate::view::role_chooser::{self, RoleNames};
 
 /// The time limit of the check for what needs attention. The page waits for it.
@@ -51,9 +52,7 @@ struct Overview {
     roles: RoleNames,
     errors: FormErrors,
     rows: Vec<AccountRow>,
-    attention: Vec<AttentionItem>,
-    /// How many more items there are.
-    more: usize,
+    attention: Excerpt<AttentionItem>,
     /// How many accounts were checked, if not all.
     cut: Option<usize>,
     /// The addresses of the first page and of the next page.
@@ -71,10 +70,7 @@ fn is_filtered(query: &AccountsQuery) -> bool {
     !(query.prefix.is_empty() && query.role.is_empty() && query.enabled.is_empty())
 }
 
-pub(super) async fn show(
-    session: Session,
-    Query(mut query): Query<AccountsQuery>,
-) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session, Query(mut query): Query<AccountsQuery>) -> PageResult {
     query.prefix = query.prefix.trim().to_owned();
     query.role = query.role.trim().to_owned();
     let errors = role_chooser::check_name(&query.role);
@@ -86,9 +82,6 @@ pub(super) async fn show(
         find_attention(&session, is_front)
     );
     let list = list?;
-    let mut attention = found.all;
-    let more = attention.len().saturating_sub(MAX_SHOWN);
-    attention.truncate(MAX_SHOWN);
     let overview = Overview {
         page: session.page(),
         roles: roles.names(),
@@ -96,21 +89,20 @@ pub(super) async fn show(
         first: if query.cursor.is_empty() { None } else { Some(address(&query, String::new())?) },
         next: list.next_cursor.map(|cursor| address(&query, cursor)).transpose()?,
         rows: list.items.into_iter().map(|listed| AccountRow::new(listed, session.now())).collect(),
-        attention,
-        more,
+        attention: Excerpt::first(found.all, MAX_SHOWN),
         cut: found.is_truncated.then_some(found.accounts),
         query,
     };
     if is_invalid {
-        return Ok(with_status(overview.errors.status(), overview));
+        return with_status(overview.errors.status(), overview);
     }
-    Ok(session.show(Rendered(overview)))
+    session.show(overview)
 }
 
 /// The address of another page with the same filters.
-fn address(query: &AccountsQuery, cursor: String) -> Result<String, PageError> {
+fn address(query: &AccountsQuery, cursor: String) -> PageResult<String> {
     let query = serde_html_form::to_string(AccountsQuery { cursor, ..query.clone() });
-    query.map(|query| format!("/?{query}")).map_err(|error| PageError::unavailable(error.to_string()))
+    query.map(|query| format!("/?{query}")).map_err(PageError::unavailable)
 }
 
 /// The accounts of the page. An invalid filter matches none.

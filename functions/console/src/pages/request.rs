@@ -1,10 +1,6 @@
 //! Parameters in the addresses of pages.
 
-use std::str::FromStr;
-
 use serde::Deserialize;
-
-use crate::error::PageError;
 
 /// A page of a list that the console reads completely.
 #[derive(Deserialize)]
@@ -20,9 +16,4 @@ pub(super) struct Cursor {
     /// The API's cursor. Empty for the first page.
     #[serde(default)]
     pub(super) cursor: String,
-}
-
-/// Parses an ID in a path. A malformed ID is an unknown page.
-pub(super) fn id<T: FromStr>(text: &str) -> Result<T, PageError> {
-    text.parse().map_err(|_| PageError::PageNotFound)
 }

@@ -2,16 +2,15 @@
 
 use askama::Template;
 use axum::extract::{Path, Query};
-use axum::response::Response;
 use jiff::Timestamp;
 use shared::api::{RetiredKey, ServiceAccount};
-use shared::domain::RetiredReason;
+use shared::domain::{AccountId, RetiredReason};
 
-use super::request::{Offset, id};
+use super::request::Offset;
 use crate::auth::session::Session;
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::formatting::TimeText;
-use crate::view::layout::{Page, Rendered};
+use crate::view::layout::Page;
 use crate::view::usage::KeyUsage;
 
 /// Keys per page.
@@ -51,10 +50,10 @@ struct RetiredKeys {
 
 pub(super) async fn show(
     session: Session,
-    Path(account): Path<String>,
+    Path(account): Path<AccountId>,
     Query(Offset { after }): Query<Offset>,
-) -> Result<Response, PageError> {
-    let read = session.api().account(id(&account)?).await?.account;
+) -> PageResult {
+    let read = session.api().account(account).await?;
     let address = format!("/accounts/{}/keys/retired", read.account.id);
     let next = Some(after.saturating_add(SHOWN)).filter(|next| *next < read.retired_keys.len());
     let page = RetiredKeys {
@@ -70,5 +69,5 @@ pub(super) async fn show(
             .collect(),
         account: read.account,
     };
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }

@@ -2,16 +2,13 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::response::Response;
-use serde::Deserialize;
 use shared::api::ServiceAccount;
 use shared::domain::AccountId;
 
-use super::request::id;
-use crate::auth::session::{Posted, Session};
-use crate::error::PageError;
+use crate::auth::session::{EmptyForm, Posted, Session};
+use crate::error::PageResult;
 use crate::view::formatting::{TimeText, count};
-use crate::view::layout::{Page, Rendered};
+use crate::view::layout::Page;
 
 #[derive(Template)]
 #[template(path = "revoke_all_keys.html")]
@@ -21,29 +18,24 @@ struct RevokeAllKeys {
     keys: Vec<String>,
 }
 
-pub(super) async fn show(session: Session, Path(account): Path<String>) -> Result<Response, PageError> {
-    let read = session.api().account(id(&account)?).await?.account;
+pub(super) async fn show(session: Session, Path(account): Path<AccountId>) -> PageResult {
+    let read = session.api().account(account).await?;
     let page = RevokeAllKeys {
         page: session.page(),
         account: read.account,
         keys: read.keys.into_iter().map(|key| key.name).collect(),
     };
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }
 
-#[derive(Deserialize)]
-pub(super) struct Form {}
-
 pub(super) async fn submit(
-    Path(account): Path<String>,
-    Posted(session, Form {}): Posted<Form>,
-) -> Result<Response, PageError> {
-    let account: AccountId = id(&account)?;
-    let path = format!("/accounts/{account}/keys/revoke");
+    Path(account): Path<AccountId>,
+    Posted(session, EmptyForm {}): Posted<EmptyForm>,
+) -> PageResult {
     let revoked = session.api().revoke_all_keys(account).await;
-    let revoked = revoked.map_err(|error| session.or_retry(error, path, Vec::new()))?;
+    let revoked = revoked.map_err(|error| session.or_retry(error))?;
     let since = TimeText::new(session.now(), session.now()).exact;
     let keys = count(u64::try_from(revoked).unwrap_or(u64::MAX), "key");
     let notice = format!("{keys} revoked at {since}.");
-    Ok(session.redirect(&format!("/accounts/{account}"), &notice))
+    session.redirect(&format!("/accounts/{account}"), &notice)
 }

@@ -2,17 +2,14 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::response::Response;
 use jiff::Timestamp;
 use shared::api::Role;
 use shared::domain::{Actor, RoleName};
 
-use super::request::id;
-use crate::api::VersionedRole;
 use crate::auth::session::Session;
-use crate::error::PageError;
+use crate::error::{PageError, PageResult};
 use crate::view::formatting::TimeText;
-use crate::view::layout::{Page, Rendered};
+use crate::view::layout::Page;
 use crate::view::permissions::{PermissionExample, widest_first};
 
 #[derive(Template)]
@@ -27,15 +24,14 @@ struct RolePage {
     role: Role,
 }
 
-/// Reads a custom role. A built-in role cannot be changed, so it is not found.
-pub(super) async fn custom(session: &Session, name: &RoleName) -> Result<VersionedRole, PageError> {
-    let read = session.api().role(name).await?;
-    if read.role.built_in { Err(PageError::PageNotFound) } else { Ok(read) }
+/// Reads a custom role and its version. A built-in role cannot be changed, so it is not found.
+pub(super) async fn custom(session: &Session, name: &RoleName) -> PageResult<(Role, String)> {
+    let (role, version) = session.api().role_with_version(name).await?;
+    if role.built_in { Err(PageError::PageNotFound) } else { Ok((role, version)) }
 }
 
-pub(super) async fn show(session: Session, Path(name): Path<String>) -> Result<Response, PageError> {
-    let name: RoleName = id(&name)?;
-    let mut role = session.api().role(&name).await?.role;
+pub(super) async fn show(session: Session, Path(name): Path<RoleName>) -> PageResult {
+    let mut role = session.api().role(&name).await?;
     widest_first(&mut role.permissions);
     let at_and_by = |at: Option<Timestamp>, by: &Option<Actor>| {
         Some((TimeText::new(at?, session.now()), by.as_ref()?.name.clone()))
@@ -47,5 +43,5 @@ pub(super) async fn show(session: Session, Path(name): Path<String>) -> Result<R
         matches: PermissionExample::parse_all(&role.permissions),
         role,
     };
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }

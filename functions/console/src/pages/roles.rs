@@ -2,15 +2,14 @@
 
 use askama::Template;
 use axum::extract::Query;
-use axum::response::Response;
 use shared::domain::BuiltInRole;
 use shared::policy::{Api, Grant, Target, decide};
 
 use super::request::Cursor;
 use crate::app_state::AppState;
 use crate::auth::session::Session;
-use crate::error::PageError;
-use crate::view::layout::{Page, Rendered};
+use crate::error::PageResult;
+use crate::view::layout::Page;
 use crate::view::role_chooser::RoleChoice;
 
 /// Operations, each on a line that begins with `# `, and below it the operation's requests.
@@ -74,10 +73,7 @@ struct Roles {
     next: Option<String>,
 }
 
-pub(super) async fn show(
-    session: Session,
-    Query(Cursor { cursor }): Query<Cursor>,
-) -> Result<Response, PageError> {
+pub(super) async fn show(session: Session, Query(Cursor { cursor }): Query<Cursor>) -> PageResult {
     let list = session.api().roles(&cursor, ROLES).await?;
     let custom = list.items.into_iter().filter(|role| !role.built_in);
     let page = Roles {
@@ -88,7 +84,7 @@ pub(super) async fn show(
         first: (!cursor.is_empty()).then(|| "/roles".to_owned()),
         next: list.next_cursor.map(|next| format!("/roles?cursor={next}")),
     };
-    Ok(session.show(Rendered(page)))
+    session.show(page)
 }
 
 /// A built-in role's name without the common prefix.

@@ -3,19 +3,17 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::response::Response;
 use serde::Deserialize;
 use shared::api::{KeyState, ProblemCode, ServiceAccount};
 use shared::domain::{AccountId, KeyId};
 
 use super::account::KeyRow;
-use super::request::id;
 use super::{issued_before, issued_key};
 use crate::api::ApiError;
 use crate::auth::session::{Posted, Session};
-use crate::error::PageError;
+use crate::error::{PageError, PageResult};
 use crate::view::form::{FormErrors, new_attempt};
-use crate::view::layout::{Page, Rendered, with_status};
+use crate::view::layout::{Page, with_status};
 
 /// The grace periods: seconds, label and hint.
 const GRACES: [(u32, &str, &str); 5] = [
@@ -46,22 +44,18 @@ struct RotateKey {
     errors: FormErrors,
 }
 
-pub(super) async fn show(
-    session: Session,
-    Path((account, key)): Path<(String, String)>,
-) -> Result<Response, PageError> {
-    let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
+pub(super) async fn show(session: Session, Path((account, key)): Path<(AccountId, KeyId)>) -> PageResult {
     let form = Form { attempt: new_attempt(&session.console)?, grace: DEFAULT_GRACE.to_owned() };
     let path = format!("/accounts/{account}");
     let Some(page) = form_page(&session, account, key, form, FormErrors::default()).await? else {
-        return Ok(session.redirect(&path, NOT_FOUND));
+        return session.redirect(&path, NOT_FOUND);
     };
     let why_not = match page.row.key.state {
-        KeyState::Active => return Ok(session.show(Rendered(page))),
+        KeyState::Active => return session.show(page),
         KeyState::Retiring | KeyState::Retired => ROTATED,
         KeyState::Expired => EXPIRED,
     };
-    Ok(session.redirect(&path, why_not))
+    session.redirect(&path, why_not)
 }
 
 const ROTATED: &str = "This key was already rotated. Rotate the key that replaced it.";
@@ -70,13 +64,13 @@ const REVOKED: &str = "This key was revoked, so it cannot be rotated. Issue a ne
 
 /// Why the key can never be rotated, if that is the API's reason.
 fn permanent_refusal(error: &ApiError) -> Option<&'static str> {
-    let ApiError::Problem(problem) = error else { return None };
+    let code = error.code()?;
     let reasons = [
         (ProblemCode::KeyAlreadyRotated, ROTATED),
         (ProblemCode::KeyExpired, EXPIRED),
         (ProblemCode::KeyRevoked, REVOKED),
     ];
-    reasons.into_iter().find(|(code, _)| *code == problem.code).map(|(_, reason)| reason)
+    reasons.into_iter().find(|(permanent, _)| *permanent == code).map(|(_, reason)| reason)
 }
 
 /// The notice for a key that no longer exists. The response that showed a new key may have
@@ -91,8 +85,8 @@ async fn form_page(
     key: KeyId,
     form: Form,
     errors: FormErrors,
-) -> Result<Option<RotateKey>, PageError> {
-    let read = session.api().account(account).await?.account;
+) -> PageResult<Option<RotateKey>> {
+    let read = session.api().account(account).await?;
     let found = read.keys.into_iter().find(|live| live.id == key);
     Ok(found.map(|found| RotateKey {
         page: session.page(),
@@ -104,38 +98,34 @@ async fn form_page(
 }
 
 pub(super) async fn submit(
-    Path((account, key)): Path<(String, String)>,
+    Path((account, key)): Path<(AccountId, KeyId)>,
     Posted(session, form): Posted<Form>,
-) -> Result<Response, PageError> {
-    let (account, key): (AccountId, KeyId) = (id(&account)?, id(&key)?);
+) -> PageResult {
     let grace = GRACES.into_iter().find(|(seconds, _, _)| seconds.to_string() == form.grace);
     // The form offers only these periods.
     let (grace, _, _) = grace.ok_or(PageError::Malformed)?;
     let path = format!("/accounts/{account}");
     match session.api().rotate_key(account, key, grace, &form.attempt).await {
-        Ok(rotated) => Ok(issued_key::show(session, account, rotated.issued, Some(rotated.replaces))),
-        Err(error) if issued_before::is_issued_before(&error) => Ok(issued_before::show(&session, account)),
+        Ok(rotated) => issued_key::show(session, account, rotated.issued, Some(rotated.replaces)),
+        Err(error) if error.code() == Some(ProblemCode::KeyAlreadyIssued) => {
+            issued_before::show(&session, account)
+        }
         // The form was sent again with another grace period.
-        Err(ApiError::Problem(problem)) if problem.code == ProblemCode::IdempotencyKeyReused => {
+        Err(error) if error.code() == Some(ProblemCode::IdempotencyKeyReused) => {
             let notice = "The key was not rotated again. This form was already submitted with another grace period, \
                           and rotated the key then. To stop the old key now, revoke it.";
-            Ok(session.redirect(&path, notice))
+            session.redirect(&path, notice)
         }
-        Err(error @ ApiError::Unavailable { .. }) => {
-            let fields = vec![("attempt", form.attempt), ("grace", form.grace)];
-            Err(session.or_retry(error, format!("{path}/keys/{key}/rotate"), fields))
-        }
+        Err(error @ ApiError::Unavailable { .. }) => Err(session.or_retry(error)),
         Err(error) => {
             if let Some(why) = permanent_refusal(&error) {
-                return Ok(session.redirect(&path, &format!("No key was issued. {why}")));
+                return session.redirect(&path, &format!("No key was issued. {why}"));
             }
             let errors = FormErrors::from_api(explain_key_limit(error))?;
-            let status = errors.status();
-            let page = form_page(&session, account, key, form, errors).await?;
-            Ok(match page {
-                Some(page) => with_status(status, page),
+            match form_page(&session, account, key, form, errors).await? {
+                Some(page) => with_status(page.errors.status(), page),
                 None => session.redirect(&path, NOT_FOUND),
-            })
+            }
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect};
 use serde::Deserialize;
 
 use super::signed_out;
 use crate::app_state::AppState;
 use crate::auth::oidc::{Attempt, SignInError, is_same};
-use crate::auth::session::{CookieName, Cookies, Posted, is_own_path};
-use crate::error::PageError;
+use crate::auth::session::{CookieName, Cookies, EmptyForm, Posted, is_own_path};
+use crate::error::{PageError, PageResult};
 
 /// The time limit of a sign-in, in seconds.
 const ATTEMPT_SECONDS: i64 = 600;
@@ -31,11 +31,10 @@ pub(super) async fn sign_in(
     State(console): State<AppState>,
     Query(SignIn { back, another_user }): Query<SignIn>,
     headers: HeaderMap,
-) -> Result<Response, PageError> {
+) -> PageResult {
     let return_to = back.filter(|path| is_own_path(path)).unwrap_or_else(|| "/".to_owned());
     let (attempt, url) = console.provider.begin(return_to, another_user).await.map_err(sign_in_error)?;
-    let attempt =
-        serde_json::to_string(&attempt).map_err(|error| PageError::unavailable(error.to_string()))?;
+    let attempt = serde_json::to_string(&attempt).map_err(PageError::unavailable)?;
     let cookies = Cookies::read(&console, &headers).await?;
     Ok(cookies.set(CookieName::SignIn, &attempt, ATTEMPT_SECONDS).on(Redirect::to(&url)))
 }
@@ -53,7 +52,7 @@ pub(super) async fn callback(
     State(console): State<AppState>,
     Query(query): Query<CallbackQuery>,
     headers: HeaderMap,
-) -> Result<Response, PageError> {
+) -> PageResult {
     let refused = |why, cause: &str| PageError::NotSignedIn(why, cause.to_owned());
     let cookies = Cookies::read(&console, &headers).await?;
     let attempt = cookies.get(CookieName::SignIn);
@@ -69,7 +68,7 @@ pub(super) async fn callback(
     let (Some(code), None) = (query.code, query.error) else {
         return Err(refused("The identity provider did not sign you in.", "the issuer returned an error"));
     };
-    let keys = console.secret.get().await.map_err(|error| PageError::unavailable(error.to_string()))?;
+    let keys = console.secret.get().await.map_err(PageError::unavailable)?;
     let token = console.provider.finish(&attempt, code, &keys.client_secret).await.map_err(sign_in_error)?;
     let claims = token.claims().ok_or_else(|| {
         refused("The identity provider's response could not be read.", "the access token is not a JWT")
@@ -98,22 +97,19 @@ fn sign_in_error(error: SignInError) -> PageError {
         SignInError::Issuer(cause) => {
             PageError::NotSignedIn("The identity provider is not responding correctly.", cause)
         }
-        SignInError::Entropy(error) => PageError::unavailable(error.to_string()),
+        SignInError::Entropy(error) => PageError::unavailable(error),
     }
 }
-
-#[derive(Deserialize)]
-pub(super) struct EmptyForm {}
 
 /// Ends the session. If the session has expired, the CSRF token is not checked, because
 /// another site cannot end anything.
 pub(super) async fn sign_out(
     State(console): State<AppState>,
     headers: HeaderMap,
-    posted: Result<Posted<EmptyForm>, PageError>,
-) -> Result<Response, PageError> {
+    posted: PageResult<Posted<EmptyForm>>,
+) -> PageResult {
     match posted {
-        Ok(Posted(session, EmptyForm {})) => Ok(session.sign_out(signed_out::PATH)),
+        Ok(Posted(session, EmptyForm {})) => Ok(session.cookies.sign_out(signed_out::PATH)),
         Err(PageError::SessionExpired { .. }) => {
             Ok(Cookies::read(&console, &headers).await?.sign_out(signed_out::PATH))
         }

@@ -2,10 +2,10 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
 
 use crate::app_state::AppState;
-use crate::view::layout::{Page, Rendered};
+use crate::error::PageResult;
+use crate::view::layout::{Page, with_status};
 
 pub(super) const PATH: &str = "/signed-out";
 
@@ -18,9 +18,9 @@ struct SignedOut {
 
 /// Links to the issuer's own sign-out. This is a link and not a redirect, because the
 /// Content-Security-Policy does not let a form lead to another site.
-pub(super) async fn show(State(console): State<AppState>) -> Response {
+pub(super) async fn show(State(console): State<AppState>) -> PageResult {
     let here = format!("{}{PATH}", console.url.origin());
     // Without the issuer's metadata, the page has no link.
     let provider = console.provider.sign_out_url(&here).await.unwrap_or_default();
-    Rendered(SignedOut { page: Page::new(&console, None, None), provider }).into_response()
+    with_status(200, SignedOut { page: Page::new(&console, None, None), provider })
 }

@@ -8,15 +8,15 @@ use shared::api::{FieldError, ProblemCode};
 
 use crate::api::ApiError;
 use crate::app_state::AppState;
-use crate::error::PageError;
+use crate::error::{PageError, PageResult};
 use crate::request_id;
 use crate::view::excerpt::Excerpt;
 
 /// A new `Idempotency-Key`. The form contains the key, so that submitting the form twice
 /// counts as one attempt.
-pub(crate) fn new_attempt(console: &AppState) -> Result<String, PageError> {
+pub(crate) fn new_attempt(console: &AppState) -> PageResult<String> {
     let mut random = [0; 18];
-    console.entropy.fill(&mut random).map_err(|error| PageError::unavailable(error.to_string()))?;
+    console.entropy.fill(&mut random).map_err(PageError::unavailable)?;
     Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
@@ -33,7 +33,7 @@ pub(crate) enum FormError {
 
 impl FormError {
     /// The errors to show in the form, or the error whose page replaces the form.
-    pub(crate) fn errors(self) -> Result<FormErrors, PageError> {
+    pub(crate) fn errors(self) -> PageResult<FormErrors> {
         match self {
             Self::Invalid(errors) => Ok(errors),
             Self::Page(error) => Err(error),
@@ -72,14 +72,9 @@ impl FormErrors {
         Self { status: 422, fields: vec![(name.to_owned(), problem.into())], ..Self::default() }
     }
 
-    /// The error for an attempt that was already submitted with other values.
-    pub(crate) fn already_submitted() -> Self {
-        let alert = (
-            "This form was already submitted with other values".to_owned(),
-            "Check the result of the first submission. If you submit the form again, it counts as a new request."
-                .to_owned(),
-        );
-        Self { status: 422, alert: Some(alert), ..Self::default() }
+    /// An error of the whole form.
+    fn whole(status: u16, title: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { status, alert: Some((title.into(), detail.into())), ..Self::default() }
     }
 
     /// Errors of fields that have the names of the API's fields.
@@ -95,43 +90,38 @@ impl FormErrors {
     ///
     /// # Errors
     /// An error whose page replaces the form: not found, or not permitted.
-    pub(crate) fn from_api(error: ApiError) -> Result<Self, PageError> {
+    pub(crate) fn from_api(error: ApiError) -> PageResult<Self> {
         let problem = match error {
             ApiError::NotPermitted => return Err(error.into()),
             ApiError::Unavailable { request_id, cause } => {
-                return Ok(Self {
-                    status: 503,
-                    alert: Some((
-                        "Keyward is not responding".to_owned(),
-                        "The change may or may not have been made. Submit the form again. Keyward never makes the change twice."
-                            .to_owned(),
-                    )),
-                    request_id: Some(request_id::report(request_id, &cause)),
-                    ..Self::default()
-                });
+                let title = "Keyward is not responding";
+                let detail = "The change may or may not have been made. Submit the form again. Keyward never makes the \
+                              change twice.";
+                let request_id = Some(request_id::report(request_id, &cause));
+                return Ok(Self { request_id, ..Self::whole(503, title, detail) });
             }
             ApiError::Problem(problem) if problem.status == 404 => {
                 return Err(ApiError::Problem(problem).into());
             }
             ApiError::Problem(problem) => problem,
         };
-        if matches!(problem.code, ProblemCode::NameTaken | ProblemCode::RoleBuiltIn) {
-            return Ok(Self { status: problem.status, ..Self::field("name", problem.detail) });
-        }
-        if problem.code == ProblemCode::PreconditionFailed {
-            let alert = Some((
-                "This page is out of date".to_owned(),
-                "Nothing was saved. Someone else made a change after you opened the page, or you already submitted \
-                 this form. Reload the page to see the current values."
-                    .to_owned(),
-            ));
-            return Ok(Self { status: problem.status, alert, ..Self::default() });
-        }
-        if problem.errors.is_empty() {
-            let alert = Some((problem.title, problem.detail));
-            return Ok(Self { status: problem.status, alert, ..Self::default() });
-        }
-        Ok(Self { status: problem.status, ..Self::fields(problem.errors) })
+        let status = problem.status;
+        Ok(if matches!(problem.code, ProblemCode::NameTaken | ProblemCode::RoleBuiltIn) {
+            Self { status, ..Self::field("name", problem.detail) }
+        } else if problem.code == ProblemCode::PreconditionFailed {
+            let detail = "Nothing was saved. Someone else made a change after you opened the page, or you already \
+                          submitted this form. Reload the page to see the current values.";
+            Self::whole(status, "This page is out of date", detail)
+        } else if problem.code == ProblemCode::IdempotencyKeyReused {
+            let title = "This form was already submitted with other values";
+            let detail = "Check the result of the first submission. If you submit the form again, it counts as a new \
+                          request.";
+            Self::whole(status, title, detail)
+        } else if problem.errors.is_empty() {
+            Self::whole(status, problem.title, problem.detail)
+        } else {
+            Self { status, ..Self::fields(problem.errors) }
+        })
     }
 
     pub(crate) fn status(&self) -> u16 {

@@ -128,6 +128,21 @@ pub(crate) struct HistoryEntry {
     pub(crate) request_id: String,
 }
 
+/// The label of an event type, and what the actor did.
+pub(crate) fn event_words(event: EventType) -> (&'static str, &'static str) {
+    match event {
+        EventType::ServiceAccountCreated => ("Account created", "created the account"),
+        EventType::ServiceAccountUpdated => ("Account updated", "updated the account"),
+        EventType::ServiceAccountDeleted => ("Account deleted", "deleted the account"),
+        EventType::KeyIssued => ("Key issued", "issued the key"),
+        EventType::KeyRotated => ("Key rotated", "rotated the key"),
+        EventType::KeyRevoked => ("Key revoked", "revoked the key"),
+        EventType::RoleCreated => ("Role created", "created the role"),
+        EventType::RoleUpdated => ("Role updated", "updated the role"),
+        EventType::RoleDeleted => ("Role deleted", "deleted the role"),
+    }
+}
+
 impl KeyNames {
     /// The active and the retired keys of an account.
     pub(crate) fn new(keys: &[Key], retired: &[RetiredKey]) -> Self {
@@ -166,17 +181,7 @@ impl HistoryEntry {
 
     /// An entry in the history of all accounts.
     pub(crate) fn new(event: AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
-        let action = match event.r#type {
-            EventType::ServiceAccountCreated => "created the account",
-            EventType::ServiceAccountUpdated => "updated the account",
-            EventType::ServiceAccountDeleted => "deleted the account",
-            EventType::KeyIssued => "issued the key",
-            EventType::KeyRotated => "rotated the key",
-            EventType::KeyRevoked => "revoked the key",
-            EventType::RoleCreated => "created the role",
-            EventType::RoleUpdated => "updated the role",
-            EventType::RoleDeleted => "deleted the role",
-        };
+        let (_, action) = event_words(event.r#type);
         let suffix = if event.r#type == EventType::ServiceAccountDeleted { "and its keys" } else { "" };
         let (action, is_switch) = match event.changes.as_slice() {
             [change] if change.field == "enabled" && change.to == "true" => ("enabled the account", true),

@@ -3,12 +3,12 @@
 use std::sync::LazyLock;
 
 use askama::Template;
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _};
 
 use crate::app_state::AppState;
-use crate::auth::session::{Session, User};
-use crate::error::PageError;
+use crate::auth::session::{CookieName, Session, User};
+use crate::error::{PageError, PageResult};
 use crate::view::assets;
 
 /// The data of the frame around every page.
@@ -37,24 +37,21 @@ impl Session {
     pub(crate) fn page(&self) -> Page {
         Page::new(&self.console, Some(self.user.clone()), self.notice.clone())
     }
-}
 
-/// A response that renders a template.
-pub(crate) struct Rendered<T>(pub(crate) T);
-
-impl<T: Template> IntoResponse for Rendered<T> {
-    fn into_response(self) -> Response {
-        match self.0.render() {
-            Ok(html) => Html(html).into_response(),
-            Err(error) => {
-                PageError::Unavailable { request_id: None, cause: error.to_string() }.into_response()
-            }
-        }
+    /// Responds with a page, which has shown the notice.
+    pub(crate) fn show(self, template: impl Template) -> PageResult {
+        let page = with_status(200, template)?;
+        let cookies = match self.notice {
+            Some(_) => self.cookies.remove(CookieName::Notice),
+            None => self.cookies,
+        };
+        Ok(cookies.on(page))
     }
 }
 
-/// A template with a status.
-pub(crate) fn with_status(status: u16, template: impl Template) -> Response {
+/// Responds with a page that has a status.
+pub(crate) fn with_status(status: u16, template: impl Template) -> PageResult {
+    let html = template.render().map_err(PageError::unavailable)?;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    (status, [(header::CACHE_CONTROL, "no-store")], Rendered(template)).into_response()
+    Ok((status, Html(html)).into_response())
 }

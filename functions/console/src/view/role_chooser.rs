@@ -9,7 +9,7 @@ use shared::domain::{BuiltInRole, RoleName};
 use crate::api::{ApiError, MAX_PAGE_SIZE};
 use crate::app_state::AppState;
 use crate::auth::session::Session;
-use crate::error::PageError;
+use crate::error::PageResult;
 use crate::view::form::FormErrors;
 use crate::view::permissions;
 
@@ -146,7 +146,7 @@ impl AvailableRoles {
         session: &Session,
         role: &mut String,
         typed: &mut String,
-    ) -> Result<(RoleChooser, FormErrors), PageError> {
+    ) -> PageResult<(RoleChooser, FormErrors)> {
         let name = typed.trim();
         let error = |problem: String| FormErrors::field(OTHER_ROLE, problem);
         let not_narrower =
@@ -204,8 +204,8 @@ pub(crate) async fn find(session: &Session, name: &str) -> Result<Option<RoleCho
     }
     let Ok(name) = name.parse::<RoleName>() else { return Ok(None) };
     match session.api().role(&name).await {
-        Ok(read) => Ok(Some(read.role.into())),
-        Err(ApiError::Problem(problem)) if problem.status == 404 => Ok(None),
+        Ok(role) => Ok(Some(role.into())),
+        Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }
