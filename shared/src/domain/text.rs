@@ -35,8 +35,8 @@ pub enum InvalidText {
     Alphabet(&'static str),
 }
 
-/// The maximum size of a text that is searched for credentials, in bytes. Every field's
-/// limit is lower.
+/// The maximum size of a text that is searched for credentials, in bytes. No field
+/// accepts a longer text.
 const MAX_SEARCHED_BYTES: usize = 4096;
 
 /// Trims a text, normalizes it to NFC, and checks its length (at most `max` characters)
