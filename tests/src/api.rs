@@ -271,6 +271,13 @@ impl Harness {
         Key::from_issued(account, &request.json(body).send().await.expect(201))
     }
 
+    /// Creates an account and issues a key.
+    pub async fn account_with_key(&self, name: &str, role: &str) -> (Account, Key) {
+        let account = self.create_account(name, role).await;
+        let key = self.issue_key(&account).await;
+        (account, key)
+    }
+
     /// Creates or replaces a custom role.
     pub async fn put_role(&self, name: &str, permissions: &[&str]) {
         let request = self.request("PUT", &format!("/iam/v1/roles/{name}")).admin();
@@ -285,8 +292,7 @@ impl Harness {
 
     /// Creates a Reader account with this name and issues a key.
     pub async fn reader_key_of(&self, name: &str) -> Key {
-        let account = self.create_account(name, "ServiceAccountReader").await;
-        self.issue_key(&account).await
+        self.account_with_key(name, "ServiceAccountReader").await.1
     }
 
     /// The status of `GET /organizations/42` with this credential.

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 
+use crate::Key;
+
 /// An item of the table.
 pub type Item = HashMap<String, AttributeValue>;
 
@@ -56,6 +58,16 @@ impl Table {
         get.send().await.unwrap().item
     }
 
+    /// The item of this account.
+    pub async fn account(&self, account: &str) -> Item {
+        self.get(&format!("ACCOUNT#{account}"), "ACCOUNT").await.unwrap()
+    }
+
+    /// The item of this key among the retired keys, if there is one.
+    pub async fn retired_key(&self, key: &Key) -> Option<Item> {
+        self.get(&format!("RETIRED#{}", key.account), &key.id).await
+    }
+
     /// Writes an item unconditionally.
     pub async fn put(&self, item: Item) {
         self.client.put_item().table_name(&self.name).set_item(Some(item)).send().await.unwrap();
@@ -77,9 +89,21 @@ impl Table {
 
     /// Changes an account's item with `change`.
     pub async fn tamper(&self, account: &str, change: impl FnOnce(&mut Item)) {
-        let mut item = self.get(&format!("ACCOUNT#{account}"), "ACCOUNT").await.unwrap();
+        let mut item = self.account(account).await;
         change(&mut item);
         self.put(item).await;
+    }
+
+    /// Changes a role's item with `change`.
+    pub async fn tamper_role(&self, role: &str, change: impl FnOnce(&mut Item)) {
+        let mut item = self.get(&format!("ROLE#{role}"), "ROLE").await.unwrap();
+        change(&mut item);
+        self.put(item).await;
+    }
+
+    /// Sets an attribute of an account's item.
+    pub async fn set(&self, account: &str, name: &str, value: AttributeValue) {
+        self.tamper(account, |item| drop(item.insert(name.to_owned(), value))).await;
     }
 
     /// Deletes an item unconditionally.

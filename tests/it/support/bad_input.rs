@@ -70,6 +70,22 @@ pub(crate) async fn refuses_malformed_members<'a>(
     assert_eq!(error["pointer"], "/isAdmin");
 }
 
+/// Checks that each body has invalid fields. Returns the start of each body with the errors in
+/// the response.
+pub(crate) async fn refuse_fields<'a>(
+    harness: &'a Harness,
+    request: impl Fn() -> RequestBuilder<'a>,
+    bodies: &[Value],
+) -> Vec<Value> {
+    let mut errors = Vec::new();
+    for body in bodies {
+        let refused = harness.refuse(request().json(body), 422, "invalid_fields").await;
+        let shown: String = body.to_string().chars().take(60).collect();
+        errors.push(json!({ shown: refused.errors() }));
+    }
+    errors
+}
+
 /// Tries malformed values of `If-Match`, and well-formed entity tags of no version.
 /// `current` is the tag of the current version.
 pub(crate) async fn refuses_bad_if_match<'a>(

@@ -1,12 +1,17 @@
 //! Changes that many tests make through the API.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{Account, Harness, Key, Reply};
+
+/// Updates an account.
+pub(crate) async fn update(harness: &Harness, account: &Account, changes: Value) {
+    let request = harness.request("PATCH", &account.path()).admin();
+    let _ = request.json(&changes).send().await.expect(200);
+}
 
 /// Disables an account.
 pub(crate) async fn disable(harness: &Harness, account: &Account) {
-    let request = harness.request("PATCH", &account.path()).admin();
-    let _ = request.json(&json!({ "enabled": false })).send().await.expect(200);
+    update(harness, account, json!({ "enabled": false })).await;
 }
 
 /// Deletes an account.

@@ -33,6 +33,13 @@ pub(crate) fn service_error(status: u16, kind: &str) -> Action {
     Action::Respond(status, json!({ "__type": kind, "message": "injected" }).to_string())
 }
 
+/// Applies `action` to each call of this operation.
+pub(crate) fn inject(harness: &Harness, operation: &'static str, action: Action) {
+    harness
+        .wire
+        .intercept(move |call| if call.operation == operation { action.clone() } else { Action::Pass });
+}
+
 /// One fault for each kind of outage: failed connections, error responses, and
 /// responses of the wrong shape.
 pub(crate) fn outages() -> Vec<(&'static str, Action)> {

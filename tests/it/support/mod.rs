@@ -6,6 +6,7 @@ pub(crate) mod browser;
 pub(crate) mod changes;
 pub(crate) mod faults;
 pub(crate) mod golden;
+pub(crate) mod items;
 pub(crate) mod keys;
 pub(crate) mod lists;
 pub(crate) mod local_process;
@@ -20,7 +21,7 @@ use std::io::Write as _;
 use authorizer::{Authorizer, FunctionError};
 use serde_json::{Value, json};
 use shared::keyring::RotationStep;
-use tests::Harness;
+use tests::{Harness, Shape};
 
 /// Prints a figure even if the test passes. In that case, the test runner hides the
 /// output of `eprintln!`.
@@ -71,6 +72,18 @@ pub(crate) fn allowed() -> (tests::Verdict, String) {
 /// What [`Harness::decide`] returns for a request that is denied for this reason.
 pub(crate) fn denied(reason: &str) -> (tests::Verdict, String) {
     (tests::Verdict::Deny, reason.to_owned())
+}
+
+/// What [`Harness::decide`] returns for an event of this shape with a credential that is
+/// invalid for this reason.
+pub(crate) fn unauthorized(shape: Shape, reason: &str) -> (tests::Verdict, String) {
+    (shape.unauthorized(), reason.to_owned())
+}
+
+/// The decision of the authorizer of business APIs on `GET /organizations/42` with this
+/// credential, and its reason.
+pub(crate) async fn decide(harness: &Harness, credential: &str) -> (tests::Verdict, String) {
+    harness.decide(&Shape::HttpV2.bearer(credential)).await
 }
 
 /// The authorizer event of an HTTP API (payload format 2.0) for `GET /organizations/42`

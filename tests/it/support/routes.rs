@@ -144,7 +144,6 @@ pub(crate) fn key_context(key: &Key) -> Value {
 /// [`SPARE_ROLE`].
 pub(crate) async fn create_target(harness: &Harness, name: &str) -> (Account, Key) {
     harness.put_role(SPARE_ROLE, &["GET /spare"]).await;
-    let account = harness.create_account(name, "ServiceAccountReader").await;
-    let key = harness.issue_key(&account).await;
+    let (account, key) = harness.account_with_key(name, "ServiceAccountReader").await;
     (account, key)
 }
