@@ -22,6 +22,8 @@ use shared::config::variable;
 use shared::policy::Api;
 use tests::{Harness, Shape, Verdict};
 
+use crate::support::{allowed, decide, denied};
+
 /// The signing key of the JWKS server below, for tokens that the local issuer does not sign.
 static RSA: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).unwrap());
 static OTHER_RSA: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).unwrap());
@@ -102,18 +104,6 @@ fn token(harness: &Harness, key: &KeyPair, id: &str) -> String {
     sign(key, &RSA_PKCS1_SHA256, &json!({ "alg": "RS256", "kid": id }), &claims(harness))
 }
 
-async fn decide(harness: &Harness, token: &str) -> (Verdict, String) {
-    harness.decide(&Shape::HttpV2.bearer(token)).await
-}
-
-fn refused(reason: &str) -> (Verdict, String) {
-    (Verdict::Deny, reason.to_owned())
-}
-
-fn allowed() -> (Verdict, String) {
-    (Verdict::Allow, "allowed".to_owned())
-}
-
 fn outage() -> (Verdict, String) {
     (Verdict::Failed(FunctionError::Unavailable), "outage".to_owned())
 }
@@ -132,7 +122,7 @@ async fn each_clients_tokens_work_only_at_its_own_api() {
         ] {
             let event = |token: &str| shape.event("GET", path, &format!("Bearer {token}"));
             assert_eq!(harness.decide(&event(good)).await, allowed(), "{shape:?} {path}");
-            assert_eq!(harness.decide(&event(bad)).await, refused("reserved"), "{shape:?} {path}");
+            assert_eq!(harness.decide(&event(bad)).await, denied("reserved"), "{shape:?} {path}");
         }
         for path in ["/iam", "/IAM/v1/service-accounts"] {
             for token in [&iam, &api] {
@@ -160,57 +150,57 @@ async fn every_claim_is_checked() {
     let cases = [
         ("sub", json!("x"), allowed()),
         ("exp", json!(now + 1), allowed()),
-        ("exp", json!(now), refused("expired")),
-        ("exp", json!(now - 1), refused("expired")),
-        ("exp", json!(0), refused("expired")),
-        ("exp", json!(-1), refused("expired")),
-        ("exp", removed.clone(), refused("malformed")),
-        ("exp", json!((now + 3600).to_string()), refused("malformed")),
-        ("exp", float(now + 3600), refused("malformed")),
-        ("exp", json!([now + 3600]), refused("malformed")),
-        ("exp", json!(true), refused("malformed")),
-        ("exp", json!(u64::MAX), refused("malformed")),
+        ("exp", json!(now), denied("expired")),
+        ("exp", json!(now - 1), denied("expired")),
+        ("exp", json!(0), denied("expired")),
+        ("exp", json!(-1), denied("expired")),
+        ("exp", removed.clone(), denied("malformed")),
+        ("exp", json!((now + 3600).to_string()), denied("malformed")),
+        ("exp", float(now + 3600), denied("malformed")),
+        ("exp", json!([now + 3600]), denied("malformed")),
+        ("exp", json!(true), denied("malformed")),
+        ("exp", json!(u64::MAX), denied("malformed")),
         ("nbf", json!(now + 60), allowed()),
-        ("nbf", json!(now + 61), refused("malformed")),
-        ("nbf", json!(now.to_string()), refused("malformed")),
-        ("nbf", float(now), refused("malformed")),
+        ("nbf", json!(now + 61), denied("malformed")),
+        ("nbf", json!(now.to_string()), denied("malformed")),
+        ("nbf", float(now), denied("malformed")),
         ("iat", json!(now + 60), allowed()),
-        ("iat", json!(now + 61), refused("malformed")),
-        ("iat", json!("now"), refused("malformed")),
+        ("iat", json!(now + 61), denied("malformed")),
+        ("iat", json!("now"), denied("malformed")),
         ("iat", json!(now - 3599), allowed()),
         // A token is accepted for at most an hour after `iat`, whatever its `exp` is.
-        ("iat", json!(now - 3600), refused("expired")),
-        ("iat", removed.clone(), refused("malformed")),
-        ("iss", json!(format!("{issuer}/")), refused("unknown")),
-        ("iss", json!(issuer.to_uppercase()), refused("unknown")),
-        ("iss", json!("https://evil.example"), refused("unknown")),
-        ("iss", json!([issuer]), refused("unknown")),
-        ("iss", json!(""), refused("unknown")),
-        ("iss", removed.clone(), refused("unknown")),
-        ("client_id", json!("keyward-api "), refused("unknown")),
-        ("client_id", json!("KEYWARD-API"), refused("unknown")),
-        ("client_id", json!("another-client"), refused("unknown")),
-        ("client_id", json!("keyward-api,keyward-iam"), refused("unknown")),
-        ("client_id", json!([API_CLIENT]), refused("unknown")),
-        ("client_id", json!(""), refused("unknown")),
-        ("client_id", removed.clone(), refused("unknown")),
-        ("token_use", json!("id"), refused("malformed")),
-        ("token_use", json!("refresh"), refused("malformed")),
-        ("token_use", json!("Access"), refused("malformed")),
-        ("token_use", json!(["access"]), refused("malformed")),
-        ("token_use", removed.clone(), refused("malformed")),
-        (GROUPS_CLAIM, json!([]), refused("role")),
-        (GROUPS_CLAIM, json!(["others"]), refused("role")),
-        (GROUPS_CLAIM, json!([format!("{ADMIN_GROUP}s")]), refused("role")),
-        (GROUPS_CLAIM, json!([ADMIN_GROUP.to_uppercase()]), refused("role")),
-        (GROUPS_CLAIM, json!(ADMIN_GROUP), refused("role")),
-        (GROUPS_CLAIM, json!([[ADMIN_GROUP]]), refused("role")),
-        (GROUPS_CLAIM, json!({ ADMIN_GROUP: true }), refused("role")),
+        ("iat", json!(now - 3600), denied("expired")),
+        ("iat", removed.clone(), denied("malformed")),
+        ("iss", json!(format!("{issuer}/")), denied("unknown")),
+        ("iss", json!(issuer.to_uppercase()), denied("unknown")),
+        ("iss", json!("https://evil.example"), denied("unknown")),
+        ("iss", json!([issuer]), denied("unknown")),
+        ("iss", json!(""), denied("unknown")),
+        ("iss", removed.clone(), denied("unknown")),
+        ("client_id", json!("keyward-api "), denied("unknown")),
+        ("client_id", json!("KEYWARD-API"), denied("unknown")),
+        ("client_id", json!("another-client"), denied("unknown")),
+        ("client_id", json!("keyward-api,keyward-iam"), denied("unknown")),
+        ("client_id", json!([API_CLIENT]), denied("unknown")),
+        ("client_id", json!(""), denied("unknown")),
+        ("client_id", removed.clone(), denied("unknown")),
+        ("token_use", json!("id"), denied("malformed")),
+        ("token_use", json!("refresh"), denied("malformed")),
+        ("token_use", json!("Access"), denied("malformed")),
+        ("token_use", json!(["access"]), denied("malformed")),
+        ("token_use", removed.clone(), denied("malformed")),
+        (GROUPS_CLAIM, json!([]), denied("role")),
+        (GROUPS_CLAIM, json!(["others"]), denied("role")),
+        (GROUPS_CLAIM, json!([format!("{ADMIN_GROUP}s")]), denied("role")),
+        (GROUPS_CLAIM, json!([ADMIN_GROUP.to_uppercase()]), denied("role")),
+        (GROUPS_CLAIM, json!(ADMIN_GROUP), denied("role")),
+        (GROUPS_CLAIM, json!([[ADMIN_GROUP]]), denied("role")),
+        (GROUPS_CLAIM, json!({ ADMIN_GROUP: true }), denied("role")),
         (GROUPS_CLAIM, json!(["others", ADMIN_GROUP]), allowed()),
-        (GROUPS_CLAIM, removed.clone(), refused("role")),
-        ("sub", json!(""), refused("malformed")),
-        ("sub", json!(7), refused("malformed")),
-        ("sub", removed, refused("malformed")),
+        (GROUPS_CLAIM, removed.clone(), denied("role")),
+        ("sub", json!(""), denied("malformed")),
+        ("sub", json!(7), denied("malformed")),
+        ("sub", removed, denied("malformed")),
     ];
     for (name, value, expected) in cases {
         let mut claims = good.clone();
@@ -236,15 +226,15 @@ async fn the_client_is_read_from_one_of_three_claims() {
         (json!({ "azp": API_CLIENT }), allowed()),
         (json!({ "cid": API_CLIENT }), allowed()),
         (json!({ "client_id": API_CLIENT, "azp": API_CLIENT, "cid": API_CLIENT }), allowed()),
-        (json!({ "azp": IAM_CLIENT }), refused("reserved")),
-        (json!({ "azp": "another-client" }), refused("unknown")),
-        (json!({ "appid": API_CLIENT }), refused("unknown")),
-        (json!({ "client_id": API_CLIENT, "azp": IAM_CLIENT }), refused("unknown")),
-        (json!({ "client_id": "another-client", "azp": API_CLIENT }), refused("unknown")),
-        (json!({ "azp": API_CLIENT, "cid": "another-client" }), refused("unknown")),
-        (json!({ "azp": API_CLIENT, "cid": [API_CLIENT] }), refused("unknown")),
-        (json!({ "client_id": null, "azp": API_CLIENT }), refused("unknown")),
-        (json!({}), refused("unknown")),
+        (json!({ "azp": IAM_CLIENT }), denied("reserved")),
+        (json!({ "azp": "another-client" }), denied("unknown")),
+        (json!({ "appid": API_CLIENT }), denied("unknown")),
+        (json!({ "client_id": API_CLIENT, "azp": IAM_CLIENT }), denied("unknown")),
+        (json!({ "client_id": "another-client", "azp": API_CLIENT }), denied("unknown")),
+        (json!({ "azp": API_CLIENT, "cid": "another-client" }), denied("unknown")),
+        (json!({ "azp": API_CLIENT, "cid": [API_CLIENT] }), denied("unknown")),
+        (json!({ "client_id": null, "azp": API_CLIENT }), denied("unknown")),
+        (json!({}), denied("unknown")),
     ];
     for (clients, expected) in cases {
         let mut claims = without_client.clone();
@@ -310,11 +300,11 @@ async fn business_apis_refuse_a_token_that_can_change_the_admins_account() {
         (json!("openid"), allowed()),
         (json!("keyward/api"), allowed()),
         (json!("aws.cognito.signin.user.administrator"), allowed()),
-        (json!("aws.cognito.signin.user.admin"), refused("scope")),
-        (json!("keyward/api aws.cognito.signin.user.admin"), refused("scope")),
-        (json!("aws.cognito.signin.user.admin openid"), refused("scope")),
-        (json!(["openid", "aws.cognito.signin.user.admin"]), refused("scope")),
-        (json!("openid\taws.cognito.signin.user.admin"), refused("scope")),
+        (json!("aws.cognito.signin.user.admin"), denied("scope")),
+        (json!("keyward/api aws.cognito.signin.user.admin"), denied("scope")),
+        (json!("aws.cognito.signin.user.admin openid"), denied("scope")),
+        (json!(["openid", "aws.cognito.signin.user.admin"]), denied("scope")),
+        (json!("openid\taws.cognito.signin.user.admin"), denied("scope")),
     ];
     for (scope, expected) in cases {
         let mut claims = harness.system.issuer().claims(API_CLIENT);
@@ -334,7 +324,7 @@ async fn a_token_expires_to_the_second() {
     harness.clock.advance_seconds(3599);
     assert_eq!(decide(&harness, &token).await, allowed());
     harness.clock.advance_seconds(1);
-    assert_eq!(decide(&harness, &token).await, refused("expired"));
+    assert_eq!(decide(&harness, &token).await, denied("expired"));
 }
 
 /// RFC 9068 marks an access token in the header, Cognito in a claim.
@@ -347,10 +337,10 @@ async fn an_access_token_is_recognized_by_its_header_type() {
         (json!("at+jwt"), allowed()),
         (json!("AT+JWT"), allowed()),
         (json!("application/at+jwt"), allowed()),
-        (json!("JWT"), refused("malformed")),
-        (json!("id+jwt"), refused("malformed")),
-        (json!("at+jwt "), refused("malformed")),
-        (json!(""), refused("malformed")),
+        (json!("JWT"), denied("malformed")),
+        (json!("id+jwt"), denied("malformed")),
+        (json!("at+jwt "), denied("malformed")),
+        (json!(""), denied("malformed")),
     ] {
         let mut header = harness.system.issuer().header();
         header["typ"] = kind.clone();
@@ -358,7 +348,7 @@ async fn an_access_token_is_recognized_by_its_header_type() {
         // The claim takes precedence over the header.
         let mut id_token = claims.clone();
         id_token["token_use"] = "id".into();
-        assert_eq!(decide(&harness, &harness.sign(&header, &id_token)).await, refused("malformed"));
+        assert_eq!(decide(&harness, &harness.sign(&header, &id_token)).await, denied("malformed"));
     }
 }
 
@@ -369,7 +359,7 @@ async fn a_client_id_in_both_lists_is_accepted_by_neither_api() {
     let [iam, api] = [IAM_CLIENT, API_CLIENT].map(|client| harness.system.issuer().token(client).unwrap());
     for path in ["/organizations/42", "/iam/v1/service-accounts"] {
         let event = |token: &str| Shape::HttpV2.event("GET", path, &format!("Bearer {token}"));
-        assert_eq!(harness.decide(&event(&api)).await, refused("unknown"), "{path}");
+        assert_eq!(harness.decide(&event(&api)).await, denied("unknown"), "{path}");
     }
     let event = Shape::HttpV2.event("GET", "/iam/v1/service-accounts", &format!("Bearer {iam}"));
     assert_eq!(harness.decide(&event).await, allowed());
@@ -386,16 +376,16 @@ async fn the_algorithm_is_pinned() {
     assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA256, "RS256")).await, allowed());
 
     // Each of these signatures has the algorithm that its header names.
-    assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA384, "RS384")).await, refused("malformed"));
-    assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA512, "RS512")).await, refused("malformed"));
-    assert_eq!(decide(&harness, &rsa(&RSA_PSS_SHA256, "PS256")).await, refused("malformed"));
+    assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA384, "RS384")).await, denied("malformed"));
+    assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA512, "RS512")).await, denied("malformed"));
+    assert_eq!(decide(&harness, &rsa(&RSA_PSS_SHA256, "PS256")).await, denied("malformed"));
     // Each of these signatures has another algorithm or key than its header names.
-    assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA384, "RS256")).await, refused("wrong_secret"));
-    assert_eq!(decide(&harness, &rsa(&RSA_PSS_SHA256, "RS256")).await, refused("wrong_secret"));
-    assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA256, "rs256")).await, refused("malformed"));
+    assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA384, "RS256")).await, denied("wrong_secret"));
+    assert_eq!(decide(&harness, &rsa(&RSA_PSS_SHA256, "RS256")).await, denied("wrong_secret"));
+    assert_eq!(decide(&harness, &rsa(&RSA_PKCS1_SHA256, "rs256")).await, denied("malformed"));
     assert_eq!(
         decide(&harness, &sign(&OTHER_RSA, &RSA_PKCS1_SHA256, &header("RS256"), &claims)).await,
-        refused("wrong_secret")
+        denied("wrong_secret")
     );
 
     for algorithm in ["none", "None", "NONE", "", "HS256", "ES256", "EdDSA"] {
@@ -403,7 +393,7 @@ async fn the_algorithm_is_pinned() {
         for signature in ["", "AAAA"] {
             assert_eq!(
                 decide(&harness, &format!("{signed}.{signature}")).await,
-                refused("malformed"),
+                denied("malformed"),
                 "{algorithm}"
             );
         }
@@ -416,7 +406,7 @@ async fn the_algorithm_is_pinned() {
         json!("RS256"),
     ] {
         let token = sign(&RSA, &RSA_PKCS1_SHA256, &header, &claims);
-        assert_eq!(decide(&harness, &token).await, refused("malformed"), "{header}");
+        assert_eq!(decide(&harness, &token).await, denied("malformed"), "{header}");
     }
 }
 
@@ -442,10 +432,10 @@ async fn the_public_key_is_not_accepted_as_an_hmac_secret() {
     let oct = json!({ "kty": "oct", "kid": "oct", "alg": "HS256", "k": URL_SAFE_NO_PAD.encode("secret") });
     jwks.serve_keys(&[jwk(&RSA, "one"), oct]);
     for secret in texts {
-        assert_eq!(decide(&harness, &hs256("one", &secret)).await, refused("malformed"));
+        assert_eq!(decide(&harness, &hs256("one", &secret)).await, denied("malformed"));
     }
     // A symmetric key in the set is not used either.
-    assert_eq!(decide(&harness, &hs256("oct", b"secret")).await, refused("malformed"));
+    assert_eq!(decide(&harness, &hs256("oct", b"secret")).await, denied("malformed"));
     assert_eq!(decide(&harness, &token(&harness, &RSA, "one")).await, allowed());
 }
 
@@ -465,7 +455,7 @@ async fn keys_in_the_header_are_ignored_and_critical_extensions_are_refused() {
     }
     for header in [with("crit", json!(["b64"])), with("crit", json!(["exp"])), with("crit", json!([]))] {
         let token = sign(&RSA, &RSA_PKCS1_SHA256, &header, &claims);
-        assert_eq!(decide(&harness, &token).await, refused("malformed"), "{header}");
+        assert_eq!(decide(&harness, &token).await, denied("malformed"), "{header}");
     }
 }
 
@@ -477,7 +467,7 @@ async fn an_altered_token_is_refused() {
     let mut claims = harness.system.issuer().claims(API_CLIENT);
     claims["sub"] = "another admin".into();
     let forged = format!("{}.{}.{}", parts[0], encode(&claims), parts[2]);
-    assert_eq!(decide(&harness, &forged).await, refused("wrong_secret"));
+    assert_eq!(decide(&harness, &forged).await, denied("wrong_secret"));
     for part in 0..3 {
         for at in [0, parts[part].len() / 2] {
             let mut changed: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
@@ -506,7 +496,7 @@ async fn a_token_without_a_key_id_is_refused_without_a_fetch() {
         json!({ "alg": "RS256", "kid": 1 }),
     ] {
         let token = sign(&RSA, &RSA_PKCS1_SHA256, &header, &claims);
-        assert_eq!(decide(&harness, &token).await, refused("malformed"), "{header}");
+        assert_eq!(decide(&harness, &token).await, denied("malformed"), "{header}");
     }
     assert_eq!(jwks.fetches(), 0);
 }
@@ -545,14 +535,14 @@ async fn a_fetch_adds_new_keys_and_drops_removed_ones() {
     let [one, two] = [token(&harness, &RSA, "one"), token(&harness, &OTHER_RSA, "two")];
     assert_eq!(decide(&harness, &one).await, allowed());
     jwks.serve_keys(&[jwk(&RSA, "one"), jwk(&OTHER_RSA, "two")]);
-    assert_eq!(decide(&harness, &two).await, refused("unknown"), "no second fetch within ten seconds");
+    assert_eq!(decide(&harness, &two).await, denied("unknown"), "no second fetch within ten seconds");
     harness.clock.advance_seconds(10);
     assert_eq!(decide(&harness, &two).await, allowed());
     assert_eq!(jwks.fetches(), 2);
     jwks.serve_keys(&[jwk(&OTHER_RSA, "two")]);
     harness.clock.advance_seconds(10);
-    assert_eq!(decide(&harness, &token(&harness, &RSA, "three")).await, refused("unknown"));
-    assert_eq!(decide(&harness, &one).await, refused("unknown"), "dropped by that fetch");
+    assert_eq!(decide(&harness, &token(&harness, &RSA, "three")).await, denied("unknown"));
+    assert_eq!(decide(&harness, &one).await, denied("unknown"), "dropped by that fetch");
 }
 
 #[tokio::test]
@@ -565,12 +555,12 @@ async fn keys_are_fetched_again_after_an_hour() {
     assert_eq!(jwks.fetches(), 1);
     jwks.serve_keys(&[jwk(&OTHER_RSA, "two")]);
     harness.clock.advance_seconds(1);
-    assert_eq!(decide(&harness, &good).await, refused("unknown"), "the issuer has removed the key");
+    assert_eq!(decide(&harness, &good).await, denied("unknown"), "the issuer has removed the key");
     assert_eq!(jwks.fetches(), 2);
     // The same id now names another key.
     jwks.serve_keys(&[jwk(&OTHER_RSA, "one")]);
     harness.clock.advance_seconds(3600);
-    assert_eq!(decide(&harness, &good).await, refused("wrong_secret"));
+    assert_eq!(decide(&harness, &good).await, denied("wrong_secret"));
 }
 
 #[tokio::test]

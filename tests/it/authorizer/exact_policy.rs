@@ -10,7 +10,7 @@ use shared::policy::{
 };
 use tests::{Harness, Shape, Verdict};
 
-use crate::support::naive;
+use crate::support::{denied, naive};
 
 /// Evaluates a response for an ARN as IAM does: a matching Deny refuses, otherwise a matching
 /// Allow permits. `*` matches any text and `?` any character.
@@ -37,8 +37,8 @@ fn permits(response: &Value, arn: &str) -> bool {
 #[tokio::test]
 async fn a_cached_response_allows_no_other_route() {
     let harness = Harness::start().await;
-    let account = harness.create_account("root", "ServiceAccountAdmin").await;
-    let authorization = format!("Bearer {}", harness.issue_key(&account).await.secret);
+    let (_, key) = harness.account_with_key("root", "ServiceAccountAdmin").await;
+    let authorization = format!("Bearer {}", key.secret);
     let arn = |method: &str, path: &str| {
         format!("arn:aws:execute-api:eu-central-1:123456789012:abcdef123/$default/{method}{path}")
     };
@@ -82,8 +82,8 @@ async fn a_cached_response_allows_no_other_route() {
 #[tokio::test]
 async fn paths_with_wildcards_are_not_allowed() {
     let harness = Harness::start().await;
-    let account = harness.create_account("root", "ServiceAccountAdmin").await;
-    let authorization = format!("Bearer {}", harness.issue_key(&account).await.secret);
+    let (_, key) = harness.account_with_key("root", "ServiceAccountAdmin").await;
+    let authorization = format!("Bearer {}", key.secret);
     let paths = [
         "/*",
         "/organizations/*",
@@ -120,7 +120,7 @@ async fn routes_outside_every_role_are_denied() {
     ] {
         for method in ["GET", "HEAD", "OPTIONS"] {
             let decided = harness.decide(&Shape::HttpV2.event(method, path, &authorization)).await;
-            assert_eq!(decided, (Verdict::Deny, "role".to_owned()), "{method} {path}");
+            assert_eq!(decided, denied("role"), "{method} {path}");
         }
     }
     for method in ["TRACE", "CONNECT", "PROPFIND", "get", "Get", "", "GET ", "ANY", "*", "QUERY"] {
@@ -142,12 +142,9 @@ async fn decisions_with_registered_roles_match_the_naive_model() {
     use proptest::strategy::ValueTree as _;
     use proptest::test_runner::TestRunner;
     let harness = Harness::start().await;
-    let account = harness.create_account("batch", "ServiceAccountAdmin").await;
     harness.put_role("Account", &[]).await;
     harness.put_role("Key", &[]).await;
-    let change = harness.request("PATCH", &account.path()).admin();
-    let _ = change.json(&serde_json::json!({ "role": "Account" })).send().await.expect(200);
-    let wide = harness.issue_key(&account).await;
+    let (account, wide) = harness.account_with_key("batch", "Account").await;
     let narrow = serde_json::json!({ "name": "narrow", "role": "Key" });
     let narrow = harness.issue_key_with(&account, &narrow).await;
     let mut runner = TestRunner::deterministic();

@@ -2,6 +2,8 @@
 
 use tests::{Harness, Shape, Verdict};
 
+use crate::support::{denied, unauthorized};
+
 /// A well-formed key of the environment `prod`. Its checksum was computed with Python.
 const FOREIGN: &str =
     "kwsa_prod_AccountIdOf16Chr_KeyIdWith16Chars_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ2yUazK";
@@ -67,10 +69,10 @@ async fn junk_causes_no_call_to_aws() {
         for (header, reason) in junk(&key) {
             let decided = harness.decide(&shape.with(&header)).await;
             let shown = &header[..header.floor_char_boundary(100)];
-            assert_eq!(decided, (shape.unauthorized(), reason.to_owned()), "{shape:?} {shown:?}");
+            assert_eq!(decided, unauthorized(shape, reason), "{shape:?} {shown:?}");
         }
         let decided = harness.decide(&shape.without_authorization()).await;
-        assert_eq!(decided, (shape.unauthorized(), "missing".to_owned()), "{shape:?}");
+        assert_eq!(decided, unauthorized(shape, "missing"), "{shape:?}");
         assert_eq!(harness.wire.take_operations(), [""; 0], "{shape:?}");
 
         // Control: a valid key causes one call.
@@ -86,7 +88,7 @@ async fn an_ambiguous_path_causes_no_call_to_aws() {
     harness.wire.take_calls();
     for shape in Shape::ALL {
         let event = shape.event("GET", "/organizations/../teams", &format!("Bearer {key}"));
-        assert_eq!(harness.decide(&event).await, (Verdict::Deny, "ambiguous_path".to_owned()));
+        assert_eq!(harness.decide(&event).await, denied("ambiguous_path"));
     }
     assert_eq!(harness.wire.take_operations(), [""; 0]);
 }

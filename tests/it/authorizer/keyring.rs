@@ -10,8 +10,11 @@ use shared::domain::PepperVersion;
 use tests::{Account, Action, Harness, Key, Logs};
 use tracing::level_filters::LevelFilter;
 
+use crate::support::faults::inject;
 use crate::support::{Verdict, check, rotate_pepper};
 
+/// The operation that fetches the secret.
+const FETCH: &str = "GetSecretValue";
 /// Seconds after which a function fetches the current version again.
 const CURRENT_FOR: i64 = 300;
 /// Seconds for which a version that was not found is treated as unknown.
@@ -35,13 +38,13 @@ fn keyring(current: u32) -> String {
 
 /// Makes `current` the current version, as a rotation does, and waits until functions use it.
 fn rotate(harness: &Harness, current: u32) {
-    harness.system.set_secret(keyring(current));
+    harness.system.secrets().set(keyring(current));
     harness.clock.advance_seconds(CURRENT_FOR);
 }
 
 /// The version of the pepper in a key's verifier.
 async fn version(harness: &Harness, key: &Key) -> String {
-    let item = harness.table.get(&format!("ACCOUNT#{}", key.account), "ACCOUNT").await.unwrap();
+    let item = harness.table.account(&key.account).await;
     item["verifiers"].as_m().unwrap()[&key.id].as_m().unwrap()["pepper"].as_s().unwrap().clone()
 }
 
@@ -49,19 +52,16 @@ async fn version(harness: &Harness, key: &Key) -> String {
 /// once, because a busy machine can cause some.
 fn fetches(harness: &Harness) -> usize {
     let calls = harness.wire.take_calls().into_iter();
-    let fetches = calls.filter(|call| call.operation == "GetSecretValue");
+    let fetches = calls.filter(|call| call.operation == FETCH);
     fetches.map(|call| call.invocation).collect::<BTreeSet<_>>().len()
-}
-
-/// Makes each fetch of the secret end with `action`.
-fn fail_fetches(harness: &Harness, action: Action) {
-    harness.wire.intercept(
-        move |call| if call.operation == "GetSecretValue" { action.clone() } else { Action::Pass },
-    );
 }
 
 async fn account(harness: &Harness) -> Account {
     harness.create_account("reader", "ServiceAccountReader").await
+}
+
+async fn account_with_key(harness: &Harness) -> (Account, Key) {
+    harness.account_with_key("reader", "ServiceAccountReader").await
 }
 
 #[tokio::test]
@@ -94,10 +94,10 @@ async fn keys_survive_three_rotations() {
 #[tokio::test]
 async fn a_warm_function_uses_a_new_pepper_within_five_minutes() {
     let harness = Harness::start().await;
-    harness.system.set_secret(keyring(1));
+    harness.system.secrets().set(keyring(1));
     let account = account(&harness).await;
     harness.issue_key(&account).await;
-    harness.system.set_secret(keyring(2));
+    harness.system.secrets().set(keyring(2));
     harness.clock.advance_seconds(CURRENT_FOR - 1);
     assert_eq!(version(&harness, &harness.issue_key(&account).await).await, "v1");
     harness.clock.advance_seconds(1);
@@ -107,13 +107,12 @@ async fn a_warm_function_uses_a_new_pepper_within_five_minutes() {
 #[tokio::test]
 async fn a_key_with_an_unknown_pepper_version_is_refused_after_one_call() {
     let harness = Harness::start().await;
-    harness.system.set_secret(keyring(1));
-    let account = account(&harness).await;
-    let old = harness.issue_key(&account).await;
+    harness.system.secrets().set(keyring(1));
+    let (account, old) = account_with_key(&harness).await;
     rotate(&harness, 2);
     let new = harness.issue_key(&account).await;
     // An operator restores the previous secret.
-    harness.system.set_secret(keyring(1));
+    harness.system.secrets().set(keyring(1));
     let warm = harness.another_authorizer();
     assert_eq!(check(&warm, &old.secret).await, Verdict::Allowed);
 
@@ -132,7 +131,7 @@ async fn a_key_with_an_unknown_pepper_version_is_refused_after_one_call() {
     assert_eq!(check(&warm, &new.secret).await, Verdict::Refused);
     assert_eq!(fetches(&harness), 1);
 
-    harness.system.set_secret(keyring(2));
+    harness.system.secrets().set(keyring(2));
     harness.clock.advance_seconds(UNKNOWN_FOR);
     assert_eq!(check(&warm, &new.secret).await, Verdict::Allowed);
 }
@@ -178,16 +177,15 @@ async fn a_key_with_a_new_pepper_works_at_once_on_a_warm_authorizer() {
 #[tokio::test]
 async fn a_warm_authorizer_drops_a_removed_version() {
     let harness = Harness::start().await;
-    harness.system.set_secret(keyring(1));
-    let account = account(&harness).await;
-    let old = harness.issue_key(&account).await;
+    harness.system.secrets().set(keyring(1));
+    let (account, old) = account_with_key(&harness).await;
     rotate(&harness, 2);
     let new = harness.issue_key(&account).await;
     let warm = harness.another_authorizer();
     assert_eq!(check(&warm, &new.secret).await, Verdict::Allowed);
     // An operator removes v1, to end all keys that were issued with it.
     let only_new = json!({ "current": "v2", "v2": "pepper-2-".repeat(6) });
-    harness.system.set_secret(only_new.to_string());
+    harness.system.secrets().set(only_new.to_string());
     harness.clock.advance_seconds(KEPT_FOR - 1);
     harness.wire.take_calls();
     assert_eq!(check(&warm, &old.secret).await, Verdict::Allowed);
@@ -201,13 +199,12 @@ async fn a_warm_authorizer_drops_a_removed_version() {
 #[tokio::test]
 async fn a_renewal_that_fails_or_hangs_changes_no_decision_and_is_retried_rarely() {
     let harness = Harness::start().await;
-    let account = account(&harness).await;
-    let key = harness.issue_key(&account).await;
+    let key = harness.reader_key().await;
     let warm = harness.another_authorizer();
     assert_eq!(check(&warm, &key.secret).await, Verdict::Allowed);
     harness.clock.advance_seconds(KEPT_FOR);
     for action in [Action::Refuse, Action::Hang, Action::Respond(200, "{}".to_owned())] {
-        fail_fetches(&harness, action.clone());
+        inject(&harness, FETCH, action.clone());
         harness.wire.take_calls();
         for _ in 0..20 {
             assert_eq!(check(&warm, &key.secret).await, Verdict::Allowed, "{action:?}");
@@ -228,7 +225,7 @@ async fn a_renewal_that_fails_or_hangs_changes_no_decision_and_is_retried_rarely
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_concurrent_misses_share_one_call() {
     let harness = Harness::start().await;
-    harness.system.set_secret(keyring(1));
+    harness.system.secrets().set(keyring(1));
     harness.wire.intercept(|_| Action::Delay(Duration::from_millis(50)));
     let peppers = harness.system.setup_for("Authorizer").unwrap().keyring().unwrap();
     let found = async |version: &str| {
@@ -240,7 +237,7 @@ async fn a_hundred_concurrent_misses_share_one_call() {
     // Cold, then warm with an older keyring, then with a version that is known.
     assert_eq!(found("v1").await, (100, 1));
     assert_eq!(found("v2").await, (0, 1));
-    harness.system.set_secret(keyring(2));
+    harness.system.secrets().set(keyring(2));
     harness.clock.advance_seconds(UNKNOWN_FOR);
     assert_eq!(found("v2").await, (100, 1));
     assert_eq!(found("v1").await, (100, 0));
@@ -250,7 +247,7 @@ async fn a_hundred_concurrent_misses_share_one_call() {
 async fn a_fetch_that_failed_at_the_cold_start_is_retried_with_the_next_event() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
-    fail_fetches(&harness, Action::Refuse);
+    inject(&harness, FETCH, Action::Refuse);
     let body = json!({ "name": "batch" });
     let issue = || harness.request("POST", &format!("{}/keys", account.path())).admin().json(&body).send();
     let reply = issue().await.expect_problem(503, "dependency_unavailable");
@@ -259,7 +256,7 @@ async fn a_fetch_that_failed_at_the_cold_start_is_retried_with_the_next_event() 
     harness.clock.advance_seconds(FAILED_FOR);
     let key = harness.issue_key(&account).await;
 
-    fail_fetches(&harness, Action::Refuse);
+    inject(&harness, FETCH, Action::Refuse);
     let cold = harness.another_authorizer();
     cold.warm().await;
     harness.wire.pass_all();
@@ -273,9 +270,8 @@ async fn a_fetch_that_failed_at_the_cold_start_is_retried_with_the_next_event() 
 #[tokio::test]
 async fn requests_during_an_outage_cause_one_fetch_per_second() {
     let harness = Harness::start().await;
-    let account = account(&harness).await;
-    let key = harness.issue_key(&account).await;
-    fail_fetches(&harness, Action::Refuse);
+    let key = harness.reader_key().await;
+    inject(&harness, FETCH, Action::Refuse);
     let cold = harness.another_authorizer();
     for _ in 0..3 {
         harness.wire.take_calls();
@@ -292,8 +288,7 @@ async fn requests_during_an_outage_cause_one_fetch_per_second() {
 #[tokio::test]
 async fn a_malformed_keyring_allows_nothing_and_is_quoted_nowhere() {
     let harness = Harness::start().await;
-    let account = account(&harness).await;
-    let key = harness.issue_key(&account).await;
+    let (account, key) = account_with_key(&harness).await;
     let canary = "Canary7".repeat(10);
     for malformed in [
         json!({ "v1": canary }),
@@ -312,7 +307,7 @@ async fn a_malformed_keyring_allows_nothing_and_is_quoted_nowhere() {
     .into_iter()
     .chain([canary.clone(), format!("{{\"current\": \"v1\", \"v1\": \"{canary}"), String::new()])
     {
-        harness.system.set_secret(malformed.clone());
+        harness.system.secrets().set(malformed.clone());
         assert_eq!(check(&harness.another_authorizer(), &key.secret).await, Verdict::Outage, "{malformed}");
         let setup = harness.system.setup_for("IssueKey").unwrap();
         let error = setup.keyring().unwrap().current().await.unwrap_err();

@@ -4,9 +4,13 @@ use authorizer::{FunctionError, Reason};
 use local::issuer::API_CLIENT;
 use serde_json::{Value, json};
 use shared::config::variable;
-use shared::domain::{ApiKey, Environment};
+use shared::domain::ApiKey;
 use tests::{Action, Harness, Key, Logs, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
+
+use crate::support::audit_lines::with_message;
+use crate::support::changes;
+use crate::support::keys::{environment, foreign, parsed};
 
 /// The audience of business APIs.
 const AUDIENCE: &str = "business-apis";
@@ -22,8 +26,7 @@ struct Case {
 /// A case for each reason, in the order of the [`Reason`] variants.
 async fn cases(harness: &Harness) -> Vec<Case> {
     let shape = Shape::HttpV2;
-    let local = Environment::parse("local").unwrap();
-    let parse = |key: &Key| ApiKey::parse(&key.secret, &local).unwrap();
+    let local = environment("local");
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let short = harness.issue_key_with(&account, &json!({ "name": "short", "expiresInDays": 1 })).await;
     let good = harness.issue_key(&account).await;
@@ -32,25 +35,15 @@ async fn cases(harness: &Harness) -> Vec<Case> {
     let narrow = harness.issue_key_with(&account, &narrow).await;
     let [revoked, retired] = [harness.issue_key(&account).await, harness.issue_key(&account).await];
     let _ = harness.revoke(&revoked).await.expect(204);
-    let rotate = harness.request("POST", &format!("{}/rotation", retired.path())).admin();
-    let _ = rotate.json(&json!({ "graceSeconds": 0 })).send().await.expect(201);
-    let disabled_account = harness.create_account("disabled", "ServiceAccountReader").await;
-    let disabled = harness.issue_key(&disabled_account).await;
-    let patch = harness.request("PATCH", &disabled_account.path()).admin().json(&json!({ "enabled": false }));
-    let _ = patch.send().await.expect(200);
-    let broken_account = harness.create_account("broken", "ServiceAccountReader").await;
-    let broken = harness.issue_key(&broken_account).await;
-    harness
-        .table
-        .tamper(&broken_account.id, |item| {
-            item.remove("enabled");
-        })
-        .await;
-    let mut unknown = parse(&good);
+    changes::rotate(harness, &retired, 0).await;
+    let (disabled_account, disabled) = harness.account_with_key("disabled", "ServiceAccountReader").await;
+    changes::disable(harness, &disabled_account).await;
+    let broken = harness.reader_key_of("broken").await;
+    harness.table.tamper(&broken.account, |item| drop(item.remove("enabled"))).await;
+    let mut unknown = parsed(&good);
     unknown.id = "key_0000000000000000".parse().unwrap();
-    let mut wrong = parse(&good);
-    wrong.secret = parse(&other).secret;
-    let foreign = parse(&good).display(&Environment::parse("prod").unwrap()).expose().to_owned();
+    let mut wrong = parsed(&good);
+    wrong.secret = parsed(&other).secret;
     harness.clock.advance_days(1);
     // A token for business APIs. This test configures an audience for them.
     let token = |change: &dyn Fn(&mut Value)| {
@@ -75,7 +68,7 @@ async fn cases(harness: &Harness) -> Vec<Case> {
         key(Reason::Allowed, Verdict::Allow, &good, with(&good)),
         no_key(Reason::Missing, shape.without_authorization()),
         no_key(Reason::Malformed, shape.bearer(&good.secret[..90])),
-        no_key(Reason::ForeignEnvironment, shape.bearer(&foreign)),
+        no_key(Reason::ForeignEnvironment, shape.bearer(&foreign(&good, "prod"))),
         Case {
             reason: Reason::Unknown,
             verdict: deny,
@@ -132,11 +125,8 @@ async fn each_decision_logs_one_line_with_its_reason() {
         let logs = Logs::capture(LevelFilter::TRACE);
         assert_eq!(harness.verdict(&event).await, verdict, "{}", reason.name());
         let log = logs.take();
-        let decisions: Vec<Value> = log
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .filter(|line| line["message"] == "decision")
-            .collect();
+        let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let decisions = with_message(&lines, "decision");
         let [line] = &decisions[..] else { panic!("{} lines: {log}", decisions.len()) };
         assert_eq!(line["reason"], reason.name());
         assert_eq!(line["request_id"], "request-1");

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use shared::api::ProblemCode;
 use tests::Harness;
 
-use crate::support::golden;
 use crate::support::routes::{self, ROUTES};
+use crate::support::{changes, golden};
 
 fn document() -> Value {
     local::openapi::document()
@@ -199,8 +199,7 @@ async fn every_response_matches_its_schema() {
         let narrow =
             json!({ "name": "narrow", "role": "ServiceAccountReader", "allowedCidrs": ["127.0.0.0/8"] });
         let narrow = harness.issue_key_with(&account, &narrow).await;
-        let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "tags": { "a": "1" } }));
-        let _ = patch.send().await.expect(200);
+        changes::update(&harness, &account, json!({ "tags": { "a": "1" } })).await;
         let admin = harness.system.facts().admin_token.clone();
         let keys = [key.secret.clone(), narrow.secret].into_iter().filter(|_| route.is_for_keys);
         for credential in keys.chain([admin, "garbage".to_owned()]) {

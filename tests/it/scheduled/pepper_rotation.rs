@@ -197,10 +197,7 @@ async fn concurrent_steps_add_one_version() {
         let before = keyring(&harness);
         harness.system.secrets().begin_rotation(TOKEN);
         // Delays the first write until all runs have read that no version is pending.
-        harness.wire.intercept(move |call| {
-            let is_write = call.operation == "PutSecretValue";
-            if is_write { Action::Delay(Duration::from_millis(delay)) } else { Action::Pass }
-        });
+        faults::inject(&harness, "PutSecretValue", Action::Delay(Duration::from_millis(delay)));
         for step in ROTATION_STEPS {
             let all = join_all((0..8).map(|_| harness.system.rotate_pepper(step, TOKEN))).await;
             assert!(all.iter().all(Result::is_ok), "{step:?}: {all:?}");
@@ -216,12 +213,7 @@ async fn no_fault_of_secrets_manager_makes_a_wrong_keyring_current() {
             let harness = Harness::start().await;
             let before = keyring(&harness);
             harness.system.secrets().begin_rotation(TOKEN);
-            let action = action.clone();
-            harness.wire.intercept(
-                move |call| {
-                    if call.operation == operation { action.clone() } else { Action::Pass }
-                },
-            );
+            faults::inject(&harness, operation, action.clone());
             let result = run_steps(&harness, TOKEN).await;
             harness.wire.pass_all();
             let after = keyring(&harness);
@@ -244,7 +236,7 @@ async fn a_pending_keyring_that_is_not_a_successor_never_becomes_current() {
     let canary = "Canary7".repeat(10);
     let other = "another".repeat(10);
     let current = json!({ "current": "v2", "v1": canary, "v2": canary });
-    harness.system.set_secret(current.to_string());
+    harness.system.secrets().set(current.to_string());
     for pending in [
         // A version is missing or different.
         json!({ "current": "v3", "v2": canary, "v3": other }),
@@ -307,7 +299,7 @@ async fn a_manual_change_during_a_rotation_is_not_lost() {
     manual["current"] = "v7".into();
     // Between two steps.
     prepare_rotation(&harness, TOKEN).await;
-    harness.system.set_secret(manual.to_string());
+    harness.system.secrets().set(manual.to_string());
     for step in [RotationStep::TestSecret, RotationStep::FinishSecret] {
         harness.system.rotate_pepper(step, TOKEN).await.unwrap_err();
     }
@@ -362,7 +354,7 @@ async fn a_malformed_or_full_current_keyring_is_not_changed() {
     }
     let last = json!({ "current": "v999999999", "v999999999": "p".repeat(64) });
     for current in [full, last, json!({ "v1": "Canary7".repeat(10) }), json!("Canary7")] {
-        harness.system.set_secret(current.to_string());
+        harness.system.secrets().set(current.to_string());
         harness.system.secrets().begin_rotation(TOKEN);
         let error = run_steps(&harness, TOKEN).await.unwrap_err();
         assert!(matches!(error, RotationError::Current(_)), "{error:?}");

@@ -6,19 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use insta::assert_json_snapshot;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use shared::domain::Clock as _;
 use sweep_keys::{SweepError, SweepKeys, SweepSummary};
-use tests::{Account, Action, Call, Harness, Key, Shape, Verdict};
+use tests::{Account, Action, Call, Harness, Key};
 use tokio::sync::Notify;
 
-use crate::support::changes;
-use crate::support::faults::conflict;
+use crate::support::faults::{conflict, inject};
+use crate::support::items::to_json;
+use crate::support::{changes, decide, denied};
 
 async fn sweep(harness: &Harness) -> SweepSummary {
     harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap()
@@ -36,6 +35,13 @@ fn take_ids(harness: &Harness) -> Vec<String> {
         take_notices(harness).iter().map(|detail| detail["id"].as_str().unwrap().to_owned()).collect();
     ids.sort();
     ids
+}
+
+/// The number of entries in each request to the event bus since the last call.
+fn take_request_sizes(harness: &Harness) -> Vec<usize> {
+    let calls = harness.wire.take_calls().into_iter();
+    let puts = calls.filter(|call| call.operation == "PutEvents");
+    puts.map(|call| call.body["Entries"].as_array().unwrap().len()).collect()
 }
 
 async fn account(harness: &Harness) -> Account {
@@ -59,10 +65,10 @@ async fn store_use(harness: &Harness, key: &Key) {
 /// Where a key is: `live`, `lost`, or the reason for which it is retired. Checks that the
 /// key is in one place only, with its verifier.
 async fn place(harness: &Harness, key: &Key) -> String {
-    let item = harness.table.get(&format!("ACCOUNT#{}", key.account), "ACCOUNT").await.unwrap();
+    let item = harness.table.account(&key.account).await;
     let has = |map: &str| item[map].as_m().unwrap().contains_key(&key.id);
     assert_eq!(has("keys"), has("verifiers"), "every live key has a verifier");
-    match harness.table.get(&format!("RETIRED#{}", key.account), &key.id).await {
+    match harness.table.retired_key(&key).await {
         Some(record) => {
             assert!(!has("keys"), "the key is in two places");
             assert_eq!(record["verifier"].as_b().unwrap().as_ref().len(), 32);
@@ -76,8 +82,7 @@ async fn place(harness: &Harness, key: &Key) -> String {
 async fn each_notice_is_published_once_before_the_key_expires() {
     let harness = Harness::start().await;
     let account = account(&harness).await;
-    let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "owner": "Ada" }));
-    let _ = patch.send().await.expect(200);
+    changes::update(&harness, &account, json!({ "owner": "Ada" })).await;
     let key = issue(&harness, &account, 120).await;
     let mut entries = BTreeMap::new();
     for day in 0..=130 {
@@ -93,8 +98,7 @@ async fn each_notice_is_published_once_before_the_key_expires() {
     assert_json_snapshot!(entries);
     assert_eq!(place(&harness, &key).await, "expired");
     // The authorizer still recognizes the key.
-    let event = Shape::HttpV2.bearer(&key.secret);
-    assert_eq!(harness.decide(&event).await, (Verdict::Deny, "expired".to_owned()));
+    assert_eq!(decide(&harness, &key.secret).await, denied("expired"));
 }
 
 #[tokio::test]
@@ -160,8 +164,7 @@ async fn a_rotated_key_has_no_notices_and_is_retired_after_its_grace_period() {
     assert_eq!(take_ids(&harness), [""; 0], "the successor replaces the key");
     assert_eq!(place(&harness, &old).await, "rotated");
     assert_eq!(harness.check(new["secret"].as_str().unwrap()).await, 200);
-    let event = Shape::HttpV2.bearer(&old.secret);
-    assert_eq!(harness.decide(&event).await, (Verdict::Deny, "retired".to_owned()));
+    assert_eq!(decide(&harness, &old.secret).await, denied("retired"));
 }
 
 #[tokio::test]
@@ -411,29 +414,8 @@ async fn account_index(harness: &Harness) -> String {
         .key_condition_expression("gsi1pk = :pk")
         .expression_attribute_values(":pk", AttributeValue::S("ACCOUNTS".to_owned()));
     let items = query.send().await.unwrap().items.unwrap();
-    let items: Vec<Value> = items.iter().map(wire_map).collect();
+    let items: Vec<Value> = items.iter().map(to_json).collect();
     json!({ "Items": items, "Count": items.len(), "ScannedCount": items.len() }).to_string()
-}
-
-fn wire_map(map: &tests::Item) -> Value {
-    map.iter().map(|(name, value)| (name.clone(), wire_form(value))).collect::<serde_json::Map<_, _>>().into()
-}
-
-/// A value in the JSON of `DynamoDB`.
-fn wire_form(value: &AttributeValue) -> Value {
-    if let AttributeValue::L(list) = value {
-        return json!({ "L": list.iter().map(wire_form).collect::<Vec<_>>() });
-    }
-    if let AttributeValue::M(members) = value {
-        return json!({ "M": wire_map(members) });
-    }
-    if let AttributeValue::B(bytes) = value {
-        return json!({ "B": STANDARD.encode(bytes) });
-    }
-    let (text, number) = (value.as_s().ok(), value.as_n().ok());
-    let boolean = value.as_bool().ok().map(|boolean| json!({ "BOOL": boolean }));
-    let simple = text.map(|text| json!({ "S": text })).or(number.map(|number| json!({ "N": number })));
-    simple.or(boolean).unwrap_or_else(|| panic!("unsupported type of attribute: {value:?}"))
 }
 
 #[tokio::test]
@@ -456,12 +438,7 @@ async fn entries_that_the_event_bus_refused_are_sent_again() {
     });
     harness.wire.take_calls();
     assert_eq!(sweep(&harness).await.notices, 5);
-    let calls = harness.wire.take_calls().into_iter();
-    let sizes: Vec<usize> = calls
-        .filter(|call| call.operation == "PutEvents")
-        .map(|call| call.body["Entries"].as_array().unwrap().len())
-        .collect();
-    assert_eq!(sizes, [5, 2], "accepted entries are not sent again");
+    assert_eq!(take_request_sizes(&harness), [5, 2], "accepted entries are not sent again");
     assert_eq!(take_ids(&harness).len(), 2);
     harness.wire.pass_all();
     sweep(&harness).await;
@@ -516,10 +493,7 @@ async fn a_request_has_at_most_ten_entries() {
     harness.wire.take_calls();
     // Each key has three expiry notices and an unused notice.
     assert_eq!(sweep(&harness).await.notices, 80);
-    let calls = harness.wire.take_calls();
-    let puts = calls.iter().filter(|call| call.operation == "PutEvents");
-    let sizes: Vec<usize> = puts.map(|call| call.body["Entries"].as_array().unwrap().len()).collect();
-    assert_eq!(sizes, [10; 8]);
+    assert_eq!(take_request_sizes(&harness), [10; 8]);
     assert_eq!(take_ids(&harness).into_iter().collect::<BTreeSet<_>>().len(), 80);
     sweep(&harness).await;
     assert_eq!(take_ids(&harness), [""; 0]);
@@ -593,13 +567,9 @@ async fn malformed_accounts_do_not_stop_the_sweep_of_others() {
     let last = harness.create_account("c", "ServiceAccountReader").await;
     let key = issue(&harness, &last, 1).await;
     harness.clock.advance_days(2);
-    let malform_role =
-        |item: &mut tests::Item| drop(item.insert("role".to_owned(), AttributeValue::Bool(true)));
-    harness.table.tamper(&middle.id, malform_role).await;
+    harness.table.set(&middle.id, "role", AttributeValue::Bool(true)).await;
     // The index does not contain verifiers, so only the consistent read finds this problem.
-    let malform_verifiers =
-        |item: &mut tests::Item| drop(item.insert("verifiers".to_owned(), AttributeValue::Bool(true)));
-    harness.table.tamper(&first.id, malform_verifiers).await;
+    harness.table.set(&first.id, "verifiers", AttributeValue::Bool(true)).await;
     let error = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap_err();
     assert!(matches!(error, SweepError::Accounts(2)), "{error}");
     assert_eq!(place(&harness, &key).await, "expired");
@@ -628,7 +598,7 @@ async fn a_malformed_item_at_the_end_of_a_page_is_an_error() {
 async fn an_outage_of_the_table_is_an_error() {
     let harness = Harness::start().await;
     due_keys(&harness).await;
-    harness.wire.intercept(|call| if call.operation == "Query" { Action::Refuse } else { Action::Pass });
+    inject(&harness, "Query", Action::Refuse);
     let error = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap_err();
     assert!(matches!(error, SweepError::Store(_)), "{error}");
     assert_eq!(take_ids(&harness), [""; 0]);
