@@ -6,10 +6,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
-use tests::{Action, FailingEntropy, Harness, Key, Reply};
+use tests::{Action, Call, FailingEntropy, Harness, Key, Reply};
 
-use crate::support::bad_input;
+use crate::support::faults::{conflict, service_error};
 use crate::support::routes::{self, ROUTES, Route};
+use crate::support::{bad_input, changes};
 
 /// Malformed path parameters, as a client writes them, and the status. The authorizer
 /// refuses (403) characters that no path of the IAM API needs.
@@ -70,7 +71,7 @@ async fn unknown_and_deleted_accounts_404() {
     let harness = Harness::start().await;
     let (_, live) = routes::create_target(&harness, "live").await;
     let (account, deleted) = routes::create_target(&harness, "deleted").await;
-    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+    changes::delete(&harness, &account).await;
     let unknown = Key { account: "sa_0000000000000000".to_owned(), ..live };
     let mut responses = Vec::new();
     for route in ROUTES.iter().filter(|route| route.path.contains("{id}")) {
@@ -162,28 +163,20 @@ async fn queries_of_changes_400() {
     assert_json_snapshot!(details);
 }
 
-/// The responses to a permitted request to each route, while DynamoDB responds to each
-/// operation that `is_affected` selects with `status` and `body`. Checks that nothing changes.
+/// The responses to a permitted request to each route during a fault. Checks that nothing
+/// changes.
 async fn replies_during_fault(
     routes: impl Iterator<Item = &Route>,
-    is_affected: fn(&str) -> bool,
-    status: u16,
-    body: Value,
+    fault: fn(&Call) -> Action,
 ) -> Vec<Reply> {
     let harness = Harness::start().await;
     let (_, key) = routes::create_target(&harness, "target").await;
     let before = harness.table.dump().await;
-    harness.wire.intercept(move |call| {
-        if is_affected(&call.operation) { Action::Respond(status, body.to_string()) } else { Action::Pass }
-    });
+    harness.wire.intercept(fault);
     let events: Vec<_> = routes.map(|route| (route.function, route.permitted_event(&key))).collect();
     let replies = join_all(events.iter().map(|(function, event)| harness.invoke(function, event))).await;
     assert_eq!(before, harness.table.dump().await);
     replies
-}
-
-fn is_table_operation(operation: &str) -> bool {
-    operation != "GetSecretValue"
 }
 
 /// Checks that all replies have this status and code. Returns the first one for a snapshot.
@@ -197,27 +190,32 @@ fn expect_problem(replies: Vec<Reply>, status: u16, code: &str) -> Value {
 
 #[tokio::test]
 async fn throttled_table_429() {
-    let body = json!({ "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "slow" });
-    let replies = replies_during_fault(ROUTES.iter(), is_table_operation, 400, body).await;
+    let replies = replies_during_fault(ROUTES.iter(), |call| match call.operation.as_str() {
+        "GetSecretValue" => Action::Pass,
+        _ => service_error(400, "com.amazonaws.dynamodb.v20120810#ThrottlingException"),
+    })
+    .await;
     assert_json_snapshot!(expect_problem(replies, 429, "throttled"));
 }
 
 #[tokio::test]
 async fn unavailable_table_503() {
-    let replies = replies_during_fault(ROUTES.iter(), is_table_operation, 500, json!({})).await;
+    let replies = replies_during_fault(ROUTES.iter(), |call| match call.operation.as_str() {
+        "GetSecretValue" => Action::Pass,
+        _ => Action::Respond(500, "{}".to_owned()),
+    })
+    .await;
     assert_json_snapshot!(expect_problem(replies, 503, "dependency_unavailable"));
 }
 
 #[tokio::test]
 async fn endless_concurrent_changes_409() {
-    let reasons = json!([{ "Code": "TransactionConflict", "Message": "conflict" }]);
-    let body = json!({
-        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
-        "Message": "cancelled", "CancellationReasons": reasons,
-    });
     let changes = ROUTES.iter().filter(|route| route.is_change());
-    let is_write = |operation: &str| operation == "TransactWriteItems";
-    let replies = replies_during_fault(changes, is_write, 400, body).await;
+    let replies = replies_during_fault(changes, |call| match call.operation.as_str() {
+        "TransactWriteItems" => conflict(),
+        _ => Action::Pass,
+    })
+    .await;
     assert_json_snapshot!(expect_problem(replies, 409, "concurrent_changes"));
 }
 
@@ -229,9 +227,7 @@ async fn malformed_items_500() {
     let mut event = harness.table.items("EVENTS#sa_").await.remove(0);
     event.insert("type".to_owned(), AttributeValue::S("unheard.of".to_owned()));
     harness.table.put(event).await;
-    let mut role = harness.table.get(&format!("ROLE#{}", routes::SPARE_ROLE), "ROLE").await.unwrap();
-    role.remove("permissions");
-    harness.table.put(role).await;
+    harness.table.tamper_role(routes::SPARE_ROLE, |item| drop(item.remove("permissions"))).await;
     let before = harness.table.dump().await;
     let mut replies = Vec::new();
     // Putting or deleting a malformed role repairs it.
@@ -253,4 +249,5 @@ async fn failing_random_source_500() {
     harness.refuse(request.json(&body), 500, "internal_error").await;
     let request = harness.request("POST", "/iam/v1/service-accounts/sa_0000000000000000/keys").admin();
     harness.refuse(request.json(&json!({ "name": "k" })), 500, "internal_error").await;
+    assert_eq!(harness.table.dump().await, []);
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use tests::{Action, Call, Harness, Item, RequestBuilder};
 
 use crate::support::changes;
-use crate::support::faults::stale_index;
+use crate::support::faults::{inject, stale_index};
 
 const PATH: &str = "/iam/v1/roles/Auditor";
 
@@ -60,14 +60,12 @@ async fn names_the_accounts_and_live_keys_with_the_role_409() {
     assert_json_snapshot!(harness.refuse(delete(&harness), 409, "role_in_use").await.snapshot());
 
     // A disabled account counts.
-    let patch = |body| harness.request("PATCH", &account.path()).admin().json(&body).send();
-    let _ = patch(json!({ "enabled": false })).await.expect(200);
+    changes::disable(&harness, &account).await;
     harness.refuse(delete(&harness), 409, "role_in_use").await;
-    let _ = patch(json!({ "role": "Other" })).await.expect(200);
+    changes::update(&harness, &account, json!({ "role": "Other" })).await;
     let used_by = harness.refuse(delete(&harness), 409, "role_in_use").await.json()["usedBy"].clone();
-    let expected = json!([
-        { "serviceAccountId": holder.id, "serviceAccountName": "Holder", "keyId": key.id },
-    ]);
+    let expected =
+        json!([{ "serviceAccountId": holder.id, "serviceAccountName": "Holder", "keyId": key.id }]);
     assert_eq!(used_by, expected);
     // An expired key does not count.
     harness.clock.advance_days(1);
@@ -213,9 +211,7 @@ async fn stops_after_a_hundred_queries_409() {
         "role": { "S": "ServiceAccountReader" }, "keys": { "M": {} },
     });
     let page = json!({ "Items": [item], "Count": 1, "ScannedCount": 1, "LastEvaluatedKey": key });
-    harness.wire.intercept(move |call| {
-        if call.operation == "Query" { Action::ReplaceBody(page.to_string()) } else { Action::Pass }
-    });
+    inject(&harness, "Query", Action::ReplaceBody(page.to_string()));
     harness.wire.take_calls();
     let refused = harness.refuse(delete(&harness), 409, "role_check_incomplete").await;
     assert_eq!(account_queries(&harness), 100);
@@ -239,8 +235,7 @@ async fn bad_queries_400() {
 async fn keys_are_denied_after_their_role_was_deleted_because_of_a_stale_index() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /organizations/{id}"]).await;
-    let account = harness.create_account("Batch", "Auditor").await;
-    let key = harness.issue_key(&account).await;
+    let (_, key) = harness.account_with_key("Batch", "Auditor").await;
     let wide = harness.create_account("Wide", "ServiceAccountAdmin").await;
     let narrow = harness.issue_key_with(&wide, &json!({ "name": "k", "role": "Auditor" })).await;
     for secret in [&key.secret, &narrow.secret] {
@@ -290,9 +285,7 @@ async fn deletes_a_malformed_role_204() {
         let harness = Harness::start().await;
         harness.put_role("Auditor", &["GET /reports"]).await;
         let account = harness.create_account("batch", "Auditor").await;
-        let mut item = harness.table.get("ROLE#Auditor", "ROLE").await.unwrap();
-        item.remove(attribute);
-        harness.table.put(item).await;
+        harness.table.tamper_role("Auditor", |item| drop(item.remove(attribute))).await;
         harness.clock.advance_seconds(1);
         harness.refuse(delete(&harness), 409, "role_in_use").await;
         changes::delete(&harness, &account).await;

@@ -4,7 +4,7 @@ use insta::assert_json_snapshot;
 use serde_json::json;
 use tests::{Account, Harness, RequestBuilder, Shape};
 
-use crate::support::bad_input;
+use crate::support::{bad_input, changes};
 
 fn delete<'a>(harness: &'a Harness, account: &Account) -> RequestBuilder<'a> {
     harness.request("DELETE", &account.path()).admin()
@@ -79,8 +79,7 @@ async fn deletes_an_account_with_the_most_keys_that_it_can_have_204() {
 async fn other_version_in_if_match_412() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
-    let update = harness.request("PATCH", &account.path()).admin().json(&json!({ "owner": "ops" }));
-    let _ = update.send().await.expect(200);
+    changes::update(&harness, &account, json!({ "owner": "ops" })).await;
     let stale = delete(&harness, &account).if_match("\"1\"");
     assert_json_snapshot!(harness.refuse(stale, 412, "precondition_failed").await.snapshot());
     bad_input::refuses_bad_if_match(&harness, || delete(&harness, &account), "\"2\"").await;

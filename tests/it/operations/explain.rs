@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
-use tests::{Account, Harness, Key, RequestBuilder, Shape, Verdict};
+use tests::{Account, Harness, Item, Key, RequestBuilder, Shape, Verdict};
 
 use crate::support::changes;
 
@@ -96,16 +96,10 @@ async fn explanations_agree_with_the_authorizer() {
     let whoami = harness.request("GET", "/iam/v1/whoami").bearer(&rotated.secret).send().await;
     let whoami = whoami.expect(200).json();
     assert!(whoami["summary"].as_str().unwrap().contains("from `retiresAt` on"), "{whoami}");
-    let disabled_account = harness.create_account("Disabled", "ServiceAccountReader").await;
-    let disabled = harness.issue_key(&disabled_account).await;
+    let (disabled_account, disabled) = harness.account_with_key("Disabled", "ServiceAccountReader").await;
     changes::disable(&harness, &disabled_account).await;
     let unknown_role = harness.reader_key_of("Unknown role").await;
-    harness
-        .table
-        .tamper(&unknown_role.account, |item| {
-            item.insert("role".to_owned(), AttributeValue::S("Deleted".to_owned()));
-        })
-        .await;
+    harness.table.set(&unknown_role.account, "role", AttributeValue::S("Deleted".to_owned())).await;
     harness.clock.advance_days(1);
     let mut reasons = BTreeSet::new();
     let paths = [
@@ -214,10 +208,9 @@ async fn a_deleted_role_is_shown_as_missing_200() {
 async fn malformed_role_500() {
     let harness = Harness::start().await;
     let (_, key) = narrow_key(&harness, json!({})).await;
-    let mut role = harness.table.get("ROLE#Auditor", "ROLE").await.unwrap();
-    let malformed = AttributeValue::S("GET organizations".to_owned());
-    role.insert("permissions".to_owned(), AttributeValue::L(vec![malformed]));
-    harness.table.put(role).await;
+    let malformed = AttributeValue::L(vec![AttributeValue::S("GET organizations".to_owned())]);
+    let malform = |item: &mut Item| drop(item.insert("permissions".to_owned(), malformed));
+    harness.table.tamper_role("Auditor", malform).await;
     for mut body in [about(&key), json!({ "role": "Auditor" })] {
         body["method"] = "GET".into();
         body["path"] = "/organizations/42".into();

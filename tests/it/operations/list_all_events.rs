@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
-use tests::{Account, Harness};
+use tests::Harness;
 
 use crate::support::{changes, lists};
 
@@ -32,11 +32,6 @@ async fn expect(harness: &Harness, query: &str, expected: &[&Value]) {
     for limit in ["", "&limit=1", "&limit=2", "&limit=100"] {
         assert_eq!(all(harness, &format!("{query}{limit}")).await, expected, "{query}{limit}");
     }
-}
-
-async fn set_description(harness: &Harness, account: &Account, text: &str) {
-    let patch = harness.request("PATCH", &account.path()).admin().json(&json!({ "description": text }));
-    let _ = patch.send().await.expect(200);
 }
 
 #[tokio::test]
@@ -127,9 +122,9 @@ async fn lists_events_before_a_gap_of_years() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     harness.clock.advance_days(40);
-    set_description(&harness, &account, "in the second month").await;
+    changes::update(&harness, &account, json!({ "description": "in the second month" })).await;
     harness.clock.advance_days(3 * 365);
-    set_description(&harness, &account, "three years later").await;
+    changes::update(&harness, &account, json!({ "description": "three years later" })).await;
     harness.clock.advance_days(10 * 365);
     let pages = pages(&harness, "").await;
     // Each page queries a limited number of months, and has a cursor.
@@ -162,7 +157,7 @@ async fn a_selective_filter_finds_each_event_once() {
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     for number in 0..230 {
         harness.clock.advance(jiff::SignedDuration::from_hours(7));
-        set_description(&harness, &account, &number.to_string()).await;
+        changes::update(&harness, &account, json!({ "description": number.to_string() })).await;
     }
     let whole = ids(&harness, "").await;
     assert_eq!(whole.len(), 231);
@@ -198,7 +193,7 @@ async fn lists_events_of_a_machine_whose_clock_is_30_seconds_ahead() {
     harness.clock.advance_days(30);
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     harness.clock.advance_days(1);
-    set_description(&harness, &account, "in the next month").await;
+    changes::update(&harness, &account, json!({ "description": "in the next month" })).await;
     // The event is of the first second of February. The reader's clock is at
     // 2026-01-31T23:59:30Z.
     harness.clock.advance(jiff::SignedDuration::from_secs(-30));

@@ -12,7 +12,7 @@ async fn lifetime(harness: &Harness) -> Account {
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     harness.clock.advance_seconds(1);
     let change = json!({ "name": "Nightly batch", "role": "ServiceAccountWriter" });
-    let _ = harness.request("PATCH", &account.path()).admin().json(&change).send().await.expect(200);
+    changes::update(harness, &account, change).await;
     harness.clock.advance_seconds(1);
     let key = harness.issue_key(&account).await;
     harness.clock.advance_seconds(1);

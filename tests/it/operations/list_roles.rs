@@ -4,6 +4,7 @@ use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use tests::{Action, Harness};
 
+use crate::support::faults::inject;
 use crate::support::lists;
 
 const PATH: &str = "/iam/v1/roles";
@@ -95,11 +96,8 @@ async fn bad_queries_400() {
 async fn malformed_role_500() {
     let harness = Harness::start().await;
     harness.put_role("Auditor", &["GET /reports"]).await;
-    harness.wire.intercept(|call| {
-        let malformed =
-            json!({ "Items": [{ "pk": { "S": "ROLE#Auditor" } }], "Count": 1, "ScannedCount": 1 });
-        if call.operation == "Query" { Action::ReplaceBody(malformed.to_string()) } else { Action::Pass }
-    });
+    let malformed = json!({ "Items": [{ "pk": { "S": "ROLE#Auditor" } }], "Count": 1, "ScannedCount": 1 });
+    inject(&harness, "Query", Action::ReplaceBody(malformed.to_string()));
     let request = harness.request("GET", PATH).admin();
     let _ = request.send().await.expect_problem(500, "internal_error");
 }

@@ -181,8 +181,7 @@ async fn deleted_accounts_are_not_listed() {
 async fn bad_queries_400() {
     let harness = Harness::start().await;
     let account = create_all(&harness, &["alpha", "bravo"]).await.remove(0);
-    let update = harness.request("PATCH", &account.path()).admin().json(&json!({ "owner": "me" }));
-    let _ = update.send().await.expect(200);
+    changes::update(&harness, &account, json!({ "owner": "me" })).await;
     let events_cursor = lists::cursor(&harness, &format!("{}/events", account.path())).await;
     let cursor = lists::cursor(&harness, PATH).await;
     let cut_off = cursor.replacen("cursor=", "", 1);

@@ -1,15 +1,15 @@
 //! `POST /iam/v1/keys/lookup`
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
 use proptest::prelude::*;
 use serde_json::json;
 use shared::domain::{ApiKey, FindKeyError};
-use tests::{Action, Event, Harness, Key, Reply, RequestBuilder, SeededEntropy, Shape};
+use tests::{Action, Event, Harness, Item, Key, Reply, RequestBuilder, SeededEntropy};
 
-use crate::support::changes;
-use crate::support::keys::{environment, foreign, forged, parsed};
-use crate::support::routes;
+use crate::support::faults::inject;
+use crate::support::items::map_at;
+use crate::support::keys::{environment, foreign, forged, generate_key, parsed};
+use crate::support::{changes, decide, routes};
 
 const PATH: &str = "/iam/v1/keys/lookup";
 
@@ -60,33 +60,26 @@ async fn shows_the_reason_for_which_the_authorizer_refuses_a_key_200() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     let one_day = json!({ "name": "short", "expiresInDays": 1 });
-    let [expired, moved] =
-        [harness.issue_key_with(&account, &one_day).await, harness.issue_key_with(&account, &one_day).await];
-    let [live, revoked] = [harness.issue_key(&account).await, harness.issue_key(&account).await];
+    let expired = harness.issue_key_with(&account, &one_day).await;
+    let moved = harness.issue_key_with(&account, &one_day).await;
+    let live = harness.issue_key(&account).await;
+    let revoked = harness.issue_key(&account).await;
     let _ = harness.revoke(&revoked).await.expect(204);
-    let (disabled_account, deleted_account) = (
-        harness.create_account("Closed", "ServiceAccountReader").await,
-        harness.create_account("Gone", "ServiceAccountReader").await,
-    );
-    let [disabled, retired] =
-        [harness.issue_key(&disabled_account).await, harness.issue_key(&deleted_account).await];
+    let (disabled_account, disabled) = harness.account_with_key("Closed", "ServiceAccountReader").await;
+    let (deleted_account, retired) = harness.account_with_key("Gone", "ServiceAccountReader").await;
     changes::disable(&harness, &disabled_account).await;
     changes::delete(&harness, &deleted_account).await;
     harness.clock.advance_days(1);
     // Issuing a key moves the expired keys to the retired keys. The test puts one back.
-    let before = harness.table.get(&format!("ACCOUNT#{}", account.id), "ACCOUNT").await.unwrap();
+    let before = harness.table.account(&account.id).await;
     harness.issue_key(&account).await;
-    let entry = |map: &str| before[map].as_m().unwrap()[&expired.id].clone();
-    let put_back = ["keys", "verifiers"].map(|map| (map, entry(map)));
-    harness
-        .table
-        .tamper(&account.id, |item| {
-            for (map, entry) in put_back {
-                let Some(AttributeValue::M(map)) = item.get_mut(map) else { panic!("no {map}") };
-                map.insert(expired.id.clone(), entry);
-            }
-        })
-        .await;
+    let put_back = |item: &mut Item| {
+        for map in ["keys", "verifiers"] {
+            let entry = before[map].as_m().unwrap()[&expired.id].clone();
+            map_at(item, &[map]).insert(expired.id.clone(), entry);
+        }
+    };
+    harness.table.tamper(&account.id, put_back).await;
 
     let mut responses = Vec::new();
     for (name, text, expected) in [
@@ -102,7 +95,7 @@ async fn shows_the_reason_for_which_the_authorizer_refuses_a_key_200() {
         ("wrong secret of a deleted account", forged(&retired, 9), "wrong_secret"),
     ] {
         let reply = found(&harness, &text).await.json();
-        let (_, reason) = harness.decide(&Shape::HttpV2.bearer(&text)).await;
+        let (_, reason) = decide(&harness, &text).await;
         assert_eq!(reason, expected, "{name}");
         assert_eq!(reply["alive"], reason == "allowed", "{name}");
         match expected {
@@ -120,7 +113,7 @@ async fn returns_a_key_that_was_revoked_with_aws_credentials_only_200() {
     let key = harness.reader_key().await;
     let _ = harness.revoke(&key).await.expect(204);
     // The emergency commands of the operating guide store only these attributes.
-    let mut record = harness.table.get(&format!("RETIRED#{}", key.account), &key.id).await.unwrap();
+    let mut record = harness.table.retired_key(&key).await.unwrap();
     record.retain(|name, _| ["pk", "sk", "reason", "retiredAt", "retiredBy", "ttl"].contains(&name.as_str()));
     harness.table.put(record).await;
     assert_json_snapshot!(found(&harness, &key.secret).await.snapshot());
@@ -130,7 +123,7 @@ async fn returns_a_key_that_was_revoked_with_aws_credentials_only_200() {
 async fn a_key_with_an_unknown_pepper_version_has_the_wrong_secret_200() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
-    harness.system.set_secret(json!({ "current": "v7", "v7": "another-".repeat(8) }).to_string());
+    harness.system.secrets().set(json!({ "current": "v7", "v7": "another-".repeat(8) }).to_string());
     harness.clock.advance_seconds(3600);
     let reply = lookup_after_start(&harness, &key).await.expect(200).json();
     let state = (&reply["alive"], &reply["reason"], &reply["secretMatches"]);
@@ -256,9 +249,7 @@ async fn unavailable_keyring_503() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
     harness.clock.advance_seconds(3600);
-    harness
-        .wire
-        .intercept(|call| if call.operation == "GetSecretValue" { Action::Refuse } else { Action::Pass });
+    inject(&harness, "GetSecretValue", Action::Refuse);
     let reply = lookup_after_start(&harness, &key).await;
     assert_eq!((reply.status, reply.code().as_str()), (503, "dependency_unavailable"));
     assert!(!reply.text.contains("kwsa_"));
@@ -278,13 +269,10 @@ proptest! {
     #[test]
     fn finds_a_key_within_random_text(before in any::<String>(), after in "([^0-9A-Za-z_].*)?", seed in any::<u64>()) {
         let here = environment("prod");
-        let entropy = SeededEntropy::new(seed);
-        let account = shared::domain::AccountId::generate(&entropy).unwrap();
-        let id = shared::domain::KeyId::generate(&entropy).unwrap();
-        let key = ApiKey::generate(account, id, &entropy).unwrap();
+        let key = generate_key(&SeededEntropy::new(seed));
         let text = format!("{before}{}{after}", key.display(&here).expose());
         let found = ApiKey::find_in(&text, &here).unwrap();
-        prop_assert_eq!((found.account, found.id), (account, id));
+        prop_assert_eq!((found.account, found.id), (key.account, key.id));
     }
 }
 

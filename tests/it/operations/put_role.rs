@@ -116,8 +116,7 @@ async fn an_identical_role_changes_nothing_and_writes_no_event_200() {
 async fn new_permissions_apply_from_the_next_check() {
     let harness = Harness::start().await;
     harness.put_role("Orgs", &["GET /organizations/{id}"]).await;
-    let account = harness.create_account("Batch", "Orgs").await;
-    let key = harness.issue_key(&account).await;
+    let (_, key) = harness.account_with_key("Batch", "Orgs").await;
     let wide = harness.create_account("Wide", "ServiceAccountAdmin").await;
     let narrow = harness.issue_key_with(&wide, &json!({ "name": "k", "role": "Orgs" })).await;
     for (permissions, status) in
@@ -203,12 +202,8 @@ async fn each_invalid_value_422() {
         ]),
         json!({ "permissions": [format!("GET /{}", "a".repeat(252))] }),
     ];
-    let mut errors = Vec::new();
-    for body in cases {
-        let refused = harness.refuse(put(&harness, "Auditor", &body), 422, "invalid_fields").await;
-        let shown: String = body.to_string().chars().take(60).collect();
-        errors.push(json!({ shown: refused.errors() }));
-    }
+    let request = || harness.request("PUT", "/iam/v1/roles/Auditor").admin();
+    let errors = bad_input::refuse_fields(&harness, request, &cases).await;
     assert_json_snapshot!(errors);
 }
 
@@ -218,8 +213,7 @@ async fn accepts_paths_that_resemble_the_reserved_path_201() {
     let texts = ["GET /iamx", "GET /v1/iam", "GET /{any}/v1", "ANY /{proxy+}", "GET /", "GET /a;b"];
     let _ = put(&harness, "Wide", &json!({ "permissions": texts })).send().await.expect(201);
     // The widest role does not permit the reserved path.
-    let account = harness.create_account("Batch", "Wide").await;
-    let key = harness.issue_key(&account).await;
+    let (_, key) = harness.account_with_key("Batch", "Wide").await;
     let reserved = harness.request("GET", "/iam/v1/roles").bearer(&key.secret).send().await;
     assert_eq!(reserved.status, 403);
 }
@@ -271,14 +265,13 @@ async fn if_none_match_201_412() {
 
 /// Makes the item of the role malformed in one of four ways.
 async fn malform(harness: &Harness, way: usize) {
-    let mut item = harness.table.get("ROLE#Auditor", "ROLE").await.unwrap();
-    match way {
-        0 => item.insert("permissions".to_owned(), AttributeValue::S("ANY /{proxy+}".to_owned())),
-        1 => item.insert("version".to_owned(), AttributeValue::S("two".to_owned())),
-        2 => item.remove("version"),
-        _ => item.remove("createdBy"),
+    let malform = |item: &mut tests::Item| match way {
+        0 => drop(item.insert("permissions".to_owned(), AttributeValue::S("ANY /{proxy+}".to_owned()))),
+        1 => drop(item.insert("version".to_owned(), AttributeValue::S("two".to_owned()))),
+        2 => drop(item.remove("version")),
+        _ => drop(item.remove("createdBy")),
     };
-    harness.table.put(item).await;
+    harness.table.tamper_role("Auditor", malform).await;
 }
 
 #[tokio::test]
@@ -286,8 +279,7 @@ async fn replaces_a_malformed_role_200() {
     for way in 0..4 {
         let harness = Harness::start().await;
         let first = put(&harness, "Auditor", &auditor()).send().await.expect(201);
-        let account = harness.create_account("batch", "Auditor").await;
-        let key = harness.issue_key(&account).await;
+        let (_, key) = harness.account_with_key("batch", "Auditor").await;
         malform(&harness, way).await;
         harness.clock.advance_seconds(1);
         let read = harness.request("GET", "/iam/v1/roles/Auditor").admin();

@@ -2,17 +2,12 @@
 
 use insta::assert_json_snapshot;
 use serde_json::json;
-use tests::{Account, Harness, Key};
-
-fn account_of(key: &Key) -> Account {
-    Account { id: key.account.clone() }
-}
+use tests::{Harness, Key};
 
 #[tokio::test]
 async fn a_revoked_key_is_denied_on_the_next_check_204() {
     let harness = Harness::start().await;
-    let account = harness.create_account("Batch", "ServiceAccountReader").await;
-    let key = harness.issue_key(&account).await;
+    let (account, key) = harness.account_with_key("Batch", "ServiceAccountReader").await;
     let other = harness.issue_key(&account).await;
     assert_eq!(harness.check(&key.secret).await, 200);
     assert_json_snapshot!(harness.revoke(&key).await.snapshot());
@@ -26,13 +21,13 @@ async fn a_revoked_key_is_denied_on_the_next_check_204() {
 async fn the_retired_key_keeps_its_verifier_for_400_days() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
-    let account = harness.table.get(&format!("ACCOUNT#{}", key.account), "ACCOUNT").await.unwrap();
+    let account = harness.table.account(&key.account).await;
     let verifier = account["verifiers"].as_m().unwrap()[&key.id].as_m().unwrap()["verifier"].clone();
     let _ = harness.revoke(&key).await.expect(204);
-    let account = harness.table.get(&format!("ACCOUNT#{}", key.account), "ACCOUNT").await.unwrap();
+    let account = harness.table.account(&key.account).await;
     assert!(account["verifiers"].as_m().unwrap().is_empty());
     assert!(account["keys"].as_m().unwrap().is_empty());
-    let record = harness.table.get(&format!("RETIRED#{}", key.account), &key.id).await.unwrap();
+    let record = harness.table.retired_key(&key).await.unwrap();
     assert_eq!(record["verifier"], verifier);
     assert_eq!(record["reason"].as_s().unwrap(), "revoked");
     // 2026-01-01, and 400 days later.
@@ -43,10 +38,10 @@ async fn the_retired_key_keeps_its_verifier_for_400_days() {
 #[tokio::test]
 async fn writes_one_event_and_a_repeated_revocation_writes_none_204() {
     let harness = Harness::start().await;
-    let key = harness.reader_key().await;
-    let before = harness.events(&account_of(&key)).await;
+    let (account, key) = harness.account_with_key("reader", "ServiceAccountReader").await;
+    let before = harness.events(&account).await;
     let revoked = harness.revoke(&key).await.expect(204);
-    let event = harness.new_event(&account_of(&key), &before).await;
+    let event = harness.new_event(&account, &before).await;
     assert_eq!(event["requestId"], revoked.request_id());
     assert_eq!(event["keyId"], key.id);
     assert_json_snapshot!(event, { ".requestId" => "[request id]" });

@@ -3,9 +3,10 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
-use tests::{Account, Harness, Key, Reply, RequestBuilder};
+use tests::{Account, Harness, Item, Key, Reply, RequestBuilder};
 
-use crate::support::changes;
+use crate::support::items::map_at;
+use crate::support::{allowed, changes, decide, denied};
 
 fn rotate<'a>(harness: &'a Harness, key: &Key) -> RequestBuilder<'a> {
     harness.request("POST", &format!("{}/rotation", key.path())).admin()
@@ -25,11 +26,6 @@ async fn account_with_key(harness: &Harness) -> (Account, Key) {
 async fn key_ids(harness: &Harness, account: &Account) -> Vec<Value> {
     let account = harness.get(&account.path()).await.json();
     account["keys"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect()
-}
-
-/// The retired key in the table, if there is one.
-async fn retired_key(harness: &Harness, key: &Key) -> Option<tests::Item> {
-    harness.table.get(&format!("RETIRED#{}", key.account), &key.id).await
 }
 
 #[tokio::test]
@@ -58,20 +54,21 @@ async fn rotates_a_key_201() {
 async fn a_rotation_without_a_grace_period_retires_the_old_key_201() {
     let harness = Harness::start().await;
     let (account, old) = account_with_key(&harness).await;
+    assert_eq!(decide(&harness, &old.secret).await, allowed());
     let rotated = rotate(&harness, &old).json(&grace(0)).send().await.expect(201);
     assert_eq!(rotated.json()["replaces"], json!({ "id": old.id, "retiresAt": "2026-01-01T00:00:00Z" }));
+    let new = Key::from_issued(&account, &rotated);
     assert_eq!(harness.check(&old.secret).await, 403);
-    assert_eq!(harness.check(&Key::from_issued(&account, &rotated).secret).await, 200);
-    assert_eq!(key_ids(&harness, &account).await, [rotated.json()["id"].clone()]);
-    let record = retired_key(&harness, &old).await.unwrap();
-    let text = |name: &str| record[name].as_s().unwrap().clone();
-    assert_eq!(
-        (text("reason"), json!(text("replacedBy"))),
-        ("rotated".to_owned(), rotated.json()["id"].clone())
-    );
+    assert_eq!(harness.check(&new.secret).await, 200);
+    assert_eq!(decide(&harness, &old.secret).await, denied("retired"));
+    assert_eq!(decide(&harness, &new.secret).await, allowed());
+    assert_eq!(key_ids(&harness, &account).await, [new.id.as_str()]);
+    let record = harness.table.retired_key(&old).await.unwrap();
+    assert_eq!(record["reason"].as_s().unwrap(), "rotated");
+    assert_eq!(record["replacedBy"].as_s().unwrap(), &new.id);
     assert_eq!(record["retiredAt"].as_n().unwrap(), "1767225600");
     assert!(record.contains_key("verifier"), "the authorizer can recognize the key");
-    let item = harness.table.get(&format!("ACCOUNT#{}", account.id), "ACCOUNT").await.unwrap();
+    let item = harness.table.account(&account.id).await;
     assert_eq!(item["verifiers"].as_m().unwrap().len(), 1);
 }
 
@@ -79,8 +76,8 @@ async fn a_rotation_without_a_grace_period_retires_the_old_key_201() {
 async fn writes_one_event() {
     let harness = Harness::start().await;
     for (number, seconds) in [(1, 3600), (2, 0)] {
-        let account = harness.create_account(&format!("batch {number}"), "ServiceAccountReader").await;
-        let old = harness.issue_key(&account).await;
+        let (account, old) =
+            harness.account_with_key(&format!("batch {number}"), "ServiceAccountReader").await;
         let before = harness.events(&account).await;
         let rotated = rotate(&harness, &old).json(&grace(seconds)).send().await.expect(201);
         let event = harness.new_event(&account, &before).await;
@@ -106,17 +103,11 @@ async fn the_successor_has_the_lifetime_of_the_old_key_up_to_the_limit() {
     }
     // The old key was issued under a higher limit.
     let harness = Harness::builder().variable("KEYWARD_MAX_KEY_LIFETIME_DAYS", "7").start().await;
-    let account = harness.create_account("Batch", "ServiceAccountReader").await;
-    let old = harness.issue_key(&account).await;
-    harness
-        .table
-        .tamper(&account.id, |item| {
-            let Some(AttributeValue::M(keys)) = item.get_mut("keys") else { panic!() };
-            let Some(AttributeValue::M(key)) = keys.get_mut(&old.id) else { panic!() };
-            let at = |seconds: i64| AttributeValue::N(seconds.to_string());
-            key.insert("expiresAt".to_owned(), at(1_767_225_600 + 90 * 86_400));
-        })
-        .await;
+    let (account, old) = harness.account_with_key("Batch", "ServiceAccountReader").await;
+    let expires_at = AttributeValue::N((1_767_225_600_i64 + 90 * 86_400).to_string());
+    let extend =
+        |item: &mut Item| drop(map_at(item, &["keys", &old.id]).insert("expiresAt".to_owned(), expires_at));
+    harness.table.tamper(&account.id, extend).await;
     let rotated = rotate(&harness, &old).json(&json!({})).send().await.expect(201);
     assert_eq!(rotated.json()["expiresAt"], "2026-01-08T00:00:00Z");
 }
@@ -171,7 +162,7 @@ async fn a_second_rotation_of_a_key_409() {
     harness.clock.advance_seconds(60);
     refused(60).await;
     harness.issue_key(&account).await;
-    assert!(retired_key(&harness, &old).await.is_some());
+    assert!(harness.table.retired_key(&old).await.is_some());
     assert_json_snapshot!(refused(60).await.snapshot());
     // Each successor can be rotated.
     let mut key = Key::from_issued(&account, &first);
@@ -209,7 +200,7 @@ async fn expired_key_409() {
     let refused = harness.refuse(rotate(&harness, &key).json(&json!({})), 409, "key_expired").await;
     assert_json_snapshot!(refused.snapshot());
     harness.issue_key(&account).await;
-    assert!(retired_key(&harness, &key).await.is_some());
+    assert!(harness.table.retired_key(&key).await.is_some());
     harness.refuse(rotate(&harness, &key).json(&json!({})), 409, "key_expired").await;
     let _ = rotate(&harness, &other).json(&json!({})).send().await.expect(201);
 }
@@ -252,14 +243,14 @@ async fn at_the_key_limit_only_a_rotation_without_a_grace_period_works_201_409()
     harness.clock.advance_days(1);
     let rotated = rotate(&harness, &long).json(&grace(60)).send().await.expect(201);
     assert_eq!(key_ids(&harness, &account).await, [json!(long.id), rotated.json()["id"].clone()]);
-    assert!(retired_key(&harness, &short).await.is_some());
+    assert!(harness.table.retired_key(&short).await.is_some());
     // The old key counts until its grace period ends.
     let issue =
         || harness.request("POST", &format!("{}/keys", account.path())).admin().json(&json!({ "name": "k" }));
     harness.refuse(issue(), 409, "key_limit_reached").await;
     harness.clock.advance_seconds(60);
     let _ = issue().send().await.expect(201);
-    let record = retired_key(&harness, &long).await.unwrap();
+    let record = harness.table.retired_key(&long).await.unwrap();
     assert_eq!(record["reason"].as_s().unwrap(), "rotated");
     assert_eq!(record["retiredAt"].as_n().unwrap(), (1_767_225_600 + 86_400 + 60).to_string().as_str());
 }
@@ -272,7 +263,7 @@ async fn a_retired_key_is_kept_for_400_days_after_it_was_moved() {
     // More than 400 days after the end of the key.
     harness.clock.advance_days(500);
     harness.issue_key(&account).await;
-    let record = retired_key(&harness, &old).await.unwrap();
+    let record = harness.table.retired_key(&old).await.unwrap();
     assert_eq!(record["ttl"].as_n().unwrap(), (1_767_225_600_i64 + 900 * 86_400).to_string().as_str());
 }
 

@@ -52,10 +52,8 @@ async fn shows_both_roles_of_a_key_200() {
 #[tokio::test]
 async fn a_deleted_role_of_the_account_permits_nothing_200() {
     let harness = Harness::start().await;
-    let account = harness.create_account("Batch", "ServiceAccountReader").await;
-    let key = harness.issue_key(&account).await;
-    let deleted = AttributeValue::S("Deleted".to_owned());
-    harness.table.tamper(&account.id, |item| drop(item.insert("role".to_owned(), deleted))).await;
+    let key = harness.reader_key_of("Batch").await;
+    harness.table.set(&key.account, "role", AttributeValue::S("Deleted".to_owned())).await;
     let shown = whoami(&harness, &key.secret).await.expect(200).json();
     assert_eq!((&shown["role"], &shown["permissions"]), (&json!("Deleted"), &json!([])));
     assert!(shown["summary"].as_str().unwrap().contains("Role Deleted does not exist"), "{shown}");
@@ -108,8 +106,7 @@ async fn the_shown_permissions_are_those_that_the_authorizer_enforces() {
 #[tokio::test]
 async fn revoked_expired_and_disabled_keys_403() {
     let harness = Harness::start().await;
-    let account = harness.create_account("Batch", "ServiceAccountReader").await;
-    let revoked = harness.issue_key(&account).await;
+    let (account, revoked) = harness.account_with_key("Batch", "ServiceAccountReader").await;
     let expired = harness.issue_key_with(&account, &json!({ "name": "k", "expiresInDays": 1 })).await;
     let disabled = harness.issue_key(&account).await;
     let _ = harness.revoke(&revoked).await.expect(204);

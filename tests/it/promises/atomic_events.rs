@@ -264,8 +264,7 @@ async fn conflicts_store_a_change_with_its_event_or_nothing() {
 #[tokio::test]
 async fn a_request_that_changes_nothing_writes_no_event() {
     let harness = Harness::start().await;
-    let account = harness.create_account("same", "ServiceAccountReader").await;
-    let key = harness.issue_key(&account).await;
+    let (account, key) = harness.account_with_key("same", "ServiceAccountReader").await;
     let _ = harness.revoke(&key).await.expect(204);
     let before = state(&harness).await;
     let same = json!({ "name": "same", "role": "ServiceAccountReader", "enabled": true, "tags": {} });

@@ -6,26 +6,24 @@ use tests::{Harness, Logs};
 use tracing::level_filters::LevelFilter;
 
 use crate::support::audit_lines::with_message;
+use crate::support::changes;
 
 #[tokio::test]
 async fn each_change_logs_one_line_with_the_content_of_its_event() {
     let harness = Harness::start().await;
     let logs = Logs::capture(LevelFilter::INFO);
-    let account = harness.create_account("Batch", "ServiceAccountReader").await;
-    let key = harness.issue_key(&account).await;
+    let (account, key) = harness.account_with_key("Batch", "ServiceAccountReader").await;
     let change = json!({
         "name": "Nightly batch", "description": "of Ada Lovelace", "role": "ServiceAccountWriter",
         "enabled": false, "owner": "ada@example.com", "tags": { "phone": "555-0100" },
     });
-    let patch = |body: &Value| harness.request("PATCH", &account.path()).admin().json(body).send();
-    let _ = patch(&change).await.expect(200);
-    let _ = patch(&json!({ "enabled": true })).await.expect(200);
+    changes::update(&harness, &account, change).await;
+    changes::update(&harness, &account, json!({ "enabled": true })).await;
     let old = harness.issue_key(&account).await;
-    let rotation = harness.request("POST", &format!("{}/rotation", old.path())).admin();
-    let new = rotation.json(&json!({ "graceSeconds": 60 })).send().await.expect(201).json();
+    let new = changes::rotate(&harness, &old, 60).await.json();
     let _ = harness.revoke(&key).await.expect(204);
     let _ = harness.request("DELETE", &format!("{}/keys", account.path())).admin().send().await.expect(200);
-    let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+    changes::delete(&harness, &account).await;
     let lines = with_message(&logs.take_lines(), "audit");
 
     let events = harness.events(&account).await;
@@ -86,8 +84,7 @@ async fn role_changes_log_granted_and_withdrawn_permissions() {
 #[tokio::test]
 async fn requests_that_change_nothing_log_no_audit_line() {
     let harness = Harness::start().await;
-    let account = harness.create_account("Batch", "ServiceAccountReader").await;
-    let key = harness.issue_key(&account).await;
+    let (account, key) = harness.account_with_key("Batch", "ServiceAccountReader").await;
     let _ = harness.revoke(&key).await.expect(204);
     harness.create_account("Taken", "ServiceAccountReader").await;
     let logs = Logs::capture(LevelFilter::INFO);

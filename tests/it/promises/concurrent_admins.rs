@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::{join, join_all, join3};
 use serde_json::{Value, json};
-use tests::{Account, Action, Harness, Reply, RequestBuilder};
+use tests::{Account, Harness, Reply, RequestBuilder};
 
-use crate::support::faults::{cancelled, random_conflicts};
-use crate::support::tally::{tallied, tally};
+use crate::support::faults::{cancelled, inject, random_conflicts};
+use crate::support::tally::{count_events, tallied, tally};
 
 /// The maximum number of keys of an account.
 const LIMIT: usize = 20;
@@ -44,11 +44,6 @@ async fn patch(harness: &Harness, account: &Account, tag: Option<&str>, body: &V
 fn issued_keys(replies: &[Reply]) -> Vec<String> {
     let issued = replies.iter().filter(|reply| reply.status == 201);
     issued.map(|reply| reply.json()["secret"].as_str().unwrap().to_owned()).collect()
-}
-
-async fn count_events(harness: &Harness, kind: &str) -> usize {
-    let events = harness.table.items("EVENTS#").await;
-    events.iter().filter(|event| event["type"].as_s().unwrap() == kind).count()
 }
 
 /// Fails unless exactly [`LIMIT`] of 64 requests issued a key. If the first attempt of a
@@ -174,7 +169,7 @@ async fn concurrent_issues_revocations_and_an_update_leave_a_well_formed_account
             assert!(reply.status == 201 || reply.code() == "service_account_disabled", "{reply:?}");
         }
         let issued = issued_keys(&issued);
-        let item = harness.table.get(&format!("ACCOUNT#{}", account.id), "ACCOUNT").await.unwrap();
+        let item = harness.table.account(&account.id).await;
         let members = |name: &str| item[name].as_m().unwrap().keys().cloned().collect::<BTreeSet<String>>();
         assert_eq!(members("keys"), members("verifiers"));
         assert_eq!(members("keys").len(), issued.len());
@@ -213,8 +208,7 @@ async fn a_key_issued_while_its_account_is_deleted_is_denied() {
 #[tokio::test]
 async fn permanent_conflicts_end_in_409_and_change_nothing() {
     let harness = Harness::start().await;
-    let account = harness.create_account("batch", "ServiceAccountReader").await;
-    let key = harness.issue_key(&account).await;
+    let (account, key) = harness.account_with_key("batch", "ServiceAccountReader").await;
     let before = harness.table.dump().await;
     random_conflicts(&harness, 1.0);
     harness.wire.take_calls();
@@ -248,9 +242,7 @@ async fn a_throttled_write_responds_429() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     for code in ["ThrottlingError", "ProvisionedThroughputExceeded"] {
-        harness.wire.intercept(move |call| {
-            if call.operation == "TransactWriteItems" { cancelled(&["None", code]) } else { Action::Pass }
-        });
+        inject(&harness, "TransactWriteItems", cancelled(&["None", code]));
         let reply = issue(&harness, &account, &json!({ "name": "batch" })).await;
         let reply = reply.expect_problem(429, "throttled");
         assert_eq!(reply.headers["retry-after"], "1");

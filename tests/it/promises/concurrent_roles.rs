@@ -5,8 +5,9 @@ use futures::future::{join, join_all};
 use serde_json::json;
 use tests::{Account, Harness, Reply};
 
+use crate::support::changes;
 use crate::support::faults::random_conflicts;
-use crate::support::tally::{tallied, tally};
+use crate::support::tally::{count_events, tallied, tally};
 
 const PATH: &str = "/iam/v1/roles/Auditor";
 
@@ -18,12 +19,6 @@ async fn put(harness: &Harness, path: &str, precondition: Option<(&str, &str)>) 
         Some((name, value)) => request.header(name, value).send().await,
         None => request.send().await,
     }
-}
-
-/// The number of the role's events of this type.
-async fn count_events(harness: &Harness, kind: &str) -> usize {
-    let events = harness.table.items("EVENTS#ROLE#Auditor").await;
-    events.iter().filter(|event| event["type"].as_s().unwrap() == kind).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -120,7 +115,7 @@ async fn a_key_is_denied_if_its_role_is_deleted_while_its_account_is_created() {
             let key = harness.issue_key(&account).await;
             let expected = if deleted.status == 204 { 403 } else { 200 };
             assert_eq!(harness.check(&key.secret).await, expected);
-            let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
+            changes::delete(&harness, &account).await;
         }
     }
 }

@@ -5,13 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tests::{Action, Call, Harness, Item, Key, Shape, Verdict};
+use tests::{Action, Call, Harness, Key, Shape, Verdict};
 
 use crate::support::faults::is_usage_write;
+use crate::support::items::to_json;
 
 /// Takes the recorded calls and returns the partition keys that they read. Fails unless
 /// every call is a strongly consistent read of the base table.
@@ -103,27 +101,9 @@ async fn snapshot(harness: &Harness, keys: &[(String, &str)]) -> HashMap<String,
     let mut responses = HashMap::new();
     for (pk, sk) in keys {
         let item = harness.table.get(pk, sk).await.unwrap();
-        responses.insert(pk.clone(), json!({ "Item": map_to_json(&item) }).to_string());
+        responses.insert(pk.clone(), json!({ "Item": to_json(&item) }).to_string());
     }
     responses
-}
-
-fn map_to_json(map: &Item) -> Value {
-    map.iter().map(|(name, value)| (name.clone(), to_json(value))).collect()
-}
-
-/// The value in the JSON of the `DynamoDB` API.
-#[allow(clippy::wildcard_enum_match_arm, reason = "the SDK can add variants")]
-fn to_json(value: &AttributeValue) -> Value {
-    match value {
-        AttributeValue::S(text) => json!({ "S": text }),
-        AttributeValue::N(number) => json!({ "N": number }),
-        AttributeValue::Bool(value) => json!({ "BOOL": value }),
-        AttributeValue::B(bytes) => json!({ "B": STANDARD.encode(bytes) }),
-        AttributeValue::L(list) => json!({ "L": list.iter().map(to_json).collect::<Vec<_>>() }),
-        AttributeValue::M(map) => json!({ "M": map_to_json(map) }),
-        other => panic!("{other:?}"),
-    }
 }
 
 /// The stale replica still has the revoked key and the wider role, so this test fails if

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use shared::domain::{contains_credential, redact_credentials};
 use tests::Harness;
 
+use crate::support::changes;
 use crate::support::keys::generated_key;
 
 /// A JWT in the form of an issuer's access token.
@@ -145,8 +146,7 @@ fn redaction_is_fast_for_hostile_texts() {
 #[tokio::test]
 async fn text_fields_reject_credentials_and_responses_do_not_quote_them() {
     let harness = Harness::start().await;
-    let account = harness.create_account("batch", "ServiceAccountReader").await;
-    let live = harness.issue_key(&account).await;
+    let (account, live) = harness.account_with_key("batch", "ServiceAccountReader").await;
     let generated = generated_key("prod", 3);
     let mistyped = generated.replace(&generated[60..61], "x");
     let token = format!("kwst_prod_{}", "a1B2".repeat(12));
@@ -202,24 +202,17 @@ async fn text_fields_reject_credentials_and_responses_do_not_quote_them() {
     assert_eq!(harness.table.items("ACCOUNT#").await.len(), 1);
     assert_eq!(harness.table.items("ROLE#").await.len(), 0);
     let patch = json!({ "description": "rotate kwsa_ keys", "name": "batch of kwst_ tokens" });
-    let _ = harness.request("PATCH", &account.path()).admin().json(&patch).send().await.expect(200);
+    changes::update(&harness, &account, patch).await;
 }
 
 #[tokio::test]
 async fn a_stored_credential_stays_readable_and_can_be_removed() {
     let harness = Harness::start().await;
-    let account = harness.create_account("batch", "ServiceAccountReader").await;
-    let live = harness.issue_key(&account).await;
+    let (account, live) = harness.account_with_key("batch", "ServiceAccountReader").await;
     // The API rejects this text now, but older items can contain it.
     let text = generated_key("prod", 5);
-    harness
-        .table
-        .tamper(&account.id, |item| {
-            item.insert("description".to_owned(), AttributeValue::S(text.clone()));
-        })
-        .await;
+    harness.table.set(&account.id, "description", AttributeValue::S(text.clone())).await;
     assert_eq!(harness.check(&live.secret).await, 200);
     assert_eq!(harness.get(&account.path()).await.json()["description"], text);
-    let patch = json!({ "description": "corrected" });
-    let _ = harness.request("PATCH", &account.path()).admin().json(&patch).send().await.expect(200);
+    changes::update(&harness, &account, json!({ "description": "corrected" })).await;
 }

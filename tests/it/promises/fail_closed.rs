@@ -332,8 +332,7 @@ async fn a_failed_jwks_fetch_is_retried_after_ten_seconds() {
 #[tokio::test]
 async fn the_iam_api_responds_503_or_429_during_an_outage_and_recovers() {
     let harness = Harness::start().await;
-    let account = harness.create_account("managed", "ServiceAccountReader").await;
-    let key = harness.issue_key(&account).await;
+    let (account, key) = harness.account_with_key("managed", "ServiceAccountReader").await;
     let keys = format!("{}/keys", account.path());
     let requests: [(&str, &str, Option<Value>); 6] = [
         ("GET", &account.path(), None),

@@ -69,7 +69,7 @@ async fn child() {
     }
     shared::telemetry::init(Some("TRACE"));
     let harness = Harness::start().await;
-    harness.system.set_secret(json!({ "current": "v1", "v1": PEPPER }).to_string());
+    harness.system.secrets().set(json!({ "current": "v1", "v1": PEPPER }).to_string());
     let mut responses = Responses::default();
     let account = harness.create_account("canary", "ServiceAccountReader").await;
     let key = responses.add(issue(&harness, &account).await.expect(201)).json();
@@ -244,7 +244,7 @@ async fn send_requests_with_malformed_items(
     responses: &mut Responses,
 ) {
     let secrets = AttributeValue::S(format!("{secret} {PEPPER}"));
-    let item = harness.table.get(&format!("ACCOUNT#{}", account.id), "ACCOUNT").await.unwrap();
+    let item = harness.table.account(&account.id).await;
     for attribute in ["role", "enabled", "keys", "verifiers", "version", "createdAt", "createdBy"] {
         let mut malformed = item.clone();
         malformed.insert(attribute.to_owned(), secrets.clone());

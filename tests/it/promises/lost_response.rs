@@ -1,13 +1,13 @@
 //! Retries after a response that was lost after the commit. They create nothing
 //! twice, and no response contains a secret again.
 
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
 use tests::{Account, Action, Harness, Key, Reply, RequestBuilder};
 
-use crate::support::faults::service_error;
+use crate::support::faults::{inject, service_error};
+use crate::support::tally::count_events;
 
 /// Longer than `DynamoDB` remembers the client request token of a transaction, which
 /// is 10 minutes.
@@ -15,9 +15,7 @@ const ELEVEN_MINUTES: i64 = 11 * 60;
 
 /// Loses the response of every write. The writes themselves are committed.
 fn lose_responses(harness: &Harness) {
-    harness.wire.intercept(|call| {
-        if call.operation == "TransactWriteItems" { Action::LoseResponse } else { Action::Pass }
-    });
+    inject(harness, "TransactWriteItems", Action::LoseResponse);
 }
 
 /// Applies one action to each of the next writes. Later writes pass.
@@ -49,12 +47,6 @@ fn issue<'a>(harness: &'a Harness, account: &Account, idempotency_key: &str) -> 
 /// The keys that `GET` returns for the account.
 async fn list_keys(harness: &Harness, account: &Account) -> Vec<Value> {
     harness.get(&account.path()).await.json()["keys"].as_array().unwrap().clone()
-}
-
-/// The number of audit events of this type, of all accounts.
-async fn count_events(harness: &Harness, kind: &str) -> usize {
-    let events = harness.table.items("EVENTS#").await;
-    events.iter().filter(|event| event["type"].as_s().unwrap() == kind).count()
 }
 
 /// Fails unless the reply says that the request has already issued the key `id`, and
@@ -126,8 +118,7 @@ async fn retried_issue_creates_no_second_key_and_returns_no_secret() {
 async fn retried_rotation_creates_no_second_successor_and_returns_no_secret() {
     for grace_seconds in [86_400, 0] {
         let harness = Harness::start().await;
-        let account = harness.create_account("batch", "ServiceAccountReader").await;
-        let old = harness.issue_key(&account).await;
+        let (account, old) = harness.account_with_key("batch", "ServiceAccountReader").await;
         let rotate = |attempt: &str, grace_seconds: u32| {
             let body = json!({ "graceSeconds": grace_seconds });
             post(&harness, &format!("{}/rotation", old.path()), attempt, &body)
@@ -217,8 +208,7 @@ async fn sdk_retry_after_one_lost_response_returns_the_key() {
 #[tokio::test]
 async fn other_changes_are_safe_to_repeat_after_a_lost_response() {
     let harness = Harness::start().await;
-    let account = harness.create_account("batch", "ServiceAccountReader").await;
-    let key = harness.issue_key(&account).await;
+    let (account, key) = harness.account_with_key("batch", "ServiceAccountReader").await;
     let patch = || {
         let body = json!({ "description": "another" });
         harness.request("PATCH", &account.path()).admin().json(&body).send()
@@ -239,31 +229,4 @@ async fn other_changes_are_safe_to_repeat_after_a_lost_response() {
     harness.wire.pass_all();
     let _ = delete().await.expect_problem(404, "service_account_not_found");
     assert_eq!(count_events(&harness, "serviceAccount.deleted").await, 1);
-}
-
-#[tokio::test]
-async fn idempotency_keys_are_separate_for_each_admin_and_account() {
-    let harness = Harness::start().await;
-    let admin = harness.admin_token(|_| ());
-    let other_admin = harness.token_of("another-admin", "another@example.com");
-    let post = async |token: &str, path: &str, body: &Value| {
-        let request = harness.request("POST", path).bearer(token).idempotency_key("1");
-        request.json(body).send().await.expect(201)
-    };
-    let create = async |token: &str, name: &str| {
-        let body = json!({ "name": name, "role": "ServiceAccountReader" });
-        let created = post(token, "/iam/v1/service-accounts", &body).await.json();
-        Account { id: created["id"].as_str().unwrap().to_owned() }
-    };
-    let (first, second) = (create(&admin, "first").await, create(&other_admin, "second").await);
-    assert_ne!(first.id, second.id);
-
-    let mut ids = BTreeSet::new();
-    for (token, account) in [(&admin, &first), (&admin, &second), (&other_admin, &first)] {
-        let path = format!("{}/keys", account.path());
-        let key = Key::from_issued(account, &post(token, &path, &json!({ "name": "batch" })).await);
-        assert_eq!(harness.check(&key.secret).await, 200);
-        ids.insert(key.id);
-    }
-    assert_eq!(ids.len(), 3);
 }

@@ -8,6 +8,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use tests::{Action, Harness, Item, Key, Shape, Verdict};
 
+use crate::support::denied;
+use crate::support::items::map_at;
+
 /// An item with one change, and a description of the change.
 type Variant = (String, Item);
 
@@ -45,14 +48,6 @@ fn invalid_values() -> Vec<AttributeValue> {
         AttributeValue::M(HashMap::new()),
         AttributeValue::Ss(vec!["x".to_owned()]),
     ]
-}
-
-/// The map at `path` in an item.
-fn map_at<'a>(item: &'a mut Item, path: &[&str]) -> &'a mut Item {
-    path.iter().fold(item, |map, name| {
-        let AttributeValue::M(map) = map.get_mut(*name).unwrap() else { panic!("{name} is not a map") };
-        map
-    })
 }
 
 /// `item` without the attribute `name` of the map at `path`.
@@ -93,10 +88,6 @@ async fn full_key(harness: &Harness) -> Key {
     harness.issue_key_with(&account, &body).await
 }
 
-async fn account_item(harness: &Harness, key: &Key) -> Item {
-    harness.table.get(&format!("ACCOUNT#{}", key.account), "ACCOUNT").await.unwrap()
-}
-
 /// Replaces the item `intact` with each variant, and fails if the authorizer then allows
 /// `GET` on one of `paths`. Restores the item at the end, and fails if the key is still refused.
 async fn assert_none_allows(
@@ -127,7 +118,7 @@ const PATHS: [&str; 2] = ["/organizations/42", "/iam/v1/whoami"];
 async fn account_with_a_missing_or_invalid_attribute_is_denied() {
     let harness = Harness::start().await;
     let key = full_key(&harness).await;
-    let intact = account_item(&harness, &key).await;
+    let intact = harness.table.account(&key.account).await;
     // No decision reads these, except for the name, which can be any text.
     let unread = [
         "pk",
@@ -159,7 +150,7 @@ async fn account_with_a_missing_or_invalid_attribute_is_denied() {
 async fn key_with_a_missing_or_invalid_attribute_is_denied() {
     let harness = Harness::start().await;
     let key = full_key(&harness).await;
-    let intact = account_item(&harness, &key).await;
+    let intact = harness.table.account(&key.account).await;
     let path = ["keys", &key.id];
     let unread = ["name", "hint", "createdAt", "createdBy", "fingerprint"];
     let mut variants = variants(&intact, &path, &unread);
@@ -181,7 +172,7 @@ async fn key_with_a_missing_or_invalid_attribute_is_denied() {
 async fn key_with_a_missing_or_invalid_verifier_is_denied() {
     let harness = Harness::start().await;
     let key = full_key(&harness).await;
-    let intact = account_item(&harness, &key).await;
+    let intact = harness.table.account(&key.account).await;
     let path = ["verifiers", &key.id];
     let mut variants = variants(&intact, &path, &[]);
     let verifier = map_at(&mut intact.clone(), &path)["verifier"].as_b().unwrap().clone().into_inner();
@@ -203,7 +194,7 @@ async fn key_with_a_missing_or_invalid_verifier_is_denied() {
 async fn account_with_an_unknown_or_malformed_role_is_denied() {
     let harness = Harness::start().await;
     let key = full_key(&harness).await;
-    let intact = account_item(&harness, &key).await;
+    let intact = harness.table.account(&key.account).await;
     let roles = [
         "no.such.role",
         "serviceaccountadmin",
@@ -254,7 +245,7 @@ async fn missing_or_malformed_role_item_is_denied() {
     let outage = (Verdict::Failed(FunctionError::Unavailable), "outage".to_owned());
     assert_eq!(harness.decide(&event).await, outage);
     harness.table.delete("ROLE#orgs.read", "ROLE").await;
-    assert_eq!(harness.decide(&event).await, (Verdict::Deny, "role".to_owned()));
+    assert_eq!(harness.decide(&event).await, denied("role"));
 
     // As a control, a role with the maximum number of permissions is allowed.
     harness.table.put(with_permissions(list(&vec![valid; 100])).1).await;

@@ -50,8 +50,7 @@ async fn get(harness: &Harness, key: &str, path: &str) -> RawResponse {
 
 /// Issues a key of the most powerful role.
 async fn admin_key(harness: &Harness) -> String {
-    let account = harness.create_account("admin", "ServiceAccountAdmin").await;
-    harness.issue_key(&account).await.secret
+    harness.account_with_key("admin", "ServiceAccountAdmin").await.1.secret
 }
 
 #[tokio::test]
@@ -158,8 +157,7 @@ async fn ambiguous_paths_are_refused() {
 async fn paths_differ_by_case_and_trailing_slash() {
     let harness = Harness::start().await;
     harness.put_role("exact", &["GET /organizations/{id}", "GET /teams/"]).await;
-    let exact = harness.create_account("exact", "exact").await;
-    let key = harness.issue_key(&exact).await.secret;
+    let key = harness.account_with_key("exact", "exact").await.1.secret;
     for (path, status) in [
         ("/organizations/42", 200),
         ("/organizations/42/", 403),

@@ -310,8 +310,8 @@ async fn no_instance_uses_an_older_account_state_than_another() {
     delay_calls(&harness, 2);
     let mut summary = Summary::default();
     for seed in 0..history_count() {
-        let account = harness.create_account(&format!("switch-{seed}"), "ServiceAccountReader").await;
-        let key = harness.issue_key(&account).await;
+        let (account, key) =
+            harness.account_with_key(&format!("switch-{seed}"), "ServiceAccountReader").await;
         // Odd histories disable and enable the account, even ones change its role.
         let toggle = async |is_on: bool| {
             let body = if seed.is_multiple_of(2) {

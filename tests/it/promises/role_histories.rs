@@ -21,8 +21,7 @@ const OFF: [&str; 1] = ["GET /elsewhere"];
 
 /// Issues a key in a new account. The custom role `role` is the account's role.
 async fn key_of_account_with(harness: &Harness, role: &str) -> Key {
-    let account = harness.create_account(role, role).await;
-    harness.issue_key(&account).await
+    harness.account_with_key(role, role).await.1
 }
 
 /// Issues a key in a new account. The custom role `role` is the key's own role.

@@ -89,10 +89,7 @@ type Caller = (&'static str, Option<String>);
 
 async fn callers(harness: &Harness) -> [Caller; 8] {
     harness.put_role("Custom", &CUSTOM).await;
-    let key = async |role: &str| {
-        let account = harness.create_account(role, role).await;
-        Some(harness.issue_key(&account).await.secret)
-    };
+    let key = async |role: &str| Some(harness.account_with_key(role, role).await.1.secret);
     let writer = harness.create_account("narrow", "ServiceAccountWriter").await;
     let narrow = json!({ "name": "narrow", "role": "Custom" });
     let facts = harness.system.facts();

@@ -26,8 +26,7 @@ async fn every_route_refuses_callers_without_the_right_and_changes_nothing() {
     let harness = Harness::start().await;
     let mut keys = Vec::new();
     for role in ["ServiceAccountReader", "ServiceAccountWriter", "ServiceAccountAdmin"] {
-        let account = harness.create_account(role, role).await;
-        keys.push(harness.issue_key(&account).await);
+        keys.push(harness.account_with_key(role, role).await.1);
     }
     let business_token = harness.system.facts().admin_api_token.as_str();
     let before = harness.table.dump().await;

@@ -12,9 +12,10 @@ use rand::seq::IndexedRandom as _;
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 use shared::config::Variables;
-use shared::domain::{AccountId, ApiKey, Environment, KEY_PATTERN, KeyId};
+use shared::domain::{ApiKey, KEY_PATTERN};
 use tests::SeededEntropy;
 
+use crate::support::keys::{environment, generate_key};
 use crate::support::report;
 
 /// The variable that contains the path of the gitleaks binary.
@@ -40,11 +41,7 @@ fn matches(text: &str) -> Vec<&str> {
 /// [`KEYS`] keys of all environments.
 fn keys() -> Vec<String> {
     let entropy = SeededEntropy::new(62);
-    let key = |label: &&str| {
-        let (account, id) = (AccountId::generate(&entropy), KeyId::generate(&entropy));
-        let key = ApiKey::generate(account.unwrap(), id.unwrap(), &entropy).unwrap();
-        key.display(&Environment::parse(label).unwrap()).expose().to_owned()
-    };
+    let key = |label: &&str| generate_key(&entropy).display(&environment(label)).expose().to_owned();
     LABELS.iter().cycle().take(KEYS).map(key).collect()
 }
 
@@ -169,7 +166,7 @@ fn pattern_matches_every_key_and_no_decoy() {
 
 #[test]
 fn lookup_ignores_matches_with_a_wrong_checksum() {
-    let environment = Environment::parse("prod").unwrap();
+    let environment = environment("prod");
     let mut random = StdRng::seed_from_u64(64);
     let pattern = pattern();
     for _ in 0..10_000 {

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 use shared::domain::ApiKey;
 use tests::{Harness, Shape};
 
+use crate::support::changes;
 use crate::support::keys::{environment, foreign, parsed};
 
 /// A bad credential of each kind, with the reason that the authorizer logs.
 async fn bad_credentials(harness: &Harness) -> Vec<(&'static str, String)> {
-    let account = harness.create_account("batch", "ServiceAccountReader").await;
-    let valid = harness.issue_key(&account).await;
+    let (account, valid) = harness.account_with_key("batch", "ServiceAccountReader").await;
 
     let mut unknown_account = parsed(&valid);
     unknown_account.account = "sa_0000000000000000".parse().unwrap();
@@ -22,13 +22,10 @@ async fn bad_credentials(harness: &Harness) -> Vec<(&'static str, String)> {
     let _ = harness.revoke(&revoked).await.expect(204);
     let mut revoked_wrong_secret = parsed(&revoked);
     revoked_wrong_secret.secret = parsed(&valid).secret;
-    let disabled_account = harness.create_account("disabled", "ServiceAccountReader").await;
-    let disabled = harness.issue_key(&disabled_account).await;
-    let patch = harness.request("PATCH", &disabled_account.path()).admin().json(&json!({ "enabled": false }));
-    let _ = patch.send().await.expect(200);
-    let deleted_account = harness.create_account("deleted", "ServiceAccountReader").await;
-    let deleted = harness.issue_key(&deleted_account).await;
-    let _ = harness.request("DELETE", &deleted_account.path()).admin().send().await.expect(204);
+    let (disabled_account, disabled) = harness.account_with_key("disabled", "ServiceAccountReader").await;
+    changes::disable(harness, &disabled_account).await;
+    let (deleted_account, deleted) = harness.account_with_key("deleted", "ServiceAccountReader").await;
+    changes::delete(harness, &deleted_account).await;
     let expired = harness.issue_key_with(&account, &json!({ "name": "expired", "expiresInDays": 1 })).await;
     let mut malformed = valid.secret.clone();
     malformed.pop();
