@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::instant;
 use super::keys::{Key, RetiredKey};
-use crate::domain::{Account, AccountId, AccountUsage, Actor, KeyId, KeyUsage, RoleName};
+use crate::domain::{Account, AccountId, Actor, KeyId, KeyUsage, LiveKey, RoleName, unused_since};
 use crate::store;
 
 /// A service account: the identity of a program.
@@ -198,12 +198,15 @@ impl ServiceAccount {
 impl ListedServiceAccount {
     /// `account`, whose keys have this usage, as a list shows it at `now`.
     pub fn new(account: &Account, usage: &HashMap<KeyId, KeyUsage>, now: Timestamp) -> Self {
-        let usage = AccountUsage::new(account, usage, now);
+        let is_unused = |key: &&LiveKey| {
+            let last_used_at = usage.get(&key.id).and_then(|usage| usage.last_used_at);
+            unused_since(key, last_used_at, now).is_some()
+        };
         Self {
             account: ServiceAccount::new(account, now),
-            last_used_at: usage.last_used_at,
-            used_after_end_at: usage.used_after_end_at,
-            unused_key_count: usage.unused_keys,
+            last_used_at: usage.values().filter_map(|usage| usage.last_used_at).max(),
+            used_after_end_at: usage.values().filter_map(|usage| usage.used_after_end_at).max(),
+            unused_key_count: account.keys.iter().filter(is_unused).count(),
         }
     }
 }

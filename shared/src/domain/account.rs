@@ -1,6 +1,7 @@
 //! Service accounts.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 
@@ -59,10 +60,13 @@ impl Tags {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
+}
 
-    /// All tags on one line, for audit events.
-    fn summary(&self) -> String {
-        self.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+/// All tags on one line, for audit events.
+impl fmt::Display for Tags {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tags: Vec<_> = self.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        formatter.write_str(&tags.join(", "))
     }
 }
 
@@ -118,24 +122,14 @@ pub struct AccountChanges {
 
 impl AccountChanges {
     /// The changes whose values differ from those of `account`, in a fixed order.
-    #[must_use]
     pub fn effective(&self, account: &Account) -> Vec<FieldChange> {
-        let enabled = |enabled: bool| enabled.to_string();
         let candidates = [
-            FieldChange::between("name", account.name.as_str(), self.name.as_ref().map(AccountName::as_str)),
-            FieldChange::between(
-                "description",
-                account.description.as_str(),
-                self.description.as_ref().map(Description::as_str),
-            ),
-            FieldChange::between("role", account.role.as_str(), self.role.as_ref().map(RoleName::as_str)),
-            FieldChange::between("enabled", &enabled(account.enabled), self.enabled.map(enabled).as_deref()),
-            FieldChange::between("owner", account.owner.as_str(), self.owner.as_ref().map(Owner::as_str)),
-            FieldChange::between(
-                "tags",
-                &account.tags.summary(),
-                self.tags.as_ref().map(Tags::summary).as_deref(),
-            ),
+            FieldChange::between("name", &account.name, self.name.as_ref()),
+            FieldChange::between("description", &account.description, self.description.as_ref()),
+            FieldChange::between("role", &account.role, self.role.as_ref()),
+            FieldChange::between("enabled", &account.enabled, self.enabled.as_ref()),
+            FieldChange::between("owner", &account.owner, self.owner.as_ref()),
+            FieldChange::between("tags", &account.tags, self.tags.as_ref()),
         ];
         candidates.into_iter().flatten().collect()
     }

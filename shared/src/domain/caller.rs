@@ -1,6 +1,6 @@
 //! The caller of a request, as the authorizer determined it.
 
-use super::{AccountId, Environment, KeyId, RoleName};
+use super::{AccountId, Environment, KeyId, RoleName, named_enum};
 
 /// The names of the values in the authorizer's context. The authorizer writes the
 /// context. Functions and business APIs can read it.
@@ -14,24 +14,13 @@ pub mod context {
     pub const ENVIRONMENT: &str = "environment";
 }
 
-/// The two kinds of principal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum PrincipalType {
-    /// A program with a key.
-    ServiceAccount,
-    /// A member of the admin group.
-    Admin,
-}
-
-impl PrincipalType {
-    /// The name in the authorizer's context.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ServiceAccount => "serviceAccount",
-            Self::Admin => "admin",
-        }
+named_enum! {
+    /// The two kinds of principal.
+    pub enum PrincipalType {
+        /// A program with a key.
+        ServiceAccount = "serviceAccount",
+        /// A member of the admin group.
+        Admin = "admin",
     }
 }
 

@@ -2,48 +2,22 @@
 
 use jiff::Timestamp;
 
-use super::{AccountId, Actor, EventId, KeyId, RoleName};
+use super::{AccountId, Actor, EventId, KeyId, RoleName, named_enum};
 
-macro_rules! event_types {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// The type of an audit event.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-        pub enum EventType {
-            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
-        }
-
-        impl EventType {
-            /// All types.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The name in the API and in the table.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
-            }
-
-            /// The type with this name.
-            #[must_use]
-            pub fn parse(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|event| event.name() == name)
-            }
-        }
-    };
-}
-
-event_types! {
-    ServiceAccountCreated = "serviceAccount.created",
-    ServiceAccountUpdated = "serviceAccount.updated",
-    ServiceAccountDeleted = "serviceAccount.deleted",
-    KeyIssued = "key.issued",
-    /// A successor replaced the key. The event's changes name the successor.
-    KeyRotated = "key.rotated",
-    KeyRevoked = "key.revoked",
-    RoleCreated = "role.created",
-    RoleUpdated = "role.updated",
-    RoleDeleted = "role.deleted",
+named_enum! {
+    /// The type of an audit event.
+    pub enum EventType {
+        ServiceAccountCreated = "serviceAccount.created",
+        ServiceAccountUpdated = "serviceAccount.updated",
+        ServiceAccountDeleted = "serviceAccount.deleted",
+        KeyIssued = "key.issued",
+        /// A successor replaced the key. The event's changes name the successor.
+        KeyRotated = "key.rotated",
+        KeyRevoked = "key.revoked",
+        RoleCreated = "role.created",
+        RoleUpdated = "role.updated",
+        RoleDeleted = "role.deleted",
+    }
 }
 
 /// The subject of an event.
@@ -78,12 +52,11 @@ pub struct FieldChange {
 impl FieldChange {
     /// The change of `field` from `from` to `to`. `None` if `to` is absent or equals
     /// `from`.
-    #[must_use]
-    pub fn between(field: &str, from: &str, to: Option<&str>) -> Option<Self> {
+    pub fn between<T: PartialEq + ToString + ?Sized>(field: &str, from: &T, to: Option<&T>) -> Option<Self> {
         to.filter(|to| *to != from).map(|to| Self {
             field: field.to_owned(),
-            from: from.to_owned(),
-            to: to.to_owned(),
+            from: from.to_string(),
+            to: to.to_string(),
         })
     }
 }

@@ -49,10 +49,7 @@ impl ChangeRequest {
     /// # Errors
     /// The random source fails.
     pub fn new_account_id(&self, entropy: &dyn Entropy) -> Result<AccountId, EntropyError> {
-        match self.derived("createServiceAccount", b"") {
-            Some(derived) => AccountId::generate(&derived),
-            None => AccountId::generate(entropy),
-        }
+        self.generate("createServiceAccount", "", entropy, AccountId::generate)
     }
 
     /// The id of the key that this request issues for `account`, derived like
@@ -61,10 +58,7 @@ impl ChangeRequest {
     /// # Errors
     /// The random source fails.
     pub fn new_key_id(&self, account: AccountId, entropy: &dyn Entropy) -> Result<KeyId, EntropyError> {
-        match self.derived("issueKey", account.bare().as_bytes()) {
-            Some(derived) => KeyId::generate(&derived),
-            None => KeyId::generate(entropy),
-        }
+        self.generate("issueKey", account.bare(), entropy, KeyId::generate)
     }
 
     /// The id of the key that this request issues to replace `key` of `account`,
@@ -78,14 +72,23 @@ impl ChangeRequest {
         key: KeyId,
         entropy: &dyn Entropy,
     ) -> Result<KeyId, EntropyError> {
-        match self.derived("rotateKey", [account.bare(), key.bare()].concat().as_bytes()) {
-            Some(derived) => KeyId::generate(&derived),
-            None => KeyId::generate(entropy),
-        }
+        let scope = [account.bare(), key.bare()].concat();
+        self.generate("rotateKey", &scope, entropy, KeyId::generate)
     }
 
-    fn derived(&self, operation: &str, scope: &[u8]) -> Option<DerivedEntropy> {
-        let key = self.idempotency_key.as_ref()?;
-        Some(DerivedEntropy::new(&[operation.as_bytes(), self.actor.id.as_bytes(), scope, key.0.as_bytes()]))
+    /// Generates an id. The same admin, operation, scope and `Idempotency-Key` always have
+    /// the same id.
+    fn generate<T>(
+        &self,
+        operation: &str,
+        scope: &str,
+        entropy: &dyn Entropy,
+        generate: impl FnOnce(&dyn Entropy) -> Result<T, EntropyError>,
+    ) -> Result<T, EntropyError> {
+        let Some(key) = &self.idempotency_key else {
+            return generate(entropy);
+        };
+        let parts = [operation, &self.actor.id, scope, &key.0].map(str::as_bytes);
+        generate(&DerivedEntropy::new(&parts))
     }
 }

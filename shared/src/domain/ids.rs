@@ -50,7 +50,6 @@ macro_rules! base62_id {
             }
 
             /// The id without its prefix, as in a key.
-            #[must_use]
             pub fn bare(&self) -> &str {
                 // All constructors allow only ASCII letters and digits.
                 std::str::from_utf8(&self.0).unwrap_or_default()
@@ -126,7 +125,6 @@ impl EventId {
     }
 
     /// The lowest possible id of an event at `at` or later.
-    #[must_use]
     pub fn first_at(at: Timestamp) -> Self {
         // Events have whole milliseconds, so the first event can be at the next whole
         // millisecond.
@@ -135,13 +133,11 @@ impl EventId {
     }
 
     /// The highest id below this one.
-    #[must_use]
     pub fn previous(self) -> Option<Self> {
         u128::from(self.0).checked_sub(1).map(|id| Self(Ulid::from(id)))
     }
 
     /// The time of the event, to the millisecond.
-    #[must_use]
     pub fn at(self) -> Timestamp {
         let milliseconds = i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX);
         Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)

@@ -14,7 +14,7 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::random::{Entropy, EntropyError, base62, character};
-use super::{AccountId, Actor, AllowedCidrs, Fingerprint, KeyId, KeyName, RoleName};
+use super::{AccountId, Actor, AllowedCidrs, Fingerprint, KeyId, KeyName, RoleName, named_enum};
 
 /// The prefix of every key.
 pub const KEY_PREFIX: &str = "kwsa_";
@@ -48,7 +48,6 @@ impl Environment {
     }
 
     /// The label.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -142,7 +141,6 @@ impl ApiKey {
     }
 
     /// The whole key, for the response that issues it.
-    #[must_use]
     pub fn display(&self, environment: &Environment) -> DisplayedKey {
         let secret = std::str::from_utf8(self.secret.expose()).unwrap_or_default();
         let parts =
@@ -177,13 +175,11 @@ assert_not_impl_any!(DisplayedKey: Clone, Display, Serialize, PartialEq);
 
 impl DisplayedKey {
     /// The text. Only the response that issues the key may contain it.
-    #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
     /// The last four characters, by which people recognize the key.
-    #[must_use]
     pub fn hint(&self) -> String {
         let text = self.expose();
         text.get(text.len().saturating_sub(HINT_LENGTH)..).unwrap_or_default().to_owned()
@@ -231,34 +227,14 @@ pub struct Rotation {
     pub replaced_by: KeyId,
 }
 
-/// Why a key is retired.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RetiredReason {
-    /// An admin revoked the key.
-    Revoked,
-    Expired,
-    /// The key was rotated, and its grace period has ended.
-    Rotated,
-}
-
-impl RetiredReason {
-    pub const ALL: [Self; 3] = [Self::Revoked, Self::Expired, Self::Rotated];
-
-    /// The name in the API and in the table.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Revoked => "revoked",
-            Self::Expired => "expired",
-            Self::Rotated => "rotated",
-        }
-    }
-
-    /// The reason with this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.name() == name)
+named_enum! {
+    /// Why a key is retired.
+    pub enum RetiredReason {
+        /// An admin revoked the key.
+        Revoked = "revoked",
+        Expired = "expired",
+        /// The key was rotated, and its grace period has ended.
+        Rotated = "rotated",
     }
 }
 
@@ -273,7 +249,6 @@ pub struct KeyEnd {
 impl LiveKey {
     /// The end of the key, if it has ended at `now`. An ended key can still be in its
     /// account's list of keys.
-    #[must_use]
     pub fn ended(&self, now: Timestamp) -> Option<KeyEnd> {
         self.spec.ended(self.rotation.as_ref(), now)
     }
@@ -282,7 +257,6 @@ impl LiveKey {
 impl KeySpec {
     /// The end of a key with this spec and `rotation`, if it has ended at `now`. The
     /// reason is the earlier of expiry and rotation, even if both are in the past.
-    #[must_use]
     pub fn ended(&self, rotation: Option<&Rotation>, now: Timestamp) -> Option<KeyEnd> {
         let expiry = KeyEnd { reason: RetiredReason::Expired, at: self.expires_at };
         let end = rotation

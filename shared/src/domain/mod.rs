@@ -10,6 +10,7 @@ mod event;
 mod idempotency;
 mod ids;
 mod key;
+mod named;
 mod network;
 mod notice;
 mod pasted;
@@ -21,6 +22,8 @@ mod time;
 mod usage;
 mod verifier;
 
+pub(crate) use named::named_enum;
+
 pub use account::{Account, AccountChanges, MAX_TAGS, NewAccount, Tags};
 pub use caller::{Actor, Caller, KeyCaller, PrincipalType, context};
 pub use event::{Event, EventType, FieldChange, Subject};
@@ -31,7 +34,8 @@ pub use key::{
     RetiredReason, Rotation, Secret,
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
-pub use notice::{EXPIRY_NOTICE_DAYS, Notice, NoticeKind, UNUSED_NOTICE_DAYS};
+pub(crate) use notice::unused_since;
+pub use notice::{Notice, NoticeKind, UNUSED_NOTICE_DAYS};
 pub use pasted::{FindKeyError, KEY_PATTERN, contains_credential, redact_credentials};
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
@@ -41,5 +45,5 @@ pub use text::{
     is_invisible,
 };
 pub use time::{Clock, InvalidInstant, SystemClock, parse_instant, seconds};
-pub use usage::{AccountUsage, KeyUsage, utc_day};
+pub use usage::{KeyUsage, utc_day};
 pub use verifier::{Fingerprint, Verifier, VerifierEntry};

@@ -61,13 +61,11 @@ impl AllowedCidrs {
     }
 
     /// Whether the key can be used from anywhere.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The networks in canonical notation, joined by commas, as in the hash frame.
-    #[must_use]
     pub fn canonical(&self) -> String {
         self.iter().collect::<Vec<_>>().join(",")
     }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{KeyId, LiveKey};
 
 /// The numbers of days before a key's expiry at which a notice is due.
-pub const EXPIRY_NOTICE_DAYS: [u32; 3] = [30, 10, 1];
+const EXPIRY_NOTICE_DAYS: [u32; 3] = [30, 10, 1];
 
 /// The number of days without use after which a notice is due.
 pub const UNUSED_NOTICE_DAYS: u32 = 90;
@@ -42,7 +42,6 @@ impl Notice {
     /// expired key keeps the notices about its expiry, so that no notice is lost if the
     /// sweep does not run for some days. An ended key is not reported as unused. A
     /// rotated key has no notices, because a successor replaces the key.
-    #[must_use]
     pub fn due(key: &LiveKey, last_used_at: Option<Timestamp>, now: Timestamp) -> Vec<Self> {
         if key.rotation.is_some() {
             return Vec::new();
@@ -63,7 +62,6 @@ impl Notice {
     /// The id, which stays the same if the notice is published again:
     /// `<key id>/expires/<days>`, or `<key id>/unused/<date>` with the date on
     /// which the key had not been used for [`UNUSED_NOTICE_DAYS`].
-    #[must_use]
     pub fn id(&self) -> String {
         match self.kind {
             NoticeKind::Expires { within_days } => format!("{}/expires/{within_days}", self.key),
@@ -74,7 +72,7 @@ impl Notice {
 
 /// When `key` reached [`UNUSED_NOTICE_DAYS`] without use, if that is not after `now`.
 /// `None` for a key that has ended or was rotated.
-pub(super) fn unused_since(
+pub(crate) fn unused_since(
     key: &LiveKey,
     last_used_at: Option<Timestamp>,
     now: Timestamp,

@@ -104,14 +104,12 @@ const REDACTED: &str = "[redacted]";
 /// environment, even with a wrong checksum or a few missing characters, a token, or a
 /// compact JWT (RFC 7515, section 3.1). A mention of a key, a bare prefix and the ids of
 /// accounts and keys do not count.
-#[must_use]
 pub fn contains_credential(text: &str) -> bool {
     text.split(|c| !is_part(c)).any(|part| find_credential(part).is_some())
 }
 
 /// Replaces each credential, and the characters that directly follow it, with
 /// `[redacted]`. See [`contains_credential`].
-#[must_use]
 pub fn redact_credentials(text: &str) -> Cow<'_, str> {
     if !contains_credential(text) {
         return Cow::Borrowed(text);

@@ -28,7 +28,6 @@ pub struct PepperVersion {
 
 impl PepperVersion {
     /// Parses `v` and a number of at most nine digits without leading zeros.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let number = text.strip_prefix('v')?;
         let is_valid = (1..=9).contains(&number.len())
@@ -39,13 +38,11 @@ impl PepperVersion {
     }
 
     /// The version's name.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.name
     }
 
     /// The version after this one, if there is one.
-    #[must_use]
     pub fn next(&self) -> Option<Self> {
         Self::parse(&format!("v{}", self.number.checked_add(1)?))
     }
@@ -61,7 +58,6 @@ assert_not_impl_any!(Pepper: Display, Serialize, PartialEq);
 impl Pepper {
     /// The pepper with these bytes. `None` if there are fewer than
     /// [`MIN_PEPPER_LENGTH`].
-    #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         if bytes.len() < MIN_PEPPER_LENGTH {
             return None;
@@ -91,7 +87,6 @@ assert_not_impl_any!(PepperText: Clone, Display, Serialize, PartialEq);
 impl PepperText {
     /// The text and its pepper. `None` if the text has fewer than
     /// [`MIN_PEPPER_LENGTH`] bytes.
-    #[must_use]
     pub fn parse(text: SecretString) -> Option<(Self, Pepper)> {
         let pepper = Pepper::new(text.expose_secret().as_bytes())?;
         Some((Self(text), pepper))
@@ -116,7 +111,6 @@ impl PepperText {
     }
 
     /// The characters, only for the secret that stores them.
-    #[must_use]
     pub(crate) fn expose(&self) -> &str {
         self.0.expose_secret()
     }

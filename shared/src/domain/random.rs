@@ -46,7 +46,6 @@ pub struct DerivedEntropy {
 impl DerivedEntropy {
     /// Creates the stream of these parts. Each part is framed by its length, so that
     /// different lists of parts have different streams.
-    #[must_use]
     pub fn new(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {

@@ -22,7 +22,6 @@ impl BuiltInRole {
     pub const ALL: [Self; 3] = [Self::Admin, Self::Writer, Self::Reader];
 
     /// The role's name.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Admin => "ServiceAccountAdmin",
@@ -32,7 +31,6 @@ impl BuiltInRole {
     }
 
     /// The role's description in the API.
-    #[must_use]
     pub const fn description(self) -> &'static str {
         match self {
             Self::Admin => "Any method on any path except below /iam",
@@ -68,13 +66,11 @@ impl RoleName {
     }
 
     /// The name.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The built-in role with this name, if there is one.
-    #[must_use]
     pub fn built_in(&self) -> Option<BuiltInRole> {
         BuiltInRole::ALL.into_iter().find(|role| role.name() == self.0)
     }
@@ -99,7 +95,6 @@ impl CustomRoleName {
     }
 
     /// The name.
-    #[must_use]
     pub fn name(&self) -> &RoleName {
         &self.0
     }

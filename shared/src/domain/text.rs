@@ -69,7 +69,6 @@ fn without_credential(text: &str) -> Result<(), InvalidText> {
 }
 
 /// Whether a character is a control character, or a line or paragraph separator.
-#[must_use]
 pub fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
@@ -79,7 +78,6 @@ pub fn is_control(c: char) -> bool {
 /// overrides and isolates, zero-width spaces, soft hyphens, fillers, and tags (Unicode
 /// Technical Standard 39, section 3.1; `Default_Ignorable_Code_Point`). The two joiners
 /// are allowed, because some scripts need them.
-#[must_use]
 pub fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -145,7 +143,6 @@ macro_rules! text {
             }
 
             /// The text.
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -184,7 +181,6 @@ text!(
 
 impl AccountName {
     /// The form in which names are compared for uniqueness.
-    #[must_use]
     pub fn folded(&self) -> FoldedName {
         FoldedName::new(&self.0)
     }
@@ -197,13 +193,11 @@ pub struct FoldedName(String);
 
 impl FoldedName {
     /// Folds `text`.
-    #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.nfc().filter(|c| !is_joiner(*c)).flat_map(char::to_lowercase).nfc().collect())
     }
 
     /// The folded text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -244,7 +238,6 @@ impl TagKey {
     }
 
     /// The text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

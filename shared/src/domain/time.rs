@@ -29,7 +29,6 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, InvalidInstant> {
 }
 
 /// Formats `at` as RFC 3339, to the second. Fractions are truncated.
-#[must_use]
 pub fn seconds(at: Timestamp) -> String {
     format!("{at:.0}")
 }

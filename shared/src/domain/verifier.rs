@@ -29,7 +29,6 @@ impl Verifier {
     /// Each field of the frame is its length (4 bytes, big-endian) and its bytes. Ids have
     /// their prefixes, the expiry is in decimal epoch seconds, and an absent role and an
     /// empty list of networks have length 0.
-    #[must_use]
     pub fn compute(pepper: &Pepper, key: &ApiKey, spec: &KeySpec) -> Self {
         let mut mac = pepper.mac();
         let mut field = |parts: &[&[u8]]| {
@@ -50,13 +49,11 @@ impl Verifier {
     }
 
     /// Reads a verifier from its bytes. `None` if there are not exactly 32.
-    #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
     /// The bytes, which only the table may contain.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -89,7 +86,6 @@ pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
     /// The fingerprint of a request's body.
-    #[must_use]
     pub fn new(request: &impl serde::Serialize) -> Self {
         // Our request types always serialize, and always to the same text.
         let hash = Sha256::digest(serde_json::to_vec(request).unwrap_or_default());
@@ -101,13 +97,11 @@ impl Fingerprint {
     }
 
     /// Reads a fingerprint from its bytes. `None` if there are not exactly 16.
-    #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
     /// The bytes.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }

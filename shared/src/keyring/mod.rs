@@ -101,7 +101,6 @@ struct Peppers {
 
 impl Keyring {
     /// A keyring of the secret `secret_id` (a name or an ARN). This reads nothing yet.
-    #[must_use]
     pub fn connect(config: &SdkConfig, secret_id: String, clock: Arc<dyn Clock>) -> Self {
         Self { client: Client::new(config), secret_id, clock, state: Arc::default() }
     }

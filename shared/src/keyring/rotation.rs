@@ -22,7 +22,7 @@ use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use zeroize::Zeroizing;
 
 use super::document::{self, Document};
-use crate::domain::{Entropy, EntropyError, PepperText};
+use crate::domain::{Entropy, EntropyError, PepperText, named_enum};
 use crate::telemetry;
 
 const CURRENT: &str = "AWSCURRENT";
@@ -42,35 +42,21 @@ pub enum RotationStep {
     FinishSecret,
 }
 
-/// The result of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// The step created the pending keyring.
-    Made,
-    /// The pending keyring already existed.
-    Kept,
-    /// The step had nothing to do.
-    Nothing,
-    /// The pending keyring passed the check.
-    Tested,
-    /// The step made the pending keyring current.
-    Finished,
-    /// The rotation had already finished.
-    AlreadyFinished,
-}
-
-impl Progress {
-    /// The result's name in the log.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Made => "made",
-            Self::Kept => "kept",
-            Self::Nothing => "nothing",
-            Self::Tested => "tested",
-            Self::Finished => "finished",
-            Self::AlreadyFinished => "already_finished",
-        }
+named_enum! {
+    /// The result of a step.
+    pub enum Progress {
+        /// The step created the pending keyring.
+        Made = "made",
+        /// The pending keyring already existed.
+        Kept = "kept",
+        /// The step had nothing to do.
+        Nothing = "nothing",
+        /// The pending keyring passed the check.
+        Tested = "tested",
+        /// The step made the pending keyring current.
+        Finished = "finished",
+        /// The rotation had already finished.
+        AlreadyFinished = "already_finished",
     }
 }
 
@@ -95,8 +81,8 @@ pub enum RotationError {
     Entropy(#[from] EntropyError),
 }
 
-impl RotationError {
-    fn from_sdk<E: std::error::Error + Send + Sync + 'static>(error: SdkError<E>) -> Self {
+impl<E: std::error::Error + Send + Sync + 'static> From<SdkError<E>> for RotationError {
+    fn from(error: SdkError<E>) -> Self {
         Self::Unavailable(telemetry::cause(&error))
     }
 }
@@ -108,15 +94,8 @@ pub struct PepperRotation {
     entropy: Arc<dyn Entropy>,
 }
 
-/// The stage of the version that a rotation creates.
-enum Stage {
-    Pending,
-    Current,
-}
-
 impl PepperRotation {
     /// Uses Secrets Manager with `config`. This calls nothing yet.
-    #[must_use]
     pub fn connect(config: &SdkConfig, entropy: Arc<dyn Entropy>) -> Self {
         Self { client: Client::new(config), entropy }
     }
@@ -129,7 +108,7 @@ impl PepperRotation {
         secret: &str,
         token: &str,
     ) -> Result<Progress, RotationError> {
-        if let Stage::Current = self.stage(secret, token).await? {
+        if self.is_finished(secret, token).await? {
             return Ok(Progress::AlreadyFinished);
         }
         match step {
@@ -140,20 +119,19 @@ impl PepperRotation {
         }
     }
 
-    /// Returns the stage of the rotation `token`, or an error if Secrets Manager does
-    /// not know the rotation.
-    async fn stage(&self, secret: &str, token: &str) -> Result<Stage, RotationError> {
-        let described = self.client.describe_secret().secret_id(secret).send().await;
-        let described = described.map_err(RotationError::from_sdk)?;
+    /// Whether the version of the rotation `token` is current. If it is neither current
+    /// nor pending, Secrets Manager does not know the rotation, which is an error.
+    async fn is_finished(&self, secret: &str, token: &str) -> Result<bool, RotationError> {
+        let described = self.client.describe_secret().secret_id(secret).send().await?;
         if described.rotation_enabled != Some(true) {
             return Err(RotationError::NotInProgress("rotation is not enabled for the secret"));
         }
         let stages = described.version_ids_to_stages.as_ref().and_then(|versions| versions.get(token));
         let is_at = |stage: &str| stages.is_some_and(|stages| stages.iter().any(|own| own == stage));
         if is_at(CURRENT) {
-            Ok(Stage::Current)
+            Ok(true)
         } else if is_at(PENDING) {
-            Ok(Stage::Pending)
+            Ok(false)
         } else {
             Err(RotationError::NotInProgress("no pending version has this token"))
         }
@@ -185,7 +163,7 @@ impl PepperRotation {
                 if is_taken && self.is_created(secret, token, &current).await? {
                     Ok(Progress::Kept)
                 } else {
-                    Err(RotationError::from_sdk(error))
+                    Err(error.into())
                 }
             }
         }
@@ -229,10 +207,7 @@ impl PepperRotation {
         };
         // If the response of a successful call was lost, Secrets Manager refused the
         // SDK's next attempt.
-        match self.stage(secret, token).await? {
-            Stage::Current => Ok(Progress::AlreadyFinished),
-            Stage::Pending => Err(RotationError::from_sdk(error)),
-        }
+        if self.is_finished(secret, token).await? { Ok(Progress::AlreadyFinished) } else { Err(error.into()) }
     }
 
     /// Whether the pending keyring has been created. A pending version that equals
@@ -244,8 +219,7 @@ impl PepperRotation {
 
     /// Reads the current keyring and the id of its version.
     async fn current(&self, secret: &str) -> Result<(String, Document), RotationError> {
-        let value = self.client.get_secret_value().secret_id(secret).version_stage(CURRENT).send().await;
-        let value = value.map_err(RotationError::from_sdk)?;
+        let value = self.client.get_secret_value().secret_id(secret).version_stage(CURRENT).send().await?;
         let text = value.secret_string.map(Zeroizing::new);
         let text = text.ok_or(RotationError::Current(document::NO_TEXT))?;
         let id = value.version_id.ok_or(RotationError::Current("its version id is missing"))?;
@@ -261,7 +235,7 @@ impl PepperRotation {
                 let is_missing = error
                     .as_service_error()
                     .is_some_and(GetSecretValueError::is_resource_not_found_exception);
-                return if is_missing { Ok(None) } else { Err(RotationError::from_sdk(error)) };
+                return if is_missing { Ok(None) } else { Err(error.into()) };
             }
         };
         let text = value.secret_string.map(Zeroizing::new);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::{Permission, Reason, Role, Target};
-use crate::domain::{KeySpec, Rotation};
+use crate::domain::{KeySpec, Rotation, named_enum};
 
 /// The source address of a request with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,35 +43,20 @@ pub fn check_use(
     if is_permitted { Ok(()) } else { Err(Reason::Network) }
 }
 
-/// The kind of API that a request was sent to. Each kind has an authorizer
-/// function of its own, because API Gateway hands the credential to the backend:
-/// a credential that can manage keys must never reach a business API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
-    /// Keyward's own API, below [`RESERVED_PREFIX`](super::RESERVED_PREFIX).
-    Iam,
-    /// Any other API. Nothing below the reserved prefix is permitted there.
-    Business,
+named_enum! {
+    /// The kind of API that a request was sent to. Each kind has an authorizer
+    /// function of its own, because API Gateway hands the credential to the backend:
+    /// a credential that can manage keys must never reach a business API.
+    pub enum Api {
+        /// Keyward's own API, below [`RESERVED_PREFIX`](super::RESERVED_PREFIX).
+        Iam = "iam",
+        /// Any other API. Nothing below the reserved prefix is permitted there.
+        Business = "business",
+    }
 }
 
 impl Api {
-    /// The name in the configuration and in the log.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Iam => "iam",
-            Self::Business => "business",
-        }
-    }
-
-    /// The API with this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Iam, Self::Business].into_iter().find(|api| api.name() == name)
-    }
-
     /// The API that serves `target`.
-    #[must_use]
     pub fn serving(target: &Target<'_>) -> Self {
         if target.is_reserved() { Self::Iam } else { Self::Business }
     }
@@ -105,14 +90,12 @@ pub struct Allowed<'a> {
 impl<'a> Allowed<'a> {
     /// The permission of the account's role that allowed the request. `None` for an
     /// admin, and for `whoami`.
-    #[must_use]
     pub fn permission(&self) -> Option<&'a Permission> {
         self.permission
     }
 
     /// The permission of the key's own role that allowed the request, if the key has a
     /// role.
-    #[must_use]
     pub fn key_permission(&self) -> Option<&'a Permission> {
         self.key_permission
     }

@@ -41,7 +41,6 @@ impl PathPrefix {
     }
 
     /// The path.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -16,13 +16,11 @@ pub struct Role {
 
 impl Role {
     /// A role that permits nothing. Stands in for a role that does not exist.
-    #[must_use]
     pub fn empty(name: RoleName) -> Self {
         Self { name, permissions: Vec::new() }
     }
 
     /// The first permission that covers `target`.
-    #[must_use]
     pub fn permission_for(&self, target: &Target<'_>) -> Option<&Permission> {
         self.permissions.iter().find(|permission| permission.covers(target))
     }
@@ -43,7 +41,6 @@ impl BuiltInRoles {
     ///   are checked.
     /// - Writer: all methods on each prefix and below it.
     /// - Reader: `GET`, `HEAD` and `OPTIONS` on each prefix and below it.
-    #[must_use]
     pub fn new(data_prefixes: &[PathPrefix]) -> Self {
         let data = |methods: &str| {
             data_prefixes
@@ -72,7 +69,6 @@ impl BuiltInRoles {
     }
 
     /// The permissions of `role`.
-    #[must_use]
     pub fn get(&self, role: BuiltInRole) -> &Arc<Role> {
         match role {
             BuiltInRole::Admin => &self.admin,

@@ -30,7 +30,6 @@ impl Method {
         [Self::Get, Self::Head, Self::Options, Self::Post, Self::Put, Self::Patch, Self::Delete];
 
     /// The method's name.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -44,7 +43,6 @@ impl Method {
     }
 
     /// The method with this name.
-    #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.name() == name)
     }
@@ -94,32 +92,27 @@ impl<'a> Target<'a> {
     }
 
     /// The method.
-    #[must_use]
     pub fn method(&self) -> Method {
         self.method
     }
 
     /// The path, which starts with `/`.
-    #[must_use]
     pub fn path(&self) -> &'a str {
         self.path
     }
 
     /// Whether the path is the reserved prefix or below it. Ignores case and `;…`, so that
     /// no path that could be routed there is open to keys.
-    #[must_use]
     pub fn is_reserved(&self) -> bool {
         is_reserved_segment(self.path.split('/').nth(1).unwrap_or_default())
     }
 
     /// Whether the path is below the exact reserved prefix.
-    #[must_use]
     pub fn is_iam_api(&self) -> bool {
         self.path.strip_prefix(RESERVED_PREFIX).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// Whether this is the operation `whoami`.
-    #[must_use]
     pub fn is_whoami(&self) -> bool {
         self.method == Method::Get && self.path == WHOAMI_PATH
     }
