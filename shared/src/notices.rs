@@ -12,9 +12,9 @@ use crate::domain::{Account, Environment, LiveKey, Notice, NoticeKind, UNUSED_NO
 use crate::telemetry;
 
 /// The `detail-type` of a notice about an expiry.
-pub const EXPIRES_SOON: &str = "Key Expires Soon";
+const EXPIRES_SOON: &str = "Key Expires Soon";
 /// The `detail-type` of a notice about an unused key.
-pub const UNUSED: &str = "Key Unused";
+const UNUSED: &str = "Key Unused";
 
 /// The maximum number of entries in one `PutEvents` request.
 const BATCH: usize = 10;
@@ -63,68 +63,58 @@ struct Detail<'a> {
 
 impl Notices {
     /// Creates a publisher. Does not connect yet.
-    #[must_use]
     pub fn connect(config: &SdkConfig, environment: Environment) -> Self {
         Self { client: Client::new(config), environment }
     }
 
     /// Publishes notices about keys of `account`. Returns the published notices, and an
     /// error if there are others.
-    pub async fn publish(
+    pub async fn publish<'a>(
         &self,
         account: &Account,
-        notices: Vec<(&LiveKey, Notice)>,
-    ) -> (Vec<Notice>, Result<(), NotPublished>) {
+        notices: Vec<(&'a LiveKey, Notice)>,
+    ) -> (Vec<(&'a LiveKey, Notice)>, Result<(), NotPublished>) {
         let mut published = Vec::new();
-        let mut failed: Option<NotPublished> = None;
-        let mut rest = notices.into_iter().peekable();
-        while rest.peek().is_some() {
-            let batch: Vec<_> = rest.by_ref().take(BATCH).collect();
-            if let Err((number, cause)) = self.publish_batch(account, batch, &mut published).await {
-                let number = number + failed.map_or(0, |failed| failed.number);
-                failed = Some(NotPublished { number, cause });
+        let mut outcome = Ok(());
+        for batch in notices.chunks(BATCH) {
+            if let Err(error) = self.publish_batch(account, batch.to_vec(), &mut published).await {
+                let earlier = outcome.map_or_else(|earlier: NotPublished| earlier.number, |()| 0);
+                outcome = Err(NotPublished { number: earlier + error.number, ..error });
             }
         }
-        (published, failed.map_or(Ok(()), Err))
+        (published, outcome)
     }
 
-    /// Sends a batch, and sends entries that were not accepted again. The error is the
-    /// number of entries that were never accepted, and the cause.
-    async fn publish_batch(
+    /// Sends a batch, and sends entries that were not accepted again.
+    async fn publish_batch<'a>(
         &self,
         account: &Account,
-        mut batch: Vec<(&LiveKey, Notice)>,
-        published: &mut Vec<Notice>,
-    ) -> Result<(), (usize, String)> {
+        mut batch: Vec<(&'a LiveKey, Notice)>,
+        published: &mut Vec<(&'a LiveKey, Notice)>,
+    ) -> Result<(), NotPublished> {
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
             let entries = batch.iter().map(|(key, notice)| self.entry(account, key, notice)).collect();
             let response = self.client.put_events().set_entries(Some(entries)).send().await;
             // The SDK has already retried a failed call.
-            let response = response.map_err(|error| (batch.len(), telemetry::cause(&error)))?;
-            let results = response.entries();
-            let is_accepted = |at: usize| results.get(at).is_some_and(|entry| entry.event_id().is_some());
-            let cause = results
-                .iter()
-                .find_map(PutEventsResultEntry::error_code)
-                .unwrap_or("no error code")
-                .to_owned();
-            let mut position = 0;
-            batch.retain(|(_, notice)| {
-                let accepted = is_accepted(position);
-                position += 1;
-                if accepted {
-                    published.push(notice.clone());
-                }
-                !accepted
-            });
-            if batch.is_empty() {
+            let response = response
+                .map_err(|error| NotPublished { number: batch.len(), cause: telemetry::cause(&error) })?;
+            // The results are in the order of the entries.
+            let mut results = response.entries().iter();
+            let (accepted, rejected): (Vec<_>, Vec<_>) = batch
+                .into_iter()
+                .partition(|_| results.next().is_some_and(|result| result.event_id().is_some()));
+            published.extend(accepted);
+            if rejected.is_empty() {
                 return Ok(());
             }
             if attempt == ATTEMPTS {
-                return Err((batch.len(), cause));
+                let cause = response.entries().iter().find_map(PutEventsResultEntry::error_code);
+                let cause = cause.unwrap_or("no error code").to_owned();
+                return Err(NotPublished { number: rejected.len(), cause });
             }
+            batch = rejected;
             tokio::time::sleep(pause).await;
             (pause, attempt) = (pause * 2, attempt + 1);
         }

@@ -2,10 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use shared::api::{IssueKeyRequest, IssuedKey, Key};
-use shared::domain::{
-    AccountId, AllowedCidrs, Fingerprint, InvalidCidrs, KeyName, KeySpec, KeyUsage, RoleName,
-};
-use shared::http::{Admin, Failure, Fields, Reply, Request, parameter};
+use shared::domain::{AllowedCidrs, Fingerprint, InvalidCidrs, KeyName, KeySpec, KeyUsage, RoleName};
+use shared::http::{Admin, Failure, Fields, Reply, Request};
 
 use crate::{GeneratedKey, IssueKey};
 
@@ -53,7 +51,7 @@ pub async fn issue_key(
     Admin(actor): Admin,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    let account = request.account_id()?;
     request.has_no_condition()?;
     let change = request.change_request(actor)?;
     let valid = validate(request.json()?, function.max_lifetime_days)?;

@@ -4,8 +4,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use shared::api::{IssuedKey, Key, ReplacedKey, RotateKeyRequest, RotatedKey};
-use shared::domain::{AccountId, Fingerprint, KeyId, KeySpec, KeyUsage, LiveKey};
-use shared::http::{Admin, Failure, Reply, Request, parameter};
+use shared::domain::{Fingerprint, KeySpec, KeyUsage, LiveKey};
+use shared::http::{Admin, Failure, Reply, Request};
 use shared::store::NewRotation;
 
 use crate::{GeneratedKey, IssueKey};
@@ -49,8 +49,8 @@ pub async fn rotate_key(
     Admin(actor): Admin,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
-    let old: KeyId = request.parameter(parameter::KEY_ID)?;
+    let account = request.account_id()?;
+    let old = request.key_id()?;
     request.has_no_condition()?;
     let change = request.change_request(actor)?;
     let body: RotateKeyRequest = request.json()?;

@@ -2,8 +2,7 @@
 //! and their usage.
 
 use shared::api::ServiceAccountWithKeys;
-use shared::domain::AccountId;
-use shared::http::{Failure, Reply, Request, parameter};
+use shared::http::{Failure, Reply, Request};
 
 use crate::ListServiceAccounts;
 
@@ -29,7 +28,7 @@ pub async fn get_service_account(
     function: &ListServiceAccounts,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    let id = request.account_id()?;
     let account = function.store.get_account(id).await?;
     let usage = function.store.list_usage(id).await?;
     let retired = function.store.list_retired_keys(id).await?;

@@ -2,8 +2,7 @@
 //! service account.
 
 use shared::api::{AuditEvent, List};
-use shared::domain::AccountId;
-use shared::http::{Failure, Paging, Reply, Request, parameter};
+use shared::http::{Failure, Paging, Reply, Request};
 use shared::store::{EventCursor, StoreError};
 
 use crate::ListServiceAccounts;
@@ -25,7 +24,7 @@ use crate::ListServiceAccounts;
     )
 )]
 pub async fn list_events(function: &ListServiceAccounts, request: &Request) -> Result<Reply, Failure> {
-    let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    let id = request.account_id()?;
     let page = request.query::<Paging>()?.page(EventCursor::decode)?;
     let is_first = page.cursor.is_none();
     let events = function.store.list_events(id, &page).await?;

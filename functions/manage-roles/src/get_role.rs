@@ -1,8 +1,7 @@
 //! `GET /iam/v1/roles/{name}`: returns a role.
 
 use shared::api::Role;
-use shared::domain::RoleName;
-use shared::http::{Failure, Reply, Request, parameter};
+use shared::http::{Failure, Reply, Request};
 
 use crate::ManageRoles;
 
@@ -23,7 +22,7 @@ use crate::ManageRoles;
     )
 )]
 pub async fn get_role(function: &ManageRoles, request: &Request) -> Result<Reply, Failure> {
-    let name: RoleName = request.parameter(parameter::ROLE_NAME)?;
+    let name = request.role_name()?;
     if let Some(role) = name.built_in() {
         return Ok(Reply::ok(&Role::built_in(role, function.roles.built_in(role))));
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use shared::config::{ConfigError, Setup};
 use shared::domain::{Clock, CustomRoleName};
-use shared::http::{Admin, Failure, Operation, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Operation, Reply, Request};
 use shared::store::{Roles, Store};
 
 pub struct ManageRoles {
@@ -50,5 +50,5 @@ impl Operation for ManageRoles {
 
 /// The role name in the path, which must not be the name of a built-in role.
 fn custom_role_name(request: &Request) -> Result<CustomRoleName, Failure> {
-    CustomRoleName::new(request.parameter(parameter::ROLE_NAME)?).map_err(Failure::RoleBuiltIn)
+    CustomRoleName::new(request.role_name()?).map_err(Failure::RoleBuiltIn)
 }

@@ -5,8 +5,7 @@
 //! with the same IAM rights as revoking them: only functions that issue or end keys
 //! have the right to write verifiers to the records of retired keys.
 
-use shared::domain::AccountId;
-use shared::http::{Admin, Failure, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Reply, Request};
 
 use crate::RevokeKey;
 
@@ -38,7 +37,7 @@ pub async fn delete_service_account(
     Admin(actor): Admin,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    let id = request.account_id()?;
     let change = request.change_request(actor)?;
     function.store.delete_account(id, request.if_match()?, &change).await?;
     Ok(Reply::no_content())

@@ -1,8 +1,7 @@
 //! `DELETE /iam/v1/service-accounts/{id}/keys`: revokes all keys of an account.
 
 use shared::api::RevokedKeys;
-use shared::domain::AccountId;
-use shared::http::{Admin, Failure, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Reply, Request};
 
 use crate::RevokeKey;
 
@@ -30,7 +29,7 @@ pub async fn revoke_all_keys(
     Admin(actor): Admin,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    let account = request.account_id()?;
     request.has_no_condition()?;
     let revoked = function.store.revoke_all_keys(account, &request.change_request(actor)?).await?;
     Ok(Reply::ok(&RevokedKeys { revoked_key_ids: revoked }))

@@ -1,7 +1,6 @@
 //! `DELETE /iam/v1/service-accounts/{id}/keys/{keyId}`: revokes a key.
 
-use shared::domain::{AccountId, KeyId};
-use shared::http::{Admin, Failure, Reply, Request, parameter};
+use shared::http::{Admin, Failure, Reply, Request};
 
 use crate::RevokeKey;
 
@@ -28,8 +27,8 @@ pub async fn revoke_key(
     Admin(actor): Admin,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let account: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
-    let key: KeyId = request.parameter(parameter::KEY_ID)?;
+    let account = request.account_id()?;
+    let key = request.key_id()?;
     request.has_no_condition()?;
     function.store.revoke_key(account, key, &request.change_request(actor)?).await?;
     Ok(Reply::no_content())

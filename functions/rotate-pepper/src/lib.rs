@@ -27,7 +27,6 @@ pub struct Event {
 
 impl RotatePepper {
     /// Creates the function. Does no I/O.
-    #[must_use]
     pub fn new(setup: &Setup) -> Self {
         Self { rotation: setup.pepper_rotation() }
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 use shared::config::{ConfigError, Setup, variable};
 use shared::domain::{Account, Clock, KeyId, LiveKey, Notice, NoticeKind};
-use shared::notices::{NotPublished, Notices};
+use shared::notices::Notices;
 use shared::store::{AccountCursor, AccountToSweep, Store, StoreError};
 use shared::telemetry;
 
@@ -54,21 +54,11 @@ pub enum SweepError {
     Accounts(usize),
 }
 
-/// Why one account could not be swept.
-#[derive(Debug, thiserror::Error)]
-enum AccountError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    NotPublished(#[from] NotPublished),
-}
-
 /// Runs the Lambda function.
 pub async fn serve() -> Result<(), Error> {
     let setup = Setup::from_process();
     telemetry::init(setup.variables.get(variable::LOG_LEVEL));
-    let function = SweepKeys::new(&setup)?;
-    let function = &function;
+    let function = &SweepKeys::new(&setup)?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<IgnoredAny>| async move {
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
         let deadline = Timestamp::from_millisecond(deadline).unwrap_or(Timestamp::MAX);
@@ -131,7 +121,7 @@ impl SweepKeys {
         &self,
         account: Result<Account, StoreError>,
         summary: &mut SweepSummary,
-    ) -> Result<(), AccountError> {
+    ) -> Result<(), Error> {
         let listed = account?;
         summary.notices += self.publish_notices(&listed).await?;
         let now = self.clock.now();
@@ -144,7 +134,7 @@ impl SweepKeys {
     /// Publishes the notices that are due and not yet published, and returns their number.
     /// `listed` is the account in the index, which is enough to see whether a notice can
     /// be due.
-    async fn publish_notices(&self, listed: &Account) -> Result<usize, AccountError> {
+    async fn publish_notices(&self, listed: &Account) -> Result<usize, Error> {
         let now = self.clock.now();
         // Usage can only make fewer notices due.
         if listed.keys.iter().all(|key| Notice::due(key, None, now).is_empty()) {
@@ -162,12 +152,8 @@ impl SweepKeys {
         };
         let notices = due(&account.keys, &last_uses, now).filter(|(_, notice)| is_new(notice)).collect();
         let (published, outcome) = self.notices.publish(&account, notices).await;
-        let expiries: HashMap<KeyId, Timestamp> =
-            account.keys.iter().map(|key| (key.id, key.spec.expires_at)).collect();
-        let marks: Vec<_> = published
-            .iter()
-            .map(|notice| (notice.id(), expiries.get(&notice.key).copied().unwrap_or(now)))
-            .collect();
+        let marks: Vec<_> =
+            published.iter().map(|(key, notice)| (notice.id(), key.spec.expires_at)).collect();
         for (id, _) in &marks {
             tracing::info!(notice = id, account_id = %account.id, "notice published");
         }

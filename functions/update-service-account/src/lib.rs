@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use shared::api::{ServiceAccount, UpdateServiceAccountRequest};
 use shared::config::{ConfigError, Setup};
-use shared::domain::{AccountChanges, AccountId, AccountName, Clock, Description, Owner, RoleName};
-use shared::http::{Admin, Failure, Fields, Operation, Reply, Request, parameter};
+use shared::domain::{AccountChanges, AccountName, Clock, Description, Owner, RoleName};
+use shared::http::{Admin, Failure, Fields, Operation, Reply, Request};
 use shared::store::Store;
 
 pub struct UpdateServiceAccount {
@@ -64,7 +64,7 @@ pub async fn update_service_account(
     Admin(actor): Admin,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let id: AccountId = request.parameter(parameter::ACCOUNT_ID)?;
+    let id = request.account_id()?;
     let change = request.change_request(actor)?;
     let version = request.if_match()?;
     let changes = changes(request.json()?)?;

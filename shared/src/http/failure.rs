@@ -46,20 +46,17 @@ pub enum Failure {
 impl Failure {
     /// The error of one field. `detail` completes a sentence that starts with the field's
     /// name.
-    #[must_use]
     pub fn invalid_field(pointer: &str, detail: impl ToString) -> Self {
         Self::InvalidFields(vec![FieldError { pointer: pointer.to_owned(), detail: detail.to_string() }])
     }
 
     /// The error of a query parameter. `problem` completes a sentence that starts with the
     /// parameter's name.
-    #[must_use]
     pub fn invalid_parameter(name: &str, problem: impl Display) -> Self {
         Self::MalformedRequest(format!("In the query, `{name}` {problem}."))
     }
 
     /// The kind of problem, which determines the status and the title.
-    #[must_use]
     pub fn code(&self) -> ProblemCode {
         match self {
             Self::MalformedRequest(_) => ProblemCode::MalformedRequest,
@@ -101,29 +98,26 @@ impl Failure {
     }
 
     /// The HTTP status.
-    #[must_use]
     pub fn status(&self) -> StatusCode {
         self.code().status()
     }
 
     /// The cause of an internal error, for the log. Responses never contain it.
-    #[must_use]
     pub fn cause(&self) -> Option<String> {
-        if !matches!(
+        let is_internal = matches!(
             self.code(),
             ProblemCode::Throttled | ProblemCode::InternalError | ProblemCode::DependencyUnavailable
-        ) {
-            return None;
-        }
-        Some(if let Self::Store(error) = self {
+        );
+        let cause = if let Self::Store(error) = self {
             error.to_string()
         } else if let Self::Keyring(error) = self {
             format!("{error} (see {})", variable::PEPPER_SECRET)
         } else if let Self::Internal(cause) = self {
             cause.clone()
         } else {
-            self.code().title().to_owned()
-        })
+            return None;
+        };
+        is_internal.then_some(cause)
     }
 
     /// The problem's detail: what happened and what to do.
@@ -167,7 +161,6 @@ impl Failure {
     }
 
     /// The response.
-    #[must_use]
     pub fn into_response(self, request_id: &str) -> Response<Body> {
         let code = self.code();
         let problem = Problem {

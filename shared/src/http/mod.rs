@@ -23,7 +23,7 @@ pub use fields::Fields;
 /// Runs an HTTP service as this Lambda function. The console uses it.
 pub use lambda_http::{Error, run};
 pub use reply::Reply;
-pub use request::{Paging, Request, parameter};
+pub use request::{Paging, Request, query_parameter};
 
 /// A Lambda function of the IAM API.
 pub trait Operation: Sized + Send + Sync + 'static {
@@ -55,9 +55,8 @@ pub trait Operation: Sized + Send + Sync + 'static {
 pub async fn serve<O: Operation>() -> Result<(), Error> {
     let setup = Setup::from_process();
     telemetry::init(setup.variables.get(variable::LOG_LEVEL));
-    let operation = O::new(&setup)?;
+    let operation = &O::new(&setup)?;
     operation.warm().await;
-    let operation = &operation;
     lambda_http::run(lambda_http::service_fn(|event| async move {
         Ok::<_, std::convert::Infallible>(answer(operation, event).await)
     }))

@@ -10,13 +10,11 @@ pub struct Reply(Response<Body>);
 
 impl Reply {
     /// 200 with a body.
-    #[must_use]
     pub fn ok(body: &impl Serialize) -> Self {
         Self(json(StatusCode::OK, "application/json", body))
     }
 
     /// 201 with a body and a `Location`.
-    #[must_use]
     pub fn created(location: &str, body: &impl Serialize) -> Self {
         let mut response = json(StatusCode::CREATED, "application/json", body);
         if let Ok(location) = HeaderValue::from_str(location) {
@@ -26,13 +24,11 @@ impl Reply {
     }
 
     /// 201 with a body, without a `Location`: the new resource has the request's URL.
-    #[must_use]
     pub fn created_here(body: &impl Serialize) -> Self {
         Self(json(StatusCode::CREATED, "application/json", body))
     }
 
     /// 204.
-    #[must_use]
     pub fn no_content() -> Self {
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -50,7 +46,6 @@ impl Reply {
     }
 
     /// The HTTP status.
-    #[must_use]
     pub fn status(&self) -> u16 {
         self.0.status().as_u16()
     }

@@ -1,5 +1,6 @@
 //! Requests, parsed once.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
 use http::{HeaderMap, header};
@@ -8,15 +9,8 @@ use lambda_http::request::RequestContext;
 use serde::de::DeserializeOwned;
 
 use super::{Failure, body, caller};
-use crate::domain::{Actor, Caller, ChangeRequest, IdempotencyKey};
+use crate::domain::{AccountId, Actor, Caller, ChangeRequest, IdempotencyKey, KeyId, RoleName};
 use crate::store::{DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition, StoreError};
-
-/// The names of path parameters in the template.
-pub mod parameter {
-    pub const ACCOUNT_ID: &str = "id";
-    pub const KEY_ID: &str = "keyId";
-    pub const ROLE_NAME: &str = "name";
-}
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -54,19 +48,29 @@ impl Paging {
         self,
         decode: impl FnOnce(&str) -> Result<C, InvalidCursor>,
     ) -> Result<PageRequest<C>, Failure> {
-        let limit = self.limit.map_or(Ok(DEFAULT_LIMIT), |limit| {
-            let number = limit.parse().ok().filter(|number: &u8| number.to_string() == limit);
-            number.filter(|number| (1..=MAX_LIMIT).contains(number)).ok_or_else(|| {
-                let problem = format!("must be a whole number from 1 to {MAX_LIMIT}");
-                Failure::invalid_parameter("limit", problem)
-            })
+        let limit = query_parameter("limit", self.limit.as_deref(), |text| {
+            let number = text.parse().ok().filter(|number: &u8| number.to_string() == text);
+            let number = number.filter(|number| (1..=MAX_LIMIT).contains(number));
+            number.ok_or_else(|| format!("must be a whole number from 1 to {MAX_LIMIT}"))
         })?;
-        let cursor = self.cursor.map(|cursor| decode(&cursor)).transpose();
         Ok(PageRequest {
-            limit: i32::from(limit),
-            cursor: cursor.map_err(|error| Failure::invalid_parameter("cursor", error))?,
+            limit: i32::from(limit.unwrap_or(DEFAULT_LIMIT)),
+            cursor: query_parameter("cursor", self.cursor.as_deref(), decode)?,
         })
     }
+}
+
+/// Parses a query parameter, if the request has it. The error of `parse` completes a
+/// sentence that starts with the parameter's name.
+///
+/// # Errors
+/// [`Failure::MalformedRequest`] if the parameter is malformed.
+pub fn query_parameter<T, E: Display>(
+    name: &str,
+    text: Option<&str>,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, Failure> {
+    text.map(parse).transpose().map_err(|error| Failure::invalid_parameter(name, error))
 }
 
 impl Request {
@@ -91,13 +95,11 @@ impl Request {
     }
 
     /// The request's id.
-    #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
     /// The route's key, such as `GET /iam/v1/service-accounts/{id}`.
-    #[must_use]
     pub fn route(&self) -> &str {
         &self.route
     }
@@ -107,15 +109,33 @@ impl Request {
         self.caller.as_ref()
     }
 
-    /// A path parameter.
+    /// The id of the service account in the path.
     ///
     /// # Errors
     /// [`Failure::MalformedId`] if it is malformed.
-    pub fn parameter<T: FromStr<Err: ToString>>(&self, name: &str) -> Result<T, Failure> {
+    pub fn account_id(&self) -> Result<AccountId, Failure> {
+        self.path_parameter("id")
+    }
+
+    /// The id of the key in the path.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedId`] if it is malformed.
+    pub fn key_id(&self) -> Result<KeyId, Failure> {
+        self.path_parameter("keyId")
+    }
+
+    /// The name of the role in the path.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedId`] if it is malformed.
+    pub fn role_name(&self) -> Result<RoleName, Failure> {
+        self.path_parameter("name")
+    }
+
+    fn path_parameter<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Failure> {
         let text = self.parameters.first(name).unwrap_or_default();
-        text.parse().map_err(|error: T::Err| {
-            Failure::MalformedId(format!("In the path, `{name}` {}.", error.to_string()))
-        })
+        text.parse().map_err(|error| Failure::MalformedId(format!("In the path, `{name}` {error}.")))
     }
 
     /// Parses the query parameters. `T` must refuse unknown parameters.
