@@ -82,7 +82,6 @@ impl SigningKey {
     }
 
     /// The public key as a JWK set (RFC 7517).
-    #[must_use]
     pub fn jwks(&self) -> Value {
         let public = self.0.public_key();
         json!({ "keys": [{
@@ -131,25 +130,21 @@ impl Issuer {
         Self { url, key, clock, password, console: Arc::new(console) }
     }
 
-    #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// The URL of the issuer's public keys.
-    #[must_use]
     pub fn jwks_uri(&self) -> String {
         format!("{}/.well-known/jwks.json", self.url)
     }
 
     /// The header of the issuer's tokens.
-    #[must_use]
     pub fn header(&self) -> Value {
         json!({ "alg": "RS256", "kid": KEY_ID })
     }
 
     /// The claims of the admin's token for `client`, issued now.
-    #[must_use]
     pub fn claims(&self, client: &str) -> Value {
         self.user_claims(&ADMIN, client)
     }

@@ -82,7 +82,6 @@ impl Secrets {
     }
 
     /// The id, labels and value of each version that has a label.
-    #[must_use]
     pub fn versions(&self) -> Vec<(String, Vec<String>, Option<String>)> {
         let secret = self.lock();
         let labelled = secret.labelled();

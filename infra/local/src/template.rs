@@ -25,7 +25,6 @@ pub struct Route {
 
 impl Route {
     /// The route's key, such as `GET /iam/v1/whoami`.
-    #[must_use]
     pub fn key(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
@@ -63,7 +62,6 @@ impl Template {
     }
 
     /// The properties of the resource `name`.
-    #[must_use]
     pub fn properties(&self, name: &str) -> Option<&Value> {
         self.0.get("Resources")?.get(name)?.get("Properties")
     }
@@ -78,7 +76,6 @@ impl Template {
     }
 
     /// The functions, each with its variables.
-    #[must_use]
     pub fn functions(&self) -> Vec<Function> {
         let variables = |value: Option<&Value>| -> Vec<(String, Option<String>)> {
             let variables = value.and_then(|value| value.get("Environment")?.get("Variables")?.as_mapping());
