@@ -72,7 +72,7 @@ pub(crate) fn router() -> Router<AppState> {
         .route(CALLBACK, get(sign_in::callback))
         .route("/sign-out", post(sign_in::sign_out).get(overview::redirect))
         .route(signed_out::PATH, get(signed_out::show))
-        .route("/assets/console.css", get(assets::css))
-        .route("/assets/console.js", get(assets::js))
-        .route("/assets/icon.svg", get(assets::icon))
+        .route("/assets/console.css", get(assets::CSS))
+        .route("/assets/console.js", get(assets::JS))
+        .route("/assets/icon.svg", get(assets::ICON))
 }
