@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use shared::domain::{Clock, Entropy, Environment};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use shared::domain::{Clock, Entropy, EntropyError, Environment};
 use shared::policy::BuiltInRoles;
 
 use crate::api::Api;
@@ -24,6 +26,15 @@ pub(crate) struct Inner {
     pub(crate) secret: ConsoleSecret,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl Inner {
+    /// `N` random bytes as text.
+    pub(crate) fn random_text<const N: usize>(&self) -> Result<String, EntropyError> {
+        let mut bytes = [0; N];
+        self.entropy.fill(&mut bytes)?;
+        Ok(URL_SAFE_NO_PAD.encode(bytes))
+    }
 }
 
 impl std::ops::Deref for AppState {

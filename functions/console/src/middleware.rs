@@ -13,8 +13,6 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::domain::KEY_PREFIX;
 
 use crate::app_state::AppState;
@@ -92,11 +90,7 @@ async fn check(State(console): State<AppState>, request: Request, next: Next) ->
 /// Renders the page of a [`PageError`], sets the headers of every response and logs
 /// one line.
 async fn finish(State(console): State<AppState>, request: Request, next: Next) -> Response {
-    let mut random = [0; 12];
-    let request_id = match console.entropy.fill(&mut random) {
-        Ok(()) => URL_SAFE_NO_PAD.encode(random),
-        Err(_) => "-".to_owned(),
-    };
+    let request_id = console.random_text::<12>().unwrap_or_else(|_| "-".to_owned());
     let method = request.method().clone();
     // The route, not the path or the query: the query of the callback contains an
     // authorization code, and a pasted address can contain a key.
@@ -116,7 +110,7 @@ async fn finish(State(console): State<AppState>, request: Request, next: Next) -
     if let Some(error) = &error
         && !response.headers().contains_key(header::LOCATION)
     {
-        response = pages::error::page(error.clone(), &console, &request_id, retry);
+        response = pages::error::page(error.clone(), &console, request_id.clone(), retry);
     }
     let is_server_error = error_status.is_server_error() || response.status().is_server_error();
     let status = response.status().as_u16();

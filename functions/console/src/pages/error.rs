@@ -23,13 +23,12 @@ struct ErrorPage {
 pub(crate) fn page(
     error: PageError,
     console: &AppState,
-    own_request_id: &str,
+    own_request_id: String,
     retry: Option<String>,
 ) -> Response {
     if let PageError::SignIn { return_to } = &error {
         return Redirect::to(&sign_in(return_to)).into_response();
     }
-    let own_request_id = own_request_id.to_owned();
     let request_id = if let PageError::OutcomeUnknown { request_id, .. }
     | PageError::Unavailable { request_id, .. } = &error
     {

@@ -2,8 +2,6 @@
 
 use std::cell::OnceCell;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::api::{FieldError, ProblemCode};
 
 use crate::api::ApiError;
@@ -15,9 +13,7 @@ use crate::view::excerpt::Excerpt;
 /// A new `Idempotency-Key`. The form contains the key, so that submitting the form twice
 /// counts as one attempt.
 pub(crate) fn new_attempt(console: &AppState) -> PageResult<String> {
-    let mut random = [0; 18];
-    console.entropy.fill(&mut random).map_err(PageError::unavailable)?;
-    Ok(URL_SAFE_NO_PAD.encode(random))
+    console.random_text::<18>().map_err(PageError::unavailable)
 }
 
 /// How many errors of a field are shown.
@@ -58,8 +54,8 @@ impl From<ApiError> for FormError {
 pub(crate) struct FormErrors {
     status: u16,
     /// An error of the whole form: title and detail.
-    alert: Option<(String, String)>,
-    request_id: Option<String>,
+    pub(crate) alert: Option<(String, String)>,
+    pub(crate) request_id: Option<String>,
     fields: Vec<(String, String)>,
     /// The position of the error that gets the focus: the first error in the order of the
     /// template.
@@ -126,14 +122,6 @@ impl FormErrors {
 
     pub(crate) fn status(&self) -> u16 {
         if self.status == 0 { 200 } else { self.status }
-    }
-
-    pub(crate) fn alert(&self) -> Option<&(String, String)> {
-        self.alert.as_ref()
-    }
-
-    pub(crate) fn request_id(&self) -> Option<&str> {
-        self.request_id.as_deref()
     }
 
     /// The errors of the field `name`, one sentence per line.

@@ -72,15 +72,10 @@ pub(crate) fn count(number: u64, unit: &str) -> String {
 
 /// For example, `1,204`.
 fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
+    if number < 1000 {
+        return number.to_string();
     }
-    text
+    format!("{},{:03}", thousands(number / 1000), number % 1000)
 }
 
 /// How many changes of an event are shown. An event of a role can have 200 changes.
@@ -122,8 +117,7 @@ pub(crate) struct HistoryEntry {
     /// The account's ID and its name at that time. `None` in the account's own history.
     pub(crate) account: Option<(AccountId, String)>,
     pub(crate) role: Option<RoleName>,
-    /// The first changes: field, old value and new value.
-    pub(crate) changes: Excerpt<(String, String, String)>,
+    pub(crate) changes: Excerpt<FieldChange>,
     pub(crate) when: TimeText,
     pub(crate) request_id: String,
 }
@@ -194,13 +188,9 @@ impl HistoryEntry {
             let is_in_summary = is_rotation && [REPLACED_BY, RETIRES_AT].contains(&change.field.as_str());
             !is_switch && !is_in_summary
         });
-        let mut changes: Vec<_> = changes.collect();
+        let mut changes: Vec<_> = changes.cloned().collect();
         // The permissions that permit most come first, so that the excerpt contains them.
         changes.sort_by_cached_key(|change| width(&change.from).min(width(&change.to)));
-        let changes = changes.into_iter().map(|change| {
-            let FieldChange { field, from, to } = change;
-            (field.clone(), from.clone(), to.clone())
-        });
         Self {
             actor: event.actor.name,
             action,
@@ -212,7 +202,7 @@ impl HistoryEntry {
                 (id, name)
             }),
             role: event.role,
-            changes: Excerpt::first(changes.collect(), SHOWN_CHANGES),
+            changes: Excerpt::first(changes, SHOWN_CHANGES),
             when: TimeText::new(event.at, now),
             request_id: event.request_id,
         }

@@ -31,7 +31,8 @@ pub(crate) struct KeyUsage {
 /// The use of a retired key.
 pub(crate) struct UseAfterEnd {
     pub(crate) last: TimeText,
-    minutes: u64,
+    /// The number of minutes with requests, for example `4 minutes`.
+    pub(crate) minutes: String,
 }
 
 /// Uses per day, as an SVG with one path and one bar per day. It has no inline style,
@@ -55,7 +56,7 @@ impl KeyUsage {
             chart: Chart::new(usage, now),
             used_after_end: usage.used_after_end_at.map(|at| UseAfterEnd {
                 last: TimeText::new(at, now),
-                minutes: usage.minutes_used_after_end.unwrap_or(1),
+                minutes: count(usage.minutes_used_after_end.unwrap_or(1), "minute"),
             }),
         }
     }
@@ -63,13 +64,6 @@ impl KeyUsage {
     /// For example, `1,204 uses in 30 days`.
     pub(crate) fn total_in_words(&self) -> String {
         format!("{} in {SHOWN_DAYS} days", count(self.total, "use"))
-    }
-}
-
-impl UseAfterEnd {
-    /// For example, `4 minutes with requests`. The API counts minutes.
-    pub(crate) fn minutes(&self) -> String {
-        format!("{} with requests", count(self.minutes, "minute"))
     }
 }
 
