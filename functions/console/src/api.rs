@@ -101,21 +101,18 @@ impl ApiError {
     }
 }
 
+/// The headers of a request.
+type Headers<'a> = [(&'static str, &'a str)];
+/// A response with its body.
+type Response = http::Response<Vec<u8>>;
+
 /// The IAM API.
 pub(crate) struct Api {
-    base: String,
-    http_client: HttpClient,
+    pub(crate) base: String,
+    pub(crate) http_client: HttpClient,
 }
 
 impl Api {
-    pub(crate) fn new(base: String, http_client: HttpClient) -> Self {
-        Self { base, http_client }
-    }
-
-    pub(crate) fn base(&self) -> &str {
-        &self.base
-    }
-
     /// The API, called with `token`.
     pub(crate) fn with_token<'a>(&'a self, token: &'a AccessToken) -> AdminApi<'a> {
         AdminApi { api: self, token }
@@ -285,12 +282,7 @@ impl AdminApi<'_> {
         Ok((parse(&response)?, version.unwrap_or("*").to_owned()))
     }
 
-    async fn send(
-        self,
-        method: Method,
-        path: &str,
-        headers: &[(&'static str, &str)],
-    ) -> ApiResult<http::Response<Vec<u8>>> {
+    async fn send(self, method: Method, path: &str, headers: &Headers<'_>) -> ApiResult<Response> {
         self.call(self.request(method, path, headers)?, Vec::new()).await
     }
 
@@ -298,15 +290,15 @@ impl AdminApi<'_> {
         self,
         method: Method,
         path: &str,
-        headers: &[(&'static str, &str)],
+        headers: &Headers<'_>,
         body: &impl Serialize,
-    ) -> ApiResult<http::Response<Vec<u8>>> {
+    ) -> ApiResult<Response> {
         let request = self.request(method, path, headers)?.header(header::CONTENT_TYPE, "application/json");
         self.call(request, serde_json::to_vec(body).map_err(unavailable)?).await
     }
 
     /// The start of a request, with the token.
-    fn request(self, method: Method, path: &str, headers: &[(&'static str, &str)]) -> ApiResult<Builder> {
+    fn request(self, method: Method, path: &str, headers: &Headers<'_>) -> ApiResult<Builder> {
         let mut credential =
             HeaderValue::from_str(&format!("Bearer {}", self.token.reveal())).map_err(unavailable)?;
         credential.set_sensitive(true);
@@ -318,7 +310,7 @@ impl AdminApi<'_> {
         })
     }
 
-    async fn call(self, request: Builder, body: Vec<u8>) -> ApiResult<http::Response<Vec<u8>>> {
+    async fn call(self, request: Builder, body: Vec<u8>) -> ApiResult<Response> {
         let request = request.body(body).map_err(unavailable)?;
         let response = self.api.http_client.send(request).await.map_err(unavailable)?;
         if response.status().is_success() { Ok(response) } else { Err(error_from(&response)) }
@@ -346,27 +338,23 @@ fn invalid_hidden_field() -> ApiError {
 }
 
 /// Converts a response whose status is not a success.
-fn error_from(response: &http::Response<Vec<u8>>) -> ApiError {
+fn error_from(response: &Response) -> ApiError {
     let status = response.status().as_u16();
     let problem = serde_json::from_slice::<Problem>(response.body()).ok();
     match (status, problem) {
         (401 | 403, _) => ApiError::NotPermitted,
         (..500, Some(problem)) if status != 429 => ApiError::Problem(Box::new(for_console(problem))),
-        (_, Some(problem)) => ApiError::Unavailable {
-            cause: format!("the API: status {status} ({})", problem.code.name()),
-            request_id: Some(problem.request_id),
-        },
-        (_, None) => {
-            let request_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-            ApiError::Unavailable {
-                cause: format!("the API: status {status} (no problem details)"),
-                request_id: request_id.map(str::to_owned),
-            }
+        (_, problem) => {
+            let code = problem.as_ref().map_or("no problem details", |problem| problem.code.name());
+            let cause = format!("the API: status {status} ({code})");
+            let header = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+            let request_id = problem.map(|problem| problem.request_id).or_else(|| header.map(str::to_owned));
+            ApiError::Unavailable { request_id, cause }
         }
     }
 }
 
-fn parse<T: DeserializeOwned>(response: &http::Response<Vec<u8>>) -> ApiResult<T> {
+fn parse<T: DeserializeOwned>(response: &Response) -> ApiResult<T> {
     serde_json::from_slice(response.body()).map_err(unavailable)
 }
 

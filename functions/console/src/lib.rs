@@ -56,7 +56,7 @@ impl Console {
             environment: setup.environment()?,
             built_in_roles: setup.built_in_roles()?,
             max_key_lifetime_days: setup.max_key_lifetime_days()?,
-            api: Api::new(variables.text(variable::API_URL)?, http_client.clone()),
+            api: Api { base: variables.text(variable::API_URL)?, http_client: http_client.clone() },
             provider: Provider::new(setup, &url, http_client)?,
             secret: ConsoleSecret::new(setup.secret(variable::CONSOLE_SECRET)?, Arc::clone(&setup.clock)),
             clock: Arc::clone(&setup.clock),

@@ -3,12 +3,13 @@
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Redirect;
-use shared::api::{Key, KeyState, SHOWN_DAYS, ServiceAccount};
+use shared::api::{Key, KeyState, SHOWN_DAYS, ServiceAccount, ServiceAccountWithKeys};
 use shared::domain::{AccountId, KeyId};
 
 use super::retired_keys::RetiredRow;
 use crate::auth::session::Session;
 use crate::error::PageResult;
+use crate::view::excerpt::Excerpt;
 use crate::view::formatting::{HistoryEntry, KeyNames, TimeText};
 use crate::view::layout::Page;
 use crate::view::role_chooser::{self, RoleChoice};
@@ -22,7 +23,6 @@ const RETIRED: usize = 5;
 /// A key in a list.
 pub(super) struct KeyRow {
     pub(super) key: Key,
-    pub(super) created: TimeText,
     /// When the key stops working: its expiry, or the end of its grace period.
     pub(super) ends: TimeText,
     /// The CSS class and the label of the key's state.
@@ -36,7 +36,6 @@ impl KeyRow {
     pub(super) fn new(key: Key, is_enabled: bool, session: &Session) -> Self {
         let ends = key.retires_at.unwrap_or(key.expires_at);
         Self {
-            created: TimeText::new(key.created_at, session.now()),
             ends: TimeText::new(ends, session.now()),
             state: match key.state {
                 KeyState::Expired => ("bad", "Expired"),
@@ -49,6 +48,18 @@ impl KeyRow {
             uses: KeyUsage::new(&key.usage, session.now()),
             key,
         }
+    }
+
+    /// Reads an account and one of its keys. `None` if the account has no such key.
+    pub(super) async fn find(
+        session: &Session,
+        account: AccountId,
+        key: KeyId,
+    ) -> PageResult<Option<(ServiceAccount, Self)>> {
+        let ServiceAccountWithKeys { account, keys, .. } = session.api().account(account).await?;
+        let key = keys.into_iter().find(|live| live.id == key);
+        let row = key.map(|key| Self::new(key, account.enabled, session));
+        Ok(row.map(|row| (account, row)))
     }
 
     /// What stops when the key is revoked: a CSS class for the severity, and a text.
@@ -89,16 +100,12 @@ impl KeyRow {
 struct AccountPage {
     page: Page,
     account: ServiceAccount,
-    created: TimeText,
-    updated: TimeText,
     role: Option<RoleChoice>,
     /// Whether the role could be read. If so, `None` in `role` means that it does not exist.
     is_role_known: bool,
     /// Newest first.
     keys: Vec<KeyRow>,
-    retired: Vec<RetiredRow>,
-    /// The number of all retired keys.
-    all_retired: usize,
+    retired: Excerpt<RetiredRow>,
     /// The number of retired keys that were used after retirement.
     used_after_end: usize,
     events: Vec<HistoryEntry>,
@@ -108,7 +115,8 @@ struct AccountPage {
 impl AccountPage {
     /// Whether the page has a row for the key `id`.
     fn has_row(&self, id: &KeyId) -> bool {
-        self.keys.iter().any(|row| row.key.id == *id) || self.retired.iter().any(|row| row.key.id == *id)
+        self.keys.iter().any(|row| row.key.id == *id)
+            || self.retired.items.iter().any(|row| row.key.id == *id)
     }
 }
 
@@ -123,20 +131,15 @@ pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageRes
     let names = KeyNames::new(&read.keys, &read.retired_keys);
     let keys = read.keys.into_iter().rev().map(|key| KeyRow::new(key, is_enabled, &session));
     let mut retired: Vec<_> = read.retired_keys.into_iter().map(|key| RetiredRow::new(key, now)).collect();
-    let all_retired = retired.len();
     let used_after_end = retired.iter().filter(|row| row.uses.used_after_end.is_some()).count();
     retired.sort_by_key(|row| row.uses.used_after_end.is_none());
-    retired.truncate(RETIRED);
     let role = role_chooser::find(&session, account.role.as_str()).await;
     let page = AccountPage {
         page: session.page(),
-        created: TimeText::new(account.created_at, now),
-        updated: TimeText::new(account.updated_at, now),
         is_role_known: role.is_ok(),
         role: role.ok().flatten(),
         keys: keys.collect(),
-        retired,
-        all_retired,
+        retired: Excerpt::first(retired, RETIRED),
         used_after_end,
         events: events.into_iter().map(|event| HistoryEntry::for_account(event, &names, now)).collect(),
         has_more_events: more.is_some(),

@@ -7,20 +7,11 @@
 use askama::Template;
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api::{IssuedKey, Key, ReplacedKey};
-use shared::domain::{AccountId, KeyId};
+use shared::domain::AccountId;
 
 use crate::auth::session::Session;
 use crate::error::PageResult;
-use crate::view::formatting::TimeText;
 use crate::view::layout::Page;
-
-/// The key that the new key replaces.
-struct Replaced {
-    id: KeyId,
-    ends: TimeText,
-    /// Whether the replaced key no longer works.
-    is_over: bool,
-}
 
 #[derive(Template)]
 #[template(path = "issued_key.html")]
@@ -28,10 +19,9 @@ struct Issued {
     page: Page,
     account: AccountId,
     key: Key,
-    expires: TimeText,
     secret: SecretString,
     api: String,
-    replaces: Option<Replaced>,
+    replaces: Option<ReplacedKey>,
 }
 
 /// Shows a new key.
@@ -41,20 +31,8 @@ pub(super) fn show(
     issued: IssuedKey,
     replaces: Option<ReplacedKey>,
 ) -> PageResult {
-    let now = session.now();
-    let replaces = replaces.map(|replaced| Replaced {
-        ends: TimeText::new(replaced.retires_at, now),
-        is_over: replaced.retires_at <= now,
-        id: replaced.id,
-    });
-    let page = Issued {
-        page: session.page(),
-        account,
-        expires: TimeText::new(issued.key.expires_at, now),
-        key: issued.key,
-        secret: issued.secret,
-        api: session.console.api.base().to_owned(),
-        replaces,
-    };
+    let IssuedKey { key, secret, .. } = issued;
+    let api = session.console.api.base.clone();
+    let page = Issued { page: session.page(), account, key, secret, api, replaces };
     session.show(page)
 }

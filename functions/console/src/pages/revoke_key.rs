@@ -19,14 +19,12 @@ struct RevokeKey {
     row: KeyRow,
 }
 
-pub(super) async fn show(session: Session, Path((account, key)): Path<(AccountId, KeyId)>) -> PageResult {
-    let read = session.api().account(account).await?;
-    let Some(found) = read.keys.into_iter().find(|live| live.id == key) else {
-        return session
-            .redirect(&format!("/accounts/{account}"), "Key not found. It may have been revoked already.");
+pub(super) async fn show(session: Session, Path((id, key)): Path<(AccountId, KeyId)>) -> PageResult {
+    let Some((account, row)) = KeyRow::find(&session, id, key).await? else {
+        let notice = "Key not found. It may have been revoked already.";
+        return session.redirect(&format!("/accounts/{id}"), notice);
     };
-    let row = KeyRow::new(found, read.account.enabled, &session);
-    let page = RevokeKey { page: session.page(), row, account: read.account };
+    let page = RevokeKey { page: session.page(), account, row };
     session.show(page)
 }
 

@@ -2,13 +2,11 @@
 
 use askama::Template;
 use axum::extract::Path;
-use jiff::Timestamp;
 use shared::api::Role;
-use shared::domain::{Actor, RoleName};
+use shared::domain::RoleName;
 
 use crate::auth::session::Session;
 use crate::error::{PageError, PageResult};
-use crate::view::formatting::TimeText;
 use crate::view::layout::Page;
 use crate::view::permissions::{PermissionExample, widest_first};
 
@@ -16,9 +14,6 @@ use crate::view::permissions::{PermissionExample, widest_first};
 #[template(path = "role.html")]
 struct RolePage {
     page: Page,
-    /// When and by whom the role was created. `None` for a built-in role.
-    created: Option<(TimeText, String)>,
-    updated: Option<(TimeText, String)>,
     /// Permissions that permit most come first.
     matches: Vec<PermissionExample>,
     role: Role,
@@ -33,15 +28,7 @@ pub(super) async fn custom(session: &Session, name: &RoleName) -> PageResult<(Ro
 pub(super) async fn show(session: Session, Path(name): Path<RoleName>) -> PageResult {
     let mut role = session.api().role(&name).await?;
     widest_first(&mut role.permissions);
-    let at_and_by = |at: Option<Timestamp>, by: &Option<Actor>| {
-        Some((TimeText::new(at?, session.now()), by.as_ref()?.name.clone()))
-    };
-    let page = RolePage {
-        page: session.page(),
-        created: at_and_by(role.created_at, &role.created_by),
-        updated: at_and_by(role.updated_at, &role.updated_by),
-        matches: PermissionExample::parse_all(&role.permissions),
-        role,
-    };
+    let matches = PermissionExample::parse_all(&role.permissions);
+    let page = RolePage { page: session.page(), matches, role };
     session.show(page)
 }

@@ -86,15 +86,8 @@ async fn form_page(
     form: Form,
     errors: FormErrors,
 ) -> PageResult<Option<RotateKey>> {
-    let read = session.api().account(account).await?;
-    let found = read.keys.into_iter().find(|live| live.id == key);
-    Ok(found.map(|found| RotateKey {
-        page: session.page(),
-        row: KeyRow::new(found, read.account.enabled, session),
-        account: read.account,
-        form,
-        errors,
-    }))
+    let found = KeyRow::find(session, account, key).await?;
+    Ok(found.map(|(account, row)| RotateKey { page: session.page(), account, row, form, errors }))
 }
 
 pub(super) async fn submit(

@@ -5,17 +5,20 @@ use std::sync::LazyLock;
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _};
+use jiff::Timestamp;
 
 use crate::app_state::AppState;
 use crate::auth::session::{CookieName, Session, User};
 use crate::error::{PageError, PageResult};
 use crate::view::assets;
+use crate::view::formatting::TimeText;
 
 /// The data of the frame around every page.
 pub(crate) struct Page {
     pub(crate) environment: String,
     pub(crate) user: Option<User>,
     pub(crate) notice: Option<String>,
+    pub(crate) now: Timestamp,
     /// The version of the assets, which is in their addresses.
     pub(crate) assets: &'static str,
 }
@@ -23,7 +26,13 @@ pub(crate) struct Page {
 impl Page {
     pub(crate) fn new(console: &AppState, user: Option<User>, notice: Option<String>) -> Self {
         static ASSETS: LazyLock<String> = LazyLock::new(assets::version);
-        Self { environment: console.environment.as_str().to_owned(), user, notice, assets: &ASSETS }
+        let environment = console.environment.as_str().to_owned();
+        Self { environment, user, notice, now: console.clock.now(), assets: &ASSETS }
+    }
+
+    /// The instant `at`, relative to now.
+    pub(crate) fn time(&self, at: &Timestamp) -> TimeText {
+        TimeText::new(*at, self.now)
     }
 
     /// The CSRF token for the forms on the page.
