@@ -82,8 +82,7 @@ impl ConsoleSecret {
     }
 
     async fn read(&self) -> Result<Keys, SecretUnavailable> {
-        let secret = self.reader.read().await.map_err(|error| SecretUnavailable(error.to_string()))?;
-        parse(&secret)
+        parse(&self.reader.read().await.map_err(|error| SecretUnavailable(error.to_string()))?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sessions, and the forms that are sent in them. A session is an encrypted cookie
 //! that contains only the access token.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -17,6 +17,7 @@ use shared::policy::{MAX_PERMISSIONS, Permission};
 use zeroize::Zeroizing;
 
 use super::csrf;
+use super::secret::Keys;
 use super::token::AccessToken;
 use crate::api::{AdminApi, ApiError};
 use crate::app_state::AppState;
@@ -92,6 +93,7 @@ pub fn is_own_cookie(name: &str) -> bool {
 /// The cookies of a request and its response.
 pub(crate) struct Cookies {
     jar: PrivateCookieJar,
+    pub(crate) keys: Arc<Keys>,
     console: AppState,
 }
 
@@ -99,7 +101,7 @@ impl Cookies {
     pub(crate) async fn read(console: &AppState, headers: &HeaderMap) -> PageResult<Self> {
         let keys = console.secret.get().await.map_err(PageError::unavailable)?;
         let jar = PrivateCookieJar::from_headers(headers, keys.cookies.clone());
-        Ok(Self { jar, console: console.clone() })
+        Ok(Self { jar, keys, console: console.clone() })
     }
 
     pub(crate) fn get(&self, name: CookieName) -> Option<Zeroizing<String>> {
@@ -145,9 +147,9 @@ impl Cookies {
 /// The notice that the next page at `path` shows. The path keeps a page in another
 /// window from showing the notice.
 #[derive(Deserialize, Serialize)]
-struct Notice<'a> {
-    path: Cow<'a, str>,
-    text: Cow<'a, str>,
+struct Notice {
+    path: String,
+    text: String,
 }
 
 /// The admin who is signed in.
@@ -178,12 +180,10 @@ impl Session {
         if claims.seconds_left(console.clock.now()) == 0 {
             return Err(sign_in());
         }
-        let keys = console.secret.get().await.map_err(PageError::unavailable)?;
-        let user = User { name: claims.name(), csrf: csrf::token(&keys.forms, token.reveal()) };
+        let user = User { name: claims.name(), csrf: csrf::token(&cookies.keys.forms, token.reveal()) };
         let notice = cookies.get(CookieName::Notice);
-        let notice = notice.and_then(|notice| serde_json::from_str::<Notice<'static>>(&notice).ok());
-        let notice = notice.filter(|notice| notice.path == parts.uri.path());
-        let notice = notice.map(|notice| notice.text.into_owned());
+        let notice = notice.and_then(|notice| serde_json::from_str::<Notice>(&notice).ok());
+        let notice = notice.filter(|notice| notice.path == parts.uri.path()).map(|notice| notice.text);
         Ok(Self { console: console.clone(), cookies, token, user, notice, retry: None })
     }
 
@@ -203,7 +203,7 @@ impl Session {
 
     /// Redirects to `path`, where the page shows `notice`.
     pub(crate) fn redirect(self, path: &str, notice: &str) -> PageResult {
-        let notice = Notice { path: path.into(), text: notice.into() };
+        let notice = Notice { path: path.to_owned(), text: notice.to_owned() };
         let notice = serde_json::to_string(&notice).map_err(PageError::unavailable)?;
         Ok(self.redirect_with(path, CookieName::Notice, &notice, NOTICE_SECONDS))
     }
@@ -282,8 +282,7 @@ async fn read_form<T: DeserializeOwned>(
     let body = Zeroizing::new(Vec::from(body.map_err(|_| PageError::Malformed)?));
     let token: CsrfField = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
     session.retry = retry(&parts, &body, Some(session.user.csrf.clone()));
-    let keys = console.secret.get().await.map_err(PageError::unavailable)?;
-    if !csrf::is_valid(&keys.forms, session.token.reveal(), &token.csrf) {
+    if !csrf::is_valid(&session.cookies.keys.forms, session.token.reveal(), &token.csrf) {
         return Err(PageError::StalePage { return_to: return_path(&parts, console), retry: session.retry });
     }
     let form = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;

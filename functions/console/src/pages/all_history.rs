@@ -5,6 +5,7 @@ use axum::extract::Query;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use shared::api::List;
 use shared::domain::{AccountId, EventType};
 
 use crate::api::EventsQuery;
@@ -60,40 +61,21 @@ impl AllHistory {
 }
 
 pub(super) async fn show(session: Session, Query(form): Query<Form>) -> PageResult {
-    let query = match query(&session, &form).await {
-        Ok(query) => query,
-        Err(error) => {
-            let page = page(&session, form, error.errors()?, Vec::new(), None)?;
-            return with_status(page.errors.status(), page);
-        }
+    let (list, errors) = match query(&session, &form).await {
+        Ok(query) => (session.api().all_events(&query).await?, FormErrors::default()),
+        Err(error) => (List { items: Vec::new(), next_cursor: None }, error.errors()?),
     };
-    let list = session.api().all_events(&query).await?;
-    let events = list
-        .items
-        .into_iter()
-        .map(|event| HistoryEntry::new(event, &KeyNames::default(), session.now()))
-        .collect();
-    let page = page(&session, form, FormErrors::default(), events, list.next_cursor)?;
-    session.show(page)
-}
-
-fn page(
-    session: &Session,
-    form: Form,
-    errors: FormErrors,
-    events: Vec<HistoryEntry>,
-    next: Option<String>,
-) -> PageResult<AllHistory> {
-    let is_first = form.cursor.is_empty();
-    Ok(AllHistory {
+    let entry = |event| HistoryEntry::new(event, &KeyNames::default(), session.now());
+    let page = AllHistory {
         page: session.page(),
         errors,
         types: EventType::ALL.iter().map(|known| (known.name(), event_words(*known).0)).collect(),
-        events,
-        newest: if is_first { None } else { Some(address(&form, String::new())?) },
-        older: next.map(|cursor| address(&form, cursor)).transpose()?,
+        events: list.items.into_iter().map(entry).collect(),
+        newest: if form.cursor.is_empty() { None } else { Some(address(&form, String::new())?) },
+        older: list.next_cursor.map(|cursor| address(&form, cursor)).transpose()?,
         form,
-    })
+    };
+    if page.errors.is_empty() { session.show(page) } else { with_status(page.errors.status(), page) }
 }
 
 /// The address of another page with the same filters.

@@ -98,9 +98,8 @@ pub(super) async fn confirm(
 async fn difference(session: &Session, form: &Form) -> Result<Difference, FormError> {
     let (before, after) =
         tokio::join!(role_chooser::find(session, &form.role_was), role_chooser::find(session, &form.role));
-    let before = before?;
-    let after = after?.ok_or_else(|| FormErrors::field("role", "role not found. Choose another role"))?;
     // A deleted role permits nothing.
-    let before = before.map(|role| role.permissions).unwrap_or_default();
+    let before = before?.map(|role| role.permissions).unwrap_or_default();
+    let after = after?.ok_or_else(|| FormErrors::field("role", "role not found. Choose another role"))?;
     Ok(Difference::between(&before, after.permissions))
 }

@@ -26,18 +26,15 @@ struct DeleteAccount {
     errors: FormErrors,
 }
 
-pub(super) async fn show(session: Session, Path(account): Path<AccountId>) -> PageResult {
-    let account = session.api().account(account).await?.account;
+pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageResult {
+    let account = session.api().account(id).await?.account;
     let page =
         DeleteAccount { page: session.page(), account, form: Form::default(), errors: FormErrors::default() };
     session.show(page)
 }
 
-pub(super) async fn submit(
-    Path(account): Path<AccountId>,
-    Posted(session, form): Posted<Form>,
-) -> PageResult {
-    let account = match session.api().account(account).await {
+pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, form): Posted<Form>) -> PageResult {
+    let account = match session.api().account(id).await {
         Ok(read) => read.account,
         // The form was sent again, because its first response was lost.
         Err(error) if error.is_not_found() => {
@@ -51,6 +48,6 @@ pub(super) async fn submit(
         let errors = FormErrors::field("name", "does not match the account name, so nothing was deleted");
         return with_status(422, DeleteAccount { page: session.page(), account, form, errors });
     }
-    session.api().delete_account(account.id).await.map_err(|error| session.or_retry(error))?;
+    session.api().delete_account(id).await.map_err(|error| session.or_retry(error))?;
     session.redirect("/", &format!("{} was deleted. Its keys are refused.", account.name))
 }

@@ -23,16 +23,16 @@ struct EditAccount {
     roles: RoleChooser,
 }
 
-pub(super) async fn show(session: Session, Path(account): Path<AccountId>) -> PageResult {
+pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageResult {
     let (read, roles) =
-        tokio::join!(session.api().account_with_version(account), role_chooser::available(&session));
+        tokio::join!(session.api().account_with_version(id), role_chooser::available(&session));
     let (account, version) = read?;
     let page = EditAccount {
         page: session.page(),
         roles: roles?
             .chooser(&session, account.role.as_str(), "The current role. It has been deleted.")
             .await,
-        id: account.id,
+        id,
         form: Form {
             version,
             name: account.name,
@@ -47,24 +47,21 @@ pub(super) async fn show(session: Session, Path(account): Path<AccountId>) -> Pa
     session.show(page)
 }
 
-pub(super) async fn submit(
-    Path(account): Path<AccountId>,
-    Posted(session, mut form): Posted<Form>,
-) -> PageResult {
+pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, mut form): Posted<Form>) -> PageResult {
     if form.button == "back" {
-        return again(&session, account, form, FormErrors::default()).await;
+        return again(&session, id, form, FormErrors::default()).await;
     }
     if role_chooser::is_requested(&form.button, &form.other_role) {
         let known = role_chooser::available_or_built_in(&session).await;
         let (roles, errors) = known.choose(&session, &mut form.role, &mut form.other_role).await?;
-        let page = EditAccount { page: session.page(), id: account, form, errors, roles };
+        let page = EditAccount { page: session.page(), id, form, errors, roles };
         return with_status(page.errors.status(), page);
     }
     if form.role != form.role_was {
-        match change_role::confirm(&session, account, &mut form).await {
+        match change_role::confirm(&session, id, &mut form).await {
             Ok(None) => {}
             Ok(Some(confirmation)) => return Ok(confirmation),
-            Err(error) => return again(&session, account, form, error.errors()?).await,
+            Err(error) => return again(&session, id, form, error.errors()?).await,
         }
     }
     let changes = UpdateServiceAccountRequest {
@@ -74,11 +71,11 @@ pub(super) async fn submit(
         role: Some(form.role.clone()),
         ..UpdateServiceAccountRequest::default()
     };
-    match session.api().update_account(account, &changes, &form.version).await {
+    match session.api().update_account(id, &changes, &form.version).await {
         Ok(saved) => {
             session.redirect(&format!("/accounts/{}", saved.id), &format!("{} was saved.", saved.name))
         }
-        Err(error) => again(&session, account, form, FormErrors::from_api(error)?).await,
+        Err(error) => again(&session, id, form, FormErrors::from_api(error)?).await,
     }
 }
 

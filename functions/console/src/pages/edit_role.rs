@@ -159,10 +159,8 @@ fn lines(text: &str) -> Vec<(usize, &str)> {
 
 /// The first 100 characters of a line.
 fn shortened(line: &str) -> String {
-    match line.char_indices().nth(100) {
-        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
-        None => line.to_owned(),
-    }
+    let start: String = line.chars().take(100).collect();
+    if start.len() < line.len() { format!("{start}…") } else { start }
 }
 
 /// Replaces positions in the list of permissions with line numbers.

@@ -31,11 +31,10 @@ pub(super) struct Form {
 }
 
 /// The initial values of the form.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Prefill {
-    #[serde(default)]
     account: String,
-    #[serde(default)]
     role: String,
 }
 
@@ -117,17 +116,16 @@ async fn explain(session: &Session, id: Option<AccountId>, form: &Form) -> Resul
         path: form.path.trim().to_owned(),
         source_address: address,
     };
-    session.api().explain(&request).await.map_err(|error| match error {
-        ApiError::Problem(mut problem) => {
+    session.api().explain(&request).await.map_err(|mut error| {
+        if let ApiError::Problem(problem) = &mut error {
             for error in &mut problem.errors {
-                error.detail = match error.pointer.as_str() {
-                    "/role" if id.is_some() => "must be empty if an account is entered".to_owned(),
-                    "/sourceAddress" if !is_for_key => "requires a key. Choose a key".to_owned(),
-                    _ => std::mem::take(&mut error.detail),
-                };
+                if error.pointer == "/role" && id.is_some() {
+                    "must be empty if an account is entered".clone_into(&mut error.detail);
+                } else if error.pointer == "/sourceAddress" && !is_for_key {
+                    "requires a key. Choose a key".clone_into(&mut error.detail);
+                }
             }
-            ApiError::Problem(problem).into()
         }
-        error @ (ApiError::NotPermitted | ApiError::Unavailable { .. }) => error.into(),
+        error.into()
     })
 }

@@ -43,25 +43,25 @@ struct IssueKey {
     max_days: u32,
 }
 
-pub(super) async fn show(session: Session, Path(account): Path<AccountId>) -> PageResult {
+pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageResult {
     let form = Form {
         attempt: new_attempt(&session.console)?,
         expires_in_days: DEFAULT_LIFETIME_DAYS.min(session.console.max_key_lifetime_days).to_string(),
         ..Form::default()
     };
-    let page = form_page(&session, account, form, FormErrors::default()).await?;
+    let page = form_page(&session, id, form, FormErrors::default()).await?;
     session.show(page)
 }
 
 /// The form with `errors` or, if the role in `other_role` was requested, with that role.
 async fn form_page(
     session: &Session,
-    account: AccountId,
+    id: AccountId,
     mut form: Form,
     errors: FormErrors,
 ) -> PageResult<IssueKey> {
     let (account, known) =
-        tokio::join!(session.api().account(account), role_chooser::available_or_built_in(session));
+        tokio::join!(session.api().account(id), role_chooser::available_or_built_in(session));
     let account = account?.account;
     let known = known.narrower_than(account.role.as_str());
     let (roles, errors) = if role_chooser::is_requested(&form.button, &form.other_role) {
@@ -73,12 +73,9 @@ async fn form_page(
     Ok(IssueKey { page: session.page(), account, form, errors, roles, max_days })
 }
 
-pub(super) async fn submit(
-    Path(account): Path<AccountId>,
-    Posted(session, mut form): Posted<Form>,
-) -> PageResult {
+pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, mut form): Posted<Form>) -> PageResult {
     if role_chooser::is_requested(&form.button, &form.other_role) {
-        return again(&session, account, form, FormErrors::default()).await;
+        return again(&session, id, form, FormErrors::default()).await;
     }
     let days = form.expires_in_days.trim();
     let expires_in_days = match days.parse() {
@@ -86,7 +83,7 @@ pub(super) async fn submit(
         Err(_) if days.is_empty() => None,
         Err(_) => {
             let errors = FormErrors::field("expiresInDays", "must be a whole number of days");
-            return again(&session, account, form, errors).await;
+            return again(&session, id, form, errors).await;
         }
     };
     let key = IssueKeyRequest {
@@ -100,10 +97,10 @@ pub(super) async fn submit(
             .map(ToOwned::to_owned)
             .collect(),
     };
-    match session.api().issue_key(account, &key, &form.attempt).await {
-        Ok(issued) => issued_key::show(session, account, issued, None),
+    match session.api().issue_key(id, &key, &form.attempt).await {
+        Ok(issued) => issued_key::show(session, id, issued, None),
         Err(error) if error.code() == Some(ProblemCode::KeyAlreadyIssued) => {
-            issued_before::show(&session, account)
+            issued_before::show(&session, id)
         }
         Err(error @ ApiError::Unavailable { .. }) => Err(session.or_retry(error)),
         Err(error) => {
@@ -111,13 +108,13 @@ pub(super) async fn submit(
                 // The next submission is a new attempt.
                 form.attempt = new_attempt(&session.console)?;
             }
-            again(&session, account, form, FormErrors::from_api(error)?).await
+            again(&session, id, form, FormErrors::from_api(error)?).await
         }
     }
 }
 
 /// Shows the form again with its values.
-async fn again(session: &Session, account: AccountId, form: Form, errors: FormErrors) -> PageResult {
-    let page = form_page(session, account, form, errors).await?;
+async fn again(session: &Session, id: AccountId, form: Form, errors: FormErrors) -> PageResult {
+    let page = form_page(session, id, form, errors).await?;
     with_status(page.errors.status(), page)
 }

@@ -57,13 +57,8 @@ pub(super) struct FoundKey {
 
 impl From<KeyLookup> for FoundKey {
     fn from(found: KeyLookup) -> Self {
-        Self {
-            service_account_id: found.service_account_id,
-            key_id: found.key_id,
-            reason: found.reason,
-            retired_at: found.retired_at,
-            retired_by: found.retired_by,
-        }
+        let KeyLookup { service_account_id, key_id, reason, retired_at, retired_by, .. } = found;
+        Self { service_account_id, key_id, reason, retired_at, retired_by }
     }
 }
 

@@ -72,10 +72,8 @@ pub(super) async fn show(session: Session, Query(query): Query<LookupQuery>) -> 
 
 impl LeakedKey {
     async fn new(found: FoundKey, read: Option<ServiceAccountWithKeys>, session: &Session) -> Self {
-        let (account, keys, retired) = match read {
-            Some(read) => (Some(read.account), read.keys, read.retired_keys),
-            None => (None, Vec::new(), Vec::new()),
-        };
+        let (account, keys, retired) =
+            read.map(|read| (Some(read.account), read.keys, read.retired_keys)).unwrap_or_default();
         let key = keys.into_iter().find(|key| key.id == found.key_id);
         let retired = retired.into_iter().find(|key| key.id == found.key_id);
         let end = key.as_ref().and_then(|key| match key.state {

@@ -18,8 +18,8 @@ struct RevokeAllKeys {
     keys: Vec<String>,
 }
 
-pub(super) async fn show(session: Session, Path(account): Path<AccountId>) -> PageResult {
-    let read = session.api().account(account).await?;
+pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageResult {
+    let read = session.api().account(id).await?;
     let page = RevokeAllKeys {
         page: session.page(),
         account: read.account,
@@ -29,13 +29,13 @@ pub(super) async fn show(session: Session, Path(account): Path<AccountId>) -> Pa
 }
 
 pub(super) async fn submit(
-    Path(account): Path<AccountId>,
+    Path(id): Path<AccountId>,
     Posted(session, EmptyForm {}): Posted<EmptyForm>,
 ) -> PageResult {
-    let revoked = session.api().revoke_all_keys(account).await;
+    let revoked = session.api().revoke_all_keys(id).await;
     let revoked = revoked.map_err(|error| session.or_retry(error))?;
     let since = TimeText::new(session.now(), session.now()).exact;
     let keys = count(u64::try_from(revoked).unwrap_or(u64::MAX), "key");
     let notice = format!("{keys} revoked at {since}.");
-    session.redirect(&format!("/accounts/{account}"), &notice)
+    session.redirect(&format!("/accounts/{id}"), &notice)
 }

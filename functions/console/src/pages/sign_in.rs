@@ -33,7 +33,7 @@ pub(super) async fn sign_in(
     headers: HeaderMap,
 ) -> PageResult {
     let return_to = back.filter(|path| is_own_path(path)).unwrap_or_else(|| "/".to_owned());
-    let (attempt, url) = console.provider.begin(return_to, another_user).await.map_err(sign_in_error)?;
+    let (attempt, url) = console.provider.begin(return_to, another_user).await?;
     let attempt = serde_json::to_string(&attempt).map_err(PageError::unavailable)?;
     let cookies = Cookies::read(&console, &headers).await?;
     Ok(cookies.set(CookieName::SignIn, &attempt, ATTEMPT_SECONDS).on(Redirect::to(&url)))
@@ -68,8 +68,7 @@ pub(super) async fn callback(
     let (Some(code), None) = (query.code, query.error) else {
         return Err(refused("The identity provider did not sign you in.", "the issuer returned an error"));
     };
-    let keys = console.secret.get().await.map_err(PageError::unavailable)?;
-    let token = console.provider.finish(&attempt, code, &keys.client_secret).await.map_err(sign_in_error)?;
+    let token = console.provider.finish(&attempt, code, &cookies.keys.client_secret).await?;
     let claims = token.claims().ok_or_else(|| {
         refused("The identity provider's response could not be read.", "the access token is not a JWT")
     })?;
@@ -88,16 +87,18 @@ pub(super) async fn callback(
     Ok(response)
 }
 
-fn sign_in_error(error: SignInError) -> PageError {
-    match error {
-        SignInError::Refused(cause) => PageError::NotSignedIn(
-            "The identity provider's response does not belong to this sign-in.",
-            cause.to_owned(),
-        ),
-        SignInError::Issuer(cause) => {
-            PageError::NotSignedIn("The identity provider is not responding correctly.", cause)
+impl From<SignInError> for PageError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Refused(cause) => Self::NotSignedIn(
+                "The identity provider's response does not belong to this sign-in.",
+                cause.to_owned(),
+            ),
+            SignInError::Issuer(cause) => {
+                Self::NotSignedIn("The identity provider is not responding correctly.", cause)
+            }
+            SignInError::Entropy(error) => Self::unavailable(error),
         }
-        SignInError::Entropy(error) => PageError::unavailable(error),
     }
 }
 

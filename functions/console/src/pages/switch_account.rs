@@ -14,13 +14,10 @@ pub(super) struct Form {
     enabled: bool,
 }
 
-pub(super) async fn submit(
-    Path(account): Path<AccountId>,
-    Posted(session, form): Posted<Form>,
-) -> PageResult {
+pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, form): Posted<Form>) -> PageResult {
     let changes =
         UpdateServiceAccountRequest { enabled: Some(form.enabled), ..UpdateServiceAccountRequest::default() };
-    let switched = session.api().update_account(account, &changes, "*").await;
+    let switched = session.api().update_account(id, &changes, "*").await;
     let account = switched.map_err(|error| session.or_retry(error))?;
     let notice = if form.enabled {
         format!("{} was enabled. Its keys work again.", account.name)
@@ -28,5 +25,5 @@ pub(super) async fn submit(
         let since = TimeText::new(account.updated_at, session.now()).exact;
         format!("{} was disabled. All of its keys have been refused since {since}.", account.name)
     };
-    session.redirect(&format!("/accounts/{}", account.id), &notice)
+    session.redirect(&format!("/accounts/{id}"), &notice)
 }

@@ -131,8 +131,7 @@ impl AvailableRoles {
 
     /// Finds the role `name`, and reads it from the API if necessary.
     async fn find(&self, session: &Session, name: &str) -> Result<Option<RoleChoice>, ApiError> {
-        let known = self.built_in.iter().chain(&self.custom).find(|choice| choice.name == name);
-        match known {
+        match self.built_in.iter().chain(&self.custom).find(|choice| choice.name == name) {
             Some(choice) => Ok(Some(choice.clone())),
             None if self.is_truncated => find(session, name).await,
             None => Ok(None),
