@@ -309,10 +309,19 @@ impl Recorder<'_> {
         serde_json::from_str(&reply.text).unwrap_or_default()
     }
 
+    /// Sends a POST request that `IssueKey` serves.
+    async fn issue_key(&mut self, path: &str, body: Value) -> Value {
+        self.send("IssueKey", ("POST", path), Some(body), None).await
+    }
+
+    async fn rotate(&mut self, keys: &str, key: &Value, grace_seconds: u32) -> Value {
+        let path = format!("{keys}/{}/rotation", key["id"].as_str().unwrap());
+        self.issue_key(&path, json!({ "graceSeconds": grace_seconds })).await
+    }
+
     /// Looks up a retired key, and rotates the pepper.
     async fn look_up_and_rotate(&mut self, secret: &Value) {
-        let leaked = json!({ "key": secret });
-        self.send("IssueKey", ("POST", "/iam/v1/keys/lookup"), Some(leaked), None).await;
+        self.issue_key("/iam/v1/keys/lookup", json!({ "key": secret })).await;
         self.harness.wire.take_calls();
         support::rotate_pepper(self.harness, "rotation-1").await;
         self.record("RotatePepper");
@@ -353,10 +362,10 @@ async fn record_console(harness: &Harness) -> BTreeSet<Access> {
 /// Calls each function in every way that causes another access.
 async fn record(harness: &Harness) -> Recorded {
     let mut recorder = Recorder { harness, recorded: Recorded::new() };
-    let roles = "/iam/v1/roles";
+    let (roles, role) = ("/iam/v1/roles", "/iam/v1/roles/Custom");
     for permissions in [json!(["GET /teams"]), json!(["GET /organizations/{proxy+}"])] {
         let body = json!({ "description": "d", "permissions": permissions });
-        recorder.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(body), None).await;
+        recorder.send("ManageRoles", ("PUT", role), Some(body), None).await;
     }
 
     let custom = json!({ "name": "a", "role": "Custom", "tags": { "a": "b" } });
@@ -376,7 +385,7 @@ async fn record(harness: &Harness) -> Recorded {
         json!({ "name": "k", "role": "Custom", "expiresInDays": 1, "allowedCidrs": ["127.0.0.0/8"] });
     let expiring = recorder.send("IssueKey", ("POST", &keys), Some(restricted.clone()), Some("key")).await;
     harness.clock.advance_days(2);
-    let live = recorder.send("IssueKey", ("POST", &keys), Some(restricted.clone()), None).await;
+    let live = recorder.issue_key(&keys, restricted.clone()).await;
     recorder.send("IssueKey", ("POST", &keys), Some(restricted.clone()), Some("key")).await;
 
     for credential in [&live, &expiring] {
@@ -396,15 +405,13 @@ async fn record(harness: &Harness) -> Recorded {
     let _ = harness.invoke("Whoami", &whoami).await.expect(200);
     recorder.record("Whoami");
 
-    let rotate = |seconds: u32| Some(json!({ "graceSeconds": seconds }));
-    let next = recorder.send("IssueKey", ("POST", &format!("{one}/rotation")), rotate(60), None).await;
-    let next = format!("{keys}/{}/rotation", next["id"].as_str().unwrap());
+    let next = recorder.rotate(&keys, &live, 60).await;
     for _ in 0..2 {
-        recorder.send("IssueKey", ("POST", &next), rotate(0), None).await;
+        recorder.rotate(&keys, &next, 0).await;
     }
     recorder.send("RevokeKey", ("DELETE", &one), None, None).await;
     recorder.send("RevokeKey", ("DELETE", &one), None, None).await;
-    recorder.send("IssueKey", ("POST", &keys), Some(restricted), None).await;
+    recorder.issue_key(&keys, restricted).await;
     recorder.send("RevokeKey", ("DELETE", &keys), None, None).await;
 
     let everything = json!({
@@ -418,39 +425,31 @@ async fn record(harness: &Harness) -> Recorded {
     // The sweeps below find this key when it is unused, when it expires soon, and when it has
     // expired.
     let short = json!({ "name": "s", "role": "Custom", "allowedCidrs": ["::/0"], "expiresInDays": 120 });
-    recorder.send("IssueKey", ("POST", &keys), Some(short), None).await;
-    let rotated = json!({ "name": "r" });
-    let rotated = recorder.send("IssueKey", ("POST", &keys), Some(rotated), None).await;
-    let rotation = format!("{keys}/{}/rotation", rotated["id"].as_str().unwrap());
-    recorder.send("IssueKey", ("POST", &rotation), Some(json!({ "graceSeconds": 60 })), None).await;
+    recorder.issue_key(&keys, short).await;
+    let rotated = recorder.issue_key(&keys, json!({ "name": "r" })).await;
+    recorder.rotate(&keys, &rotated, 60).await;
     harness.wire.take_calls();
     for (days, until) in [(100, Timestamp::MAX), (30, Timestamp::MAX), (0, Timestamp::MIN)] {
         harness.clock.advance_days(days);
         harness.system.sweep_keys().sweep(until).await.unwrap();
     }
     recorder.record("SweepKeys");
-    recorder
-        .send("IssueKey", ("POST", &keys), Some(json!({ "name": "last", "allowedCidrs": ["::/0"] })), None)
-        .await;
-    let narrower = json!({ "name": "narrower", "role": "Custom" });
-    let narrower = recorder.send("IssueKey", ("POST", &keys), Some(narrower), None).await;
-    let narrower = format!("{keys}/{}/rotation", narrower["id"].as_str().unwrap());
-    recorder.send("IssueKey", ("POST", &narrower), rotate(60), None).await;
+    recorder.issue_key(&keys, json!({ "name": "last", "allowedCidrs": ["::/0"] })).await;
+    let narrower = recorder.issue_key(&keys, json!({ "name": "narrower", "role": "Custom" })).await;
+    recorder.rotate(&keys, &narrower, 60).await;
     for key in [&live, &expiring] {
         let about = json!({
             "serviceAccountId": account.id, "keyId": key["id"], "method": "GET", "path": "/organizations/1",
         });
         recorder.send("ManageRoles", ("POST", "/iam/v1/roles/explain"), Some(about), None).await;
     }
-    for (method, path) in
-        [("GET", roles), ("GET", "/iam/v1/roles/Custom"), ("DELETE", "/iam/v1/roles/Custom")]
-    {
+    for (method, path) in [("GET", roles), ("GET", role), ("DELETE", role)] {
         recorder.send("ManageRoles", (method, path), None, None).await;
     }
     recorder.send("RevokeKey", ("DELETE", &path), None, None).await;
-    recorder.send("ManageRoles", ("DELETE", "/iam/v1/roles/Custom"), None, None).await;
+    recorder.send("ManageRoles", ("DELETE", role), None, None).await;
     let recreated = json!({ "permissions": [] });
-    recorder.send("ManageRoles", ("PUT", "/iam/v1/roles/Custom"), Some(recreated), None).await;
+    recorder.send("ManageRoles", ("PUT", role), Some(recreated), None).await;
     recorder.create(custom, Some("one")).await;
     recorder.look_up_and_rotate(&live["secret"]).await;
     recorder.recorded
