@@ -22,6 +22,18 @@ async fn start_error(data: &Folder, arguments: &[&str]) -> String {
     start_error_of(command(data, arguments), data).await
 }
 
+/// The errors of a start with each of these values of a flag, one per line. Fails if a start
+/// leaves files.
+async fn start_errors(flag: &str, values: &[&str]) -> String {
+    let data = Folder::new();
+    let mut errors = Vec::new();
+    for value in values {
+        errors.push(start_error(&data, &[flag, value]).await);
+    }
+    assert_eq!(data.files(), [""; 0], "a failed start leaves no files");
+    errors.join("\n")
+}
+
 async fn start_error_of(command: tokio::process::Command, data: &Folder) -> String {
     let output = run(command).await;
     let error = String::from_utf8(output.stderr).unwrap();
@@ -32,13 +44,7 @@ async fn start_error_of(command: tokio::process::Command, data: &Folder) -> Stri
 
 #[tokio::test]
 async fn refuses_to_listen_on_non_loopback_addresses() {
-    let data = Folder::new();
-    let mut errors = Vec::new();
-    for host in ["0.0.0.0", "192.0.2.1", "::"] {
-        errors.push(start_error(&data, &["--host", host]).await);
-    }
-    assert_eq!(data.files(), [""; 0], "a failed start leaves no files");
-    assert_snapshot!(errors.join("\n"));
+    assert_snapshot!(start_errors("--host", &["0.0.0.0", "192.0.2.1", "::"]).await);
 }
 
 #[tokio::test]
@@ -93,19 +99,15 @@ async fn names_a_broken_file_and_does_not_quote_its_content() {
 
 #[tokio::test]
 async fn refuses_an_upstream_that_is_not_an_http_url() {
-    let data = Folder::new();
-    let mut errors = Vec::new();
-    for upstream in [
+    let upstreams = [
         "localhost",
         "ftp://127.0.0.1",
         "localhost:3000",
         "",
         "http://localhost:3000/api?v=1",
         "http://localhost:3000/#a",
-    ] {
-        errors.push(start_error(&data, &["--upstream", upstream]).await);
-    }
-    assert_snapshot!(errors.join("\n"));
+    ];
+    assert_snapshot!(start_errors("--upstream", &upstreams).await);
 }
 
 #[tokio::test]
