@@ -222,6 +222,11 @@ impl Harness {
         self.request("GET", path).admin().send().await.expect(200)
     }
 
+    /// The keys in the response to a GET request for the account.
+    pub async fn keys(&self, account: &Account) -> Vec<Value> {
+        self.get(&account.path()).await.json()["keys"].as_array().unwrap().clone()
+    }
+
     /// Sends a request that must be refused with this status and code. Fails if the request
     /// changes the table.
     pub async fn refuse(&self, request: RequestBuilder<'_>, status: u16, code: &str) -> Reply {

@@ -94,24 +94,19 @@ async fn taken_name_in_another_unicode_form_409() {
 }
 
 #[tokio::test]
-async fn malformed_json_400() {
+async fn unreadable_bodies_400_413_415() {
     let harness = Harness::start().await;
-    let request = create(&harness).text("application/json", "{\"name\": \"Batch\",}");
-    assert_json_snapshot!(harness.refuse(request, 400, "malformed_json").await.snapshot());
-}
-
-#[tokio::test]
-async fn other_media_type_415() {
-    let harness = Harness::start().await;
-    let request = create(&harness).text("text/plain", "{}");
-    assert_json_snapshot!(harness.refuse(request, 415, "unsupported_media_type").await.snapshot());
-}
-
-#[tokio::test]
-async fn too_long_body_413() {
-    let harness = Harness::start().await;
-    let request = create(&harness).text("application/json", &" ".repeat(32 * 1024 + 1));
-    assert_json_snapshot!(harness.refuse(request, 413, "body_too_large").await.snapshot());
+    let too_long = " ".repeat(32 * 1024 + 1);
+    let mut responses = Vec::new();
+    for (media_type, body, status, code) in [
+        ("application/json", "{\"name\": \"Batch\",}", 400, "malformed_json"),
+        ("application/json", &too_long, 413, "body_too_large"),
+        ("text/plain", "{}", 415, "unsupported_media_type"),
+    ] {
+        let request = create(&harness).text(media_type, body);
+        responses.push(harness.refuse(request, status, code).await.snapshot());
+    }
+    assert_json_snapshot!(responses);
 }
 
 #[tokio::test]

@@ -188,8 +188,8 @@ async fn expired_keys_do_not_count_and_become_retired_keys() {
 
     harness.clock.advance_days(1);
     let new = harness.issue_key(&account).await;
-    let keys = harness.get(&account.path()).await.json()["keys"].clone();
-    let ids: Vec<_> = keys.as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap()).collect();
+    let keys = harness.keys(&account).await;
+    let ids: Vec<_> = keys.iter().map(|key| key["id"].as_str().unwrap()).collect();
     assert_eq!(ids, [&long.id, &new.id]);
     let records = harness.table.items("RETIRED#").await;
     assert_eq!(records.len(), 1);

@@ -24,8 +24,7 @@ async fn account_with_key(harness: &Harness) -> (Account, Key) {
 }
 
 async fn key_ids(harness: &Harness, account: &Account) -> Vec<Value> {
-    let account = harness.get(&account.path()).await.json();
-    account["keys"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect()
+    harness.keys(account).await.iter().map(|key| key["id"].clone()).collect()
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ async fn concurrent_issues_stop_at_the_key_limit() {
     let body = json!({ "name": "batch", "expiresInDays": 1 });
     let replies = issue_many(&harness, &account, 64, &body).await;
     assert_limit_reached(&replies);
-    assert_eq!(harness.get(&account.path()).await.json()["keys"].as_array().unwrap().len(), LIMIT);
+    assert_eq!(harness.keys(&account).await.len(), LIMIT);
     assert_eq!(count_events(&harness, "key.issued").await, LIMIT);
     for key in issued_keys(&replies) {
         assert_eq!(harness.check(&key).await, 200);

@@ -56,7 +56,7 @@ async fn a_grace_period_ends_at_the_expiry_at_the_latest() {
     let old = harness.issue_key_with(&account, &json!({ "name": "key", "expiresInDays": 1 })).await;
     harness.clock.advance_seconds(86_400 - 60);
     let new = rotate(&harness, &old, 604_800).await;
-    let keys = harness.get(&account.path()).await.json()["keys"].clone();
+    let keys = harness.keys(&account).await;
     assert_eq!(
         (&keys[0]["retiresAt"], &keys[0]["state"]),
         (&json!("2026-01-02T00:00:00Z"), &json!("retiring"))
@@ -68,7 +68,7 @@ async fn a_grace_period_ends_at_the_expiry_at_the_latest() {
         (decide(&harness, &old.secret).await, decide(&harness, &new.secret).await),
         (denied("expired"), allowed())
     );
-    assert_eq!(harness.get(&account.path()).await.json()["keys"][0]["state"], "expired");
+    assert_eq!(harness.keys(&account).await[0]["state"], "expired");
 }
 
 #[tokio::test]

@@ -44,11 +44,6 @@ fn issue<'a>(harness: &'a Harness, account: &Account, idempotency_key: &str) -> 
     post(harness, &format!("{}/keys", account.path()), idempotency_key, &json!({ "name": "batch" }))
 }
 
-/// The keys that `GET` returns for the account.
-async fn list_keys(harness: &Harness, account: &Account) -> Vec<Value> {
-    harness.get(&account.path()).await.json()["keys"].as_array().unwrap().clone()
-}
-
 /// Fails unless the reply says that the request has already issued the key `id`, and
 /// contains no secret.
 fn assert_already_issued(reply: &Reply, id: &str) {
@@ -94,7 +89,7 @@ async fn retried_issue_creates_no_second_key_and_returns_no_secret() {
     let _ = lost.expect_problem(503, "dependency_unavailable");
     recover(&harness);
 
-    let [key] = list_keys(&harness, &account).await.try_into().unwrap();
+    let [key] = harness.keys(&account).await.try_into().unwrap();
     let id = key["id"].as_str().unwrap().to_owned();
     let assert_refused = async || {
         let retry = issue(&harness, &account, "attempt-1");
@@ -104,12 +99,12 @@ async fn retried_issue_creates_no_second_key_and_returns_no_secret() {
         harness.refuse(other, 422, "idempotency_key_reused").await;
     };
     assert_refused().await;
-    assert_eq!(list_keys(&harness, &account).await.len(), 1);
+    assert_eq!(harness.keys(&account).await.len(), 1);
 
     let lost = Key { account: account.id.clone(), id: id.clone(), secret: String::new() };
     let _ = harness.revoke(&lost).await.expect(204);
     assert_refused().await;
-    assert_eq!(list_keys(&harness, &account).await.len(), 0, "the retry restored the revoked key");
+    assert_eq!(harness.keys(&account).await.len(), 0, "the retry restored the revoked key");
     assert_eq!(count_events(&harness, "key.issued").await, 1);
     let _ = issue(&harness, &account, "attempt-2").send().await.expect(201);
 }
@@ -128,7 +123,7 @@ async fn retried_rotation_creates_no_second_successor_and_returns_no_secret() {
         let _ = lost.expect_problem(503, "dependency_unavailable");
         recover(&harness);
 
-        let mut successors = list_keys(&harness, &account).await;
+        let mut successors = harness.keys(&account).await;
         successors.retain(|key| key["id"] != old.id);
         let [successor] = &successors[..] else { panic!("{successors:?}") };
         let id = successor["id"].as_str().unwrap().to_owned();
@@ -146,7 +141,7 @@ async fn retried_rotation_creates_no_second_successor_and_returns_no_secret() {
         let lost = Key { account: account.id.clone(), id: id.clone(), secret: String::new() };
         let _ = harness.revoke(&lost).await.expect(204);
         assert_refused().await;
-        let keys = list_keys(&harness, &account).await;
+        let keys = harness.keys(&account).await;
         assert!(keys.iter().all(|key| key["id"] == old.id), "the retry restored the successor");
         assert_eq!(count_events(&harness, "key.rotated").await, 1);
         assert_eq!(count_events(&harness, "key.issued").await, 1);
