@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Redirect;
-use shared::api::{Key, KeyState, SHOWN_DAYS, ServiceAccount, ServiceAccountWithKeys};
+use shared::api::{Key, KeyState, ServiceAccount, ServiceAccountWithKeys};
 use shared::domain::{AccountId, KeyId};
 
 use super::retired_keys::RetiredRow;
@@ -28,7 +28,7 @@ pub(super) struct KeyRow {
     /// The CSS class and the label of the key's state.
     pub(super) state: (&'static str, &'static str),
     /// Whether requests with the key are refused now.
-    is_refused: bool,
+    pub(super) is_refused: bool,
     pub(super) uses: KeyUsage,
 }
 
@@ -60,29 +60,6 @@ impl KeyRow {
         let key = keys.into_iter().find(|live| live.id == key);
         let row = key.map(|key| Self::new(key, account.enabled, session));
         Ok(row.map(|row| (account, row)))
-    }
-
-    /// What stops when the key is revoked: a CSS class for the severity, and a text.
-    pub(super) fn revocation_impact(&self) -> (&'static str, String) {
-        let Some(last) = &self.uses.last else {
-            return ("notice", "The key was never used. Revoking it should affect no program.".to_owned());
-        };
-        let last = &last.words;
-        if self.is_refused {
-            let text = format!(
-                "The key was last used {last}, and is already refused. Revoking it affects no program."
-            );
-            return ("notice", text);
-        }
-        if self.uses.total == 0 {
-            let text = format!(
-                "The key was last used {last}, and not in the last {SHOWN_DAYS} days. A program that uses it rarely \
-                 will be refused."
-            );
-            return ("alert warn", text);
-        }
-        let total = self.uses.total_in_words();
-        ("alert", format!("The key was last used {last} ({total}). Programs that use it will be refused."))
     }
 
     fn is_active(&self) -> bool {

@@ -95,40 +95,32 @@ pub(crate) fn used_after_end(account: &ListedServiceAccount, now: Timestamp) -> 
 
 fn items(listed: &ListedServiceAccount, now: Timestamp) -> impl Iterator<Item = AttentionItem> {
     let account = &listed.account;
+    let item = |reason, order, text: &str, when| {
+        let (account, name) = (account.id, account.name.clone());
+        AttentionItem { reason, order, account, name, text: text.to_owned(), when }
+    };
     let used_after_end = used_after_end(listed, now).map(|at| {
         let text = "A retired key is still being used. The requests are refused. Last used";
         // The latest use comes first.
         let ago = now.duration_since(at).as_secs();
-        let when = TimeText::new(at, now);
-        attention(AttentionReason::UseAfterEnd, listed, format!("{ago:020}"), text, Some(when))
+        item(AttentionReason::UseAfterEnd, format!("{ago:020}"), text, Some(TimeText::new(at, now)))
     });
     let expires = account.next_key_expires_at.map(|at| TimeText::new(at, now));
-    let expiring = expires.filter(|at| at.is_soon).map(|at| {
-        attention(AttentionReason::Expiring, listed, at.machine.clone(), "A key expires", Some(at))
-    });
+    let expiring = expires
+        .filter(|at| at.is_soon)
+        .map(|at| item(AttentionReason::Expiring, at.machine.clone(), "A key expires", Some(at)));
     let unused = (listed.unused_key_count > 0).then(|| {
         let text = format!("{} not used for 90 days.", active_keys(listed.unused_key_count));
-        attention(AttentionReason::Unused, listed, account.name.clone(), text, None)
+        item(AttentionReason::Unused, account.name.clone(), &text, None)
     });
     let disabled = (!account.enabled).then(|| {
         let text = match account.live_key_count {
             0 => "The account has no active keys.".to_owned(),
             keys => format!("{} refused.", active_keys(keys)),
         };
-        attention(AttentionReason::Disabled, listed, account.name.clone(), text, None)
+        item(AttentionReason::Disabled, account.name.clone(), &text, None)
     });
     [used_after_end, expiring, unused, disabled].into_iter().flatten()
-}
-
-fn attention(
-    reason: AttentionReason,
-    listed: &ListedServiceAccount,
-    order: String,
-    text: impl Into<String>,
-    when: Option<TimeText>,
-) -> AttentionItem {
-    let (account, name) = (listed.account.id, listed.account.name.clone());
-    AttentionItem { reason, order, account, name, text: text.into(), when }
 }
 
 fn active_keys(number: usize) -> String {
