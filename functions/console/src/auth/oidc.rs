@@ -193,9 +193,8 @@ impl Provider {
         if let Some(resource) = self.resource() {
             request = request.add_extra_param("resource", resource);
         }
-        let http_client = self.http_client.clone();
-        let send = move |request| {
-            let http_client = http_client.clone();
+        let send = |request| {
+            let http_client = self.http_client.clone();
             async move { http_client.send(request).await }
         };
         let response = request

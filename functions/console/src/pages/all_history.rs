@@ -116,14 +116,9 @@ async fn account(session: &Session, text: &str) -> Result<Option<AccountId>, For
     if text.is_empty() {
         return Ok(None);
     }
-    match by_id_or_name(session, text).await {
-        Ok(Some(id)) => Ok(Some(id)),
-        Ok(None) => {
-            let problem = "account not found. For a deleted account, enter its ID";
-            Err(FormErrors::field("account", problem).into())
-        }
-        Err(error) => Err(FormError::Page(error.into())),
-    }
+    let found = by_id_or_name(session, text).await.map_err(|error| FormError::Page(error.into()))?;
+    let problem = "account not found. For a deleted account, enter its ID";
+    Ok(Some(found.ok_or_else(|| FormErrors::field("account", problem))?))
 }
 
 fn day(field: &str, text: &str) -> Result<Option<Date>, FormErrors> {

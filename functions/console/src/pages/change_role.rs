@@ -56,14 +56,6 @@ struct Difference {
 }
 
 impl Difference {
-    fn between(before: &[String], after: Vec<String>) -> Self {
-        Self {
-            added: permissions::beyond(&after, before),
-            removed: permissions::beyond(before, &after),
-            permissions: after,
-        }
-    }
-
     /// A digest of the difference.
     fn mark(&self) -> String {
         let mut hash = Sha256::new();
@@ -101,5 +93,7 @@ async fn difference(session: &Session, form: &Form) -> Result<Difference, FormEr
     // A deleted role permits nothing.
     let before = before?.map(|role| role.permissions).unwrap_or_default();
     let after = after?.ok_or_else(|| FormErrors::field("role", "role not found. Choose another role"))?;
-    Ok(Difference::between(&before, after.permissions))
+    let after = after.permissions;
+    let (added, removed) = (permissions::beyond(&after, &before), permissions::beyond(&before, &after));
+    Ok(Difference { added, removed, permissions: after })
 }

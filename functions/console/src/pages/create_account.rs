@@ -65,11 +65,9 @@ pub(super) async fn submit(Posted(session, mut form): Posted<Form>) -> PageResul
             &format!("{} was created. Next, issue a key.", account.name),
         ),
         Err(error) => {
-            if matches!(
-                error.code(),
-                Some(ProblemCode::IdempotencyKeyReused | ProblemCode::ServiceAccountDeleted)
-            ) {
-                // The next submission is a new attempt.
+            // The next submission is a new attempt.
+            let spent = [ProblemCode::IdempotencyKeyReused, ProblemCode::ServiceAccountDeleted];
+            if error.code().is_some_and(|code| spent.contains(&code)) {
                 form.attempt = new_attempt(&session.console)?;
             }
             let (page, errors) = (session.page(), FormErrors::from_api(error)?);

@@ -87,13 +87,9 @@ async fn find_account(session: &Session, form: &Form) -> Result<Option<AccountId
     if text.is_empty() {
         return Ok(None);
     }
-    match by_id_or_name(session, text).await {
-        Ok(Some(id)) => Ok(Some(id)),
-        Ok(None) => {
-            Err(FormErrors::field("serviceAccountId", "account not found. Enter its name or ID").into())
-        }
-        Err(error) => Err(error.into()),
-    }
+    let found = by_id_or_name(session, text).await?;
+    let problem = "account not found. Enter its name or ID";
+    Ok(Some(found.ok_or_else(|| FormErrors::field("serviceAccountId", problem))?))
 }
 
 /// Reads the account, for the list of its keys. The form works without the list.
@@ -118,11 +114,11 @@ async fn explain(session: &Session, id: Option<AccountId>, form: &Form) -> Resul
     };
     session.api().explain(&request).await.map_err(|mut error| {
         if let ApiError::Problem(problem) = &mut error {
-            for error in &mut problem.errors {
-                if error.pointer == "/role" && id.is_some() {
-                    "must be empty if an account is entered".clone_into(&mut error.detail);
-                } else if error.pointer == "/sourceAddress" && !is_for_key {
-                    "requires a key. Choose a key".clone_into(&mut error.detail);
+            for field in &mut problem.errors {
+                if field.pointer == "/role" && id.is_some() {
+                    "must be empty if an account is entered".clone_into(&mut field.detail);
+                } else if field.pointer == "/sourceAddress" && !is_for_key {
+                    "requires a key. Choose a key".clone_into(&mut field.detail);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Signing in and out.
 
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Redirect};
 use serde::Deserialize;
 
@@ -77,10 +77,10 @@ pub(super) async fn callback(
     let seconds = claims.seconds_left(console.clock.now());
     let cookies = cookies.remove(CookieName::SignIn).set(CookieName::Session, token.reveal(), seconds);
     let response = cookies.on(Redirect::to(&attempt.return_to));
-    let mut set = response.headers().get_all(header::SET_COOKIE).iter();
-    if set
-        .any(|cookie| cookie.as_bytes().split(|byte| *byte == b';').any(|part| part.len() > MAX_COOKIE_BYTES))
-    {
+    let is_too_long = |cookie: &HeaderValue| {
+        cookie.as_bytes().split(|byte| *byte == b';').any(|part| part.len() > MAX_COOKIE_BYTES)
+    };
+    if response.headers().get_all(header::SET_COOKIE).iter().any(is_too_long) {
         let why = "Your access token is too large for a session cookie. You may be in too many groups.";
         return Err(refused(why, "the session cookie is longer than browsers accept"));
     }
