@@ -41,7 +41,12 @@ impl Shape {
 
     /// `GET /organizations/42` with this key or token.
     pub fn bearer(self, credential: &str) -> Value {
-        self.with(&format!("Bearer {credential}"))
+        self.request("GET", "/organizations/42", credential)
+    }
+
+    /// A request with this key or token.
+    pub fn request(self, method: &str, path: &str, credential: &str) -> Value {
+        self.event(method, path, &format!("Bearer {credential}"))
     }
 
     /// A request with this Authorization header.

@@ -120,13 +120,13 @@ async fn each_clients_tokens_work_only_at_its_own_api() {
             ("/iam/v1/whoami", &iam, &api),
             ("/anything", &api, &iam),
         ] {
-            let event = |token: &str| shape.event("GET", path, &format!("Bearer {token}"));
+            let event = |token: &str| shape.request("GET", path, token);
             assert_eq!(harness.decide(&event(good)).await, allowed(), "{shape:?} {path}");
             assert_eq!(harness.decide(&event(bad)).await, denied("reserved"), "{shape:?} {path}");
         }
         for path in ["/iam", "/IAM/v1/service-accounts"] {
             for token in [&iam, &api] {
-                let event = shape.event("GET", path, &format!("Bearer {token}"));
+                let event = shape.request("GET", path, token);
                 assert_ne!(harness.verdict(&event).await, Verdict::Allow, "{shape:?} {path}");
             }
         }
@@ -313,7 +313,7 @@ async fn business_apis_refuse_a_token_that_can_change_the_admins_account() {
     }
     // Only Keyward's own functions receive a token of the IAM client.
     let token = harness.admin_token(|claims| claims["scope"] = "aws.cognito.signin.user.admin".into());
-    let event = Shape::HttpV2.event("GET", "/iam/v1/roles", &format!("Bearer {token}"));
+    let event = Shape::HttpV2.request("GET", "/iam/v1/roles", &token);
     assert_eq!(harness.decide(&event).await, allowed());
 }
 
@@ -358,10 +358,10 @@ async fn a_client_id_in_both_lists_is_accepted_by_neither_api() {
     let harness = Harness::builder().variable(variable::IAM_CLIENT_IDS, &both).start().await;
     let [iam, api] = [IAM_CLIENT, API_CLIENT].map(|client| harness.system.issuer().token(client).unwrap());
     for path in ["/organizations/42", "/iam/v1/service-accounts"] {
-        let event = |token: &str| Shape::HttpV2.event("GET", path, &format!("Bearer {token}"));
+        let event = |token: &str| Shape::HttpV2.request("GET", path, token);
         assert_eq!(harness.decide(&event(&api)).await, denied("unknown"), "{path}");
     }
-    let event = Shape::HttpV2.event("GET", "/iam/v1/service-accounts", &format!("Bearer {iam}"));
+    let event = Shape::HttpV2.request("GET", "/iam/v1/service-accounts", &iam);
     assert_eq!(harness.decide(&event).await, allowed());
 }
 

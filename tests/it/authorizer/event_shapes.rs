@@ -41,15 +41,14 @@ async fn each_shape_gets_an_iam_policy() {
     let admin = harness.system.facts().admin_api_token.clone();
     let mut responses = Map::new();
     for shape in Shape::ALL {
-        let authorization = format!("Bearer {}", key.secret);
         let for_shape = json!({
-            "a valid key": respond(&harness, &shape.with(&authorization)).await,
+            "a valid key": respond(&harness, &shape.bearer(&key.secret)).await,
             "a key with its own role": respond(&harness, &shape.bearer(&narrow.secret)).await,
             "an admin": respond(&harness, &shape.bearer(&admin)).await,
-            "a key without the permission": respond(&harness, &shape.event("POST", "/organizations", &authorization)).await,
+            "a key without the permission": respond(&harness, &shape.request("POST", "/organizations", &key.secret)).await,
             "a malformed key": respond(&harness, &shape.bearer("kwsa_local_x")).await,
             "no credential": respond(&harness, &shape.without_authorization()).await,
-            "an ambiguous path": respond(&harness, &shape.event("GET", "/a//b", &authorization)).await,
+            "an ambiguous path": respond(&harness, &shape.request("GET", "/a//b", &key.secret)).await,
         });
         responses.insert(shape.name().to_owned(), for_shape);
     }
@@ -185,11 +184,11 @@ async fn websocket_events_are_malformed() {
 #[tokio::test]
 async fn a_path_that_ends_in_connect_is_not_a_websocket_event() {
     let harness = Harness::start().await;
-    let authorization = format!("Bearer {}", harness.reader_key().await.secret);
+    let key = harness.reader_key().await.secret;
     for shape in Shape::ALL {
-        let event = shape.event("GET", "/organizations/$connect", &authorization);
+        let event = shape.request("GET", "/organizations/$connect", &key);
         assert_eq!(harness.decide(&event).await, denied("ambiguous_path"));
-        let event = shape.event("GET", "/organizations/connect", &authorization);
+        let event = shape.request("GET", "/organizations/connect", &key);
         assert_eq!(harness.verdict(&event).await, Verdict::Allow);
     }
 }
@@ -401,14 +400,6 @@ async fn an_invalid_or_wildcard_arn_is_refused() {
 async fn the_stage_is_not_part_of_the_path() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await.secret;
-    let event = |shape: Shape, stage: &str, event_path: &str, arn_path: &str| {
-        let mut event = shape.event("GET", arn_path, &format!("Bearer {key}"));
-        event["requestContext"]["stage"] = stage.into();
-        let arn = event[shape.arn_member()].as_str().unwrap().replace("/$default/", &format!("/{stage}/"));
-        event[shape.arn_member()] = arn.into();
-        event[if shape == Shape::HttpV2 { "rawPath" } else { "path" }] = event_path.into();
-        event
-    };
     for shape in [Shape::HttpV1, Shape::HttpV2] {
         let cases = [
             ("dev", "/dev/organizations/42", "/organizations/42", Verdict::Allow),
@@ -427,7 +418,7 @@ async fn the_stage_is_not_part_of_the_path() {
             ("iam", "/iam/v1/whoami", "/v1/whoami", Verdict::Deny),
         ];
         for (stage, event_path, arn_path, expected) in cases {
-            let event = event(shape, stage, event_path, arn_path);
+            let event = event_of(shape, stage, event_path, arn_path, &key);
             assert_eq!(harness.verdict(&event).await, expected, "{shape:?} {stage} {event_path}");
         }
     }
@@ -437,9 +428,9 @@ async fn the_stage_is_not_part_of_the_path() {
 async fn an_admin_key_cannot_reach_the_iam_api_behind_a_stage() {
     let harness = Harness::start().await;
     let (_, key) = harness.account_with_key("root", "ServiceAccountAdmin").await;
-    let (path, authorization) = ("/iam/v1/service-accounts", format!("Bearer {}", key.secret));
+    let path = "/iam/v1/service-accounts";
     for shape in [Shape::HttpV1, Shape::HttpV2] {
-        let event = event_of(shape, "dev", &format!("/dev{path}"), path, &authorization);
+        let event = event_of(shape, "dev", &format!("/dev{path}"), path, &key.secret);
         assert_eq!(harness.decide(&event).await, denied("reserved"), "{shape:?}");
         assert_eq!(harness.verdict_at(Api::Business, &event).await, Verdict::Deny, "{shape:?}");
     }
@@ -447,8 +438,8 @@ async fn an_admin_key_cannot_reach_the_iam_api_behind_a_stage() {
 
 /// The event of a GET request. `sent` is the path in the request's URL, and `routed` is the
 /// path that API Gateway matches with the API's routes.
-fn event_of(shape: Shape, stage: &str, sent: &str, routed: &str, authorization: &str) -> Value {
-    let mut event = shape.event("GET", sent, authorization);
+fn event_of(shape: Shape, stage: &str, sent: &str, routed: &str, key: &str) -> Value {
+    let mut event = shape.request("GET", sent, key);
     let arn = format!("arn:aws:execute-api:eu-central-1:123456789012:abcdef123/{stage}/GET{routed}");
     event[shape.arn_member()] = arn.into();
     event["requestContext"]["stage"] = stage.into();
@@ -459,7 +450,6 @@ fn event_of(shape: Shape, stage: &str, sent: &str, routed: &str, authorization: 
 async fn the_checked_path_is_the_routed_path() {
     let harness = Harness::builder().variable(variable::BASE_PATHS, "/v1, /v1/eu,/shop").start().await;
     let key = harness.reader_key().await.secret;
-    let authorization = format!("Bearer {key}");
     let (ok, mismatch, role) = ("allowed", "path_mismatch", "role");
     let cases = [
         // The stage or a configured base path can precede the routed path.
@@ -505,18 +495,18 @@ async fn the_checked_path_is_the_routed_path() {
     ];
     for (stage, sent, routed, reason) in cases {
         for shape in Shape::REQUESTS {
-            let event = event_of(shape, stage, sent, routed, &authorization);
+            let event = event_of(shape, stage, sent, routed, &key);
             assert_eq!(harness.decide(&event).await.1, reason, "{shape:?} {stage} {sent} {routed}");
         }
     }
     // A TOKEN event has only its ARN.
-    let event = Shape::RestToken.event("GET", "/v1/organizations/42", &authorization);
+    let event = Shape::RestToken.request("GET", "/v1/organizations/42", &key);
     assert_eq!(harness.decide(&event).await, denied("role"));
-    assert_eq!(harness.verdict(&Shape::RestToken.with(&authorization)).await, Verdict::Allow);
+    assert_eq!(harness.verdict(&Shape::RestToken.bearer(&key)).await, Verdict::Allow);
 }
 
 /// The event of a request as AWS documents it for this shape, stage and address.
-fn documented_event(shape: Shape, stage: &str, address: Address, path: &str, authorization: &str) -> Value {
+fn documented_event(shape: Shape, stage: &str, address: Address, path: &str, key: &str) -> Value {
     let base = if let Address::Custom { base, .. } = address { base } else { "" };
     let sent = match (shape, address) {
         // The path of a REST API has no stage, and has the base path of a custom domain. For
@@ -526,7 +516,7 @@ fn documented_event(shape: Shape, stage: &str, address: Address, path: &str, aut
         (_, Address::Default) if stage != "$default" => format!("/{stage}{path}"),
         (_, Address::Default | Address::Custom { .. }) => path.to_owned(),
     };
-    event_of(shape, stage, &sent, path, authorization)
+    event_of(shape, stage, &sent, path, key)
 }
 
 /// The address of an API.
@@ -542,7 +532,6 @@ enum Address {
 async fn every_documented_event_of_a_request_gets_the_decision_for_its_arn() {
     let harness = Harness::builder().variable(variable::BASE_PATHS, "/v1,/shop/eu").start().await;
     let key = harness.reader_key().await.secret;
-    let authorization = format!("Bearer {key}");
     let addresses = [
         Address::Default,
         Address::Custom { base: "", is_in_path: true },
@@ -571,11 +560,11 @@ async fn every_documented_event_of_a_request_gets_the_decision_for_its_arn() {
     ];
     let mut reasons = std::collections::BTreeSet::new();
     for path in paths {
-        let for_arn = harness.decide(&Shape::RestToken.event("GET", path, &authorization)).await.1;
+        let for_arn = harness.decide(&Shape::RestToken.request("GET", path, &key)).await.1;
         for shape in Shape::REQUESTS {
             for stage in ["$default", "prod", "v1", "organizations"] {
                 for address in addresses {
-                    let event = documented_event(shape, stage, address, path, &authorization);
+                    let event = documented_event(shape, stage, address, path, &key);
                     let reason = harness.decide(&event).await.1;
                     let is_unconfigured = matches!(address, Address::Custom { base: "/other", .. });
                     let expected = if is_unconfigured { "path_mismatch" } else { &for_arn };
@@ -613,7 +602,7 @@ async fn unsupported_methods_are_denied() {
     let key = harness.reader_key().await.secret;
     for method in ["M-SEARCH", "FOO.BAR", "get", "X*", "$X", "A|B", "~", "VERSION-CONTROL", "PROPFIND"] {
         for shape in Shape::ALL {
-            let event = shape.event(method, "/organizations/42", &format!("Bearer {key}"));
+            let event = shape.request(method, "/organizations/42", &key);
             let decided = harness.decide(&event).await;
             assert_eq!(decided, denied("ambiguous_path"), "{shape:?} {method}");
         }

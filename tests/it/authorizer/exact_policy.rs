@@ -38,7 +38,6 @@ fn permits(response: &Value, arn: &str) -> bool {
 async fn a_cached_response_allows_no_other_route() {
     let harness = Harness::start().await;
     let (_, key) = harness.account_with_key("root", "ServiceAccountAdmin").await;
-    let authorization = format!("Bearer {}", key.secret);
     let arn = |method: &str, path: &str| {
         format!("arn:aws:execute-api:eu-central-1:123456789012:abcdef123/$default/{method}{path}")
     };
@@ -62,7 +61,7 @@ async fn a_cached_response_allows_no_other_route() {
     ];
     // An API that caches responses by the token only uses the first response for every later request.
     for (first_method, first_path) in routes {
-        let event = Shape::HttpV2.event(first_method, first_path, &authorization);
+        let event = Shape::HttpV2.request(first_method, first_path, &key.secret);
         let cached = serde_json::to_value(harness.authorize(&event).await.unwrap()).unwrap();
         let resource = cached["policyDocument"]["Statement"][0]["Resource"].as_str().unwrap();
         assert_eq!(resource, arn(first_method, first_path));
@@ -83,7 +82,6 @@ async fn a_cached_response_allows_no_other_route() {
 async fn paths_with_wildcards_are_not_allowed() {
     let harness = Harness::start().await;
     let (_, key) = harness.account_with_key("root", "ServiceAccountAdmin").await;
-    let authorization = format!("Bearer {}", key.secret);
     let paths = [
         "/*",
         "/organizations/*",
@@ -98,7 +96,7 @@ async fn paths_with_wildcards_are_not_allowed() {
     ];
     for shape in Shape::ALL {
         for path in paths {
-            let verdict = harness.verdict(&shape.event("GET", path, &authorization)).await;
+            let verdict = harness.verdict(&shape.request("GET", path, &key.secret)).await;
             assert_eq!(verdict, Verdict::Deny, "{shape:?} {path}");
         }
     }
@@ -107,7 +105,7 @@ async fn paths_with_wildcards_are_not_allowed() {
 #[tokio::test]
 async fn routes_outside_every_role_are_denied() {
     let harness = Harness::start().await;
-    let authorization = format!("Bearer {}", harness.reader_key().await.secret);
+    let key = harness.reader_key().await;
     for path in [
         "/",
         "/orders",
@@ -119,12 +117,12 @@ async fn routes_outside_every_role_are_denied() {
         "/admin",
     ] {
         for method in ["GET", "HEAD", "OPTIONS"] {
-            let decided = harness.decide(&Shape::HttpV2.event(method, path, &authorization)).await;
+            let decided = harness.decide(&Shape::HttpV2.request(method, path, &key.secret)).await;
             assert_eq!(decided, denied("role"), "{method} {path}");
         }
     }
     for method in ["TRACE", "CONNECT", "PROPFIND", "get", "Get", "", "GET ", "ANY", "*", "QUERY"] {
-        let event = Shape::HttpV2.event(method, "/organizations/1", &authorization);
+        let event = Shape::HttpV2.request(method, "/organizations/1", &key.secret);
         let verdict = harness.verdict(&event).await;
         assert_ne!(verdict, Verdict::Allow, "{method}");
     }
@@ -174,7 +172,7 @@ async fn decisions_with_registered_roles_match_the_naive_model() {
             let path = covered.filter(|_| random.len().is_multiple_of(2)).unwrap_or(random);
             let method = method().new_tree(&mut paths).unwrap().current();
             for (secret, own_role) in [(&wide.secret, None), (&narrow.secret, Some(key.as_slice()))] {
-                let event = Shape::HttpV2.event(method, &path, &format!("Bearer {secret}"));
+                let event = Shape::HttpV2.request(method, &path, secret);
                 let allowed = harness.verdict(&event).await == Verdict::Allow;
                 let expected = naive::allows(&own, own_role, method, &path);
                 assert_eq!(allowed, expected, "{own:?} {own_role:?} {method} {path}");

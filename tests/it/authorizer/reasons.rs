@@ -61,7 +61,7 @@ async fn cases(harness: &Harness) -> Vec<Case> {
         |reason, verdict, key: &Key, event: Value| Case { reason, verdict, event, key: Some(key.id.clone()) };
     let with = |key: &Key| shape.bearer(&key.secret);
     let with_parsed = |key: &ApiKey| shape.bearer(key.display(&local).expose());
-    let at = |path: &str| shape.event("GET", path, &format!("Bearer {}", good.secret));
+    let at = |path: &str| shape.request("GET", path, &good.secret);
     let no_key = |reason, event| Case { reason, verdict: Verdict::Deny, event, key: None };
     let deny = Verdict::Deny;
     vec![
@@ -167,7 +167,7 @@ async fn a_refusal_of_a_valid_key_names_the_part_of_its_scope_that_refused() {
         (&narrow, "GET", "/teams", "network", Some("network")),
         (&orders, "POST", "/iam/v1/service-accounts", "reserved", None),
     ] {
-        harness.verdict(&Shape::HttpV2.event(method, path, &format!("Bearer {credential}"))).await;
+        harness.verdict(&Shape::HttpV2.request(method, path, credential)).await;
         let line = logs.take_decisions().remove(0);
         let logged = (line["reason"].as_str().unwrap(), line.get("refused_by").and_then(Value::as_str));
         assert_eq!(logged, (reason, refused_by), "{method} {path}: {line}");

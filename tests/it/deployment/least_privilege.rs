@@ -329,13 +329,12 @@ impl Recorder<'_> {
 
     /// Calls both authorizers with this key.
     async fn authorize(&mut self, secret: &str) {
-        let bearer = format!("Bearer {secret}");
         for (function, api, path) in [
             ("Authorizer", Api::Business, "/organizations/42"),
             ("IamAuthorizer", Api::Iam, "/iam/v1/whoami"),
         ] {
             self.harness.wire.take_calls();
-            let mut event = Shape::HttpV2.event("GET", path, &bearer);
+            let mut event = Shape::HttpV2.request("GET", path, secret);
             Shape::HttpV2.set_source(&mut event, "127.0.0.1");
             let _ = self.harness.authorize_at(api, &event).await;
             self.record(function);

@@ -15,22 +15,26 @@ fn ask<'a>(harness: &'a Harness, body: &Value) -> RequestBuilder<'a> {
     harness.request("POST", PATH).admin().json(body)
 }
 
-/// The explanation of a decision. The method and path are those of
-/// `GET /organizations/42` if `body` has none.
-async fn explain(harness: &Harness, mut body: Value) -> Value {
+/// Asks about `GET /organizations/42` if `body` has no method or path.
+fn ask_with_defaults(harness: &Harness, mut body: Value) -> RequestBuilder<'_> {
     for (name, default) in [("method", "GET"), ("path", "/organizations/42")] {
         if body.get(name).is_none() {
             body[name] = default.into();
         }
     }
-    ask(harness, &body).send().await.expect(200).json()
+    ask(harness, &body)
+}
+
+/// The explanation of a decision. See [`ask_with_defaults`].
+async fn explain(harness: &Harness, body: Value) -> Value {
+    ask_with_defaults(harness, body).send().await.expect(200).json()
 }
 
 fn about(key: &Key) -> Value {
     json!({ "serviceAccountId": key.account, "keyId": key.id })
 }
 
-/// Creates an account with the role ServiceAccountWriter, and issues a key with a custom role
+/// Creates an account with the role `ServiceAccountWriter`, and issues a key with a custom role
 /// and these other members.
 async fn narrow_key(harness: &Harness, members: Value) -> (Account, Key) {
     harness.put_role("Auditor", &["GET /organizations/{id}", "GET /reports"]).await;
@@ -122,7 +126,7 @@ async fn explanations_agree_with_the_authorizer() {
             .flat_map(|source| paths.map(|path| (source, path)))
             .flat_map(|(source, path)| ["GET", "POST"].map(|method| (source, path, method)))
         {
-            let mut event = Shape::HttpV2.event(method, path, &format!("Bearer {}", key.secret));
+            let mut event = Shape::HttpV2.request(method, path, &key.secret);
             Shape::HttpV2.set_source(&mut event, source);
             // An instance of the authorizer looks up only a few retired keys per second.
             harness.clock.advance_seconds(1);
@@ -189,10 +193,8 @@ async fn explains_ended_keys_200_and_refuses_deleted_accounts_422() {
     let explanation = explain(&harness, about(&rotated)).await;
     assert_eq!((&explanation["allowed"], &explanation["reason"]), (&json!(false), &json!("retired")));
     changes::delete(&harness, &account).await;
-    let mut body = about(&key);
-    body["method"] = "GET".into();
-    body["path"] = "/organizations/42".into();
-    let errors = harness.refuse(ask(&harness, &body), 422, "invalid_fields").await.errors();
+    let request = ask_with_defaults(&harness, about(&key));
+    let errors = harness.refuse(request, 422, "invalid_fields").await.errors();
     assert_eq!(errors[0]["pointer"], "/serviceAccountId");
 }
 
@@ -211,10 +213,8 @@ async fn malformed_role_500() {
     let malformed = AttributeValue::L(vec![AttributeValue::S("GET organizations".to_owned())]);
     let malform = |item: &mut Item| drop(item.insert("permissions".to_owned(), malformed));
     harness.table.tamper_role("Auditor", malform).await;
-    for mut body in [about(&key), json!({ "role": "Auditor" })] {
-        body["method"] = "GET".into();
-        body["path"] = "/organizations/42".into();
-        harness.refuse(ask(&harness, &body), 500, "internal_error").await;
+    for body in [about(&key), json!({ "role": "Auditor" })] {
+        harness.refuse(ask_with_defaults(&harness, body), 500, "internal_error").await;
     }
     let whoami = harness.request("GET", "/iam/v1/whoami").bearer(&key.secret).send().await;
     assert!(whoami.status >= 400, "{whoami:?}");

@@ -86,7 +86,7 @@ async fn disabling_an_account_denies_its_keys_on_the_next_check_and_enabling_it_
 async fn a_change_of_an_accounts_role_applies_to_the_next_check() {
     let harness = Harness::start().await;
     let (account, key) = harness.account_with_key("batch", "ServiceAccountReader").await;
-    let event = Shape::HttpV2.event("DELETE", "/organizations/42", &format!("Bearer {}", key.secret));
+    let event = Shape::HttpV2.request("DELETE", "/organizations/42", &key.secret);
     for (role, decision, status) in [
         ("ServiceAccountReader", denied("role"), 403),
         ("ServiceAccountWriter", allowed(), 200),
@@ -105,7 +105,6 @@ async fn a_keys_role_cannot_exceed_its_accounts_role() {
     let account = harness.create_account("batch", "ServiceAccountReader").await;
     let key =
         harness.issue_key_with(&account, &json!({ "name": "key", "role": "ServiceAccountAdmin" })).await;
-    let authorization = format!("Bearer {}", key.secret);
     for (method, path, decision, status) in [
         ("GET", "/teams/1", allowed(), 200),
         ("PUT", "/teams/1", denied("role"), 403),
@@ -113,7 +112,7 @@ async fn a_keys_role_cannot_exceed_its_accounts_role() {
         ("GET", "/orders/1", denied("role"), 403),
         ("POST", "/iam/v1/service-accounts", denied("reserved"), 403),
     ] {
-        assert_eq!(harness.decide(&Shape::HttpV2.event(method, path, &authorization)).await, decision);
+        assert_eq!(harness.decide(&Shape::HttpV2.request(method, path, &key.secret)).await, decision);
         let reply = harness.request(method, path).bearer(&key.secret).send().await;
         assert_eq!(reply.status, status, "{method} {path}");
     }

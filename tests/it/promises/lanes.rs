@@ -55,7 +55,7 @@ async fn each_api_accepts_only_its_own_credentials() {
                 for shape in Shape::ALL {
                     let mut allowed = Vec::new();
                     for (name, credential) in &credentials {
-                        let event = shape.event(method, path, &format!("Bearer {credential}"));
+                        let event = shape.request(method, path, credential);
                         if harness.verdict_at(api, &event).await == Verdict::Allow {
                             allowed.push(*name);
                         }

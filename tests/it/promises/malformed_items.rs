@@ -97,18 +97,17 @@ async fn assert_none_allows(
     variants: Vec<Variant>,
     intact: Item,
 ) {
-    let authorization = format!("Bearer {}", key.secret);
     assert!(variants.len() >= 5, "too few variants");
     for (description, item) in variants {
         assert_ne!(item, intact, "{description} changes nothing");
         harness.table.put(item).await;
         for path in paths {
-            let verdict = harness.verdict(&Shape::HttpV2.event("GET", path, &authorization)).await;
+            let verdict = harness.verdict(&Shape::HttpV2.request("GET", path, &key.secret)).await;
             assert_ne!(verdict, Verdict::Allow, "{path} is allowed despite {description}");
         }
     }
     harness.table.put(intact).await;
-    assert_eq!(harness.verdict(&Shape::HttpV2.with(&authorization)).await, Verdict::Allow);
+    assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key.secret)).await, Verdict::Allow);
 }
 
 /// An operation that needs a role, and one that needs only a valid key.

@@ -146,7 +146,7 @@ async fn ambiguous_paths_are_refused() {
         }
         // A REST API can pass the path on without decoding it.
         for shape in Shape::ALL {
-            let event = shape.event("GET", path, &format!("Bearer {}", keys[1]));
+            let event = shape.request("GET", path, &keys[1]);
             assert_eq!(harness.verdict(&event).await, Verdict::Deny, "{shape:?} {path}");
         }
     }
@@ -230,7 +230,7 @@ async fn keys_cannot_reach_the_iam_api_with_any_spelling_of_its_paths() {
                 response.body
             );
             for shape in Shape::ALL {
-                let event = shape.event(method, path, &format!("Bearer {key}"));
+                let event = shape.request(method, path, &key);
                 assert_ne!(harness.verdict(&event).await, Verdict::Allow, "{shape:?} {method} {path}");
             }
         }

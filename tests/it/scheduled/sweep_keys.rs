@@ -68,7 +68,7 @@ async fn place(harness: &Harness, key: &Key) -> String {
     let item = harness.table.account(&key.account).await;
     let has = |map: &str| item[map].as_m().unwrap().contains_key(&key.id);
     assert_eq!(has("keys"), has("verifiers"), "every live key has a verifier");
-    match harness.table.retired_key(&key).await {
+    match harness.table.retired_key(key).await {
         Some(record) => {
             assert!(!has("keys"), "the key is in two places");
             assert_eq!(record["verifier"].as_b().unwrap().as_ref().len(), 32);
