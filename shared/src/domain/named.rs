@@ -15,7 +15,7 @@ macro_rules! named_enum {
 
         impl $Enum {
             /// All variants.
-            pub const ALL: &'static [Self] = &[$(Self::$Variant,)*];
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$Variant),*];
 
             /// The variant's name.
             pub const fn name(self) -> &'static str {
@@ -24,7 +24,7 @@ macro_rules! named_enum {
 
             /// The variant with this name.
             pub fn parse(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|variant| variant.name() == name)
+                Self::ALL.into_iter().find(|variant| variant.name() == name)
             }
         }
     };

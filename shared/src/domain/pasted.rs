@@ -117,15 +117,14 @@ pub fn redact_credentials(text: &str) -> Cow<'_, str> {
     let mut redacted = String::with_capacity(text.len());
     for piece in text.split_inclusive(|c| !is_part(c)) {
         let part = piece.trim_end_matches(|c| !is_part(c));
-        let (before, after) = match find_credential(part) {
-            Some(at) => (part.get(..at).unwrap_or_default(), piece.get(part.len()..).unwrap_or_default()),
-            None => (piece, ""),
-        };
-        redacted.push_str(before);
-        if before.len() < part.len() {
-            redacted.push_str(REDACTED);
+        match find_credential(part) {
+            Some(at) => {
+                let before = part.get(..at).unwrap_or_default();
+                let after = piece.strip_prefix(part).unwrap_or_default();
+                redacted.extend([before, REDACTED, after]);
+            }
+            None => redacted.push_str(piece),
         }
-        redacted.push_str(after);
     }
     Cow::Owned(redacted)
 }

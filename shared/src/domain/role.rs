@@ -5,31 +5,22 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 
 use super::ids::from_text;
+use super::named_enum;
 
-/// The roles that every deployment has. They cannot be redefined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BuiltInRole {
-    /// Every method and path outside of the reserved `/iam`.
-    Admin,
-    /// Every method on the data paths (`DataPrefixes`).
-    Writer,
-    /// `GET`, `HEAD` and `OPTIONS` on the data paths (`DataPrefixes`).
-    Reader,
+named_enum! {
+    /// The roles that every deployment has. They cannot be redefined.
+    #[derive(Hash)]
+    pub enum BuiltInRole {
+        /// Every method and path outside of the reserved `/iam`.
+        Admin = "ServiceAccountAdmin",
+        /// Every method on the data paths (`DataPrefixes`).
+        Writer = "ServiceAccountWriter",
+        /// `GET`, `HEAD` and `OPTIONS` on the data paths (`DataPrefixes`).
+        Reader = "ServiceAccountReader",
+    }
 }
 
 impl BuiltInRole {
-    /// All built-in roles.
-    pub const ALL: [Self; 3] = [Self::Admin, Self::Writer, Self::Reader];
-
-    /// The role's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Admin => "ServiceAccountAdmin",
-            Self::Writer => "ServiceAccountWriter",
-            Self::Reader => "ServiceAccountReader",
-        }
-    }
-
     /// The role's description in the API.
     pub const fn description(self) -> &'static str {
         match self {
@@ -72,7 +63,7 @@ impl RoleName {
 
     /// The built-in role with this name, if there is one.
     pub fn built_in(&self) -> Option<BuiltInRole> {
-        BuiltInRole::ALL.into_iter().find(|role| role.name() == self.0)
+        BuiltInRole::parse(&self.0)
     }
 }
 

@@ -45,9 +45,9 @@ impl Document {
         Ok(Self { current: current.ok_or("`current` does not name one of its versions")?, peppers })
     }
 
-    /// Returns the secret's value with `new` as its current pepper, and the version of
-    /// that pepper. Fails if the value has no room for another pepper.
-    pub(super) fn with(&self, new: &PepperText) -> Result<(Zeroizing<String>, PepperVersion), &'static str> {
+    /// Returns the secret's value with `new` as its current pepper. Fails if the value has
+    /// no room for another pepper.
+    pub(super) fn with(&self, new: &PepperText) -> Result<Zeroizing<String>, &'static str> {
         let newest = self.peppers.last_key_value().map(|(version, _)| version);
         let version = newest.and_then(PepperVersion::next).ok_or("no version follows its newest version")?;
         let own = self.peppers.iter().map(|(version, (text, _))| (version.as_str(), text.expose()));
@@ -59,8 +59,8 @@ impl Document {
         if bytes.len() > MAX_BYTES {
             return Err("it is full: remove versions that no verifier uses");
         }
-        let text = String::from_utf8(std::mem::take(&mut *bytes)).map_err(|_| "it cannot be written")?;
-        Ok((Zeroizing::new(text), version))
+        let text = String::from_utf8(std::mem::take(&mut *bytes));
+        text.map(Zeroizing::new).map_err(|_| "it cannot be written")
     }
 
     /// Whether this keyring equals `other`.

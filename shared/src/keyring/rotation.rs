@@ -145,8 +145,7 @@ impl PepperRotation {
         if self.is_created(secret, token, &current).await? {
             return Ok(Progress::Kept);
         }
-        let (text, _) =
-            current.with(&PepperText::generate(&*self.entropy)?).map_err(RotationError::Current)?;
+        let text = current.with(&PepperText::generate(&*self.entropy)?).map_err(RotationError::Current)?;
         let put = self
             .client
             .put_secret_value()
