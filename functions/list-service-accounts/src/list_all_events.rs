@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use shared::api::{AuditEvent, List};
 use shared::domain::{AccountId, EventType, parse_instant};
-use shared::http::{Failure, Paging, Reply, Request};
+use shared::http::{Failure, Paging, Reply, Request, query_parameter};
 use shared::store::{AllEventsCursor, EventFilter};
 use utoipa::IntoParams;
 
@@ -43,26 +43,22 @@ struct EventsQuery {
 impl EventsQuery {
     /// Checks the filters.
     fn validate(self) -> Result<(EventFilter, Paging), Failure> {
-        if self.actor.as_deref() == Some("") {
-            return Err(Failure::invalid_parameter("actor", "must be the id or name of an admin"));
-        }
-        let account = self.account.map(|id| id.parse::<AccountId>()).transpose();
-        let event_type = self.r#type.map(|name| {
-            EventType::parse(&name).ok_or_else(|| {
+        let actor = |text: &str| match text {
+            "" => Err("must be the id or name of an admin"),
+            _ => Ok(text.to_owned()),
+        };
+        let event_type = |name: &str| {
+            EventType::parse(name).ok_or_else(|| {
                 let known: Vec<_> = EventType::ALL.iter().map(|known| known.name()).collect();
-                Failure::invalid_parameter("type", format!("must be one of {}", known.join(", ")))
+                format!("must be one of {}", known.join(", "))
             })
-        });
-        let instant = |name: &str, text: Option<String>| {
-            let parsed = text.map(|text| parse_instant(&text)).transpose();
-            parsed.map_err(|error| Failure::invalid_parameter(name, error))
         };
         let filter = EventFilter {
-            actor: self.actor,
-            account: account.map_err(|error| Failure::invalid_parameter("account", error))?,
-            event_type: event_type.transpose()?,
-            from: instant("from", self.from)?,
-            to: instant("to", self.to)?,
+            actor: query_parameter("actor", self.actor.as_deref(), actor)?,
+            account: query_parameter("account", self.account.as_deref(), str::parse::<AccountId>)?,
+            event_type: query_parameter("type", self.r#type.as_deref(), event_type)?,
+            from: query_parameter("from", self.from.as_deref(), parse_instant)?,
+            to: query_parameter("to", self.to.as_deref(), parse_instant)?,
         };
         if filter.from.zip(filter.to).is_some_and(|(from, to)| from > to) {
             return Err(Failure::invalid_parameter("from", "must not be later than `to`"));

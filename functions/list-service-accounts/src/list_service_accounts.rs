@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use shared::api::{List, ListedServiceAccount};
 use shared::domain::{Account, AccountName, FoldedName, RoleName};
-use shared::http::{Failure, Paging, Reply, Request};
+use shared::http::{Failure, Paging, Reply, Request, query_parameter};
 use shared::store::{AccountCursor, AccountFilter};
 use utoipa::IntoParams;
 
@@ -57,15 +57,9 @@ pub async fn list_service_accounts(
     request: &Request,
 ) -> Result<Reply, Failure> {
     let query: AccountsQuery = request.query()?;
-    let role = query.role.as_deref().map(RoleName::parse).transpose();
-    let prefix = query.prefix.as_deref().map(FoldedName::new);
-    if prefix.as_ref().is_some_and(|prefix| prefix.as_str().chars().count() > MAX_PREFIX_CHARS) {
-        let problem = format!("must be at most {MAX_PREFIX_CHARS} characters");
-        return Err(Failure::invalid_parameter("prefix", problem));
-    }
     let filter = AccountFilter {
-        prefix,
-        role: role.map_err(|error| Failure::invalid_parameter("role", error))?,
+        prefix: query_parameter("prefix", query.prefix.as_deref(), prefix)?,
+        role: query_parameter("role", query.role.as_deref(), RoleName::parse)?,
         enabled: query.enabled,
     };
     let paging = Paging { cursor: query.cursor, limit: query.limit };
@@ -76,4 +70,12 @@ pub async fn list_service_accounts(
     let now = function.clock.now();
     let show = |account: Account| ListedServiceAccount::new(&account, &usage.next().unwrap_or_default(), now);
     Ok(Reply::ok(&List::new(accounts, show)))
+}
+
+fn prefix(text: &str) -> Result<FoldedName, String> {
+    let folded = FoldedName::new(text);
+    if folded.as_str().chars().count() > MAX_PREFIX_CHARS {
+        return Err(format!("must be at most {MAX_PREFIX_CHARS} characters"));
+    }
+    Ok(folded)
 }

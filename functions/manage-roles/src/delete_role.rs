@@ -1,7 +1,7 @@
 //! `DELETE /iam/v1/roles/{name}`: deletes a custom role that is not in use.
 
 use serde::Deserialize;
-use shared::http::{Admin, Failure, Reply, Request};
+use shared::http::{Admin, Failure, Reply, Request, query_parameter};
 use shared::store::AccountCursor;
 use utoipa::IntoParams;
 
@@ -51,9 +51,9 @@ pub async fn delete_role(
 ) -> Result<Reply, Failure> {
     let name = custom_role_name(request)?;
     let change = request.change_request_with_query(actor)?;
-    let cursor = request.query::<DeleteRoleQuery>()?.cursor;
-    let after = cursor.map(|cursor| AccountCursor::decode(&cursor, None)).transpose();
-    let after = after.map_err(|error| Failure::invalid_parameter("cursor", error))?;
+    let query: DeleteRoleQuery = request.query()?;
+    let decode = |cursor: &str| AccountCursor::decode(cursor, None);
+    let after = query_parameter("cursor", query.cursor.as_deref(), decode)?;
     function.store.delete_role(&name, request.if_match()?, after.as_ref(), &change).await?;
     Ok(Reply::no_content())
 }

@@ -20,14 +20,6 @@ enum Principal {
     Account(AccountId, Option<KeyId>),
 }
 
-/// The request to decide on.
-struct HypotheticalRequest<'a> {
-    principal: Principal,
-    method: &'a str,
-    path: &'a str,
-    source: Source,
-}
-
 /// Explain a decision
 ///
 /// Returns what the authorizer would decide about a request, and why. The decision
@@ -46,29 +38,33 @@ struct HypotheticalRequest<'a> {
     responses(
         (status = 200, description = "The decision and its reason, whether the request would be allowed or refused.", body = Explanation),
         (status = 400, description = "malformed_json"),
-        (status = 413, description = "body_too_large"),
-        (status = 415, description = "unsupported_media_type"),
         (status = 422, description = "invalid_fields"),
     )
 )]
 pub async fn explain(function: &ManageRoles, request: &Request) -> Result<Reply, Failure> {
     let body: ExplainRequest = request.json()?;
-    let hypothetical = validate(&body)?;
-    let found = find(function, &hypothetical.principal).await?;
+    let (principal, source) = validate(&body)?;
+    let found = find(function, &principal).await?;
     // The authorizer's checks, in its order. Between the first and the second it
     // also checks the secret.
-    let explanation = match (Target::parse(hypothetical.method, hypothetical.path), &found) {
+    let explanation = match (Target::parse(&body.method, &body.path), &found) {
         (Err(_), _) => refusal(Reason::AmbiguousPath),
         (Ok(_), Found::RetiredKey(reason)) => refusal(*reason),
         (Ok(target), Found::Role(role)) => decide_by_roles(&target, role, None),
         (Ok(target), Found::Account(account)) => {
-            decide_for_account(function, &target, account, hypothetical.source).await?
+            decide_for_account(function, &target, account, source).await?
         }
     };
-    Ok(Reply::ok(&Explanation { allowed_cidrs: found.networks(), ..explanation }))
+    let allowed_cidrs = if let Found::Account(found) = &found {
+        found.key.iter().flat_map(|key| key.spec.cidrs.iter()).collect()
+    } else {
+        Vec::new()
+    };
+    Ok(Reply::ok(&Explanation { allowed_cidrs, ..explanation }))
 }
 
-fn validate(body: &ExplainRequest) -> Result<HypotheticalRequest<'_>, Failure> {
+/// Checks the fields. Returns the principal, and the address that a key is used from.
+fn validate(body: &ExplainRequest) -> Result<(Principal, Source), Failure> {
     let mut fields = Fields::default();
     let account = body.service_account_id.as_deref();
     let account = account.and_then(|id| fields.check("/serviceAccountId", id.parse::<AccountId>()));
@@ -85,7 +81,7 @@ fn validate(body: &ExplainRequest) -> Result<HypotheticalRequest<'_>, Failure> {
     if body.source_address.is_some() && body.key_id.is_none() {
         fields.refuse("/sourceAddress", "requires `keyId`, because only keys have networks");
     }
-    let source = body.source_address.as_deref().map(|text| {
+    let source = body.source_address.as_deref().and_then(|text| {
         let address = text.parse::<IpAddr>().map_err(|_| "must be an IPv4 or IPv6 address");
         fields.check("/sourceAddress", address)
     });
@@ -103,13 +99,8 @@ fn validate(body: &ExplainRequest) -> Result<HypotheticalRequest<'_>, Failure> {
         (None, Some(role)) => Some(Principal::Role(role)),
         (Some(_), Some(_)) | (None, None) => None,
     };
-    let hypothetical = principal.map(|principal| HypotheticalRequest {
-        principal,
-        method: &body.method,
-        path: &body.path,
-        source: source.flatten().map_or(Source::Permitted, Source::Address),
-    });
-    fields.finish(hypothetical)
+    let source = source.map_or(Source::Permitted, Source::Address);
+    fields.finish(principal.map(|principal| (principal, source)))
 }
 
 /// The data found for a [`Principal`].
@@ -133,32 +124,20 @@ struct ConsultedRole {
     exists: bool,
 }
 
-impl Found {
-    /// The networks from which the key can be used.
-    fn networks(&self) -> Vec<String> {
-        match self {
-            Self::Account(account) => account.key.iter().flat_map(|key| key.spec.cidrs.iter()).collect(),
-            Self::Role(_) | Self::RetiredKey(_) => Vec::new(),
-        }
-    }
-}
-
 async fn find(function: &ManageRoles, principal: &Principal) -> Result<Found, Failure> {
     let (id, key) = match principal {
         Principal::Role(name) => {
             let role = find_role(function, RoleHolder::Role, name).await?;
-            let missing = || StoreError::UnknownRole(name.clone()).into();
-            return if role.exists { Ok(Found::Role(role)) } else { Err(missing()) };
+            let unknown = StoreError::UnknownRole(name.clone());
+            return if role.exists { Ok(Found::Role(role)) } else { Err(unknown.into()) };
         }
         Principal::Account(id, key) => (*id, *key),
     };
     let account = function.store.find_account(id).await?;
     let unknown = || Failure::invalid_field("/serviceAccountId", StoreError::AccountNotFound(id));
     let Some(key) = key else {
-        return Ok(Found::Account(Box::new(AccountAndKey {
-            account: account.ok_or_else(unknown)?,
-            key: None,
-        })));
+        let account = account.ok_or_else(unknown)?;
+        return Ok(Found::Account(Box::new(AccountAndKey { account, key: None })));
     };
     let live = account.as_ref().and_then(|account| account.keys.iter().find(|live| live.id == key)).cloned();
     match (account, live) {
@@ -214,8 +193,8 @@ fn decide_by_roles(
     key_role: Option<&ConsultedRole>,
 ) -> Explanation {
     let grant = Grant::Key { role: &role.role, key_role: key_role.map(|key_role| &*key_role.role) };
-    let roles = [Some(role), key_role].into_iter().flatten();
-    match decide(Api::serving(target), grant, target) {
+    let roles: Vec<_> = [role].into_iter().chain(key_role).collect();
+    let explanation = match decide(Api::serving(target), grant, target) {
         Ok(allowed) => {
             let text = |permission: Option<&Permission>| permission.map(ToString::to_string);
             let (permission, key_permission) = (text(allowed.permission()), text(allowed.key_permission()));
@@ -227,44 +206,28 @@ fn decide_by_roles(
                 (Some(one), ..) => format!("`{one}` of role {} permits the request.", role.role.name),
                 (None, ..) => "Every key can call this operation.".to_owned(),
             };
-            Explanation {
-                permission,
-                key_permission,
-                roles: explain_roles(roles, target),
-                ..explanation(Reason::Allowed, detail)
-            }
+            Explanation { permission, key_permission, ..explanation(Reason::Allowed, detail) }
         }
         Err(Refusal::Role | Refusal::KeyRole) => {
-            let lacking = roles.clone().filter(|consulted| consulted.role.permission_for(target).is_none());
-            let sentences: Vec<String> = lacking
-                .map(|consulted| {
-                    if consulted.exists {
-                        format!("No permission of role {} covers the request.", consulted.role.name)
-                    } else {
-                        format!("Role {} does not exist, so it permits nothing.", consulted.role.name)
-                    }
-                })
-                .collect();
-            Explanation {
-                roles: explain_roles(roles, target),
-                ..explanation(Reason::Role, sentences.join(" "))
-            }
+            let lacking = roles.iter().filter(|consulted| consulted.role.permission_for(target).is_none());
+            let sentences = lacking.map(|ConsultedRole { role, exists, .. }| {
+                if *exists {
+                    format!("No permission of role {} covers the request.", role.name)
+                } else {
+                    format!("Role {} does not exist, so it permits nothing.", role.name)
+                }
+            });
+            explanation(Reason::Role, sentences.collect::<Vec<_>>().join(" "))
         }
-        Err(Refusal::Reserved) => refusal(Reason::Reserved),
-    }
-}
-
-fn explain_roles<'a>(
-    roles: impl Iterator<Item = &'a ConsultedRole>,
-    target: &Target<'_>,
-) -> Vec<ExplainedRole> {
-    let explain = |consulted: &ConsultedRole| ExplainedRole {
+        Err(Refusal::Reserved) => return refusal(Reason::Reserved),
+    };
+    let roles = roles.into_iter().map(|consulted| ExplainedRole {
         holder: consulted.holder,
         role: consulted.role.name.clone(),
         exists: consulted.exists,
         permission: consulted.role.permission_for(target).map(ToString::to_string),
-    };
-    roles.map(explain).collect()
+    });
+    Explanation { roles: roles.collect(), ..explanation }
 }
 
 /// A refusal that does not depend on a role.

@@ -97,11 +97,6 @@ impl Failure {
         }
     }
 
-    /// The HTTP status.
-    pub fn status(&self) -> StatusCode {
-        self.code().status()
-    }
-
     /// The cause of an internal error, for the log. Responses never contain it.
     pub fn cause(&self) -> Option<String> {
         let is_internal = matches!(

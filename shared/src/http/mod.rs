@@ -96,7 +96,7 @@ pub async fn answer<O: Operation>(
 }
 
 fn log(request: &Request, principal: &str, failure: &Failure) {
-    let (status, code) = (failure.status().as_u16(), failure.code().name());
+    let (status, code) = (failure.code().status().as_u16(), failure.code().name());
     let (request_id, route) = (request.id(), request.route());
     if let Some(cause) = failure.cause() {
         tracing::error!(request_id, route, principal, status, code, cause, "failed");

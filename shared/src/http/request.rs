@@ -232,7 +232,6 @@ impl Request {
     pub fn precondition(&self) -> Result<Precondition, Failure> {
         match (self.header(header::IF_MATCH.as_str())?, self.header(header::IF_NONE_MATCH.as_str())?) {
             (None, None) => Ok(Precondition::None),
-            (Some("*"), None) => Ok(Precondition::Exists),
             (Some(_), None) => Ok(self.if_match()?.map_or(Precondition::Exists, Precondition::Version)),
             (None, Some("*")) => Ok(Precondition::Absent),
             (None, Some(_)) => Err(Failure::MalformedRequest(
