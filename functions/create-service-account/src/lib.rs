@@ -48,8 +48,6 @@ impl Operation for CreateServiceAccount {
             body = ServiceAccount, headers(("Location" = String), ("ETag" = String))),
         (status = 400, description = "malformed_request, malformed_json"),
         (status = 409, description = "name_taken, service_account_deleted, concurrent_changes"),
-        (status = 413, description = "body_too_large"),
-        (status = 415, description = "unsupported_media_type"),
         (status = 422, description = "invalid_fields, idempotency_key_reused"),
     )
 )]

@@ -41,8 +41,6 @@ struct ValidRequest {
         (status = 400, description = "malformed_id, malformed_request, malformed_json"),
         (status = 404, description = "service_account_not_found"),
         (status = 409, description = "key_already_issued, service_account_disabled, key_limit_reached, concurrent_changes"),
-        (status = 413, description = "body_too_large"),
-        (status = 415, description = "unsupported_media_type"),
         (status = 422, description = "invalid_fields, idempotency_key_reused"),
     )
 )]

@@ -30,8 +30,6 @@ use crate::IssueKey;
         (status = 200, description = "The key is known. See `alive` and `reason` for its state.", body = KeyLookup),
         (status = 400, description = "malformed_json"),
         (status = 404, description = "key_not_found"),
-        (status = 413, description = "body_too_large"),
-        (status = 415, description = "unsupported_media_type"),
         (status = 422, description = "invalid_fields"),
     )
 )]

@@ -37,8 +37,6 @@ use crate::{ManageRoles, custom_role_name};
         (status = 400, description = "malformed_id, malformed_request, malformed_json"),
         (status = 409, description = "role_built_in, concurrent_changes"),
         (status = 412, description = "precondition_failed"),
-        (status = 413, description = "body_too_large"),
-        (status = 415, description = "unsupported_media_type"),
         (status = 422, description = "invalid_fields"),
     )
 )]

@@ -54,8 +54,6 @@ impl Operation for UpdateServiceAccount {
         (status = 404, description = "service_account_not_found"),
         (status = 409, description = "name_taken, concurrent_changes"),
         (status = 412, description = "precondition_failed"),
-        (status = 413, description = "body_too_large"),
-        (status = 415, description = "unsupported_media_type"),
         (status = 422, description = "invalid_fields"),
     )
 )]

@@ -50,6 +50,9 @@ const COMMON_RESPONSES: [(&str, &str); 5] = [
     ),
 ];
 
+/// The responses of every operation that has a body, in addition to its own.
+const BODY_RESPONSES: [(&str, &str); 2] = [("413", "body_too_large"), ("415", "unsupported_media_type")];
+
 /// What the problem codes of single operations mean, and what to do.
 const PROBLEMS: [(&str, &str); 23] = [
     (
@@ -253,11 +256,12 @@ fn complete_parameters(operation: &mut Value) {
 /// Adds the common responses, describes headers, replaces the codes of problems
 /// by their descriptions, and gives each error its media types.
 fn complete_responses(operation: &mut Value) {
+    let has_body = operation.get("requestBody").is_some();
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
         return;
     };
-    for (status, description) in COMMON_RESPONSES {
-        responses.entry(status).or_insert_with(|| json!({ "description": description }));
+    for (status, description) in COMMON_RESPONSES.iter().chain(BODY_RESPONSES.iter().filter(|_| has_body)) {
+        responses.entry(*status).or_insert_with(|| json!({ "description": description }));
     }
     for (status, response) in responses {
         if status.as_str() < "400" {
