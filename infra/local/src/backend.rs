@@ -13,18 +13,20 @@ use serde_json::{Map, Value, json};
 use shared::domain::context;
 
 use crate::StartError;
+use crate::gateway::message;
 
 /// The prefix of the headers that name the caller.
 const PREFIX: &str = "x-keyward-";
 
-/// The authorizer's context, and the headers that carry it.
-const PRINCIPAL: [(&str, &str); 6] = [
-    (context::PRINCIPAL_TYPE, "x-keyward-principal-type"),
-    (context::PRINCIPAL_ID, "x-keyward-principal-id"),
-    (context::PRINCIPAL_NAME, "x-keyward-principal-name"),
-    (context::KEY_ID, "x-keyward-key-id"),
-    (context::ROLE, "x-keyward-role"),
-    (context::KEY_ROLE, "x-keyward-key-role"),
+/// Each member of the authorizer's context, the header that carries it, and its name in
+/// the response of the echo.
+const PRINCIPAL: [(&str, &str, &str); 6] = [
+    (context::PRINCIPAL_TYPE, "x-keyward-principal-type", "type"),
+    (context::PRINCIPAL_ID, "x-keyward-principal-id", "id"),
+    (context::PRINCIPAL_NAME, "x-keyward-principal-name", "name"),
+    (context::KEY_ID, "x-keyward-key-id", "keyId"),
+    (context::ROLE, "x-keyward-role", "role"),
+    (context::KEY_ROLE, "x-keyward-key-role", "keyRole"),
 ];
 
 /// Hop-by-hop headers (RFC 9110, section 7.6.1), and headers that the HTTP client
@@ -116,9 +118,7 @@ impl Backend {
                     Ok(response) => forward_response(response),
                     Err(error) => {
                         tracing::warn!(cause = %error.without_url(), "the upstream did not respond");
-                        let body = json!({ "message": "Service Unavailable" }).to_string();
-                        (StatusCode::SERVICE_UNAVAILABLE, [(header::CONTENT_TYPE, "application/json")], body)
-                            .into_response()
+                        message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
                     }
                 }
             }
@@ -143,7 +143,7 @@ fn with_principal(mut headers: HeaderMap, context: Option<&Map<String, Value>>) 
         headers.remove(name);
     }
     drop_console_cookies(&mut headers);
-    for (member, name) in PRINCIPAL {
+    for (member, name, _) in PRINCIPAL {
         let value = context.and_then(|context| context.get(member)?.as_str());
         // Escapes the characters of a name that a header cannot contain.
         let value = value.map(|value| utf8_percent_encode(value, CONTROLS).to_string());
@@ -182,11 +182,9 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
 fn echo(method: &str, path: &str, query: &str, headers: &HeaderMap) -> Response {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let mut principal = Map::new();
-    for (_, name) in PRINCIPAL {
+    for (_, name, echoed) in PRINCIPAL {
         if let Some(value) = headers.get(name) {
-            let member = name.trim_start_matches(PREFIX);
-            principal
-                .insert(camel_case(member.strip_prefix("principal-").unwrap_or(member)), text(value).into());
+            principal.insert(echoed.to_owned(), text(value).into());
         }
     }
     let headers: Map<String, Value> =
@@ -194,17 +192,6 @@ fn echo(method: &str, path: &str, query: &str, headers: &HeaderMap) -> Response 
     let body =
         json!({ "method": method, "path": path, "query": query, "principal": principal, "headers": headers });
     ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
-}
-
-fn camel_case(name: &str) -> String {
-    let mut parts = name.split('-');
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |mut name, part| {
-        let mut letters = part.chars();
-        name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
-        name.push_str(letters.as_str());
-        name
-    })
 }
 
 fn forward_response(response: reqwest::Response) -> Response {

@@ -34,23 +34,11 @@ impl Functions {
     /// with values from `values`. A function that reads any other variable fails here
     /// as it does when deployed.
     pub(crate) fn new(template: &Template, setup: &Setup, values: &Variables) -> Result<Self, StartError> {
-        let (mut rotate_pepper, mut sweep_keys, mut console) = (None, None, None);
-        let (mut authorizers, mut handlers) = (HashMap::new(), HashMap::new());
+        let setup_for = |name: &str| Self::setup_for(template, setup, values, name);
+        let mut handlers = HashMap::new();
         for function in template.functions() {
             let setup = setup_of(&function, setup, values)?;
             let handler = match function.name.as_str() {
-                "IamAuthorizer" | "Authorizer" => {
-                    authorizers.insert(function.name, Arc::new(Authorizer::new(&setup)?));
-                    continue;
-                }
-                "SweepKeys" => {
-                    sweep_keys = Some(Arc::new(SweepKeys::new(&setup)?));
-                    continue;
-                }
-                "Console" => {
-                    console = Some(Arc::new(Console::new(&setup)?));
-                    continue;
-                }
                 "CreateServiceAccount" => handler::<create_service_account::CreateServiceAccount>(&setup)?,
                 "ListServiceAccounts" => handler::<list_service_accounts::ListServiceAccounts>(&setup)?,
                 "UpdateServiceAccount" => handler::<update_service_account::UpdateServiceAccount>(&setup)?,
@@ -58,23 +46,23 @@ impl Functions {
                 "ManageRoles" => handler::<manage_roles::ManageRoles>(&setup)?,
                 "RevokeKey" => handler::<revoke_key::RevokeKey>(&setup)?,
                 "Whoami" => handler::<whoami::Whoami>(&setup)?,
-                "RotatePepper" => {
-                    rotate_pepper = Some(Arc::new(RotatePepper::new(&setup)));
-                    continue;
-                }
+                "IamAuthorizer" | "Authorizer" | "RotatePepper" | "SweepKeys" | "Console" => continue,
                 other => {
-                    return Err(StartError::Template(format!(
-                        "local mode does not know the function {other}"
-                    )));
+                    let problem = format!("local mode does not know the function {other}");
+                    return Err(StartError::Template(problem));
                 }
             };
             handlers.insert(function.name, handler);
         }
+        let mut authorizers = HashMap::new();
+        for name in ["IamAuthorizer", "Authorizer"] {
+            authorizers.insert(name.to_owned(), Arc::new(Authorizer::new(&setup_for(name)?)?));
+        }
         Ok(Self {
             authorizers,
-            rotate_pepper: rotate_pepper.ok_or_else(|| missing_function("RotatePepper"))?,
-            sweep_keys: sweep_keys.ok_or_else(|| missing_function("SweepKeys"))?,
-            console: console.ok_or_else(|| missing_function("Console"))?,
+            rotate_pepper: Arc::new(RotatePepper::new(&setup_for("RotatePepper")?)),
+            sweep_keys: Arc::new(SweepKeys::new(&setup_for("SweepKeys")?)?),
+            console: Arc::new(Console::new(&setup_for("Console")?)?),
             handlers,
         })
     }
@@ -87,17 +75,14 @@ impl Functions {
         name: &str,
     ) -> Result<Setup, StartError> {
         let function = template.functions().into_iter().find(|function| function.name == name);
-        setup_of(&function.ok_or_else(|| missing_function(name))?, setup, values)
+        let missing = || StartError::Template(format!("the function {name} is missing"));
+        setup_of(&function.ok_or_else(missing)?, setup, values)
     }
 
     /// The function with this logical id.
     pub(crate) fn get(&self, name: &str) -> Option<&Handler> {
         self.handlers.get(name)
     }
-}
-
-fn missing_function(function: &str) -> StartError {
-    StartError::Template(format!("the function {function} is missing"))
 }
 
 /// The setup of a function, with the variables that the template gives it and those

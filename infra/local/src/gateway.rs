@@ -332,7 +332,7 @@ fn internal_error() -> Response {
 }
 
 /// A response of API Gateway itself.
-fn message(status: StatusCode, message: &str) -> Response {
+pub(crate) fn message(status: StatusCode, message: &str) -> Response {
     let body = json!({ "message": message }).to_string();
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
