@@ -337,11 +337,7 @@ impl Key {
 impl Usage {
     fn new(usage: &KeyUsage, now: Timestamp) -> Self {
         let today = utc_day(now);
-        let is_shown = |day: Date| {
-            let first = today.checked_sub((SHOWN_DAYS - 1).days());
-            day <= today && first.is_ok_and(|first| day >= first)
-        };
-        let days = usage.uses_by_day.iter().filter(|(day, _)| is_shown(**day));
+        let days = usage.uses_by_day.range(today.saturating_sub((SHOWN_DAYS - 1).days())..=today);
         Self {
             last_used_at: usage.last_used_at,
             uses_by_day: days.map(|(day, count)| (*day, *count)).collect(),

@@ -33,16 +33,11 @@ impl AllowedCidrs {
         if networks.len() > MAX_CIDRS {
             return Err(InvalidCidrs::TooMany);
         }
-        let mut parsed = networks
-            .iter()
-            .enumerate()
-            .map(|(at, text)| {
-                text.as_ref()
-                    .parse::<IpNet>()
-                    .map(|network| network.trunc())
-                    .map_err(|_| InvalidCidrs::NotANetwork(at))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut parsed = Vec::new();
+        for (at, text) in networks.iter().enumerate() {
+            let network: IpNet = text.as_ref().parse().map_err(|_| InvalidCidrs::NotANetwork(at))?;
+            parsed.push(network.trunc());
+        }
         parsed.sort_unstable();
         parsed.dedup();
         Ok(Self(parsed))

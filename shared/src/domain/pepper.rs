@@ -29,12 +29,10 @@ pub struct PepperVersion {
 impl PepperVersion {
     /// Parses `v` and a number of at most nine digits without leading zeros.
     pub fn parse(text: &str) -> Option<Self> {
-        let number = text.strip_prefix('v')?;
-        let is_valid = (1..=9).contains(&number.len())
-            && number.bytes().all(|b| b.is_ascii_digit())
-            && !number.starts_with('0');
-        is_valid.then_some(())?;
-        Some(Self { number: number.parse().ok()?, name: text.to_owned() })
+        let number = text.strip_prefix('v')?.parse().ok()?;
+        let version = Self { number, name: format!("v{number}") };
+        // `v01` and `v+1` are not names of versions.
+        ((1..=999_999_999).contains(&number) && version.name == text).then_some(version)
     }
 
     /// The version's name.
