@@ -206,12 +206,9 @@ impl Request {
     /// [`Failure::MalformedRequest`] if the header is not one `ETag` of this API, and
     /// [`StoreError::Stale`] if no version can have the tag.
     pub fn if_match(&self) -> Result<Option<u64>, Failure> {
-        let Some(text) = self.header(header::IF_MATCH.as_str())? else {
+        let Some(text) = self.header(header::IF_MATCH.as_str())?.filter(|text| *text != "*") else {
             return Ok(None);
         };
-        if text == "*" {
-            return Ok(None);
-        }
         let tag =
             text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|tag| !tag.contains('"'));
         let tag = tag.ok_or_else(|| {
