@@ -1,6 +1,7 @@
 //! One permission: `METHODS PATH`, the path in API Gateway's route syntax.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::target::is_reserved_segment;
 use super::{Method, Target};
@@ -16,28 +17,41 @@ const MAX_LENGTH: usize = 256;
 /// in API Gateway's route syntax, where `{name}` is exactly one segment and `{name+}` is
 /// one or more segments at the end.
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html>)
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Permission {
-    text: String,
+    /// The text of this permission, and possibly of others, so that a role's permissions
+    /// do not need an allocation each.
+    source: Arc<str>,
+    start: usize,
+    end: usize,
     methods: u8,
-    segments: Vec<Segment>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+/// A segment of a permission's path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Segment<'a> {
     /// Exactly this text. If the path ends in `/`, the last segment is an empty literal.
-    Literal(String),
+    Literal(&'a str),
     /// Any one segment that is not empty: `{name}`.
     One,
     /// All remaining segments, at least one: `{name+}`.
     Rest,
 }
 
-impl Segment {
+impl<'a> Segment<'a> {
+    /// The segment with this text, which is valid.
+    fn new(text: &'a str) -> Self {
+        match text.strip_prefix('{') {
+            None => Self::Literal(text),
+            Some(name) if name.ends_with("+}") => Self::Rest,
+            Some(_) => Self::One,
+        }
+    }
+
     /// Whether this is the empty segment after a trailing slash. Segments in braces do not
     /// cover it.
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Literal(text) if text.is_empty())
+    fn is_empty(self) -> bool {
+        self == Self::Literal("")
     }
 }
 
@@ -157,11 +171,23 @@ impl Permission {
     /// # Errors
     /// See [`InvalidPermission`].
     pub fn parse(text: &str) -> Result<Self, InvalidPermission> {
-        if text.len() > MAX_LENGTH {
-            return Err(InvalidPermission::TooLong);
-        }
-        let (methods, path) = text.split_once(' ').ok_or(InvalidPermission::Form)?;
-        Ok(Self { text: text.to_owned(), methods: parse_methods(methods)?, segments: parse_path(path)? })
+        Ok(Self { methods: parse_methods_and_path(text)?, source: text.into(), start: 0, end: text.len() })
+    }
+
+    /// Parses each of `texts`, with a fixed number of allocations.
+    ///
+    /// # Errors
+    /// See [`InvalidPermission`].
+    pub fn parse_all(texts: &[&str]) -> Result<Vec<Self>, InvalidPermission> {
+        let source = Arc::<str>::from(texts.concat());
+        let mut start = 0;
+        let parse = |text: &&str| {
+            let methods = parse_methods_and_path(text)?;
+            let (source, begin) = (Arc::clone(&source), start);
+            start += text.len();
+            Ok(Self { source, start: begin, end: start, methods })
+        };
+        texts.iter().map(parse).collect()
     }
 
     /// Whether this permission covers `target`.
@@ -173,7 +199,8 @@ impl Permission {
     /// The permission's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        // Both ends are those of a text that was put there.
+        self.source.get(self.start..self.end).unwrap_or_default()
     }
 
     /// The methods that this permission covers.
@@ -185,18 +212,22 @@ impl Permission {
     /// The path, in the route syntax.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.text.split_once(' ').unwrap_or_default().1
+        self.as_str().split_once(' ').unwrap_or_default().1
+    }
+
+    fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
+        self.path().split('/').skip(1).map(Segment::new)
     }
 
     /// Whether this permission covers every path that `other` covers. Ignores methods.
     #[must_use]
     pub fn covers_paths_of(&self, other: &Self) -> bool {
-        let mut others = other.segments.iter();
-        for segment in &self.segments {
+        let mut others = other.segments();
+        for segment in self.segments() {
             let is_covered = match (segment, others.next()) {
                 (_, None) => false,
                 (Segment::Rest, Some(first)) => return !first.is_empty(),
-                (Segment::One, Some(one)) => !one.is_empty() && *one != Segment::Rest,
+                (Segment::One, Some(one)) => !one.is_empty() && one != Segment::Rest,
                 (Segment::Literal(_), Some(literal)) => segment == literal,
             };
             if !is_covered {
@@ -209,12 +240,12 @@ impl Permission {
     /// Whether this permission covers the same requests as `other`. The order of the
     /// methods and the names in braces do not matter.
     fn means(&self, other: &Self) -> bool {
-        self.methods == other.methods && self.segments == other.segments
+        self.methods == other.methods && self.segments().eq(other.segments())
     }
 
     /// The sort key: path, then methods.
     fn sort_key(&self) -> (&str, &str) {
-        (self.path(), &self.text)
+        (self.path(), self.as_str())
     }
 
     /// Checks that this permission covers at least one request that passes the checks
@@ -224,13 +255,13 @@ impl Permission {
     /// # Errors
     /// The reason why the permission can never permit a request.
     pub fn check_reachable(&self) -> Result<(), Unreachable> {
-        if let Some(Segment::Literal(first)) = self.segments.first()
+        if let Some(Segment::Literal(first)) = self.segments().next()
             && is_reserved_segment(first)
         {
             return Err(Unreachable::Reserved);
         }
         let mut path = String::new();
-        for segment in &self.segments {
+        for segment in self.segments() {
             path.push('/');
             path.push_str(match segment {
                 Segment::Literal(text) => text,
@@ -246,7 +277,7 @@ impl Permission {
 
     fn matches(&self, path: &str) -> bool {
         let mut rest = path.strip_prefix('/').map(|path| path.split('/'));
-        for segment in &self.segments {
+        for segment in self.segments() {
             let Some(actual) = rest.as_mut().and_then(Iterator::next) else {
                 return false;
             };
@@ -261,10 +292,35 @@ impl Permission {
     }
 }
 
+impl fmt::Debug for Permission {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Permission").field(&self.as_str()).finish()
+    }
+}
+
+impl PartialEq for Permission {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Permission {}
+
 impl fmt::Display for Permission {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.text)
+        formatter.write_str(self.as_str())
     }
+}
+
+/// Checks the form of a permission, and returns its methods.
+fn parse_methods_and_path(text: &str) -> Result<u8, InvalidPermission> {
+    if text.len() > MAX_LENGTH {
+        return Err(InvalidPermission::TooLong);
+    }
+    let (methods, path) = text.split_once(' ').ok_or(InvalidPermission::Form)?;
+    let methods = parse_methods(methods)?;
+    check_path(path)?;
+    Ok(methods)
 }
 
 fn parse_methods(text: &str) -> Result<u8, InvalidPermission> {
@@ -277,33 +333,24 @@ fn parse_methods(text: &str) -> Result<u8, InvalidPermission> {
     })
 }
 
-fn parse_path(text: &str) -> Result<Vec<Segment>, InvalidPermission> {
-    let path = text.strip_prefix('/').ok_or(InvalidPermission::Path)?;
-    let count = path.split('/').count();
-    path.split('/')
-        .enumerate()
-        .map(|(at, segment)| {
-            let is_last = at + 1 == count;
-            parse_segment(segment, is_last).ok_or(InvalidPermission::Path)
-        })
-        .collect()
+fn check_path(text: &str) -> Result<(), InvalidPermission> {
+    let mut segments = text.strip_prefix('/').ok_or(InvalidPermission::Path)?.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if !is_segment(segment, segments.peek().is_none()) {
+            return Err(InvalidPermission::Path);
+        }
+    }
+    Ok(())
 }
 
-fn parse_segment(text: &str, is_last: bool) -> Option<Segment> {
+fn is_segment(text: &str, is_last: bool) -> bool {
     if let Some(name) = text.strip_prefix('{') {
-        let name = name.strip_suffix('}')?;
-        let (name, segment) = match name.strip_suffix('+') {
-            Some(name) if is_last => (name, Segment::Rest),
-            Some(_) => return None,
-            None => (name, Segment::One),
-        };
-        let is_valid =
-            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-        return is_valid.then_some(segment);
+        let name = name.strip_suffix('}').unwrap_or_default();
+        let name = if is_last { name.strip_suffix('+').unwrap_or(name) } else { name };
+        return !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     }
     // The unreserved characters and sub-delimiters of RFC 3986 that have no special
     // meaning in IAM policies and cannot change by decoding.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!&'(),;=:@".contains(&b);
-    let is_valid = text.bytes().all(plain) && !matches!(text, "." | "..") && (is_last || !text.is_empty());
-    is_valid.then(|| Segment::Literal(text.to_owned()))
+    text.bytes().all(plain) && !matches!(text, "." | "..") && (is_last || !text.is_empty())
 }
