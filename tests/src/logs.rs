@@ -9,6 +9,7 @@ use std::io::Write;
 use std::sync::Once;
 
 use serde_json::Value;
+use shared::telemetry::JsonLines;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Metadata, Subscriber};
@@ -58,7 +59,7 @@ impl Logs {
     pub fn capture(level: LevelFilter) -> Self {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
-            let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(|| Writer);
+            let lines = JsonLines::new(|| Writer);
             let subscriber = tracing_subscriber::registry().with(ThreadLevel).with(lines);
             tracing::subscriber::set_global_default(subscriber).expect("this is the only subscriber");
         });
