@@ -3,24 +3,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::domain::{Clock, Entropy, Environment, OsEntropy, SystemClock};
 use crate::keyring::{Keyring, PepperRotation};
+use crate::network::{self, Network};
 use crate::notices::Notices;
 use crate::policy::{Api, BuiltInRoles, PathPrefix};
 use crate::secret::SecretReader;
-use crate::store::Store;
+use crate::store::{FAST_READ_LIMIT, FastReads, Store};
 
 /// The names of the environment variables. The template sets each variable only on
 /// the functions that read it.
@@ -178,25 +174,6 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
     }
 }
 
-/// The time limits of a call to AWS.
-///
-/// The SDK sets no limit on attempts and operations by default. An attempt that hangs
-/// ends after 800 ms. The limit of 2.4 s leaves time for a second attempt and part of a
-/// third one, and is below the authorizer's limit of 3 s.
-fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(Duration::from_millis(700))
-        .operation_attempt_timeout(Duration::from_millis(800))
-        .operation_timeout(Duration::from_millis(2400))
-        .build()
-}
-
-/// The HTTP client of all SDK clients: TLS by rustls, with the system's CA roots.
-#[must_use]
-pub fn default_http_client() -> SharedHttpClient {
-    Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build_https()
-}
-
 /// Everything that a function is created from: environment variables, HTTP client,
 /// clock and random source. Tests and local mode create their own setups.
 #[derive(Clone)]
@@ -210,6 +187,9 @@ pub struct Setup {
     /// The HTTP client of all AWS SDK clients. Calls to the issuer and to the IAM API
     /// use [`HttpClient`](crate::http_client::HttpClient) instead.
     pub http_client: SharedHttpClient,
+    /// How the authorizer's fast reads reach DynamoDB. `None` if it makes all reads
+    /// through the SDK.
+    pub fast_reads: Option<FastReads>,
 }
 
 impl Setup {
@@ -221,7 +201,8 @@ impl Setup {
             variables: Variables::from_process(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
-            http_client: default_http_client(),
+            http_client: network::sdk_http_client(),
+            fast_reads: Some(FastReads { connect: Arc::new(Network), limit: FAST_READ_LIMIT }),
         }
     }
 
@@ -233,6 +214,18 @@ impl Setup {
         let table = self.variables.text(variable::TABLE)?;
         let config = self.sdk_config("AWS_ENDPOINT_URL_DYNAMODB");
         Ok(Store::connect(&config, table, Arc::clone(&self.clock), Arc::clone(&self.entropy)))
+    }
+
+    /// The store of a function that reads more often than it writes, with fast reads.
+    ///
+    /// # Errors
+    /// A variable is missing or invalid.
+    pub fn fast_store(&self) -> Result<Store, ConfigError> {
+        let (store, config) = (self.store()?, self.sdk_config("AWS_ENDPOINT_URL_DYNAMODB"));
+        Ok(match &self.fast_reads {
+            Some(reads) => store.with_fast_reads(&config, reads.clone()),
+            None => store,
+        })
     }
 
     /// The keyring.
@@ -332,13 +325,14 @@ impl Setup {
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(self.credentials())
             .http_client(self.http_client.clone())
-            .retry_config(
-                RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(50)),
-            )
-            .timeout_config(timeouts())
+            .retry_config(network::retries(network::MAX_ATTEMPTS))
+            .timeout_config(network::timeouts(network::CALL_LIMIT))
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         builder.set_region(region.map(|region| Region::new(region.to_owned())));
         builder.set_endpoint_url(endpoint.map(str::to_owned));
+        let is_on = |name: &str| self.variables.get(name).map(|value| value.eq_ignore_ascii_case("true"));
+        builder.set_use_fips(is_on("AWS_USE_FIPS_ENDPOINT"));
+        builder.set_use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"));
         builder.build()
     }
 

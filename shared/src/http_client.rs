@@ -1,15 +1,13 @@
 //! The HTTP client for servers other than AWS: the admin users' issuer and the IAM
 //! API. A call has a time limit and a size limit, and follows no redirect.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 
+use crate::network::SdkConnector;
 use crate::telemetry;
 
 /// A call that got no usable response.
@@ -20,18 +18,17 @@ pub struct HttpError(String);
 /// The client. Clones share its connections.
 #[derive(Clone)]
 pub struct HttpClient {
-    connector: Arc<Connector>,
+    connector: SdkConnector,
     timeout: Duration,
     max_bytes: usize,
 }
 
 impl HttpClient {
     /// A client whose calls take at most `timeout` and whose responses have at most
-    /// `max_bytes`. Loads the system's CA roots, which takes a few milliseconds.
+    /// `max_bytes`.
     #[must_use]
     pub fn new(timeout: Duration, max_bytes: usize) -> Self {
-        let connector = Connector::builder().tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build();
-        Self { connector: Arc::new(connector), timeout, max_bytes }
+        Self { connector: SdkConnector::new(), timeout, max_bytes }
     }
 
     /// Sends `request` and reads the whole response.

@@ -6,11 +6,13 @@
 //! - [`api`]: the requests and answers of the IAM API.
 //! - [`http`]: the only place that names `lambda_http`.
 //! - [`http_client`]: bounded calls to servers other than AWS.
+//! - [`network`]: connections to servers, with TLS.
 //! - [`keyring`]: the peppers that turn a key into its stored verifier.
 //! - [`notices`]: what is published on `EventBridge`.
 //! - [`secret`]: a secret that one function alone reads.
 //! - [`config`]: the only reader of the environment.
 //! - [`telemetry`]: structured logs.
+//! - [`time_limit`]: cheap time limits.
 
 pub mod api;
 pub mod config;
@@ -18,8 +20,10 @@ pub mod domain;
 pub mod http;
 pub mod http_client;
 pub mod keyring;
+pub mod network;
 pub mod notices;
 pub mod policy;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
+pub mod time_limit;

@@ -95,7 +95,7 @@ async fn system() -> (Harness, Key) {
 /// An authorizer whose HTTP client is not wrapped by the harness.
 fn plain_authorizer(harness: &Harness) -> Authorizer {
     let setup = harness.system.setup_for("Authorizer").unwrap();
-    let http_client = harness.system.services().http_client();
+    let http_client = local::services::http_client(harness.system.services().connector());
     Authorizer::new(&Setup { http_client, ..setup }).unwrap()
 }
 

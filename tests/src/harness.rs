@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use authorizer::{Answer, Authorizer, FunctionError};
 use clap::Parser as _;
@@ -18,6 +19,10 @@ use crate::{Logs, RequestBuilder, SeededEntropy, Table, TestClock, Verdict, Wire
 
 /// The variable with the URL of a `DynamoDB` endpoint to use instead of the embedded engine.
 const DYNAMODB: &str = "KEYWARD_TEST_DYNAMODB";
+
+/// The time limit of a fast read in tests: that of an attempt of the SDK, because
+/// many tests share a slow machine.
+const FAST_READ_LIMIT: Duration = Duration::from_millis(800);
 
 /// A running system on free ports, with its data in memory.
 pub struct Harness {
@@ -183,10 +188,11 @@ impl Builder {
         let overrides = Overrides {
             clock: Arc::<TestClock>::clone(&clock),
             entropy: self.entropy,
-            wrap_http_client: Box::new({
+            wrap_connector: Box::new({
                 let wire = wire.clone();
-                move |client| wire.wrap(client)
+                move |connector| wire.wrap(connector)
             }),
+            fast_read_limit: FAST_READ_LIMIT,
             dynamodb,
             signing_key: Some(signing_key()),
             variables: self.variables,
@@ -194,7 +200,8 @@ impl Builder {
         let system = System::start(&Options::parse_from(arguments), overrides).await.unwrap();
         let variables = system.setup_for("Authorizer").unwrap().variables;
         let endpoint = variables.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap();
-        let client = local::dynamodb_client(endpoint, system.services().http_client());
+        let client =
+            local::dynamodb_client(endpoint, local::services::http_client(system.services().connector()));
         let table = Table { client, name: variables.get(variable::TABLE).unwrap().to_owned() };
         let client =
             reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();

@@ -4,13 +4,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use serde_json::Value;
@@ -89,8 +85,8 @@ impl Wire {
     }
 
     /// Wraps `inner`, so that this records and intercepts its calls.
-    pub fn wrap(&self, inner: SharedHttpClient) -> SharedHttpClient {
-        SharedHttpClient::new(WiredClient { inner, wire: self.clone() })
+    pub fn wrap(&self, inner: SharedHttpConnector) -> SharedHttpConnector {
+        SharedHttpConnector::new(WiredConnector { inner, wire: self.clone() })
     }
 
     fn record(&self, call: Call) -> Action {
@@ -100,29 +96,6 @@ impl Wire {
             Arc::clone(&state.rule)
         };
         rule(&call)
-    }
-}
-
-#[derive(Clone)]
-struct WiredClient {
-    inner: SharedHttpClient,
-    wire: Wire,
-}
-
-impl std::fmt::Debug for WiredClient {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("WiredClient")
-    }
-}
-
-impl HttpClient for WiredClient {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(WiredConnector { inner, wire: self.wire.clone() })
     }
 }
 

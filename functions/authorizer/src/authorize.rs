@@ -10,6 +10,7 @@ use shared::domain::{
 use shared::keyring::{Keyring, KeyringError};
 use shared::policy::{Api, Grant, PathPrefix, Reason, Refusal, Role, Source, Target, check_use, decide};
 use shared::store::{Credential as StoredCredential, CredentialLookup, Roles, Store, StoreError};
+use shared::time_limit::TimeLimit;
 
 use crate::admin_token::{AdminTokens, TokenError, Use};
 use crate::answer::{Answer, ClientOutcome, Context, FunctionError};
@@ -29,6 +30,7 @@ pub struct Authorizer {
     pub(crate) usage: Usage,
     pub(crate) keyring: Keyring,
     admin_tokens: AdminTokens,
+    time_limit: TimeLimit,
     pub(crate) clock: Arc<dyn Clock>,
     environment: Environment,
     /// `None` for the IAM API, where no role permits a key anything.
@@ -154,7 +156,7 @@ impl Authorizer {
     /// # Errors
     /// When a variable is missing or not acceptable.
     pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
-        let store = setup.store()?;
+        let store = setup.fast_store()?;
         let api = setup.authorizes()?;
         let roles = match api {
             Api::Iam => None,
@@ -166,6 +168,7 @@ impl Authorizer {
             store,
             keyring: setup.keyring()?,
             admin_tokens: AdminTokens::new(setup)?,
+            time_limit: TimeLimit::new(TIME_LIMIT),
             clock: Arc::clone(&setup.clock),
             environment: setup.environment()?,
             roles,
@@ -184,7 +187,11 @@ impl Authorizer {
     ///
     /// # Errors
     /// [`FunctionError`]: the answers that are function errors.
-    pub async fn answer(&self, event: &str, invocation: &str) -> Result<Answer, FunctionError> {
+    pub async fn answer(
+        &self,
+        event: &(impl AsRef<[u8]> + ?Sized),
+        invocation: &str,
+    ) -> Result<Answer, FunctionError> {
         // Boxed, because the futures of SDK calls are large.
         let Decision { answer, follow_up } = Box::pin(self.decide(event, invocation)).await;
         Box::pin(self.follow_up(follow_up)).await;
@@ -193,8 +200,8 @@ impl Authorizer {
 
     /// Decides on an event. `invocation` identifies the event in the log if it has
     /// no request id.
-    pub async fn decide(&self, event: &str, invocation: &str) -> Decision {
-        let event = match event::read(event) {
+    pub async fn decide(&self, event: &(impl AsRef<[u8]> + ?Sized), invocation: &str) -> Decision {
+        let event = match event::read(event.as_ref()) {
             Ok(event) => event,
             Err(error) => {
                 let follow_up = FollowUp {
@@ -207,8 +214,8 @@ impl Authorizer {
             }
         };
         let mut subject = Subject::default();
-        let deciding = tokio::time::timeout(TIME_LIMIT, self.authorize(&event, &mut subject)).await;
-        let decided = deciding.unwrap_or_else(|_| Err(Denial::Outage("it took too long".to_owned())));
+        let deciding = self.time_limit.apply(self.authorize(&event, &mut subject)).await;
+        let decided = deciding.unwrap_or_else(|| Err(Denial::Outage("it took too long".to_owned())));
         let (answer, decided) = match decided {
             Ok(answer) => (Ok(answer), Ok(())),
             Err(denial) => (denial.answer(&event), Err(denial)),
@@ -259,7 +266,7 @@ impl Authorizer {
             }
             Credential::Token(token) => {
                 let (actor, token_use) =
-                    self.admin_tokens.check(token).await.map_err(|error| match error {
+                    Box::pin(self.admin_tokens.check(token)).await.map_err(|error| match error {
                         TokenError::Refused(reason) => Denial::Refused(reason, None),
                         TokenError::Unavailable(error) => Denial::Outage(error.to_string()),
                     })?;

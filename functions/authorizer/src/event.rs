@@ -157,9 +157,9 @@ fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow
 }
 
 /// Reads an event.
-pub(crate) fn read(text: &str) -> Result<Event<'_>, MalformedEvent> {
+pub(crate) fn read(json: &[u8]) -> Result<Event<'_>, MalformedEvent> {
     // serde_json's messages can quote the input: none of them is kept.
-    let raw: RawEvent<'_> = serde_json::from_str(text).map_err(|_| MalformedEvent::Form)?;
+    let raw: RawEvent<'_> = serde_json::from_slice(json).map_err(|_| MalformedEvent::Form)?;
     let context = raw.request_context.unwrap_or_default();
     // Told by this member, which API Gateway alone writes, and never by a path
     // that ends in `/$connect`: a client can send that.

@@ -112,7 +112,7 @@ impl Authorizer {
             Ok(()) => (Reason::Allowed, None, None),
             Err(Denial::Refused(reason, scope)) => (reason, scope, None),
             Err(Denial::NotLive(key)) => {
-                let (reason, cause) = self.why_not_live(&key).await;
+                let (reason, cause) = Box::pin(self.why_not_live(&key)).await;
                 (reason, None, cause)
             }
             Err(Denial::Unverifiable(cause)) => (Reason::WrongSecret, None, Some(cause)),
@@ -151,7 +151,7 @@ impl Authorizer {
             decision!(info);
         }
         if let (Some((account, key)), Some(noted)) = (key, noted(reason)) {
-            self.usage.note(account, key, noted).await;
+            Box::pin(self.usage.note(account, key, noted)).await;
         }
     }
 

@@ -12,16 +12,17 @@ mod authorize;
 mod credential;
 mod event;
 mod follow_up;
+mod invocation;
 mod jwks;
 mod usage;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-use lambda_runtime::tower::util::ThenLayer;
 use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
-use serde_json::value::RawValue;
 use shared::config::{Setup, variable};
 use shared::telemetry;
+
+use invocation::InvocationLayer;
 
 pub use answer::{Answer, FunctionError};
 pub use authorize::{Authorizer, Decision};
@@ -31,30 +32,29 @@ pub use shared::policy::Reason;
 /// Runs as this Lambda function.
 ///
 /// # Errors
-/// When a variable is missing, or the runtime API cannot be reached.
+/// A variable is missing or invalid, or the runtime API cannot be reached.
 pub async fn serve() -> Result<(), Error> {
-    let setup = Setup::from_process();
+    serve_with(Setup::from_process()).await
+}
+
+/// Runs as this Lambda function with `setup`. Decides on several requests at once if
+/// Lambda sets `AWS_LAMBDA_MAX_CONCURRENCY`.
+///
+/// # Errors
+/// See [`serve`].
+pub async fn serve_with(setup: Setup) -> Result<(), Error> {
     telemetry::init(setup.variables.get(variable::LOG_LEVEL));
-    let authorizer = Authorizer::new(&setup)?;
+    let authorizer = Arc::new(Authorizer::new(&setup)?);
     authorizer.warm().await;
-    let authorizer = &authorizer;
-    let pending = &Mutex::new(Vec::new());
-    let take_pending = || std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner));
-    // The event arrives as raw text, so that no message of a parser that quotes
-    // its input (and with it a credential) can reach the runtime's log.
-    let decide = |event: LambdaEvent<Box<RawValue>>| async move {
-        let Decision { answer, follow_up } =
-            authorizer.decide(event.payload.get(), &event.context.request_id).await;
-        pending.lock().unwrap_or_else(PoisonError::into_inner).push(follow_up);
-        answer
-    };
-    // The layer runs after the answer is posted and before the next event is
-    // requested.
-    let follow_up = move |posted| async move {
-        for follow_up in take_pending() {
-            authorizer.follow_up(follow_up).await;
+    let layer = InvocationLayer::new(Arc::clone(&authorizer));
+    let decide = move |event: LambdaEvent<()>| {
+        let authorizer = Arc::clone(&authorizer);
+        async move {
+            let json = invocation::event();
+            let Decision { answer, follow_up } = authorizer.decide(&json, &event.context.request_id).await;
+            invocation::follow_up_with(follow_up);
+            answer
         }
-        posted
     };
-    Runtime::new(service_fn(decide)).layer(ThenLayer::new(follow_up)).run().await
+    Runtime::new(service_fn(decide)).layer(layer).run_concurrent().await
 }

@@ -1,32 +1,38 @@
 //! The AWS services of local mode, in this process: DynamoDB, Secrets Manager and
 //! `EventBridge`.
 //!
-//! They have no port. The functions' SDK clients reach them through an HTTP
-//! client that answers requests to [`ENDPOINT`] itself, so neither a web page nor
-//! another user of the machine can read the table or the secrets.
+//! They have no port. The functions reach them through a connector that answers
+//! requests to [`ENDPOINT`] itself, so neither a web page nor another user of the
+//! machine can read the table or the secrets.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
+    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use axum::body::Bytes;
 use dynoxide::Database;
+use futures::future::BoxFuture;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use serde_json::json;
-use shared::config::default_http_client;
+use shared::network::{BoxStream, Connect, SdkConnector, Server};
 
 use crate::notices::Published;
 use crate::secrets::NamedSecrets;
 use crate::{database, notices};
 
 /// The endpoint of every service. Names below `invalid` never resolve (RFC 6761,
-/// section 6.4), so a client that does not use [`Services::http_client`] fails.
+/// section 6.4), so a client that does not use [`Services::connector`] fails.
 pub const ENDPOINT: &str = "http://aws.invalid";
 
 /// A response: its status, and its JSON body.
@@ -61,11 +67,12 @@ impl Services {
         }
     }
 
-    /// An HTTP client that answers requests to the services itself, and sends all
-    /// others over the network.
+    /// A connector that answers requests to the services itself, and sends all others
+    /// over the network.
     #[must_use]
-    pub fn http_client(&self) -> SharedHttpClient {
-        SharedHttpClient::new(ServicesClient { services: self.clone(), network: default_http_client() })
+    pub fn connector(&self) -> SharedHttpConnector {
+        let network = SharedHttpConnector::new(SdkConnector::new());
+        SharedHttpConnector::new(ServicesConnector { services: self.clone(), network })
     }
 }
 
@@ -74,30 +81,24 @@ pub(crate) fn failure(kind: &str, message: &str) -> Answer {
     (400, json!({ "__type": kind, "Message": message }).to_string())
 }
 
-#[derive(Clone)]
-struct ServicesClient<T> {
+/// An SDK's HTTP client that uses `connector`.
+#[must_use]
+pub fn http_client(connector: SharedHttpConnector) -> SharedHttpClient {
+    http_client_fn(move |_, _| connector.clone())
+}
+
+struct ServicesConnector {
     services: Services,
-    network: T,
+    network: SharedHttpConnector,
 }
 
-impl<T> fmt::Debug for ServicesClient<T> {
+impl fmt::Debug for ServicesConnector {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("ServicesClient")
+        formatter.write_str("ServicesConnector")
     }
 }
 
-impl HttpClient for ServicesClient<SharedHttpClient> {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let network = self.network.http_connector(settings, components);
-        SharedHttpConnector::new(ServicesClient { services: self.services.clone(), network })
-    }
-}
-
-impl HttpConnector for ServicesClient<SharedHttpConnector> {
+impl HttpConnector for ServicesConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let path = request.uri().strip_prefix(ENDPOINT);
         if !path.is_some_and(|path| path.is_empty() || path.starts_with('/')) {
@@ -116,4 +117,42 @@ impl HttpConnector for ServicesClient<SharedHttpConnector> {
             Ok(HttpResponse::new(status, SdkBody::from(body)))
         })
     }
+}
+
+/// Connections whose HTTP requests `connector` answers, in this process.
+pub struct InProcess(pub SharedHttpConnector);
+
+impl Connect for InProcess {
+    fn connect<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, io::Result<BoxStream>> {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (connector, endpoint) = (self.0.clone(), format!("http://{}", server.authority()));
+        let respond = service_fn(move |request| respond(connector.clone(), endpoint.clone(), request));
+        tokio::spawn(async move {
+            // Without a `Date` header: it would not agree with the clock of a test.
+            // An error closes the connection, which is what the client sees.
+            let _ = http1::Builder::new()
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(far), respond)
+                .await;
+        });
+        Box::pin(std::future::ready(Ok(Box::new(near) as BoxStream)))
+    }
+}
+
+async fn respond(
+    connector: SharedHttpConnector,
+    endpoint: String,
+    request: http::Request<Incoming>,
+) -> Result<http::Response<Full<Bytes>>, ConnectorError> {
+    let unusable = |error: Box<dyn std::error::Error + Send + Sync>| ConnectorError::other(error, None);
+    let (mut parts, body) = request.into_parts();
+    parts.uri = format!("{endpoint}{}", parts.uri).parse().map_err(|error| unusable(Box::new(error)))?;
+    let body = body.collect().await.map_err(|error| unusable(Box::new(error)))?.to_bytes();
+    let request = http::Request::from_parts(parts, SdkBody::from(body));
+    let request = HttpRequest::try_from(request).map_err(|error| unusable(Box::new(error)))?;
+    let response = connector.call(request).await?;
+    let response = response.try_into_http1x().map_err(|error| unusable(Box::new(error)))?;
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map_err(unusable)?.to_bytes();
+    Ok(http::Response::from_parts(parts, Full::new(body)))
 }

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use authorizer::Authorizer;
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use rotate_pepper::{Event, RotatePepper};
 use serde::Serialize;
 use shared::config::{Setup, Variables, variable};
 use shared::domain::{Clock, Entropy, OsEntropy, SystemClock};
 use shared::keyring::{Progress, RotationError, RotationStep};
+use shared::store::{FAST_READ_LIMIT, FastReads};
 use sweep_keys::SweepKeys;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,7 +29,7 @@ use crate::issuer::{
 use crate::options::Options;
 use crate::secrets::{NamedSecrets, Secrets};
 use crate::server::{self, Stop};
-use crate::services::{self, Services};
+use crate::services::{self, InProcess, Services};
 use crate::template::Template;
 use crate::{StartError, notices, secrets, welcome};
 
@@ -35,8 +37,10 @@ use crate::{StartError, notices, secrets, welcome};
 pub struct Overrides {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    /// Wraps the HTTP client that the functions' SDK clients use.
-    pub wrap_http_client: Box<dyn FnOnce(SharedHttpClient) -> SharedHttpClient + Send>,
+    /// Wraps the connector that the functions use.
+    pub wrap_connector: Box<dyn FnOnce(SharedHttpConnector) -> SharedHttpConnector + Send>,
+    /// The time limit of one fast read.
+    pub fast_read_limit: Duration,
     /// The endpoint of a DynamoDB to use instead of the embedded one, and the table's
     /// name.
     pub dynamodb: Option<(String, String)>,
@@ -51,7 +55,8 @@ impl Default for Overrides {
         Self {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
-            wrap_http_client: Box::new(|client| client),
+            wrap_connector: Box::new(|connector| connector),
+            fast_read_limit: FAST_READ_LIMIT,
             dynamodb: None,
             signing_key: None,
             variables: Vec::new(),
@@ -158,13 +163,18 @@ impl System {
         let guard = Guard::new(issuer_address);
         tasks.push(server::serve(issuer_listener, guard, issuer.clone().router(), stopped.clone()));
 
+        let connector = (overrides.wrap_connector)(services.connector());
         let setup = Setup {
             variables: lambda_variables(&dynamodb),
             clock: Arc::clone(&overrides.clock),
             entropy: overrides.entropy,
-            http_client: (overrides.wrap_http_client)(services.http_client()),
+            http_client: services::http_client(connector.clone()),
+            fast_reads: Some(FastReads {
+                connect: Arc::new(InProcess(connector)),
+                limit: overrides.fast_read_limit,
+            }),
         };
-        let client = database::client(&dynamodb, services.http_client());
+        let client = database::client(&dynamodb, services::http_client(services.connector()));
         database::create_table(&client, &template, &table).await?;
         let mut own =
             vec![(variable::API_URL, api_url.clone()), (variable::CONSOLE_URL, console_url.clone())];

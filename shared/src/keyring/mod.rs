@@ -194,7 +194,7 @@ impl Keyring {
         {
             return Err(error.clone());
         }
-        match self.fetch().await {
+        match Box::pin(self.fetch()).await {
             Ok(peppers) => Ok(self.keep(state, peppers)),
             Err(error) => {
                 state.failed = Some((error.clone(), self.clock.now()));

@@ -1,8 +1,7 @@
 //! The read of an authorization: one consistent read of the base table.
 
-use std::collections::HashMap;
-
-use super::codec::{MalformedItem, Map, Reader};
+use super::codec::{Attribute, Attributes, MalformedItem, Map, Reader};
+use super::get_item::{FromItem, GetItem};
 use super::retired::{is_account_deleted, refusal, retired_reason};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
@@ -62,28 +61,26 @@ impl Store {
     /// read, of one unit for an ordinary account with up to ten keys.
     pub async fn find_credential(&self, key: &ApiKey) -> Result<Option<CredentialLookup>, StoreError> {
         let id = key.id.to_string();
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .set_key(Some(schema::account_key(key.account)))
-            // Sees every earlier successful revocation. An index or an eventually
-            // consistent read might not.
-            .consistent_read(true)
-            .projection_expression("#name,#role,#enabled,#keys.#id,#verifiers.#id")
-            .set_expression_attribute_names(Some(HashMap::from([
-                ("#name".to_owned(), attribute::NAME.to_owned()),
-                ("#role".to_owned(), attribute::ROLE.to_owned()),
-                ("#enabled".to_owned(), attribute::ENABLED.to_owned()),
-                ("#keys".to_owned(), attribute::KEYS.to_owned()),
-                ("#verifiers".to_owned(), attribute::VERIFIERS.to_owned()),
-                ("#id".to_owned(), id.clone()),
-            ])))
-            .send()
-            .await
-            .map_err(StoreError::from_sdk)?;
-        let lookup = |item: Map| credential_lookup(&item, &id).map_err(|error| error.in_item(key.account));
-        answer.item.map(lookup).transpose()
+        let request = GetItem {
+            table: &self.table,
+            pk: &schema::account_partition(key.account),
+            sk: schema::ACCOUNT,
+            projection: "#name,#role,#enabled,#keys.#id.#expiresAt,#keys.#id.#role,#keys.#id.#cidrs,\
+                         #keys.#id.#retiresAt,#keys.#id.#replacedBy,#verifiers.#id",
+            names: &[
+                ("#name", attribute::NAME),
+                ("#role", attribute::ROLE),
+                ("#enabled", attribute::ENABLED),
+                ("#keys", attribute::KEYS),
+                ("#expiresAt", attribute::EXPIRES_AT),
+                ("#cidrs", attribute::CIDRS),
+                ("#retiresAt", attribute::RETIRES_AT),
+                ("#replacedBy", attribute::REPLACED_BY),
+                ("#verifiers", attribute::VERIFIERS),
+                ("#id", &id),
+            ],
+        };
+        self.get_item(&request, id.as_str(), key.account).await
     }
 
     /// Finds the record of `key`, if the key is retired and its record has a
@@ -109,33 +106,32 @@ impl Store {
     }
 }
 
-fn credential_lookup(item: &Map, id: &str) -> Result<CredentialLookup, MalformedItem> {
-    let reader = Reader(item);
-    let entry = |attribute| -> Result<Option<Reader<'_>>, MalformedItem> {
-        let entries = reader.get_optional(attribute, |value| value.as_m().ok().map(Reader))?;
-        let entry = entries
-            .map(|entries| entries.get_optional(id, |value| value.as_m().ok().map(Reader)))
-            .transpose()?;
-        Ok(entry.flatten())
-    };
-    let credential = match (entry(attribute::KEYS)?, entry(attribute::VERIFIERS)?) {
-        (Some(key), Some(verifier)) => Some(Credential {
-            spec: key.key_spec()?,
-            rotation: key.rotation()?,
-            verifier: verifier.verifier()?,
-        }),
-        (None, None) => None,
-        // A key without a verifier, or the reverse, is an error, so that an operator
-        // notices.
-        (Some(_), None) => return Err(MalformedItem::missing(attribute::VERIFIERS)),
-        (None, Some(_)) => return Err(MalformedItem::missing(attribute::KEYS)),
-    };
-    Ok(CredentialLookup {
-        account_name: reader.text(attribute::NAME)?.to_owned(),
-        role: reader.parse(attribute::ROLE, RoleName::parse)?,
-        enabled: reader.boolean(attribute::ENABLED)?,
-        credential,
-    })
+impl FromItem<&str> for CredentialLookup {
+    fn from_item<M: Attributes>(account: Reader<'_, M>, key_id: &str) -> Result<Self, MalformedItem> {
+        let entry = |attribute| {
+            let entries = account.get_optional(attribute, Attribute::map)?.map(Reader);
+            let entry = entries.map(|entries| entries.get_optional(key_id, Attribute::map)).transpose()?;
+            Ok::<_, MalformedItem>(entry.flatten().map(Reader))
+        };
+        let credential = match (entry(attribute::KEYS)?, entry(attribute::VERIFIERS)?) {
+            (Some(key), Some(verifier)) => Some(Credential {
+                spec: key.key_spec()?,
+                rotation: key.rotation()?,
+                verifier: verifier.verifier()?,
+            }),
+            (None, None) => None,
+            // A key without a verifier, or the reverse, is an error, so that an operator
+            // notices.
+            (Some(_), None) => return Err(MalformedItem::missing(attribute::VERIFIERS)),
+            (None, Some(_)) => return Err(MalformedItem::missing(attribute::KEYS)),
+        };
+        Ok(CredentialLookup {
+            account_name: account.text(attribute::NAME)?.to_owned(),
+            role: account.parse(attribute::ROLE, RoleName::parse)?,
+            enabled: account.boolean(attribute::ENABLED)?,
+            credential,
+        })
+    }
 }
 
 fn retired_credential(record: &Map) -> Result<RetiredCredential, MalformedItem> {

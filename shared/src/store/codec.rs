@@ -36,20 +36,83 @@ impl MalformedItem {
     }
 }
 
-/// A strict reader of a map's attributes.
-#[derive(Clone, Copy)]
-pub(super) struct Reader<'a>(pub(super) &'a Map);
+/// A map of attributes: the SDK's, or a borrowed one of a fast read.
+pub(super) trait Attributes {
+    type Value: Attribute<Map = Self>;
 
-impl<'a> Reader<'a> {
-    pub(super) fn find(self, name: &str) -> Option<&'a AttributeValue> {
-        self.0.get(name)
+    fn find(&self, name: &str) -> Option<&Self::Value>;
+}
+
+/// An attribute's value. Each method returns `None` for a value of another type.
+pub(super) trait Attribute: Sized {
+    type Map: Attributes<Value = Self>;
+
+    fn text(&self) -> Option<&str>;
+    /// A number's digits.
+    fn number(&self) -> Option<&str>;
+    fn bytes(&self) -> Option<&[u8]>;
+    fn boolean(&self) -> Option<bool>;
+    fn list(&self) -> Option<&[Self]>;
+    fn map(&self) -> Option<&Self::Map>;
+}
+
+impl Attributes for Map {
+    type Value = AttributeValue;
+
+    fn find(&self, name: &str) -> Option<&AttributeValue> {
+        self.get(name)
+    }
+}
+
+impl Attribute for AttributeValue {
+    type Map = Map;
+
+    fn text(&self) -> Option<&str> {
+        text(self)
+    }
+
+    fn number(&self) -> Option<&str> {
+        self.as_n().ok().map(String::as_str)
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        self.as_b().ok().map(Blob::as_ref)
+    }
+
+    fn boolean(&self) -> Option<bool> {
+        self.as_bool().ok().copied()
+    }
+
+    fn list(&self) -> Option<&[Self]> {
+        self.as_l().ok().map(Vec::as_slice)
+    }
+
+    fn map(&self) -> Option<&Map> {
+        self.as_m().ok()
+    }
+}
+
+/// A strict reader of a map's attributes.
+pub(super) struct Reader<'a, M = Map>(pub(super) &'a M);
+
+impl<M> Clone for Reader<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Reader<'_, M> {}
+
+impl<'a, M: Attributes> Reader<'a, M> {
+    pub(super) fn find(self, name: &str) -> Option<&'a M::Value> {
+        self.0.find(name)
     }
 
     /// Reads a required attribute. `read` returns `None` if the value is malformed.
     pub(super) fn get<T>(
         self,
         name: &str,
-        read: impl FnOnce(&'a AttributeValue) -> Option<T>,
+        read: impl FnOnce(&'a M::Value) -> Option<T>,
     ) -> Result<T, MalformedItem> {
         let value = self.find(name).ok_or_else(|| MalformedItem::missing(name))?;
         read(value).ok_or_else(|| MalformedItem::new(name, "is malformed"))
@@ -59,7 +122,7 @@ impl<'a> Reader<'a> {
     pub(super) fn get_optional<T>(
         self,
         name: &str,
-        read: impl FnOnce(&'a AttributeValue) -> Option<T>,
+        read: impl FnOnce(&'a M::Value) -> Option<T>,
     ) -> Result<Option<T>, MalformedItem> {
         self.optional(name, |reader, name| reader.get(name, read))
     }
@@ -74,7 +137,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn text(self, name: &str) -> Result<&'a str, MalformedItem> {
-        self.get(name, text)
+        self.get(name, Attribute::text)
     }
 
     pub(super) fn parse<T, E>(
@@ -82,36 +145,15 @@ impl<'a> Reader<'a> {
         name: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<T, MalformedItem> {
-        self.get(name, |value| parse(text(value)?).ok())
+        self.get(name, |value| parse(value.text()?).ok())
     }
 
     pub(super) fn boolean(self, name: &str) -> Result<bool, MalformedItem> {
-        self.get(name, |value| value.as_bool().ok().copied())
+        self.get(name, Attribute::boolean)
     }
 
     pub(super) fn seconds(self, name: &str) -> Result<Timestamp, MalformedItem> {
-        self.get(name, |value| Timestamp::from_second(number(value)?).ok())
-    }
-
-    pub(super) fn milliseconds(self, name: &str) -> Result<Timestamp, MalformedItem> {
-        self.get(name, |value| Timestamp::from_millisecond(number(value)?).ok())
-    }
-
-    pub(super) fn map(self, name: &str) -> Result<Reader<'a>, MalformedItem> {
-        self.get(name, |value| value.as_m().ok().map(Reader))
-    }
-
-    pub(super) fn actor(self, name: &str) -> Result<Actor, MalformedItem> {
-        let actor = self.map(name)?;
-        Ok(Actor { id: actor.text(attribute::ID)?.to_owned(), name: actor.text(attribute::NAME)?.to_owned() })
-    }
-
-    pub(super) fn version(self) -> Result<u64, MalformedItem> {
-        self.get(attribute::VERSION, |value| value.as_n().ok()?.parse().ok())
-    }
-
-    pub(super) fn fingerprint(self) -> Result<Fingerprint, MalformedItem> {
-        self.get(attribute::FINGERPRINT, |value| Fingerprint::from_bytes(value.as_b().ok()?.as_ref()))
+        self.get(name, |value| Timestamp::from_second(value.number()?.parse().ok()?).ok())
     }
 
     /// A key's expiry, role and networks. The verifier covers them.
@@ -125,13 +167,13 @@ impl<'a> Reader<'a> {
 
     /// A key's own role.
     pub(super) fn role_of_key(self) -> Result<Option<RoleName>, MalformedItem> {
-        self.get_optional(attribute::ROLE, |value| RoleName::parse(text(value)?).ok())
+        self.get_optional(attribute::ROLE, |value| RoleName::parse(value.text()?).ok())
     }
 
     /// The networks from which a key may be used.
     pub(super) fn cidrs(self) -> Result<AllowedCidrs, MalformedItem> {
         let cidrs = self.get_optional(attribute::CIDRS, |value| {
-            let texts = value.as_l().ok()?.iter().map(text).collect::<Option<Vec<_>>>()?;
+            let texts = value.list()?.iter().map(Attribute::text).collect::<Option<Vec<_>>>()?;
             AllowedCidrs::parse(&texts).ok()
         })?;
         Ok(cidrs.unwrap_or_default())
@@ -151,10 +193,32 @@ impl<'a> Reader<'a> {
 
     pub(super) fn verifier(self) -> Result<VerifierEntry, MalformedItem> {
         Ok(VerifierEntry {
-            verifier: self
-                .get(attribute::VERIFIER, |value| Verifier::from_bytes(value.as_b().ok()?.as_ref()))?,
-            pepper: self.get(attribute::PEPPER, |value| PepperVersion::parse(text(value)?))?,
+            verifier: self.get(attribute::VERIFIER, |value| Verifier::from_bytes(value.bytes()?))?,
+            pepper: self.get(attribute::PEPPER, |value| PepperVersion::parse(value.text()?))?,
         })
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn milliseconds(self, name: &str) -> Result<Timestamp, MalformedItem> {
+        self.get(name, |value| Timestamp::from_millisecond(number(value)?).ok())
+    }
+
+    pub(super) fn map(self, name: &str) -> Result<Reader<'a>, MalformedItem> {
+        self.get(name, |value| value.as_m().ok().map(Reader))
+    }
+
+    pub(super) fn actor(self, name: &str) -> Result<Actor, MalformedItem> {
+        let actor = self.map(name)?;
+        Ok(Actor { id: actor.text(attribute::ID)?.to_owned(), name: actor.text(attribute::NAME)?.to_owned() })
+    }
+
+    pub(super) fn version(self) -> Result<u64, MalformedItem> {
+        self.get(attribute::VERSION, |value| value.as_n().ok()?.parse().ok())
+    }
+
+    pub(super) fn fingerprint(self) -> Result<Fingerprint, MalformedItem> {
+        self.get(attribute::FINGERPRINT, |value| Fingerprint::from_bytes(value.as_b().ok()?.as_ref()))
     }
 
     pub(super) fn live_key(self, id: KeyId) -> Result<LiveKey, MalformedItem> {

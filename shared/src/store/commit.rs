@@ -71,13 +71,18 @@ impl Store {
             if count == ATTEMPTS {
                 break;
             }
-            let mut random = [0; 2];
-            self.entropy.fill(&mut random)?;
-            let part = u32::from(u16::from_be_bytes(random));
-            tokio::time::sleep(limit.saturating_mul(part) / u32::from(u16::MAX)).await;
+            tokio::time::sleep(self.random_part(limit)?).await;
             limit = limit.saturating_mul(2).min(LONGEST_PAUSE);
         }
         Err(StoreError::Contention)
+    }
+
+    /// A random part of `limit`.
+    pub(super) fn random_part(&self, limit: Duration) -> Result<Duration, StoreError> {
+        let mut random = [0; 2];
+        self.entropy.fill(&mut random)?;
+        let part = u32::from(u16::from_be_bytes(random));
+        Ok(limit.saturating_mul(part) / u32::from(u16::MAX))
     }
 
     /// Commits `actions`, each paired with the name of its condition, and logs each

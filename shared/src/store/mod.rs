@@ -12,6 +12,8 @@ mod codec;
 mod commit;
 mod error;
 mod events;
+mod fast_read;
+mod get_item;
 mod keys;
 mod list;
 mod lookup;
@@ -30,12 +32,15 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 
 use crate::domain::{Clock, Entropy};
-use codec::Map;
+use codec::{Attributes, MalformedItem, Map, Reader};
+use fast_read::FastRead;
+use get_item::{FromItem, GetItem};
 use schema::Key;
 
 pub use accounts::CreatedAccount;
 pub use authorization::{Credential, CredentialLookup, RetiredCredential};
 pub use error::StoreError;
+pub use fast_read::{FAST_READ_LIMIT, FastReads};
 pub use keys::NewKey;
 pub use list::{
     AccountCursor, AccountFilter, AllEventsCursor, DEFAULT_LIMIT, EventCursor, EventFilter, InvalidCursor,
@@ -56,6 +61,8 @@ const MAX_QUERIES: usize = 10;
 #[derive(Clone)]
 pub struct Store {
     client: Client,
+    /// `None` if all reads go through the SDK.
+    fast_read: Option<Arc<FastRead>>,
     table: Arc<str>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -70,7 +77,15 @@ impl Store {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        Self { client: Client::new(config), table: table.into(), clock, entropy }
+        Self { client: Client::new(config), fast_read: None, table: table.into(), clock, entropy }
+    }
+
+    /// This store, but reads of one credential or role do not use the SDK unless they
+    /// have to.
+    #[must_use]
+    pub fn with_fast_reads(self, config: &SdkConfig, reads: FastReads) -> Self {
+        let fast_read = FastRead::new(config, reads, Arc::clone(&self.clock));
+        Self { fast_read: fast_read.map(Arc::new), ..self }
     }
 
     /// Reads `attributes` of the item at `key` consistently, so that every earlier
@@ -134,17 +149,24 @@ impl Store {
     /// the first event does not wait for the connection. A failure is only logged:
     /// the next read tries again.
     pub async fn warm(&self) {
-        let read = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .set_key(Some(schema::warm_key()))
-            .consistent_read(true)
-            .projection_expression(schema::PK)
-            .send()
-            .await;
-        if let Err(error) = read.map_err(StoreError::from_sdk) {
+        let request = GetItem {
+            table: &self.table,
+            pk: schema::WARM_PARTITION,
+            sk: schema::ACCOUNT,
+            projection: "#pk",
+            names: &[("#pk", schema::PK)],
+        };
+        if let Err(error) = self.get_item::<Nothing, _>(&request, (), "no item").await {
             tracing::warn!(cause = %error, "the table could not be reached at start-up");
         }
+    }
+}
+
+/// The value of an item that is only read to open a connection.
+struct Nothing;
+
+impl FromItem<()> for Nothing {
+    fn from_item<M: Attributes>(_: Reader<'_, M>, (): ()) -> Result<Self, MalformedItem> {
+        Ok(Self)
     }
 }

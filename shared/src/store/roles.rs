@@ -5,9 +5,10 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use super::codec::{self, MalformedItem, Map, Reader, n, s, seconds};
+use super::codec::{self, Attribute, Attributes, MalformedItem, Map, Reader, n, s, seconds};
 use super::commit::{Attempt, Expression};
 use super::events::NewEvent;
+use super::get_item::{FromItem, GetItem};
 use super::list::{AccountCursor, Page, PageRequest, RoleCursor};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
@@ -203,8 +204,15 @@ impl Roles {
 impl Store {
     /// Finds the permissions of a custom role with a consistent read.
     pub async fn find_role(&self, name: &RoleName) -> Result<Option<Role>, StoreError> {
-        let item = self.read_role(name, &[attribute::PERMISSIONS, schema::PK]).await?;
-        item.map(|item| role(name, &item).map_err(|error| error.in_item(name))).transpose()
+        let request = GetItem {
+            table: &self.table,
+            pk: &schema::role_partition(name),
+            sk: schema::ROLE,
+            // The primary key, so that an item without permissions is not a missing item.
+            projection: "#pk,#permissions",
+            names: &[("#pk", schema::PK), ("#permissions", attribute::PERMISSIONS)],
+        };
+        self.get_item(&request, name, name).await
     }
 
     /// Reads a custom role consistently.
@@ -421,7 +429,7 @@ fn item(role: &CustomRole) -> Map {
 fn custom_role(name: &RoleName, item: &Map) -> Result<CustomRole, MalformedItem> {
     let reader = Reader(item);
     Ok(CustomRole {
-        role: role(name, item)?,
+        role: Role::from_item(reader, name)?,
         description: reader.parse(attribute::DESCRIPTION, Description::from_stored)?,
         version: reader.version()?,
         created_at: reader.seconds(attribute::CREATED_AT)?,
@@ -431,12 +439,15 @@ fn custom_role(name: &RoleName, item: &Map) -> Result<CustomRole, MalformedItem>
     })
 }
 
-fn role(name: &RoleName, item: &Map) -> Result<Role, MalformedItem> {
-    let permissions = Reader(item).get(attribute::PERMISSIONS, |value| {
-        let texts = value.as_l().ok().filter(|texts| texts.len() <= MAX_PERMISSIONS)?;
-        texts.iter().map(|text| Permission::parse(codec::text(text)?).ok()).collect()
-    })?;
-    Ok(Role { name: name.clone(), permissions })
+impl FromItem<&RoleName> for Role {
+    fn from_item<M: Attributes>(role: Reader<'_, M>, name: &RoleName) -> Result<Self, MalformedItem> {
+        let permissions = role.get(attribute::PERMISSIONS, |value| {
+            let texts = value.list().filter(|texts| texts.len() <= MAX_PERMISSIONS)?;
+            let texts = texts.iter().map(Attribute::text).collect::<Option<Vec<_>>>()?;
+            Permission::parse_all(&texts).ok()
+        })?;
+        Ok(Self { name: name.clone(), permissions })
+    }
 }
 
 fn role_name(partition: &str) -> Result<RoleName, crate::domain::InvalidRoleName> {

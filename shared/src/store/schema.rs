@@ -38,9 +38,11 @@ pub(super) fn kept_until(now: Timestamp) -> Timestamp {
 /// The reason in the records of a deleted account and its keys.
 pub(super) const ACCOUNT_DELETED: &str = "accountDeleted";
 
-const ACCOUNT: &str = "ACCOUNT";
+/// The sort key of an account.
+pub(super) const ACCOUNT: &str = "ACCOUNT";
 const NAME: &str = "NAME";
-const ROLE: &str = "ROLE";
+/// The sort key of a custom role.
+pub(super) const ROLE: &str = "ROLE";
 const SWEEP: &str = "SWEEP";
 
 /// The prefixes of partition keys. Each kind of item has its own prefix, so that IAM
@@ -82,14 +84,22 @@ fn key(prefix: &str, rest: impl Display, sort: impl Display) -> Key {
     ])
 }
 
+/// The partition of an item that cannot exist: account ids are longer.
+pub(super) const WARM_PARTITION: &str = "ACCOUNT#-";
+
+/// The partition of an account.
+pub(super) fn account_partition(id: AccountId) -> String {
+    format!("{}{id}", partition::ACCOUNT)
+}
+
+/// The partition of a custom role.
+pub(super) fn role_partition(name: &RoleName) -> String {
+    format!("{}{}", partition::ROLE, name.as_str())
+}
+
 /// An account and its keys.
 pub(super) fn account_key(id: AccountId) -> Key {
     key(partition::ACCOUNT, id, ACCOUNT)
-}
-
-/// The key of an item that cannot exist, because account ids are longer.
-pub(super) fn warm_key() -> Key {
-    key(partition::ACCOUNT, "-", ACCOUNT)
 }
 
 /// An audit event.

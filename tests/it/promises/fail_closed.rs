@@ -10,6 +10,8 @@ use authorizer::Authorizer;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use shared::config::{Setup, variable};
+use shared::network::Network;
+use shared::store::{FAST_READ_LIMIT, FastReads};
 use tests::{Action, Call, Harness, Key};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -249,8 +251,10 @@ fn authorizer_with(harness: &Harness, name: &'static str, url: &str) -> Authoriz
     let setup = harness.system.setup_for("Authorizer").unwrap();
     let others = setup.variables.iter().filter(|(other, _)| *other != name);
     let variables = others.chain([(name, url)]).collect();
-    let http_client = harness.system.services().http_client();
-    Authorizer::new(&Setup { variables, http_client, ..setup }).unwrap()
+    let services = harness.system.services().connector();
+    let fast_reads = Some(FastReads { connect: Arc::new(Network), limit: FAST_READ_LIMIT });
+    let http_client = local::services::http_client(services);
+    Authorizer::new(&Setup { variables, http_client, fast_reads, ..setup }).unwrap()
 }
 
 #[tokio::test]

@@ -13,8 +13,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
-use shared::config::{Setup, Variables, default_http_client};
-use shared::domain::OsEntropy;
+use shared::config::{Setup, Variables};
 use tests::{Account, Harness, Key, TestClock};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
@@ -374,8 +373,7 @@ async fn authorizer_process() {
     let authorizer = Authorizer::new(&Setup {
         variables: Variables::from_iter(variables),
         clock: Arc::new(TestClock::default()),
-        entropy: Arc::new(OsEntropy),
-        http_client: default_http_client(),
+        ..Setup::from_process()
     });
     let authorizer = authorizer.unwrap();
     let mut credentials = BufReader::new(tokio::io::stdin()).lines();

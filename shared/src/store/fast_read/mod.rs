@@ -1,0 +1,231 @@
+//! Reads of one item at a quarter of the SDK's CPU time.
+//!
+//! An authorization is one read, and through the SDK that read costs four times as
+//! much CPU time as everything else. A [`FastRead`] keeps connections open, keeps the
+//! signing key of a day, and borrows the item from the response. It knows one
+//! operation and one form of response. Whenever it does not get exactly that, it says
+//! so, and the SDK makes the read ([`super::get_item`]).
+
+mod connection;
+mod json;
+mod signature;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_dynamodb::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+use futures::FutureExt;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use super::codec::Reader;
+use super::get_item::{FromItem, GetItem};
+use crate::domain::Clock;
+use crate::network::{Connect, Server};
+use crate::time_limit::TimeLimit;
+
+pub(super) use connection::Failure;
+use connection::{Connection, Response};
+use json::GetItemOutput;
+use signature::{AmzDate, SigningKey};
+
+const SERVICE: &str = "dynamodb";
+const TARGET: &str = "DynamoDB_20120810.GetItem";
+const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
+
+/// The default time limit of one read, including a new connection. A connection that
+/// died unnoticed costs this much before the SDK takes over.
+pub const FAST_READ_LIMIT: Duration = Duration::from_millis(300);
+
+/// The maximum number of open connections. More reads than this wait for each other.
+const MAX_CONNECTIONS: usize = 16;
+
+/// The difference between DynamoDB's clock and ours from which requests are dated by
+/// DynamoDB's clock. Signatures are valid for five minutes before and after their
+/// date, and a `Date` header has no fractions of a second.
+const MIN_SKEW_SECONDS: i64 = 30;
+
+/// How fast reads reach DynamoDB.
+#[derive(Clone)]
+pub struct FastReads {
+    /// Opens the connections.
+    pub connect: Arc<dyn Connect>,
+    /// The time limit of one read. See [`FAST_READ_LIMIT`].
+    pub limit: Duration,
+}
+
+/// Makes fast reads of one table's service endpoint.
+pub(super) struct FastRead {
+    connect: Arc<dyn Connect>,
+    limit: TimeLimit,
+    server: Server,
+    authority: String,
+    region: String,
+    credentials: SharedCredentialsProvider,
+    clock: Arc<dyn Clock>,
+    /// The idle connections.
+    connections: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+    signing_key: Mutex<Option<Arc<SigningKey>>>,
+    /// Seconds by which DynamoDB's clock is ahead of ours.
+    skew_seconds: AtomicI64,
+}
+
+impl FastRead {
+    /// `None` for an endpoint that only the SDK can use, such as one with a path.
+    pub(super) fn new(config: &SdkConfig, reads: FastReads, clock: Arc<dyn Clock>) -> Option<Self> {
+        let server = Server::parse(&endpoint(config)?)?;
+        Some(Self {
+            connect: reads.connect,
+            limit: TimeLimit::new(reads.limit),
+            authority: server.authority(),
+            server,
+            region: config.region()?.to_string(),
+            credentials: config.credentials_provider()?,
+            clock,
+            connections: Mutex::default(),
+            permits: Semaphore::new(MAX_CONNECTIONS),
+            signing_key: Mutex::default(),
+            skew_seconds: AtomicI64::new(0),
+        })
+    }
+
+    /// Makes the read `request` and returns the value of the item, if the item exists.
+    pub(super) async fn get<T: FromItem<A>, A: Copy>(
+        &self,
+        request: &GetItem<'_>,
+        arguments: A,
+    ) -> Result<Option<T>, Failure> {
+        let attempts = async {
+            match self.attempt(request, arguments).await {
+                Err(failure) if self.correct_skew(&failure) => self.attempt(request, arguments).await,
+                result => result,
+            }
+        };
+        self.limit.apply(attempts).await.unwrap_or(Err(Failure::TooSlow))
+    }
+
+    async fn attempt<T: FromItem<A>, A>(
+        &self,
+        request: &GetItem<'_>,
+        arguments: A,
+    ) -> Result<Option<T>, Failure> {
+        let _permit = self.permits.acquire().await.map_err(std::io::Error::other)?;
+        let (idle, signing_key) = (self.take_connection(), self.signing_key().await?);
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => Connection::new(self.connect.connect(&self.server).await?),
+        };
+        let response = connection.send(&self.write(request, &signing_key)).await?;
+        let result = interpret(&connection, &response, arguments);
+        if response.is_reusable() {
+            self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+        result
+    }
+
+    /// An idle connection that can be used, if there is one. The others are closed.
+    fn take_connection(&self) -> Option<Connection> {
+        let mut idle = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(mut connection) = idle.pop() {
+            if connection.is_usable() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn now(&self) -> Timestamp {
+        let skew = SignedDuration::from_secs(self.skew_seconds.load(Ordering::Relaxed));
+        let now = self.clock.now();
+        now.checked_add(skew).unwrap_or(now)
+    }
+
+    /// The signing key of the current credentials and day.
+    async fn signing_key(&self) -> Result<(Arc<SigningKey>, AmzDate), Failure> {
+        let credentials = self.credentials.provide_credentials().await;
+        let credentials = credentials.map_err(|_| Failure::Credentials)?;
+        let date = AmzDate::new(self.now());
+        let mut cached = self.signing_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = cached.as_ref().filter(|key| key.is_for(&credentials, date)) {
+            return Ok((Arc::clone(key), date));
+        }
+        let key = Arc::new(SigningKey::new(&credentials, date, &self.region, SERVICE));
+        Ok((Arc::clone(cached.insert(key)), date))
+    }
+
+    /// Dates the next requests by DynamoDB's clock if a failed response shows that it
+    /// differs from ours. Returns whether this is news.
+    fn correct_skew(&self, failure: &Failure) -> bool {
+        let Failure::Status { server_time: Some(server_time), .. } = failure else {
+            return false;
+        };
+        let difference = server_time.as_second().saturating_sub(self.now().as_second());
+        let is_skewed = difference.abs() >= MIN_SKEW_SECONDS;
+        if is_skewed {
+            self.skew_seconds.fetch_add(difference, Ordering::Relaxed);
+        }
+        is_skewed
+    }
+
+    /// The signed HTTP request.
+    fn write(&self, request: &GetItem<'_>, key: &(Arc<SigningKey>, AmzDate)) -> Zeroizing<Vec<u8>> {
+        let (key, date) = key;
+        let body = request.body();
+        let token = key.session_token();
+        let mut headers = vec![
+            ("content-type", CONTENT_TYPE),
+            ("host", &self.authority),
+            ("x-amz-date", date.as_str()),
+            ("x-amz-target", TARGET),
+        ];
+        if let Some(token) = token {
+            headers.insert(3, ("x-amz-security-token", token));
+        }
+        // Enough, so that the buffer does not move and leave a session token behind.
+        let capacity = 1024 + body.len() + token.map_or(0, str::len);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
+        bytes.extend_from_slice(b"POST / HTTP/1.1\r\n");
+        for (name, value) in &headers {
+            for part in [name, ": ", value, "\r\n"] {
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        }
+        bytes.extend_from_slice(b"authorization: ");
+        key.sign(*date, &headers, &body, &mut bytes);
+        bytes.extend_from_slice(format!("\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes());
+        bytes.extend_from_slice(&body);
+        bytes
+    }
+}
+
+fn interpret<T: FromItem<A>, A>(
+    connection: &Connection,
+    response: &Response,
+    arguments: A,
+) -> Result<Option<T>, Failure> {
+    if response.status() != 200 {
+        return Err(Failure::Status { status: response.status(), server_time: response.date() });
+    }
+    let body = connection.body(response);
+    let output: GetItemOutput<'_> = serde_json::from_slice(body).map_err(|_| Failure::Form)?;
+    let value = output.item.map(|item| T::from_item(Reader(&item), arguments)).transpose();
+    value.map_err(Failure::Malformed)
+}
+
+/// The endpoint's URL, as the SDK resolves it.
+fn endpoint(config: &SdkConfig) -> Option<String> {
+    let params = Params::builder()
+        .set_region(config.region().map(ToString::to_string))
+        .set_endpoint(config.endpoint_url().map(str::to_owned))
+        .use_fips(config.use_fips().unwrap_or_default())
+        .use_dual_stack(config.use_dual_stack().unwrap_or_default())
+        .build()
+        .ok()?;
+    let endpoint = DefaultResolver::new().resolve_endpoint(&params).now_or_never()?.ok()?;
+    Some(endpoint.url().to_owned())
+}
