@@ -9,6 +9,7 @@ mod credentials_in_texts;
 mod expiry;
 mod fail_closed;
 mod failed_conditions;
+mod fast_read;
 mod grace;
 mod key_format;
 mod lanes;
