@@ -2,9 +2,8 @@
 //! Build the functions with `cargo lambda build --release`, then run
 //! `cargo test -p tests --bench startup`, which needs no release build of this program.
 //!
-//! Plays Lambda's runtime API for each function in `target/lambda`, and for a minimal SDK
-//! function if it is built (`cargo lambda build --release -p tests --example bare_function`).
-//! Prints the medians of wall time, CPU time and peak resident memory.
+//! Plays Lambda's runtime API for each function in `target/lambda`. Prints the medians of
+//! wall time, CPU time and peak resident memory.
 
 #![allow(
     clippy::expect_used,
@@ -41,8 +40,6 @@ async fn main() {
         let binary = folder.rsplit('/').next().unwrap().to_owned();
         functions.push((binary, harness.variables_to_share(name).await));
     }
-    let authorizer = harness.variables_to_share("Authorizer").await;
-    functions.push(("bare_function".to_owned(), authorizer));
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lambda");
     for (name, variables) in functions {
         let binary = built.join(&name).join("bootstrap");
