@@ -1,6 +1,7 @@
 //! Connections to servers. All clients share one TLS configuration, because reading
 //! the platform's CA roots takes most of a function's start.
 
+use std::error::Error;
 use std::io;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -27,8 +28,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// The time limit for opening a TCP connection.
-const CONNECT_LIMIT: Duration = Duration::from_millis(700);
 /// The time limit of one attempt of a call to AWS. The SDK has no limit by default.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(800);
 /// The time limit of a call to AWS with all its attempts. It leaves time for a second
@@ -43,11 +42,7 @@ pub const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The SDK's time limits for a call that must end within `limit`.
 #[must_use]
 pub fn timeouts(limit: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(CONNECT_LIMIT)
-        .operation_attempt_timeout(ATTEMPT_LIMIT)
-        .operation_timeout(limit)
-        .build()
+    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_LIMIT).operation_timeout(limit).build()
 }
 
 /// The SDK's retries for a call with at most `attempts` attempts.
@@ -139,11 +134,13 @@ static TLS: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
     Arc::new(builder.with_root_certificates(ca_roots()).with_no_client_auth())
 });
 
-/// The platform's CA roots: those in `SSL_CERT_FILE`, or else in the platform's bundle,
-/// such as `/etc/pki/tls/certs/ca-bundle.crt` on Amazon Linux. Only if there is no such
-/// file, the roots come from a directory of single files, which takes twice as long.
+/// The CA roots: those that `SSL_CERT_FILE` or `SSL_CERT_DIR` names, or else those in the
+/// platform's bundle, such as `/etc/pki/tls/certs/ca-bundle.crt` on Amazon Linux. Without a
+/// bundle, the roots come from a directory of single files, which takes twice as long.
+#[expect(clippy::disallowed_methods, reason = "these variables configure TLS libraries, and not Keyward")]
 fn ca_roots() -> RootCertStore {
-    let bundle = openssl_probe::probe().cert_file;
+    let is_configured = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os).iter().any(Option::is_some);
+    let bundle = openssl_probe::probe().cert_file.filter(|_| !is_configured);
     let bundled = bundle.map(|file| rustls_native_certs::load_certs_from_paths(Some(&file), None).certs);
     let certificates = bundled
         .filter(|certificates| !certificates.is_empty())
@@ -173,7 +170,6 @@ impl SdkConnector {
         let mut tcp = TcpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_LIMIT));
         let builder = HttpsConnectorBuilder::new().with_tls_config(ClientConfig::clone(&TLS));
         let connector = builder.https_or_http().enable_http1().wrap_connector(tcp);
         let mut client = Client::builder(TokioExecutor::new());
@@ -219,7 +215,13 @@ fn metadata(connection: &CaptureConnection) -> Option<ConnectionMetadata> {
     Some(ConnectionMetadata::builder().proxied(false).poison_fn(poison).build())
 }
 
-/// Tells the SDK that a connection failed, which is worth another attempt.
+/// Classifies an error for the SDK. A failed connection is worth another attempt. A
+/// response that is not HTTP is not.
 fn connector_error(error: ClientError) -> ConnectorError {
-    ConnectorError::io(error.into())
+    let cause = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
+    if cause.is_some_and(|cause| cause.is_parse() || cause.is_user()) {
+        ConnectorError::other(error.into(), None)
+    } else {
+        ConnectorError::io(error.into())
+    }
 }

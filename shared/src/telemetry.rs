@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::Write;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
@@ -53,37 +53,39 @@ impl<W: Write> JsonLines<W> {
 }
 
 impl<S: Subscriber, W: Write + 'static> Layer<S> for JsonLines<W> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "log lines have the system's time, as Lambda's own lines do"
-    )]
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        LINE.with_borrow_mut(|line| {
-            line.clear();
-            let metadata = event.metadata();
-            // Writing to memory does not fail.
-            let _ = write!(
-                line,
-                r#"{{"timestamp":"{:.6}","level":"{}""#,
-                jiff::Timestamp::now(),
-                metadata.level()
-            );
-            event.record(&mut JsonFields(line));
-            let _ = write!(line, r#","target":"{}"}}"#, metadata.target());
-            line.push(b'\n');
-            // Without standard output, there is nobody to tell.
+        let write = |line: &mut Vec<u8>| {
+            write_event(line, event);
+            // If standard output fails, the line is lost.
             let _ = (self.writer)().write_all(line);
-        });
+        };
+        // An event inside an event, or at the end of a thread, needs a line of its own.
+        let written = LINE.try_with(|line| line.try_borrow_mut().map(|mut line| write(&mut line)).is_ok());
+        if !written.unwrap_or(false) {
+            write(&mut Vec::new());
+        }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "log lines have the system's time, as Lambda's own lines do")]
+fn write_event(line: &mut Vec<u8>, event: &Event<'_>) {
+    line.clear();
+    let metadata = event.metadata();
+    // Writing to memory does not fail.
+    let _ = write!(line, r#"{{"timestamp":"{:.6}","level":"{}""#, jiff::Timestamp::now(), metadata.level());
+    let mut fields = JsonFields(line);
+    event.record(&mut fields);
+    fields.append("target", metadata.target());
+    line.extend_from_slice(b"}\n");
 }
 
 /// Appends fields to a JSON object.
 struct JsonFields<'a>(&'a mut Vec<u8>);
 
 impl JsonFields<'_> {
-    fn append(&mut self, field: &Field, value: impl Serialize) {
-        // Names of fields are Rust identifiers.
-        for part in [",\"", field.name(), "\":"] {
+    fn append(&mut self, name: &str, value: impl Serialize) {
+        // The names of our fields and of the libraries' need no escape.
+        for part in [",\"", name, "\":"] {
             self.0.extend_from_slice(part.as_bytes());
         }
         let _ = serde_json::to_writer(&mut *self.0, &value);
@@ -92,36 +94,29 @@ impl JsonFields<'_> {
 
 impl Visit for JsonFields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.append(field, value);
+        self.append(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.append(field, value);
+        self.append(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.append(field, value);
+        self.append(field.name(), value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.append(field, value);
+        self.append(field.name(), value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.append(field, value);
+        self.append(field.name(), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.append(field, Shown(value));
-    }
-}
-
-/// A value that is written as its `Debug` text.
-struct Shown<'a>(&'a dyn fmt::Debug);
-
-impl Serialize for Shown<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:?}", self.0))
+        let mut text = String::new();
+        let _ = fmt::Write::write_fmt(&mut text, format_args!("{value:?}"));
+        self.append(field.name(), text);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Starting a timer wakes tokio's driver with a system call if no other timer ends
 //! earlier, and every decision starts two. Moving the end of a running timer to a
 //! later time does not. So timers are kept running, and are moved when they are used
-//! again. One that ends while nothing uses it only wakes the process once.
+//! again. An idle timer that expires wakes the process once, and nothing else happens.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -11,9 +11,10 @@ use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The timers of one time limit. There are as many as the limit was used at once.
+/// The timers of one time limit. There are as many as the peak number of concurrent uses.
 pub struct TimeLimit {
     limit: Duration,
     idle: Mutex<Vec<Pin<Box<Sleep>>>>,
@@ -40,7 +41,8 @@ impl TimeLimit {
         let mut future = pin!(future);
         let output = poll_fn(|context| match future.as_mut().poll(context) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => timer.as_mut().poll(context).map(|()| None),
+            // Even if the future has used up the budget of its task.
+            Poll::Pending => pin!(unconstrained(timer.as_mut())).poll(context).map(|()| None),
         });
         let output = output.await;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(timer);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Config;
 
 use super::codec::{Attributes, MalformedItem, Map, Reader, s};
-use super::fast_read::Failure;
+use super::fast_read::{Failure, Unanswered};
 use super::{Store, StoreError, schema};
 use crate::network::{CALL_LIMIT, FIRST_PAUSE, MAX_ATTEMPTS, retries, timeouts};
 
@@ -78,20 +78,22 @@ impl Store {
             return value(item.as_ref(), arguments, name);
         };
         let started = Instant::now();
-        let failure = match fast.get(request, arguments).await {
+        let Unanswered { cause, attempts } = match fast.get(request, arguments).await {
             Ok(value) => return Ok(value),
-            Err(Failure::Malformed(malformed)) => return Err(malformed.in_item(name)),
-            Err(failure) => failure,
+            Err(Unanswered { cause: Failure::Malformed(malformed), .. }) => {
+                return Err(malformed.in_item(name));
+            }
+            Err(unanswered) => unanswered,
         };
-        tracing::debug!(cause = %failure, "the SDK takes over a read");
-        if let Failure::Status { .. } = failure {
+        fast.warn(&cause);
+        if let Failure::Status { .. } = cause {
             // DynamoDB answered, so the SDK's attempt is a retry.
             tokio::time::sleep(self.random_part(FIRST_PAUSE)?).await;
         }
         let left = CALL_LIMIT.saturating_sub(started.elapsed());
         // Boxed, because the SDK's futures are large: a fast read would have to copy
         // the space for one.
-        let item = Box::pin(self.send(request, MAX_ATTEMPTS.saturating_sub(1), left)).await?;
+        let item = Box::pin(self.send(request, MAX_ATTEMPTS.saturating_sub(attempts), left)).await?;
         value(item.as_ref(), arguments, name)
     }
 

@@ -389,6 +389,19 @@ async fn errors_and_unusual_responses_have_the_same_outcome() {
             format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nContent-Length: 2\r\n\r\n{body}"),
         ),
         ("negative length", format!("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{body}")),
+        ("length with a sign", format!("HTTP/1.1 200 OK\r\nContent-Length: +{length}\r\n\r\n{body}")),
+        (
+            "103 with a length first",
+            format!(
+                "HTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"
+            ),
+        ),
+        (
+            "close and keep-alive",
+            format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nConnection: keep-alive\r\nContent-Length: {length}\r\n\r\n{body}"
+            ),
+        ),
         ("huge length", format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n{body}")),
         ("short length", format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", length - 1)),
         ("length of two bytes", format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{{}}{body}")),

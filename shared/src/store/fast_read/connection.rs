@@ -23,6 +23,9 @@ const MAX_HEAD: usize = 16 * 1024;
 /// its JSON is at most a few times longer.
 const MAX_BODY: usize = 2 * 1024 * 1024;
 
+/// The maximum size of a buffer that is kept for the next response, in bytes.
+const MAX_KEPT: usize = 64 * 1024;
+
 /// How long a connection can be idle before it is replaced. DynamoDB closes idle
 /// connections, and a load balancer or NAT on the way may forget them. While a
 /// function is frozen, it does not notice either.
@@ -114,7 +117,9 @@ impl Connection {
         }
         self.last_used = Instant::now();
         // Bytes after the body would be taken for the next response.
-        let is_reusable = head.is_kept && self.received.len() == body_end;
+        let is_complete = head.is_kept && self.received.len() == body_end;
+        // A large item would stay in memory.
+        let is_reusable = is_complete && self.received.capacity() <= MAX_KEPT;
         Ok(Response { head, body_end, is_reusable })
     }
 
@@ -155,13 +160,17 @@ impl Head {
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(_) => return Err(Failure::Form),
         };
-        let status = response.code.ok_or(Failure::Form)?;
+        // Another response follows an informational one (RFC 9110, section 15.2).
+        let status = response.code.filter(|status| *status >= 200).ok_or(Failure::Form)?;
         let (mut length, mut is_kept, mut date) = (None, true, None);
         for header in response.headers.iter() {
             let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-            let value = || std::str::from_utf8(header.value).map_err(|_| Failure::Form);
+            // The SDK refuses other values too.
+            let value = std::str::from_utf8(header.value).map_err(|_| Failure::Form)?;
             if is("content-length") {
-                let number = value()?.parse().ok().filter(|number| *number <= MAX_BODY);
+                let digits = Some(value).filter(|value| value.bytes().all(|b| b.is_ascii_digit()));
+                let number =
+                    digits.and_then(|digits| digits.parse().ok()).filter(|number| *number <= MAX_BODY);
                 // Two lengths can be an attack (RFC 9112, section 6.3).
                 if length.replace(number.ok_or(Failure::Form)?).is_some() {
                     return Err(Failure::Form);
@@ -169,7 +178,7 @@ impl Head {
             } else if is("transfer-encoding") || is("content-encoding") {
                 return Err(Failure::Form);
             } else if is("connection") {
-                is_kept = value()?.eq_ignore_ascii_case("keep-alive");
+                is_kept &= value.eq_ignore_ascii_case("keep-alive");
             } else if status != 200 && is("date") {
                 date = DateTimeParser::new().parse_timestamp(header.value).ok();
             }

@@ -11,6 +11,10 @@ use serde::{Deserialize, Deserializer};
 
 use crate::store::codec::{Attribute, Attributes};
 
+/// The maximum number of attributes of an item, or of members of a map. A fast read
+/// requests at most nine.
+const MAX_MEMBERS: usize = 64;
+
 /// An item, or a map in an item.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Map<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
@@ -118,8 +122,9 @@ impl<'de> Visitor<'de> for MapVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Map<'de>, A::Error> {
         let mut map = Vec::with_capacity(8);
         while let Some((Text(name), value)) = members.next_entry::<Text<'de>, Value<'de>>()? {
-            if map.iter().any(|(other, _)| *other == name) {
-                return Err(Error::custom("a repeated attribute"));
+            // The check takes time that grows with the square of the number.
+            if map.len() == MAX_MEMBERS || map.iter().any(|(other, _)| *other == name) {
+                return Err(Error::custom("a repeated attribute, or too many"));
             }
             map.push((name, value));
         }

@@ -3,8 +3,8 @@
 //! An authorization is one read, and through the SDK that read costs four times as
 //! much CPU time as everything else. A [`FastRead`] keeps connections open, keeps the
 //! signing key of a day, and borrows the item from the response. It knows one
-//! operation and one form of response. Whenever it does not get exactly that, it says
-//! so, and the SDK makes the read ([`super::get_item`]).
+//! operation and one form of response. For anything else, it returns a [`Failure`], and the
+//! SDK makes the read ([`super::get_item`]).
 
 mod connection;
 mod json;
@@ -44,10 +44,13 @@ pub const FAST_READ_LIMIT: Duration = Duration::from_millis(300);
 /// The maximum number of open connections. More reads than this wait for each other.
 const MAX_CONNECTIONS: usize = 16;
 
-/// The difference between DynamoDB's clock and ours from which requests are dated by
-/// DynamoDB's clock. Signatures are valid for five minutes before and after their
-/// date, and a `Date` header has no fractions of a second.
-const MIN_SKEW_SECONDS: i64 = 30;
+/// The difference between DynamoDB's clock and ours, in seconds, from which requests are
+/// dated by DynamoDB's clock. A signature is valid for five minutes before and after its
+/// date.
+const MIN_SKEW_SECONDS: i64 = 240;
+
+/// Seconds between two log lines that say that the SDK takes over.
+const WARNING_INTERVAL_SECONDS: i64 = 60;
 
 /// How fast reads reach DynamoDB.
 #[derive(Clone)]
@@ -73,6 +76,15 @@ pub(super) struct FastRead {
     signing_key: Mutex<Option<Arc<SigningKey>>>,
     /// Seconds by which DynamoDB's clock is ahead of ours.
     skew_seconds: AtomicI64,
+    /// When the log last said that the SDK takes over, in epoch seconds.
+    warned_at: AtomicI64,
+}
+
+/// A read that the SDK must make.
+pub(super) struct Unanswered {
+    pub(super) cause: Failure,
+    /// The number of requests that were sent, or about to be sent.
+    pub(super) attempts: u32,
 }
 
 impl FastRead {
@@ -91,6 +103,7 @@ impl FastRead {
             permits: Semaphore::new(MAX_CONNECTIONS),
             signing_key: Mutex::default(),
             skew_seconds: AtomicI64::new(0),
+            warned_at: AtomicI64::new(0),
         })
     }
 
@@ -99,14 +112,30 @@ impl FastRead {
         &self,
         request: &GetItem<'_>,
         arguments: A,
-    ) -> Result<Option<T>, Failure> {
-        let attempts = async {
+    ) -> Result<Option<T>, Unanswered> {
+        let mut attempts = 1;
+        let read = async {
             match self.attempt(request, arguments).await {
-                Err(failure) if self.correct_skew(&failure) => self.attempt(request, arguments).await,
+                Err(failure) if self.correct_skew(&failure) => {
+                    attempts = 2;
+                    self.attempt(request, arguments).await
+                }
                 result => result,
             }
         };
-        self.limit.apply(attempts).await.unwrap_or(Err(Failure::TooSlow))
+        let result = self.limit.apply(read).await.unwrap_or(Err(Failure::TooSlow));
+        result.map_err(|cause| Unanswered { cause, attempts })
+    }
+
+    /// Logs that the SDK takes over, at most once a minute: after a freeze, that is normal.
+    pub(super) fn warn(&self, cause: &Failure) {
+        let now = self.clock.now().as_second();
+        let last = self.warned_at.swap(now, Ordering::Relaxed);
+        if now.saturating_sub(last).abs() < WARNING_INTERVAL_SECONDS {
+            self.warned_at.store(last, Ordering::Relaxed);
+        } else {
+            tracing::warn!(cause = %cause, "the SDK made a read, because a fast read got no usable response");
+        }
     }
 
     async fn attempt<T: FromItem<A>, A>(
@@ -158,18 +187,17 @@ impl FastRead {
         Ok((Arc::clone(cached.insert(key)), date))
     }
 
-    /// Dates the next requests by DynamoDB's clock if a failed response shows that it
-    /// differs from ours. Returns whether this is news.
+    /// Dates the next requests by DynamoDB's clock if a refused request shows that it
+    /// differs from ours. Returns whether that changes anything.
     fn correct_skew(&self, failure: &Failure) -> bool {
-        let Failure::Status { server_time: Some(server_time), .. } = failure else {
+        let Failure::Status { status: 400 | 403, server_time: Some(server_time) } = failure else {
             return false;
         };
-        let difference = server_time.as_second().saturating_sub(self.now().as_second());
-        let is_skewed = difference.abs() >= MIN_SKEW_SECONDS;
-        if is_skewed {
-            self.skew_seconds.fetch_add(difference, Ordering::Relaxed);
-        }
-        is_skewed
+        let known = self.skew_seconds.load(Ordering::Relaxed);
+        let skew = server_time.as_second().saturating_sub(self.clock.now().as_second());
+        let is_news = skew.abs_diff(known) >= MIN_SKEW_SECONDS.unsigned_abs();
+        is_news
+            && self.skew_seconds.compare_exchange(known, skew, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The signed HTTP request.

@@ -18,7 +18,7 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// on one day.
 pub(super) struct SigningKey {
     access_key_id: String,
-    session_token: Option<String>,
+    session_token: Option<Zeroizing<String>>,
     /// `<date>/<region>/<service>/aws4_request`.
     scope: String,
     key: Zeroizing<[u8; 32]>,
@@ -72,7 +72,7 @@ impl SigningKey {
         fixed.copy_from_slice(&key);
         Self {
             access_key_id: credentials.access_key_id().to_owned(),
-            session_token: credentials.session_token().map(str::to_owned),
+            session_token: credentials.session_token().map(|token| Zeroizing::new(token.to_owned())),
             scope: steps.join("/"),
             key: fixed,
         }
@@ -82,11 +82,11 @@ impl SigningKey {
     pub(super) fn is_for(&self, credentials: &Credentials, date: AmzDate) -> bool {
         self.scope.starts_with(date.day())
             && self.access_key_id == credentials.access_key_id()
-            && self.session_token.as_deref() == credentials.session_token()
+            && self.session_token() == credentials.session_token()
     }
 
     pub(super) fn session_token(&self) -> Option<&str> {
-        self.session_token.as_deref()
+        self.session_token.as_ref().map(|token| token.as_str())
     }
 
     /// Appends the value of the `Authorization` header of a `POST /` with this body
