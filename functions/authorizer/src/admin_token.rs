@@ -11,11 +11,11 @@ use shared::domain::{Actor, Clock};
 use crate::Reason;
 use crate::jwks::{Jwks, JwksUnavailable};
 
-/// Seconds by which the issuer's clock may be ahead of ours.
+/// The maximum number of seconds by which the issuer's clock can be ahead of ours.
 const MAX_SKEW_SECONDS: i64 = 60;
 
-/// Seconds after its issue for which a token is accepted, even if its `exp` is
-/// later. A token cannot be revoked earlier.
+/// The maximum age of a token, in seconds, even if its `exp` is later, because a token
+/// cannot be revoked.
 const MAX_LIFETIME_SECONDS: i64 = 3600;
 
 /// The claims that name a token's client: `client_id` (RFC 9068, and Cognito),
@@ -39,12 +39,12 @@ pub(crate) struct AdminTokens {
     api: Lane,
 }
 
-/// Which tokens are accepted for one kind of API.
+/// The tokens that one kind of API accepts.
 struct Lane {
     /// The clients that these tokens are issued to.
     clients: Vec<String>,
-    /// The audience of these tokens. `None` with Cognito, whose access tokens
-    /// have none: there, only the client tells what a token is for.
+    /// The audience of these tokens. `None` with Cognito, whose access tokens have no
+    /// audience: there, only the client shows what a token is for.
     audience: Option<String>,
 }
 
@@ -67,10 +67,10 @@ impl Lane {
 /// What a token is for. API Gateway hands it to the backend, so a token that
 /// can manage keys must not be one that a business backend ever sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
-    /// The IAM API, and nothing else.
+pub(crate) enum TokenUse {
+    /// Only the IAM API.
     Iam,
-    /// Business APIs.
+    /// Only business APIs.
     Api,
 }
 
@@ -79,7 +79,7 @@ pub(crate) enum Use {
 pub(crate) enum TokenError {
     /// The token is not valid, for this reason.
     Refused(Reason),
-    /// We could not find out.
+    /// The issuer's keys are unavailable, so the token cannot be checked.
     Unavailable(JwksUnavailable),
 }
 
@@ -107,11 +107,11 @@ impl AdminTokens {
         })
     }
 
-    /// Who holds `token`, and what it is for.
-    pub(crate) async fn check(&self, token: &str) -> Result<(Actor, Use), TokenError> {
+    /// Checks `token`, and returns its user and what it is for.
+    pub(crate) async fn check(&self, token: &str) -> Result<(Actor, TokenUse), TokenError> {
         let header = decode_header(token).map_err(|_| Reason::Malformed)?;
-        // Pinned: what the token says of its own algorithm does not count. Of
-        // critical extensions we understand none (RFC 7515, section 4.1.11).
+        // The algorithm is pinned, whatever the token names. No critical extension is
+        // supported (RFC 7515, section 4.1.11).
         if header.alg != Algorithm::RS256 || header.crit.is_some() {
             return Err(Reason::Malformed.into());
         }
@@ -125,14 +125,18 @@ impl AdminTokens {
         Ok(self.judge(&claims.claims, header.typ.as_deref())?)
     }
 
-    /// Judges the claims of a token whose signature is good.
-    fn judge(&self, claims: &Map<String, Value>, token_type: Option<&str>) -> Result<(Actor, Use), Reason> {
+    /// Checks the claims of a token whose signature is valid.
+    fn judge(
+        &self,
+        claims: &Map<String, Value>,
+        token_type: Option<&str>,
+    ) -> Result<(Actor, TokenUse), Reason> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let now = self.clock.now().as_second();
         if text("iss") != Some(&self.issuer) {
             return Err(Reason::Unknown);
         }
-        // An instant is a number: a text that looks like one is not.
+        // An instant must be a number. A text with digits is not accepted.
         let instant =
             |name: &str| claims.get(name).map(|at| at.as_i64().ok_or(Reason::Malformed)).transpose();
         let expires_at = instant("exp")?.ok_or(Reason::Malformed)?;
@@ -144,8 +148,8 @@ impl AdminTokens {
         if latest > now.saturating_add(MAX_SKEW_SECONDS) {
             return Err(Reason::Malformed);
         }
-        // Cognito says what a token is for in `token_use`; RFC 9068 says it in
-        // the header's type. An ID token is no access token.
+        // Cognito names the kind of a token in `token_use`, RFC 9068 in the header's type.
+        // An ID token is not an access token.
         let is_access_token = match claims.get("token_use") {
             Some(token_use) => token_use == "access",
             None => token_type.is_some_and(|kind| {
@@ -157,15 +161,15 @@ impl AdminTokens {
         }
         let client = client(claims).ok_or(Reason::Unknown)?;
         let (token_use, lane) = match (self.iam.has_client(client), self.api.has_client(client)) {
-            (true, false) => (Use::Iam, &self.iam),
-            (false, true) => (Use::Api, &self.api),
+            (true, false) => (TokenUse::Iam, &self.iam),
+            (false, true) => (TokenUse::Api, &self.api),
             // With a client in both lists, the two uses would not be separate.
             (true, true) | (false, false) => return Err(Reason::Unknown),
         };
         if !lane.has_audience(claims.get("aud")) {
             return Err(Reason::Audience);
         }
-        if token_use == Use::Api && has_admin_scope(claims.get("scope")) {
+        if token_use == TokenUse::Api && has_admin_scope(claims.get("scope")) {
             return Err(Reason::Scope);
         }
         let groups = claims.get(&self.groups_claim).and_then(Value::as_array);
@@ -197,8 +201,8 @@ fn has_admin_scope(scope: Option<&Value>) -> bool {
     })
 }
 
-/// The library checks the signature, with the pinned algorithm. The claims are
-/// judged here, strictly and by our clock.
+/// Makes the library check only the signature, with the pinned algorithm. The claims are
+/// checked in this module, strictly and by our clock.
 fn signature_alone() -> Validation {
     let mut validation = Validation::new(Algorithm::RS256);
     validation.required_spec_claims.clear();

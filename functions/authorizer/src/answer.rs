@@ -18,7 +18,7 @@ use crate::event::MethodArn;
 pub struct Answer {
     principal_id: String,
     policy_document: PolicyDocument,
-    /// Omitted if there is none: API Gateway accepts no `null`.
+    /// Omitted if empty, because API Gateway does not accept `null`.
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<Context>,
 }
@@ -38,7 +38,7 @@ struct Statement {
     resource: String,
 }
 
-/// Without a default, so that each statement names its effect.
+/// Has no default, so that each statement names its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 enum Effect {
     Allow,
@@ -68,13 +68,13 @@ impl Serialize for Context {
 }
 
 impl Answer {
-    /// Allows the request. Takes the proof that the policy permits it.
+    /// Allows the request. The first argument proves that the policy permits it.
     pub(crate) fn allow(_: Allowed<'_>, arn: &MethodArn<'_>, context: Context) -> Self {
         let principal_id = context.get(context::PRINCIPAL_ID).unwrap_or_default().to_owned();
         Self::new(principal_id, Effect::Allow, arn, Some(context))
     }
 
-    /// Denies the request, without a reason.
+    /// Denies the request without giving a reason.
     pub(crate) fn deny(arn: &MethodArn<'_>) -> Self {
         Self::new("anonymous".to_owned(), Effect::Deny, arn, None)
     }
@@ -103,10 +103,10 @@ pub enum FunctionError {
     /// 1.0, turn exactly this message into 401.
     #[error("Unauthorized")]
     Unauthorized,
-    /// No decision could be made. Any other message is a 500 for the client.
+    /// There is no decision. The client gets 500, as for any other message.
     #[error("Unavailable")]
     Unavailable,
-    /// The event is not one of an API's. A 500 for the client.
+    /// The event does not come from an API. The client gets 500.
     #[error("MalformedEvent")]
     MalformedEvent,
 }
@@ -118,16 +118,16 @@ impl From<FunctionError> for Diagnostic {
     }
 }
 
-/// What a client learns about a decision: nothing more.
+/// All that a client learns about a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientOutcome {
-    /// The request may pass.
+    /// The request is allowed.
     Allowed,
-    /// The credential is not valid. All such reasons look alike.
+    /// The credential is not valid. All reasons for this look the same.
     Unauthorized,
-    /// The credential may be valid, and does not suffice.
+    /// The credential can be valid, but does not permit the request.
     Forbidden,
-    /// No decision could be made. The client can try again later.
+    /// There is no decision. The client can try again later.
     Failed,
 }
 

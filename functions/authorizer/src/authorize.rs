@@ -1,4 +1,4 @@
-//! The decision: who is it, and may they?
+//! The decision: who calls, and whether they are allowed to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,14 @@ use shared::policy::{Api, Grant, PathPrefix, Reason, Refusal, Role, Source, Targ
 use shared::store::{Credential as StoredCredential, CredentialLookup, Roles, Store, StoreError};
 use shared::time_limit::TimeLimit;
 
-use crate::admin_token::{AdminTokens, TokenError, Use};
+use crate::admin_token::{AdminTokens, TokenError, TokenUse};
 use crate::answer::{Answer, ClientOutcome, Context, FunctionError};
 use crate::credential::{self, Credential};
 use crate::event::{self, Event, Shape};
 use crate::follow_up::{FollowUp, PerSecond, RequestLine};
 use crate::usage::Usage;
 
-/// A decision takes no longer than this, whatever hangs. API Gateway itself
-/// would wait for 10 s.
+/// The time limit of a decision. API Gateway itself waits for up to 10 s.
 const TIME_LIMIT: Duration = Duration::from_millis(2800);
 
 /// The authorizer of one kind of API.
@@ -33,7 +32,7 @@ pub struct Authorizer {
     time_limit: TimeLimit,
     pub(crate) clock: Arc<dyn Clock>,
     environment: Environment,
-    /// `None` for the IAM API, where no role permits a key anything.
+    /// `None` for the IAM API, where roles permit a key nothing.
     roles: Option<Roles>,
     base_paths: Vec<PathPrefix>,
     pub(crate) record_reads: PerSecond,
@@ -43,11 +42,11 @@ pub struct Authorizer {
 pub struct Decision {
     /// The answer to API Gateway.
     pub answer: Result<Answer, FunctionError>,
-    /// The work to do once the answer is sent.
+    /// The work to do after the answer is sent.
     pub follow_up: FollowUp,
 }
 
-/// Why a request may not pass.
+/// Why a request is not allowed.
 pub(crate) enum Denial {
     /// The reason, and the part of a valid key's scope that refused the request,
     /// if one did.
@@ -57,7 +56,7 @@ pub(crate) enum Denial {
     /// The verifier names a pepper version that the secret does not have, so the
     /// key cannot be checked. The cause, for the log.
     Unverifiable(String),
-    /// We could not find out. The cause, for the log.
+    /// A dependency failed, so there is no decision. The cause, for the log.
     Outage(String),
 }
 
@@ -83,16 +82,16 @@ impl Denial {
 /// log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// The role of its account.
+    /// The account's role.
     AccountRole,
-    /// A role of its own. The account's would permit.
+    /// The key's own role. The account's role permits the request.
     KeyRole,
-    /// The networks that it may be used from.
+    /// The networks from which the key can be used.
     Network,
 }
 
 impl Scope {
-    /// Its name in the log.
+    /// The name in the log.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AccountRole => "account_role",
@@ -128,15 +127,15 @@ impl From<StoreError> for Denial {
 impl From<KeyringError> for Denial {
     fn from(error: KeyringError) -> Self {
         match error {
-            // The secret was read, and has no such version. Asking again later
-            // would not help: the table or the secret was tampered with.
+            // The secret was read and does not have this version. A retry would not
+            // help: the table or the secret was changed by hand.
             KeyringError::UnknownVersion(_) => Self::Unverifiable(error.to_string()),
             KeyringError::Unavailable(_) | KeyringError::Malformed(_) => Self::Outage(error.to_string()),
         }
     }
 }
 
-/// Who a decision is about, as far as that is known. For the log.
+/// The caller of a request, as far as it is known, for the log.
 #[derive(Default)]
 pub(crate) struct Subject {
     pub(crate) principal: Option<String>,
@@ -151,10 +150,10 @@ struct ValidKey {
 }
 
 impl Authorizer {
-    /// Makes it from its setup. Nothing is called yet.
+    /// Creates an authorizer. This calls nothing yet.
     ///
     /// # Errors
-    /// When a variable is missing or not acceptable.
+    /// A variable is missing or invalid.
     pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
         let store = setup.fast_store()?;
         let api = setup.authorizes()?;
@@ -183,10 +182,10 @@ impl Authorizer {
         tokio::join!(self.store.warm(), self.keyring.warm());
     }
 
-    /// Decides on an event, follows up, and answers.
+    /// Decides on an event, follows up, and returns the answer.
     ///
     /// # Errors
-    /// [`FunctionError`]: the answers that are function errors.
+    /// The answer is a [`FunctionError`].
     pub async fn answer(
         &self,
         event: &(impl AsRef<[u8]> + ?Sized),
@@ -272,8 +271,8 @@ impl Authorizer {
                     })?;
                 subject.principal = Some(actor.id.clone());
                 let grant = match token_use {
-                    Use::Iam => Grant::IamAdmin,
-                    Use::Api => Grant::ApiAdmin,
+                    TokenUse::Iam => Grant::IamAdmin,
+                    TokenUse::Api => Grant::ApiAdmin,
                 };
                 let context = Context::default()
                     .with(context::PRINCIPAL_TYPE, PrincipalType::Admin.name())
@@ -284,7 +283,7 @@ impl Authorizer {
         }
     }
 
-    /// Checks that `key` may be used here and now: one consistent read.
+    /// Checks that `key` can be used now and from `source`. This takes one consistent read.
     async fn check_key(&self, key: ApiKey, source: Source) -> Result<ValidKey, Denial> {
         let (found, ()) = tokio::join!(self.store.find_credential(&key), self.keyring.renew());
         let Some(CredentialLookup { account_name, role, enabled, credential: Some(credential) }) = found?
@@ -293,8 +292,8 @@ impl Authorizer {
         };
         let StoredCredential { spec, rotation, verifier } = credential;
         let pepper = self.keyring.get(&verifier.pepper).await?;
-        // The secret first: without it, neither the client nor our log learns
-        // anything about the key's state.
+        // The secret is checked first, so that neither a client without it nor the log
+        // learns anything about the key's state.
         if !Verifier::compute(&pepper, &key, &spec).matches(&verifier.verifier) {
             return Err(Reason::WrongSecret.into());
         }

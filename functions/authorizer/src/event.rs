@@ -1,5 +1,5 @@
-//! The four shapes of event that API Gateway sends to an authorizer, read as
-//! far as the decision needs.
+//! The four kinds of event that API Gateway sends to an authorizer. Only the members
+//! that a decision needs are read.
 //! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-input.html>,
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>)
 
@@ -12,10 +12,10 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use shared::policy::PathPrefix;
 
-/// A request, as an authorizer sees it.
+/// A request, as API Gateway describes it to an authorizer.
 #[derive(Debug)]
 pub(crate) struct Event<'a> {
-    /// Which shape it came in: that decides the form of a refusal.
+    /// The kind of event, which decides the form of a refusal.
     pub(crate) shape: Shape,
     /// The invoked method's ARN.
     pub(crate) arn: MethodArn<'a>,
@@ -36,7 +36,7 @@ struct Sent<'a> {
     path: Cow<'a, str>,
 }
 
-/// The shapes.
+/// A kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// REST API, TOKEN authorizer.
@@ -49,8 +49,8 @@ pub(crate) enum Shape {
     HttpV2,
 }
 
-/// An event that no request to a REST or HTTP API makes. The message quotes
-/// nothing of it.
+/// The event does not come from a request to a REST or HTTP API. The messages quote no
+/// part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MalformedEvent {
     #[error("the event is not one of an API Gateway authorizer")]
@@ -66,16 +66,16 @@ pub(crate) enum MalformedEvent {
 /// The `Authorization` header of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Authorization<'a> {
-    /// There is none.
+    /// The request has no such header.
     Absent,
-    /// There is one.
+    /// The request has one such header, with this value.
     One(Cow<'a, str>),
-    /// There are several.
+    /// The request has several such headers.
     Repeated,
 }
 
 impl<'a> Authorization<'a> {
-    /// What two maps of the same headers say together.
+    /// Combines what two maps of the same headers contain.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Absent, only) | (only, Self::Absent) => only,
@@ -147,7 +147,7 @@ struct RawIdentity<'a> {
     source_ip: Option<Cow<'a, str>>,
 }
 
-/// Text that is borrowed from the event where it holds no escape. (An
+/// Text that is borrowed from the event unless it contains an escape. (An
 /// `Option<Cow<str>>` would always be copied.)
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -158,11 +158,11 @@ fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow
 
 /// Reads an event.
 pub(crate) fn read(json: &[u8]) -> Result<Event<'_>, MalformedEvent> {
-    // serde_json's messages can quote the input: none of them is kept.
+    // serde_json's messages can quote the input, so they are dropped.
     let raw: RawEvent<'_> = serde_json::from_slice(json).map_err(|_| MalformedEvent::Form)?;
     let context = raw.request_context.unwrap_or_default();
-    // Told by this member, which API Gateway alone writes, and never by a path
-    // that ends in `/$connect`: a client can send that.
+    // Only API Gateway writes this member. A path that ends in `/$connect` proves
+    // nothing, because a client can send one.
     if context.event_type.is_some() {
         return Err(MalformedEvent::WebSocket);
     }
@@ -229,7 +229,7 @@ impl Event<'_> {
     /// Whether the method and path that the client sent match those in the ARN,
     /// which API Gateway routed and which the decision is about.
     ///
-    /// The path from the client may have a prefix: the stage (HTTP APIs, payload format
+    /// The path from the client can have a prefix: the stage (HTTP APIs, payload format
     /// 2.0, unless the stage is `$default`) or a base path under which a custom
     /// domain maps the API (REST APIs; for HTTP APIs the documents and reports
     /// disagree). Whether the two are percent-encoded alike is not documented,
@@ -260,8 +260,8 @@ fn address(text: Option<Cow<'_, str>>) -> Option<IpAddr> {
 /// An invoked method's ARN:
 /// `arn:aws:execute-api:REGION:ACCOUNT:API/STAGE/METHOD/path…`.
 ///
-/// It is well-formed, and nothing before the method is a wildcard or variable to
-/// IAM. (`$default` is a stage's name, and only `${` begins a variable.)
+/// The ARN is well-formed and has no wildcard or variable of IAM before the method.
+/// (`$default` is the name of a stage, and only `${` starts a variable.)
 #[derive(Clone, Debug)]
 pub(crate) struct MethodArn<'a> {
     text: Cow<'a, str>,
@@ -331,14 +331,14 @@ impl<'a> MethodArn<'a> {
         self.text.get(self.method_at..).unwrap_or_default()
     }
 
-    /// Whether its path has nothing that IAM reads as a wildcard or variable.
+    /// Whether the path contains nothing that IAM reads as a wildcard or variable.
     pub(crate) fn is_exact(&self) -> bool {
         !self.path().bytes().any(|b| matches!(b, b'*' | b'?' | b'$'))
     }
 }
 
-/// Picks the `Authorization` header out of a map of headers, of single values
-/// or of lists, whatever the case of its name.
+/// Finds the `Authorization` header in a map of headers, whatever the case of its name.
+/// The map's values are texts or lists of texts.
 struct AuthorizationHeader<'a>(Authorization<'a>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for AuthorizationHeader<'a> {
@@ -371,7 +371,7 @@ impl<'de> Visitor<'de> for HeadersVisitor {
     }
 }
 
-/// A header's value: one text, or a list of them.
+/// A header's value: one text or a list of texts.
 struct Values<'a>(Vec<Cow<'a, str>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
