@@ -34,7 +34,7 @@ enum Reply {
     SendAndReset(Vec<u8>),
     /// Sends these bytes and nothing more.
     SendAndHang(Vec<u8>),
-    /// Sends these bytes one at a time.
+    /// Sends these bytes in small parts, with pauses.
     SendSlowly(Vec<u8>),
 }
 
@@ -104,9 +104,9 @@ async fn serve(
             }
             Reply::SendSlowly(bytes) => {
                 stream.set_nodelay(true)?;
-                for byte in bytes {
-                    stream.write_all(&[byte]).await?;
-                    tokio::task::yield_now().await;
+                for part in bytes.chunks(64) {
+                    stream.write_all(part).await?;
+                    tokio::time::sleep(Duration::from_millis(2)).await;
                 }
             }
         }
@@ -316,6 +316,10 @@ async fn generated_items_have_the_same_outcome() {
         .collect();
     let pretty = serde_json::to_string_pretty(&item).unwrap();
     let twice = sample.body.replacen("{\"Item\":", "{\"Item\":{},\"Item\":", 1);
+    let repeated = |name: &str| {
+        let other = format!("{{\"Item\":{{\"{name}\":{{\"S\":\"ServiceAccountAdmin\"}},");
+        sample.body.replacen("{\"Item\":{", &other, 1)
+    };
     let escaped = sample.body.replace("role", "r\\u006fle");
     let more = sample.body.replacen(
         '{',
@@ -325,6 +329,8 @@ async fn generated_items_have_the_same_outcome() {
     let deep = format!("{{\"Item\":{}{}}}", "{\"a\":{\"M\":".repeat(200), "}".repeat(400));
     for body in [
         pretty,
+        repeated("role"),
+        repeated("name"),
         twice,
         escaped,
         more,
@@ -433,7 +439,8 @@ async fn errors_and_unusual_responses_have_the_same_outcome() {
         cases.push((what.to_owned(), Reply::Send(text.into_bytes())));
     }
     let whole = response(200, body);
-    cases.push(("slow".to_owned(), Reply::SendSlowly(whole.clone())));
+    let (_, requests) = sample.compare("slow", Reply::SendSlowly(whole.clone())).await;
+    assert_eq!(requests, 1, "a fast read waits for the whole response");
     cases.push(("closed after the response".to_owned(), Reply::SendAndClose(whole.clone())));
     let close = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
     cases.push(("Connection: close".to_owned(), Reply::SendAndClose(close.into_bytes())));
