@@ -23,6 +23,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::report;
 
+/// The time limit of most fast reads here: longer than in production, because many tests
+/// share a slow machine.
+const LIMIT: Duration = Duration::from_secs(2);
+
 /// What a server does with a request.
 #[derive(Clone, Debug)]
 enum Reply {
@@ -167,7 +171,7 @@ fn setup(
         clock: Arc::new(clock),
         entropy: Arc::new(OsEntropy),
         http_client: sdk_http_client(),
-        fast_reads: Some(FastReads { connect: Arc::new(connect), limit: FAST_READ_LIMIT }),
+        fast_reads: Some(FastReads { connect: Arc::new(connect), limit: LIMIT }),
     }
 }
 
@@ -234,12 +238,10 @@ fn describe(outcome: Result<Option<CredentialLookup>, StoreError>) -> String {
     }
 }
 
-/// Compares many replies at once, and returns how often a fast read needed one request.
-async fn compare_all(sample: &Sample, cases: Vec<(String, Reply)>) -> usize {
-    let compared = futures::stream::iter(cases)
-        .map(|(what, reply)| async move { sample.compare(&what, reply).await.1 })
-        .buffer_unordered(48);
-    compared.filter(|requests| std::future::ready(*requests == 1)).count().await
+/// Compares many replies at once, and returns what [`Sample::compare`] returns for each.
+async fn compare_all(sample: &Sample, cases: Vec<(String, Reply)>) -> Vec<(String, usize)> {
+    let compare = |(what, reply): (String, Reply)| async move { sample.compare(&what, reply).await };
+    futures::stream::iter(cases).map(compare).buffer_unordered(48).collect().await
 }
 
 /// Changes one random part of `value`.
@@ -345,7 +347,8 @@ async fn generated_items_have_the_same_outcome() {
         cases.push((body.clone(), Reply::Send(response(200, &body))));
     }
     let count = cases.len();
-    let fast = compare_all(&sample, cases).await;
+    let compared = compare_all(&sample, cases).await;
+    let fast = compared.iter().filter(|(_, requests)| *requests == 1).count();
     report(&format!("{count} generated responses had the same outcome; {fast} needed no SDK"));
     assert!(fast > count / 4, "{fast}");
 }
@@ -465,10 +468,9 @@ async fn responses_that_end_at_any_byte_have_the_same_outcome() {
             cases.push((format!("silent from byte {at}"), Reply::SendAndHang(part)));
         }
     }
-    let count = cases.len();
-    let fast = compare_all(&sample, cases).await;
-    report(&format!("{count} incomplete responses had the same outcome"));
-    assert_eq!(fast, 0, "no incomplete response is an answer");
+    let compared = compare_all(&sample, cases).await;
+    report(&format!("{} incomplete responses had the same outcome", compared.len()));
+    assert!(compared.iter().all(|(outcome, _)| outcome == "unavailable"), "none is an answer");
 }
 
 #[tokio::test]
@@ -524,7 +526,9 @@ async fn sdk_takes_over_from_a_dead_connection() {
         _ => Reply::Send(whole.clone()),
     })
     .await;
-    let store = Stores::of(&server).fast;
+    let setup = setup(variables(&server.url), SystemClock, Network);
+    let fast_reads = Some(FastReads { connect: Arc::new(Network), limit: FAST_READ_LIMIT });
+    let store = Setup { fast_reads, ..setup }.fast_store().unwrap();
     assert!(sample.read(&store).await.starts_with("Some"));
     let started = Instant::now();
     assert!(sample.read(&store).await.starts_with("Some"));
