@@ -183,6 +183,32 @@ impl Stores {
     }
 }
 
+/// Passes connections on, and records what the servers send.
+struct Tap {
+    connect: Arc<dyn Connect>,
+    received: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Connect for Tap {
+    fn connect<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, std::io::Result<BoxStream>> {
+        Box::pin(async move {
+            let (mut from_server, mut to_server) = tokio::io::split(self.connect.connect(server).await?);
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let (mut from_client, mut to_client) = tokio::io::split(far);
+            let received = Arc::clone(&self.received);
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                while let Ok(length @ 1..) = from_server.read(&mut bytes).await {
+                    received.lock().unwrap().extend_from_slice(&bytes[..length]);
+                    to_client.write_all(&bytes[..length]).await.unwrap();
+                }
+            });
+            Ok(Box::new(near) as BoxStream)
+        })
+    }
+}
+
 /// A key, and the body of the response to its read by the real engine.
 struct Sample {
     key: ApiKey,
@@ -200,14 +226,19 @@ impl Sample {
         let _ = rotation.json(&json!({ "graceSeconds": 3600 })).send().await.expect(201);
         let parsed = ApiKey::parse(&key.secret, &Environment::parse("local").unwrap()).unwrap();
         harness.wire.take_calls();
-        let store = harness.system.setup_for("Authorizer").unwrap().fast_store().unwrap();
+        let setup = harness.system.setup_for("Authorizer").unwrap();
+        let FastReads { connect, limit } = setup.fast_reads.clone().unwrap();
+        let tap = Tap { connect, received: Arc::default() };
+        let received = Arc::clone(&tap.received);
+        let fast_reads = Some(FastReads { connect: Arc::new(tap), limit });
+        let store = Setup { fast_reads, ..setup }.fast_store().unwrap();
         store.find_credential(&parsed).await.unwrap().unwrap().credential.unwrap();
         let [call] = <[_; 1]>::try_from(harness.wire.take_calls()).expect("one read");
         assert_eq!(call.invocation, "", "the SDK did not make the read");
-        let request = serde_json::to_vec(&call.body).unwrap();
-        let (status, body) = harness.system.services().answer("DynamoDB_20120810.GetItem", &request);
-        assert_eq!(status, 200);
-        Self { key: parsed, body }
+        let response = String::from_utf8(received.lock().unwrap().clone()).unwrap();
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+        let (_, body) = response.split_once("\r\n\r\n").unwrap();
+        Self { key: parsed, body: body.to_owned() }
     }
 
     /// The outcome of a read: the value, or the kind of error.
