@@ -1,16 +1,19 @@
 //! The cost of a decision: `cargo bench -p tests --bench decision`.
 //!
-//! Each name has the number of SDK calls per iteration. A bare `GetItem` through the same SDK is
+//! Each name has the number of calls to AWS per iteration. A bare `GetItem` through the same SDK is
 //! the baseline for the whole authorizer.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+
+#[path = "function/event.rs"]
+mod event;
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use authorizer::Authorizer;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use serde_json::json;
+use event::event;
 use shared::config::Setup;
 use shared::domain::{
     AccountId, ApiKey, BuiltInRole, Environment, KeyId, KeySpec, OsEntropy, Pepper, Verifier,
@@ -18,34 +21,6 @@ use shared::domain::{
 use shared::policy::{Api, BuiltInRoles, Grant, PathPrefix, Target, decide};
 use tests::{Harness, Key};
 use tokio::runtime::Runtime;
-
-/// An event of an HTTP API (payload format 2.0) with this credential.
-fn event(credential: &str) -> String {
-    json!({
-        "version": "2.0",
-        "type": "REQUEST",
-        "routeArn": "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/$default/GET/organizations/42",
-        "identitySource": [format!("Bearer {credential}")],
-        "routeKey": "GET /organizations/{id}",
-        "rawPath": "/organizations/42",
-        "rawQueryString": "",
-        "headers": {
-            "accept": "*/*", "authorization": format!("Bearer {credential}"), "host": "api.example.com",
-            "user-agent": "curl/8.5.0", "x-forwarded-for": "203.0.113.7", "x-forwarded-port": "443",
-            "x-forwarded-proto": "https",
-        },
-        "requestContext": {
-            "accountId": "123456789012", "apiId": "abcdef1234", "domainName": "api.example.com",
-            "http": {
-                "method": "GET", "path": "/organizations/42", "protocol": "HTTP/1.1",
-                "sourceIp": "203.0.113.7", "userAgent": "curl/8.5.0",
-            },
-            "requestId": "JKJaXmPLvHcESHA=", "routeKey": "GET /organizations/{id}", "stage": "$default",
-        },
-        "pathParameters": { "id": "42" },
-    })
-    .to_string()
-}
 
 fn key_parts() -> (Environment, ApiKey, Pepper, KeySpec) {
     let environment = Environment::parse("prod").unwrap();

@@ -22,6 +22,8 @@
     reason = "a benchmark prints its figures, and fails by panicking"
 )]
 
+#[path = "function/event.rs"]
+mod event;
 #[path = "function/servers.rs"]
 mod servers;
 
@@ -30,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use event::event;
 use serde_json::json;
 use servers::{Database, RuntimeApi};
 use shared::config::Variables;
@@ -188,36 +191,6 @@ async fn prepare() -> (Harness, Vec<(&'static str, Key)>, Variables) {
 /// Ten networks, the last of which includes the event's source.
 fn networks() -> Vec<String> {
     (0..9).map(|number| format!("198.51.{number}.0/24")).chain(["203.0.113.0/24".to_owned()]).collect()
-}
-
-/// An event of an HTTP API (payload format 2.0) with this credential.
-fn event(credential: &str) -> String {
-    json!({
-        "version": "2.0",
-        "type": "REQUEST",
-        "routeArn": "arn:aws:execute-api:eu-central-1:123456789012:abcdef1234/$default/GET/organizations/42",
-        "identitySource": [format!("Bearer {credential}")],
-        "routeKey": "GET /organizations/{id}",
-        "rawPath": "/organizations/42",
-        "rawQueryString": "",
-        "headers": {
-            "accept": "*/*", "authorization": format!("Bearer {credential}"), "host": "api.example.com",
-            "user-agent": "curl/8.5.0", "x-amzn-trace-id": "Root=1-65f1c3a0-0123456789abcdef01234567",
-            "x-forwarded-for": "203.0.113.7", "x-forwarded-port": "443", "x-forwarded-proto": "https",
-        },
-        "requestContext": {
-            "accountId": "123456789012", "apiId": "abcdef1234", "domainName": "api.example.com",
-            "domainPrefix": "api",
-            "http": {
-                "method": "GET", "path": "/organizations/42", "protocol": "HTTP/1.1",
-                "sourceIp": "203.0.113.7", "userAgent": "curl/8.5.0",
-            },
-            "requestId": "JKJaXmPLvHcESHA=", "routeKey": "GET /organizations/{id}", "stage": "$default",
-            "time": "12/Mar/2026:19:03:58 +0000", "timeEpoch": 1_773_342_238_000_u64,
-        },
-        "pathParameters": { "id": "42" },
-    })
-    .to_string()
 }
 
 /// What one process cost.

@@ -101,7 +101,7 @@ impl RecentLookups {
     }
 }
 
-/// The query of the page: the name of a lookup, or why there is none.
+/// The query of the page: the name of a lookup, or why the lookup failed.
 #[derive(Deserialize)]
 pub(super) struct LookupQuery {
     /// The name of the lookup.
