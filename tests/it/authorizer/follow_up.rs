@@ -1,7 +1,6 @@
 //! What the authorizer does after its response: look up why a key is not live, log the
 //! decision, and count the use of the key. No client waits for this.
 
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,14 +12,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
-use shared::config::Variables;
 use shared::domain::{ApiKey, Environment};
 use shared::policy::Api;
 use tests::{Action, Harness, Logs, Shape, Verdict};
-use tokio::io::AsyncReadExt as _;
 use tracing::level_filters::LevelFilter;
 
-use crate::support::this_binary;
+use crate::support::lambda::AuthorizerProcess;
 
 /// The verdict, the calls to AWS before the response, and the calls after it.
 async fn calls(
@@ -251,14 +248,6 @@ async fn serve(router: Router) -> String {
     address
 }
 
-#[tokio::test]
-#[ignore = "the next test starts this in a separate process"]
-async fn process() {
-    if Variables::from_process().get("AWS_LAMBDA_RUNTIME_API").is_some() {
-        authorizer::serve().await.unwrap();
-    }
-}
-
 /// Uses Lambda's runtime, because the other tests call the authorizer's functions in order
 /// themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -276,18 +265,8 @@ async fn the_response_is_posted_before_anything_is_looked_up_or_counted() {
     };
     let runtime = serve(recorder.clone().runtime_api()).await;
     let dynamodb = format!("http://{}", serve(recorder.clone().dynamodb()).await);
-    let mut child = this_binary(concat!(module_path!(), "::process"))
-        .env_clear()
-        .envs(variables.iter())
-        .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)
-        .env("AWS_LAMBDA_RUNTIME_API", runtime)
-        .env("AWS_LAMBDA_FUNCTION_NAME", "authorizer")
-        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut process = AuthorizerProcess::start(&variables, &dynamodb, &runtime, None);
+    let mut log = process.take_log();
     let waiting = async {
         while recorder.requested_events() < 2 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -296,7 +275,7 @@ async fn the_response_is_posted_before_anything_is_looked_up_or_counted() {
     tokio::time::timeout(Duration::from_secs(30), waiting)
         .await
         .expect("the authorizer requests a second event");
-    child.kill().await.unwrap();
+    process.kill().await;
     let steps = recorder.steps.lock().unwrap().clone();
     // The first read, at the start, opens the connection.
     assert_eq!(
@@ -311,9 +290,6 @@ async fn the_response_is_posted_before_anything_is_looked_up_or_counted() {
             "next"
         ]
     );
-    let mut log = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut log).await.unwrap();
-    let decision = log.lines().find(|line| line.contains(r#""decision""#)).unwrap();
-    let decision: Value = serde_json::from_str(&decision[decision.find('{').unwrap()..]).unwrap();
+    let decision = log.next_decision().await.expect("a decision");
     assert_eq!((&decision["reason"], &decision["request_id"]), (&json!("revoked"), &json!("request-1")));
 }
