@@ -8,7 +8,9 @@ use shared::domain::{
     AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType, RoleName, Verifier, context,
 };
 use shared::keyring::{Keyring, KeyringError};
-use shared::policy::{Api, Grant, PathPrefix, Reason, Refusal, Role, Source, Target, check_use, decide};
+use shared::policy::{
+    Api, Grant, PathPrefix, Permission, Reason, Refusal, Role, Source, Target, check_use, decide,
+};
 use shared::store::{Credential as StoredCredential, CredentialLookup, Roles, Store, StoreError};
 use shared::time_limit::TimeLimit;
 
@@ -48,9 +50,8 @@ pub struct Decision {
 
 /// Why a request is not allowed.
 pub(crate) enum Denial {
-    /// The reason, and the part of a valid key's scope that refused the request,
-    /// if one did.
-    Refused(Reason, Option<Scope>),
+    /// The credential or the policy refuses the request.
+    Refused(Refused),
     /// The account does not exist, or has no such live key.
     NotLive(ApiKey),
     /// The verifier names a pepper version that the secret does not have, so the
@@ -64,7 +65,7 @@ impl Denial {
     /// The answer to API Gateway. All invalid credentials get the same answer.
     fn answer(&self, event: &Event<'_>) -> Result<Answer, FunctionError> {
         let outcome = match self {
-            Self::Refused(reason, _) => ClientOutcome::from(*reason),
+            Self::Refused(refused) => ClientOutcome::from(refused.reason),
             Self::NotLive(_) | Self::Unverifiable(_) => ClientOutcome::Unauthorized,
             Self::Outage(_) => ClientOutcome::Failed,
         };
@@ -75,6 +76,34 @@ impl Denial {
             ClientOutcome::Unauthorized | ClientOutcome::Forbidden => Ok(Answer::deny(&event.arn)),
             ClientOutcome::Failed | ClientOutcome::Allowed => Err(FunctionError::Unavailable),
         }
+    }
+}
+
+/// The reason of a refusal, and its details.
+pub(crate) struct Refused {
+    pub(crate) reason: Reason,
+    /// The part of a valid key's scope that refused the request, if one did.
+    pub(crate) scope: Option<Scope>,
+    /// The narrowest permission that would cover the request, if a role lacks it.
+    pub(crate) missing_permission: Option<Permission>,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        let scope = (reason == Reason::Network).then_some(Scope::Network);
+        Self { reason, scope, missing_permission: None }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let reason = Reason::from(&refusal);
+        let (scope, missing_permission) = match refusal {
+            Refusal::Reserved => (None, None),
+            Refusal::Role(missing) => (Some(Scope::AccountRole), Some(missing)),
+            Refusal::KeyRole(missing) => (Some(Scope::KeyRole), Some(missing)),
+        };
+        Self { reason, scope, missing_permission }
     }
 }
 
@@ -103,18 +132,13 @@ impl Scope {
 
 impl From<Reason> for Denial {
     fn from(reason: Reason) -> Self {
-        Self::Refused(reason, (reason == Reason::Network).then_some(Scope::Network))
+        Self::Refused(reason.into())
     }
 }
 
 impl From<Refusal> for Denial {
     fn from(refusal: Refusal) -> Self {
-        let scope = match refusal {
-            Refusal::Reserved => None,
-            Refusal::Role => Some(Scope::AccountRole),
-            Refusal::KeyRole => Some(Scope::KeyRole),
-        };
-        Self::Refused(refusal.into(), scope)
+        Self::Refused(refusal.into())
     }
 }
 
@@ -135,11 +159,16 @@ impl From<KeyringError> for Denial {
     }
 }
 
-/// The caller of a request, as far as it is known, for the log.
+/// The caller of a request, as far as it is known.
 #[derive(Default)]
 pub(crate) struct Subject {
     pub(crate) principal: Option<String>,
+    /// The ids in the presented key.
     pub(crate) key: Option<(AccountId, KeyId)>,
+    /// Whether the account of `key` exists.
+    pub(crate) account_exists: bool,
+    /// Whether `key` is a key of the account and has the correct secret.
+    pub(crate) is_verified: bool,
 }
 
 /// A valid key, and what the decision needs of its account.
@@ -219,7 +248,8 @@ impl Authorizer {
             Ok(answer) => (Ok(answer), Ok(())),
             Err(denial) => (denial.answer(&event), Err(denial)),
         };
-        let is_mismatch = matches!(decided, Err(Denial::Refused(Reason::PathMismatch, _)));
+        let is_mismatch =
+            matches!(decided, Err(Denial::Refused(Refused { reason: Reason::PathMismatch, .. })));
         let follow_up = FollowUp {
             request_id: event.request_id.as_deref().unwrap_or(invocation).to_owned(),
             request: Some(RequestLine::new(&event, is_mismatch)),
@@ -244,7 +274,7 @@ impl Authorizer {
                 subject.key = Some((key.account, key.id));
                 let source = event.source.map_or(Source::Unknown, Source::Address);
                 let (account, id) = (key.account, key.id);
-                let valid = self.check_key(key, source).await?;
+                let valid = self.check_key(key, source, subject).await?;
                 let roles = self.find_roles(&valid).await?;
                 let grant = roles.as_ref().map_or(Grant::KeyWithoutRoles, |(role, key_role)| Grant::Key {
                     role,
@@ -266,7 +296,7 @@ impl Authorizer {
             Credential::Token(token) => {
                 let (actor, token_use) =
                     Box::pin(self.admin_tokens.check(token)).await.map_err(|error| match error {
-                        TokenError::Refused(reason) => Denial::Refused(reason, None),
+                        TokenError::Refused(reason) => reason.into(),
                         TokenError::Unavailable(error) => Denial::Outage(error.to_string()),
                     })?;
                 subject.principal = Some(actor.id.clone());
@@ -284,9 +314,17 @@ impl Authorizer {
     }
 
     /// Checks that `key` can be used now and from `source`. This takes one consistent read.
-    async fn check_key(&self, key: ApiKey, source: Source) -> Result<ValidKey, Denial> {
+    /// Records in `subject` what the check finds out about the key.
+    async fn check_key(
+        &self,
+        key: ApiKey,
+        source: Source,
+        subject: &mut Subject,
+    ) -> Result<ValidKey, Denial> {
         let (found, ()) = tokio::join!(self.store.find_credential(&key), self.keyring.renew());
-        let Some(CredentialLookup { account_name, role, enabled, credential: Some(credential) }) = found?
+        let found = found?;
+        subject.account_exists = found.is_some();
+        let Some(CredentialLookup { account_name, role, enabled, credential: Some(credential) }) = found
         else {
             return Err(Denial::NotLive(key));
         };
@@ -297,6 +335,7 @@ impl Authorizer {
         if !Verifier::compute(&pepper, &key, &spec).matches(&verifier.verifier) {
             return Err(Reason::WrongSecret.into());
         }
+        subject.is_verified = true;
         check_use(&spec, rotation.as_ref(), enabled, self.clock.now(), source)?;
         Ok(ValidKey { account_name, role, key_role: spec.role })
     }

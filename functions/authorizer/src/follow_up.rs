@@ -9,7 +9,7 @@ use std::time::Duration;
 use shared::domain::{ApiKey, Verifier, is_control, is_invisible};
 use shared::policy::Reason;
 
-use crate::authorize::{Authorizer, Denial, Scope, Subject};
+use crate::authorize::{Authorizer, Denial, Refused, Scope, Subject};
 use crate::event::Event;
 use crate::usage::UsageKind;
 
@@ -107,10 +107,10 @@ impl Authorizer {
     /// Logs the decision in one line, and counts the use of its key. Takes at most
     /// 0.7 s, and cannot change the decision.
     pub async fn follow_up(&self, follow_up: FollowUp) {
-        let FollowUp { request_id, request, subject: Subject { principal, key }, decided } = follow_up;
+        let FollowUp { request_id, request, subject: Subject { principal, key, .. }, decided } = follow_up;
         let (reason, scope, cause) = match decided {
             Ok(()) => (Reason::Allowed, None, None),
-            Err(Denial::Refused(reason, scope)) => (reason, scope, None),
+            Err(Denial::Refused(Refused { reason, scope, .. })) => (reason, scope, None),
             Err(Denial::NotLive(key)) => {
                 let (reason, cause) = Box::pin(self.why_not_live(&key)).await;
                 (reason, None, cause)

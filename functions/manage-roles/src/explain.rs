@@ -208,7 +208,7 @@ fn decide_by_roles(
             };
             Explanation { permission, key_permission, ..explanation(Reason::Allowed, detail) }
         }
-        Err(Refusal::Role | Refusal::KeyRole) => {
+        Err(Refusal::Role(_) | Refusal::KeyRole(_)) => {
             let lacking = roles.iter().filter(|consulted| consulted.role.permission_for(target).is_none());
             let sentences = lacking.map(|ConsultedRole { role, exists, .. }| {
                 if *exists {

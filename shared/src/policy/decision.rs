@@ -102,14 +102,26 @@ impl<'a> Allowed<'a> {
 }
 
 /// Why a request is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The path or the API is reserved for another kind of credential.
     Reserved,
-    /// No permission of the account's role covers the request.
-    Role,
-    /// The account's role covers the request, but the key's own role does not.
-    KeyRole,
+    /// No permission of the account's role covers the request. Contains the missing
+    /// permission.
+    Role(Permission),
+    /// The account's role covers the request, but the key's own role does not. Contains
+    /// the missing permission.
+    KeyRole(Permission),
+}
+
+impl Refusal {
+    /// The narrowest permission that would cover the request, if a role lacks it.
+    pub fn missing_permission(&self) -> Option<&Permission> {
+        match self {
+            Self::Reserved => None,
+            Self::Role(missing) | Self::KeyRole(missing) => Some(missing),
+        }
+    }
 }
 
 /// Decides whether `grant` permits `target` at this kind of API.
@@ -123,9 +135,11 @@ pub fn decide<'a>(api: Api, grant: Grant<'a>, target: &Target<'_>) -> Result<All
         (Api::Iam, Grant::KeyWithoutRoles | Grant::Key { .. }) if target.is_whoami() => allowed(None, None),
         (Api::Business, Grant::ApiAdmin) if !target.is_reserved() => allowed(None, None),
         (Api::Business, Grant::Key { role, key_role }) if !target.is_reserved() => {
-            let permission = role.permission_for(target).ok_or(Refusal::Role)?;
-            let key_permission =
-                key_role.map(|role| role.permission_for(target).ok_or(Refusal::KeyRole)).transpose()?;
+            let missing = || Permission::for_target(target);
+            let permission = role.permission_for(target).ok_or_else(|| Refusal::Role(missing()))?;
+            let key_permission = key_role
+                .map(|role| role.permission_for(target).ok_or_else(|| Refusal::KeyRole(missing())))
+                .transpose()?;
             allowed(Some(permission), key_permission)
         }
         (Api::Iam | Api::Business, _) => Err(Refusal::Reserved),

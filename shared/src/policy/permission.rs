@@ -5,12 +5,19 @@ use std::sync::Arc;
 
 use super::target::is_reserved_segment;
 use super::{Method, Target};
+use crate::domain::contains_credential;
 
 /// The maximum number of permissions per role.
 pub const MAX_PERMISSIONS: usize = 100;
 
 /// The maximum length of a permission, in bytes.
 const MAX_LENGTH: usize = 256;
+
+/// The segment of [`Permission::for_target`] where a literal is not possible.
+const ANY_SEGMENT: &str = "{name}";
+
+/// The end of [`Permission::for_target`] where the text would be too long.
+const ANY_TAIL: &str = "/{proxy+}";
 
 /// A permission such as `GET /organizations/{id}`, `POST,PUT /teams` or
 /// `ANY /teams/{proxy+}`: methods separated by commas (or `ANY`), one space, and a path
@@ -188,6 +195,37 @@ impl Permission {
             Ok(Self { source, start: begin, end: start, methods })
         };
         texts.iter().map(parse).collect()
+    }
+
+    /// The narrowest permission that covers `target`.
+    ///
+    /// Its segments are those of the path. It has `{name}` for a segment that the syntax
+    /// cannot express, such as one with an escape, and for a segment that contains a
+    /// credential, so that the text can be stored and shown. It ends in `{proxy+}` if the
+    /// text would be too long.
+    #[must_use]
+    pub fn for_target(target: &Target<'_>) -> Self {
+        let mut text = format!("{} ", target.method().name());
+        // The longest text so far that leaves room for the tail.
+        let mut shortened = text.len();
+        let mut segments = target.path().split('/').skip(1).peekable();
+        while let Some(segment) = segments.next() {
+            // The tail does not cover the empty segment after a trailing slash.
+            if !segment.is_empty() && text.len() + ANY_TAIL.len() <= MAX_LENGTH {
+                shortened = text.len();
+            }
+            let is_literal = !segment.starts_with('{')
+                && is_segment(segment, segments.peek().is_none())
+                && !contains_credential(segment);
+            text.push('/');
+            text.push_str(if is_literal { segment } else { ANY_SEGMENT });
+            if text.len() > MAX_LENGTH {
+                text.truncate(shortened);
+                text.push_str(ANY_TAIL);
+                break;
+            }
+        }
+        Self { methods: target.method() as u8, start: 0, end: text.len(), source: text.into() }
     }
 
     /// Whether this permission covers `target`.

@@ -62,11 +62,11 @@ impl From<RetiredReason> for Reason {
     }
 }
 
-impl From<Refusal> for Reason {
-    fn from(refusal: Refusal) -> Self {
+impl From<&Refusal> for Reason {
+    fn from(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::Reserved => Self::Reserved,
-            Refusal::Role | Refusal::KeyRole => Self::Role,
+            Refusal::Role(_) | Refusal::KeyRole(_) => Self::Role,
         }
     }
 }
