@@ -34,6 +34,9 @@ pub mod variable {
     pub const AUTHORIZES: &str = "KEYWARD_AUTHORIZES";
     /// The base paths of custom domains, separated by commas. Can be empty.
     pub const BASE_PATHS: &str = "KEYWARD_BASE_PATHS";
+    /// Whether the authorizer records the source addresses of requests, in the table
+    /// and in its log: `true` or `false`.
+    pub const RECORD_SOURCE_ADDRESSES: &str = "KEYWARD_RECORD_SOURCE_ADDRESSES";
     /// The maximum lifetime of a key, in days.
     pub const MAX_KEY_LIFETIME_DAYS: &str = "KEYWARD_MAX_KEY_LIFETIME_DAYS";
     /// The maximum number of live keys per account.
@@ -297,6 +300,16 @@ impl Setup {
     pub fn authorizes(&self) -> Result<Api, ConfigError> {
         self.variables
             .read(variable::AUTHORIZES, |name| Api::parse(name).ok_or("must be `iam` or `business`"))
+    }
+
+    /// Whether the source addresses of requests are recorded.
+    ///
+    /// # Errors
+    /// The variable is missing or neither `true` nor `false`.
+    pub fn records_source_addresses(&self) -> Result<bool, ConfigError> {
+        self.variables.read(variable::RECORD_SOURCE_ADDRESSES, |value| {
+            value.parse().map_err(|_| "must be `true` or `false`")
+        })
     }
 
     /// The maximum number of live keys per account.

@@ -364,6 +364,7 @@ fn values(options: &Options, table: &str, issuer: &Issuer, others: Vec<(&'static
         (variable::PEPPER_SECRET, secrets::SECRET_ID.to_owned()),
         (variable::DATA_PREFIXES, "/organizations,/teams".to_owned()),
         (variable::BASE_PATHS, String::new()),
+        (variable::RECORD_SOURCE_ADDRESSES, "true".to_owned()),
         (variable::MAX_KEY_LIFETIME_DAYS, "365".to_owned()),
         (variable::MAX_KEYS_PER_ACCOUNT, "20".to_owned()),
         (variable::OIDC_ISSUER, issuer.url().to_owned()),
