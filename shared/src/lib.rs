@@ -2,6 +2,7 @@
 //!
 //! - [`domain`]: accounts, keys, roles, callers and time. No I/O.
 //! - [`policy`]: may this principal do METHOD PATH? Pure.
+//! - [`activity`]: the counted and recorded requests of keys. No I/O.
 //! - [`store`]: the only place that names `aws_sdk_dynamodb`.
 //! - [`api`]: the requests and answers of the IAM API.
 //! - [`http`]: the only place that names `lambda_http`.
@@ -14,6 +15,7 @@
 //! - [`telemetry`]: structured logs.
 //! - [`time_limit`]: cheap time limits.
 
+pub mod activity;
 pub mod api;
 pub mod config;
 pub mod domain;

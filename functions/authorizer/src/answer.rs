@@ -45,7 +45,8 @@ enum Effect {
     Deny,
 }
 
-/// The caller, for the backend: strings under the names in [`context`].
+/// The caller, for the backend, or the reason of a refusal, for the client of a REST API:
+/// strings under the names in [`context`].
 #[derive(Debug, Default)]
 pub(crate) struct Context(Vec<(&'static str, String)>);
 
@@ -74,9 +75,9 @@ impl Answer {
         Self::new(principal_id, Effect::Allow, arn, Some(context))
     }
 
-    /// Denies the request without giving a reason.
-    pub(crate) fn deny(arn: &MethodArn<'_>) -> Self {
-        Self::new("anonymous".to_owned(), Effect::Deny, arn, None)
+    /// Denies the request. Without a context, the answer gives no reason.
+    pub(crate) fn deny(arn: &MethodArn<'_>, context: Option<Context>) -> Self {
+        Self::new("anonymous".to_owned(), Effect::Deny, arn, context)
     }
 
     fn new(principal_id: String, effect: Effect, arn: &MethodArn<'_>, context: Option<Context>) -> Self {

@@ -14,12 +14,13 @@ use shared::policy::{
 use shared::store::{Credential as StoredCredential, CredentialLookup, Roles, Store, StoreError};
 use shared::time_limit::TimeLimit;
 
+use crate::activity::Activity;
 use crate::admin_token::{AdminTokens, TokenError, TokenUse};
 use crate::answer::{Answer, ClientOutcome, Context, FunctionError};
 use crate::credential::{self, Credential};
 use crate::event::{self, Event, Shape};
-use crate::follow_up::{FollowUp, PerSecond, RequestLine};
-use crate::usage::Usage;
+use crate::follow_up::{FollowUp, RequestLine};
+use crate::retired_keys::RetiredKeys;
 
 /// The time limit of a decision. API Gateway itself waits for up to 10 s.
 const TIME_LIMIT: Duration = Duration::from_millis(2800);
@@ -28,7 +29,9 @@ const TIME_LIMIT: Duration = Duration::from_millis(2800);
 pub struct Authorizer {
     pub(crate) api: Api,
     pub(crate) store: Store,
-    pub(crate) usage: Usage,
+    pub(crate) activity: Activity,
+    /// Whether the log and the activity contain source addresses.
+    pub(crate) records_addresses: bool,
     pub(crate) keyring: Keyring,
     admin_tokens: AdminTokens,
     time_limit: TimeLimit,
@@ -37,7 +40,7 @@ pub struct Authorizer {
     /// `None` for the IAM API, where roles permit a key nothing.
     roles: Option<Roles>,
     base_paths: Vec<PathPrefix>,
-    pub(crate) record_reads: PerSecond,
+    pub(crate) retired_keys: RetiredKeys,
 }
 
 /// A decision: the answer to API Gateway, and the work after it.
@@ -63,7 +66,8 @@ pub(crate) enum Denial {
 
 impl Denial {
     /// The answer to API Gateway. All invalid credentials get the same answer.
-    fn answer(&self, event: &Event<'_>) -> Result<Answer, FunctionError> {
+    /// `is_verified` is whether the request has a key with the correct secret.
+    fn answer(&self, event: &Event<'_>, is_verified: bool) -> Result<Answer, FunctionError> {
         let outcome = match self {
             Self::Refused(refused) => ClientOutcome::from(refused.reason),
             Self::NotLive(_) | Self::Unverifiable(_) => ClientOutcome::Unauthorized,
@@ -73,8 +77,19 @@ impl Denial {
             // Whether an HTTP API with payload format 2.0 turns this error into 401
             // is not documented. There, an invalid credential gets a Deny.
             ClientOutcome::Unauthorized if event.shape != Shape::HttpV2 => Err(FunctionError::Unauthorized),
-            ClientOutcome::Unauthorized | ClientOutcome::Forbidden => Ok(Answer::deny(&event.arn)),
+            ClientOutcome::Unauthorized => Ok(Answer::deny(&event.arn, None)),
+            ClientOutcome::Forbidden => {
+                let context = self.refused().filter(|_| is_verified && can_say_why(event.shape));
+                Ok(Answer::deny(&event.arn, context.map(Refused::context)))
+            }
             ClientOutcome::Failed | ClientOutcome::Allowed => Err(FunctionError::Unavailable),
+        }
+    }
+
+    fn refused(&self) -> Option<&Refused> {
+        match self {
+            Self::Refused(refused) => Some(refused),
+            Self::NotLive(_) | Self::Unverifiable(_) | Self::Outage(_) => None,
         }
     }
 }
@@ -86,6 +101,25 @@ pub(crate) struct Refused {
     pub(crate) scope: Option<Scope>,
     /// The narrowest permission that would cover the request, if a role lacks it.
     pub(crate) missing_permission: Option<Permission>,
+}
+
+impl Refused {
+    /// The reason, for the client of a REST API.
+    fn context(&self) -> Context {
+        let context = Context::default().with(context::REASON, self.reason.name());
+        match &self.missing_permission {
+            Some(missing) => context.with(context::MISSING_PERMISSION, missing),
+            None => context,
+        }
+    }
+}
+
+/// Whether the API can put the context of a refusal into its response. HTTP APIs cannot.
+fn can_say_why(shape: Shape) -> bool {
+    match shape {
+        Shape::Rest | Shape::Token => true,
+        Shape::HttpV1 | Shape::HttpV2 => false,
+    }
 }
 
 impl From<Reason> for Refused {
@@ -192,7 +226,8 @@ impl Authorizer {
         };
         Ok(Self {
             api,
-            usage: Usage::new(store.clone(), Arc::clone(&setup.clock)),
+            activity: Activity::new(store.clone()),
+            records_addresses: setup.records_source_addresses()?,
             store,
             keyring: setup.keyring()?,
             admin_tokens: AdminTokens::new(setup)?,
@@ -201,7 +236,7 @@ impl Authorizer {
             environment: setup.environment()?,
             roles,
             base_paths: setup.base_paths()?,
-            record_reads: PerSecond::new(),
+            retired_keys: RetiredKeys::default(),
         })
     }
 
@@ -209,6 +244,11 @@ impl Authorizer {
     /// does not wait for them.
     pub async fn warm(&self) {
         tokio::join!(self.store.warm(), self.keyring.warm());
+    }
+
+    /// Writes all activity that is pending. Takes at most 450 ms.
+    pub async fn flush_activity(&self) {
+        self.activity.flush().await;
     }
 
     /// Decides on an event, follows up, and returns the answer.
@@ -246,7 +286,7 @@ impl Authorizer {
         let decided = deciding.unwrap_or_else(|| Err(Denial::Outage("it took too long".to_owned())));
         let (answer, decided) = match decided {
             Ok(answer) => (Ok(answer), Ok(())),
-            Err(denial) => (denial.answer(&event), Err(denial)),
+            Err(denial) => (denial.answer(&event, subject.is_verified), Err(denial)),
         };
         let is_mismatch =
             matches!(decided, Err(Denial::Refused(Refused { reason: Reason::PathMismatch, .. })));

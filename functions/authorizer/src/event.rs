@@ -27,6 +27,9 @@ pub(crate) struct Event<'a> {
     sent: Option<Sent<'a>>,
     /// Where the request came from, if the event says so.
     pub(crate) source: Option<IpAddr>,
+    /// The route that API Gateway chose, if the event names it: `GET /teams/{id}`, `$default`,
+    /// or only the path of a resource.
+    route: Option<Cow<'a, str>>,
 }
 
 /// A method and path, as the client sent them.
@@ -111,6 +114,10 @@ struct RawEvent<'a> {
     path: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "text")]
     raw_path: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    route_key: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    resource: Option<Cow<'a, str>>,
     #[serde(borrow)]
     headers: Option<AuthorizationHeader<'a>>,
     #[serde(borrow)]
@@ -178,6 +185,7 @@ pub(crate) fn read(json: &[u8]) -> Result<Event<'_>, MalformedEvent> {
                 authorization: raw.authorization_token.map_or(Authorization::Absent, Authorization::One),
                 sent: None,
                 source: None,
+                route: None,
                 arn,
             })
         }
@@ -188,6 +196,7 @@ pub(crate) fn read(json: &[u8]) -> Result<Event<'_>, MalformedEvent> {
             authorization,
             sent: Some(Sent::new(raw.http_method, raw.path)?),
             source: address(identity),
+            route: raw.resource,
         }),
         (Some("REQUEST"), Some("1.0")) => Ok(Event {
             shape: Shape::HttpV1,
@@ -196,6 +205,7 @@ pub(crate) fn read(json: &[u8]) -> Result<Event<'_>, MalformedEvent> {
             authorization,
             sent: Some(Sent::new(raw.http_method, raw.path)?),
             source: address(identity),
+            route: raw.resource,
         }),
         (Some("REQUEST"), Some("2.0")) => {
             let http = context.http.ok_or(MalformedEvent::Form)?;
@@ -206,6 +216,7 @@ pub(crate) fn read(json: &[u8]) -> Result<Event<'_>, MalformedEvent> {
                 authorization,
                 sent: Some(Sent::new(http.method, raw.raw_path)?),
                 source: address(http.source_ip),
+                route: raw.route_key,
             })
         }
         (Some("TOKEN" | "REQUEST"), Some(_)) => Err(MalformedEvent::Version),
@@ -224,6 +235,14 @@ impl Event<'_> {
     /// The method and path that the client sent, if the event has them.
     pub(crate) fn sent(&self) -> Option<(&str, &str)> {
         self.sent.as_ref().map(|sent| (&*sent.method, &*sent.path))
+    }
+
+    /// The route that API Gateway chose, with the request's method, such as
+    /// `GET /teams/{id}`. `$default` is the route of an HTTP API for all other requests.
+    pub(crate) fn route(&self) -> Option<String> {
+        let route = self.route.as_deref()?;
+        let path = route.strip_prefix("ANY ").unwrap_or(route);
+        Some(if path.starts_with('/') { format!("{} {path}", self.arn.method()) } else { path.to_owned() })
     }
 
     /// Whether the method and path that the client sent match those in the ARN,

@@ -1,25 +1,22 @@
 //! The work after API Gateway has its answer: logging the decision, and counting
-//! the use of the key. The client does not wait for it, so every refusal of a key
+//! the request. The client does not wait for it, so every refusal of a key
 //! takes the same time.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use shared::activity::RecordedRequest;
 use shared::domain::{ApiKey, Verifier, is_control, is_invisible};
 use shared::policy::Reason;
+use shared::store::RetiredCredential;
 
-use crate::authorize::{Authorizer, Denial, Refused, Scope, Subject};
+use crate::activity::Observation;
+use crate::authorize::{Authorizer, Denial, Scope, Subject};
 use crate::event::Event;
-use crate::usage::UsageKind;
 
 /// The time limit for reading a retired key's record. The instance's next request
 /// waits for it.
 const RECORD_LIMIT: Duration = Duration::from_millis(500);
-
-/// The most records of retired keys that an instance reads in a second. Without
-/// this limit, every well-formed forged key would cost a second read.
-const RECORDS_PER_SECOND: u32 = 5;
 
 /// The most characters of a path that are logged.
 const MAX_PATH: usize = 256;
@@ -35,12 +32,13 @@ pub struct FollowUp {
     pub(crate) decided: Result<(), Denial>,
 }
 
-/// The method and path of a request, as they came. They can contain a credential:
-/// only [`loggable`] makes them fit for the log.
+/// The method, path and route of a request, as they came. They can contain a credential:
+/// only [`loggable`] makes them fit for the log and the table.
 pub(crate) struct RequestLine {
     source: Option<IpAddr>,
     method: String,
     path: String,
+    route: Option<String>,
     /// The method and path that the client sent, if they do not match the ARN.
     sent: Option<(String, String)>,
 }
@@ -53,6 +51,7 @@ impl RequestLine {
             source: event.source,
             method: event.arn.method().to_owned(),
             path: event.arn.path().to_owned(),
+            route: event.route(),
             sent: sent.map(|(method, path)| (method.to_owned(), path.to_owned())),
         }
     }
@@ -83,63 +82,50 @@ fn must_be_escaped(character: char) -> bool {
     is_control(character) || is_invisible(character) || matches!(character, '\u{200c}' | '\u{200d}')
 }
 
-/// Allows up to [`RECORDS_PER_SECOND`] reads in each second.
-pub(crate) struct PerSecond(Mutex<(i64, u32)>);
-
-impl PerSecond {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new((0, 0)))
-    }
-
-    /// Whether one more read is allowed in this second.
-    fn take(&self, second: i64) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.0 != second {
-            *state = (second, 0);
-        }
-        let may = state.1 < RECORDS_PER_SECOND;
-        state.1 += u32::from(may);
-        may
-    }
-}
-
 impl Authorizer {
-    /// Logs the decision in one line, and counts the use of its key. Takes at most
-    /// 0.7 s, and cannot change the decision.
+    /// Logs the decision in one line, and counts the request. Takes at most 0.7 s, and
+    /// cannot change the decision.
     pub async fn follow_up(&self, follow_up: FollowUp) {
-        let FollowUp { request_id, request, subject: Subject { principal, key, .. }, decided } = follow_up;
-        let (reason, scope, cause) = match decided {
+        let FollowUp { request_id, request, subject, decided } = follow_up;
+        let Subject { principal, key, account_exists, mut is_verified } = subject;
+        let (reason, refused, cause) = match decided {
             Ok(()) => (Reason::Allowed, None, None),
-            Err(Denial::Refused(Refused { reason, scope, .. })) => (reason, scope, None),
+            Err(Denial::Refused(refused)) => (refused.reason, Some(refused), None),
             Err(Denial::NotLive(key)) => {
                 let (reason, cause) = Box::pin(self.why_not_live(&key)).await;
+                is_verified = matches!(reason, Reason::Revoked | Reason::Retired | Reason::Expired);
                 (reason, None, cause)
             }
             Err(Denial::Unverifiable(cause)) => (Reason::WrongSecret, None, Some(cause)),
             Err(Denial::Outage(cause)) => (Reason::Outage, None, Some(cause)),
         };
-        let (name, api, refused_by) = (reason.name(), self.api.name(), scope.map(Scope::name));
-        let key_id = key.map(|(_, key)| key.to_string());
+        let refused_by = refused.as_ref().and_then(|refused| refused.scope).map(Scope::name);
+        let missing_permission = refused.and_then(|refused| refused.missing_permission);
+        let missing_permission = missing_permission.map(|permission| permission.to_string());
         let request = request.as_ref();
-        let source = request.and_then(|request| request.source).map(|source| source.to_string());
+        let source = request.and_then(|request| request.source).filter(|_| self.records_addresses);
         let line = |method: &str, path: &str| (loggable(method, MAX_METHOD), loggable(path, MAX_PATH));
         let (method, path) = request.map(|request| line(&request.method, &request.path)).unzip();
+        let route = request.and_then(|request| request.route.as_deref());
+        let route = route.map(|route| loggable(route, MAX_PATH));
         let sent = request.and_then(|request| request.sent.as_ref());
         let (sent_method, sent_path) = sent.map(|(method, path)| line(method, path)).unzip();
         macro_rules! decision {
             ($level:ident) => {
                 tracing::$level!(
                     request_id,
-                    reason = name,
+                    reason = reason.name(),
                     refused_by,
-                    api,
-                    source,
+                    missing_permission,
+                    api = self.api.name(),
+                    source = source.map(|source| source.to_string()),
                     method,
                     path,
+                    route,
                     sent_method,
                     sent_path,
                     principal,
-                    key_id,
+                    key_id = key.map(|(_, key)| key.to_string()),
                     cause,
                     "decision"
                 )
@@ -150,61 +136,54 @@ impl Authorizer {
         } else {
             decision!(info);
         }
-        if let (Some((account, key)), Some(noted)) = (key, noted(reason)) {
-            Box::pin(self.usage.note(account, key, noted)).await;
+        let Some((account, key)) = key.filter(|_| reason != Reason::Outage) else { return };
+        let at = self.clock.now();
+        if is_verified {
+            let request = RecordedRequest { at, request_id, method, path, route, source };
+            let observation = Observation::Verified { account, key, reason, request, missing_permission };
+            Box::pin(self.activity.record(observation, at)).await;
+        } else if account_exists && matches!(reason, Reason::WrongSecret | Reason::Unknown) {
+            Box::pin(self.activity.record(Observation::Unverified { account, reason }, at)).await;
         }
     }
 
     /// Why a key is not live. The record of a retired key counts only if the
     /// presented key matches its verifier.
     async fn why_not_live(&self, key: &ApiKey) -> (Reason, Option<String>) {
-        if !self.record_reads.take(self.clock.now().as_second()) {
-            let cause = "too many unknown keys in this second to look up each one";
-            return (Reason::Unknown, Some(cause.to_owned()));
-        }
-        let reason = match tokio::time::timeout(RECORD_LIMIT, self.reason_on_record(key)).await {
-            Ok(reason) => reason.map_err(|cause| format!("its record could not be read: {cause}")),
-            Err(_) => Err("its record could not be read in time".to_owned()),
+        let record = match self.retired_keys.find(key) {
+            Some(record) => Ok(Some(record)),
+            None if !self.retired_keys.take_read(self.clock.now()) => {
+                Err("too many unknown keys in this second to look up each one".to_owned())
+            }
+            None => self.read_record(key).await,
         };
-        match reason {
-            Ok(reason) => (reason, None),
-            Err(cause) => (Reason::Unknown, Some(cause)),
-        }
+        let reason = match record {
+            Ok(Some(record)) => self.reason_on_record(key, &record).await,
+            Ok(None) => Ok(Reason::Unknown),
+            Err(cause) => Err(cause),
+        };
+        reason.map_or_else(|cause| (Reason::Unknown, Some(cause)), |reason| (reason, None))
     }
 
-    /// Why the record of `key` says that it was retired. The cause, if that is not
-    /// known.
-    async fn reason_on_record(&self, key: &ApiKey) -> Result<Reason, String> {
-        let record = self.store.find_retired(key).await.map_err(|error| error.to_string())?;
-        let Some(retired) = record else {
-            return Ok(Reason::Unknown);
+    /// Reads the record of `key`, and remembers it.
+    async fn read_record(&self, key: &ApiKey) -> Result<Option<RetiredCredential>, String> {
+        let record = match tokio::time::timeout(RECORD_LIMIT, self.store.find_retired(key)).await {
+            Ok(record) => record.map_err(|error| format!("its record could not be read: {error}"))?,
+            Err(_) => return Err("its record could not be read in time".to_owned()),
         };
-        let pepper = self.keyring.get(&retired.verifier.pepper).await;
-        let pepper = pepper.map_err(|error| error.to_string())?;
-        let matches = Verifier::compute(&pepper, key, &retired.spec).matches(&retired.verifier.verifier);
-        Ok(if matches { retired.reason } else { Reason::WrongSecret })
+        if let Some(record) = &record {
+            self.retired_keys.remember(key, record.clone());
+        }
+        Ok(record)
     }
-}
 
-/// What to count for a decision about a key. A key that is presented with its
-/// correct secret after its end is counted too.
-fn noted(reason: Reason) -> Option<UsageKind> {
-    match reason {
-        Reason::Allowed => Some(UsageKind::Use),
-        Reason::Revoked | Reason::Retired | Reason::Expired => Some(UsageKind::UseAfterEnd),
-        Reason::Missing
-        | Reason::Malformed
-        | Reason::ForeignEnvironment
-        | Reason::Unknown
-        | Reason::Disabled
-        | Reason::WrongSecret
-        | Reason::Audience
-        | Reason::Scope
-        | Reason::Role
-        | Reason::Network
-        | Reason::AmbiguousPath
-        | Reason::PathMismatch
-        | Reason::Reserved
-        | Reason::Outage => None,
+    /// Why `record` says that `key` was retired.
+    async fn reason_on_record(&self, key: &ApiKey, record: &RetiredCredential) -> Result<Reason, String> {
+        let RetiredCredential { reason, spec, verifier } = record;
+        let pepper = tokio::time::timeout(RECORD_LIMIT, self.keyring.get(&verifier.pepper)).await;
+        let pepper = pepper.map_err(|_| "its pepper could not be read in time".to_owned())?;
+        let pepper = pepper.map_err(|error| format!("its record could not be read: {error}"))?;
+        let matches = Verifier::compute(&pepper, key, spec).matches(&verifier.verifier);
+        Ok(if matches { *reason } else { Reason::WrongSecret })
     }
 }

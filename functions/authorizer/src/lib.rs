@@ -4,8 +4,9 @@
 //! [`credential`] the one Bearer credential in them, [`authorize`] decides, and
 //! [`answer`] builds the response that API Gateway expects. A key costs one
 //! consistent read of `DynamoDB`; a malformed credential costs none. After the
-//! answer, [`follow_up`] logs the decision and [`usage`] counts the use of keys.
+//! answer, [`follow_up`] logs the decision and [`activity`] counts the request.
 
+pub mod activity;
 mod admin_token;
 pub mod answer;
 mod authorize;
@@ -14,7 +15,7 @@ mod event;
 mod follow_up;
 mod invocation;
 mod jwks;
-mod usage;
+mod retired_keys;
 
 use std::sync::Arc;
 
@@ -45,7 +46,13 @@ pub async fn serve() -> Result<(), Error> {
 pub async fn serve_with(setup: Setup) -> Result<(), Error> {
     telemetry::init(setup.variables.get(variable::LOG_LEVEL));
     let authorizer = Arc::new(Authorizer::new(&setup)?);
-    authorizer.warm().await;
+    let ending = Arc::clone(&authorizer);
+    tokio::join!(
+        authorizer.warm(),
+        lambda_runtime::spawn_graceful_shutdown_handler(|| async move {
+            ending.flush_activity().await;
+        })
+    );
     let layer = InvocationLayer::new(Arc::clone(&authorizer));
     let decide = move |event: LambdaEvent<()>| {
         let authorizer = Arc::clone(&authorizer);

@@ -19,7 +19,6 @@ mod random;
 mod role;
 mod text;
 mod time;
-mod usage;
 mod verifier;
 
 pub(crate) use named::named_enum;
@@ -44,6 +43,5 @@ pub use text::{
     AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue, is_control,
     is_invisible,
 };
-pub use time::{Clock, InvalidInstant, SystemClock, parse_instant, seconds};
-pub use usage::{KeyUsage, utc_day};
+pub use time::{Clock, InvalidInstant, SystemClock, parse_instant, seconds, utc_day};
 pub use verifier::{Fingerprint, Verifier, VerifierEntry};

@@ -8,7 +8,9 @@ macro_rules! named_enum {
         pub enum $Enum:ident { $($(#[$doc:meta])* $Variant:ident = $name:literal,)* }
     ) => {
         $(#[$attribute])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize,
+        )]
         pub enum $Enum {
             $($(#[$doc])* #[serde(rename = $name)] $Variant,)*
         }

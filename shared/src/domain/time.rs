@@ -1,6 +1,8 @@
 //! The clock, which is passed as a parameter, and the text form of instants.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::Offset;
 
 /// A clock. Functions use the system clock, and tests use a clock that they control.
 pub trait Clock: Send + Sync {
@@ -26,6 +28,11 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, InvalidInstant> {
         return Err(InvalidInstant);
     }
     text.parse().map_err(|_| InvalidInstant)
+}
+
+/// The day of an instant, in UTC.
+pub fn utc_day(at: Timestamp) -> Date {
+    Offset::UTC.to_datetime(at).date()
 }
 
 /// Formats `at` as RFC 3339, to the second. Fractions are truncated.

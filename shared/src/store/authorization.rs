@@ -33,7 +33,7 @@ pub struct Credential {
 }
 
 /// The record of a retired key, as an authorization needs it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RetiredCredential {
     /// The refusal reason.
     pub reason: Reason,

@@ -7,6 +7,7 @@
 //! transaction.
 
 mod accounts;
+mod activity;
 mod authorization;
 mod codec;
 mod commit;
@@ -23,8 +24,8 @@ mod roles;
 mod rotation;
 pub mod schema;
 mod sweep;
-mod usage;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
@@ -38,6 +39,7 @@ use get_item::{FromItem, GetItem};
 use schema::Key;
 
 pub use accounts::CreatedAccount;
+pub use activity::{AccountActivity, ActivityWrite, LastUse, Tally};
 pub use authorization::{Credential, CredentialLookup, RetiredCredential};
 pub use error::StoreError;
 pub use fast_read::{FAST_READ_LIMIT, FastReads};
@@ -52,7 +54,6 @@ pub use role_users::{RoleUser, RoleUsers};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, Roles};
 pub use rotation::{NewRotation, RotatedKey};
 pub use sweep::{AccountToSweep, SweepPage};
-pub use usage::USE_AFTER_END_INTERVAL;
 
 /// The maximum number of queries for one response.
 const MAX_QUERIES: usize = 10;
@@ -115,8 +116,28 @@ impl Store {
         attributes: &[&str],
         most: usize,
     ) -> Result<Vec<Map>, StoreError> {
+        self.read_partition_from(partition, None, attributes, most).await
+    }
+
+    /// Reads a partition like [`read_partition`](Self::read_partition), but only the items
+    /// whose sort key is at least `first`.
+    async fn read_partition_from(
+        &self,
+        partition: AttributeValue,
+        first: Option<&str>,
+        attributes: &[&str],
+        most: usize,
+    ) -> Result<Vec<Map>, StoreError> {
         let (projection, mut names) = codec::projection(attributes);
         names.insert("#pk".to_owned(), schema::PK.to_owned());
+        let mut values = HashMap::from([(":pk".to_owned(), partition)]);
+        let condition = if let Some(first) = first {
+            names.insert("#sk".to_owned(), schema::SK.to_owned());
+            values.insert(":first".to_owned(), codec::s(first));
+            "#pk = :pk AND #sk >= :first"
+        } else {
+            "#pk = :pk"
+        };
         let projection = Some(projection).filter(|names| !names.is_empty());
         let mut items = Vec::new();
         let mut start = None;
@@ -125,9 +146,9 @@ impl Store {
                 .client
                 .query()
                 .table_name(&*self.table)
-                .key_condition_expression("#pk = :pk")
+                .key_condition_expression(condition)
                 .set_expression_attribute_names(Some(names.clone()))
-                .expression_attribute_values(":pk", partition.clone())
+                .set_expression_attribute_values(Some(values.clone()))
                 // Required by the IAM policies, although the projection implies it.
                 .set_select(projection.as_ref().map(|_| Select::SpecificAttributes))
                 .set_projection_expression(projection.clone())

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{AccountId, EventId, FoldedName, KeyId, RoleName, Subject};
@@ -27,7 +28,7 @@ pub(super) const INDEX_ACCOUNTS: &str = "ACCOUNTS";
 /// The index's partition of all custom roles.
 pub(super) const INDEX_ROLES: &str = "ROLES";
 
-/// Days for which the records of retired keys, and the usage of keys, are kept.
+/// Days for which the records of retired keys, and the last uses of keys, are kept.
 const KEPT_DAYS: i64 = 400;
 
 /// The expiry of an item that is written at `now` and not kept forever.
@@ -62,8 +63,14 @@ pub mod partition {
     pub const NAME: &str = "NAME#";
     /// A custom role.
     pub const ROLE: &str = "ROLE#";
-    /// The usage of an account's keys.
+    /// The counts of requests with an account's keys, and the last use of each key.
     pub const USAGE: &str = "USAGE#";
+    /// The last requests with an account's keys.
+    pub const REQUESTS: &str = "REQUESTS#";
+    /// The routes that an account's keys used.
+    pub const ROUTES: &str = "ROUTES#";
+    /// The counts of all requests with keys.
+    pub const TOTALS: &str = "TOTALS#";
     /// The published notices of an account's keys.
     pub const NOTICE: &str = "NOTICE#";
     /// The position of the sweep of keys.
@@ -125,11 +132,69 @@ pub(super) fn retired_partition(account: AccountId) -> AttributeValue {
     partition_key(partition::RETIRED, account)
 }
 
-/// The usage of a key. In addition to the attributes below, the item has the number of
-/// allowed requests on each day. The attribute's name is the date, such as
-/// `2026-11-24`. Days without requests have no attribute.
-pub(super) fn usage_key(account: AccountId, id: KeyId) -> Key {
+/// The last use of a key.
+pub(super) fn last_use_key(account: AccountId, id: KeyId) -> Key {
     key(partition::USAGE, account, id)
+}
+
+/// The counts of one day. `counted` is what is counted: a key, or [`UNVERIFIED`].
+///
+/// Days sort before keys, so that one query reads an account's counts since a day
+/// together with the last uses of all its keys. The item has one attribute for each
+/// hour (UTC) and reason, such as `13.allowed`. Hours without requests have none.
+pub(super) fn counts_key(account: AccountId, day: Date, counted: impl Display) -> Key {
+    key(partition::USAGE, account, format_args!("{day}#{counted}"))
+}
+
+/// The sort key's end in the counts of requests whose credential names the account, but
+/// no valid key of it.
+pub(super) const UNVERIFIED: &str = "unverified";
+
+/// The number of items among which the counts of all requests of a day are spread, so
+/// that no item is written too often.
+pub(super) const TOTALS_SHARDS: u8 = 4;
+
+/// The counts of all requests of one day, in the item for writes at `now`. Instances write
+/// at different milliseconds, so each of the [`TOTALS_SHARDS`] items gets its share.
+pub(super) fn totals_key(now: Timestamp, day: Date) -> Key {
+    let shard = now.as_millisecond().rem_euclid(TOTALS_SHARDS.into());
+    key(partition::TOTALS, shard, day)
+}
+
+/// The partition of a shard's counts of all requests.
+pub(super) fn totals_partition(shard: u8) -> AttributeValue {
+    partition_key(partition::TOTALS, shard)
+}
+
+/// Refused requests with a key, which an instance wrote at once. `id` is a ULID.
+pub(super) fn refusals_key(account: AccountId, id: KeyId, time: EventId) -> Key {
+    key(partition::REQUESTS, account, format_args!("{id}#{time}"))
+}
+
+/// The last allowed request with a key. Sorts after the key's refused requests.
+pub(super) fn last_allowed_key(account: AccountId, id: KeyId) -> Key {
+    key(partition::REQUESTS, account, format_args!("{id}#{LAST_ALLOWED}"))
+}
+
+/// The end of the sort key of a key's last allowed request.
+pub(super) const LAST_ALLOWED: &str = "allowed";
+
+/// The partition of the last requests with an account's keys.
+pub(super) fn requests_partition(account: AccountId) -> AttributeValue {
+    partition_key(partition::REQUESTS, account)
+}
+
+/// A route that a key used, or [`OTHER_ROUTES`].
+pub(super) fn route_key(account: AccountId, id: KeyId, route: &str) -> Key {
+    key(partition::ROUTES, account, format_args!("{id}#{route}"))
+}
+
+/// Stands for all routes of a key that are not stored one by one.
+pub(super) const OTHER_ROUTES: &str = "*";
+
+/// The partition of the routes that an account's keys used.
+pub(super) fn routes_partition(account: AccountId) -> AttributeValue {
+    partition_key(partition::ROUTES, account)
 }
 
 /// Whether `item` is an audit event.
@@ -163,7 +228,7 @@ pub(super) fn role_key(name: &RoleName) -> Key {
     key(partition::ROLE, name.as_str(), ROLE)
 }
 
-/// The partition of the usage of an account's keys.
+/// The partition of the counts and last uses of an account's keys.
 pub(super) fn usage_partition(account: AccountId) -> AttributeValue {
     partition_key(partition::USAGE, account)
 }
@@ -204,20 +269,26 @@ pub mod attribute {
     pub const KEY: &str = "key";
     pub const KEYS: &str = "keys";
     pub const LAST_USED_AT: &str = "lastUsedAt";
+    pub const LAST_USED_ON: &str = "lastUsedOn";
+    pub const METHOD: &str = "method";
+    pub const MISSING_PERMISSION: &str = "missingPermission";
     pub const NAME: &str = "name";
     pub const OWNER: &str = "owner";
+    pub const PATH: &str = "path";
     pub const PEPPER: &str = "pepper";
     pub const PERMISSIONS: &str = "permissions";
     pub const POSITION: &str = "position";
-    pub const MINUTES_USED_AFTER_END: &str = "minutesUsedAfterEnd";
     pub const USED_AFTER_END_AT: &str = "usedAfterEndAt";
     pub const REASON: &str = "reason";
+    pub const REFUSALS: &str = "refusals";
     pub const REPLACED_BY: &str = "replacedBy";
     pub const REQUEST_ID: &str = "requestId";
     pub const RETIRED_AT: &str = "retiredAt";
     pub const RETIRED_BY: &str = "retiredBy";
     pub const RETIRES_AT: &str = "retiresAt";
     pub const ROLE: &str = "role";
+    pub const ROUTE: &str = "route";
+    pub const SOURCE: &str = "source";
     pub const TAGS: &str = "tags";
     pub const TO: &str = "to";
     pub const TYPE: &str = "type";

@@ -1,7 +1,6 @@
-//! The data of the daily sweep: the accounts, page by page, the published notices, and
-//! the last use of each key.
+//! The data of the daily sweep: the accounts, page by page, and the published notices.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,7 +9,7 @@ use super::codec::{self, Reader, s, seconds};
 use super::list::{AccountCursor, AccountFilter, MAX_LIMIT};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{Account, AccountId, KeyId};
+use crate::domain::{Account, AccountId};
 
 /// Days after a key's expiry for which the mark of a published notice is kept. Long
 /// before, the key itself has become a retired key.
@@ -90,12 +89,5 @@ impl Store {
             self.put_all(marks.collect()).await?;
         }
         Ok(())
-    }
-
-    /// Returns the last use of each key of an account. Keys that were never used
-    /// are absent.
-    pub async fn last_uses(&self, account: AccountId) -> Result<HashMap<KeyId, Timestamp>, StoreError> {
-        let usage = self.list_usage(account).await?;
-        Ok(usage.into_iter().filter_map(|(key, usage)| Some((key, usage.last_used_at?))).collect())
     }
 }

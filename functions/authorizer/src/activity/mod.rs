@@ -1,0 +1,63 @@
+//! Counts the requests of each key and records the last ones, after the response.
+//!
+//! [`Ledger`] keeps the counts of this instance in memory and says what to write when.
+//! A write makes one attempt of at most 200 ms. If the attempt fails, its counts are lost:
+//! they could be in the table already, and counts must never exceed the true number.
+
+mod ledger;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use shared::store::{ActivityWrite, Store};
+
+pub use ledger::{Ledger, Observation};
+
+/// The number of writes that are made at the same time.
+const WRITES_AT_A_TIME: usize = 16;
+
+/// The time limit for the writes of an instance that ends. Lambda ends the process
+/// 500 ms after the signal.
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown>)
+const SHUTDOWN_LIMIT: Duration = Duration::from_millis(450);
+
+/// The activity of keys in this instance.
+pub(crate) struct Activity {
+    store: Store,
+    ledger: Mutex<Ledger>,
+}
+
+impl Activity {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, ledger: Mutex::new(Ledger::default()) }
+    }
+
+    /// Counts a request, and makes the writes that are due.
+    pub(crate) async fn record(&self, observation: Observation, now: Timestamp) {
+        let writes = self.ledger().record(observation, now);
+        self.write(writes).await;
+    }
+
+    /// Writes everything that is pending. Stops after 450 ms.
+    pub(crate) async fn flush(&self) {
+        let writes = self.ledger().take_pending();
+        if tokio::time::timeout(SHUTDOWN_LIMIT, self.write(writes)).await.is_err() {
+            tracing::warn!(cause = "there was not enough time", "activity could not be written");
+        }
+    }
+
+    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write(&self, writes: Vec<ActivityWrite>) {
+        let write = async |write: ActivityWrite| {
+            if let Err(error) = self.store.write_activity(&write).await {
+                tracing::warn!(cause = %error, "activity could not be written");
+            }
+        };
+        futures::stream::iter(writes).for_each_concurrent(WRITES_AT_A_TIME, write).await;
+    }
+}

@@ -1,0 +1,11 @@
+//! The activity of keys. Only the authorizer writes it, in items of its own, so that the
+//! authorizer cannot write accounts or records of retired keys.
+//!
+//! A write is billed by the size of its item, so counts have one small item for each key
+//! and day, separate from the requests and routes.
+
+mod read;
+mod write;
+
+pub use read::{AccountActivity, LastUse};
+pub use write::{ActivityWrite, Tally};

@@ -1,0 +1,228 @@
+//! Writes activity.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Config;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::activity::{COUNTS_KEPT_DAYS, REQUESTS_KEPT_DAYS, RecordedRequest, RefusedRequest, hour_of_day};
+use crate::domain::{AccountId, DerivedEntropy, EventId, KeyId};
+use crate::policy::Reason;
+use crate::store::codec::{self, Map, n, s, seconds};
+use crate::store::schema::{self, Key, attribute};
+use crate::store::{Store, StoreError};
+
+/// The time limit of a write. The instance's next request waits for the write.
+const WRITE_LIMIT: Duration = Duration::from_millis(200);
+
+/// The age from which a last use is not written over another one: a newer one was
+/// probably written since.
+const STALE: SignedDuration = SignedDuration::from_secs(30);
+
+/// The requests that a count is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tally {
+    /// Requests with this key.
+    Key(AccountId, KeyId),
+    /// Requests whose credential names this account, but no valid key of it.
+    Unverified(AccountId),
+    /// All requests with keys.
+    Total,
+}
+
+/// One write, which makes one attempt.
+#[derive(Clone, Debug)]
+pub enum ActivityWrite {
+    /// Adds the number of requests in some hours (0 to 23) of a day, by reason.
+    Counts {
+        tally: Tally,
+        day: Date,
+        counts: Vec<(i8, Reason, u64)>,
+        /// When the last of these requests was allowed.
+        last_used_at: Option<Timestamp>,
+        /// When the last of these requests was refused because the key had ended.
+        used_after_end_at: Option<Timestamp>,
+    },
+    /// Stores when a key was last used, for the time after the day's counts are deleted.
+    LastUse {
+        account: AccountId,
+        key: KeyId,
+        /// Whether the request was allowed. If not, the key had ended.
+        is_allowed: bool,
+        at: Timestamp,
+    },
+    /// Replaces the last allowed request.
+    LastAllowed { account: AccountId, key: KeyId, request: RecordedRequest },
+    /// Stores refused requests, oldest first.
+    Refusals { account: AccountId, key: KeyId, refusals: Vec<RefusedRequest> },
+    /// Stores that a key used a route on a day. `None` stands for all routes that are
+    /// not stored one by one.
+    Route { account: AccountId, key: KeyId, route: Option<String>, day: Date },
+}
+
+impl Store {
+    /// Makes one attempt of at most 200 ms to write activity. If the attempt fails, it
+    /// must not be repeated: the table could contain it already.
+    pub async fn write_activity(&self, write: &ActivityWrite) -> Result<(), StoreError> {
+        match tokio::time::timeout(WRITE_LIMIT, self.attempt(write)).await {
+            Ok(written) => written,
+            Err(_) => Err(StoreError::Unavailable("it took too long".to_owned())),
+        }
+    }
+
+    async fn attempt(&self, write: &ActivityWrite) -> Result<(), StoreError> {
+        match write {
+            ActivityWrite::Counts { tally, day, counts, last_used_at, used_after_end_at } => {
+                self.add_counts(*tally, *day, counts, *last_used_at, *used_after_end_at).await
+            }
+            ActivityWrite::LastUse { account, key, is_allowed, at } => {
+                let name = if *is_allowed { attribute::LAST_USED_AT } else { attribute::USED_AFTER_END_AT };
+                self.raise_last_use(schema::last_use_key(*account, *key), name, *at).await
+            }
+            ActivityWrite::LastAllowed { account, key, request } => {
+                let ttl = requests_kept_until(request.at);
+                self.put_once(schema::last_allowed_key(*account, *key), recorded(request), ttl).await
+            }
+            ActivityWrite::Refusals { account, key, refusals } => {
+                let Some(last) = refusals.last() else { return Ok(()) };
+                let random = DerivedEntropy::new(&[last.request.request_id.as_bytes()]);
+                let time = EventId::generate(last.request.at, &random)?;
+                let list = refusals.iter().map(|refusal| AttributeValue::M(refused(refusal))).collect();
+                let item = codec::map([(attribute::REFUSALS, AttributeValue::L(list))]);
+                let ttl = requests_kept_until(last.request.at);
+                self.put_once(schema::refusals_key(*account, *key, time), item, ttl).await
+            }
+            ActivityWrite::Route { account, key, route, day } => {
+                let route = route.as_deref().unwrap_or(schema::OTHER_ROUTES);
+                let item = codec::map([(attribute::LAST_USED_ON, s(day))]);
+                self.put_once(schema::route_key(*account, *key, route), item, counts_kept_until(*day)).await
+            }
+        }
+    }
+
+    async fn add_counts(
+        &self,
+        tally: Tally,
+        day: Date,
+        counts: &[(i8, Reason, u64)],
+        last_used_at: Option<Timestamp>,
+        used_after_end_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let key = match tally {
+            Tally::Key(account, key) => schema::counts_key(account, day, key),
+            Tally::Unverified(account) => schema::counts_key(account, day, schema::UNVERIFIED),
+            Tally::Total => schema::totals_key(self.clock.now(), day),
+        };
+        let mut update = self.client.update_item().table_name(&*self.table).set_key(Some(key));
+        let (mut sets, mut adds) = (vec!["#ttl = :ttl".to_owned()], Vec::new());
+        for (name, at) in
+            [(attribute::LAST_USED_AT, last_used_at), (attribute::USED_AFTER_END_AT, used_after_end_at)]
+        {
+            if let Some(at) = at {
+                let is_stale = self.clock.now().duration_since(at) > STALE;
+                let value =
+                    if is_stale { format!("if_not_exists(#{name}, :{name})") } else { format!(":{name}") };
+                sets.push(format!("#{name} = {value}"));
+                update = update
+                    .expression_attribute_names(format!("#{name}"), name)
+                    .expression_attribute_values(format!(":{name}"), seconds(at));
+            }
+        }
+        for (position, (hour, reason, number)) in counts.iter().enumerate() {
+            adds.push(format!("#n{position} :n{position}"));
+            update = update
+                .expression_attribute_names(format!("#n{position}"), format!("{hour:02}.{}", reason.name()))
+                .expression_attribute_values(format!(":n{position}"), n(number));
+        }
+        let update = update
+            .update_expression(format!("SET {} ADD {}", sets.join(", "), adds.join(", ")))
+            .expression_attribute_names("#ttl", schema::TTL)
+            .expression_attribute_values(":ttl", counts_kept_until(day));
+        update.customize().config_override(once()).send().await.map(|_| ()).map_err(StoreError::from_sdk)
+    }
+
+    /// Stores a last use, unless a later one is stored.
+    async fn raise_last_use(&self, key: Key, name: &str, at: Timestamp) -> Result<(), StoreError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&*self.table)
+            .set_key(Some(key))
+            .update_expression("SET #at = :at, #ttl = :ttl")
+            .condition_expression("attribute_not_exists(#at) OR #at < :at")
+            .expression_attribute_names("#at", name)
+            .expression_attribute_names("#ttl", schema::TTL)
+            .expression_attribute_values(":at", seconds(at))
+            .expression_attribute_values(":ttl", seconds(schema::kept_until(at)));
+        match update.customize().config_override(once()).send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(StoreError::from_sdk(error)),
+        }
+    }
+
+    async fn put_once(&self, key: Key, mut item: Map, ttl: AttributeValue) -> Result<(), StoreError> {
+        item.extend(key);
+        item.insert(schema::TTL.to_owned(), ttl);
+        let put = self.client.put_item().table_name(&*self.table).set_item(Some(item));
+        put.customize().config_override(once()).send().await.map(|_| ()).map_err(StoreError::from_sdk)
+    }
+}
+
+/// The configuration of a call that is not retried.
+fn once() -> aws_sdk_dynamodb::config::Builder {
+    Config::builder().retry_config(RetryConfig::disabled())
+}
+
+/// When the counts of a day can be deleted.
+fn counts_kept_until(day: Date) -> AttributeValue {
+    let start = hour_of_day(day, 0).unwrap_or(Timestamp::MAX);
+    after_days(start, COUNTS_KEPT_DAYS)
+}
+
+fn requests_kept_until(at: Timestamp) -> AttributeValue {
+    after_days(at, REQUESTS_KEPT_DAYS)
+}
+
+fn after_days(at: Timestamp, days: i32) -> AttributeValue {
+    let kept = SignedDuration::from_hours(24 * i64::from(days));
+    seconds(at.saturating_add(kept).unwrap_or(Timestamp::MAX))
+}
+
+fn recorded(request: &RecordedRequest) -> Map {
+    let mut item = codec::map([
+        (attribute::AT, n(request.at.as_millisecond())),
+        (attribute::REQUEST_ID, s(&request.request_id)),
+    ]);
+    let source = request.source.map(|source| source.to_string());
+    for (name, value) in [
+        (attribute::METHOD, &request.method),
+        (attribute::PATH, &request.path),
+        (attribute::ROUTE, &request.route),
+        (attribute::SOURCE, &source),
+    ] {
+        if let Some(value) = value {
+            item.insert(name.to_owned(), s(value));
+        }
+    }
+    item
+}
+
+fn refused(refusal: &RefusedRequest) -> Map {
+    let mut item = recorded(&refusal.request);
+    item.insert(attribute::REASON.to_owned(), s(refusal.reason.name()));
+    if let Some(missing) = &refusal.missing_permission {
+        item.insert(attribute::MISSING_PERMISSION.to_owned(), s(missing));
+    }
+    item
+}
