@@ -31,6 +31,8 @@ struct Access {
     is_select: bool,
     /// Whether `dynamodb:EnclosingOperation` names a transaction.
     is_transaction: bool,
+    /// Whether a write returns attributes (`dynamodb:ReturnValues`).
+    returns_values: bool,
 }
 
 /// Condition keys of IAM, by action.
@@ -67,6 +69,7 @@ struct Statement {
     attributes: Option<BTreeSet<String>>,
     must_select: bool,
     must_be_transaction: bool,
+    must_return_nothing: bool,
 }
 
 impl Statement {
@@ -80,6 +83,7 @@ impl Statement {
             })
             && (!self.must_select || access.is_select)
             && (!self.must_be_transaction || access.is_transaction)
+            && (!self.must_return_nothing || !access.returns_values)
     }
 
     /// The actions, partitions and attributes of the statement that no recorded access used.
@@ -101,10 +105,12 @@ impl Statement {
     }
 }
 
-/// Whether IAM's `StringLike` matches `text` with a pattern whose only wildcards are `?`. Also
-/// used for `StringEquals`, because no attribute name contains a `?`.
+/// Whether IAM's `StringLike` matches `text` with a pattern that can have `?` anywhere and `*` at
+/// its end. Also used for `StringEquals`, because no attribute name contains a wildcard.
 fn matches(pattern: &str, text: &str) -> bool {
-    pattern.len() == text.len() && pattern.bytes().zip(text.bytes()).all(|(p, t)| p == b'?' || p == t)
+    let (start, is_open) = pattern.strip_suffix('*').map_or((pattern, false), |start| (start, true));
+    let has_length = if is_open { text.len() >= start.len() } else { text.len() == start.len() };
+    has_length && start.bytes().zip(text.bytes()).all(|(p, t)| p == b'?' || p == t)
 }
 
 /// The statements of each function of a template.
@@ -151,6 +157,8 @@ fn statement(statement: &Yaml) -> Statement {
         attributes: attributes.map(|attributes| texts(attributes).into_iter().collect()),
         must_select: condition("StringEqualsIfExists", "dynamodb:Select").is_some(),
         must_be_transaction: condition("ForAnyValue:StringEquals", "dynamodb:EnclosingOperation").is_some(),
+        must_return_nothing: condition("StringEqualsIfExists", "dynamodb:ReturnValues")
+            .is_some_and(|value| value.as_str() == Some("NONE")),
     }
 }
 
@@ -180,9 +188,11 @@ fn accesses(call: &Call) -> Vec<Access> {
             attributes: BTreeSet::new(),
             is_select: false,
             is_transaction: false,
+            returns_values: false,
         }],
         "PutEvents" => body["Entries"].as_array().unwrap().iter().map(published_event).collect(),
         "GetItem" | "UpdateItem" => vec![access(&call.operation, body, &body["Key"], false)],
+        "PutItem" => vec![access("PutItem", body, &body["Item"], false)],
         "Query" => {
             let partition = json!({ schema::PK: body["ExpressionAttributeValues"][":pk"] });
             vec![access("Query", body, &partition, false)]
@@ -203,6 +213,7 @@ fn published_event(entry: &Value) -> Access {
         attributes: BTreeSet::from([entry["DetailType"].as_str().unwrap().to_owned()]),
         is_select: false,
         is_transaction: false,
+        returns_values: false,
     }
 }
 
@@ -234,6 +245,7 @@ fn access(operation: &str, request: &Value, key: &Value, is_transaction: bool) -
         attributes,
         is_select: selects(operation, request) && has_key(&action, "dynamodb:Select"),
         is_transaction: is_transaction && has_key(&action, "dynamodb:EnclosingOperation"),
+        returns_values: !["", "NONE"].contains(&request["ReturnValues"].as_str().unwrap_or_default()),
         action,
     }
 }
@@ -391,6 +403,9 @@ async fn record(harness: &Harness) -> Recorded {
         recorder.authorize(credential["secret"].as_str().unwrap()).await;
     }
     let one = format!("{keys}/{}", live["id"].as_str().unwrap());
+    for activity in ["/iam/v1/activity", &format!("{one}/activity")] {
+        recorder.send("ListServiceAccounts", ("GET", activity), None, None).await;
+    }
     let whoami = Event {
         route: "GET /iam/v1/whoami".to_owned(),
         parameters: json!({}),
@@ -702,12 +717,21 @@ fn sensitive_rights_are_separated() {
         writes.into_iter().any(|action| does(action)(s)) && !s.must_be_transaction
     };
     assert_eq!(holders(&writes_directly), ["Authorizer", "IamAuthorizer"], "writing outside a transaction");
-    let is_usage = |s: &Statement| s.partitions.as_deref() == Some(&["USAGE#*".to_owned()]);
+    let activity = ["USAGE#*", "REQUESTS#*", "ROUTES#*", "TOTALS#*"];
+    let is_activity = |s: &Statement| {
+        let partitions = s.partitions.as_deref().unwrap_or_default();
+        !partitions.is_empty() && partitions.iter().all(|name| activity.contains(&name.as_str()))
+    };
     for name in ["Authorizer", "IamAuthorizer"] {
+        let mut writes = statements[name].iter().filter(|s| writes_directly(s));
         assert!(
-            statements[name].iter().filter(|s| writes_directly(s)).all(is_usage),
-            "{name} writes only usage"
+            writes.all(|s| is_activity(s) && s.must_return_nothing),
+            "{name} writes only activity, and cannot read what it replaces"
         );
+    }
+    let queries = |partition| move |s: &Statement| does("dynamodb:Query")(s) && on(partition)(s);
+    for partition in ["REQUESTS#*", "ROUTES#*", "TOTALS#*"] {
+        assert_eq!(holders(&queries(partition)), ["ListServiceAccounts"], "reading {partition}");
     }
     let changes_role = |s: &Statement| does("dynamodb:UpdateItem")(s) && names("role")(s);
     assert_eq!(holders(&changes_role), ["UpdateServiceAccount"], "changing an account's role");
