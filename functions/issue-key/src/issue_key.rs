@@ -1,8 +1,9 @@
 //! `POST /iam/v1/service-accounts/{id}/keys`: issues a key.
 
 use jiff::{SignedDuration, Timestamp};
+use shared::activity::KeyActivity;
 use shared::api::{IssueKeyRequest, IssuedKey, Key};
-use shared::domain::{AllowedCidrs, Fingerprint, InvalidCidrs, KeyName, KeySpec, KeyUsage, RoleName};
+use shared::domain::{AllowedCidrs, Fingerprint, InvalidCidrs, KeyName, KeySpec, RoleName};
 use shared::http::{Admin, Failure, Fields, Reply, Request};
 
 use crate::{GeneratedKey, IssueKey};
@@ -61,7 +62,7 @@ pub async fn issue_key(
     let new = generated.to_new_key(valid.name, spec, valid.fingerprint, now, change.actor.clone());
     function.store.issue_key(account, &new, function.max_keys, &change).await?;
     let body = IssuedKey {
-        key: Key::new(&new.key, &KeyUsage::default(), function.clock.now()),
+        key: Key::new(&new.key, &KeyActivity::default(), function.clock.now()),
         secret: generated.displayed.expose(),
     };
     Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))

@@ -42,8 +42,8 @@ pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply,
     let now = function.clock.now();
     let reason = refusal_reason(&known, secret_matches, now);
     let KnownKey { account, key: live, retirement, .. } = known;
-    let usage = function.store.list_usage(key.account).await?.remove(&key.id).unwrap_or_default();
-    let live = live.map(|live| Key::new(&live, &usage, now));
+    let activity = function.store.key_activity(key.account, key.id).await?;
+    let live = live.map(|live| Key::new(&live, &activity, now));
     Ok(Reply::ok(&KeyLookup {
         alive: reason.is_none(),
         reason,

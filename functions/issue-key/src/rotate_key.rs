@@ -3,8 +3,9 @@
 //! switch.
 
 use jiff::{SignedDuration, Timestamp};
+use shared::activity::KeyActivity;
 use shared::api::{IssuedKey, Key, ReplacedKey, RotateKeyRequest, RotatedKey};
-use shared::domain::{Fingerprint, KeySpec, KeyUsage, LiveKey};
+use shared::domain::{Fingerprint, KeySpec, LiveKey};
 use shared::http::{Admin, Failure, Reply, Request};
 use shared::store::NewRotation;
 
@@ -66,7 +67,7 @@ pub async fn rotate_key(
     };
     let new = NewRotation { successor, fingerprint, grace, most: function.max_keys, make: &make };
     let rotated = function.store.rotate_key(account, old, &new, &change).await?;
-    let key = Key::new(&rotated.successor.key, &KeyUsage::default(), function.clock.now());
+    let key = Key::new(&rotated.successor.key, &KeyActivity::default(), function.clock.now());
     let body = RotatedKey {
         issued: IssuedKey { key, secret: generated.displayed.expose() },
         replaces: ReplacedKey { id: old, retires_at: rotated.rotation.retires_at },

@@ -30,8 +30,8 @@ pub async fn get_service_account(
 ) -> Result<Reply, Failure> {
     let id = request.account_id()?;
     let account = function.store.get_account(id).await?;
-    let usage = function.store.list_usage(id).await?;
+    let activity = function.store.account_activity(id).await?;
     let retired = function.store.list_retired_keys(id).await?;
-    let body = ServiceAccountWithKeys::new(&account, retired, &usage, function.clock.now());
+    let body = ServiceAccountWithKeys::new(&account, retired, &activity, function.clock.now());
     Ok(Reply::ok(&body).with_version(account.version))
 }

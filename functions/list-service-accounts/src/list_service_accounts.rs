@@ -66,9 +66,10 @@ pub async fn list_service_accounts(
     let page = paging.page(|cursor| AccountCursor::decode(cursor, filter.prefix.as_ref()))?;
     let accounts = function.store.list_accounts(&filter, &page).await?;
     let ids = accounts.items.iter().map(|account| account.id).collect();
-    let mut usage = function.store.list_last_usage(ids).await?.into_iter();
+    let mut last_uses = function.store.list_last_uses(ids).await?.into_iter();
     let now = function.clock.now();
-    let show = |account: Account| ListedServiceAccount::new(&account, &usage.next().unwrap_or_default(), now);
+    let show =
+        |account: Account| ListedServiceAccount::new(&account, &last_uses.next().unwrap_or_default(), now);
     Ok(Reply::ok(&List::new(accounts, show)))
 }
 

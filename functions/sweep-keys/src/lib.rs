@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 use shared::config::{ConfigError, Setup, variable};
 use shared::domain::{Account, Clock, KeyId, LiveKey, Notice, NoticeKind};
 use shared::notices::Notices;
-use shared::store::{AccountCursor, AccountToSweep, Store, StoreError};
+use shared::store::{AccountCursor, AccountToSweep, LastUse, Store, StoreError};
 use shared::telemetry;
 
 /// The time left before Lambda's deadline when a sweep stops. One account takes less,
@@ -168,7 +168,7 @@ impl SweepKeys {
         &self,
         account: &Account,
         now: Timestamp,
-    ) -> Result<HashMap<KeyId, Timestamp>, StoreError> {
+    ) -> Result<HashMap<KeyId, LastUse>, StoreError> {
         let is_unused = |notice: &Notice| matches!(notice.kind, NoticeKind::Unused { .. });
         let matters = |key: &LiveKey| Notice::due(key, None, now).iter().any(is_unused);
         if account.keys.iter().any(matters) {
@@ -182,11 +182,12 @@ impl SweepKeys {
 /// The notices that are due for these keys.
 fn due<'a>(
     keys: &'a [LiveKey],
-    last_uses: &HashMap<KeyId, Timestamp>,
+    last_uses: &HashMap<KeyId, LastUse>,
     now: Timestamp,
 ) -> impl Iterator<Item = (&'a LiveKey, Notice)> {
     keys.iter().flat_map(move |key| {
-        let notices = Notice::due(key, last_uses.get(&key.id).copied(), now);
+        let notices =
+            Notice::due(key, last_uses.get(&key.id).and_then(|last_use| last_use.last_used_at), now);
         notices.into_iter().map(move |notice| (key, notice))
     })
 }

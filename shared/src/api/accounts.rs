@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::activity::UnverifiedCounts;
 use super::instant;
 use super::keys::{Key, RetiredKey};
-use crate::domain::{Account, AccountId, Actor, KeyId, KeyUsage, LiveKey, RoleName, unused_since};
-use crate::store;
+use crate::activity::KeyActivity;
+use crate::domain::{Account, AccountId, Actor, KeyId, LiveKey, RoleName, unused_since};
+use crate::store::{self, AccountActivity, LastUse};
 
 /// A service account: the identity of a program.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -59,8 +61,7 @@ pub struct ServiceAccount {
     pub updated_by: Actor,
 }
 
-/// A service account in a list, with a summary of how its keys are used. Usage
-/// can be up to five minutes out of date.
+/// A service account in a list, with a summary of how its keys are used.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedServiceAccount {
@@ -68,12 +69,14 @@ pub struct ListedServiceAccount {
     #[serde(flatten)]
     pub account: ServiceAccount,
     /// When a request with one of the account's keys was last allowed. Keys
-    /// that have ended count too. Absent if no request was allowed.
+    /// that have ended count too. The true time can be later, but never
+    /// earlier. Absent if no request was allowed.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
     pub last_used_at: Option<Timestamp>,
     /// When one of the account's keys was last used after it had ended. The
-    /// request was refused. Absent if no key was used after its end.
+    /// request was refused. The true time can be later, but never earlier.
+    /// Absent if no key was used after its end.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
     pub used_after_end_at: Option<Timestamp>,
@@ -95,6 +98,9 @@ pub struct ServiceAccountWithKeys {
     /// The most recently retired keys, newest first. At most 100.
     #[schema(max_items = 100)]
     pub retired_keys: Vec<RetiredKey>,
+    /// The number of recent requests whose credential names the account but is
+    /// not a valid key of it.
+    pub unverified: UnverifiedCounts,
 }
 
 /// A new service account.
@@ -196,16 +202,16 @@ impl ServiceAccount {
 }
 
 impl ListedServiceAccount {
-    /// `account`, whose keys have this usage, as a list shows it at `now`.
-    pub fn new(account: &Account, usage: &HashMap<KeyId, KeyUsage>, now: Timestamp) -> Self {
+    /// `account`, whose keys were last used at these times, as a list shows it at `now`.
+    pub fn new(account: &Account, last_uses: &HashMap<KeyId, LastUse>, now: Timestamp) -> Self {
         let is_unused = |key: &&LiveKey| {
-            let last_used_at = usage.get(&key.id).and_then(|usage| usage.last_used_at);
+            let last_used_at = last_uses.get(&key.id).and_then(|last_use| last_use.last_used_at);
             unused_since(key, last_used_at, now).is_some()
         };
         Self {
             account: ServiceAccount::new(account, now),
-            last_used_at: usage.values().filter_map(|usage| usage.last_used_at).max(),
-            used_after_end_at: usage.values().filter_map(|usage| usage.used_after_end_at).max(),
+            last_used_at: last_uses.values().filter_map(|last_use| last_use.last_used_at).max(),
+            used_after_end_at: last_uses.values().filter_map(|last_use| last_use.used_after_end_at).max(),
             unused_key_count: account.keys.iter().filter(is_unused).count(),
         }
     }
@@ -216,18 +222,19 @@ impl ServiceAccountWithKeys {
     pub fn new(
         account: &Account,
         retired: Vec<store::RetiredKey>,
-        usage: &HashMap<KeyId, KeyUsage>,
+        activity: &AccountActivity,
         now: Timestamp,
     ) -> Self {
-        let unused = KeyUsage::default();
-        let usage_of = |key: KeyId| usage.get(&key).unwrap_or(&unused);
+        let unused = KeyActivity::default();
+        let activity_of = |key: KeyId| activity.keys.get(&key).unwrap_or(&unused);
         Self {
             account: ServiceAccount::new(account, now),
-            keys: account.keys.iter().map(|key| Key::new(key, usage_of(key.id), now)).collect(),
+            keys: account.keys.iter().map(|key| Key::new(key, activity_of(key.id), now)).collect(),
             retired_keys: retired
                 .into_iter()
-                .map(|key| RetiredKey::new(usage_of(key.id), key, now))
+                .map(|key| RetiredKey::new(activity_of(key.id), key, now))
                 .collect(),
+            unverified: UnverifiedCounts::new(&activity.unverified, now),
         }
     }
 }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::accounts::ServiceAccount;
+use super::activity::{LastUse, RecentCounts};
 use super::instant;
-use crate::domain::{AccountId, Actor, KeyId, KeyUsage, LiveKey, RetiredReason, RoleName, utc_day};
+use crate::activity::KeyActivity;
+use crate::domain::{AccountId, Actor, KeyId, LiveKey, RetiredReason, RoleName};
 use crate::policy::Reason;
 use crate::store;
 
@@ -83,30 +85,21 @@ pub struct Key {
     pub usage: Usage,
 }
 
-/// How a key was used. This can be up to five minutes out of date.
+/// How a key was used.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
-    /// When a request with the key was last allowed. Absent if no request was
-    /// allowed.
-    #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, format = DateTime, required = false)]
-    pub last_used_at: Option<Timestamp>,
+    /// The number of recent requests with the key.
+    #[serde(flatten)]
+    pub recent: RecentCounts,
+    /// When the key was last used.
+    #[serde(flatten)]
+    pub last_use: LastUse,
     /// The number of allowed requests on each of the last 30 days (UTC). Days
-    /// without requests are left out. The true number may be higher, never
-    /// lower.
+    /// without allowed requests are left out. The true numbers can be higher,
+    /// but never lower.
     #[schema(value_type = BTreeMap<String, u64>, example = json!({ "2026-11-24": 12 }))]
     pub uses_by_day: BTreeMap<Date, u64>,
-    /// When the key was last used after it had ended. The request was refused.
-    /// Absent if the key was not used after its end.
-    #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, format = DateTime, required = false)]
-    pub used_after_end_at: Option<Timestamp>,
-    /// The number of minutes in which the key was used after its end. Absent if
-    /// there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, value_type = u64)]
-    pub minutes_used_after_end: Option<u64>,
 }
 
 /// A key that has ended. If the key was revoked directly in the table, with AWS
@@ -316,7 +309,7 @@ pub struct RevokedKeys {
 
 impl Key {
     /// `key` as the API shows it at `now`.
-    pub fn new(key: &LiveKey, usage: &KeyUsage, now: Timestamp) -> Self {
+    pub fn new(key: &LiveKey, activity: &KeyActivity, now: Timestamp) -> Self {
         Self {
             id: key.id,
             name: key.name.to_string(),
@@ -329,26 +322,25 @@ impl Key {
             expires_at: key.spec.expires_at,
             retires_at: key.rotation.map(|rotation| rotation.retires_at),
             replaced_by: key.rotation.map(|rotation| rotation.replaced_by),
-            usage: Usage::new(usage, now),
+            usage: Usage::new(activity, now),
         }
     }
 }
 
 impl Usage {
-    fn new(usage: &KeyUsage, now: Timestamp) -> Self {
-        let today = utc_day(now);
-        let days = usage.uses_by_day.range(today.saturating_sub((SHOWN_DAYS - 1).days())..=today);
+    fn new(activity: &KeyActivity, now: Timestamp) -> Self {
+        let days = activity.series.by_day(now, SHOWN_DAYS).into_iter();
+        let uses = days.map(|(day, counts)| (day, counts.allowed()));
         Self {
-            last_used_at: usage.last_used_at,
-            uses_by_day: days.map(|(day, count)| (*day, *count)).collect(),
-            used_after_end_at: usage.used_after_end_at,
-            minutes_used_after_end: Some(usage.minutes_used_after_end).filter(|minutes| *minutes > 0),
+            recent: RecentCounts::new(&activity.series, now),
+            last_use: LastUse::new(activity),
+            uses_by_day: uses.filter(|(_, allowed)| *allowed > 0).collect(),
         }
     }
 }
 
 impl RetiredKey {
-    pub(super) fn new(usage: &KeyUsage, key: store::RetiredKey, now: Timestamp) -> Self {
+    pub(super) fn new(activity: &KeyActivity, key: store::RetiredKey, now: Timestamp) -> Self {
         Self {
             id: key.id,
             name: key.name,
@@ -362,7 +354,7 @@ impl RetiredKey {
             created_at: key.created_at,
             created_by: key.created_by,
             expires_at: key.expires_at,
-            usage: Usage::new(usage, now),
+            usage: Usage::new(activity, now),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Responses have parsed types.
 
 mod accounts;
+mod activity;
 mod caller;
 mod events;
 mod instant;
@@ -22,7 +23,11 @@ pub use accounts::{
     CreateServiceAccountRequest, ListedServiceAccount, ServiceAccount, ServiceAccountWithKeys,
     UpdateServiceAccountRequest,
 };
-pub use caller::{KeyDetails, WhoamiResponse};
+pub use activity::{
+    Activity, CountsByReason, DayCounts, HourCounts, KeyActivity, LastUse, RecentCounts, RefusalRecord,
+    RequestCounts, RequestRecord, RouteUse, UnverifiedCounts,
+};
+pub use caller::{KeyDetails, RequestCheck, WhoamiResponse};
 pub use events::AuditEvent;
 pub use keys::{
     IssueKeyRequest, IssuedKey, Key, KeyLookup, KeyState, LookupKeyRequest, ReplacedKey, RetiredKey,

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Redirect;
-use shared::api::{Key, KeyState, ServiceAccount, ServiceAccountWithKeys};
+use shared::api::{Key, KeyState, ServiceAccount, ServiceAccountWithKeys, UnverifiedCounts};
 use shared::domain::{AccountId, KeyId};
 
 use super::retired_keys::RetiredRow;
@@ -85,6 +85,7 @@ struct AccountPage {
     retired: Excerpt<RetiredRow>,
     /// The number of retired keys that were used after retirement.
     used_after_end: usize,
+    unverified: UnverifiedCounts,
     events: Vec<HistoryEntry>,
     has_more_events: bool,
 }
@@ -118,6 +119,7 @@ pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageRes
         keys: keys.collect(),
         retired: Excerpt::first(retired, RETIRED),
         used_after_end,
+        unverified: read.unverified,
         events: events.into_iter().map(|event| HistoryEntry::for_account(event, &names, now)).collect(),
         has_more_events: more.is_some(),
         account,

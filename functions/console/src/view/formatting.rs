@@ -71,7 +71,7 @@ pub(crate) fn count(number: u64, unit: &str) -> String {
 }
 
 /// For example, `1,204`.
-fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     if number < 1000 {
         return number.to_string();
     }

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::{Timestamp, ToSpan as _};
-use shared::api::{SHOWN_DAYS, Usage};
+use shared::api::{LastUse, RequestCounts, SHOWN_DAYS, Usage};
 use shared::domain::utc_day;
 
-use crate::view::formatting::{TimeText, count};
+use crate::view::formatting::{TimeText, count, thousands};
 
 /// The height of the chart's highest bar, in its own units.
 const HEIGHT: u64 = 20;
@@ -20,19 +20,12 @@ const WIDTH: i32 = SHOWN_DAYS * STEP;
 pub(crate) struct KeyUsage {
     /// When the key was last used.
     pub(crate) last: Option<TimeText>,
-    /// Uses in the last [`SHOWN_DAYS`] days.
-    pub(crate) total: u64,
-    /// `None` if the key was not used in that time.
+    last_24_hours: RequestCounts,
+    pub(crate) last_30_days: RequestCounts,
+    /// `None` if no request was allowed in the last [`SHOWN_DAYS`] days.
     pub(crate) chart: Option<Chart>,
-    /// Use after retirement.
-    pub(crate) used_after_end: Option<UseAfterEnd>,
-}
-
-/// The use of a retired key.
-pub(crate) struct UseAfterEnd {
-    pub(crate) last: TimeText,
-    /// The number of minutes with requests, for example `4 minutes`.
-    pub(crate) minutes: String,
+    /// When the key was last used after its end.
+    pub(crate) used_after_end: Option<TimeText>,
 }
 
 /// Uses per day, as an SVG with one path and one bar per day. It has no inline style,
@@ -50,20 +43,32 @@ impl HtmlSafe for Chart {}
 
 impl KeyUsage {
     pub(crate) fn new(usage: &Usage, now: Timestamp) -> Self {
+        let LastUse { last_used_at, used_after_end_at } = usage.last_use;
         Self {
-            last: usage.last_used_at.map(|at| TimeText::new(at, now)),
-            total: usage.uses_by_day.values().sum(),
+            last: last_used_at.map(|at| TimeText::new(at, now)),
+            last_24_hours: usage.recent.last_24_hours,
+            last_30_days: usage.recent.last_30_days,
             chart: Chart::new(usage, now),
-            used_after_end: usage.used_after_end_at.map(|at| UseAfterEnd {
-                last: TimeText::new(at, now),
-                minutes: count(usage.minutes_used_after_end.unwrap_or(1), "minute"),
-            }),
+            used_after_end: used_after_end_at.map(|at| TimeText::new(at, now)),
         }
     }
 
-    /// For example, `1,204 uses in 30 days`.
-    pub(crate) fn total_in_words(&self) -> String {
-        format!("{} in {SHOWN_DAYS} days", count(self.total, "use"))
+    /// The requests of each period, for example `24 hours: 25 allowed, 7 refused`. Empty
+    /// without requests in the last 30 days.
+    pub(crate) fn periods(&self) -> Vec<String> {
+        if self.last_30_days == RequestCounts::default() {
+            return Vec::new();
+        }
+        let periods = [("24 hours", self.last_24_hours), ("30 days", self.last_30_days)];
+        let in_words = |(period, RequestCounts { allowed, refused })| {
+            format!("{period}: {} allowed, {} refused", thousands(allowed), thousands(refused))
+        };
+        periods.map(in_words).into()
+    }
+
+    /// For example, `1,204 requests allowed in 30 days`.
+    pub(crate) fn allowed_in_words(&self) -> String {
+        format!("{} allowed in {SHOWN_DAYS} days", count(self.last_30_days.allowed, "request"))
     }
 }
 
