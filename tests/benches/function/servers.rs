@@ -13,6 +13,9 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A runtime API that hands out one event again and again.
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>)
+///
+/// It also registers extensions, as the authorizer does to be told when it ends.
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>)
 pub(crate) struct RuntimeApi {
     pub(crate) address: String,
     shared: Arc<(Mutex<State>, Condvar)>,
@@ -94,7 +97,17 @@ fn serve(mut stream: &TcpStream, event: &str, shared: &(Mutex<State>, Condvar)) 
     while let Some((head, _)) = receive(&mut stream, &mut buffer) {
         let line = std::str::from_utf8(&buffer[..head]).unwrap().lines().next().unwrap().to_owned();
         let path = line.split(' ').nth(1).unwrap();
-        let response = if path.ends_with("/next") {
+        let response = if path.ends_with("/extension/register") {
+            let body = r#"{"functionName":"measured","functionVersion":"$LATEST","handler":"bootstrap"}"#;
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nlambda-extension-identifier: extension-1\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        } else if path.ends_with("/extension/event/next") {
+            // The authorizer's extension subscribes to no event.
+            drop(changed.wait_while(state.lock().unwrap(), |state| !state.is_closed).unwrap());
+            return;
+        } else if path.ends_with("/next") {
             let mut state = state.lock().unwrap();
             state.polls += 1;
             changed.notify_all();

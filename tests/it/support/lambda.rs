@@ -1,6 +1,7 @@
 //! The authorizer as a process under Lambda's runtime. The test plays Lambda's runtime API
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>).
 
+use std::future::pending;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::config::Variables;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::TcpListener;
@@ -37,6 +38,9 @@ pub(crate) fn invocation(number: usize) -> String {
 /// Serves `api` until the test ends. Returns the address.
 pub(crate) async fn serve<A: RuntimeApi>(api: Arc<A>) -> String {
     let router = Router::new()
+        .route("/2020-01-01/extension/register", post(register))
+        // The authorizer's extension subscribes to no event.
+        .route("/2020-01-01/extension/event/next", get(pending::<StatusCode>))
         .route("/2018-06-01/runtime/invocation/next", get(next::<A>))
         .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(outcome::<A>))
         .with_state(api);
@@ -44,6 +48,14 @@ pub(crate) async fn serve<A: RuntimeApi>(api: Arc<A>) -> String {
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
+}
+
+/// Registers an extension. Lambda sends SIGTERM only to functions that have one.
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>)
+async fn register() -> Response {
+    let function =
+        json!({ "functionName": "authorizer", "functionVersion": "$LATEST", "handler": "bootstrap" });
+    ([("lambda-extension-identifier", "extension-1")], function.to_string()).into_response()
 }
 
 async fn next<A: RuntimeApi>(State(api): State<Arc<A>>) -> Response {
