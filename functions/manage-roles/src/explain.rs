@@ -2,13 +2,12 @@
 //! authorizer's own code makes the decision. It needs no secret and reads no verifier.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use shared::api::{ExplainRequest, ExplainedRole, Explanation, RoleHolder};
 use shared::domain::{Account, AccountId, KeyId, LiveKey, RoleName};
 use shared::http::{Failure, Fields, Reply, Request};
 use shared::policy::{
-    Api, Grant, Method, Permission, Reason, Refusal, Role, Source, Target, check_use, decide,
+    ConsultedRole, ExplainedDecision, Method, Reason, Source, Target, check_path_form, check_use,
 };
 use shared::store::StoreError;
 
@@ -47,10 +46,10 @@ pub async fn explain(function: &ManageRoles, request: &Request) -> Result<Reply,
     let found = find(function, &principal).await?;
     // The authorizer's checks, in its order. Between the first and the second it
     // also checks the secret.
-    let explanation = match (Target::parse(&body.method, &body.path), &found) {
-        (Err(_), _) => refusal(Reason::AmbiguousPath),
-        (Ok(_), Found::RetiredKey(reason)) => refusal(*reason),
-        (Ok(target), Found::Role(role)) => decide_by_roles(&target, role, None),
+    let (decision, roles) = match (Target::parse(&body.method, &body.path), &found) {
+        (Err(_), _) => (Reason::AmbiguousPath.into(), Vec::new()),
+        (Ok(_), Found::RetiredKey(reason)) => ((*reason).into(), Vec::new()),
+        (Ok(target), Found::Role(role)) => decide_by_roles(&target, role, RoleHolder::Role, None),
         (Ok(target), Found::Account(account)) => {
             decide_for_account(function, &target, account, source).await?
         }
@@ -60,7 +59,7 @@ pub async fn explain(function: &ManageRoles, request: &Request) -> Result<Reply,
     } else {
         Vec::new()
     };
-    Ok(Reply::ok(&Explanation { allowed_cidrs, ..explanation }))
+    Ok(Reply::ok(&Explanation::new(decision, roles, allowed_cidrs)))
 }
 
 /// Checks the fields. Returns the principal, and the address that a key is used from.
@@ -85,15 +84,8 @@ fn validate(body: &ExplainRequest) -> Result<(Principal, Source), Failure> {
         let address = text.parse::<IpAddr>().map_err(|_| "must be an IPv4 or IPv6 address");
         fields.check("/sourceAddress", address)
     });
-    if Method::parse(&body.method).is_none() {
-        let names = Method::ALL.map(Method::name).join(", ");
-        fields.refuse("/method", format!("must be one of {names}, in upper case"));
-    }
-    if !body.path.starts_with('/') {
-        fields.refuse("/path", "must start with `/`");
-    } else if body.path.contains(['?', '#']) {
-        fields.refuse("/path", "must not contain a query or fragment");
-    }
+    fields.check("/method", Method::parse(&body.method));
+    fields.check("/path", check_path_form(&body.path));
     let principal = match (account, role) {
         (Some(account), None) => Some(Principal::Account(account, key)),
         (None, Some(role)) => Some(Principal::Role(role)),
@@ -117,17 +109,10 @@ struct AccountAndKey {
     key: Option<LiveKey>,
 }
 
-/// A role that must permit the request. A missing role permits nothing.
-struct ConsultedRole {
-    holder: RoleHolder,
-    role: Arc<Role>,
-    exists: bool,
-}
-
 async fn find(function: &ManageRoles, principal: &Principal) -> Result<Found, Failure> {
     let (id, key) = match principal {
         Principal::Role(name) => {
-            let role = find_role(function, RoleHolder::Role, name).await?;
+            let role = find_role(function, name).await?;
             let unknown = StoreError::UnknownRole(name.clone());
             return if role.exists { Ok(Found::Role(role)) } else { Err(unknown.into()) };
         }
@@ -152,14 +137,8 @@ async fn find(function: &ManageRoles, principal: &Principal) -> Result<Found, Fa
     }
 }
 
-async fn find_role(
-    function: &ManageRoles,
-    holder: RoleHolder,
-    name: &RoleName,
-) -> Result<ConsultedRole, Failure> {
-    let role = function.roles.find(name).await?;
-    let exists = role.is_some();
-    Ok(ConsultedRole { holder, role: role.unwrap_or_else(|| Arc::new(Role::empty(name.clone()))), exists })
+async fn find_role(function: &ManageRoles, name: &RoleName) -> Result<ConsultedRole, Failure> {
+    Ok(ConsultedRole::new(name, function.roles.find(name).await?))
 }
 
 async fn decide_for_account(
@@ -167,7 +146,7 @@ async fn decide_for_account(
     target: &Target<'_>,
     AccountAndKey { account, key }: &AccountAndKey,
     source: Source,
-) -> Result<Explanation, Failure> {
+) -> Result<(ExplainedDecision, Vec<ExplainedRole>), Failure> {
     let usable = match key {
         Some(key) => {
             check_use(&key.spec, key.rotation.as_ref(), account.enabled, function.clock.now(), source)
@@ -176,98 +155,34 @@ async fn decide_for_account(
         None => Err(Reason::Disabled),
     };
     if let Err(reason) = usable {
-        return Ok(refusal(reason));
+        return Ok((reason.into(), Vec::new()));
     }
-    let role = find_role(function, RoleHolder::ServiceAccount, &account.role).await?;
+    let role = find_role(function, &account.role).await?;
     let key_role = match key.as_ref().and_then(|key| key.spec.role.as_ref()) {
-        Some(name) => Some(find_role(function, RoleHolder::Key, name).await?),
+        Some(name) => Some(find_role(function, name).await?),
         None => None,
     };
-    Ok(decide_by_roles(target, &role, key_role.as_ref()))
+    Ok(decide_by_roles(target, &role, RoleHolder::ServiceAccount, key_role.as_ref()))
 }
 
-/// The decision for a valid credential. All roles must permit the request.
+/// The decision for a valid credential, and the roles that it depends on. All of them must
+/// permit the request.
 fn decide_by_roles(
     target: &Target<'_>,
     role: &ConsultedRole,
+    holder: RoleHolder,
     key_role: Option<&ConsultedRole>,
-) -> Explanation {
-    let grant = Grant::Key { role: &role.role, key_role: key_role.map(|key_role| &*key_role.role) };
-    let roles: Vec<_> = [role].into_iter().chain(key_role).collect();
-    let explanation = match decide(Api::serving(target), grant, target) {
-        Ok(allowed) => {
-            let text = |permission: Option<&Permission>| permission.map(ToString::to_string);
-            let (permission, key_permission) = (text(allowed.permission()), text(allowed.key_permission()));
-            let detail = match (&permission, &key_permission, key_role) {
-                (Some(one), Some(other), Some(key_role)) => format!(
-                    "`{one}` of the account's role {} permits the request, and so does `{other}` of the key's role {}.",
-                    role.role.name, key_role.role.name
-                ),
-                (Some(one), ..) => format!("`{one}` of role {} permits the request.", role.role.name),
-                (None, ..) => "Every key can call this operation.".to_owned(),
-            };
-            Explanation { permission, key_permission, ..explanation(Reason::Allowed, detail) }
-        }
-        Err(Refusal::Role(_) | Refusal::KeyRole(_)) => {
-            let lacking = roles.iter().filter(|consulted| consulted.role.permission_for(target).is_none());
-            let sentences = lacking.map(|ConsultedRole { role, exists, .. }| {
-                if *exists {
-                    format!("No permission of role {} covers the request.", role.name)
-                } else {
-                    format!("Role {} does not exist, so it permits nothing.", role.name)
-                }
-            });
-            explanation(Reason::Role, sentences.collect::<Vec<_>>().join(" "))
-        }
-        Err(Refusal::Reserved) => return refusal(Reason::Reserved),
-    };
-    let roles = roles.into_iter().map(|consulted| ExplainedRole {
-        holder: consulted.holder,
+) -> (ExplainedDecision, Vec<ExplainedRole>) {
+    let decision = ExplainedDecision::for_key(target, role, key_role);
+    if decision.reason == Reason::Reserved {
+        return (decision, Vec::new());
+    }
+    let key_role = key_role.map(|role| (RoleHolder::Key, role));
+    let roles = [(holder, role)].into_iter().chain(key_role).map(|(holder, consulted)| ExplainedRole {
+        holder,
         role: consulted.role.name.clone(),
         exists: consulted.exists,
         permission: consulted.role.permission_for(target).map(ToString::to_string),
     });
-    Explanation { roles: roles.collect(), ..explanation }
-}
-
-/// A refusal that does not depend on a role.
-fn refusal(reason: Reason) -> Explanation {
-    let detail = match reason {
-        Reason::Revoked => "The key was revoked.",
-        Reason::Retired => "The key was rotated and its grace period is over.",
-        Reason::Expired => "The key has expired.",
-        Reason::Disabled => "The service account is disabled.",
-        Reason::Network => "The key cannot be used from this address.",
-        Reason::AmbiguousPath => {
-            "The path could mean something else to the backend: it has an escape that hides a character, a dot \
-             segment, an empty segment or a special character."
-        }
-        Reason::Reserved => {
-            "/iam is reserved for admin users. A key can call only `GET /iam/v1/whoami` there."
-        }
-        Reason::Allowed
-        | Reason::Missing
-        | Reason::Malformed
-        | Reason::ForeignEnvironment
-        | Reason::Unknown
-        | Reason::WrongSecret
-        | Reason::Audience
-        | Reason::Scope
-        | Reason::Role
-        | Reason::PathMismatch
-        | Reason::Outage => "The request would be refused.",
-    };
-    explanation(reason, detail.to_owned())
-}
-
-fn explanation(reason: Reason, detail: String) -> Explanation {
-    Explanation {
-        allowed: reason == Reason::Allowed,
-        reason,
-        detail,
-        permission: None,
-        key_permission: None,
-        roles: Vec::new(),
-        allowed_cidrs: Vec::new(),
-    }
+    (decision, roles.collect())
 }

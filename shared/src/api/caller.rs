@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::instant;
 use crate::domain::{KeyId, PrincipalType, RoleName};
+use crate::policy::{ExplainedDecision, Reason};
 
 /// The caller and what it can do. The fields from `keyId` to `allowedCidrs` are
 /// present only if the caller is a key.
@@ -30,10 +31,49 @@ pub struct WhoamiResponse {
     /// do.
     #[schema(example = json!(["GET /reports/{id}"]))]
     pub permissions: Vec<String>,
+    /// Whether the caller's request with `method` and `path` would be allowed.
+    /// Present only if the query has these parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = RequestCheck)]
+    pub check: Option<RequestCheck>,
     /// The key that called, and what it can do.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = KeyDetails)]
     pub key: Option<KeyDetails>,
+}
+
+/// The decision on a request that the caller asked about.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestCheck {
+    /// Whether the request would be allowed, from a network that the key
+    /// permits.
+    pub allowed: bool,
+    /// The reason, as in the authorizer's log: `allowed`, `role` (a role does
+    /// not permit the request), `reserved` (the path is for another kind of
+    /// credential) or `ambiguous_path`.
+    #[schema(value_type = String, example = "role")]
+    pub reason: Reason,
+    /// The reason in sentences.
+    #[schema(example = "No permission of role ServiceAccountReader covers the request.")]
+    pub detail: String,
+    /// The narrowest permission that would cover the request, if a role lacks
+    /// it. Its path is the request's path, with `{name}` for each segment that
+    /// a permission cannot name literally, such as one with an escape.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String, example = "POST /organizations")]
+    pub missing_permission: Option<String>,
+}
+
+impl From<ExplainedDecision> for RequestCheck {
+    fn from(decision: ExplainedDecision) -> Self {
+        Self {
+            allowed: decision.reason == Reason::Allowed,
+            reason: decision.reason,
+            detail: decision.detail,
+            missing_permission: decision.missing_permission.map(|missing| missing.to_string()),
+        }
+    }
 }
 
 /// A key that called `whoami`, and what it can do. No field is required,

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::instant;
 use crate::domain::{Actor, BuiltInRole, RoleName};
-use crate::policy::{self, Reason};
+use crate::policy::{self, ExplainedDecision, Permission, Reason};
 use crate::store::{CustomRole, ListedRole};
 
 /// A role: a named list of permissions.
@@ -119,6 +119,12 @@ pub struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "GET /organizations/{id}")]
     pub key_permission: Option<String>,
+    /// The narrowest permission that would cover the request, if a role lacks
+    /// it. Its path is the request's path, with `{name}` for each segment that
+    /// a permission cannot name literally, such as one with an escape.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String, example = "POST /organizations")]
+    pub missing_permission: Option<String>,
     /// The roles that the decision depends on. All of them must permit the
     /// request. Empty if the request is refused before any role is checked.
     pub roles: Vec<ExplainedRole>,
@@ -158,6 +164,23 @@ pub enum RoleHolder {
     Key,
     /// The request named the role itself.
     Role,
+}
+
+impl Explanation {
+    /// Explains `decision`, which depends on `roles`.
+    pub fn new(decision: ExplainedDecision, roles: Vec<ExplainedRole>, allowed_cidrs: Vec<String>) -> Self {
+        let text = |permission: Option<Permission>| permission.map(|permission| permission.to_string());
+        Self {
+            allowed: decision.reason == Reason::Allowed,
+            reason: decision.reason,
+            detail: decision.detail,
+            permission: text(decision.permission),
+            key_permission: text(decision.key_permission),
+            missing_permission: text(decision.missing_permission),
+            roles,
+            allowed_cidrs,
+        }
+    }
 }
 
 /// The texts of a role's permissions.

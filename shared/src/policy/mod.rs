@@ -6,6 +6,7 @@
 //! Only [`decide`] creates an [`Allowed`].
 
 mod decision;
+mod explanation;
 mod permission;
 mod prefix;
 mod reason;
@@ -13,10 +14,13 @@ mod role;
 mod target;
 
 pub use decision::{Allowed, Api, Grant, Refusal, Source, check_use, decide};
+pub use explanation::{ConsultedRole, ExplainedDecision};
 pub use permission::{
     InvalidPermission, InvalidPermissions, MAX_PERMISSIONS, Permission, Permissions, Unreachable,
 };
 pub use prefix::{InvalidPrefix, PathPrefix};
 pub use reason::Reason;
 pub use role::{BuiltInRoles, Role};
-pub use target::{AmbiguousPath, Method, RESERVED_PREFIX, Target};
+pub use target::{
+    AmbiguousPath, InvalidPath, Method, RESERVED_PREFIX, Target, UnknownMethod, check_path_form,
+};

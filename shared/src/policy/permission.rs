@@ -366,7 +366,7 @@ fn parse_methods(text: &str) -> Result<u8, InvalidPermission> {
         return Ok(Method::ALL.into_iter().fold(0, |all, method| all | method as u8));
     }
     text.split(',').try_fold(0, |methods, name| {
-        let method = Method::parse(name).ok_or(InvalidPermission::Methods)? as u8;
+        let method = Method::parse(name).map_err(|_| InvalidPermission::Methods)? as u8;
         if methods & method == 0 { Ok(methods | method) } else { Err(InvalidPermission::Methods) }
     })
 }

@@ -43,8 +43,40 @@ impl Method {
     }
 
     /// The method with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.name() == name)
+    ///
+    /// # Errors
+    /// There is no such method.
+    pub fn parse(name: &str) -> Result<Self, UnknownMethod> {
+        Self::ALL.into_iter().find(|method| method.name() == name).ok_or(UnknownMethod)
+    }
+}
+
+/// Text that is not the name of a [`Method`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE, in upper case")]
+pub struct UnknownMethod;
+
+/// Why a text is not the path of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPath {
+    #[error("must start with `/`")]
+    Start,
+    #[error("must not contain a query or fragment")]
+    Query,
+}
+
+/// Checks that `text` looks like the path of a request, so that a mistake in a question
+/// about a request is not mistaken for a refusal.
+///
+/// # Errors
+/// See [`InvalidPath`].
+pub fn check_path_form(text: &str) -> Result<&str, InvalidPath> {
+    if !text.starts_with('/') {
+        Err(InvalidPath::Start)
+    } else if text.contains(['?', '#']) {
+        Err(InvalidPath::Query)
+    } else {
+        Ok(text)
     }
 }
 
@@ -79,7 +111,7 @@ impl<'a> Target<'a> {
     /// - It is below `/iam` and contains other characters than letters, digits and
     ///   `-._~/`.
     pub fn parse(method: &str, path: &'a str) -> Result<Self, AmbiguousPath> {
-        let method = Method::parse(method).ok_or(AmbiguousPath)?;
+        let method = Method::parse(method).map_err(|_| AmbiguousPath)?;
         check(path)?;
         let target = Self { method, path };
         // No id or name in the IAM API needs an escape. This also refuses paths that
