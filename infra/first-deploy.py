@@ -255,6 +255,8 @@ class Checklist:
         self.account = self.key = self.key_id = None
         self.probe_stack: Stack | None = None
         self.shops: dict[str, Api] = {}
+        # The request ids of the key's requests that a role refused.
+        self.refused: set[str | None] = set()
         self.probes: list[Probe] = []
         self.claimed: set[tuple] = set()
         self.noticed_at: datetime.datetime | None = None
@@ -399,7 +401,8 @@ class Checklist:
                 step.detail = f"{answer.seconds * 1000:.0f} ms, then {again.seconds * 1000:.0f} ms"
             with self.report.step(f"{name}: the role refuses another route"):
                 self.need(self.key)
-                expect(api.call("POST", "/organizations", self.key), 403)
+                answer = expect(api.call("POST", "/organizations", self.key), 403)
+                self.refused.add(answer.request_id)
             with self.report.step(f"{name}: a bad key is refused") as step:
                 self.need(self.key)
                 bad = self.key[:-1] + ("a" if self.key[-1] != "a" else "b")
@@ -431,14 +434,16 @@ class Checklist:
             if not {"serviceAccount.created", "key.issued"} <= set(kinds):
                 raise Failed(f"the events are {kinds}")
             expect(self.admin("GET", f"/iam/v1/events?account={self.account}"), 200)
-        with self.report.step("the key's use is recorded") as step:
+        with self.report.step("the activity of the key has its requests") as step:
             self.need(self.key_id)
             if not self.shops:
                 raise NotPossible("no API was deployed")
-            used = until(30, self.last_used)
-            if used is None:
-                raise Failed("there is no lastUsedAt after 30 s")
-            step.detail = f"lastUsedAt {used}"
+            until(30, lambda: self.activity_differs() is None)
+            problem = self.activity_differs()
+            if problem is not None:
+                raise Failed(f"after 30 s, {problem}")
+            total = expect(self.admin("GET", "/iam/v1/activity"), 200).json["last24Hours"]
+            step.detail = f"all keys: {total['allowed']} allowed, {total['refused']} refused"
 
     def listed(self, path: str, member: str = "id") -> list[str]:
         items = []
@@ -451,9 +456,17 @@ class Checklist:
             if not cursor:
                 return items
 
-    def last_used(self) -> str | None:
-        keys = expect(self.admin("GET", f"{ACCOUNTS}/{self.account}"), 200).json["keys"]
-        return next((key.get("lastUsedAt") for key in keys if key["id"] == self.key_id), None)
+    def activity_differs(self) -> str | None:
+        """What the key's activity lacks. The authorizers write it after their responses."""
+        activity = expect(self.admin("GET", f"{ACCOUNTS}/{self.account}/keys/{self.key_id}/activity"), 200).json
+        # Each API allowed two requests, and the IAM API allowed whoami.
+        allowed, expected = activity["last24Hours"]["allowed"], 2 * len(self.shops) + 1
+        if allowed != expected:
+            return f"{allowed} requests are counted as allowed instead of {expected}"
+        found = {refusal["requestId"]: refusal.get("missingPermission") for refusal in activity["recentRefusals"]}
+        if any(found.get(request_id) != "POST /organizations" for request_id in self.refused):
+            return f"the refused requests {self.refused} are not among {found}"
+        return None if "lastUsedAt" in activity else "there is no lastUsedAt"
 
     def change(self) -> None:
         """Calls the operations that no other step calls."""

@@ -73,7 +73,7 @@ class Action:
     """One action, with the values of IAM's condition keys."""
 
     def __init__(
-        self, name: str, resource: str, key="", attributes=(), select="", enclosing="", source="", detail_type=""
+        self, name: str, resource: str, key="", attributes=(), select="", enclosing="", returns="", source="", detail_type=""
     ) -> None:
         self.name, self.resource = name, resource
         values = {
@@ -81,6 +81,7 @@ class Action:
             "dynamodb:Attributes": set(attributes),
             "dynamodb:Select": {select} - {""},
             "dynamodb:EnclosingOperation": {enclosing} - {""},
+            "dynamodb:ReturnValues": {returns} - {""},
             "events:source": {source} - {""},
             "events:detail-type": {detail_type} - {""},
         }
@@ -126,9 +127,11 @@ def actions(operation: str, body: dict, arn: str) -> list[Action]:
         # AWS does not document which value applies to a request without Select.
         select = body.get("Select", "")
         return [Action("dynamodb:Query", resource, key, attributes, select)]
-    if operation == "UpdateItem":
-        attributes = named(body, "UpdateExpression", "ConditionExpression") | body["Key"].keys()
-        return [Action("dynamodb:UpdateItem", arn, body["Key"]["pk"]["S"], attributes)]
+    if operation in ("PutItem", "UpdateItem"):
+        given = body.get("Item") or body["Key"]
+        attributes = named(body, "UpdateExpression", "ConditionExpression") | given.keys()
+        returns = body.get("ReturnValues", "NONE")
+        return [Action(f"dynamodb:{operation}", arn, given["pk"]["S"], attributes, returns=returns)]
     if operation == "TransactWriteItems":
         done = []
         for item in body["TransactItems"]:

@@ -222,10 +222,12 @@ def run_story(aws: Aws, debug: bool) -> None:
     actual = {name: principal.get(name) for name in ("principalType", "principalId", "keyId", "role", "environment")}
     expected = ("serviceAccount", reader, key_id, "ServiceAccountReader", "one")
     check("the backend of the http-api gets the caller", tuple(actual.values()), expected)
-    for status, token, method in [(401, None, "GET"), (403, key, "POST")]:
+    for status, code, token, method in [(401, "unauthorized", None, "GET"), (403, "insufficient_scope", key, "POST")]:
         response = examples[1].call(method, "/organizations", token)
-        actual = (response.headers.get("content-type"), response.json.get("status"), "www-authenticate" in response.headers)
-        check(f"the rest-api's {status} response follows RFC 9457 and RFC 6750", actual, ("application/problem+json", status, True))
+        actual = (response.headers.get("content-type"), response.json.get("status"), response.json.get("code"),
+                  "www-authenticate" in response.headers)
+        expected = ("application/problem+json", status, code, True)
+        check(f"the rest-api's {status} response follows RFC 9457 and RFC 6750", actual, expected)
     writer = one.create("loader", "ServiceAccountWriter")
     _, writer_key = one.issue(writer)
     for example in examples:
@@ -253,6 +255,7 @@ def run_story(aws: Aws, debug: bool) -> None:
         example.check("the key of the enabled account is allowed", key, 200)
 
     use_every_right(aws, one, examples)
+    check_activity(one, examples)
     check_sweep(aws, one)
 
     # Emergency commands of the operating guide, for when no admin can sign in.
@@ -271,13 +274,18 @@ def run_story(aws: Aws, debug: bool) -> None:
     own = [event for event in by_admin if event.get("serviceAccountId") == reader]
     expected = [event for event in events if event["actor"]["name"] == ADMIN]
     check("the events of an actor include those of every account", (own, len(by_admin) > len(own)), (expected, True))
-    one.deploy(MaxKeyLifetimeDays="30")
+    one.deploy(MaxKeyLifetimeDays="30", RecordSourceAddresses="false")
     check("an update replaces nothing", {name: one.stack.resources[name] for name in kept}, kept)
     check("the update keeps the events", one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"], events)
     for example in examples:
         example.check("the key is allowed after an update", key, 200)
     response = one.call("POST", f"{ACCOUNTS}/{reader}/keys", {"name": "long", "expiresInDays": 31})
     check("the update has taken effect", response.status, 422)
+    no_address_id, no_address = one.issue(reader, expiresInDays=5)
+    examples[0].check("the Reader role refuses a POST", no_address, 403, method="POST")
+    activity = wait_for_activity(one, reader, no_address_id, lambda activity: activity["recentRefusals"])
+    recorded = ["sourceAddress" in refusal for refusal in activity["recentRefusals"]]
+    check("with RecordSourceAddresses=false, no address is recorded", recorded, [False])
 
     # Functions that the update restarted issue keys with the new pepper. Functions
     # that were already running fetch that pepper with the first such key.
@@ -463,16 +471,16 @@ def use_every_right(aws: Aws, one: Environment, examples: list[Example]) -> None
     last = one.call("POST", f"{successor}/rotation", {"graceSeconds": 0})
     check("the successor is rotated without a grace period", last.status, 201)
     for example in examples:
-        # The authorizer recognizes the key by its record, and counts the use there once a minute.
+        # The authorizer recognizes the key by its record, and counts the request.
         example.check("the old key is refused at once", rotated.json["secret"], example.unauthorized)
         example.check("the new key is allowed", last.json["secret"], 200)
     check("the IAM API also refuses the old key", one.call("GET", "/iam/v1/whoami", token=rotated.json["secret"]).status, 403)
     again = one.call("POST", f"{successor}/rotation", {})
     check("a key cannot be rotated twice", (again.status, again.json["code"]), (409, "key_already_rotated"))
     shown = one.call("GET", account)
-    used = {key["id"]: ("lastUsedAt" in key, sum(key["usesByDay"].values()) > 0) for key in shown.json["keys"]}
+    used = {key["id"]: ("lastUsedAt" in key, key["last24Hours"]["allowed"] > 0) for key in shown.json["keys"]}
     check("each key shows that it was used", used, dict.fromkeys([issued.json["id"], last.json["id"]], (True, True)))
-    retired = [(key["id"], key["reason"], key.get("minutesUsedAfterEnd", 0) > 0) for key in shown.json["retiredKeys"]]
+    retired = [(key["id"], key["reason"], "usedAfterEndAt" in key) for key in shown.json["retiredKeys"]]
     check("the retired key shows that it was used", retired, [(rotated.json["id"], "rotated", True)])
     check("the last successor is revoked", one.call("DELETE", f"{account}/keys/{last.json['id']}").status, 204)
     check("the first key is revoked", one.call("DELETE", key).status, 204)
@@ -512,6 +520,57 @@ def use_every_right(aws: Aws, one: Environment, examples: list[Example]) -> None
     again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
     check("a retry does not create the account again", again.status, 409)
     check("the name of the deleted account is free", one.call("POST", ACCOUNTS, {"name": "renamed", "role": "lister"}).status, 201)
+
+
+def wait_for_activity(one: Environment, account: str, key: str, is_complete) -> dict:
+    """Returns a key's activity once it is complete, or after 20 s. The authorizers write it after
+    their responses."""
+    for attempt in range(200):
+        activity = one.call("GET", f"{ACCOUNTS}/{account}/keys/{key}/activity").json
+        if is_complete(activity):
+            break
+        time.sleep(0.1)
+    return activity
+
+
+def check_activity(one: Environment, examples: list[Example]) -> None:
+    """Compares a key's activity with the requests made with it. They are few enough to be written
+    at once."""
+    before = one.call("GET", "/iam/v1/activity").json["last30Days"]
+    account = one.create("counted", "ServiceAccountReader")
+    key_id, key = one.issue(account)
+    for _ in range(6):
+        examples[0].check("the counted key is allowed", key, 200, path="/organizations/42")
+    refused = {}
+    for example in examples:
+        example.check("the counted key is allowed", key, 200)
+        for _ in range(2):
+            headers = example.check("the Reader role refuses a POST", key, 403, method="POST").headers
+            request_id = headers.get("apigw-requestid") or headers["x-amzn-requestid"]
+            refused[request_id] = ("POST", "/organizations")
+
+    def count(activity: dict) -> tuple[int, int]:
+        return activity["last30Days"]["allowed"], activity["last30Days"]["refused"]
+
+    activity = wait_for_activity(one, account, key_id, lambda activity: count(activity) == (8, 4))
+    check("a key's activity counts its requests", count(activity), (8, 4))
+    check("the hours and days have the same counts", [sum(item["allowed"] for item in activity[name]) for name in ("byHour", "byDay")], [8, 8])
+    reasons = [item["refusedByReason"] for item in activity["byHour"] if item["refused"]]
+    check("the refused requests are counted by reason", sum(reason.pop("role") for reason in reasons), 4)
+    recorded = {item["requestId"]: (item["method"], item["path"]) for item in activity["recentRefusals"]}
+    check("a response's request id finds the refused request", recorded, refused)
+    missing = {(item["reason"], item["missingPermission"], "sourceAddress" in item) for item in activity["recentRefusals"]}
+    check("each refused request names the missing permission", missing, {("role", "POST /organizations", True)})
+    routes = [use["route"] for use in activity["routes"]]
+    check("the used routes are listed", routes, ["GET /organizations", "GET /organizations/{id}"])
+    check("the last allowed request is recorded", activity["lastAllowed"]["method"], "GET")
+    shown = one.call("GET", f"{ACCOUNTS}/{account}").json["keys"][0]
+    check("the account shows the same totals", count(shown), (8, 4))
+    total = one.call("GET", "/iam/v1/activity").json["last30Days"]
+    # Earlier requests may still be counted, so the totals can grow by more.
+    grown = [total[name] - before[name] >= number for name, number in (("allowed", 8), ("refused", 4))]
+    check("the totals of all keys include these requests", grown, [True, True])
+    check("the counted account is deleted", one.call("DELETE", f"{ACCOUNTS}/{account}").status, 204)
 
 
 def rotate_pepper(aws: Aws, one: Environment) -> None:
@@ -608,7 +667,7 @@ def check_break_glass(aws: Aws, one: Environment, examples: list[Example], reade
         example.check("a key revoked by hand is refused", issued["secret"], example.unauthorized)
         example.check("the account's other key is allowed", key, 200)
     shown = one.call("GET", f"{ACCOUNTS}/{reader}").json["retiredKeys"]
-    check("the key's later use is counted and shown", [key.get("minutesUsedAfterEnd", 0) > 0 for key in shown if key["id"] == issued["id"]], [True])
+    check("the key's later use is counted and shown", ["usedAfterEndAt" in key for key in shown if key["id"] == issued["id"]], [True])
     check("revoking the key through the API succeeds", one.call("DELETE", f"{keys}/{issued['id']}").status, 204)
     check("a retry does not issue the key again", one.call("POST", keys, {"name": "glass"}, attempt="glass").status, 409)
     event = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"][0]
