@@ -1,5 +1,5 @@
 //! Structured logs: one JSON object per line on standard output, from where Lambda
-//! collects them. Log lines contain ids, operation names, reasons and statuses, and
+//! collects them. Local mode writes them to a file. Log lines contain ids, operation names, reasons and statuses, and
 //! never a credential, a verifier or a pepper.
 
 use std::cell::RefCell;
@@ -18,8 +18,12 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 /// `TRACE` have an effect only in debug builds: release builds contain no events below
 /// `INFO`.
 pub fn init(level: Option<&str>) {
-    let level = filter(level);
-    let subscriber = tracing_subscriber::registry().with(level).with(JsonLines::new(std::io::stdout));
+    init_with(level, std::io::stdout);
+}
+
+/// Starts logging at `level` to what `writer` returns. See [`JsonLines::new`].
+pub fn init_with<W: Write>(level: Option<&str>, writer: impl Fn() -> W + Send + Sync + 'static) {
+    let subscriber = tracing_subscriber::registry().with(filter(level)).with(JsonLines::new(writer));
     // Fails only if a subscriber is already set, as in tests.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
@@ -41,22 +45,22 @@ thread_local! {
 ///
 /// `tracing_subscriber`'s own JSON format does the same, but takes more than twice as long,
 /// because it builds the object through several layers of serializers.
-pub struct JsonLines<W> {
-    writer: fn() -> W,
+pub struct JsonLines<F> {
+    writer: F,
 }
 
-impl<W: Write> JsonLines<W> {
-    /// Writes to what `writer` returns, one `write` for each line.
-    pub fn new(writer: fn() -> W) -> Self {
+impl<W: Write, F: Fn() -> W> JsonLines<F> {
+    /// Writes to what `writer` returns, one `write_all` for each line.
+    pub fn new(writer: F) -> Self {
         Self { writer }
     }
 }
 
-impl<S: Subscriber, W: Write + 'static> Layer<S> for JsonLines<W> {
+impl<S: Subscriber, W: Write, F: Fn() -> W + 'static> Layer<S> for JsonLines<F> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let write = |line: &mut Vec<u8>| {
             write_event(line, event);
-            // If standard output fails, the line is lost.
+            // If the writer fails, the line is lost.
             let _ = (self.writer)().write_all(line);
         };
         // An event inside an event, or at the end of a thread, needs a line of its own.

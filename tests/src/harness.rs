@@ -196,6 +196,7 @@ impl Builder {
             dynamodb,
             signing_key: Some(signing_key()),
             variables: self.variables,
+            logs_to_file: false,
         };
         let system = System::start(&Options::parse_from(arguments), overrides).await.unwrap();
         let variables = system.setup_for("Authorizer").unwrap().variables;

@@ -19,14 +19,20 @@ pub(crate) const DATABASE: &str = "keyward.sqlite";
 pub(crate) const SECRETS: &str = "secrets.json";
 /// The addresses, tokens and password, for scripts.
 pub(crate) const LOCAL_JSON: &str = "local.json";
+/// The log.
+pub(crate) const LOG: &str = "log.jsonl";
+/// The older part of the log.
+pub(crate) const OLD_LOG: &str = "log.1.jsonl";
 const LOCK: &str = "lock";
 
 /// Every file that is read or written in place. `SQLite` creates the last three
 /// (<https://www.sqlite.org/tempfiles.html>).
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     LOCK,
     SECRETS,
     LOCAL_JSON,
+    LOG,
+    OLD_LOG,
     DATABASE,
     "keyward.sqlite-wal",
     "keyward.sqlite-shm",
@@ -138,7 +144,7 @@ fn check_file(path: PathBuf) -> Result<(), StartError> {
 
 /// Opens a file for appending. Creates a missing file with mode 0600, and refuses a
 /// link.
-fn open_private(path: &Path) -> io::Result<File> {
+pub(crate) fn open_private(path: &Path) -> io::Result<File> {
     let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
     File::options().append(true).create(true).mode(0o600).custom_flags(no_follow).open(path)
 }

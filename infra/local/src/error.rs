@@ -77,6 +77,13 @@ pub enum StartError {
         /// What is wrong.
         cause: String,
     },
+    /// The log file cannot be written.
+    #[error("the log file {} cannot be written: {cause}. Move it away, or choose another folder with --data DIR", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        cause: std::io::Error,
+    },
     /// The table cannot be created.
     #[error("the table cannot be created: {0}")]
     Table(String),

@@ -17,6 +17,7 @@ mod functions;
 mod gateway;
 mod guard;
 pub mod issuer;
+mod log;
 mod notices;
 pub mod openapi;
 pub mod options;

@@ -22,7 +22,6 @@ async fn main() -> ExitCode {
 async fn run(options: &Options) -> Result<(), StartError> {
     let variables = Variables::from_process();
     local::refuse_inside_lambda(&variables)?;
-    shared::telemetry::init(variables.get(shared::config::variable::LOG_LEVEL));
     let system = System::start(options, Overrides::default()).await?;
     eprint!("{}", system.welcome());
     tokio::select! {

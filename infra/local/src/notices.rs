@@ -31,7 +31,7 @@ pub(crate) fn answer(published: &Published, operation: &str, body: &[u8]) -> Ans
             continue;
         }
         let message = detail.get("message").and_then(|message| message.as_str());
-        tracing::warn!(notice = message, "{}", text("DetailType"));
+        tracing::info!(notice = message, "{}", text("DetailType"));
         results.push(json!({ "EventId": "00000000-0000-0000-0000-000000000001" }));
         if let Ok(mut published) = published.lock() {
             published.push(entry);

@@ -31,7 +31,7 @@ use crate::secrets::{NamedSecrets, Secrets};
 use crate::server::{self, Stop};
 use crate::services::{self, InProcess, Services};
 use crate::template::Template;
-use crate::{StartError, notices, secrets, welcome};
+use crate::{StartError, log, notices, secrets, welcome};
 
 /// Parts that a test can replace.
 pub struct Overrides {
@@ -48,6 +48,9 @@ pub struct Overrides {
     pub signing_key: Option<Arc<SigningKey>>,
     /// Variables, with values that replace the default ones.
     pub variables: Vec<(&'static str, String)>,
+    /// Whether the log goes to a file in the data folder. If not, the caller's subscriber
+    /// gets the log.
+    pub logs_to_file: bool,
 }
 
 impl Default for Overrides {
@@ -60,6 +63,7 @@ impl Default for Overrides {
             dynamodb: None,
             signing_key: None,
             variables: Vec::new(),
+            logs_to_file: true,
         }
     }
 }
@@ -131,6 +135,9 @@ impl System {
             server::bind(options.host, options.console_port, "the console", "--console-port").await?;
         let (issuer_listener, issuer_address) =
             server::bind(options.host, options.issuer_port, "the issuer", "--issuer-port").await?;
+        if overrides.logs_to_file {
+            log::start(&data, options)?;
+        }
         let account = account(options, &data)?;
         let console_secret = ConsoleSecret::generate(&OsEntropy)?;
         let (stop, stopped) = Stop::channel();
@@ -189,11 +196,9 @@ impl System {
         tasks.push(server::serve(api_listener, Guard::new(api), gateway.router(), stopped.clone()));
 
         let facts = facts((api_url, console_url), &issuer, account.admin_password)?;
-        let local_json = data.path.join(LOCAL_JSON);
         data.write(LOCAL_JSON, &facts)?;
         let storage = storage(options, &data);
-        let backend = options.upstream.as_deref().unwrap_or("an echo");
-        let welcome = welcome::text(&local_json.display().to_string(), &storage, backend, &facts);
+        let welcome = welcome::text(&data, options, &storage, &facts);
         tasks.push(server::serve(console_listener, console_guard, console.router(), stopped));
         Ok(Self {
             facts,
@@ -362,7 +367,7 @@ fn values(options: &Options, table: &str, issuer: &Issuer, others: Vec<(&'static
         (variable::TABLE, table.to_owned()),
         (variable::ENVIRONMENT, options.environment.as_str().to_owned()),
         (variable::PEPPER_SECRET, secrets::SECRET_ID.to_owned()),
-        (variable::DATA_PREFIXES, "/organizations,/teams".to_owned()),
+        (variable::DATA_PREFIXES, options.data_prefixes.to_string()),
         (variable::BASE_PATHS, String::new()),
         (variable::RECORD_SOURCE_ADDRESSES, "true".to_owned()),
         (variable::MAX_KEY_LIFETIME_DAYS, "365".to_owned()),

@@ -1,11 +1,16 @@
 //! The start-up text on the terminal.
 
+use crate::data::{DataFolder, LOCAL_JSON, LOG};
 use crate::issuer::{IAM_CLIENT, VISITOR_EMAIL};
+use crate::options::Options;
 use crate::system::LocalJson;
 
 /// The addresses, how to sign in, and the first commands. `storage` says where data is
-/// stored, and `backend` names the protected API.
-pub(crate) fn text(local_json: &str, storage: &str, backend: &str, facts: &LocalJson) -> String {
+/// stored.
+pub(crate) fn text(data: &DataFolder, options: &Options, storage: &str, facts: &LocalJson) -> String {
+    let [local_json, log] = [LOCAL_JSON, LOG].map(|name| data.path.join(name).display().to_string());
+    let backend = options.upstream.as_deref().unwrap_or("an echo");
+    let data_prefix = options.data_prefixes.first();
     let LocalJson { api, console, issuer, admin_email, admin_password, .. } = facts;
     // Two tokens of 700 characters would scroll the text above them off the screen.
     let read = |member: &str| {
@@ -27,6 +32,7 @@ Create a service account in the console, issue a key, and use it as the page sho
   Protected   {api}   (every other path: {backend})
   Issuer      {issuer}   ({VISITOR_EMAIL} has the same password and is not an admin)
   For scripts {local_json}
+  Log         {log}
 
 Or use a shell. ADMIN_TOKEN is for paths under /iam, and ADMIN_API_TOKEN for all other paths. Both
 expire after one hour:
@@ -45,7 +51,7 @@ Try it. Replace ID with the account's id, and SECRET with the key's secret, from
     -H 'Content-Type: application/json' -d '{{\"name\":\"batch\",\"role\":\"ServiceAccountReader\"}}'
   curl -s {api}/iam/v1/service-accounts/ID/keys -H \"Authorization: Bearer $ADMIN_TOKEN\" \\
     -H 'Content-Type: application/json' -d '{{\"name\":\"first\"}}'
-  curl -s {api}/organizations/42 -H \"Authorization: Bearer SECRET\"
+  curl -s {api}{data_prefix}/42 -H \"Authorization: Bearer SECRET\"
 
 Press Ctrl-C to stop.
 "

@@ -1,4 +1,5 @@
 //! `cargo dev` as a process.
 
+mod log;
 mod process;
 mod sigkill;

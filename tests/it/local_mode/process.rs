@@ -113,8 +113,15 @@ async fn refuses_an_upstream_that_is_not_an_http_url() {
 #[tokio::test]
 async fn explains_an_invalid_argument() {
     let mut errors = Vec::new();
-    for arguments in [["--prot", "1"], ["--environment", "Prod_1"], ["--port", "eighty"], ["--host", "here"]]
-    {
+    for arguments in [
+        ["--prot", "1"],
+        ["--environment", "Prod_1"],
+        ["--port", "eighty"],
+        ["--host", "here"],
+        ["--data-prefixes", "teams"],
+        ["--data-prefixes", "/teams,/iam/v1"],
+        ["--data-prefixes", ","],
+    ] {
         let data = Folder::new();
         let output = run(command(&data, &arguments)).await;
         assert_eq!(output.status.code(), Some(2));
@@ -136,9 +143,9 @@ async fn stops_at_ctrl_c_and_keeps_its_data() {
         keys
     };
     let password = first.facts["adminPassword"].clone();
-    let (code, output) = first.interrupt().await;
-    assert_eq!(code, Some(0), "{output}");
-    assert_eq!(output.replace(data.text(), "[data]"), "\nStopping. Data is stored in [data].\n");
+    let stopped = first.interrupt().await;
+    assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
+    assert_eq!(stopped.stderr.replace(data.text(), "[data]"), "\nStopping. Data is stored in [data].\n");
 
     let second = LocalProcess::start(&data, &[]).await;
     assert_eq!(second.facts["adminPassword"], password);
@@ -233,9 +240,16 @@ async fn follows_no_symbolic_link() {
     let target = elsewhere.path().join("target");
     std::fs::write(&target, "precious").unwrap();
     let mut errors = Vec::new();
-    for name in
-        ["local.json", "secrets.json", "lock", "keyward.sqlite", "keyward.sqlite-wal", "keyward.sqlite-shm"]
-    {
+    for name in [
+        "local.json",
+        "secrets.json",
+        "lock",
+        "log.jsonl",
+        "log.1.jsonl",
+        "keyward.sqlite",
+        "keyward.sqlite-wal",
+        "keyward.sqlite-shm",
+    ] {
         let link = data.path().join(name);
         // A link to a file, and a link to a path that does not exist.
         for target in [target.clone(), elsewhere.path().join("new")] {
@@ -259,16 +273,14 @@ async fn follows_no_symbolic_link() {
 }
 
 #[tokio::test]
-async fn memory_mode_stores_only_local_json() {
+async fn memory_mode_stores_only_local_json_and_the_log() {
     let data = Folder::new();
     let first = LocalProcess::start(&data, &["--memory"]).await;
     let account = first.create_account("forgotten").await;
     let key = first.issue_key(&account).await;
     assert_eq!(first.check(&key).await, 200);
-    let (code, _) = first.interrupt().await;
-    assert_eq!(code, Some(0));
-    let files: Vec<String> = data.files().into_iter().filter(|file| file != "lock").collect();
-    assert_eq!(files, ["local.json"]);
+    assert_eq!(first.interrupt().await.code, Some(0));
+    assert_eq!(data.files(), ["local.json", "lock", "log.jsonl"]);
 
     let second = LocalProcess::start(&data, &["--memory"]).await;
     assert_eq!(second.check(&key).await, 403);
@@ -490,6 +502,32 @@ async fn prints_the_first_steps() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), tokens.join(" "));
     let account = local.create_account("labelled").await;
     assert!(local.issue_key(&account).await.starts_with("kwsa_dev1_"));
+}
+
+#[tokio::test]
+async fn help_lists_all_options() {
+    let help = run(command(&Folder::new(), &["--help"])).await;
+    assert_eq!(help.status.code(), Some(0));
+    assert_snapshot!(String::from_utf8(help.stdout).unwrap());
+}
+
+#[tokio::test]
+async fn a_reader_has_access_to_the_data_prefixes_only() {
+    let data = Folder::new();
+    let local = LocalProcess::start(&data, &["--data-prefixes", "/orders, /billing/invoices"]).await;
+    let account = local.create_account("reader").await;
+    let key = local.issue_key(&account).await;
+    for (path, status) in [
+        ("/orders", 200),
+        ("/orders/42", 200),
+        ("/billing/invoices/7", 200),
+        ("/billing", 403),
+        ("/organizations/42", 403),
+    ] {
+        let response = local.request("GET", path).bearer_auth(&key).send().await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+    }
+    assert!(local.output.contains("/orders/42"), "the first steps use a data prefix: {}", local.output);
 }
 
 #[tokio::test]

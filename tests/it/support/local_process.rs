@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 /// The last line that `cargo dev` prints at a successful start.
 const STARTED: &str = "Press Ctrl-C to stop.";
@@ -62,7 +62,7 @@ pub(crate) fn command(data: &Folder, arguments: &[&str]) -> Command {
             command.args([port, "0"]);
         }
     }
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.kill_on_drop(true);
     command
 }
@@ -75,6 +75,7 @@ pub(crate) async fn run(mut command: Command) -> Output {
 /// A running `cargo dev`.
 pub(crate) struct LocalProcess {
     child: Child,
+    stdout: ChildStdout,
     stderr: BufReader<ChildStderr>,
     /// The output of the start.
     pub(crate) output: String,
@@ -83,10 +84,20 @@ pub(crate) struct LocalProcess {
     client: reqwest::Client,
 }
 
+/// A `cargo dev` that has stopped.
+pub(crate) struct Stopped {
+    pub(crate) code: Option<i32>,
+    /// Everything on standard output.
+    pub(crate) stdout: String,
+    /// The text on standard error since the start.
+    pub(crate) stderr: String,
+}
+
 impl LocalProcess {
     /// Starts `cargo dev` and waits until it serves requests.
     pub(crate) async fn start(data: &Folder, arguments: &[&str]) -> Self {
         let mut child = command(data, arguments).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut output = String::new();
         let started = async {
@@ -102,7 +113,7 @@ impl LocalProcess {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
-        Self { child, stderr, output, facts: serde_json::from_slice(&facts).unwrap(), client }
+        Self { child, stdout, stderr, output, facts: serde_json::from_slice(&facts).unwrap(), client }
     }
 
     /// The process id.
@@ -174,15 +185,17 @@ impl LocalProcess {
         request.send().await.unwrap().status().as_u16()
     }
 
-    /// Stops the process as Ctrl-C does. Returns the exit code and the output since the start.
-    pub(crate) async fn interrupt(mut self) -> (Option<i32>, String) {
+    /// Stops the process as Ctrl-C does.
+    pub(crate) async fn interrupt(mut self) -> Stopped {
         let signal = Command::new("kill").args(["-INT", &self.pid().to_string()]).status().await.unwrap();
         assert!(signal.success());
-        let mut output = String::new();
-        self.stderr.read_to_string(&mut output).await.unwrap();
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        let read =
+            tokio::join!(self.stdout.read_to_string(&mut stdout), self.stderr.read_to_string(&mut stderr));
+        read.0.and(read.1).unwrap();
         let status =
             tokio::time::timeout(TIMEOUT, self.child.wait()).await.expect("cargo dev stops").unwrap();
-        (status.code(), output)
+        Stopped { code: status.code(), stdout, stderr }
     }
 
     /// Kills the process (SIGKILL).
