@@ -1,5 +1,5 @@
 //! `GET /iam/v1/service-accounts/{id}`: returns a service account with its keys
-//! and their usage.
+//! and how they were used.
 
 use shared::api::ServiceAccountWithKeys;
 use shared::http::{Failure, Reply, Request};
@@ -10,7 +10,7 @@ use crate::ListServiceAccounts;
 ///
 /// Returns a service account with its keys, its 100 most recently retired keys,
 /// and how each key was used. The account and its keys are read consistently.
-/// Usage can be up to five minutes out of date.
+/// `getKeyActivity` returns more about the use of one key.
 #[utoipa::path(
     get,
     path = "/iam/v1/service-accounts/{id}",

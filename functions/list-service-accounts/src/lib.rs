@@ -1,5 +1,7 @@
-//! Reads service accounts and audit events. Each operation has its own module.
+//! Reads service accounts, audit events and the activity of keys. Each operation has its own module.
 
+pub mod get_activity;
+pub mod get_key_activity;
 pub mod get_service_account;
 pub mod list_all_events;
 pub mod list_events;
@@ -37,6 +39,10 @@ impl Operation for ListServiceAccounts {
                 get_service_account::get_service_account(self, request).await
             }
             "GET /iam/v1/service-accounts/{id}/events" => list_events::list_events(self, request).await,
+            "GET /iam/v1/service-accounts/{id}/keys/{keyId}/activity" => {
+                Box::pin(get_key_activity::get_key_activity(self, request)).await
+            }
+            "GET /iam/v1/activity" => get_activity::get_activity(self, request).await,
             "GET /iam/v1/events" => list_all_events::list_all_events(self, request).await,
             _ => Err(Failure::RouteNotFound),
         }

@@ -138,6 +138,17 @@ impl Request {
         text.parse().map_err(|error| Failure::MalformedId(format!("In the path, `{name}` {error}.")))
     }
 
+    /// Checks that there is no query, for operations without query parameters.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedRequest`] if there is a query.
+    pub fn has_no_query(&self) -> Result<(), Failure> {
+        if self.query.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::MalformedRequest("This operation takes no query parameters.".to_owned()))
+    }
+
     /// Parses the query parameters. `T` must refuse unknown parameters.
     ///
     /// # Errors
@@ -169,9 +180,7 @@ impl Request {
     /// [`Failure::MalformedRequest`] if the `Idempotency-Key` is malformed, or if there is
     /// a query, because ignored parameters could change the meaning of the request.
     pub fn change_request(&self, actor: Actor) -> Result<ChangeRequest, Failure> {
-        if !self.query.is_empty() {
-            return Err(Failure::MalformedRequest("This operation takes no query parameters.".to_owned()));
-        }
+        self.has_no_query()?;
         self.change_request_with_query(actor)
     }
 

@@ -1,4 +1,4 @@
-//! Looks up a live or retired key for an admin who has the key.
+//! Looks up live and retired keys for admins.
 
 use jiff::Timestamp;
 
@@ -6,7 +6,7 @@ use super::codec::{MalformedItem, Map, Reader};
 use super::retired::refusal;
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{Account, Actor, ApiKey, KeyId, LiveKey, VerifierEntry};
+use crate::domain::{Account, AccountId, Actor, ApiKey, KeyId, LiveKey, VerifierEntry};
 use crate::policy::Reason;
 
 /// The attributes of a retired key's record.
@@ -71,6 +71,27 @@ impl Store {
         let record = self.read(schema::retired_key(key.account, key.id), &RECORD).await?;
         let record = record.ok_or(StoreError::KeyNotFound(key.account, key.id))?;
         retired_key(account, key.id, &record).map_err(|error| error.in_item(key.id))
+    }
+
+    /// Checks that an account has a key or, even after the account's deletion, a record of
+    /// the key.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyNotFound`], or [`StoreError::AccountNotFound`] if the account does
+    /// not exist either.
+    pub async fn check_key_exists(&self, account: AccountId, key: KeyId) -> Result<(), StoreError> {
+        // A key moves to its record in one transaction, so one of these reads finds it.
+        let found = self.find_account(account).await?;
+        if found.iter().flat_map(|account| &account.keys).any(|live| live.id == key) {
+            return Ok(());
+        }
+        if self.read(schema::retired_key(account, key), &[schema::SK]).await?.is_some() {
+            return Ok(());
+        }
+        Err(match found {
+            Some(_) => StoreError::KeyNotFound(account, key),
+            None => StoreError::AccountNotFound(account),
+        })
     }
 }
 

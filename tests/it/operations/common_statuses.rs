@@ -77,8 +77,9 @@ async fn unknown_and_deleted_accounts_404() {
     for route in ROUTES.iter().filter(|route| route.path.contains("{id}")) {
         let request = route.request(&harness, &unknown).admin();
         responses.push(harness.refuse(request, 404, "service_account_not_found").await.snapshot());
-        // The events of an account remain readable after its deletion.
-        if !route.path.ends_with("/events") {
+        // The events of an account and the activity of its keys remain readable after its
+        // deletion.
+        if !["/events", "/activity"].iter().any(|kept| route.path.ends_with(kept)) {
             let request = route.request(&harness, &deleted).admin();
             harness.refuse(request, 404, "service_account_not_found").await;
         }

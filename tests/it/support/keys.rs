@@ -42,22 +42,21 @@ pub(crate) async fn use_key(harness: &Harness, key: &Key) {
     assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key.secret)).await, Verdict::Allow);
 }
 
-/// Stores the usage of `key` on these days of 2026, each a (month, day, number of uses).
-/// The last use is at noon UTC of the first listed day.
+/// Stores that `key` was allowed on these days of 2026 at noon UTC, each a (month, day, number
+/// of requests).
 pub(crate) async fn store_usage(harness: &Harness, key: &Key, days: &[(i8, i8, u64)]) {
     let number = |number: i64| AttributeValue::N(number.to_string());
-    let at = |(month, day, _): (i8, i8, u64)| {
-        Offset::UTC.to_timestamp(date(2026, month, day).at(12, 0, 0, 0)).unwrap().as_second()
-    };
-    let mut item: Item = [
-        ("pk".to_owned(), AttributeValue::S(format!("USAGE#{}", key.account))),
-        ("sk".to_owned(), AttributeValue::S(key.id.clone())),
-        ("lastUsedAt".to_owned(), number(at(days[0]))),
-        ("ttl".to_owned(), number(at(days[0]) + 400 * 86_400)),
-    ]
-    .into();
-    for (month, day, uses) in days {
-        item.insert(date(2026, *month, *day).to_string(), AttributeValue::N(uses.to_string()));
+    for (month, day, requests) in days {
+        let day = date(2026, *month, *day);
+        let noon = Offset::UTC.to_timestamp(day.at(12, 0, 0, 0)).unwrap().as_second();
+        let item: Item = [
+            ("pk".to_owned(), AttributeValue::S(format!("USAGE#{}", key.account))),
+            ("sk".to_owned(), AttributeValue::S(format!("{day}#{}", key.id))),
+            ("12.allowed".to_owned(), AttributeValue::N(requests.to_string())),
+            ("lastUsedAt".to_owned(), number(noon)),
+            ("ttl".to_owned(), number(noon + 90 * 86_400)),
+        ]
+        .into();
+        harness.table.put(item).await;
     }
-    harness.table.put(item).await;
 }

@@ -18,17 +18,19 @@ pub(crate) struct Route {
 pub(crate) const SPARE_ROLE: &str = "Spare";
 
 /// All routes, sorted by method and path.
-pub(crate) const ROUTES: [Route; 18] = [
+pub(crate) const ROUTES: [Route; 20] = [
     route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys/{keyId}", "RevokeKey", |_| None),
+    route("GET", "/iam/v1/activity", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/events", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/roles", "ManageRoles", |_| None),
     route("GET", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("GET", "/iam/v1/service-accounts", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/service-accounts/{id}", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/service-accounts/{id}/events", "ListServiceAccounts", |_| None),
+    route("GET", "/iam/v1/service-accounts/{id}/keys/{keyId}/activity", "ListServiceAccounts", |_| None),
     Route { is_for_keys: true, ..route("GET", "/iam/v1/whoami", "Whoami", |_| None) },
     route("PATCH", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", |_| {
         Some(json!({ "owner": "another owner" }))
