@@ -36,6 +36,10 @@ const CHECKED_AT_A_TIME: usize = 8;
 /// The shortest time between two writes of a key's last allowed request.
 const LAST_ALLOWED_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 
+/// How long a last use is pending at least. It is in the same partition as the counts, and
+/// the first requests with a key in many new instances write enough there.
+const LAST_USE_DELAY: SignedDuration = SignedDuration::from_secs(10);
+
 /// The shortest time between two searches for tallies that can be forgotten.
 const FORGET_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
 
@@ -234,14 +238,24 @@ struct Entry {
 #[derive(Default)]
 struct LastUse {
     pending: Option<Timestamp>,
+    pending_since: Timestamp,
     written_hour: Option<Timestamp>,
 }
 
 impl LastUse {
     fn set(&mut self, at: Timestamp) {
         if self.written_hour != Some(hour_of(at)) {
+            if self.pending.is_none() {
+                self.pending_since = at;
+            }
             self.pending = self.pending.max(Some(at));
         }
+    }
+
+    /// Whether a last use is pending and, if `now` is given, due then.
+    fn is_pending(&self, now: Option<Timestamp>) -> bool {
+        let is_due = |now: Timestamp| now.duration_since(self.pending_since).abs() >= LAST_USE_DELAY;
+        self.pending.is_some() && now.is_none_or(is_due)
     }
 
     fn take(&mut self) -> Option<Timestamp> {
@@ -328,7 +342,7 @@ impl Entry {
         match kind {
             Kind::Counts => !self.counts.is_empty(),
             Kind::Refusals => !self.refusals.is_empty(),
-            Kind::LastUse => self.last_allowed_use.pending.or(self.last_use_after_end.pending).is_some(),
+            Kind::LastUse => self.last_allowed_use.is_pending(now) || self.last_use_after_end.is_pending(now),
             Kind::Route => !self.routes.is_empty(),
             Kind::LastAllowed => {
                 let is_recent = |now: Timestamp| {
