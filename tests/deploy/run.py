@@ -571,6 +571,8 @@ def check_activity(one: Environment, examples: list[Example]) -> None:
     grown = [total[name] - before[name] >= number for name, number in (("allowed", 8), ("refused", 4))]
     check("the totals of all keys include these requests", grown, [True, True])
     check("the counted account is deleted", one.call("DELETE", f"{ACCOUNTS}/{account}").status, 204)
+    response = one.call("GET", f"{ACCOUNTS}/{account}/keys/{key_id}/activity")
+    check("the activity of the deleted key remains", (response.status, count(response.json)), (200, (8, 4)))
 
 
 def rotate_pepper(aws: Aws, one: Environment) -> None:

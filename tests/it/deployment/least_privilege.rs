@@ -403,8 +403,11 @@ async fn record(harness: &Harness) -> Recorded {
         recorder.authorize(credential["secret"].as_str().unwrap()).await;
     }
     let one = format!("{keys}/{}", live["id"].as_str().unwrap());
-    for activity in ["/iam/v1/activity", &format!("{one}/activity")] {
-        recorder.send("ListServiceAccounts", ("GET", activity), None, None).await;
+    recorder.send("ListServiceAccounts", ("GET", "/iam/v1/activity"), None, None).await;
+    // One key is live, and the other is retired.
+    for key in [&live, &expiring] {
+        let activity = format!("{keys}/{}/activity", key["id"].as_str().unwrap());
+        recorder.send("ListServiceAccounts", ("GET", &activity), None, None).await;
     }
     let whoami = Event {
         route: "GET /iam/v1/whoami".to_owned(),
