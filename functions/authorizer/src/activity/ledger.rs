@@ -6,7 +6,7 @@
 //! request with any key, or until the instance ends.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash as _, Hasher as _};
 
 use jiff::civil::Date;
@@ -228,7 +228,9 @@ struct Entry {
     last_allowed_written_at: Option<Timestamp>,
     last_allowed_use: LastUse,
     last_use_after_end: LastUse,
-    routes: Vec<(Option<String>, Date)>,
+    /// The last day of each pending route. `None` stands for all routes that are not
+    /// stored one by one.
+    routes: BTreeMap<Option<String>, Date>,
     /// Hashes of routes, and the day on which each became pending. If two routes have the
     /// same hash, the second is missing on that day.
     known_routes: HashMap<u64, Date>,
@@ -279,7 +281,7 @@ impl Entry {
             last_allowed_written_at: None,
             last_allowed_use: LastUse::default(),
             last_use_after_end: LastUse::default(),
-            routes: Vec::new(),
+            routes: BTreeMap::new(),
             known_routes: HashMap::new(),
         }
     }
@@ -329,7 +331,7 @@ impl Entry {
             hash = 0;
         }
         if self.known_routes.insert(hash, day) != Some(day) {
-            self.routes.push((route.map(str::to_owned), day));
+            self.routes.insert(route.map(str::to_owned), day);
         }
     }
 
@@ -400,7 +402,7 @@ impl Entry {
                 Some(ActivityWrite::LastUse { account, key, is_allowed, at })
             }
             Kind::Route => {
-                let (route, day) = self.routes.pop()?;
+                let (route, day) = self.routes.pop_first()?;
                 Some(ActivityWrite::Route { account, key, route, day })
             }
             Kind::LastAllowed => {
