@@ -22,6 +22,10 @@ const RECORD_LIMIT: Duration = Duration::from_millis(500);
 const MAX_PATH: usize = 256;
 /// The most characters of a method that are logged.
 const MAX_METHOD: usize = 32;
+/// The most characters of a request id that are logged. A client of a REST API can choose
+/// the id.
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html>)
+const MAX_REQUEST_ID: usize = 128;
 
 /// The work that remains after the answer to a request.
 #[must_use = "without it, a decision is not logged"]
@@ -102,6 +106,7 @@ impl Authorizer {
         let refused_by = refused.as_ref().and_then(|refused| refused.scope).map(Scope::name);
         let missing_permission = refused.and_then(|refused| refused.missing_permission);
         let missing_permission = missing_permission.map(|permission| permission.to_string());
+        let request_id = loggable(&request_id, MAX_REQUEST_ID);
         let request = request.as_ref();
         let source = request.and_then(|request| request.source).filter(|_| self.records_addresses);
         let line = |method: &str, path: &str| (loggable(method, MAX_METHOD), loggable(path, MAX_PATH));
