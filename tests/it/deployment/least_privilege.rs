@@ -339,7 +339,7 @@ impl Recorder<'_> {
         self.record("RotatePepper");
     }
 
-    /// Calls both authorizers with this key.
+    /// Calls both authorizers with this key, and makes them write all activity.
     async fn authorize(&mut self, secret: &str) {
         for (function, api, path) in [
             ("Authorizer", Api::Business, "/organizations/42"),
@@ -349,6 +349,7 @@ impl Recorder<'_> {
             let mut event = Shape::HttpV2.request("GET", path, secret);
             Shape::HttpV2.set_source(&mut event, "127.0.0.1");
             let _ = self.harness.authorize_at(api, &event).await;
+            self.harness.system.authorizer(function).unwrap().flush_activity().await;
             self.record(function);
         }
     }
