@@ -12,7 +12,7 @@ use crate::{Harness, Reply};
 
 /// An event of an HTTP API (payload format 2.0).
 pub struct Event {
-    /// The route's key, such as `GET /iam/v1/service-accounts/{id}`.
+    /// The route's key, such as `GET /iam/v1/service-accounts/{id}`. A query can follow it.
     pub route: String,
     /// The values of the path's parameters.
     pub parameters: Value,
@@ -24,22 +24,23 @@ pub struct Event {
 
 impl Event {
     fn to_json(&self) -> Value {
-        let (method, path) = self.route.split_once(' ').unwrap();
+        let (route, query) = self.route.split_once('?').unwrap_or((&self.route, ""));
+        let (method, path) = route.split_once(' ').unwrap();
         let path =
             self.parameters.as_object().unwrap().iter().fold(path.to_owned(), |path, (name, value)| {
                 path.replace(&format!("{{{name}}}"), value.as_str().unwrap())
             });
         let mut event = json!({
             "version": "2.0",
-            "routeKey": self.route,
+            "routeKey": route,
             "rawPath": path,
-            "rawQueryString": "",
+            "rawQueryString": query,
             "headers": { "content-type": "application/json" },
             "pathParameters": self.parameters,
             "requestContext": {
                 "http": { "method": method, "path": path, "sourceIp": "127.0.0.1" },
                 "requestId": "request-1",
-                "routeKey": self.route,
+                "routeKey": route,
                 "stage": "$default",
             },
             "isBase64Encoded": false,

@@ -206,12 +206,13 @@ impl Permission {
     #[must_use]
     pub fn for_target(target: &Target<'_>) -> Self {
         let mut text = format!("{} ", target.method().name());
-        // The longest text so far that leaves room for the tail.
+        // The length of the longest text so far that leaves room for the tail. The tail
+        // does not cover the empty segment after a trailing slash, but that segment needs
+        // less room than the tail, so the tail never takes its place.
         let mut shortened = text.len();
         let mut segments = target.path().split('/').skip(1).peekable();
         while let Some(segment) = segments.next() {
-            // The tail does not cover the empty segment after a trailing slash.
-            if !segment.is_empty() && text.len() + ANY_TAIL.len() <= MAX_LENGTH {
+            if text.len() + ANY_TAIL.len() <= MAX_LENGTH {
                 shortened = text.len();
             }
             let is_literal = !segment.starts_with('{')

@@ -8,7 +8,8 @@ use shared::policy::Api;
 use tests::{Harness, Key, Logs, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
 
-use crate::support::{denied, unauthorized};
+use crate::support::keys::{foreign, forged, generated_key};
+use crate::support::{changes, denied, unauthorized};
 
 /// AWS's sample events, unchanged.
 const SAMPLES: [(&str, &str); 6] = [
@@ -58,6 +59,93 @@ async fn each_shape_gets_an_iam_policy() {
         assert!(context.into_iter().flat_map(Map::values).all(Value::is_string), "{response}");
     }
     assert_json_snapshot!(responses);
+}
+
+/// The refusals of valid keys, as credential, method and path: by the account's role, the
+/// key's role, the networks and the reserved prefix.
+async fn refusals_of_valid_keys(harness: &Harness) -> Vec<(&'static str, String, &'static str, String)> {
+    harness.put_role("orgs.read", &["GET /organizations/{id}"]).await;
+    let (account, reader) = harness.account_with_key("reader", "ServiceAccountReader").await;
+    let issue = async |body: Value| harness.issue_key_with(&account, &body).await.secret;
+    let narrow = issue(json!({ "name": "narrow", "role": "orgs.read" })).await;
+    let elsewhere = issue(json!({ "name": "elsewhere", "allowedCidrs": ["192.0.2.0/24"] })).await;
+    let reader = reader.secret;
+    let case = |name, secret: &str, method, path: &str| (name, secret.to_owned(), method, path.to_owned());
+    vec![
+        case("the account's role", &reader, "POST", "/organizations"),
+        case("the key's role", &narrow, "GET", "/teams/7/members"),
+        case("a segment with an escape", &reader, "PUT", "/organizations/a%20b/members"),
+        case("a long path", &reader, "PUT", &format!("/organizations/{}/members", "a".repeat(300))),
+        // The path contains a key, and the missing permission does not.
+        case("a path with a key", &reader, "PUT", &format!("/organizations/{reader}")),
+        case("the networks", &elsewhere, "GET", "/organizations/42"),
+        case("the reserved prefix", &reader, "POST", "/iam/v1/service-accounts"),
+    ]
+}
+
+#[tokio::test]
+async fn only_a_rest_api_learns_why_a_valid_key_is_refused() {
+    let harness = Harness::start().await;
+    let refusals = refusals_of_valid_keys(&harness).await;
+    let mut contexts = Map::new();
+    for shape in Shape::ALL {
+        for (name, secret, method, path) in &refusals {
+            let response = respond(&harness, &shape.request(method, path, secret)).await;
+            assert_eq!(response["policyDocument"]["Statement"][0]["Effect"], "Deny", "{shape:?} {name}");
+            assert!(!response["context"].to_string().contains(secret), "{shape:?} {name}");
+            let is_rest = matches!(shape, Shape::RestToken | Shape::RestRequest);
+            assert_eq!(response.get("context").is_some(), is_rest, "{shape:?} {name}");
+            if let Some(context) = response.get("context") {
+                let first = contexts.entry(*name).or_insert_with(|| context.clone());
+                assert_eq!(first, context, "{shape:?} {name}");
+            }
+        }
+    }
+    assert_json_snapshot!(contexts);
+}
+
+#[tokio::test]
+async fn no_api_learns_why_another_credential_is_refused() {
+    let harness = Harness::start().await;
+    let (account, key) = harness.account_with_key("batch", "ServiceAccountReader").await;
+    let short = harness.issue_key_with(&account, &json!({ "name": "short", "expiresInDays": 1 })).await;
+    let [revoked, retired] = [harness.issue_key(&account).await, harness.issue_key(&account).await];
+    let _ = harness.revoke(&revoked).await.expect(204);
+    changes::rotate(&harness, &retired, 0).await;
+    let (disabled_account, disabled) = harness.account_with_key("disabled", "ServiceAccountReader").await;
+    changes::disable(&harness, &disabled_account).await;
+    harness.clock.advance_days(1);
+    let credentials = [
+        ("malformed", "junk".to_owned()),
+        ("foreign_environment", foreign(&key, "prod")),
+        ("unknown", generated_key("local", 1)),
+        ("wrong_secret", forged(&key, 1)),
+        ("revoked", revoked.secret),
+        ("retired", retired.secret),
+        ("expired", short.secret),
+        ("disabled", disabled.secret),
+        ("reserved", harness.admin_token(|_| {})),
+    ];
+    for shape in Shape::ALL {
+        // A valid key with this role is refused for both of these requests.
+        for (method, path) in [("POST", "/organizations"), ("PUT", "/iam/v1/roles/Auditor")] {
+            for (reason, credential) in &credentials {
+                let event = shape.request(method, path, credential);
+                // An instance looks up only a few retired keys per second.
+                harness.clock.advance_seconds(1);
+                let logs = Logs::capture(LevelFilter::INFO);
+                let response = match harness.authorize_at(Api::Business, &event).await {
+                    Ok(response) => serde_json::to_value(response).unwrap(),
+                    Err(failed) => json!({ "error": failed.to_string() }),
+                };
+                assert_eq!(logs.take_decisions()[0]["reason"], *reason, "{shape:?} {path}");
+                assert_eq!(response.get("context"), None, "{shape:?} {reason} {path}");
+                if *reason != "reserved" && shape != Shape::HttpV2 {
+                    assert_eq!(response, json!({ "error": "Unauthorized" }), "{shape:?} {reason} {path}");
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -306,8 +394,6 @@ async fn unused_members_can_have_any_value() {
             "cookies",
             "body",
             "isBase64Encoded",
-            "resource",
-            "routeKey",
             "surprise",
         ] {
             event[member] = json!({ "a": [1, null, { "b": "x".repeat(1 << 20) }] });

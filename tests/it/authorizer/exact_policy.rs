@@ -10,6 +10,7 @@ use shared::policy::{
 };
 use tests::{Harness, Shape, Verdict};
 
+use crate::support::keys::generated_key;
 use crate::support::{denied, naive};
 
 /// Evaluates a response for an ARN as IAM does: a matching Deny refuses, otherwise a matching
@@ -200,6 +201,29 @@ fn path() -> impl Strategy<Value = String> {
     prop_oneof![19 => drawn, 1 => Just("/iam/v1/whoami".to_owned())]
 }
 
+/// Paths with characters and lengths that a permission cannot express.
+fn path_of_any_characters() -> impl Strategy<Value = String> {
+    let rare = prop_oneof![
+        Just("{id}".to_owned()),
+        Just("{proxy+}".to_owned()),
+        "[ -~&&[^/\\\\*?$#%]]{1,5}",
+        "[é一ñ😀\"<>^`|]{1,3}",
+        Just("a%20b".to_owned()),
+        Just("%C3%A9".to_owned()),
+        Just("a".repeat(250)),
+        "[a-z;=]{60,90}",
+    ];
+    let segments = prop::collection::vec(prop_oneof![segment(), rare], 0..7);
+    let drawn = (segments, prop::sample::select(vec!["", "/"])).prop_filter_map(
+        "the path is ambiguous",
+        |(segments, end)| {
+            let path = format!("/{}{}", segments.join("/"), if segments.is_empty() { "" } else { end });
+            Target::parse("GET", &path).is_ok().then_some(path)
+        },
+    );
+    prop_oneof![path(), drawn]
+}
+
 fn permission() -> impl Strategy<Value = String> {
     let methods = prop_oneof![
         Just("ANY".to_owned()),
@@ -263,6 +287,55 @@ proptest! {
     }
 
     #[test]
+    fn the_missing_permission_is_the_narrowest_that_covers_the_request(
+        path in path_of_any_characters(),
+        method in method(),
+        other_method in method(),
+        other in permission(),
+    ) {
+        let target = Target::parse(method, &path).unwrap();
+        let missing = Permission::for_target(&target);
+        let other_target = Target::parse(other_method, &path).unwrap();
+        for permission in [&missing, &Permission::parse(missing.as_str()).unwrap()] {
+            prop_assert_eq!(permission, &missing);
+            prop_assert!(permission.covers(&target), "{permission}");
+            prop_assert_eq!(permission.covers(&other_target), method == other_method, "{}", permission);
+        }
+        prop_assert!(naive::covers(missing.as_str(), method, &path), "{missing}");
+        // Each permission that covers the request covers all that this one covers, unless this
+        // one was shortened.
+        let other = Permission::parse(&other).unwrap();
+        let is_narrower = other.covers_paths_of(&missing) || missing.path().ends_with("{proxy+}");
+        prop_assert!(is_narrower || !other.covers(&target), "{missing} {other}");
+        // The text needs no escape in JSON, and no escape in a log.
+        prop_assert_eq!(serde_json::to_string(missing.as_str()).unwrap(), format!("\"{missing}\""));
+        prop_assert!(missing.as_str().is_ascii());
+    }
+
+    #[test]
+    fn a_role_with_the_missing_permission_permits_the_request(
+        account in prop::collection::vec(permission(), 0..4),
+        key in prop::option::of(prop::collection::vec(permission(), 0..3)),
+        method in method(),
+        path in path(),
+    ) {
+        let target = Target::parse(method, &path).unwrap();
+        prop_assume!(!target.is_reserved());
+        let (mut account, mut key) = (role(&account), key.as_deref().map(role));
+        let mut by_key_role = Vec::new();
+        // At most both roles lack the permission, the account's role first.
+        for _ in 0..3 {
+            let grant = Grant::Key { role: &account, key_role: key.as_ref() };
+            let Err(refusal) = decide(Api::Business, grant, &target) else { break };
+            let missing = refusal.missing_permission().unwrap().clone();
+            by_key_role.push(matches!(refusal, Refusal::KeyRole(_)));
+            let lacking = if by_key_role.ends_with(&[true]) { key.as_mut().unwrap() } else { &mut account };
+            lacking.permissions.push(missing);
+        }
+        prop_assert!([&[][..], &[false], &[true], &[false, true]].contains(&&by_key_role[..]), "{by_key_role:?}");
+    }
+
+    #[test]
     fn a_keys_own_role_only_narrows_its_access(
         account in prop::collection::vec(permission(), 0..4),
         key in prop::collection::vec(permission(), 0..3),
@@ -288,7 +361,9 @@ proptest! {
             (Grant::ApiAdmin, false),
             (Grant::IamAdmin, prefix == "/iam"),
         ] {
-            prop_assert_eq!(decide(Api::Business, grant, &target).unwrap_err(), Refusal::Reserved);
+            let refusal = decide(Api::Business, grant, &target).unwrap_err();
+            prop_assert_eq!(refusal.missing_permission(), None);
+            prop_assert_eq!(refusal, Refusal::Reserved);
             prop_assert_eq!(decide(Api::Iam, grant, &target).is_ok(), at_iam);
         }
     }
@@ -324,6 +399,36 @@ proptest! {
             }
         }
         prop_assert_eq!(Target::parse(&method, "/").is_ok(), Method::parse(&method).is_ok());
+    }
+}
+
+#[test]
+fn the_missing_permission_has_the_segments_that_its_syntax_can_express() {
+    let key = generated_key("prod", 1);
+    let (filler, too_long) = ("a".repeat(200), "b".repeat(300));
+    for (path, expected) in [
+        ("/", "POST /"),
+        ("/organizations/42", "POST /organizations/42"),
+        ("/organizations/42/", "POST /organizations/42/"),
+        ("/a;x=1/-._~!&'(),;=:@", "POST /a;x=1/-._~!&'(),;=:@"),
+        ("/organizations/a%20b/members", "POST /organizations/{name}/members"),
+        ("/organizations/a b/\u{e9}", "POST /organizations/{name}/{name}"),
+        ("/organizations/{id}", "POST /organizations/{name}"),
+        ("/say/\"hi\"", "POST /say/{name}"),
+        // A credential in a path does not get into the text, in which a log or a response could
+        // show it.
+        (&format!("/keys/{key}/rotation"), "POST /keys/{name}/rotation"),
+        (&format!("/{filler}/{too_long}/"), &format!("POST /{filler}/{{proxy+}}")),
+        (&format!("/{too_long}"), "POST /{proxy+}"),
+        (&format!("/{filler}/{}", "c".repeat(49)), &format!("POST /{filler}/{}", "c".repeat(49))),
+        (&format!("/{filler}/{}", "c".repeat(50)), &format!("POST /{filler}/{{proxy+}}")),
+        // With the trailing slash, this text is too long, and the tail needs a segment.
+        (&format!("/{filler}/{}/", "c".repeat(49)), &format!("POST /{filler}/{{proxy+}}")),
+    ] {
+        let target = Target::parse("POST", path).unwrap();
+        let missing = Permission::for_target(&target);
+        assert_eq!(missing.as_str(), expected, "{path}");
+        assert!(missing.covers(&target), "{path}");
     }
 }
 

@@ -1,7 +1,9 @@
 //! Rules for the example stacks: an authorizer on every route, the permission to call it, and
 //! no cache. Removing any of these parts fails a rule.
 
+use insta::assert_json_snapshot;
 use serde_norway::Value;
+use tests::{Harness, Shape};
 
 use crate::support::yaml::{expect_all, get};
 
@@ -103,6 +105,54 @@ fn rest_api(text: &str) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The body of the REST example's gateway response, rendered as AWS documents it: only
+/// variables are replaced. `absent` is the text for a variable without a value, which AWS does
+/// not document. Fails unless the body is JSON.
+fn gateway_response(kind: &str, context: &serde_json::Value, absent: &str) -> serde_json::Value {
+    let template = parse(REST_API);
+    let body = get(&template, "Resources.Api.Properties.DefinitionBody");
+    let response = get(get(body, "x-amazon-apigateway-gateway-responses"), kind);
+    let text = get(response, "responseTemplates").get("application/json").unwrap().as_str().unwrap();
+    let variable = regex::Regex::new(r"\$context\.([A-Za-z.]+)").unwrap();
+    let rendered = variable.replace_all(text, |found: &regex::Captures<'_>| match &found[1] {
+        "requestId" => "request-1".to_owned(),
+        name => {
+            let name = name.strip_prefix("authorizer.").unwrap();
+            let value = context.get(name).map(|value| value.as_str().unwrap());
+            value.unwrap_or(if absent == "$" { &found[0] } else { absent }).to_owned()
+        }
+    });
+    serde_json::from_str(&rendered).unwrap_or_else(|error| panic!("{error}: {rendered}"))
+}
+
+#[tokio::test]
+async fn a_rest_api_says_why_a_valid_key_is_refused() {
+    let harness = Harness::start().await;
+    let (account, key) = harness.account_with_key("batch", "ServiceAccountReader").await;
+    let elsewhere = serde_json::json!({ "name": "elsewhere", "allowedCidrs": ["192.0.2.0/24"] });
+    let elsewhere = harness.issue_key_with(&account, &elsewhere).await;
+    let mut bodies = Vec::new();
+    for (method, path, secret) in [
+        ("POST", "/organizations", &key.secret),
+        ("PUT", "/organizations/\"'&\u{e9}/members", &key.secret),
+        ("GET", "/organizations", &elsewhere.secret),
+        ("GET", "/organizations//42", &key.secret),
+    ] {
+        let response = harness.authorize(&Shape::RestRequest.request(method, path, secret)).await.unwrap();
+        let response = serde_json::to_value(response).unwrap();
+        bodies.push(gateway_response("ACCESS_DENIED", &response["context"], ""));
+    }
+    assert_json_snapshot!(bodies);
+    // Whatever API Gateway writes for a variable without a value.
+    for absent in ["", "null", "-", "$"] {
+        for kind in ["UNAUTHORIZED", "ACCESS_DENIED", "AUTHORIZER_CONFIGURATION_ERROR", "AUTHORIZER_FAILURE"]
+        {
+            let body = gateway_response(kind, &serde_json::Value::Null, absent);
+            assert_eq!(body["requestId"], "request-1", "{kind}");
+        }
+    }
 }
 
 #[test]

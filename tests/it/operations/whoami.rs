@@ -1,9 +1,11 @@
 //! `GET /iam/v1/whoami`
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
-use serde_json::json;
-use tests::{Event, Harness, Reply};
+use serde_json::{Map, json};
+use tests::{Event, Harness, Key, Reply, Shape, Verdict};
 
 use crate::support::{changes, naive};
 
@@ -13,13 +15,14 @@ async fn whoami(harness: &Harness, credential: &str) -> Reply {
     harness.request("GET", PATH).bearer(credential).send().await
 }
 
-/// The response of the function after the authorizer has allowed this key.
-async fn invoke(harness: &Harness, account: &str, key: &str) -> Reply {
+/// The response of the function to a request with this query, after the authorizer has allowed
+/// this key.
+async fn invoke(harness: &Harness, account: &str, key: &str, query: &str) -> Reply {
     let context = json!({
         "principalType": "serviceAccount", "principalId": account, "principalName": "Batch",
         "keyId": key, "role": "ServiceAccountReader", "environment": "local",
     });
-    let route = format!("GET {PATH}");
+    let route = format!("GET {PATH}?{query}");
     harness
         .invoke("Whoami", &Event { route, parameters: json!({}), body: None, context: Some(context) })
         .await
@@ -47,6 +50,160 @@ async fn shows_both_roles_of_a_key_200() {
         json!({ "name": "k", "role": "Auditor", "allowedCidrs": ["127.0.0.1/32"], "expiresInDays": 1 });
     let key = harness.issue_key_with(&account, &body).await;
     assert_json_snapshot!(whoami(&harness, &key.secret).await.snapshot());
+}
+
+/// The response to a question about a request. `query` is the query string.
+async fn ask(harness: &Harness, credential: &str, query: &str) -> Reply {
+    harness.request("GET", PATH).query(query).bearer(credential).send().await
+}
+
+#[tokio::test]
+async fn tells_a_reader_why_it_cannot_create_an_organization_200() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await;
+    assert_json_snapshot!(ask(&harness, &key.secret, "method=POST&path=/organizations").await.snapshot());
+}
+
+#[tokio::test]
+async fn checks_requests_of_a_key_200() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /organizations/{id}", "POST /reports"]).await;
+    let account = harness.create_account("Batch", "ServiceAccountWriter").await;
+    let body = json!({ "name": "k", "role": "Auditor", "allowedCidrs": ["127.0.0.1/32"] });
+    let key = harness.issue_key_with(&account, &body).await;
+    let mut answers = Map::new();
+    for query in [
+        "method=GET&path=/organizations/42",
+        // Refused by the key's role, by the account's role, and by both.
+        "method=POST&path=/organizations",
+        "method=POST&path=/reports",
+        "method=DELETE&path=/orders/7",
+        "method=GET&path=/organizations/a%2520b/members",
+        "method=GET&path=/iam/v1/whoami",
+        "method=GET&path=/iam/v1/service-accounts",
+        "method=GET&path=/organizations/%252e%252e/teams",
+        "method=GET&path=/organizations//42",
+    ] {
+        let answer = ask(&harness, &key.secret, query).await.expect(200).json();
+        answers.insert(query.to_owned(), answer["check"].clone());
+    }
+    assert_json_snapshot!(answers);
+}
+
+#[tokio::test]
+async fn checks_requests_of_an_admin_200() {
+    let harness = Harness::start().await;
+    let mut answers = Map::new();
+    for query in [
+        "method=DELETE&path=/iam/v1/roles/Auditor",
+        "method=GET&path=/IAM/v1/roles",
+        "method=GET&path=/organizations",
+        "method=GET&path=/organizations/..",
+    ] {
+        let answer = harness.get(&format!("{PATH}?{query}")).await.json();
+        answers.insert(query.to_owned(), answer["check"].clone());
+    }
+    assert_json_snapshot!(answers);
+}
+
+#[tokio::test]
+async fn checks_a_request_with_a_deleted_role_200() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key_of("Batch").await;
+    harness.table.set(&key.account, "role", AttributeValue::S("Deleted".to_owned())).await;
+    let shown = ask(&harness, &key.secret, "method=GET&path=/teams").await.expect(200).json();
+    assert_json_snapshot!(shown["check"]);
+}
+
+/// A change between the authorizer's decision and the function's reads is part of the answer.
+#[tokio::test]
+async fn checks_a_request_with_a_key_that_ended_after_the_check_200() {
+    let harness = Harness::start().await;
+    let (account, disabled) = harness.account_with_key("Batch", "ServiceAccountReader").await;
+    let short = harness.issue_key_with(&account, &json!({ "name": "k", "expiresInDays": 1 })).await;
+    let check = async |key: &Key| {
+        let reply = invoke(&harness, &account.id, &key.id, "method=GET&path=/teams").await;
+        reply.expect(200).json()["check"].clone()
+    };
+    assert_eq!(check(&short).await["reason"], "allowed");
+    harness.clock.advance_days(1);
+    assert_eq!(check(&short).await["reason"], "expired");
+    assert_eq!(check(&disabled).await["reason"], "allowed");
+    changes::disable(&harness, &account).await;
+    assert_eq!(check(&disabled).await["reason"], "disabled");
+}
+
+/// The check agrees with the authorizer about every request, also about refused ones, for
+/// which both name the same missing permission.
+#[tokio::test]
+async fn checks_agree_with_the_authorizer() {
+    let harness = Harness::start().await;
+    harness.put_role("Mixed", &["GET /reports/{id}", "ANY /teams", "PUT /teams/{id}/{proxy+}"]).await;
+    let account = harness.create_account("Batch", "ServiceAccountWriter").await;
+    let custom = harness.create_account("Custom", "Mixed").await;
+    let keys = [
+        harness.issue_key(&account).await,
+        harness.issue_key_with(&account, &json!({ "name": "k", "role": "Mixed" })).await,
+        harness.issue_key(&custom).await,
+    ];
+    let mut reasons = BTreeSet::new();
+    for key in keys {
+        for path in ["/reports/7", "/teams", "/teams/7/a%20b", "/teams/", "/teams//7", "/", "/iam/v1/roles"] {
+            for method in ["GET", "PUT"] {
+                let query = format!("method={method}&path={}", path.replace('%', "%25"));
+                let check = ask(&harness, &key.secret, &query).await.expect(200).json()["check"].clone();
+                let event = Shape::RestToken.request(method, path, &key.secret);
+                let (verdict, reason) = harness.decide(&event).await;
+                assert_eq!(check["allowed"], verdict == Verdict::Allow, "{method} {path}: {check}");
+                assert_eq!(check["reason"], reason.as_str(), "{method} {path}");
+                let response = serde_json::to_value(harness.authorize(&event).await.unwrap()).unwrap();
+                let missing = response["context"].get("missingPermission");
+                assert_eq!(check.get("missingPermission"), missing, "{method} {path}");
+                reasons.insert((reason, missing.is_some()));
+            }
+        }
+    }
+    let reasons: Vec<_> = reasons.iter().map(|(reason, missing)| (reason.as_str(), *missing)).collect();
+    assert_eq!(reasons, [("allowed", false), ("ambiguous_path", false), ("reserved", false), ("role", true)]);
+}
+
+#[tokio::test]
+async fn no_response_quotes_a_credential_in_the_path_200() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await;
+    let query = format!("method=PUT&path=/keys/{}", key.secret);
+    let reply = ask(&harness, &key.secret, &query).await.expect(200);
+    assert!(!reply.text.contains(&key.secret), "{}", reply.text);
+    assert_eq!(reply.json()["check"]["missingPermission"], "PUT /keys/{name}");
+}
+
+#[tokio::test]
+async fn each_invalid_parameter_400() {
+    let harness = Harness::start().await;
+    let key = harness.reader_key().await;
+    let mut answers = Map::new();
+    for query in [
+        "method=POST",
+        "path=/organizations",
+        "method=post&path=/organizations",
+        "method=ANY&path=/organizations",
+        "method=&path=/organizations",
+        "method=GET&path=",
+        "method=GET&path=organizations",
+        "method=GET&path=https://example.com/organizations",
+        "method=GET&path=/organizations%3Fx=1",
+        "method=GET&path=/organizations%23top",
+        "method=GET&method=POST&path=/organizations",
+        "method=GET&path=/organizations&verbose=1",
+        "verbose=1",
+    ] {
+        let refused = harness.request("GET", PATH).query(query).admin();
+        let reply = harness.refuse(refused, 400, "malformed_request").await;
+        answers.insert(query.to_owned(), reply.json()["detail"].clone());
+        assert_eq!(ask(&harness, &key.secret, query).await.status, 400, "{query}");
+    }
+    assert_json_snapshot!(answers);
+    assert_json_snapshot!("whole_response_400", ask(&harness, &key.secret, "method=POST").await.snapshot());
 }
 
 #[tokio::test]
@@ -122,9 +279,9 @@ async fn revoked_expired_and_disabled_keys_403() {
 async fn a_key_or_account_that_was_deleted_after_the_check_404() {
     let harness = Harness::start().await;
     let key = harness.reader_key().await;
-    assert_eq!(invoke(&harness, &key.account, &key.id).await.status, 200);
-    let unknown_key = invoke(&harness, &key.account, "key_0000000000000000").await;
+    assert_eq!(invoke(&harness, &key.account, &key.id, "").await.status, 200);
+    let unknown_key = invoke(&harness, &key.account, "key_0000000000000000", "").await;
     assert_json_snapshot!((unknown_key.status, unknown_key.json()));
-    let deleted = invoke(&harness, "sa_0000000000000000", &key.id).await;
+    let deleted = invoke(&harness, "sa_0000000000000000", &key.id, "").await;
     assert_eq!((deleted.status, deleted.code().as_str()), (404, "service_account_not_found"));
 }
