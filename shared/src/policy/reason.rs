@@ -1,5 +1,5 @@
 //! The reasons of decisions. Each decision has exactly one reason, which is logged.
-//! Only the responses to admins who explain a decision or look up a key contain it.
+//! Only admins and the holders of valid keys learn it.
 
 use super::Refusal;
 use crate::domain::{RetiredReason, named_enum};
