@@ -569,7 +569,7 @@ def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
     check("an unused key says so", "Never" in browser.text)
     check("the key works", local.status(old), 200)
     browser.open(account)
-    check("the page shows the key's use", "1 use in 30 days" in browser.text)
+    check("the page shows the key's use", "30 days: 1 allowed, 0 refused" in browser.text)
     browser.look("account-used")
 
     browser.click("Rotate key server 1")

@@ -81,7 +81,8 @@ pub struct ListedServiceAccount {
     #[schema(value_type = String, format = DateTime, required = false)]
     pub used_after_end_at: Option<Timestamp>,
     /// The number of live keys that were issued at least 90 days ago and were
-    /// not used in the last 90 days. Rotated keys do not count.
+    /// not used in the last 90 days. Rotated keys do not count. A key whose last
+    /// use could not be recorded can count too.
     pub unused_key_count: usize,
 }
 
@@ -98,8 +99,8 @@ pub struct ServiceAccountWithKeys {
     /// The most recently retired keys, newest first. At most 100.
     #[schema(max_items = 100)]
     pub retired_keys: Vec<RetiredKey>,
-    /// The number of recent requests whose credential names the account but is
-    /// not a valid key of it.
+    /// The number of recent requests whose credential names the account but was
+    /// not verified.
     pub unverified: UnverifiedCounts,
 }
 

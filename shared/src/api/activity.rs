@@ -39,9 +39,10 @@ pub struct RecentCounts {
     pub last_30_days: RequestCounts,
 }
 
-/// The number of recent requests whose credential names a service account but is not a
-/// valid key of it: the secret is wrong, or the account has no key with this id. All
-/// were refused.
+/// The number of recent requests whose credential names a service account but was not
+/// verified: the secret is wrong, the account has no key with this id, or the record of a
+/// retired key could not be read. All were refused. Each account has one such counter,
+/// and Keyward stores nothing else about these requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnverifiedCounts {

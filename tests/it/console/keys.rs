@@ -44,12 +44,19 @@ async fn usage_of_a_key_is_shown_as_text_and_as_a_chart() {
     let mut browser = Browser::signed_in(&harness).await;
     harness.clock.advance_seconds(60);
     use_key(&harness, &used_once).await;
+    let refused = Shape::HttpV2.request("POST", "/organizations", &used_once.secret);
+    assert_eq!(harness.verdict(&refused).await, Verdict::Deny);
+    harness.authorizer().flush_activity().await;
     harness.clock.advance_seconds(180);
     let page = browser.get(&path_of(&account)).await.expect(200);
     assert!(row(&page, &used_once.id).contains(
         "<time datetime=\"2026-01-01T00:01:00Z\" title=\"2026-01-01 00:01:00 UTC\">3 minutes ago</time>"
     ));
-    assert!(visible_text(row(&page, &used_once.id)).contains("1 use in 30 days"));
+    assert!(
+        visible_text(row(&page, &used_once.id))
+            .contains("24 hours: 1 allowed, 1 refused 30 days: 1 allowed, 1 refused")
+    );
+    page.expect_texts(&["Counts are minimums: the true numbers can be higher, but never lower."]);
     assert!(visible_text(row(&page, &unused.id)).contains("Never"));
     assert!(!row(&page, &unused.id).contains("<svg"), "a key without uses has no chart");
 
@@ -60,10 +67,28 @@ async fn usage_of_a_key_is_shown_as_text_and_as_a_chart() {
     store_usage(&harness, &busy, &[(2, 10, 1200), (2, 9, 600), (1, 12, 3), (1, 11, 9000)]).await;
     let page = browser.get(&path_of(&account)).await.expect(200);
     assert_snapshot!(row(&page, &busy.id));
-    assert!(visible_text(row(&page, &busy.id)).contains("1,803 uses in 30 days"));
+    assert!(visible_text(row(&page, &busy.id)).contains("30 days: 1,803 allowed, 0 refused"));
     // All uses are older than 30 days.
-    assert!(visible_text(row(&page, &used_once.id)).contains("41 days ago 0 uses in 30 days"));
+    assert!(visible_text(row(&page, &used_once.id)).contains("41 days ago"));
+    assert!(!visible_text(row(&page, &used_once.id)).contains("30 days:"));
     assert!(!row(&page, &used_once.id).contains("<svg"));
+}
+
+#[tokio::test]
+async fn requests_that_name_an_account_without_a_valid_key_are_counted() {
+    let harness = Harness::start().await;
+    let (account, key) = harness.account_with_key("batch", "ServiceAccountReader").await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let page = browser.get(&path_of(&account)).await.expect(200);
+    assert!(!page.text.contains("without a valid key"), "{}", page.text);
+    for seed in 1..=3 {
+        let event = Shape::HttpV2.bearer(&forged(&key, seed));
+        assert_eq!(harness.verdict(&event).await, Verdict::Deny);
+    }
+    browser.get(&path_of(&account)).await.expect_texts(&[
+        "Requests that name this account without a valid key of it: at least 3 in 24 hours and 3 in 30 days. \
+         All were refused.",
+    ]);
 }
 
 #[tokio::test]
@@ -277,6 +302,7 @@ async fn page_to_revoke_a_key_shows_the_impact() {
         visible_text(&page.text[start..page.text.find("<dl").unwrap()])
     };
     use_key(&harness, &long_ago).await;
+    harness.authorizer().flush_activity().await;
     harness.clock.advance_days(5);
     let first = impact(&mut Browser::signed_in(&harness).await, &unused).await;
     assert!(first.contains("The key was never used. Revoking it should affect no program."), "{first}");
@@ -289,7 +315,7 @@ async fn page_to_revoke_a_key_shows_the_impact() {
     let often = impact(&mut browser, &busy).await;
     assert!(
         often.contains(
-            "The key was last used 24 hours ago (412 uses in 30 days). Programs that use it will be refused."
+            "The key was last used 24 hours ago (412 requests allowed in 30 days). Programs that use it will be refused."
         ),
         "{often}"
     );

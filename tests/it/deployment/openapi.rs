@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use shared::api::ProblemCode;
-use tests::Harness;
+use tests::{Harness, Shape, Verdict};
 
+use crate::support::keys::use_key;
 use crate::support::routes::{self, ROUTES};
 use crate::support::{changes, golden};
 
@@ -200,6 +201,10 @@ async fn every_response_matches_its_schema() {
             json!({ "name": "narrow", "role": "ServiceAccountReader", "allowedCidrs": ["127.0.0.0/8"] });
         let narrow = harness.issue_key_with(&account, &narrow).await;
         changes::update(&harness, &account, json!({ "tags": { "a": "1" } })).await;
+        // So that the key has activity.
+        use_key(&harness, &key).await;
+        let refused = Shape::HttpV2.request("POST", "/organizations", &key.secret);
+        assert_eq!(harness.verdict(&refused).await, Verdict::Deny);
         let admin = harness.system.facts().admin_token.clone();
         let keys = [key.secret.clone(), narrow.secret].into_iter().filter(|_| route.is_for_keys);
         for credential in keys.chain([admin, "garbage".to_owned()]) {

@@ -2,9 +2,10 @@
 
 use insta::assert_json_snapshot;
 use serde_json::json;
-use tests::Harness;
+use tests::{Harness, Key, Shape, Verdict};
 
 use crate::support::changes;
+use crate::support::keys::{forged, unknown, use_key};
 
 #[tokio::test]
 async fn shows_an_account_with_its_keys_200() {
@@ -19,6 +20,32 @@ async fn shows_an_account_with_its_keys_200() {
     let revoked = harness.issue_key(&account).await;
     let _ = harness.revoke(&revoked).await.expect(204);
     harness.clock.advance_days(1);
+    assert_json_snapshot!(harness.get(&account.path()).await.snapshot());
+}
+
+#[tokio::test]
+async fn shows_how_many_requests_with_each_key_were_allowed_and_refused_200() {
+    let harness = Harness::start().await;
+    let (account, key) = harness.account_with_key("Batch", "ServiceAccountReader").await;
+    let revoked = harness.issue_key(&account).await;
+    harness.issue_key(&account).await;
+    let refuse = async |event| assert_eq!(harness.verdict(&event).await, Verdict::Deny);
+    let post = |key: &Key| Shape::HttpV2.request("POST", "/organizations", &key.secret);
+    // In the last 30 days, but not in the last 24 hours.
+    use_key(&harness, &key).await;
+    use_key(&harness, &revoked).await;
+    refuse(post(&revoked)).await;
+    refuse(Shape::HttpV2.bearer(&forged(&key, 1))).await;
+    let _ = harness.revoke(&revoked).await.expect(204);
+    harness.clock.advance_days(2);
+    use_key(&harness, &key).await;
+    harness.clock.advance_seconds(1);
+    use_key(&harness, &key).await;
+    refuse(post(&key)).await;
+    refuse(post(&revoked)).await;
+    // A wrong secret, and an unknown key of the account.
+    refuse(Shape::HttpV2.bearer(&forged(&key, 2))).await;
+    refuse(Shape::HttpV2.bearer(&unknown(&key, 3))).await;
     assert_json_snapshot!(harness.get(&account.path()).await.snapshot());
 }
 

@@ -77,6 +77,7 @@ async fn shows_when_the_keys_of_each_account_were_used_200() {
     };
     let idle_usage = |unused: u32| [json!("idle"), Value::Null, Value::Null, json!(unused)];
     assert_eq!(usage().await, [batch_usage(0), idle_usage(0)]);
+    harness.authorizer().flush_activity().await;
     harness.clock.advance_days(90);
     changes::rotate(&harness, &rotated, 3600).await;
     // The live key was last used more than 90 days ago. The rotated key and the expired key

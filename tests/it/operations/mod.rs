@@ -5,6 +5,8 @@ mod create_service_account;
 mod delete_role;
 mod delete_service_account;
 mod explain;
+mod get_activity;
+mod get_key_activity;
 mod get_role;
 mod get_service_account;
 mod issue_key;

@@ -44,9 +44,10 @@ async fn every_route_refuses_callers_without_the_right_and_changes_nothing() {
             }
         }
     }
-    // The authorizer records the use of the keys on the routes that keys can use.
+    // The authorizer records the activity of the keys.
+    let activity = ["USAGE#", "REQUESTS#", "ROUTES#", "TOTALS#"];
     let mut after = harness.table.dump().await;
-    after.retain(|item| !item["pk"].as_s().unwrap().starts_with("USAGE#"));
+    after.retain(|item| !activity.iter().any(|prefix| item["pk"].as_s().unwrap().starts_with(prefix)));
     assert_eq!(before, after);
 }
 

@@ -37,6 +37,13 @@ pub(crate) fn forged(key: &Key, seed: u64) -> String {
     forged.display(&environment("local")).expose().to_owned()
 }
 
+/// A well-formed key of the account of `key`, with an id that does not exist.
+pub(crate) fn unknown(key: &Key, seed: u64) -> String {
+    let entropy = SeededEntropy::new(seed);
+    let unknown = ApiKey::generate(parsed(key).account, KeyId::generate(&entropy).unwrap(), &entropy);
+    unknown.unwrap().display(&environment("local")).expose().to_owned()
+}
+
 /// Sends a request with `key` that the authorizer allows.
 pub(crate) async fn use_key(harness: &Harness, key: &Key) {
     assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key.secret)).await, Verdict::Allow);

@@ -53,17 +53,14 @@ impl KeyUsage {
         }
     }
 
-    /// The requests of each period, for example `24 hours: 25 allowed, 7 refused`. Empty
+    /// The requests of each period, for example `24 hours: 25 allowed, 7 refused`. `None`
     /// without requests in the last 30 days.
-    pub(crate) fn periods(&self) -> Vec<String> {
-        if self.last_30_days == RequestCounts::default() {
-            return Vec::new();
-        }
-        let periods = [("24 hours", self.last_24_hours), ("30 days", self.last_30_days)];
+    pub(crate) fn periods(&self) -> Option<[String; 2]> {
         let in_words = |(period, RequestCounts { allowed, refused })| {
             format!("{period}: {} allowed, {} refused", thousands(allowed), thousands(refused))
         };
-        periods.map(in_words).into()
+        let periods = [("24 hours", self.last_24_hours), ("30 days", self.last_30_days)];
+        (self.last_30_days != RequestCounts::default()).then(|| periods.map(in_words))
     }
 
     /// For example, `1,204 requests allowed in 30 days`.
