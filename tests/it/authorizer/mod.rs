@@ -8,4 +8,6 @@ mod exact_policy;
 mod follow_up;
 mod junk;
 mod keyring;
+mod ledger;
 mod reasons;
+mod shutdown;

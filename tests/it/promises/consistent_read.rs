@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use tests::{Action, Call, Harness, Key, Shape, Verdict};
 
-use crate::support::faults::is_usage_write;
+use crate::support::activity::is_activity_write;
 use crate::support::items::to_json;
 
 /// Takes the recorded calls and returns the partition keys that they read. Fails unless
 /// every call is a strongly consistent read of the base table.
 fn take_reads(harness: &Harness) -> Vec<String> {
     let mut calls = harness.wire.take_calls();
-    calls.retain(|call| !is_usage_write(call));
+    calls.retain(|call| !is_activity_write(call));
     for call in &calls {
         assert_eq!(call.operation, "GetItem", "{call:?}");
         assert_eq!(call.body["ConsistentRead"], true, "{call:?}");

@@ -16,7 +16,8 @@ use tests::{Action, Call, Harness, Key};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::faults::{CAPTIVE_PORTAL, is_on_item, is_usage_write, outages};
+use crate::support::activity::is_activity_write;
+use crate::support::faults::{CAPTIVE_PORTAL, is_on_item, outages};
 use crate::support::{Verdict, check};
 
 /// The time after which a failed read of the keyring is retried, in seconds.
@@ -77,7 +78,7 @@ async fn a_fault_in_any_call_allows_nothing_and_the_next_check_recovers() {
     harness.wire.take_calls();
     assert_eq!(check(&authorizer, &key.secret).await, Verdict::Allowed);
     let mut calls = harness.wire.take_calls();
-    calls.retain(|call| !is_usage_write(call));
+    calls.retain(|call| !is_activity_write(call));
     assert_eq!(calls.len(), CALLS.len());
     for ((name, is_expected), call) in CALLS.iter().zip(&calls) {
         assert!(is_expected(call), "{name}: {call:?}");

@@ -1,5 +1,6 @@
 //! One module for each promise in `README.md` and `SECURITY.md`.
 
+mod activity;
 mod atomic_events;
 mod audit_log;
 mod concurrent_admins;
@@ -24,4 +25,3 @@ mod route_coverage;
 mod scanning;
 mod stored_hash;
 mod uniform_refusals;
-mod usage;

@@ -67,11 +67,6 @@ pub(crate) fn outages() -> Vec<(&'static str, Action)> {
     ]
 }
 
-/// Whether a call records the use of a key. The authorizer does so after the decision.
-pub(crate) fn is_usage_write(call: &Call) -> bool {
-    call.operation == "UpdateItem" && is_on_item(call, "USAGE#")
-}
-
 /// Whether a call reads or writes one item whose partition key starts with `prefix`.
 pub(crate) fn is_on_item(call: &Call, prefix: &str) -> bool {
     call.body["Key"]["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with(prefix))

@@ -2,7 +2,7 @@
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>).
 
 use std::future::pending;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use axum::Router;
@@ -129,6 +129,11 @@ impl AuthorizerProcess {
     pub(crate) async fn kill(&mut self) {
         assert_eq!(self.child.try_wait().unwrap(), None, "the authorizer ended");
         self.child.kill().await.unwrap();
+    }
+
+    /// Waits until the process ends.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
     }
 
     /// Sends a signal such as `STOP`.

@@ -1,5 +1,6 @@
 //! Helpers that several test modules share. The harness itself is `tests/src`.
 
+pub(crate) mod activity;
 pub(crate) mod audit_lines;
 pub(crate) mod bad_input;
 pub(crate) mod browser;
