@@ -4,7 +4,12 @@
 //! ([`Ledger`]), and a clock of its own. Each request goes to a random instance and uses a
 //! random key. One in a hundred is refused.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its figures")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints its figures, and fails by panicking"
+)]
 
 use std::collections::HashMap;
 
