@@ -443,7 +443,9 @@ class Checklist:
             if problem is not None:
                 raise Failed(f"after 30 s, {problem}")
             total = expect(self.admin("GET", "/iam/v1/activity"), 200).json["last24Hours"]
-            step.detail = f"all keys: {total['allowed']} allowed, {total['refused']} refused"
+            found = self.refused <= self.refusals().keys()
+            step.detail = f"all keys: {total['allowed']} allowed, {total['refused']} refused; "
+            step.detail += f"the responses' request ids are {'found' if found else 'not found'}"
 
     def listed(self, path: str, member: str = "id") -> list[str]:
         items = []
@@ -456,16 +458,23 @@ class Checklist:
             if not cursor:
                 return items
 
+    def activity(self) -> dict:
+        return expect(self.admin("GET", f"{ACCOUNTS}/{self.account}/keys/{self.key_id}/activity"), 200).json
+
+    def refusals(self) -> dict[str, str | None]:
+        """The missing permission of each refused request of the key, by request id."""
+        return {refusal["requestId"]: refusal.get("missingPermission") for refusal in self.activity()["recentRefusals"]}
+
     def activity_differs(self) -> str | None:
         """What the key's activity lacks. The authorizers write it after their responses."""
-        activity = expect(self.admin("GET", f"{ACCOUNTS}/{self.account}/keys/{self.key_id}/activity"), 200).json
+        activity = self.activity()
         # Each API allowed two requests, and the IAM API allowed whoami.
         allowed, expected = activity["last24Hours"]["allowed"], 2 * len(self.shops) + 1
         if allowed != expected:
             return f"{allowed} requests are counted as allowed instead of {expected}"
-        found = {refusal["requestId"]: refusal.get("missingPermission") for refusal in activity["recentRefusals"]}
-        if any(found.get(request_id) != "POST /organizations" for request_id in self.refused):
-            return f"the refused requests {self.refused} are not among {found}"
+        refused = list(self.refusals().values()).count("POST /organizations")
+        if refused != len(self.shops):
+            return f"{refused} refused requests lack `POST /organizations` instead of {len(self.shops)}"
         return None if "lastUsedAt" in activity else "there is no lastUsedAt"
 
     def change(self) -> None:

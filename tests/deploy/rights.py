@@ -7,6 +7,7 @@ role, and some call must have needed each part of each statement. An action has 
 condition keys that AWS's reference lists for it, even if the emulator sets others.
 """
 
+import contextlib
 import fnmatch
 import hashlib
 import http.client
@@ -52,7 +53,9 @@ class Recorder:
                         self.send_header(name, value)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
-                self.wfile.write(text)
+                # A function that waits no longer has closed the connection.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    self.wfile.write(text)
 
             do_GET = do_POST = forward
 
