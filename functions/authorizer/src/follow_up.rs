@@ -2,6 +2,7 @@
 //! the use of the key. The client does not wait for it, so every refusal of a key
 //! takes the same time.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -60,8 +61,11 @@ impl RequestLine {
 
 /// At most `max` characters of `text`. Characters that could mislead a terminal
 /// or a reader are escaped, and keys and tokens are redacted.
-fn loggable(text: &str, max: usize) -> String {
+fn loggable(text: &str, max: usize) -> Cow<'_, str> {
     let text = shared::domain::redact_credentials(text);
+    if text.len() <= max && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text;
+    }
     let mut line = String::with_capacity(text.len().min(max));
     for (count, character) in text.chars().enumerate() {
         if count == max {
@@ -74,7 +78,12 @@ fn loggable(text: &str, max: usize) -> String {
             line.push(character);
         }
     }
-    line
+    line.into()
+}
+
+/// A method and a path, each as [`loggable`].
+fn line<'a>(method: &'a str, path: &'a str) -> (Cow<'a, str>, Cow<'a, str>) {
+    (loggable(method, MAX_METHOD), loggable(path, MAX_PATH))
 }
 
 /// Control characters, joiners, line and paragraph separators, and other
@@ -122,7 +131,6 @@ impl Authorizer {
         let key_id = key.map(|(_, key)| key.to_string());
         let request = request.as_ref();
         let source = request.and_then(|request| request.source).map(|source| source.to_string());
-        let line = |method: &str, path: &str| (loggable(method, MAX_METHOD), loggable(path, MAX_PATH));
         let (method, path) = request.map(|request| line(&request.method, &request.path)).unzip();
         let sent = request.and_then(|request| request.sent.as_ref());
         let (sent_method, sent_path) = sent.map(|(method, path)| line(method, path)).unzip();
@@ -134,10 +142,10 @@ impl Authorizer {
                     refused_by,
                     api,
                     source,
-                    method,
-                    path,
-                    sent_method,
-                    sent_path,
+                    method = method.as_deref(),
+                    path = path.as_deref(),
+                    sent_method = sent_method.as_deref(),
+                    sent_path = sent_path.as_deref(),
                     principal,
                     key_id,
                     cause,
