@@ -251,16 +251,16 @@ impl Authorizer {
                     key_role: key_role.as_deref(),
                 });
                 let allowed = decide(self.api, grant, &target)?;
-                let mut context = Context::default()
+                let mut context = Context::new()
                     .with(context::PRINCIPAL_TYPE, PrincipalType::ServiceAccount.name())
-                    .with(context::PRINCIPAL_ID, account)
+                    .with(context::PRINCIPAL_ID, account.to_string())
                     .with(context::PRINCIPAL_NAME, valid.account_name)
-                    .with(context::KEY_ID, id)
-                    .with(context::ROLE, valid.role);
+                    .with(context::KEY_ID, id.to_string())
+                    .with(context::ROLE, valid.role.into_string());
                 if let Some(role) = valid.key_role {
-                    context = context.with(context::KEY_ROLE, role);
+                    context = context.with(context::KEY_ROLE, role.into_string());
                 }
-                let context = context.with(context::ENVIRONMENT, self.environment.as_str());
+                let context = context.with(context::ENVIRONMENT, self.environment.as_str().to_owned());
                 Ok(Answer::allow(allowed, &event.arn, context))
             }
             Credential::Token(token) => {
@@ -274,10 +274,10 @@ impl Authorizer {
                     TokenUse::Iam => Grant::IamAdmin,
                     TokenUse::Api => Grant::ApiAdmin,
                 };
-                let context = Context::default()
+                let context = Context::new()
                     .with(context::PRINCIPAL_TYPE, PrincipalType::Admin.name())
-                    .with(context::PRINCIPAL_ID, &actor.id)
-                    .with(context::PRINCIPAL_NAME, &actor.name);
+                    .with(context::PRINCIPAL_ID, actor.id)
+                    .with(context::PRINCIPAL_NAME, actor.name);
                 Ok(Answer::allow(decide(self.api, grant, &target)?, &event.arn, context))
             }
         }
