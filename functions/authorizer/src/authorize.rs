@@ -1,5 +1,6 @@
 //! The decision: who calls, and whether they are allowed to.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,7 +214,7 @@ impl Authorizer {
             }
         };
         let mut subject = Subject::default();
-        let deciding = self.time_limit.apply(self.authorize(&event, &mut subject)).await;
+        let deciding = self.time_limit.apply(pin!(self.authorize(&event, &mut subject))).await;
         let decided = deciding.unwrap_or_else(|| Err(Denial::Outage("it took too long".to_owned())));
         let (answer, decided) = match decided {
             Ok(answer) => (Ok(answer), Ok(())),

@@ -10,6 +10,7 @@ mod connection;
 mod json;
 mod signature;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -123,7 +124,7 @@ impl FastRead {
                 result => result,
             }
         };
-        let result = self.limit.apply(read).await.unwrap_or(Err(Failure::TooSlow));
+        let result = self.limit.apply(pin!(read)).await.unwrap_or(Err(Failure::TooSlow));
         result.map_err(|cause| Unanswered { cause, attempts })
     }
 
