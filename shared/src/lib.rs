@@ -21,6 +21,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod http_client;
+mod json_text;
 pub mod keyring;
 pub mod network;
 pub mod notices;

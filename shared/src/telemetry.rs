@@ -7,12 +7,15 @@ use std::error::Error;
 use std::fmt;
 use std::io::Write;
 
+use jiff::fmt::temporal::DateTimePrinter;
 use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
+
+use crate::json_text::append_string;
 
 /// Starts logging at `level`. See [`filter`] for the accepted levels. `DEBUG` and
 /// `TRACE` have an effect only in debug builds: release builds contain no events below
@@ -35,6 +38,9 @@ pub fn init_with<W: Write>(level: Option<&str>, writer: impl Fn() -> W + Send + 
 pub fn filter(level: Option<&str>) -> LevelFilter {
     level.and_then(|level| level.parse().ok()).map_or(LevelFilter::INFO, |level| LevelFilter::INFO.max(level))
 }
+
+/// Writes instants as `2026-01-01T12:00:00.000000Z`.
+const TIMESTAMP: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
 
 thread_local! {
     /// The line that this thread is writing.
@@ -75,11 +81,15 @@ impl<S: Subscriber, W: Write, F: Fn() -> W + 'static> Layer<S> for JsonLines<F> 
 fn write_event(line: &mut Vec<u8>, event: &Event<'_>) {
     line.clear();
     let metadata = event.metadata();
-    // Writing to memory does not fail.
-    let _ = write!(line, r#"{{"timestamp":"{:.6}","level":"{}""#, jiff::Timestamp::now(), metadata.level());
+    line.extend_from_slice(br#"{"timestamp":""#);
+    // Writing to memory does not fail, and the year has four digits.
+    let _ = TIMESTAMP.print_timestamp(&jiff::Timestamp::now(), &mut *line);
+    for part in [r#"","level":""#, metadata.level().as_str(), "\""] {
+        line.extend_from_slice(part.as_bytes());
+    }
     let mut fields = JsonFields(line);
     event.record(&mut fields);
-    fields.append("target", metadata.target());
+    fields.append_text("target", metadata.target());
     line.extend_from_slice(b"}\n");
 }
 
@@ -87,18 +97,27 @@ fn write_event(line: &mut Vec<u8>, event: &Event<'_>) {
 struct JsonFields<'a>(&'a mut Vec<u8>);
 
 impl JsonFields<'_> {
-    fn append(&mut self, name: &str, value: impl Serialize) {
+    fn append_name(&mut self, name: &str) {
         // The names of our fields and of the libraries' need no escape.
         for part in [",\"", name, "\":"] {
             self.0.extend_from_slice(part.as_bytes());
         }
+    }
+
+    fn append(&mut self, name: &str, value: impl Serialize) {
+        self.append_name(name);
         let _ = serde_json::to_writer(&mut *self.0, &value);
+    }
+
+    fn append_text(&mut self, name: &str, value: &str) {
+        self.append_name(name);
+        append_string(self.0, value);
     }
 }
 
 impl Visit for JsonFields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.append(field.name(), value);
+        self.append_text(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -120,7 +139,7 @@ impl Visit for JsonFields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = String::new();
         let _ = fmt::Write::write_fmt(&mut text, format_args!("{value:?}"));
-        self.append(field.name(), text);
+        self.append_text(field.name(), &text);
     }
 }
 

@@ -27,8 +27,9 @@ impl TimeLimit {
         Self { limit, idle: Mutex::default() }
     }
 
-    /// Waits for `future`. `None` if the limit is over first.
-    pub async fn apply<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    /// Waits for `future`. `None` if the limit is over first. The future is pinned by
+    /// the caller, because a large one would be copied here.
+    pub async fn apply<T>(&self, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let end = Instant::now() + self.limit;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut timer = match idle {
@@ -38,7 +39,6 @@ impl TimeLimit {
             }
             None => Box::pin(sleep_until(end)),
         };
-        let mut future = pin!(future);
         let output = poll_fn(|context| match future.as_mut().poll(context) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             // Even if the future has used up the budget of its task.

@@ -4,6 +4,8 @@
 //! A *simple* response names no resource, so one cached allow would open every
 //! route to that credential. The IAM form fails closed.
 
+use std::borrow::Cow;
+
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use shared::domain::context;
@@ -47,18 +49,23 @@ enum Effect {
 
 /// The caller, for the backend, or the reason of a refusal, for the client of a REST API:
 /// strings under the names in [`context`].
-#[derive(Debug, Default)]
-pub(crate) struct Context(Vec<(&'static str, String)>);
+#[derive(Debug)]
+pub(crate) struct Context(Vec<(&'static str, Cow<'static, str>)>);
 
 impl Context {
-    pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.0.push((name, value.to_string()));
+    /// An empty context with space for a key's members.
+    pub(crate) fn new() -> Self {
+        Self(Vec::with_capacity(7))
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.0.push((name, value.into()));
         self
     }
 
     /// The value of a member.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
+        self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| &**value)
     }
 }
 

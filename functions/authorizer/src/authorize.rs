@@ -1,5 +1,6 @@
 //! The decision: who calls, and whether they are allowed to.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,9 +107,9 @@ pub(crate) struct Refused {
 impl Refused {
     /// The reason, for the client of a REST API.
     fn context(&self) -> Context {
-        let context = Context::default().with(context::REASON, self.reason.name());
+        let context = Context::new().with(context::REASON, self.reason.name());
         match &self.missing_permission {
-            Some(missing) => context.with(context::MISSING_PERMISSION, missing),
+            Some(missing) => context.with(context::MISSING_PERMISSION, missing.to_string()),
             None => context,
         }
     }
@@ -282,7 +283,7 @@ impl Authorizer {
             }
         };
         let mut subject = Subject::default();
-        let deciding = self.time_limit.apply(self.authorize(&event, &mut subject)).await;
+        let deciding = self.time_limit.apply(pin!(self.authorize(&event, &mut subject))).await;
         let decided = deciding.unwrap_or_else(|| Err(Denial::Outage("it took too long".to_owned())));
         let (answer, decided) = match decided {
             Ok(answer) => (Ok(answer), Ok(())),
@@ -321,16 +322,16 @@ impl Authorizer {
                     key_role: key_role.as_deref(),
                 });
                 let allowed = decide(self.api, grant, &target)?;
-                let mut context = Context::default()
+                let mut context = Context::new()
                     .with(context::PRINCIPAL_TYPE, PrincipalType::ServiceAccount.name())
-                    .with(context::PRINCIPAL_ID, account)
+                    .with(context::PRINCIPAL_ID, account.to_string())
                     .with(context::PRINCIPAL_NAME, valid.account_name)
-                    .with(context::KEY_ID, id)
-                    .with(context::ROLE, valid.role);
+                    .with(context::KEY_ID, id.to_string())
+                    .with(context::ROLE, valid.role.into_string());
                 if let Some(role) = valid.key_role {
-                    context = context.with(context::KEY_ROLE, role);
+                    context = context.with(context::KEY_ROLE, role.into_string());
                 }
-                let context = context.with(context::ENVIRONMENT, self.environment.as_str());
+                let context = context.with(context::ENVIRONMENT, self.environment.as_str().to_owned());
                 Ok(Answer::allow(allowed, &event.arn, context))
             }
             Credential::Token(token) => {
@@ -344,10 +345,10 @@ impl Authorizer {
                     TokenUse::Iam => Grant::IamAdmin,
                     TokenUse::Api => Grant::ApiAdmin,
                 };
-                let context = Context::default()
+                let context = Context::new()
                     .with(context::PRINCIPAL_TYPE, PrincipalType::Admin.name())
-                    .with(context::PRINCIPAL_ID, &actor.id)
-                    .with(context::PRINCIPAL_NAME, &actor.name);
+                    .with(context::PRINCIPAL_ID, actor.id)
+                    .with(context::PRINCIPAL_NAME, actor.name);
                 Ok(Answer::allow(decide(self.api, grant, &target)?, &event.arn, context))
             }
         }

@@ -165,8 +165,10 @@ fn text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow
 
 /// Reads an event.
 pub(crate) fn read(json: &[u8]) -> Result<Event<'_>, MalformedEvent> {
+    // One check of the whole text is faster than one of each string.
+    let json = std::str::from_utf8(json).map_err(|_| MalformedEvent::Form)?;
     // serde_json's messages can quote the input, so they are dropped.
-    let raw: RawEvent<'_> = serde_json::from_slice(json).map_err(|_| MalformedEvent::Form)?;
+    let raw: RawEvent<'_> = serde_json::from_str(json).map_err(|_| MalformedEvent::Form)?;
     let context = raw.request_context.unwrap_or_default();
     // Only API Gateway writes this member. A path that ends in `/$connect` proves
     // nothing, because a client can send one.
@@ -286,17 +288,18 @@ pub(crate) struct MethodArn<'a> {
     text: Cow<'a, str>,
     stage_at: usize,
     method_at: usize,
+    path_at: usize,
 }
 
 impl<'a> MethodArn<'a> {
     fn parse(text: Option<Cow<'a, str>>) -> Result<Self, MalformedEvent> {
         let text = text.ok_or(MalformedEvent::Arn)?;
-        let (stage_at, method_at) = Self::positions(&text).ok_or(MalformedEvent::Arn)?;
-        Ok(Self { text, stage_at, method_at })
+        let (stage_at, method_at, path_at) = Self::positions(&text).ok_or(MalformedEvent::Arn)?;
+        Ok(Self { text, stage_at, method_at, path_at })
     }
 
-    /// Where the stage and the method begin, if the ARN is well-formed.
-    fn positions(text: &str) -> Option<(usize, usize)> {
+    /// Where the stage, the method and the path begin, if the ARN is well-formed.
+    fn positions(text: &str) -> Option<(usize, usize, usize)> {
         let mut parts = text.splitn(6, ':');
         let prefix = parts.next()? == "arn";
         let partition = parts.next()?;
@@ -323,7 +326,8 @@ impl<'a> MethodArn<'a> {
             // Any token: a client can send any method (RFC 9110, section 5.6.2).
             && word(method, b"!#$%&'*+-.^_`|~");
         let stage_at = text.len() - resource.len() + api.len() + 1;
-        form.then_some((stage_at, stage_at + stage.len() + 1))
+        let method_at = stage_at + stage.len() + 1;
+        form.then_some((stage_at, method_at, method_at + method.len()))
     }
 
     /// The whole ARN.
@@ -338,16 +342,12 @@ impl<'a> MethodArn<'a> {
 
     /// The method.
     pub(crate) fn method(&self) -> &str {
-        self.tail().split('/').next().unwrap_or_default()
+        self.text.get(self.method_at..self.path_at).unwrap_or_default()
     }
 
     /// The path, with its leading slash.
     pub(crate) fn path(&self) -> &str {
-        self.tail().find('/').and_then(|at| self.tail().get(at..)).unwrap_or_default()
-    }
-
-    fn tail(&self) -> &str {
-        self.text.get(self.method_at..).unwrap_or_default()
+        self.text.get(self.path_at..).unwrap_or_default()
     }
 
     /// Whether the path contains nothing that IAM reads as a wildcard or variable.

@@ -2,6 +2,7 @@
 //! the request. The client does not wait for it, so every refusal of a key
 //! takes the same time.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -63,8 +64,11 @@ impl RequestLine {
 
 /// At most `max` characters of `text`. Characters that could mislead a terminal
 /// or a reader are escaped, and keys and tokens are redacted.
-fn loggable(text: &str, max: usize) -> String {
+fn loggable(text: &str, max: usize) -> Cow<'_, str> {
     let text = shared::domain::redact_credentials(text);
+    if text.len() <= max && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text;
+    }
     let mut line = String::with_capacity(text.len().min(max));
     for (count, character) in text.chars().enumerate() {
         if count == max {
@@ -77,7 +81,12 @@ fn loggable(text: &str, max: usize) -> String {
             line.push(character);
         }
     }
-    line
+    line.into()
+}
+
+/// A method and a path, each as [`loggable`].
+fn line<'a>(method: &'a str, path: &'a str) -> (Cow<'a, str>, Cow<'a, str>) {
+    (loggable(method, MAX_METHOD), loggable(path, MAX_PATH))
 }
 
 /// Control characters, joiners, line and paragraph separators, and other
@@ -109,7 +118,6 @@ impl Authorizer {
         let request_id = loggable(&request_id, MAX_REQUEST_ID);
         let request = request.as_ref();
         let source = request.and_then(|request| request.source).filter(|_| self.records_addresses);
-        let line = |method: &str, path: &str| (loggable(method, MAX_METHOD), loggable(path, MAX_PATH));
         let (method, path) = request.map(|request| line(&request.method, &request.path)).unzip();
         let route = request.and_then(|request| request.route.as_deref());
         let route = route.map(|route| loggable(route, MAX_PATH));
@@ -118,17 +126,17 @@ impl Authorizer {
         macro_rules! decision {
             ($level:ident) => {
                 tracing::$level!(
-                    request_id,
+                    request_id = &*request_id,
                     reason = reason.name(),
                     refused_by,
                     missing_permission,
                     api = self.api.name(),
                     source = source.map(|source| source.to_string()),
-                    method,
-                    path,
-                    route,
-                    sent_method,
-                    sent_path,
+                    method = method.as_deref(),
+                    path = path.as_deref(),
+                    route = route.as_deref(),
+                    sent_method = sent_method.as_deref(),
+                    sent_path = sent_path.as_deref(),
                     principal,
                     key_id = key.map(|(_, key)| key.to_string()),
                     cause,
@@ -144,7 +152,14 @@ impl Authorizer {
         let Some((account, key)) = key.filter(|_| reason != Reason::Outage) else { return };
         let at = self.clock.now();
         if is_verified {
-            let request = RecordedRequest { at, request_id, method, path, route, source };
+            let request = RecordedRequest {
+                at,
+                request_id: request_id.into_owned(),
+                method: method.map(Cow::into_owned),
+                path: path.map(Cow::into_owned),
+                route: route.map(Cow::into_owned),
+                source,
+            };
             let observation = Observation::Verified { account, key, reason, request, missing_permission };
             Box::pin(self.activity.record(observation, at)).await;
         } else if account_exists && matches!(reason, Reason::WrongSecret | Reason::Unknown) {

@@ -4,7 +4,7 @@
 //! The runtime would parse the event, copy it, and log parse errors that can quote it,
 //! and with it a credential. The authorizer parses it once, itself.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,18 +17,24 @@ use lambda_runtime::tower::{Layer, Service};
 use crate::{Authorizer, FollowUp};
 
 tokio::task_local! {
-    static EVENT: RefCell<Bytes>;
-    static FOLLOW_UP: Cell<Option<FollowUp>>;
+    static INVOCATION: RefCell<Invocation>;
+}
+
+/// The current invocation.
+struct Invocation {
+    event: Bytes,
+    /// Boxed, because the runtime copies an invocation whenever it continues with it.
+    follow_up: Option<Box<FollowUp>>,
 }
 
 /// Takes the event of the current invocation.
 pub(crate) fn event() -> Bytes {
-    EVENT.with(RefCell::take)
+    INVOCATION.with(|invocation| mem::take(&mut invocation.borrow_mut().event))
 }
 
 /// Leaves `follow_up` for the time after the current invocation's response.
 pub(crate) fn follow_up_with(follow_up: FollowUp) {
-    FOLLOW_UP.with(|next| next.set(Some(follow_up)));
+    INVOCATION.with(|invocation| invocation.borrow_mut().follow_up = Some(Box::new(follow_up)));
 }
 
 /// Lets each handler take its event, and follows up on its decision after the response
@@ -72,17 +78,17 @@ where
 
     fn call(&mut self, mut invocation: LambdaInvocation) -> Self::Future {
         let event = mem::replace(&mut invocation.body, Bytes::from_static(b"null"));
-        let respond = self.inner.call(invocation);
+        // In a box of its own, because the next future would have space for it twice.
+        let respond = Box::pin(self.inner.call(invocation));
         let authorizer = Arc::clone(&self.authorizer);
-        Box::pin(EVENT.scope(
-            RefCell::new(event),
-            FOLLOW_UP.scope(Cell::default(), async move {
-                let posted = respond.await;
-                if let Some(follow_up) = FOLLOW_UP.with(Cell::take) {
-                    authorizer.follow_up(follow_up).await;
-                }
-                posted
-            }),
-        ))
+        let current = RefCell::new(Invocation { event, follow_up: None });
+        Box::pin(INVOCATION.scope(current, async move {
+            let posted = respond.await;
+            let follow_up = INVOCATION.with(|invocation| invocation.borrow_mut().follow_up.take());
+            if let Some(follow_up) = follow_up {
+                authorizer.follow_up(*follow_up).await;
+            }
+            posted
+        }))
     }
 }

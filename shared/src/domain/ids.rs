@@ -84,7 +84,8 @@ macro_rules! base62_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(formatter, "{}{}", $prefix, self.bare())
+                formatter.write_str($prefix)?;
+                formatter.write_str(self.bare())
             }
         }
 

@@ -191,6 +191,9 @@ fn length(text: &str, is_wanted: impl Fn(char) -> bool) -> usize {
 
 /// The position of the first compact JWT in a part.
 fn find_jwt(part: &str) -> Option<usize> {
+    if part.bytes().filter(|byte| *byte == b'.').count() < 2 {
+        return None;
+    }
     let mut start = 0;
     let members: Vec<(usize, &str)> = part
         .split('.')

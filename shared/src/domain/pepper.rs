@@ -29,10 +29,13 @@ pub struct PepperVersion {
 impl PepperVersion {
     /// Parses `v` and a number of at most nine digits without leading zeros.
     pub fn parse(text: &str) -> Option<Self> {
-        let number = text.strip_prefix('v')?.parse().ok()?;
-        let version = Self { number, name: format!("v{number}") };
-        // `v01` and `v+1` are not names of versions.
-        ((1..=999_999_999).contains(&number) && version.name == text).then_some(version)
+        let digits = text.strip_prefix('v')?;
+        // `v0`, `v01` and `v+1` are not names of versions.
+        let is_name = (1..=9).contains(&digits.len())
+            && !digits.starts_with('0')
+            && digits.bytes().all(|b| b.is_ascii_digit());
+        let number = digits.parse().ok().filter(|_| is_name)?;
+        Some(Self { number, name: text.to_owned() })
     }
 
     /// The version's name.

@@ -61,6 +61,11 @@ impl RoleName {
         &self.0
     }
 
+    /// The name as an owned text.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
     /// The built-in role with this name, if there is one.
     pub fn built_in(&self) -> Option<BuiltInRole> {
         BuiltInRole::parse(&self.0)

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::Config;
 use super::codec::{Attributes, MalformedItem, Map, Reader, s};
 use super::fast_read::{Failure, Unanswered};
 use super::{Store, StoreError, schema};
+use crate::json_text::append_string;
 use crate::network::{CALL_LIMIT, FIRST_PAUSE, MAX_ATTEMPTS, retries, timeouts};
 
 /// A strongly consistent read of one item of the base table. It sees every earlier
@@ -53,15 +54,7 @@ fn append(json: &mut Vec<u8>, parts: &[&str], text: &str) {
     for part in parts {
         json.extend_from_slice(part.as_bytes());
     }
-    let needs_escape = |byte: u8| byte < b' ' || matches!(byte, b'"' | b'\\');
-    if text.bytes().any(needs_escape) {
-        // Writing a string to memory does not fail.
-        let _ = serde_json::to_writer(json, text);
-    } else {
-        json.push(b'"');
-        json.extend_from_slice(text.as_bytes());
-        json.push(b'"');
-    }
+    append_string(json, text);
 }
 
 impl Store {

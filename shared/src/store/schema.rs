@@ -96,7 +96,7 @@ pub(super) const WARM_PARTITION: &str = "ACCOUNT#-";
 
 /// The partition of an account.
 pub(super) fn account_partition(id: AccountId) -> String {
-    format!("{}{id}", partition::ACCOUNT)
+    [partition::ACCOUNT, AccountId::PREFIX, id.bare()].concat()
 }
 
 /// The partition of a custom role.

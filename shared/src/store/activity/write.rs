@@ -91,8 +91,8 @@ impl Store {
                 let Some(last) = refusals.last() else { return Ok(()) };
                 let random = DerivedEntropy::new(&[last.request.request_id.as_bytes()]);
                 let time = EventId::generate(last.request.at, &random)?;
-                let list = refusals.iter().map(|refusal| AttributeValue::M(refused(refusal))).collect();
-                let item = codec::map([(attribute::REFUSALS, AttributeValue::L(list))]);
+                let maps = refusals.iter().map(|refusal| AttributeValue::M(refused(refusal))).collect();
+                let item = codec::map([(attribute::REFUSALS, AttributeValue::L(maps))]);
                 let ttl = requests_kept_until(last.request.at);
                 self.put_once(schema::refusals_key(*account, *key, time), item, ttl).await
             }

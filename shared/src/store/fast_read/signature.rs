@@ -2,7 +2,9 @@
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>)
 //!
 //! `aws-sigv4` derives the signing key for each request and sorts and escapes what
-//! never changes here. This module keeps the key of a day.
+//! never changes here. This module keeps what is the same in all requests of a day.
+
+use std::io::Write;
 
 use aws_credential_types::Credentials;
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,17 +16,24 @@ use zeroize::Zeroizing;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// Signs `POST /` requests of one service in one region with one set of credentials
-/// on one day.
-pub(super) struct SigningKey {
+/// The header with the instant of a request.
+pub(super) const DATE: &str = "x-amz-date";
+
+/// Writes signed `POST /` requests to one service in one region, with one set of headers
+/// and credentials, on one day.
+pub(super) struct Signer {
     access_key_id: String,
     session_token: Option<Zeroizing<String>>,
     /// `<date>/<region>/<service>/aws4_request`.
     scope: String,
     key: Zeroizing<[u8; 32]>,
+    /// The canonical request up to the body's hash: before the instant, and after it.
+    canonical: [Zeroizing<String>; 2],
+    /// The HTTP request up to the signature: before the instant, and after it.
+    head: [Zeroizing<String>; 2],
 }
 
-assert_not_impl_any!(SigningKey: Clone, std::fmt::Debug, serde::Serialize);
+assert_not_impl_any!(Signer: Clone, std::fmt::Debug, serde::Serialize);
 
 /// The instant of a request, as `20150830T123600Z`.
 #[derive(Clone, Copy)]
@@ -61,8 +70,16 @@ impl AmzDate {
     }
 }
 
-impl SigningKey {
-    pub(super) fn new(credentials: &Credentials, date: AmzDate, region: &str, service: &str) -> Self {
+impl Signer {
+    /// The names of `headers` are in lower case and sorted, and their values have no
+    /// spaces to fold. Each request has its own value of [`DATE`].
+    pub(super) fn new(
+        credentials: &Credentials,
+        date: AmzDate,
+        region: &str,
+        service: &str,
+        headers: &[(&str, &str)],
+    ) -> Self {
         let secret = Zeroizing::new(format!("AWS4{}", credentials.secret_access_key()));
         let steps = [date.day(), region, service, "aws4_request"];
         let key = steps.iter().fold(Zeroizing::new(secret.as_bytes().to_vec()), |key, step| {
@@ -70,61 +87,64 @@ impl SigningKey {
         });
         let mut fixed = Zeroizing::new([0; 32]);
         fixed.copy_from_slice(&key);
+        let (scope, access_key_id) = (steps.join("/"), credentials.access_key_id());
+        let (before, after) = headers.split_at(headers.partition_point(|(name, _)| *name < DATE));
+        let after = after.get(1..).unwrap_or_default();
+        let lines = |headers: &[(&str, &str)], colon, end| {
+            let lines = headers.iter().flat_map(|(name, value)| [*name, colon, *value, end]);
+            Zeroizing::new(lines.collect::<Vec<_>>().concat())
+        };
+        let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
+        let join = |parts: &[&str]| Zeroizing::new(parts.concat());
         Self {
-            access_key_id: credentials.access_key_id().to_owned(),
+            canonical: [
+                join(&["POST\n/\n\n", &lines(before, ":", "\n"), DATE, ":"]),
+                join(&["\n", &lines(after, ":", "\n"), "\n", &names, "\n"]),
+            ],
+            head: [
+                join(&["POST / HTTP/1.1\r\n", &lines(before, ": ", "\r\n"), DATE, ": "]),
+                join(&[
+                    "\r\n",
+                    &lines(after, ": ", "\r\n"),
+                    &format!("authorization: {ALGORITHM} Credential={access_key_id}/{scope}, "),
+                    &format!("SignedHeaders={names}, Signature="),
+                ]),
+            ],
+            access_key_id: access_key_id.to_owned(),
             session_token: credentials.session_token().map(|token| Zeroizing::new(token.to_owned())),
-            scope: steps.join("/"),
+            scope,
             key: fixed,
         }
     }
 
-    /// Whether this is the key of these credentials on the day of `date`.
+    /// Whether this is for these credentials and the day of `date`.
     pub(super) fn is_for(&self, credentials: &Credentials, date: AmzDate) -> bool {
         self.scope.starts_with(date.day())
             && self.access_key_id == credentials.access_key_id()
-            && self.session_token() == credentials.session_token()
+            && self.session_token.as_ref().map(|token| token.as_str()) == credentials.session_token()
     }
 
-    pub(super) fn session_token(&self) -> Option<&str> {
-        self.session_token.as_ref().map(|token| token.as_str())
-    }
-
-    /// Appends the value of the `Authorization` header of a `POST /` with this body
-    /// and these headers to `value`. The headers' names are in lower case and sorted,
-    /// and their values have no spaces to fold.
-    pub(super) fn sign(&self, date: AmzDate, headers: &[(&str, &str)], body: &[u8], value: &mut Vec<u8>) {
-        let mut request = Sha256::new();
-        request.update(b"POST\n/\n\n");
-        for (name, content) in headers {
-            for part in [name, ":", content, "\n"] {
-                request.update(part.as_bytes());
-            }
-        }
-        request.update(b"\n");
-        each_name(headers, |part| request.update(part));
-        request.update(b"\n");
-        request.update(hex(&Sha256::digest(body).into()));
-        let hash = hex(&request.finalize().into());
-        let lines = [ALGORITHM, "\n", date.as_str(), "\n", &self.scope, "\n"];
-        let mut to_sign = lines.map(str::as_bytes).to_vec();
-        to_sign.push(&hash);
+    /// The signed HTTP request at `date` with this body.
+    pub(super) fn request(&self, date: AmzDate, body: &[u8]) -> Zeroizing<Vec<u8>> {
+        let [before, after] = &self.canonical;
+        let canonical = Sha256::new_with_prefix(before.as_bytes())
+            .chain_update(date.0)
+            .chain_update(after.as_bytes())
+            .chain_update(hex(&Sha256::digest(body).into()));
+        let hash = hex(&canonical.finalize().into());
+        let scope = self.scope.as_bytes();
+        let to_sign = [ALGORITHM.as_bytes(), b"\n", &date.0, b"\n", scope, b"\n", &hash];
         let signature = hex(&hmac(&*self.key, &to_sign));
-        for part in [ALGORITHM, " Credential=", &self.access_key_id, "/", &self.scope, ", SignedHeaders="] {
-            value.extend_from_slice(part.as_bytes());
+        let [before, after] = &self.head;
+        // Enough, so that the buffer does not move and leave a session token behind.
+        let mut request = Zeroizing::new(Vec::with_capacity(256 + before.len() + after.len() + body.len()));
+        for part in [before.as_bytes(), &date.0, after.as_bytes(), &signature] {
+            request.extend_from_slice(part);
         }
-        each_name(headers, |part| value.extend_from_slice(part));
-        value.extend_from_slice(b", Signature=");
-        value.extend_from_slice(&signature);
-    }
-}
-
-/// Calls `append` with the headers' names and the semicolons between them.
-fn each_name(headers: &[(&str, &str)], mut append: impl FnMut(&[u8])) {
-    for (index, (name, _)) in headers.iter().enumerate() {
-        if index > 0 {
-            append(b";");
-        }
-        append(name.as_bytes());
+        // Writing to memory does not fail.
+        let _ = write!(request, "\r\ncontent-length: {}\r\n\r\n", body.len());
+        request.extend_from_slice(body);
+        request
     }
 }
 
@@ -204,26 +224,29 @@ mod tests {
         ] {
             let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
             let credentials = Credentials::new("AKIDEXAMPLE", secret, token.map(str::to_owned), None, "test");
-            let key = SigningKey::new(&credentials, date, "us-east-1", "service");
-            let mut value = Vec::new();
-            key.sign(date, headers, body.as_bytes(), &mut value);
-            let expected = format!(
-                "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders={names}, Signature={signature}"
-            );
-            assert_eq!(String::from_utf8(value).unwrap(), expected, "{case}");
+            let signer = Signer::new(&credentials, date, "us-east-1", "service", headers);
+            let request = String::from_utf8(signer.request(date, body.as_bytes()).to_vec()).unwrap();
+            let mut lines = vec!["POST / HTTP/1.1".to_owned()];
+            lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
+            lines.push(format!(
+                "authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders={names}, Signature={signature}"
+            ));
+            lines.push(format!("content-length: {}\r\n\r\n{body}", body.len()));
+            assert_eq!(request, lines.join("\r\n"), "{case}");
         }
     }
 
     #[test]
-    fn key_is_for_one_day_and_one_set_of_credentials() {
+    fn signer_is_for_one_day_and_one_set_of_credentials() {
         let credentials = |secret, token: Option<&str>| {
             Credentials::new("id", secret, token.map(str::to_owned), None, "test")
         };
         let date = |text: &str| AmzDate::new(text.parse().unwrap());
-        let key = SigningKey::new(&credentials("s", Some("t")), date("2026-02-28T23:59:59Z"), "r", "s");
-        assert!(key.is_for(&credentials("s", Some("t")), date("2026-02-28T00:00:00Z")));
-        assert!(!key.is_for(&credentials("s", Some("t")), date("2026-03-01T00:00:00Z")));
-        assert!(!key.is_for(&credentials("s", Some("u")), date("2026-02-28T00:00:00Z")));
-        assert!(!key.is_for(&credentials("s", None), date("2026-02-28T00:00:00Z")));
+        let date_of_signer = date("2026-02-28T23:59:59Z");
+        let signer = Signer::new(&credentials("s", Some("t")), date_of_signer, "r", "s", &[(DATE, "")]);
+        assert!(signer.is_for(&credentials("s", Some("t")), date("2026-02-28T00:00:00Z")));
+        assert!(!signer.is_for(&credentials("s", Some("t")), date("2026-03-01T00:00:00Z")));
+        assert!(!signer.is_for(&credentials("s", Some("u")), date("2026-02-28T00:00:00Z")));
+        assert!(!signer.is_for(&credentials("s", None), date("2026-02-28T00:00:00Z")));
     }
 }

@@ -1,0 +1,15 @@
+//! JSON strings, written faster than through a serializer.
+
+/// Appends `text` as a JSON string.
+pub(crate) fn append_string(json: &mut Vec<u8>, text: &str) {
+    // Without an early exit, so that the compiler checks many bytes at once.
+    let escapes = text.bytes().filter(|byte| matches!(byte, ..b' ' | b'"' | b'\\')).count();
+    if escapes > 0 {
+        // Writing a string to memory does not fail.
+        let _ = serde_json::to_writer(json, text);
+    } else {
+        json.push(b'"');
+        json.extend_from_slice(text.as_bytes());
+        json.push(b'"');
+    }
+}
