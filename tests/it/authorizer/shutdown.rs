@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use shared::domain::{Clock as _, SystemClock};
 use tests::{Harness, Key, Shape};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::support::activity::Counts;
 use crate::support::dynamodb_proxy::{Behavior, Proxy};
@@ -29,25 +29,35 @@ const SLACK: Duration = Duration::from_millis(600);
 /// How long a test waits for a process. This is only reached if the process hangs.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// Hands out the events in order.
+/// Hands out numbered events.
 struct Feed {
-    events: Vec<String>,
-    next: AtomicUsize,
+    key: Key,
+    /// The number of events to hand out.
+    end: watch::Sender<usize>,
+    /// The number of requests for an event.
+    requested: watch::Sender<usize>,
     allowed: AtomicUsize,
-    /// The number of requests for an event after the last one.
-    waiting: AtomicUsize,
-    changed: Notify,
+}
+
+impl Feed {
+    /// Every fourth request is refused.
+    fn event(&self, number: usize) -> String {
+        let method = if number % 4 == 3 { "POST" } else { "GET" };
+        let mut event = Shape::HttpV2.request(method, "/organizations/42", &self.key.secret);
+        event["requestContext"]["requestId"] = format!("request-{number}").into();
+        event.to_string()
+    }
 }
 
 impl RuntimeApi for Feed {
     async fn next(&self) -> (usize, String) {
-        let number = self.next.fetch_add(1, Ordering::SeqCst);
-        let Some(event) = self.events.get(number) else {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-            self.changed.notify_one();
-            return std::future::pending().await;
-        };
-        (number, event.clone())
+        let mut number = 0;
+        self.requested.send_modify(|requested| {
+            number = *requested;
+            *requested += 1;
+        });
+        self.end.subscribe().wait_for(|end| *end > number).await.unwrap();
+        (number, self.event(number))
     }
 
     async fn take(&self, _: usize, outcome: &str, body: Bytes) {
@@ -56,38 +66,31 @@ impl RuntimeApi for Feed {
     }
 }
 
-/// A process that has handled its last request and waits for another one.
-struct Idle {
+/// A process, its `DynamoDB`, and its Lambda.
+struct Instance {
     harness: Harness,
-    key: Key,
+    lanes: usize,
+    feed: Arc<Feed>,
     process: AuthorizerProcess,
+    proxy: Arc<Proxy>,
     /// What the proxy does with every call.
-    behavior: tokio::sync::watch::Sender<Behavior>,
+    behavior: watch::Sender<Behavior>,
 }
 
-impl Idle {
-    /// Starts a process that handles `concurrency` events at once, and sends requests: three
-    /// in four are allowed, and the others are refused.
+impl Instance {
+    /// Starts a process that handles `concurrency` events at once.
     async fn start(concurrency: Option<usize>) -> Self {
         let harness = Harness::start().await;
         // The process uses the machine's clock.
         harness.clock.advance(SystemClock.now().duration_since(harness.clock.now()));
-        let key = harness.reader_key().await;
-        let event = |number: usize| {
-            let method = if number % 4 == 3 { "POST" } else { "GET" };
-            let mut event = Shape::HttpV2.request(method, "/organizations/42", &key.secret);
-            event["requestContext"]["requestId"] = format!("request-{number}").into();
-            event.to_string()
-        };
         let feed = Arc::new(Feed {
-            events: (0..REQUESTS).map(event).collect(),
-            next: AtomicUsize::new(0),
+            key: harness.reader_key().await,
+            end: watch::channel(0).0,
+            requested: watch::channel(0).0,
             allowed: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-            changed: Notify::new(),
         });
         let variables = harness.variables_to_share("Authorizer").await;
-        let behavior = tokio::sync::watch::channel(Behavior::Pass).0;
+        let behavior = watch::channel(Behavior::Pass).0;
         let current = behavior.subscribe();
         let dynamodb = variables.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap();
         let proxy = Proxy::start(dynamodb, move |_| current.borrow().clone());
@@ -95,20 +98,34 @@ impl Idle {
         let mut process = AuthorizerProcess::start(&variables, &proxy.url, &runtime_api, concurrency);
         let mut log = process.take_log();
         tokio::spawn(async move { while log.next_decision().await.is_some() {} });
-        let is_idle = async {
-            while feed.waiting.load(Ordering::SeqCst) < concurrency.unwrap_or(1) {
-                feed.changed.notified().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, is_idle).await.expect("the process handles all events");
-        assert_eq!(feed.allowed.load(Ordering::SeqCst), REQUESTS / 4 * 3);
-        Self { harness, key, process, behavior }
+        Self { harness, lanes: concurrency.unwrap_or(1), feed, process, proxy, behavior }
+    }
+
+    /// Waits until the process has handled all events and is ready for the next one.
+    async fn wait_until_idle(&self) {
+        let idle = *self.feed.end.borrow() + self.lanes;
+        let mut requested = self.feed.requested.subscribe();
+        let is_idle = requested.wait_for(|requested| *requested == idle);
+        let _ = tokio::time::timeout(PATIENCE, is_idle).await.expect("the process handles all events");
+    }
+
+    /// Sends requests, and waits until the process has handled them.
+    async fn send(&self, requests: usize) {
+        self.wait_until_idle().await;
+        self.feed.end.send_modify(|end| *end += requests);
+        self.wait_until_idle().await;
+    }
+
+    /// Sends [`REQUESTS`] requests, of which the process writes some at once.
+    async fn use_the_whole_bucket(&self) {
+        self.send(REQUESTS).await;
+        assert_eq!(self.feed.allowed.load(Ordering::SeqCst), REQUESTS / 4 * 3);
     }
 
     /// The stored number of allowed requests, and of refused ones.
     async fn counts(&self) -> [u64; 2] {
         let stored = Counts::stored(&self.harness.table).await;
-        ["allowed", "role"].map(|reason| stored.of(&self.key, reason))
+        ["allowed", "role"].map(|reason| stored.of(&self.feed.key, reason))
     }
 
     /// Ends the process cleanly. Returns its exit code and how long it took.
@@ -125,16 +142,17 @@ const TRUTH: [u64; 2] = [REQUESTS as u64 / 4 * 3, REQUESTS as u64 / 4];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counts_are_exact_after_sigterm() {
     for concurrency in [None, Some(8)] {
-        let mut idle = Idle::start(concurrency).await;
-        let before = idle.counts().await;
+        let mut instance = Instance::start(concurrency).await;
+        instance.use_the_whole_bucket().await;
+        let before = instance.counts().await;
         assert!(before.iter().sum::<u64>() < TRUTH.iter().sum(), "{before:?}: some requests are pending");
         assert!(before[0] > 0 && before[0] <= TRUTH[0] && before[1] <= TRUTH[1], "{before:?}");
-        let (code, elapsed) = idle.terminate().await;
+        let (code, elapsed) = instance.terminate().await;
         report(&format!("{concurrency:?} at once: {before:?} of {TRUTH:?} before, ended in {elapsed:?}"));
         assert_eq!(code, Some(0));
         assert!(elapsed < LIMIT + SLACK, "{elapsed:?}");
-        assert_eq!(idle.counts().await, TRUTH);
-        let activity = idle.harness.get(&format!("{}/activity", idle.key.path())).await.json();
+        assert_eq!(instance.counts().await, TRUTH);
+        let activity = instance.harness.get(&format!("{}/activity", instance.feed.key.path())).await.json();
         assert_eq!(activity["recentRefusals"].as_array().unwrap().len(), 20);
         // Only without other requests at the same time, the last one is known.
         if concurrency.is_none() {
@@ -147,10 +165,11 @@ async fn counts_are_exact_after_sigterm() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counts_fall_short_after_sigkill_and_are_never_too_high() {
     for concurrency in [None, Some(8)] {
-        let mut idle = Idle::start(concurrency).await;
-        let before = idle.counts().await;
-        idle.process.kill().await;
-        let after = idle.counts().await;
+        let mut instance = Instance::start(concurrency).await;
+        instance.use_the_whole_bucket().await;
+        let before = instance.counts().await;
+        instance.process.kill().await;
+        let after = instance.counts().await;
         assert_eq!(before, after);
         assert!(after[0] > 0 && after[0] <= TRUTH[0] && after[1] <= TRUTH[1], "{after:?}");
         assert!(after.iter().sum::<u64>() < TRUTH.iter().sum(), "{after:?}: what was pending is lost");
@@ -159,11 +178,27 @@ async fn counts_fall_short_after_sigkill_and_are_never_too_high() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn process_ends_in_time_if_dynamodb_does_not_respond() {
-    let mut idle = Idle::start(None).await;
-    let before = idle.counts().await;
-    idle.behavior.send_replace(Behavior::Hang);
-    let (code, elapsed) = idle.terminate().await;
+    let mut instance = Instance::start(None).await;
+    instance.use_the_whole_bucket().await;
+    let before = instance.counts().await;
+    instance.behavior.send_replace(Behavior::Hang);
+    let (code, elapsed) = instance.terminate().await;
     assert_eq!(code, Some(0));
     assert!(elapsed < LIMIT + SLACK, "{elapsed:?}");
-    assert_eq!(idle.counts().await, before);
+    assert_eq!(instance.counts().await, before);
+}
+
+/// Lambda freezes a process between two events. Meanwhile, its connections can end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_ends_while_the_process_is_frozen_loses_no_count() {
+    let mut instance = Instance::start(None).await;
+    for round in 1..=5 {
+        instance.send(1).await;
+        instance.process.signal("STOP").await;
+        instance.proxy.restart(Duration::from_millis(10)).await;
+        instance.process.signal("CONT").await;
+        let counts = instance.counts().await;
+        assert_eq!(counts.iter().sum::<u64>(), round, "{counts:?}");
+    }
+    assert_eq!(instance.terminate().await.0, Some(0));
 }
