@@ -141,7 +141,7 @@ pub(super) fn last_use_key(account: AccountId, id: KeyId) -> Key {
 ///
 /// Days sort before keys, so that one query reads an account's counts since a day
 /// together with the last uses of all its keys. The item has one attribute for each
-/// hour (UTC) and reason, such as `13.allowed`. Hours without requests have none.
+/// hour (UTC) and reason, such as `13_allowed`. Hours without requests have none.
 pub(super) fn counts_key(account: AccountId, day: Date, counted: impl Display) -> Key {
     key(partition::USAGE, account, format_args!("{day}#{counted}"))
 }

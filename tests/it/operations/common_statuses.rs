@@ -229,7 +229,7 @@ async fn malformed_items_500() {
     event.insert("type".to_owned(), AttributeValue::S("unheard.of".to_owned()));
     harness.table.put(event).await;
     harness.table.tamper_role(routes::SPARE_ROLE, |item| drop(item.remove("permissions"))).await;
-    let counts = [("pk", "TOTALS#0"), ("sk", "2026-01-01"), ("00.allowed", "many")];
+    let counts = [("pk", "TOTALS#0"), ("sk", "2026-01-01"), ("00_allowed", "many")];
     let counts = counts.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())));
     harness.table.put(counts.into()).await;
     let before = harness.table.dump().await;

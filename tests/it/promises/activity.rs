@@ -307,9 +307,9 @@ async fn requests_are_counted_in_their_own_hour_and_day() {
         .collect();
     let expected = json!({
         "2026-01-01": {
-            "00.allowed": 20, "00.role": 20, "01.allowed": 20, "01.role": 20, "23.allowed": 40, "23.role": 40,
+            "00_allowed": 20, "00_role": 20, "01_allowed": 20, "01_role": 20, "23_allowed": 40, "23_role": 40,
         },
-        "2026-01-02": { "00.allowed": 20, "00.role": 20 },
+        "2026-01-02": { "00_allowed": 20, "00_role": 20 },
     });
     if truth.lost == 0 {
         assert_eq!(json!(stored), expected);
@@ -635,7 +635,7 @@ async fn an_unverified_credential_adds_at_most_to_the_counter_of_its_account() {
     let text = |name: &str| counter[name].as_s().unwrap().as_str();
     assert_eq!([text("pk"), text("sk")], [&format!("USAGE#{}", account.id), "2026-01-01#unverified"]);
     let names: BTreeSet<_> = counter.keys().map(String::as_str).collect();
-    assert_eq!(names, ["00.unknown", "00.wrong_secret", "pk", "sk", "ttl"].into());
+    assert_eq!(names, ["00_unknown", "00_wrong_secret", "pk", "sk", "ttl"].into());
 
     // The API shows the number with the account, and not with a key.
     let shown = harness.get(&account.path()).await.json();

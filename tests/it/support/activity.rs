@@ -62,7 +62,7 @@ impl Counts {
 
     /// Adds the number in the attribute `name` of an item, if it is a count.
     fn add_stored(&mut self, pk: &str, sk: &str, name: &str, number: u64) {
-        let Some((hour, reason)) = name.split_once('.') else { return };
+        let Some((hour, reason)) = name.split_once('_') else { return };
         let (day, counted) = match (pk.strip_prefix("USAGE#"), sk.split_once('#')) {
             (Some(account), Some((day, key))) => (day, format!("{account}/{key}")),
             (None, None) if pk.starts_with("TOTALS#") => (sk, "total".to_owned()),

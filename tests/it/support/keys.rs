@@ -59,7 +59,7 @@ pub(crate) async fn store_usage(harness: &Harness, key: &Key, days: &[(i8, i8, u
         let item: Item = [
             ("pk".to_owned(), AttributeValue::S(format!("USAGE#{}", key.account))),
             ("sk".to_owned(), AttributeValue::S(format!("{day}#{}", key.id))),
-            ("12.allowed".to_owned(), AttributeValue::N(requests.to_string())),
+            ("12_allowed".to_owned(), AttributeValue::N(requests.to_string())),
             ("lastUsedAt".to_owned(), number(noon)),
             ("ttl".to_owned(), number(noon + 90 * 86_400)),
         ]

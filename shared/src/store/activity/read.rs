@@ -226,7 +226,7 @@ fn add_item(activity: &mut AccountActivity, item: &Map) -> Result<(), MalformedI
 /// Adds the counts of a day's item.
 fn add_counts(series: &mut Series, day: Date, item: &Map) -> Result<(), MalformedItem> {
     for name in item.keys() {
-        let Some((hour, reason)) = name.split_once('.') else { continue };
+        let Some((hour, reason)) = name.split_once('_') else { continue };
         let hour = hour.parse().ok().and_then(|hour| hour_of_day(day, hour));
         if let (Some(hour), Some(reason)) = (hour, Reason::parse(reason)) {
             let number = Reader(item).get(name, |value| value.as_n().ok()?.parse().ok())?;

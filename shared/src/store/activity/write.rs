@@ -135,7 +135,7 @@ impl Store {
         for (position, (hour, reason, number)) in counts.iter().enumerate() {
             adds.push(format!("#n{position} :n{position}"));
             update = update
-                .expression_attribute_names(format!("#n{position}"), format!("{hour:02}.{}", reason.name()))
+                .expression_attribute_names(format!("#n{position}"), format!("{hour:02}_{}", reason.name()))
                 .expression_attribute_values(format!(":n{position}"), n(number));
         }
         let update = update
