@@ -78,6 +78,14 @@ impl DataFolder {
         }
     }
 
+    /// Fails if the folder has a database.
+    pub(crate) fn refuse_database(&self) -> Result<(), StartError> {
+        if self.path.join(DATABASE).exists() {
+            return Err(StartError::DemoNeedsNewFolder(self.path.clone()));
+        }
+        Ok(())
+    }
+
     /// The path of the database, which is created with mode 0600 if it does not
     /// exist. `SQLite` gives its other files the same mode.
     pub(crate) fn database(&self) -> Result<PathBuf, StartError> {

@@ -36,6 +36,12 @@ pub(crate) fn open(data: Option<&DataFolder>) -> Result<Database, StartError> {
     }
 }
 
+/// Turns bulk loading on or off. While it is on, writes do not wait for the disk.
+pub(crate) fn set_bulk_loading(database: &Database, is_on: bool) -> Result<(), StartError> {
+    let set = if is_on { database.enable_bulk_loading() } else { database.disable_bulk_loading() };
+    set.map_err(|error| StartError::Table(error.to_string()))
+}
+
 /// Answers the request `body` for `operation`. Supports the operations that the
 /// functions and the tests call.
 pub(crate) fn answer(database: &Database, operation: &str, body: &[u8]) -> Answer {

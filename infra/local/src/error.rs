@@ -84,6 +84,15 @@ pub enum StartError {
         path: PathBuf,
         cause: std::io::Error,
     },
+    /// `--demo` is only for a new data folder.
+    #[error(
+        "the data folder {} already has data, and --demo needs a new folder. Choose another folder with --data DIR, or \
+         start without --demo", .0.display()
+    )]
+    DemoNeedsNewFolder(PathBuf),
+    /// The demo data cannot be created.
+    #[error("the demo data cannot be created: {0}")]
+    Demo(#[from] crate::demo::DemoError),
     /// The table cannot be created.
     #[error("the table cannot be created: {0}")]
     Table(String),

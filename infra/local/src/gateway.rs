@@ -44,19 +44,19 @@ pub(crate) struct Gateway {
 }
 
 /// A received request.
-struct Call {
-    id: String,
+pub(crate) struct Call {
+    pub(crate) id: String,
     /// The path as API Gateway decodes it.
-    path: String,
-    query: String,
-    method: Method,
-    headers: HeaderMap,
-    source: SocketAddr,
-    body: Bytes,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) source: SocketAddr,
+    pub(crate) body: Bytes,
 }
 
 /// A route that matches a path, with the values of its parameters.
-struct Matched<'a> {
+pub(crate) struct Matched<'a> {
     route: &'a Route,
     parameters: BTreeMap<String, String>,
 }
@@ -104,20 +104,15 @@ impl Gateway {
         route_key: &str,
     ) -> Result<Map<String, Value>, Response> {
         // API Gateway does not invoke the authorizer if the identity source is missing.
-        let identity = joined(&call.headers, header::AUTHORIZATION.as_str());
-        let identity = identity.ok_or_else(|| message(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
-        let arn = format!("{ARN}/{}{}", call.method, call.path);
-        let mut event = self.event(call, route_key, &BTreeMap::new());
-        event.insert("type".to_owned(), "REQUEST".into());
-        event.insert("routeArn".to_owned(), arn.clone().into());
-        event.insert("identitySource".to_owned(), json!([identity]));
+        let event = self.authorizer_event(call, route_key);
+        let event = event.ok_or_else(|| message(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
         let authorizer = self.functions.authorizers.get(authorizer).ok_or_else(internal_error)?;
-        let answer = authorizer.answer(&Value::Object(event).to_string(), &call.id).await;
+        let answer = authorizer.answer(&event, &call.id).await;
         // On Lambda, a busy key is written every ten seconds. Here, activity is shown at once.
         Box::pin(authorizer.flush_activity()).await;
         let answer = answer.map_err(|_| internal_error())?;
         let mut answer = serde_json::to_value(answer).unwrap_or_default();
-        if is_allowed(&answer, &arn) {
+        if is_allowed(&answer, &arn_of(call)) {
             Ok(answer
                 .get_mut("context")
                 .and_then(Value::as_object_mut)
@@ -128,9 +123,19 @@ impl Gateway {
         }
     }
 
+    /// The event for an authorizer. `None` if the request has no `Authorization` header.
+    pub(crate) fn authorizer_event(&self, call: &Call, route_key: &str) -> Option<String> {
+        let identity = joined(&call.headers, header::AUTHORIZATION.as_str())?;
+        let mut event = self.event(call, route_key, &BTreeMap::new());
+        event.insert("type".to_owned(), "REQUEST".into());
+        event.insert("routeArn".to_owned(), arn_of(call).into());
+        event.insert("identitySource".to_owned(), json!([identity]));
+        Some(Value::Object(event).to_string())
+    }
+
     /// Invokes a function with an event like API Gateway's. A panic is a function error,
     /// as on Lambda.
-    async fn invoke(
+    pub(crate) async fn invoke(
         &self,
         matched: &Matched<'_>,
         call: &Call,
@@ -213,12 +218,17 @@ impl Gateway {
     }
 
     /// The matching route with the most literal segments.
-    fn find(&self, method: &str, path: &str) -> Option<Matched<'_>> {
+    pub(crate) fn find(&self, method: &str, path: &str) -> Option<Matched<'_>> {
         let with_method = self.routes.iter().filter(|route| route.method == method || route.method == "ANY");
         with_method
             .filter_map(|route| match_path(&route.path, path).map(|parameters| Matched { route, parameters }))
             .min_by_key(|matched| matched.parameters.len())
     }
+}
+
+/// The ARN of the method that a request invokes.
+fn arn_of(call: &Call) -> String {
+    format!("{ARN}/{}{}", call.method, call.path)
 }
 
 /// The values of the parameters in `pattern`, if `path` matches.
@@ -339,7 +349,8 @@ pub(crate) fn message(status: StatusCode, message: &str) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-fn request_id() -> Option<String> {
+/// A new request id.
+pub(crate) fn request_id() -> Option<String> {
     let mut bytes = [0; 12];
     OsEntropy.fill(&mut bytes).ok()?;
     Some(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))

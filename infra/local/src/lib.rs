@@ -12,6 +12,7 @@ mod account;
 mod backend;
 mod data;
 mod database;
+mod demo;
 mod error;
 mod functions;
 mod gateway;

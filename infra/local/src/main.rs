@@ -42,8 +42,7 @@ async fn sweep_daily(system: &System) {
         if let Err(error) = system.sweep_keys().sweep(jiff::Timestamp::MAX).await {
             tracing::error!(cause = %error, "the sweep of keys failed");
         }
-        // The entries are already logged.
-        drop(system.take_published());
+        system.log_published();
     }
 }
 

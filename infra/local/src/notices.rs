@@ -1,5 +1,4 @@
-//! `PutEvents`, the operation of `EventBridge` that the sweep of keys calls. Local mode
-//! writes each notice to the log.
+//! `PutEvents`, the operation of `EventBridge` that the sweep of keys calls.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +8,14 @@ use crate::services::{Answer, failure};
 
 /// The entries that were published.
 pub(crate) type Published = Arc<Mutex<Vec<Value>>>;
+
+/// Logs the notice of each entry.
+pub(crate) fn log(entries: &[Value]) {
+    for entry in entries {
+        let detail: Value = serde_json::from_str(text(entry, "Detail")).unwrap_or_default();
+        tracing::info!(notice = text(&detail, "message"), "{}", text(entry, "DetailType"));
+    }
+}
 
 /// Answers the request `body` for `operation`.
 pub(crate) fn answer(published: &Published, operation: &str, body: &[u8]) -> Answer {
@@ -24,14 +31,11 @@ pub(crate) fn answer(published: &Published, operation: &str, body: &[u8]) -> Ans
     }
     let mut results = Vec::new();
     for entry in entries {
-        let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
-        let detail: Value = serde_json::from_str(text("Detail")).unwrap_or_default();
-        if !detail.is_object() || text("Source").is_empty() || text("DetailType").is_empty() {
+        let detail: Value = serde_json::from_str(text(&entry, "Detail")).unwrap_or_default();
+        if !detail.is_object() || text(&entry, "Source").is_empty() || text(&entry, "DetailType").is_empty() {
             results.push(json!({ "ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed." }));
             continue;
         }
-        let message = detail.get("message").and_then(|message| message.as_str());
-        tracing::info!(notice = message, "{}", text("DetailType"));
         results.push(json!({ "EventId": "00000000-0000-0000-0000-000000000001" }));
         if let Ok(mut published) = published.lock() {
             published.push(entry);
@@ -39,4 +43,8 @@ pub(crate) fn answer(published: &Published, operation: &str, body: &[u8]) -> Ans
     }
     let failed = results.iter().filter(|result| result.get("ErrorCode").is_some()).count();
     (200, json!({ "FailedEntryCount": failed, "Entries": results }).to_string())
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
 }

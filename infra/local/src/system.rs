@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use authorizer::Authorizer;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use dynoxide::Database;
 use rotate_pepper::{Event, RotatePepper};
 use serde::Serialize;
 use shared::config::{Setup, Variables, variable};
@@ -15,11 +16,13 @@ use shared::store::{FAST_READ_LIMIT, FastReads};
 use sweep_keys::SweepKeys;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tracing::instrument::WithSubscriber as _;
+use tracing::subscriber::NoSubscriber;
 
 use crate::account::{ADMIN_EMAIL, ConsoleSecret, LocalAccount};
 use crate::backend::Backend;
 use crate::data::{DataFolder, LOCAL_JSON};
-use crate::database;
+use crate::demo::{self, Demo, DemoClock};
 use crate::functions::Functions;
 use crate::gateway::Gateway;
 use crate::guard::Guard;
@@ -31,7 +34,7 @@ use crate::secrets::{NamedSecrets, Secrets};
 use crate::server::{self, Stop};
 use crate::services::{self, InProcess, Services};
 use crate::template::Template;
-use crate::{StartError, log, notices, secrets, welcome};
+use crate::{StartError, database, log, notices, secrets, welcome};
 
 /// Parts that a test can replace.
 pub struct Overrides {
@@ -128,6 +131,9 @@ impl System {
         let backend = Backend::new(options.upstream.as_deref())?;
         let template = Template::read()?;
         let data = DataFolder::open(&options.data)?;
+        if options.demo && !options.memory {
+            data.refuse_database()?;
+        }
         // Binds the ports first, so that a start that fails because of a port creates no
         // database.
         let (api_listener, api) = server::bind(options.host, options.port, "the API", "--port").await?;
@@ -153,7 +159,7 @@ impl System {
         let console_secrets = Secrets::new(console_secret.value());
         let named = NamedSecrets::new(secrets.clone(), console_secrets.clone());
         let published = notices::Published::default();
-        let services = Services::new(database, named, Arc::clone(&published));
+        let services = Services::new(database.clone(), named, Arc::clone(&published));
 
         let (api_url, console_url) = (format!("http://{api}"), format!("http://{console_address}"));
         // A test can give the console another URL, such as one behind TLS.
@@ -188,6 +194,9 @@ impl System {
         own.extend(overrides.variables);
         let values = values(options, &table, &issuer, own);
         let functions = Functions::new(&template, &setup, &values)?;
+        let demo = create_demo(options, &template, &setup, &values, database.as_ref()).await?;
+        // The notices of the demo are weeks old.
+        published.lock().map(|mut published| published.clear()).unwrap_or_default();
         let authorizers = functions.authorizers.clone();
         let rotate_pepper = Arc::clone(&functions.rotate_pepper);
         let sweep_keys = Arc::clone(&functions.sweep_keys);
@@ -198,7 +207,7 @@ impl System {
         let facts = facts((api_url, console_url), &issuer, account.admin_password)?;
         data.write(LOCAL_JSON, &facts)?;
         let storage = storage(options, &data);
-        let welcome = welcome::text(&data, options, &storage, &facts);
+        let welcome = welcome::text(&data, options, &storage, &facts, demo.as_ref());
         tasks.push(server::serve(console_listener, console_guard, console.router(), stopped));
         Ok(Self {
             facts,
@@ -255,6 +264,11 @@ impl System {
     #[must_use]
     pub fn take_published(&self) -> Vec<serde_json::Value> {
         self.published.lock().map(|mut published| std::mem::take(&mut *published)).unwrap_or_default()
+    }
+
+    /// Logs the notices that were published since the last call.
+    pub fn log_published(&self) {
+        notices::log(&self.take_published());
     }
 
     /// The setup of the function with this logical id, with exactly the variables
@@ -329,6 +343,35 @@ fn facts(
         admin_email: ADMIN_EMAIL.to_owned(),
         admin_password,
     })
+}
+
+/// With `--demo`, fills the table with the demo data, with functions whose clock is in the
+/// past. The log does not contain what they do.
+async fn create_demo(
+    options: &Options,
+    template: &Template,
+    setup: &Setup,
+    values: &Variables,
+    database: Option<&Database>,
+) -> Result<Option<Demo>, StartError> {
+    if !options.demo {
+        return Ok(None);
+    }
+    eprintln!("Creating the demo data. This can take ten seconds.\n");
+    let clock = Arc::new(DemoClock::default());
+    let past = Setup { clock: Arc::<DemoClock>::clone(&clock), ..setup.clone() };
+    let functions = Functions::new(template, &past, values)?;
+    let (routes, backend) = (template.routes()?, Backend::Echo);
+    let gateway = Gateway { routes, functions, backend, clock: Arc::<DemoClock>::clone(&clock) };
+    if let Some(database) = database {
+        database::set_bulk_loading(database, true)?;
+    }
+    let demo = demo::create(&gateway, &clock, setup.clock.now()).with_subscriber(NoSubscriber::default());
+    let demo = Box::pin(demo).await?;
+    if let Some(database) = database {
+        database::set_bulk_loading(database, false)?;
+    }
+    Ok(Some(demo))
 }
 
 /// The stored admin password and pepper, or new ones.

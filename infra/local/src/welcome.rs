@@ -1,16 +1,24 @@
 //! The start-up text on the terminal.
 
+use secrecy::ExposeSecret as _;
+
 use crate::data::{DataFolder, LOCAL_JSON, LOG};
+use crate::demo::{self, Demo};
 use crate::issuer::{IAM_CLIENT, VISITOR_EMAIL};
 use crate::options::Options;
 use crate::system::LocalJson;
 
-/// The addresses, how to sign in, and the first commands. `storage` says where data is
+/// The addresses, how to sign in, and the first steps. `storage` says where data is
 /// stored.
-pub(crate) fn text(data: &DataFolder, options: &Options, storage: &str, facts: &LocalJson) -> String {
+pub(crate) fn text(
+    data: &DataFolder,
+    options: &Options,
+    storage: &str,
+    facts: &LocalJson,
+    demo: Option<&Demo>,
+) -> String {
     let [local_json, log] = [LOCAL_JSON, LOG].map(|name| data.path.join(name).display().to_string());
     let backend = options.upstream.as_deref().unwrap_or("an echo");
-    let data_prefix = options.data_prefixes.first();
     let LocalJson { api, console, issuer, admin_email, admin_password, .. } = facts;
     // Two tokens of 700 characters would scroll the text above them off the screen.
     let read = |member: &str| {
@@ -19,6 +27,13 @@ pub(crate) fn text(data: &DataFolder, options: &Options, storage: &str, facts: &
     };
     let (admin_token, admin_api_token) = (read("adminToken"), read("adminApiToken"));
     let password = read("adminPassword");
+    let in_the_console = match demo {
+        Some(demo) => demo_steps(demo, facts),
+        None => {
+            "Create a service account in the console, issue a key, and use it as the page shows.".to_owned()
+        }
+    };
+    let in_a_shell = if demo.is_some() { String::new() } else { first_steps(options, facts) };
     format!(
         "Keyward is running. {storage}
 
@@ -26,7 +41,7 @@ pub(crate) fn text(data: &DataFolder, options: &Options, storage: &str, facts: &
   Sign in as  {admin_email}
   Password    {admin_password}
 
-Create a service account in the console, issue a key, and use it as the page shows.
+{in_the_console}
 
   API         {api}   (/iam/v1/… manages accounts and keys)
   Protected   {api}   (every other path: {backend})
@@ -45,7 +60,16 @@ Get a new token for /iam:
   curl -s {issuer}/token -d grant_type=password -d client_id={IAM_CLIENT} \\
     -d username={admin_email} -d password={password}
 
-Try it. Replace ID with the account's id, and SECRET with the key's secret, from the responses:
+{in_a_shell}Press Ctrl-C to stop.
+"
+    )
+}
+
+/// The first requests in a shell, with an empty table.
+fn first_steps(options: &Options, facts: &LocalJson) -> String {
+    let (api, data_prefix) = (&facts.api, options.data_prefixes.first());
+    format!(
+        "Try it. Replace ID with the account's id, and SECRET with the key's secret, from the responses:
 
   curl -s {api}/iam/v1/service-accounts -H \"Authorization: Bearer $ADMIN_TOKEN\" \\
     -H 'Content-Type: application/json' -d '{{\"name\":\"batch\",\"role\":\"ServiceAccountReader\"}}'
@@ -53,7 +77,27 @@ Try it. Replace ID with the account's id, and SECRET with the key's secret, from
     -H 'Content-Type: application/json' -d '{{\"name\":\"first\"}}'
   curl -s {api}{data_prefix}/42 -H \"Authorization: Bearer SECRET\"
 
-Press Ctrl-C to stop.
 "
+    )
+}
+
+/// The first steps with the demo data. Shows one key, so that a new user can make requests
+/// and see them in the console at once. Its secret is only in this text.
+fn demo_steps(demo: &Demo, facts: &LocalJson) -> String {
+    let LocalJson { api, console, .. } = facts;
+    let Demo { account, key } = demo;
+    let (first, key) = (demo::FIRST_ACCOUNT, key.expose_secret());
+    let (readable, not_writable) = (demo::READABLE, demo::NOT_WRITABLE);
+    format!(
+        "This is demo data: a made-up company that has used Keyward for 15 weeks. Look first at the account
+{first}, an AI agent whose requests are sometimes refused:
+
+  {console}/accounts/{account}
+
+Then use one of its keys, which is shown only here. The first request is allowed, and the second is
+refused. The account's page shows both:
+
+  curl -s {api}{readable} -H 'Authorization: Bearer {key}'
+  curl -s -X POST {api}{not_writable} -H 'Authorization: Bearer {key}'"
     )
 }

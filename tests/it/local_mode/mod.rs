@@ -1,5 +1,6 @@
 //! `cargo dev` as a process.
 
+mod demo;
 mod log;
 mod process;
 mod sigkill;

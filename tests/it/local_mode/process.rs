@@ -114,16 +114,17 @@ async fn refuses_an_upstream_that_is_not_an_http_url() {
 async fn explains_an_invalid_argument() {
     let mut errors = Vec::new();
     for arguments in [
-        ["--prot", "1"],
-        ["--environment", "Prod_1"],
-        ["--port", "eighty"],
-        ["--host", "here"],
-        ["--data-prefixes", "teams"],
-        ["--data-prefixes", "/teams,/iam/v1"],
-        ["--data-prefixes", ","],
+        &["--prot", "1"][..],
+        &["--environment", "Prod_1"],
+        &["--port", "eighty"],
+        &["--host", "here"],
+        &["--data-prefixes", "teams"],
+        &["--data-prefixes", "/teams,/iam/v1"],
+        &["--data-prefixes", ","],
+        &["--demo", "--data-prefixes", "/teams"],
     ] {
         let data = Folder::new();
-        let output = run(command(&data, &arguments)).await;
+        let output = run(command(&data, arguments)).await;
         assert_eq!(output.status.code(), Some(2));
         let text = String::from_utf8(output.stderr).unwrap();
         errors.push(text.lines().next().unwrap_or_default().to_owned());

@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 /// The last line that `cargo dev` prints at a successful start.
 const STARTED: &str = "Press Ctrl-C to stop.";
 /// The limit for a start or a stop. Long, because the machine can be busy.
-const TIMEOUT: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// A private temporary folder, which is deleted at the end of the test.
 pub(crate) struct Folder(PathBuf);
