@@ -1,9 +1,9 @@
 //! The activity of keys: the number of requests by hour and reason, the last requests,
 //! and the routes that were used. This module does no I/O.
 //!
-//! Counts are minimums. They never exceed the true number, and fall short only by
-//! requests whose write failed, requests of an instance that crashed, and requests that
-//! an instance has counted but not yet written.
+//! Counts are minimums. They never exceed the true numbers. They lack only requests whose
+//! write failed, requests of an instance that crashed, and requests that an instance has
+//! counted but not yet written.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,17 +22,17 @@ pub const COUNTS_KEPT_DAYS: i32 = 90;
 /// personal data.
 pub const REQUESTS_KEPT_DAYS: i32 = 30;
 
-/// The number of hours, including the current one, that are shown one by one.
+/// The number of hours, including the current one, whose counts are shown separately.
 pub const SHOWN_HOURS: i32 = 48;
 
 /// The maximum number of refused requests that are shown for a key.
 pub const MAX_RECENT_REFUSALS: usize = 20;
 
-/// The maximum number of routes that are shown for a key. Later routes are counted
-/// together.
+/// The maximum number of routes that are shown for a key. For all other routes together,
+/// only the day of the last use is shown.
 pub const MAX_ROUTES: usize = 200;
 
-/// The number of requests by the reason of the decision.
+/// The number of requests with each reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts(BTreeMap<Reason, u64>);
 
@@ -43,7 +43,7 @@ impl Counts {
         *count = count.saturating_add(number);
     }
 
-    /// Adds the requests that `other` has counted.
+    /// Adds the counts of `other`.
     pub fn add_all(&mut self, other: &Self) {
         for (reason, number) in &other.0 {
             self.add(*reason, *number);
@@ -83,7 +83,7 @@ impl Series {
         self.0.entry(hour).or_default().add(reason, number);
     }
 
-    /// Adds the requests that `other` has counted.
+    /// Adds the counts of `other`.
     pub fn add_all(&mut self, other: &Self) {
         for (hour, counts) in &other.0 {
             self.0.entry(*hour).or_default().add_all(counts);
@@ -123,13 +123,13 @@ fn sum<'a>(counts: impl Iterator<Item = &'a Counts>) -> Counts {
     sum
 }
 
-/// The start of the hour of `at`.
+/// The start of the hour that contains `at`.
 pub fn hour_of(at: Timestamp) -> Timestamp {
     let seconds = at.as_second();
     Timestamp::from_second(seconds - seconds.rem_euclid(3600)).unwrap_or(at)
 }
 
-/// The start of the hour number `hour` of a day (UTC).
+/// The start of hour `hour` (0 to 23) of a day (UTC).
 pub fn hour_of_day(day: Date, hour: i8) -> Option<Timestamp> {
     let start = Offset::UTC.to_timestamp(day.to_datetime(Time::midnight())).ok()?;
     (0..24).contains(&hour).then(|| start.checked_add(SignedDuration::from_hours(hour.into())).ok())?
@@ -149,14 +149,14 @@ pub struct KeyActivity {
     pub series: Series,
 }
 
-/// A request with a valid secret. The method and path can be truncated, and contain no
+/// A request with a key whose secret is valid. The texts can be truncated, and contain no
 /// credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedRequest {
     pub at: Timestamp,
     /// The id in API Gateway's response and in the log.
     pub request_id: String,
-    /// The method and the path without a query, unless the event had neither.
+    /// The method and the path without its query, unless the event had neither.
     pub method: Option<String>,
     pub path: Option<String>,
     /// The route in API Gateway, such as `GET /organizations/{id}`, if the event named it.
@@ -165,21 +165,21 @@ pub struct RecordedRequest {
     pub source: Option<IpAddr>,
 }
 
-/// A refused request with a valid secret.
+/// A refused request with a key whose secret is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedRequest {
     pub request: RecordedRequest,
     pub reason: Reason,
-    /// The permission that would have allowed the request, if a role refused it.
+    /// The narrowest permission that would have covered the request, if a role refused it.
     pub missing_permission: Option<String>,
 }
 
-/// The last requests with a key, of the last [`REQUESTS_KEPT_DAYS`] days.
+/// The most recent requests with a key, from the last [`REQUESTS_KEPT_DAYS`] days.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecentRequests {
     /// The last allowed request.
     pub allowed: Option<RecordedRequest>,
-    /// The last refused requests, newest first. At most [`MAX_RECENT_REFUSALS`].
+    /// The most recent refused requests, newest first. At most [`MAX_RECENT_REFUSALS`].
     pub refused: Vec<RefusedRequest>,
 }
 

@@ -1,8 +1,8 @@
-//! JSON strings, written faster than through a serializer.
+//! Writes JSON strings faster than a serializer does.
 
 /// Appends `text` as a JSON string.
 pub(crate) fn append_string(json: &mut Vec<u8>, text: &str) {
-    // Without an early exit, so that the compiler checks many bytes at once.
+    // Counting does not stop early, so the compiler can check many bytes at once.
     let escapes = text.bytes().filter(|byte| matches!(byte, ..b' ' | b'"' | b'\\')).count();
     if escapes > 0 {
         // Writing a string to memory does not fail.

@@ -27,8 +27,8 @@ impl TimeLimit {
         Self { limit, idle: Mutex::default() }
     }
 
-    /// Waits for `future`. `None` if the limit is over first. The future is pinned by
-    /// the caller, because a large one would be copied here.
+    /// Waits for `future`. Returns `None` if the limit is reached first. The caller pins
+    /// the future, because this function would copy it, and it can be large.
     pub async fn apply<T>(&self, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let end = Instant::now() + self.limit;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();

@@ -47,8 +47,8 @@ enum Effect {
     Deny,
 }
 
-/// The caller, for the backend, or the reason of a refusal, for the client of a REST API:
-/// strings under the names in [`context`].
+/// Describes the caller to the backend, or explains a refusal to the client of a REST API.
+/// Contains strings under the names in [`context`].
 #[derive(Debug)]
 pub(crate) struct Context(Vec<(&'static str, Cow<'static, str>)>);
 
@@ -82,7 +82,7 @@ impl Answer {
         Self::new(principal_id, Effect::Allow, arn, Some(context))
     }
 
-    /// Denies the request. Without a context, the answer gives no reason.
+    /// Denies the request. The answer contains a reason only if there is a context.
     pub(crate) fn deny(arn: &MethodArn<'_>, context: Option<Context>) -> Self {
         Self::new("anonymous".to_owned(), Effect::Deny, arn, context)
     }

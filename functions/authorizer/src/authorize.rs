@@ -95,17 +95,17 @@ impl Denial {
     }
 }
 
-/// The reason of a refusal, and its details.
+/// The reason for a refusal, and its details.
 pub(crate) struct Refused {
     pub(crate) reason: Reason,
     /// The part of a valid key's scope that refused the request, if one did.
     pub(crate) scope: Option<Scope>,
-    /// The narrowest permission that would cover the request, if a role lacks it.
+    /// The narrowest permission that would cover the request, if a role refused it.
     pub(crate) missing_permission: Option<Permission>,
 }
 
 impl Refused {
-    /// The reason, for the client of a REST API.
+    /// The context that explains the refusal to the client of a REST API.
     fn context(&self) -> Context {
         let context = Context::new().with(context::REASON, self.reason.name());
         match &self.missing_permission {
@@ -247,7 +247,7 @@ impl Authorizer {
         tokio::join!(self.store.warm(), self.keyring.warm());
     }
 
-    /// Writes all activity that is pending. Takes at most 450 ms.
+    /// Writes all pending activity. Takes at most 450 ms.
     pub async fn flush_activity(&self) {
         self.activity.flush().await;
     }
@@ -355,7 +355,7 @@ impl Authorizer {
     }
 
     /// Checks that `key` can be used now and from `source`. This takes one consistent read.
-    /// Records in `subject` what the check finds out about the key.
+    /// Sets in `subject` whether the account exists and whether the key is verified.
     async fn check_key(
         &self,
         key: ApiKey,

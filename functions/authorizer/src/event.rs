@@ -240,7 +240,8 @@ impl Event<'_> {
     }
 
     /// The route that API Gateway chose, with the request's method, such as
-    /// `GET /teams/{id}`. `$default` is the route of an HTTP API for all other requests.
+    /// `GET /teams/{id}`. `$default` is the route of an HTTP API for requests that match no
+    /// other route.
     pub(crate) fn route(&self) -> Option<String> {
         let route = self.route.as_deref()?;
         let path = route.strip_prefix("ANY ").unwrap_or(route);

@@ -37,8 +37,8 @@ pub struct FollowUp {
     pub(crate) decided: Result<(), Denial>,
 }
 
-/// The method, path and route of a request, as they came. They can contain a credential:
-/// only [`loggable`] makes them fit for the log and the table.
+/// The method, path and route of a request, as received. They can contain a credential, so
+/// they must pass through [`loggable`] before they are logged or stored.
 pub(crate) struct RequestLine {
     source: Option<IpAddr>,
     method: String,
@@ -84,7 +84,7 @@ fn loggable(text: &str, max: usize) -> Cow<'_, str> {
     line.into()
 }
 
-/// A method and a path, each as [`loggable`].
+/// A method and a path, each made safe by [`loggable`].
 fn line<'a>(method: &'a str, path: &'a str) -> (Cow<'a, str>, Cow<'a, str>) {
     (loggable(method, MAX_METHOD), loggable(path, MAX_PATH))
 }
@@ -202,7 +202,7 @@ impl Authorizer {
         let RetiredCredential { reason, spec, verifier } = record;
         let pepper = tokio::time::timeout(RECORD_LIMIT, self.keyring.get(&verifier.pepper)).await;
         let pepper = pepper.map_err(|_| "its pepper could not be read in time".to_owned())?;
-        let pepper = pepper.map_err(|error| format!("its record could not be read: {error}"))?;
+        let pepper = pepper.map_err(|error| format!("its pepper could not be read: {error}"))?;
         let matches = Verifier::compute(&pepper, key, spec).matches(&verifier.verifier);
         Ok(if matches { *reason } else { Reason::WrongSecret })
     }

@@ -23,7 +23,7 @@ tokio::task_local! {
 /// The current invocation.
 struct Invocation {
     event: Bytes,
-    /// Boxed, because the runtime copies an invocation whenever it continues with it.
+    /// Boxed, because Tokio moves a task-local value whenever it polls the task.
     follow_up: Option<Box<FollowUp>>,
 }
 
@@ -78,7 +78,7 @@ where
 
     fn call(&mut self, mut invocation: LambdaInvocation) -> Self::Future {
         let event = mem::replace(&mut invocation.body, Bytes::from_static(b"null"));
-        // In a box of its own, because the next future would have space for it twice.
+        // Boxed separately, because the future below would reserve space for this one twice.
         let respond = Box::pin(self.inner.call(invocation));
         let authorizer = Arc::clone(&self.authorizer);
         let current = RefCell::new(Invocation { event, follow_up: None });

@@ -7,15 +7,15 @@ use jiff::Timestamp;
 use shared::domain::{AccountId, ApiKey, KeyId};
 use shared::store::RetiredCredential;
 
-/// The most records that an instance reads in a second. Without this limit, every
-/// well-formed forged key would cost a second read.
+/// The maximum number of records that an instance reads per second. Without this limit,
+/// every well-formed forged key would cost a second read.
 const READS_PER_SECOND: u32 = 5;
 
 /// The maximum number of records that an instance remembers.
 const MAX_RECORDS: usize = 256;
 
-/// The records of retired keys, and the limit for reading more. A record never allows
-/// anything, and it does not change, so it is read once.
+/// The records of retired keys, and the limit for reading more. A record never changes and
+/// never allows a request, so the instance can keep it.
 #[derive(Default)]
 pub(crate) struct RetiredKeys(Mutex<State>);
 
@@ -46,7 +46,7 @@ impl RetiredKeys {
     /// Remembers the record with the ids of `key`.
     pub(crate) fn remember(&self, key: &ApiKey, record: RetiredCredential) {
         let mut state = self.state();
-        // Which records are forgotten does not matter: they are read again.
+        // Any record can be forgotten, because it can be read again.
         if state.records.len() >= MAX_RECORDS {
             state.records.clear();
         }

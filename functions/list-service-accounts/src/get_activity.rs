@@ -1,4 +1,4 @@
-//! `GET /iam/v1/activity`: returns how many requests all keys made.
+//! `GET /iam/v1/activity`: returns the activity of all keys.
 
 use shared::api::Activity;
 use shared::http::{Failure, Reply, Request};
@@ -7,10 +7,9 @@ use crate::ListServiceAccounts;
 
 /// Get the activity of all keys
 ///
-/// Returns how many requests with keys of this deployment were allowed and refused.
-/// Requests with retired keys count, also with keys of deleted service accounts.
-/// Requests with other credentials do not count: tokens of admins, unknown keys and
-/// keys with a wrong secret.
+/// Returns how many requests with this deployment's keys were allowed and refused.
+/// Requests with retired keys count too, even if the service account was deleted.
+/// Requests with an admin's token, an unknown key or a wrong secret do not count.
 #[utoipa::path(
     get,
     path = "/iam/v1/activity",

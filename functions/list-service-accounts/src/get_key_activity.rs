@@ -8,10 +8,10 @@ use crate::ListServiceAccounts;
 
 /// Get a key's activity
 ///
-/// Returns how many requests with a key were allowed and refused, the last refused
+/// Returns how many requests with a key were allowed and refused, the most recent refused
 /// requests with the reason and the missing permission, and the routes that the key
-/// used. The key can be live or retired. The activity of a retired key, also of a
-/// deleted service account, stays available as long as its record (400 days).
+/// used. The key can be live or retired. The activity of a retired key stays available as
+/// long as the key's record (400 days), even if the service account was deleted.
 ///
 /// Counts and routes are kept for 90 days, and single requests for 30 days.
 #[utoipa::path(

@@ -39,7 +39,7 @@ struct WhoamiQuery {
     path: Option<String>,
 }
 
-/// A question about a request. The path can be ambiguous, and then the request would be
+/// The request that a caller asks about. If the path is ambiguous, the request would be
 /// refused.
 type Question<'a> = Result<Target<'a>, AmbiguousPath>;
 

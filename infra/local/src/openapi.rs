@@ -179,7 +179,7 @@ const HEADERS: [(&str, &str); 2] = [
          have ended are listed as the account's retired keys."),
         (name = "Roles", description = "Roles are named lists of permissions on your APIs. Three are built in, and you can add your own."),
         (name = "Audit events", description = "Each change writes one audit event in the same transaction."),
-        (name = "Activity", description = "Keyward counts the requests with each key, and records the last ones."),
+        (name = "Activity", description = "Keyward counts the requests with each key, and records the most recent ones."),
         (name = "Caller", description = "Information about the caller."),
     ),
     paths(

@@ -99,8 +99,8 @@ pub struct ServiceAccountWithKeys {
     /// The most recently retired keys, newest first. At most 100.
     #[schema(max_items = 100)]
     pub retired_keys: Vec<RetiredKey>,
-    /// The number of recent requests whose credential names the account but was
-    /// not verified.
+    /// The number of recent requests with an unverified key that names the
+    /// account.
     pub unverified: UnverifiedCounts,
 }
 

@@ -39,10 +39,10 @@ pub struct RecentCounts {
     pub last_30_days: RequestCounts,
 }
 
-/// The number of recent requests whose credential names a service account but was not
-/// verified: the secret is wrong, the account has no key with this id, or the record of a
-/// retired key could not be read. All were refused. Each account has one such counter,
-/// and Keyward stores nothing else about these requests.
+/// The number of recent requests with an unverified key that names the service account: the
+/// secret is wrong, the account has no key with this id, or the record of a retired key
+/// could not be read. All were refused. Keyward counts these requests for each account, and
+/// stores nothing else about them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnverifiedCounts {
@@ -121,13 +121,13 @@ pub struct KeyActivity {
     /// When the key was last used.
     #[serde(flatten)]
     pub last_use: LastUse,
-    /// The last allowed request, of the last 30 days. Some allowed requests are only
-    /// counted, so there can be a later one.
+    /// The most recent allowed request that was recorded in the last 30 days. Some allowed
+    /// requests are only counted, so the key can have later ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = RequestRecord)]
     pub last_allowed: Option<RequestRecord>,
-    /// The last refused requests of the last 30 days, newest first. At most 20. Some
-    /// refused requests are only counted, so others can be missing here.
+    /// The most recent refused requests of the last 30 days, newest first. At most 20. Some
+    /// refused requests are only counted, so the list can have gaps.
     #[schema(max_items = 20)]
     pub recent_refusals: Vec<RefusalRecord>,
     /// The routes that allowed requests used in the last 90 days, sorted by name. At
@@ -170,7 +170,7 @@ pub struct RequestRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "GET")]
     pub method: Option<String>,
-    /// The path without the query. A long path is cut off. Absent if the authorizer's
+    /// The path without the query. Long paths are truncated. Absent if the authorizer's
     /// event did not contain it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "/organizations/42")]
@@ -199,8 +199,8 @@ pub struct RefusalRecord {
     /// Why the request was refused, as in the authorizer's log.
     #[schema(value_type = String, example = "role")]
     pub reason: Reason,
-    /// The permission that would have allowed the request. Absent if the request was
-    /// not refused because of a role.
+    /// The narrowest permission that would have covered the request. Present only if a
+    /// role refused the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "POST /organizations")]
     pub missing_permission: Option<String>,

@@ -46,8 +46,8 @@ pub struct WhoamiResponse {
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestCheck {
-    /// Whether the request would be allowed, from a network that the key
-    /// permits.
+    /// Whether the request would be allowed if it came from a network that the
+    /// key permits.
     pub allowed: bool,
     /// The reason, as in the authorizer's log: `allowed`, `role` (a role does
     /// not permit the request), `reserved` (the path is for another kind of
@@ -57,9 +57,10 @@ pub struct RequestCheck {
     /// The reason in sentences.
     #[schema(example = "No permission of role ServiceAccountReader covers the request.")]
     pub detail: String,
-    /// The narrowest permission that would cover the request, if a role lacks
-    /// it. Its path is the request's path, with `{name}` for each segment that
-    /// a permission cannot name literally, such as one with an escape.
+    /// The narrowest permission that would cover the request. Present only if a
+    /// role refuses the request. The permission has the request's path, with
+    /// `{name}` in place of each segment that a permission cannot contain
+    /// literally, such as one with an escape.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "POST /organizations")]
     pub missing_permission: Option<String>,

@@ -119,9 +119,10 @@ pub struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "GET /organizations/{id}")]
     pub key_permission: Option<String>,
-    /// The narrowest permission that would cover the request, if a role lacks
-    /// it. Its path is the request's path, with `{name}` for each segment that
-    /// a permission cannot name literally, such as one with an escape.
+    /// The narrowest permission that would cover the request. Present only if a
+    /// role refuses the request. The permission has the request's path, with
+    /// `{name}` in place of each segment that a permission cannot contain
+    /// literally, such as one with an escape.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "POST /organizations")]
     pub missing_permission: Option<String>,

@@ -12,8 +12,8 @@ pub mod context {
     pub const ROLE: &str = "role";
     pub const KEY_ROLE: &str = "keyRole";
     pub const ENVIRONMENT: &str = "environment";
-    /// The reason of a refusal. The context of a refusal contains only this value and
-    /// [`MISSING_PERMISSION`], and only if a REST API asked and the key is valid.
+    /// The reason for a refusal. Only a refusal of a valid key to a REST API has a context.
+    /// That context contains only this value and [`MISSING_PERMISSION`].
     pub const REASON: &str = "reason";
     /// The narrowest permission that would cover a refused request.
     pub const MISSING_PERMISSION: &str = "missingPermission";

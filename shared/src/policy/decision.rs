@@ -115,7 +115,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The narrowest permission that would cover the request, if a role lacks it.
+    /// The narrowest permission that would cover the request, if a role refused it.
     pub fn missing_permission(&self) -> Option<&Permission> {
         match self {
             Self::Reserved => None,

@@ -31,7 +31,7 @@ pub struct ExplainedDecision {
     pub permission: Option<Permission>,
     /// The permission of the key's own role that allows the request.
     pub key_permission: Option<Permission>,
-    /// The narrowest permission that would cover the request, if a role lacks it.
+    /// The narrowest permission that would cover the request, if a role refused it.
     pub missing_permission: Option<Permission>,
 }
 

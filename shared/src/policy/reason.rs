@@ -1,11 +1,11 @@
-//! The reasons of decisions. Each decision has exactly one reason, which is logged.
-//! Only admins and the holders of valid keys learn it.
+//! The reasons for decisions. Each decision has exactly one reason, which is logged.
+//! Only admins and the holders of valid keys learn this reason.
 
 use super::Refusal;
 use crate::domain::{RetiredReason, named_enum};
 
 named_enum! {
-    /// The reason of a decision.
+    /// The reason for a decision.
     pub enum Reason {
         /// Allowed.
         Allowed = "allowed",

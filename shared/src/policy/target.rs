@@ -65,8 +65,8 @@ pub enum InvalidPath {
     Query,
 }
 
-/// Checks that `text` looks like the path of a request, so that a mistake in a question
-/// about a request is not mistaken for a refusal.
+/// Checks that `text` has the form of a request's path, so that a caller who asks about a
+/// mistyped path gets an error and not a refusal.
 ///
 /// # Errors
 /// See [`InvalidPath`].

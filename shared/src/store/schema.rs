@@ -137,7 +137,7 @@ pub(super) fn last_use_key(account: AccountId, id: KeyId) -> Key {
     key(partition::USAGE, account, id)
 }
 
-/// The counts of one day. `counted` is what is counted: a key, or [`UNVERIFIED`].
+/// The counts of one day. `counted` is the id of a key, or [`UNVERIFIED`].
 ///
 /// Days sort before keys, so that one query reads an account's counts since a day
 /// together with the last uses of all its keys. The item has one attribute for each
@@ -146,8 +146,8 @@ pub(super) fn counts_key(account: AccountId, day: Date, counted: impl Display) -
     key(partition::USAGE, account, format_args!("{day}#{counted}"))
 }
 
-/// The sort key's end in the counts of requests whose credential names the account, but
-/// no valid key of it.
+/// The end of the sort key of the counts of requests with an unverified key that names the
+/// account.
 pub(super) const UNVERIFIED: &str = "unverified";
 
 /// The number of items among which the counts of all requests of a day are spread, so
@@ -166,7 +166,7 @@ pub(super) fn totals_partition(shard: u8) -> AttributeValue {
     partition_key(partition::TOTALS, shard)
 }
 
-/// Refused requests with a key, which an instance wrote at once. `id` is a ULID.
+/// Refused requests with a key, which an instance wrote together. `time` is a ULID.
 pub(super) fn refusals_key(account: AccountId, id: KeyId, time: EventId) -> Key {
     key(partition::REQUESTS, account, format_args!("{id}#{time}"))
 }
@@ -189,7 +189,7 @@ pub(super) fn route_key(account: AccountId, id: KeyId, route: &str) -> Key {
     key(partition::ROUTES, account, format_args!("{id}#{route}"))
 }
 
-/// Stands for all routes of a key that are not stored one by one.
+/// Stands for all routes of a key without an item of their own.
 pub(super) const OTHER_ROUTES: &str = "*";
 
 /// The partition of the routes that an account's keys used.

@@ -1,8 +1,8 @@
 //! The counts and requests that an instance has not written yet, and when to write them.
 //!
-//! Each key has a bucket of [`BUCKET_SIZE`] writes that is refilled by one every
-//! [`REFILL_SECONDS`]. So the first requests with a key are written at once, and a busy
-//! key is written every ten seconds. What is not written at once is pending until a later
+//! Each key has a bucket of [`BUCKET_SIZE`] writes, which gets one more write every
+//! [`REFILL_SECONDS`]. The instance therefore writes the first requests with a key at once,
+//! and the counts of a busy key every ten seconds. Everything else is pending until a later
 //! request with any key, or until the instance ends.
 
 use std::collections::hash_map::DefaultHasher;
@@ -19,15 +19,16 @@ use shared::store::{ActivityWrite, Tally};
 /// The number of writes in a full bucket.
 const BUCKET_SIZE: u32 = 30;
 
-/// Seconds after which a bucket has one more write.
+/// The interval at which a bucket gets one more write, in seconds.
 const REFILL_SECONDS: i64 = 10;
 
-/// The maximum number of tallies with something pending, so that an instance that ends
-/// can write all of it in time. With more, counts are written although the bucket is empty.
+/// The maximum number of tallies with pending writes, so that an instance that ends can
+/// make all of them in time. Writes of further tallies are made at once, even if their
+/// bucket is empty.
 const MAX_PENDING: usize = 256;
 
-/// The maximum number of tallies that an instance remembers: about 2 MB. With more, each
-/// request is written at once.
+/// The maximum number of tallies that an instance remembers (about 2 MB). Requests of
+/// further tallies are written at once.
 const MAX_TALLIES: usize = 4096;
 
 /// The number of pending tallies that one request checks for due writes.
@@ -36,14 +37,15 @@ const CHECKED_AT_A_TIME: usize = 8;
 /// The shortest time between two writes of a key's last allowed request.
 const LAST_ALLOWED_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 
-/// How long a last use is pending at least. It is in the same partition as the counts, and
-/// the first requests with a key in many new instances write enough there.
+/// The shortest time for which a last use is pending. Last uses share a partition with the
+/// counts, and many new instances already write to it when they get their first requests
+/// with a key.
 const LAST_USE_DELAY: SignedDuration = SignedDuration::from_secs(10);
 
 /// The shortest time between two searches for tallies that can be forgotten.
 const FORGET_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
 
-/// The maximum length of a stored route, in bytes. Longer routes are stored together.
+/// The maximum length of a stored route, in bytes. Longer routes share one item.
 const MAX_ROUTE_LENGTH: usize = 512;
 
 /// A decision about a request with a key.
@@ -66,13 +68,13 @@ pub enum Observation {
 #[derive(Default)]
 pub struct Ledger {
     tallies: HashMap<Tally, Entry>,
-    /// The tallies with something pending. The flag [`Entry::is_queued`] says the same.
+    /// The tallies to check for due writes: exactly those with [`Entry::is_queued`].
     queue: VecDeque<Tally>,
     forgot_at: Timestamp,
 }
 
 impl Ledger {
-    /// Counts a request. Returns the writes that are due, each of which must be attempted
+    /// Counts a request. Returns the writes that are due. Each must be attempted exactly
     /// once.
     pub fn record(&mut self, observation: Observation, now: Timestamp) -> Vec<ActivityWrite> {
         let mut writes = Vec::new();
@@ -91,8 +93,8 @@ impl Ledger {
         writes
     }
 
-    /// Takes everything that is pending: first the counts, because only they cannot be
-    /// recovered from later requests.
+    /// Takes all pending writes. Counts come first, because a later request cannot make up
+    /// for a lost count.
     pub fn take_pending(&mut self) -> Vec<ActivityWrite> {
         let (mut counts, mut others) = (Vec::new(), Vec::new());
         for tally in std::mem::take(&mut self.queue) {
@@ -140,7 +142,7 @@ impl Ledger {
         }
     }
 
-    /// Takes due writes of the tallies that have waited longest since they were checked.
+    /// Takes due writes of the queued tallies whose last check was longest ago.
     fn take_due(&mut self, now: Timestamp, writes: &mut Vec<ActivityWrite>) {
         for _ in 0..CHECKED_AT_A_TIME.min(self.queue.len()) {
             let Some(tally) = self.queue.pop_front() else { return };
@@ -153,8 +155,8 @@ impl Ledger {
         }
     }
 
-    /// Forgets tallies whose bucket is full and that have nothing pending. Returns whether
-    /// there is room now.
+    /// Forgets tallies that have a full bucket and nothing pending. Returns whether there is
+    /// room for another tally.
     fn forget(&mut self, now: Timestamp) -> bool {
         if now.duration_since(self.forgot_at).abs() < FORGET_INTERVAL {
             return false;
@@ -165,7 +167,7 @@ impl Ledger {
     }
 }
 
-/// The writes that are left.
+/// The writes that a tally can make now.
 struct Bucket {
     writes: u32,
     refilled_at: Timestamp,
@@ -174,7 +176,7 @@ struct Bucket {
 impl Bucket {
     fn refill(&mut self, now: Timestamp) {
         let refills = now.duration_since(self.refilled_at).as_secs() / REFILL_SECONDS;
-        // A clock that was set back must not stop the refills.
+        // Setting the clock back must not stop the refills.
         if refills < 0 {
             self.refilled_at = now;
             return;
@@ -216,8 +218,8 @@ enum Kind {
 struct Entry {
     bucket: Bucket,
     is_queued: bool,
-    /// The kinds in the order in which they use the bucket: the one that was written
-    /// last comes last.
+    /// The order in which the kinds of writes use the bucket. The kind that was written
+    /// last moves to the end.
     turns: [Kind; 5],
     /// The number of requests by hour and reason.
     counts: Vec<(Timestamp, Reason, u64)>,
@@ -228,15 +230,15 @@ struct Entry {
     last_allowed_written_at: Option<Timestamp>,
     last_allowed_use: LastUse,
     last_use_after_end: LastUse,
-    /// The last day of each pending route. `None` stands for all routes that are not
-    /// stored one by one.
+    /// The day of the last use of each pending route. `None` stands for all routes without
+    /// an item of their own.
     routes: BTreeMap<Option<String>, Date>,
-    /// Hashes of routes, and the day on which each became pending. If two routes have the
-    /// same hash, the second is missing on that day.
+    /// The hash of each route, and the day on which the route last became pending. If two
+    /// routes have the same hash, the second is not recorded on that day.
     known_routes: HashMap<u64, Date>,
 }
 
-/// A last use, which is written once an hour.
+/// A last use, which is written at most once an hour.
 #[derive(Default)]
 struct LastUse {
     pending: Option<Timestamp>,
@@ -254,7 +256,7 @@ impl LastUse {
         }
     }
 
-    /// Whether a last use is pending and, if `now` is given, due then.
+    /// Whether a last use is pending and, if `now` is given, due at that time.
     fn is_pending(&self, now: Option<Timestamp>) -> bool {
         let is_due = |now: Timestamp| now.duration_since(self.pending_since).abs() >= LAST_USE_DELAY;
         self.pending.is_some() && now.is_none_or(is_due)
@@ -289,7 +291,7 @@ impl Entry {
     /// Counts a request.
     fn count(&mut self, reason: Reason, at: Timestamp) {
         let hour = hour_of(at);
-        match self.counts.iter_mut().find(|(other, its, _)| *other == hour && *its == reason) {
+        match self.counts.iter_mut().find(|(other_hour, other, _)| *other_hour == hour && *other == reason) {
             Some((_, _, number)) => *number = number.saturating_add(1),
             None => self.counts.push((hour, reason, 1)),
         }
@@ -339,7 +341,7 @@ impl Entry {
         self.turns.iter().any(|kind| self.has(*kind, None))
     }
 
-    /// Whether a write of this kind is pending and, if `now` is given, due then.
+    /// Whether a write of this kind is pending and, if `now` is given, due at that time.
     fn has(&self, kind: Kind, now: Option<Timestamp>) -> bool {
         match kind {
             Kind::Counts => !self.counts.is_empty(),
@@ -356,7 +358,7 @@ impl Entry {
         }
     }
 
-    /// Takes due writes, as far as the bucket allows.
+    /// Takes as many due writes as the bucket allows.
     fn take_due(&mut self, tally: Tally, now: Timestamp, writes: &mut Vec<ActivityWrite>) {
         self.bucket.refill(now);
         for kind in self.turns {
@@ -371,7 +373,7 @@ impl Entry {
         }
     }
 
-    /// Takes all writes, whatever the bucket has.
+    /// Takes all pending writes, even if the bucket is empty.
     fn take_all(&mut self, tally: Tally, writes: &mut Vec<ActivityWrite>) {
         for kind in self.turns {
             while let Some(write) = self.take(tally, kind, None) {
@@ -416,10 +418,9 @@ impl Entry {
     /// Takes the counts of the first pending day.
     fn take_counts(&mut self, tally: Tally) -> Option<ActivityWrite> {
         let day = utc_day(self.counts.first()?.0);
-        let (now, later) =
+        let (counts, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.counts).into_iter().partition(|(hour, _, _)| utc_day(*hour) == day);
         self.counts = later;
-        let counts: Vec<(Timestamp, Reason, u64)> = now;
         let hour = |hour: Timestamp| jiff::tz::Offset::UTC.to_datetime(hour).hour();
         let of_day = |at: &mut Option<Timestamp>| at.take_if(|at| utc_day(*at) == day);
         Some(ActivityWrite::Counts {

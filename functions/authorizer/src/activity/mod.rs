@@ -1,8 +1,8 @@
-//! Counts the requests of each key and records the last ones, after the response.
+//! Counts the requests of each key and records the most recent ones, after the response.
 //!
-//! [`Ledger`] keeps the counts of this instance in memory and says what to write when.
-//! A write makes one attempt of at most 200 ms. If the attempt fails, its counts are lost:
-//! they could be in the table already, and counts must never exceed the true number.
+//! [`Ledger`] keeps the counts of this instance in memory and decides what to write and
+//! when. A write makes one attempt of at most 200 ms. A failed attempt is not repeated,
+//! because it may have reached the table, and counts must never exceed the true numbers.
 
 mod ledger;
 
@@ -15,7 +15,7 @@ use shared::store::{ActivityWrite, Store};
 
 pub use ledger::{Ledger, Observation};
 
-/// The number of writes that are made at the same time.
+/// The maximum number of concurrent writes.
 const WRITES_AT_A_TIME: usize = 16;
 
 /// The time limit for the writes of an instance that ends. Lambda ends the process
@@ -40,11 +40,11 @@ impl Activity {
         self.write(writes).await;
     }
 
-    /// Writes everything that is pending. Stops after 450 ms.
+    /// Makes all pending writes. Stops after 450 ms.
     pub(crate) async fn flush(&self) {
         let writes = self.ledger().take_pending();
         if tokio::time::timeout(SHUTDOWN_LIMIT, self.write(writes)).await.is_err() {
-            tracing::warn!(cause = "there was not enough time", "activity could not be written");
+            tracing::warn!(cause = "the time limit was reached", "activity could not be written");
         }
     }
 

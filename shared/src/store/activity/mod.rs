@@ -1,5 +1,5 @@
-//! The activity of keys. Only the authorizer writes it, in items of its own, so that the
-//! authorizer cannot write accounts or records of retired keys.
+//! The activity of keys. Only the authorizer writes activity. Activity has its own items,
+//! so that the authorizer needs no right to write accounts or records of retired keys.
 //!
 //! A write is billed by the size of its item, so counts have one small item for each key
 //! and day, separate from the requests and routes.

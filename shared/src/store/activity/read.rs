@@ -18,14 +18,14 @@ use crate::store::codec::{MalformedItem, Map, Reader};
 use crate::store::schema::{self, attribute};
 use crate::store::{Store, StoreError};
 
-/// The number of partitions that are read in parallel.
+/// The maximum number of partitions that are read in parallel.
 const READS_AT_A_TIME: usize = 16;
 
 /// Days of counts that a summary of an account's keys needs.
 const SUMMARY_DAYS: i32 = 30;
 
-/// The maximum number of routes that one response is read from. A key has more only if
-/// several instances stored different routes.
+/// The maximum number of stored routes that are read for one response. A key has more only
+/// if several instances stored different routes.
 const MAX_ROUTES_READ: usize = 4 * MAX_ROUTES;
 
 /// The activity of an account's keys in the last 30 days, and the last use of each key.
@@ -33,7 +33,7 @@ const MAX_ROUTES_READ: usize = 4 * MAX_ROUTES;
 pub struct AccountActivity {
     /// Keys without activity are absent. Retired keys are included.
     pub keys: HashMap<KeyId, KeyActivity>,
-    /// Requests whose credential names the account, but no valid key of it.
+    /// Requests with an unverified key that names the account.
     pub unverified: Series,
 }
 
@@ -188,7 +188,7 @@ impl Store {
                 (route, day) => routes.push((route.to_owned(), day)),
             }
         }
-        // The routes that were used last are shown one by one.
+        // The most recently used routes are shown separately.
         routes.sort_by(|(a, a_day), (b, b_day)| b_day.cmp(a_day).then_with(|| a.cmp(b)));
         let others = routes.get(MAX_ROUTES).map(|(_, day)| *day);
         used.others = used.others.max(others);

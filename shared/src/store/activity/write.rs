@@ -19,22 +19,22 @@ use crate::store::{Store, StoreError};
 /// The time limit of a write. The instance's next request waits for the write.
 const WRITE_LIMIT: Duration = Duration::from_millis(200);
 
-/// The age from which a last use is not written over another one: a newer one was
-/// probably written since.
+/// The age from which a last use does not replace a stored one, because another instance
+/// has probably stored a later one since.
 const STALE: SignedDuration = SignedDuration::from_secs(30);
 
-/// The requests that a count is about.
+/// The requests that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tally {
     /// Requests with this key.
     Key(AccountId, KeyId),
-    /// Requests whose credential names this account, but no valid key of it.
+    /// Requests with an unverified key that names this account.
     Unverified(AccountId),
-    /// All requests with keys.
+    /// All requests with verified keys.
     Total,
 }
 
-/// One write, which makes one attempt.
+/// A write of activity, which is attempted once.
 #[derive(Clone, Debug)]
 pub enum ActivityWrite {
     /// Adds the number of requests in some hours (0 to 23) of a day, by reason.
@@ -47,7 +47,8 @@ pub enum ActivityWrite {
         /// When the last of these requests was refused because the key had ended.
         used_after_end_at: Option<Timestamp>,
     },
-    /// Stores when a key was last used, for the time after the day's counts are deleted.
+    /// Stores when a key was last used. The day's counts contain this too, but they are
+    /// deleted earlier.
     LastUse {
         account: AccountId,
         key: KeyId,
@@ -59,14 +60,14 @@ pub enum ActivityWrite {
     LastAllowed { account: AccountId, key: KeyId, request: RecordedRequest },
     /// Stores refused requests, oldest first.
     Refusals { account: AccountId, key: KeyId, refusals: Vec<RefusedRequest> },
-    /// Stores that a key used a route on a day. `None` stands for all routes that are
-    /// not stored one by one.
+    /// Stores that a key used a route on a day. `None` stands for all routes without an
+    /// item of their own.
     Route { account: AccountId, key: KeyId, route: Option<String>, day: Date },
 }
 
 impl Store {
-    /// Makes one attempt of at most 200 ms to write activity. If the attempt fails, it
-    /// must not be repeated: the table could contain it already.
+    /// Makes one attempt of at most 200 ms to write activity. A failed attempt must not be
+    /// repeated, because it may have reached the table.
     pub async fn write_activity(&self, write: &ActivityWrite) -> Result<(), StoreError> {
         match tokio::time::timeout(WRITE_LIMIT, self.attempt(write)).await {
             Ok(written) => written,
@@ -145,7 +146,7 @@ impl Store {
         update.customize().config_override(once()).send().await.map(|_| ()).map_err(StoreError::from_sdk)
     }
 
-    /// Stores a last use, unless a later one is stored.
+    /// Stores a last use, unless a later one is already stored.
     async fn raise_last_use(&self, key: Key, name: &str, at: Timestamp) -> Result<(), StoreError> {
         let update = self
             .client

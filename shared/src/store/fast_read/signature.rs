@@ -136,7 +136,8 @@ impl Signer {
         let to_sign = [ALGORITHM.as_bytes(), b"\n", &date.0, b"\n", scope, b"\n", &hash];
         let signature = hex(&hmac(&*self.key, &to_sign));
         let [before, after] = &self.head;
-        // Enough, so that the buffer does not move and leave a session token behind.
+        // Large enough that the buffer never moves. A move would leave a copy of the session
+        // token in memory.
         let mut request = Zeroizing::new(Vec::with_capacity(256 + before.len() + after.len() + body.len()));
         for part in [before.as_bytes(), &date.0, after.as_bytes(), &signature] {
             request.extend_from_slice(part);
