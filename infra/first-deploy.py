@@ -445,7 +445,7 @@ class Checklist:
             total = expect(self.admin("GET", "/iam/v1/activity"), 200).json["last24Hours"]
             found = self.refused <= self.refusals().keys()
             step.detail = f"all keys: {total['allowed']} allowed, {total['refused']} refused; "
-            step.detail += f"the responses' request ids are {'found' if found else 'not found'}"
+            step.detail += f"the responses' request ids are {'found' if found else 'not found'} in the activity"
 
     def listed(self, path: str, member: str = "id") -> list[str]:
         items = []
@@ -466,7 +466,8 @@ class Checklist:
         return {refusal["requestId"]: refusal.get("missingPermission") for refusal in self.activity()["recentRefusals"]}
 
     def activity_differs(self) -> str | None:
-        """What the key's activity lacks. The authorizers write it after their responses."""
+        """How the key's activity differs from the requests made. The authorizers write activity after
+        their responses."""
         activity = self.activity()
         # Each API allowed two requests, and the IAM API allowed whoami.
         allowed, expected = activity["last24Hours"]["allowed"], 2 * len(self.shops) + 1
@@ -474,7 +475,7 @@ class Checklist:
             return f"{allowed} requests are counted as allowed instead of {expected}"
         refused = list(self.refusals().values()).count("POST /organizations")
         if refused != len(self.shops):
-            return f"{refused} refused requests lack `POST /organizations` instead of {len(self.shops)}"
+            return f"{refused} refused requests name the missing permission `POST /organizations` instead of {len(self.shops)}"
         return None if "lastUsedAt" in activity else "there is no lastUsedAt"
 
     def change(self) -> None:

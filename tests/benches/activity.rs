@@ -1,8 +1,8 @@
 //! What counting requests costs: `cargo bench -p tests --bench activity`.
 //!
-//! Simulates instances of the authorizer with the code that decides what to write when
-//! ([`Ledger`]), and a clock of its own. Each request goes to a random instance and uses a
-//! random key. One in a hundred is refused.
+//! Simulates instances of the authorizer, with a simulated clock and the code that decides
+//! what to write and when ([`Ledger`]). Each request goes to a random instance and uses a
+//! random key. One request in a hundred is refused.
 
 #![allow(
     clippy::indexing_slicing,

@@ -108,7 +108,8 @@ impl Gateway {
         let event = event.ok_or_else(|| message(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
         let authorizer = self.functions.authorizers.get(authorizer).ok_or_else(internal_error)?;
         let answer = authorizer.answer(&event, &call.id).await;
-        // On Lambda, a busy key is written every ten seconds. Here, activity is shown at once.
+        // On Lambda, the counts of a busy key are written every ten seconds. Here, they are
+        // written at once.
         Box::pin(authorizer.flush_activity()).await;
         let answer = answer.map_err(|_| internal_error())?;
         let mut answer = serde_json::to_value(answer).unwrap_or_default();

@@ -51,8 +51,8 @@ pub struct Overrides {
     pub signing_key: Option<Arc<SigningKey>>,
     /// Variables, with values that replace the default ones.
     pub variables: Vec<(&'static str, String)>,
-    /// Whether the log goes to a file in the data folder. If not, the caller's subscriber
-    /// gets the log.
+    /// Whether the log goes to a file in the data folder. If not, it goes to the caller's
+    /// subscriber.
     pub logs_to_file: bool,
 }
 
@@ -345,8 +345,8 @@ fn facts(
     })
 }
 
-/// With `--demo`, fills the table with the demo data, with functions whose clock is in the
-/// past. The log does not contain what they do.
+/// With `--demo`, creates the demo data through functions whose clock is in the past. These
+/// functions log nothing.
 async fn create_demo(
     options: &Options,
     template: &Template,

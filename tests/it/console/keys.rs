@@ -75,19 +75,19 @@ async fn usage_of_a_key_is_shown_as_text_and_as_a_chart() {
 }
 
 #[tokio::test]
-async fn requests_that_name_an_account_without_a_valid_key_are_counted() {
+async fn requests_with_an_unverified_key_are_counted_for_the_account() {
     let harness = Harness::start().await;
     let (account, key) = harness.account_with_key("batch", "ServiceAccountReader").await;
     let mut browser = Browser::signed_in(&harness).await;
     let page = browser.get(&path_of(&account)).await.expect(200);
-    assert!(!page.text.contains("without a valid key"), "{}", page.text);
+    assert!(!page.text.contains("wrong secret"), "{}", page.text);
     for seed in 1..=3 {
         let event = Shape::HttpV2.bearer(&forged(&key, seed));
         assert_eq!(harness.verdict(&event).await, Verdict::Deny);
     }
     browser.get(&path_of(&account)).await.expect_texts(&[
-        "Requests that name this account without a valid key of it: at least 3 in 24 hours and 3 in 30 days. \
-         All were refused.",
+        "Requests with an unknown key or a wrong secret for this account: at least 3 in 24 hours and 3 in 30 \
+         days. All were refused.",
     ]);
 }
 

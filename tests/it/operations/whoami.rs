@@ -115,7 +115,7 @@ async fn checks_a_request_with_a_deleted_role_200() {
     assert_json_snapshot!(shown["check"]);
 }
 
-/// A change between the authorizer's decision and the function's reads is part of the answer.
+/// The check includes a change between the authorizer's decision and the function's reads.
 #[tokio::test]
 async fn checks_a_request_with_a_key_that_ended_after_the_check_200() {
     let harness = Harness::start().await;
@@ -133,8 +133,8 @@ async fn checks_a_request_with_a_key_that_ended_after_the_check_200() {
     assert_eq!(check(&disabled).await["reason"], "disabled");
 }
 
-/// The check agrees with the authorizer about every request, also about refused ones, for
-/// which both name the same missing permission.
+/// The check and the authorizer agree about every request. For a refused request, both name
+/// the same missing permission.
 #[tokio::test]
 async fn checks_agree_with_the_authorizer() {
     let harness = Harness::start().await;
