@@ -135,7 +135,7 @@ pub struct KeyActivity {
     #[schema(max_items = 200)]
     pub routes: Vec<RouteUse>,
     /// The last day (UTC) on which the key used a route that is not in `routes`. Absent
-    /// if `routes` is complete.
+    /// if `routes` contains all routes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, format = Date, example = "2026-11-24")]
     pub other_routes_last_used_on: Option<Date>,
@@ -184,8 +184,8 @@ pub struct RequestRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "203.0.113.7")]
     pub source_address: Option<IpAddr>,
-    /// The id of the request. API Gateway's response and the authorizer's log have the
-    /// same id.
+    /// The id of the request, as in API Gateway's response and the authorizer's log. If the
+    /// API has a TOKEN authorizer, this is the id of the Lambda invocation, as in the log.
     pub request_id: String,
 }
 
