@@ -22,7 +22,7 @@ async fn adds_up_the_requests_of_all_keys_200() {
     let (writer_account, writer) = harness.account_with_key("writer", "ServiceAccountWriter").await;
     use_key(&harness, &reader).await;
     harness.clock.advance_days(3);
-    // Each instance spreads its counts.
+    // The counts of all keys are spread over several items.
     for key in [&reader, &writer, &writer] {
         let instance = harness.another_authorizer();
         let answer = instance.answer(&Shape::HttpV2.bearer(&key.secret).to_string(), "invocation-1").await;

@@ -119,7 +119,7 @@ async fn requests_through_api_gateway_are_shown_at_once_with_their_request_ids()
     assert_eq!(refusals[0]["missingPermission"], "POST /organizations/6/admins");
     // A path is recorded without its query.
     assert_eq!(shown["lastAllowed"]["path"], "/organizations/42");
-    // The gateway flushes: the API of Keyward has its own authorizer, which counts too.
+    // Keyward's own API has another authorizer, which counts too.
     let _ = harness.request("GET", "/iam/v1/whoami").bearer(&key.secret).send().await.expect(200);
     assert_eq!(activity(&harness, &key).await["last24Hours"]["allowed"], 26);
 }
@@ -214,7 +214,7 @@ async fn shows_200_routes_and_when_others_were_used() {
     assert_eq!(shown["routes"].as_array().unwrap().len(), 200);
     assert_eq!(shown.get("otherRoutesLastUsedOn"), None);
 
-    // A route that is used again on a later day replaces none.
+    // A route that is used again on a later day replaces no other route.
     harness.clock.advance_days(1);
     send(0, 7).await;
     let shown = activity(&harness, &key).await;
@@ -224,7 +224,7 @@ async fn shows_200_routes_and_when_others_were_used() {
     );
     assert_eq!(shown["routes"].as_array().unwrap().len(), 200);
 
-    // Another instance stores more routes. Those that were used last are shown.
+    // Another instance stores more routes. The most recently used routes are shown.
     harness.clock.advance_days(1);
     for number in 200..210 {
         send(1, number).await;

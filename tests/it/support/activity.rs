@@ -28,8 +28,8 @@ pub(crate) fn is_activity_write(call: &Call) -> bool {
     item["pk"]["S"].as_str().is_some_and(is_partition)
 }
 
-/// The number of requests by what is counted, hour and reason. What is counted is
-/// `ACCOUNT/KEY`, `ACCOUNT/unverified`, or `total` for all requests with keys.
+/// The number of requests by counter, hour and reason. A counter is `ACCOUNT/KEY`,
+/// `ACCOUNT/unverified`, or `total` for all requests with verified keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts(BTreeMap<(String, String, String), u64>);
 
@@ -82,12 +82,12 @@ impl Counts {
         }
     }
 
-    /// Counts a request whose credential names this account, but no valid key of it.
+    /// Counts a request with an unverified key that names this account.
     pub(crate) fn count_unverified(&mut self, account: &str, at: Timestamp, reason: &str) {
         self.add(&format!("{account}/unverified"), hour(at), reason, 1);
     }
 
-    /// Adds the requests that `other` has counted.
+    /// Adds the counts of `other`.
     pub(crate) fn add_all(&mut self, other: &Self) {
         for ((counted, hour, reason), number) in &other.0 {
             self.add(counted, hour.clone(), reason, *number);
@@ -112,8 +112,8 @@ impl Counts {
     /// Fails if a count exceeds the one in `truth`.
     pub(crate) fn assert_within(&self, truth: &Self) {
         for (entry, number) in &self.0 {
-            let is_true = truth.0.get(entry).copied().unwrap_or_default();
-            assert!(*number <= is_true, "{entry:?}: {number} requests are counted, but there were {is_true}");
+            let made = truth.0.get(entry).copied().unwrap_or_default();
+            assert!(*number <= made, "{entry:?}: {number} requests are counted, but {made} were made");
         }
     }
 }

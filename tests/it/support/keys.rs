@@ -49,8 +49,8 @@ pub(crate) async fn use_key(harness: &Harness, key: &Key) {
     assert_eq!(harness.verdict(&Shape::HttpV2.bearer(&key.secret)).await, Verdict::Allow);
 }
 
-/// Stores that `key` was allowed on these days of 2026 at noon UTC, each a (month, day, number
-/// of requests).
+/// Stores allowed requests with `key` at noon UTC on days of 2026. Each item of `days` is a month,
+/// a day and the number of requests.
 pub(crate) async fn store_usage(harness: &Harness, key: &Key, days: &[(i8, i8, u64)]) {
     let number = |number: i64| AttributeValue::N(number.to_string());
     for (month, day, requests) in days {
