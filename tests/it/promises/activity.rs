@@ -298,7 +298,7 @@ async fn requests_are_counted_in_their_own_hour_and_day() {
         .into_iter()
         .filter(|item| item["sk"].as_s().unwrap().contains('#'))
         .map(|item| {
-            let counts = item.iter().filter(|(name, _)| name.contains('.'));
+            let counts = item.iter().filter(|(name, _)| name.contains('_'));
             let counts: BTreeMap<_, _> = counts
                 .map(|(name, value)| (name.clone(), value.as_n().unwrap().parse::<u64>().unwrap()))
                 .collect();
