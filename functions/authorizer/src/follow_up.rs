@@ -96,8 +96,8 @@ fn must_be_escaped(character: char) -> bool {
 }
 
 impl Authorizer {
-    /// Logs the decision in one line, and counts the request. Takes at most 0.7 s, and
-    /// cannot change the decision.
+    /// Logs the decision in one line, and counts the request. Cannot change the decision.
+    /// Each call to AWS has its own time limit: [`RECORD_LIMIT`], and 200 ms for a write.
     pub async fn follow_up(&self, follow_up: FollowUp) {
         let FollowUp { request_id, request, subject, decided } = follow_up;
         let Subject { principal, key, account_exists, mut is_verified } = subject;

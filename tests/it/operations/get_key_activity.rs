@@ -1,5 +1,6 @@
 //! `GET /iam/v1/service-accounts/{id}/keys/{keyId}/activity`
 
+use authorizer::Authorizer;
 use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
@@ -122,6 +123,35 @@ async fn requests_through_api_gateway_are_shown_at_once_with_their_request_ids()
     // Keyward's own API has another authorizer, which counts too.
     let _ = harness.request("GET", "/iam/v1/whoami").bearer(&key.secret).send().await.expect(200);
     assert_eq!(activity(&harness, &key).await["last24Hours"]["allowed"], 26);
+}
+
+/// An instance that uses up its writes and is then idle writes the rest when it ends, perhaps
+/// hours later.
+#[tokio::test]
+async fn an_instance_that_ends_replaces_neither_a_later_request_nor_a_later_day_of_a_route() {
+    let harness = Harness::start().await;
+    let key = long_lived_key(&harness).await;
+    let [idle, other] = [harness.another_authorizer(), harness.another_authorizer()];
+    let allow = async |instance: &Authorizer, route: &str, request_id: &str| {
+        let mut event = event(&key, route);
+        event["requestContext"]["requestId"] = request_id.into();
+        assert!(instance.answer(&event.to_string(), "invocation-1").await.unwrap().is_allow());
+    };
+    // 23:59:50 on the first day.
+    harness.clock.advance_seconds(24 * 3600 - 10);
+    for _ in 0..40 {
+        allow(&idle, "GET /organizations/{id}", "request-1").await;
+    }
+    allow(&idle, "GET /teams", "request-2").await;
+    let shown = activity(&harness, &key).await;
+    assert_eq!(shown["lastAllowed"]["requestId"], "request-1", "request-2 is pending");
+    assert_eq!(shown["routes"].as_array().unwrap().len(), 1, "the second route is pending");
+    harness.clock.advance_seconds(60);
+    allow(&other, "GET /teams", "request-3").await;
+    idle.flush_activity().await;
+    let shown = activity(&harness, &key).await;
+    assert_eq!(shown["lastAllowed"]["requestId"], "request-3");
+    assert_eq!(shown["routes"][1], json!({ "route": "GET /teams", "lastUsedOn": "2026-01-02" }));
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ impl Store {
     }
 
     /// Reads when the keys of each account were last used, in the order of `accounts`.
-    /// Exact for yesterday and today. Earlier uses can be up to an hour out of date.
+    /// The last use of a key before yesterday can be up to an hour out of date.
     pub async fn list_last_uses(
         &self,
         accounts: Vec<AccountId>,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Config;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::civil::Date;
@@ -56,12 +58,12 @@ pub enum ActivityWrite {
         is_allowed: bool,
         at: Timestamp,
     },
-    /// Replaces the last allowed request.
+    /// Replaces the last allowed request, unless a later one is stored.
     LastAllowed { account: AccountId, key: KeyId, request: RecordedRequest },
     /// Stores refused requests, oldest first.
     Refusals { account: AccountId, key: KeyId, refusals: Vec<RefusedRequest> },
-    /// Stores that a key used a route on a day. `None` stands for all routes without an
-    /// item of their own.
+    /// Stores that a key used a route on a day, unless a later day is stored. `None` stands
+    /// for all routes without an item of their own.
     Route { account: AccountId, key: KeyId, route: Option<String>, day: Date },
 }
 
@@ -85,8 +87,8 @@ impl Store {
                 self.raise_last_use(schema::last_use_key(*account, *key), name, *at).await
             }
             ActivityWrite::LastAllowed { account, key, request } => {
-                let ttl = requests_kept_until(request.at);
-                self.put_once(schema::last_allowed_key(*account, *key), recorded(request), ttl).await
+                let (item, ttl) = (recorded(request), requests_kept_until(request.at));
+                self.put_latest(schema::last_allowed_key(*account, *key), item, attribute::AT, ttl).await
             }
             ActivityWrite::Refusals { account, key, refusals } => {
                 let Some(last) = refusals.last() else { return Ok(()) };
@@ -95,12 +97,14 @@ impl Store {
                 let maps = refusals.iter().map(|refusal| AttributeValue::M(refused(refusal))).collect();
                 let item = codec::map([(attribute::REFUSALS, AttributeValue::L(maps))]);
                 let ttl = requests_kept_until(last.request.at);
-                self.put_once(schema::refusals_key(*account, *key, time), item, ttl).await
+                let put = self.put_item(schema::refusals_key(*account, *key, time), item, ttl);
+                put.customize().config_override(once()).send().await.map(|_| ()).map_err(StoreError::from_sdk)
             }
             ActivityWrite::Route { account, key, route, day } => {
                 let route = route.as_deref().unwrap_or(schema::OTHER_ROUTES);
                 let item = codec::map([(attribute::LAST_USED_ON, s(day))]);
-                self.put_once(schema::route_key(*account, *key, route), item, counts_kept_until(*day)).await
+                let (key, ttl) = (schema::route_key(*account, *key, route), counts_kept_until(*day));
+                self.put_latest(key, item, attribute::LAST_USED_ON, ttl).await
             }
         }
     }
@@ -172,11 +176,38 @@ impl Store {
         }
     }
 
-    async fn put_once(&self, key: Key, mut item: Map, ttl: AttributeValue) -> Result<(), StoreError> {
+    fn put_item(&self, key: Key, mut item: Map, ttl: AttributeValue) -> PutItemFluentBuilder {
         item.extend(key);
         item.insert(schema::TTL.to_owned(), ttl);
-        let put = self.client.put_item().table_name(&*self.table).set_item(Some(item));
-        put.customize().config_override(once()).send().await.map(|_| ()).map_err(StoreError::from_sdk)
+        self.client.put_item().table_name(&*self.table).set_item(Some(item))
+    }
+
+    /// Puts an item, unless the stored item has a later time in the attribute `name`. An
+    /// instance that ends writes what was pending, perhaps for hours.
+    async fn put_latest(
+        &self,
+        key: Key,
+        item: Map,
+        name: &str,
+        ttl: AttributeValue,
+    ) -> Result<(), StoreError> {
+        let values = item.get(name).map(|at| Map::from([(":at".to_owned(), at.clone())]));
+        let put = self
+            .put_item(key, item, ttl)
+            .condition_expression("attribute_not_exists(#at) OR #at <= :at")
+            .expression_attribute_names("#at", name)
+            .set_expression_attribute_values(values);
+        match put.customize().config_override(once()).send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(StoreError::from_sdk(error)),
+        }
     }
 }
 
