@@ -23,7 +23,7 @@ const BUCKET_SIZE: u32 = 30;
 const REFILL_SECONDS: i64 = 10;
 
 /// The maximum number of tallies with pending writes, so that an instance that ends can
-/// make all of them in time. Writes of further tallies are made at once, even if their
+/// write all counts in time. Writes of further tallies are made at once, even if their
 /// bucket is empty.
 const MAX_PENDING: usize = 256;
 
