@@ -156,18 +156,26 @@ impl AuthorizerProcess {
 pub(crate) struct Log(Lines<BufReader<ChildStdout>>);
 
 impl Log {
-    /// The next `decision` line. `None` at the end of the log.
-    pub(crate) async fn next_decision(&mut self) -> Option<Value> {
+    /// The next line. `None` at the end of the log.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         while let Some(line) = self.0.next_line().await.unwrap() {
             // The test runner writes the name of the test in front of the first line.
             let json = line.find('{').map(|start| serde_json::from_str::<Value>(&line[start..]));
-            if let Some(Ok(line)) = json
-                && line["message"] == "decision"
-            {
+            if let Some(Ok(line)) = json {
                 return Some(line);
             }
         }
         None
+    }
+
+    /// The next `decision` line. `None` at the end of the log.
+    pub(crate) async fn next_decision(&mut self) -> Option<Value> {
+        loop {
+            let line = self.next().await?;
+            if line["message"] == "decision" {
+                return Some(line);
+            }
+        }
     }
 }
 
