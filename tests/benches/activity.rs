@@ -30,7 +30,7 @@ const PRICE: f64 = 0.625;
 const SECONDS: i64 = 1800;
 
 /// The bytes of a refused request in its item.
-const REFUSAL_BYTES: usize = 250;
+const REFUSAL_BYTES: usize = 400;
 
 /// The writes of a simulated deployment.
 #[derive(Default)]

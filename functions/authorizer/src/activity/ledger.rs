@@ -34,8 +34,16 @@ const MAX_TALLIES: usize = 4096;
 /// The number of pending tallies that one request checks for due writes.
 const CHECKED_AT_A_TIME: usize = 8;
 
-/// The shortest time between two writes of a key's last allowed request.
-const LAST_ALLOWED_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
+/// The maximum number of due writes that one request makes.
+const MAX_DUE_WRITES: usize = 16;
+
+/// The shortest time between two writes of a key's last allowed request, and of its refused
+/// requests if the bucket has fewer than [`SPARE_WRITES`]. These writes are larger than
+/// counts, and only the last requests are shown.
+const REQUESTS_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
+
+/// The writes that a bucket must have left so that refused requests are written at once.
+const SPARE_WRITES: u32 = 10;
 
 /// The shortest time for which a last use is pending. Last uses share a partition with the
 /// counts, and many new instances already write to it when they get their first requests
@@ -228,6 +236,7 @@ struct Entry {
     refusals: VecDeque<RefusedRequest>,
     last_allowed: Option<RecordedRequest>,
     last_allowed_written_at: Option<Timestamp>,
+    refusals_written_at: Option<Timestamp>,
     last_allowed_use: LastUse,
     last_use_after_end: LastUse,
     /// The day of the last use of each pending route. `None` stands for all routes without
@@ -281,6 +290,7 @@ impl Entry {
             refusals: VecDeque::new(),
             last_allowed: None,
             last_allowed_written_at: None,
+            refusals_written_at: None,
             last_allowed_use: LastUse::default(),
             last_use_after_end: LastUse::default(),
             routes: BTreeMap::new(),
@@ -345,15 +355,17 @@ impl Entry {
     fn has(&self, kind: Kind, now: Option<Timestamp>) -> bool {
         match kind {
             Kind::Counts => !self.counts.is_empty(),
-            Kind::Refusals => !self.refusals.is_empty(),
+            Kind::Refusals => {
+                let is_due = |now: Timestamp| {
+                    self.bucket.writes >= SPARE_WRITES || !is_recent(self.refusals_written_at, now)
+                };
+                !self.refusals.is_empty() && now.is_none_or(is_due)
+            }
             Kind::LastUse => self.last_allowed_use.is_pending(now) || self.last_use_after_end.is_pending(now),
             Kind::Route => !self.routes.is_empty(),
             Kind::LastAllowed => {
-                let is_recent = |now: Timestamp| {
-                    let written = self.last_allowed_written_at;
-                    written.is_some_and(|at| now.duration_since(at).abs() < LAST_ALLOWED_INTERVAL)
-                };
-                self.last_allowed.is_some() && !now.is_some_and(is_recent)
+                let is_due = |now: Timestamp| !is_recent(self.last_allowed_written_at, now);
+                self.last_allowed.is_some() && now.is_none_or(is_due)
             }
         }
     }
@@ -363,7 +375,7 @@ impl Entry {
         self.bucket.refill(now);
         for kind in self.turns {
             let mut is_written = false;
-            while self.has(kind, Some(now)) && self.bucket.take() {
+            while writes.len() < MAX_DUE_WRITES && self.has(kind, Some(now)) && self.bucket.take() {
                 writes.extend(self.take(tally, kind, Some(now)));
                 is_written = true;
             }
@@ -393,7 +405,8 @@ impl Entry {
             Kind::Counts => None,
             Kind::Refusals if self.refusals.is_empty() => None,
             Kind::Refusals => {
-                let refusals = std::mem::take(&mut self.refusals).into();
+                let refusals: Vec<_> = std::mem::take(&mut self.refusals).into();
+                self.refusals_written_at = now.or_else(|| refusals.last().map(|refusal| refusal.request.at));
                 Some(ActivityWrite::Refusals { account, key, refusals })
             }
             Kind::LastUse => {
@@ -431,6 +444,11 @@ impl Entry {
             used_after_end_at: of_day(&mut self.used_after_end_at),
         })
     }
+}
+
+/// Whether requests were written less than [`REQUESTS_INTERVAL`] ago.
+fn is_recent(written_at: Option<Timestamp>, now: Timestamp) -> bool {
+    written_at.is_some_and(|at| now.duration_since(at).abs() < REQUESTS_INTERVAL)
 }
 
 fn hash(text: &str) -> u64 {
