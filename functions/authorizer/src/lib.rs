@@ -16,6 +16,7 @@ mod follow_up;
 mod invocation;
 mod jwks;
 mod retired_keys;
+mod shutdown;
 
 use std::sync::Arc;
 
@@ -47,12 +48,8 @@ pub async fn serve_with(setup: Setup) -> Result<(), Error> {
     telemetry::init(setup.variables.get(variable::LOG_LEVEL));
     let authorizer = Arc::new(Authorizer::new(&setup)?);
     let ending = Arc::clone(&authorizer);
-    tokio::join!(
-        authorizer.warm(),
-        lambda_runtime::spawn_graceful_shutdown_handler(|| async move {
-            ending.flush_activity().await;
-        })
-    );
+    let at_end = move || async move { ending.flush_activity().await };
+    tokio::join!(authorizer.warm(), shutdown::at_shutdown(at_end));
     let layer = InvocationLayer::new(Arc::clone(&authorizer));
     let decide = move |event: LambdaEvent<()>| {
         let authorizer = Arc::clone(&authorizer);

@@ -191,6 +191,11 @@ impl Model {
         self.writes.get(&tally).copied().unwrap_or_default()
     }
 
+    /// The number of writes, except those that were taken as pending.
+    fn all_writes(&self) -> usize {
+        self.writes.values().sum()
+    }
+
     /// Checks that no stored count exceeds the true one.
     fn check_counts_are_minimums(&self) {
         for (tally, counts) in &self.stored.counts {
@@ -338,10 +343,11 @@ fn a_key_has_thirty_writes_and_then_one_every_ten_seconds() {
     let mut request = |model: &mut Model, seconds| {
         model.request(&mut ledger, key, Reason::Role, "GET /organizations", after(start(), seconds));
     };
-    // A refusal takes two writes: the count, and the refused request.
-    for number in 1..=15 {
+    // A refusal takes two writes: the count, and the refused request. The last ten writes
+    // are only for counts.
+    for number in 1..=20 {
         request(&mut model, 0);
-        assert_eq!(model.writes_of(own), 2 * number, "written at once");
+        assert_eq!(model.writes_of(own), number + number.min(10), "written at once");
     }
     for (seconds, writes) in [(0, 30), (1, 30), (9, 30), (10, 31), (19, 31), (20, 32), (60, 36), (61, 36)] {
         for _ in 0..5 {
@@ -366,14 +372,45 @@ fn a_later_request_with_another_key_writes_what_is_pending() {
         model.request(&mut ledger, key, Reason::Role, "GET /organizations", start());
     }
     let stored = |model: &Model| model.stored.counts[&Tally::Key(key.0, key.1)].values().sum::<u64>();
-    assert_eq!(stored(&model), 15);
+    assert_eq!(stored(&model), 20);
     model.request(&mut ledger, other, Reason::Role, "GET /organizations", after(start(), 9));
-    assert_eq!(stored(&model), 15);
-    // The count and the refused requests take turns, and one of them is due.
-    for seconds in [10, 20] {
-        model.request(&mut ledger, other, Reason::Role, "GET /organizations", after(start(), seconds));
-    }
+    assert_eq!(stored(&model), 20);
+    model.request(&mut ledger, other, Reason::Role, "GET /organizations", after(start(), 10));
     assert_eq!(stored(&model), 100);
+}
+
+#[test]
+fn refused_requests_of_a_busy_key_are_written_once_a_minute() {
+    let key = keys(1)[0];
+    let (mut ledger, mut model) = (Ledger::default(), Model::default());
+    let mut stored = Vec::new();
+    for seconds in 0..=120 {
+        for _ in 0..10 {
+            model.request(&mut ledger, key, Reason::Role, "GET /organizations", after(start(), seconds));
+        }
+        let number = model.stored.refused[&key].len();
+        if stored.last().is_none_or(|(_, last)| *last != number) {
+            stored.push((seconds, number));
+        }
+    }
+    // The first ten at once, and then the last twenty before each write.
+    assert_eq!(stored, [(0, 10), (60, 30), (120, 50)]);
+}
+
+#[test]
+fn one_request_makes_at_most_16_due_writes() {
+    let all = keys(20);
+    let (mut ledger, mut model) = (Ledger::default(), Model::default());
+    for key in &all {
+        for route in 0..60 {
+            model.request(&mut ledger, *key, Reason::Allowed, &format!("GET /{route}"), start());
+        }
+    }
+    let before = model.all_writes();
+    model.request(&mut ledger, all[0], Reason::Allowed, "GET /0", after(start(), 1_000));
+    assert_eq!(model.all_writes() - before, 16);
+    model.take_pending(&mut ledger);
+    model.check_everything_is_stored();
 }
 
 #[test]
@@ -471,7 +508,7 @@ fn at_most_256_tallies_are_pending_and_the_others_are_written_at_once() {
         let own = Tally::Key(key.0, key.1);
         let stored: u64 = model.stored.counts[&own].values().sum();
         complete += usize::from(stored == 50);
-        assert!(stored == 15 || stored == 50, "{stored}");
+        assert!(stored == 20 || stored == 50, "{stored}");
     }
     // The counts of all requests are one of the pending tallies.
     assert_eq!(complete, keys.len() - (MAX_PENDING - 1));
