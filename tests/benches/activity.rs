@@ -32,9 +32,9 @@ const SECONDS: i64 = 1800;
 /// The bytes of a refused request in its item.
 const REFUSAL_BYTES: usize = 400;
 
-/// The writes of a simulated deployment.
+/// What happened in a simulated deployment.
 #[derive(Default)]
-struct Writes {
+struct Deployment {
     decisions: u32,
     writes: u32,
     /// Write request units: one for each started KB of an item.
@@ -71,7 +71,7 @@ fn main() {
     }
 }
 
-fn simulate(rate: i64, instances: usize, keys: usize) -> Writes {
+fn simulate(rate: i64, instances: usize, keys: usize) -> Deployment {
     let mut random = StdRng::seed_from_u64(1);
     let mut ledgers: Vec<Ledger> = (0..instances).map(|_| Ledger::default()).collect();
     let id = |number: usize| format!("{number:016}");
@@ -79,7 +79,7 @@ fn simulate(rate: i64, instances: usize, keys: usize) -> Writes {
         .map(|number| (AccountId::from_bare(&id(number)).unwrap(), KeyId::from_bare(&id(number)).unwrap()))
         .collect();
     let start: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
-    let mut simulated = Writes::default();
+    let mut simulated = Deployment::default();
     let mut in_second: HashMap<AccountId, u32> = HashMap::new();
     for number in 0..rate * SECONDS {
         if number % rate == 0 {

@@ -31,6 +31,9 @@ fn event(key: &Key, route: &str) -> Value {
     event
 }
 
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
 #[tokio::test]
 async fn shows_counts_refusals_and_routes_200() {
     let harness = Harness::start().await;
@@ -180,8 +183,6 @@ async fn each_period_ends_as_documented() {
         harness.clock.advance_seconds(seconds - elapsed);
         elapsed = seconds;
     };
-    const HOUR: i64 = 3600;
-    const DAY: i64 = 24 * HOUR;
     at(23 * HOUR);
     assert_eq!(shown().await, (both.clone(), both.clone(), 1, 1, kept, 1));
     // 25 hours after the start of the hour, to the second.
