@@ -13,6 +13,8 @@ use crate::ListServiceAccounts;
 /// used. The key can be live or retired. The activity of a retired key stays available as
 /// long as the key's record (400 days), even if the service account was deleted.
 ///
+/// Calls of `whoami` count as allowed requests, and are uses of the key.
+///
 /// Counts and routes are kept for 90 days, and single requests for 30 days.
 #[utoipa::path(
     get,

@@ -23,12 +23,15 @@ pub(crate) const LOCAL_JSON: &str = "local.json";
 pub(crate) const LOG: &str = "log.jsonl";
 /// The older part of the log.
 pub(crate) const OLD_LOG: &str = "log.1.jsonl";
+/// Exists while the demo data is created.
+const UNFINISHED_DEMO: &str = "demo.unfinished";
 const LOCK: &str = "lock";
 
 /// Every file that is read or written in place. `SQLite` creates the last three
 /// (<https://www.sqlite.org/tempfiles.html>).
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     LOCK,
+    UNFINISHED_DEMO,
     SECRETS,
     LOCAL_JSON,
     LOG,
@@ -82,6 +85,27 @@ impl DataFolder {
     pub(crate) fn refuse_database(&self) -> Result<(), StartError> {
         if self.path.join(DATABASE).exists() {
             return Err(StartError::DemoNeedsNewFolder(self.path.clone()));
+        }
+        Ok(())
+    }
+
+    /// Marks the folder as one whose demo data is being created. If the process ends before
+    /// [`finish_demo`](Self::finish_demo), the folder cannot be used any more.
+    pub(crate) fn begin_demo(&self) -> Result<(), StartError> {
+        let path = self.path.join(UNFINISHED_DEMO);
+        open_private(&path).map(drop).map_err(|cause| StartError::Data { path, cause })
+    }
+
+    /// Removes the mark of [`begin_demo`](Self::begin_demo).
+    pub(crate) fn finish_demo(&self) -> Result<(), StartError> {
+        let path = self.path.join(UNFINISHED_DEMO);
+        fs::remove_file(&path).map_err(|cause| StartError::Data { path, cause })
+    }
+
+    /// Fails if the creation of the folder's demo data was interrupted.
+    pub(crate) fn refuse_unfinished_demo(&self) -> Result<(), StartError> {
+        if self.path.join(UNFINISHED_DEMO).exists() {
+            return Err(StartError::UnfinishedDemo(self.path.clone()));
         }
         Ok(())
     }

@@ -90,6 +90,12 @@ pub enum StartError {
          start without --demo", .0.display()
     )]
     DemoNeedsNewFolder(PathBuf),
+    /// The creation of the demo data was interrupted.
+    #[error(
+        "the demo data in {} is incomplete, because its creation was interrupted. Delete the folder, or choose another \
+         one with --data DIR", .0.display()
+    )]
+    UnfinishedDemo(PathBuf),
     /// The demo data cannot be created.
     #[error("the demo data cannot be created: {0}")]
     Demo(#[from] crate::demo::DemoError),

@@ -33,8 +33,8 @@ const COMMON_RESPONSES: [(&str, &str); 5] = [
     ),
     (
         "429",
-        "API Gateway or the database (`throttled`) received too many requests. The change may or may not have been \
-         made. Wait for the time that `Retry-After` gives, or for a second if the header is missing. Then retry, \
+        "API Gateway or the database (`throttled`) received too many requests. If the request makes a change, the \
+         change may or may not have been made. Wait for the time that `Retry-After` gives, or for a second if the header is missing. Then retry, \
          with the same `Idempotency-Key` if you sent one.",
     ),
     (
@@ -44,8 +44,8 @@ const COMMON_RESPONSES: [(&str, &str); 5] = [
     ),
     (
         "503",
-        "A service that Keyward depends on is unavailable (`dependency_unavailable`). The change may or may not \
-         have been made. Wait for the time that `Retry-After` gives, or for a second if the header is missing. \
+        "A service that Keyward depends on is unavailable (`dependency_unavailable`). If the request makes a \
+         change, the change may or may not have been made. Wait for the time that `Retry-After` gives, or for a second if the header is missing. \
          Then retry, with the same `Idempotency-Key` if you sent one.",
     ),
 ];

@@ -131,7 +131,9 @@ impl System {
         let backend = Backend::new(options.upstream.as_deref())?;
         let template = Template::read()?;
         let data = DataFolder::open(&options.data)?;
-        if options.demo && !options.memory {
+        data.refuse_unfinished_demo()?;
+        let stores_demo = options.demo && !options.memory;
+        if stores_demo {
             data.refuse_database()?;
         }
         // Binds the ports first, so that a start that fails because of a port creates no
@@ -149,6 +151,9 @@ impl System {
         let (stop, stopped) = Stop::channel();
         let mut tasks = Vec::new();
 
+        if stores_demo {
+            data.begin_demo()?;
+        }
         let (database, (dynamodb, table)) = if let Some(elsewhere) = overrides.dynamodb {
             (None, elsewhere)
         } else {
@@ -195,6 +200,9 @@ impl System {
         let values = values(options, &table, &issuer, own);
         let functions = Functions::new(&template, &setup, &values)?;
         let demo = create_demo(options, &template, &setup, &values, database.as_ref()).await?;
+        if stores_demo {
+            data.finish_demo()?;
+        }
         // The notices of the demo are weeks old.
         published.lock().map(|mut published| published.clear()).unwrap_or_default();
         let authorizers = functions.authorizers.clone();

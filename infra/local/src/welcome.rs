@@ -95,7 +95,7 @@ fn demo_steps(demo: &Demo, facts: &LocalJson) -> String {
   {console}/accounts/{account}
 
 Then use one of its keys, which is shown only here. The first request is allowed, and the second is
-refused. The account's page shows both:
+refused. The account's page counts both:
 
   curl -s {api}{readable} -H 'Authorization: Bearer {key}'
   curl -s -X POST {api}{not_writable} -H 'Authorization: Bearer {key}'"

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use insta::assert_snapshot;
 use jiff::{SignedDuration, Timestamp};
@@ -164,6 +165,25 @@ async fn demo_shows_a_living_system() {
     let live: u64 =
         items(&list["items"]).iter().map(|account| account["liveKeyCount"].as_u64().unwrap()).sum();
     assert_eq!(live, u64::try_from(count).unwrap());
+}
+
+#[tokio::test]
+async fn refuses_a_folder_whose_demo_data_is_incomplete() {
+    let data = Folder::new();
+    let mut starting = command(&data, &["--demo"]).spawn().unwrap();
+    while !data.path().join("keyward.sqlite").exists() {
+        assert_eq!(starting.try_wait().unwrap(), None, "the process ended");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    starting.kill().await.unwrap();
+    for arguments in [&[][..], &["--demo"]] {
+        let output = run(command(&data, arguments)).await;
+        assert_eq!(output.status.code(), Some(1));
+        assert_snapshot!(
+            "incomplete_demo",
+            String::from_utf8(output.stderr).unwrap().replace(data.text(), "[data]")
+        );
+    }
 }
 
 /// All audit events, from all pages.
