@@ -35,6 +35,7 @@ pub(super) struct Form {
 #[serde(default)]
 pub(super) struct Prefill {
     account: String,
+    key: String,
     role: String,
 }
 
@@ -50,9 +51,13 @@ struct Explain {
     explanation: Option<Explanation>,
 }
 
-pub(super) async fn show(session: Session, Query(Prefill { account, role }): Query<Prefill>) -> PageResult {
+pub(super) async fn show(
+    session: Session,
+    Query(Prefill { account, key, role }): Query<Prefill>,
+) -> PageResult {
     let form = Form {
         account,
+        key,
         role,
         method: Method::Get.name().to_owned(),
         path: "/".to_owned(),
