@@ -88,9 +88,9 @@ class Local:
         """The text that the process printed."""
         return self.text.read_text()
 
-    def status(self, key: str) -> int:
+    def status(self, key: str, method: str = "GET", path: str = "/organizations/1") -> int:
         """The status of a request with this key."""
-        request = urllib.request.Request(f"{self.api}/organizations/1", headers={"Authorization": f"Bearer {key}"})
+        request = urllib.request.Request(self.api + path, method=method, headers={"Authorization": f"Bearer {key}"})
         try:
             return urllib.request.urlopen(request).status
         except urllib.error.HTTPError as error:
@@ -437,8 +437,13 @@ def hostile_names_are_escaped(local: Local, browser: Browser) -> None:
     pages = [account, "/", f"{account}/edit", f"{account}/keys/new", f"{account}/delete", f"{account}/history"]
     for page in pages:
         nothing_runs_on(browser, page, page.replace(account, "…"))
-    browser.open(account)
+    browser.issue_key(account, HOSTILE)
+    browser.click("I have copied the key")
     browser.look("account-hostile")
+    browser.click(HOSTILE)
+    nothing_runs_on(browser, browser.path, "the page of a key")
+    browser.look("key-hostile")
+    browser.open(account)
     browser.click("Edit")
     browser.look("edit-account")
     browser.click("Cancel")
@@ -597,9 +602,11 @@ def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
     check("a double click rotates once", browser.live_keys(), 2)
     check("the old key says until when it works", "Works until" in browser.text)
     browser.look("account-rotating")
-    browser.find("View new key").click()
-    row = browser.driver.find_element(By.CSS_SELECTOR, "tr:target")
-    check("the old key links to the new key", f"Ending in {new[-4:]}" in row.text)
+    browser.click("View new key")
+    check("the old key links to the new key", (browser.heading(), fact(browser, "Last characters")), ("Key server 1 Active", new[-4:]))
+    check("the new key links to the old key", f"ending in {old[-4:]}" in fact(browser, "Replaces"))
+    browser.look("key-new")
+    browser.open(account)
     browser.click("Revoke old key server 1")
     check("the page says what a revocation stops", "The key was last used" in browser.text and "Programs that use it will be refused" in browser.text)
     browser.look("revoke-used-key")
@@ -610,6 +617,56 @@ def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
     browser.look("account-retired")
     browser.open(f"{account}/keys/retired")
     browser.look("retired-keys")
+
+
+def fact(browser: Browser, name: str) -> str:
+    """The value of a fact on the page."""
+    for term in browser.driver.find_elements(By.TAG_NAME, "dt"):
+        if term.text == name:
+            return term.find_element(By.XPATH, "following-sibling::dd").text
+    raise LookupError(f"no {name} on {browser.driver.current_url}: {browser.text}")
+
+
+def the_page_of_a_key_explains_a_refusal(local: Local, browser: Browser) -> None:
+    account = browser.create_account("explaining")
+    key = browser.issue_key(account, "server 1")
+    browser.open(account)
+    browser.click("server 1")
+    check("a key's name opens its page", browser.heading(), "Key server 1 Active")
+    check("an unused key has no chart", browser.driver.find_elements(By.CSS_SELECTOR, "svg"), [])
+    browser.look("key-unused")
+    for number in range(5):
+        check("a read is allowed", local.status(key, "GET", f"/organizations/{number}"), 200)
+    long = "/organizations/" + "/".join(["a-long-name-of-a-resource"] * 12)
+    for path in ("/organizations", long):
+        check("a write is refused", local.status(key, "POST", path), 403)
+    browser.leaving(browser.driver.refresh)
+    check("the page counts the requests", fact(browser, "24 hours"), "5 allowed, 2 refused")
+    check("the page has two charts", len(browser.driver.find_elements(By.CSS_SELECTOR, "svg")), 2)
+    refusals = browser.driver.find_element(By.CSS_SELECTOR, "[aria-labelledby=refusals]").text
+    check("the page names the missing permission", "Missing permission: POST /organizations" in refusals)
+    check("the page shows the source address", "127.0.0.1" in refusals)
+    browser.look("key-used")
+    for unit in ("hour", "day"):
+        browser.find(f"Requests per {unit}, as a table").click()
+    check("the tables have the numbers", browser.text.count("2 (no permission: 2)"), 2)
+    browser.look("key-tables")
+    browser.click("Check access")
+    check("the key is selected", browser.field("Key").get_attribute("value").startswith("key_"))
+    browser.driver.back()
+    browser.click("Revoke key")
+    check("the page asks before the key is revoked", browser.heading(), "Revoke key server 1?")
+    browser.leaving(browser.driver.find_elements(By.CSS_SELECTOR, ".crumbs a")[-1].click)
+    check("the page to revoke a key links to the key", browser.heading(), "Key server 1 Active")
+    browser.click("Revoke key")
+    browser.click("Revoke key")
+    check("the API refuses the key", local.status(key), 403)
+    browser.click("server 1")
+    check("a retired key has a page", browser.heading(), "Key server 1 Revoked")
+    check("the page says that the key is still used", "This key was used after it had ended" in browser.text)
+    browser.look("key-retired")
+    browser.open(f"{account}/keys/key_0000000000000000")
+    check("an unknown key has no page", browser.heading(), "Not found")
 
 
 def a_leaked_key_is_found_and_revoked(local: Local, browser: Browser) -> None:
@@ -709,7 +766,7 @@ def main() -> None:
         [the_four_steps_by_keyboard],
         [a_user_who_is_not_an_admin],
         [without_scripts],
-        [keys_are_used_rotated_and_revoked, a_leaked_key_is_found_and_revoked, no_key_is_on_disk],
+        [keys_are_used_rotated_and_revoked, the_page_of_a_key_explains_a_refusal, a_leaked_key_is_found_and_revoked, no_key_is_on_disk],
         [keys_by_keyboard],
         [a_new_user],
         *roles.STORIES,

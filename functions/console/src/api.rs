@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::api::{
     AuditEvent, CreateServiceAccountRequest, ExplainRequest, Explanation, IssueKeyRequest, IssuedKey,
-    KeyLookup, List, ListedServiceAccount, LookupKeyRequest, Problem, ProblemCode, PutRoleRequest,
-    RevokedKeys, Role, RotateKeyRequest, RotatedKey, ServiceAccount, ServiceAccountWithKeys,
+    KeyActivity, KeyLookup, List, ListedServiceAccount, LookupKeyRequest, Problem, ProblemCode,
+    PutRoleRequest, RevokedKeys, Role, RotateKeyRequest, RotatedKey, ServiceAccount, ServiceAccountWithKeys,
     UpdateServiceAccountRequest,
 };
 use shared::domain::{AccountId, EventType, KeyId, RoleName};
@@ -259,6 +259,11 @@ impl AdminApi<'_> {
     pub(crate) async fn look_up_key(self, pasted: &SecretString) -> ApiResult<KeyLookup> {
         let request = LookupKeyRequest { key: pasted.expose_secret() };
         parse(&self.send_json(Method::POST, "/iam/v1/keys/lookup", &[], &request).await?)
+    }
+
+    /// The activity of a live or retired key, also of a deleted account.
+    pub(crate) async fn key_activity(self, id: AccountId, key: KeyId) -> ApiResult<KeyActivity> {
+        self.get(&format!("{ACCOUNTS}/{id}/keys/{key}/activity")).await
     }
 
     pub(crate) async fn revoke_key(self, id: AccountId, key: KeyId) -> ApiResult<()> {

@@ -36,7 +36,7 @@ async fn issue(browser: &mut Browser<'_>, account: &str) -> (Page, String) {
 fn pages(account: &str, key: &str) -> Vec<String> {
     let of_account = ["", "/edit", "/delete", "/history", "/keys/new", "/keys/revoke", "/keys/retired"];
     let mut pages: Vec<_> = of_account.iter().map(|page| format!("{account}{page}")).collect();
-    let of_key = ["revoke", "rotate"].map(|page| format!("{account}/keys/{key}/{page}"));
+    let of_key = ["", "/revoke", "/rotate"].map(|page| format!("{account}/keys/{key}{page}"));
     pages
         .extend(["/".to_owned(), "/accounts/new".to_owned(), "/leaked".to_owned()].into_iter().chain(of_key));
     pages

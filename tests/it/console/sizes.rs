@@ -158,8 +158,8 @@ async fn check_account_pages(
     for below in ["/edit", "/delete", "/keys/new", "/keys/revoke"] {
         browser.get(&format!("{path}{below}")).await;
     }
-    for below in ["rotate", "revoke"] {
-        browser.get(&format!("{path}/keys/{key}/{below}")).await;
+    for below in ["", "/rotate", "/revoke"] {
+        browser.get(&format!("{path}/keys/{key}{below}")).await;
     }
     let history = browser.get_all(&format!("{path}/history")).await;
     assert_eq!(
@@ -179,6 +179,7 @@ async fn check_account_pages(
     let retired = browser.get_all(&format!("{path}/keys/retired")).await;
     assert_eq!(set(all_between(&retired, "<tr id=\"", '"')), set(keys.iter().map(|key| key.id.as_str())));
     browser.get(&path).await;
+    browser.get(&format!("{path}/keys/{key}")).await;
 }
 
 #[tokio::test]

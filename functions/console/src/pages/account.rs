@@ -45,7 +45,7 @@ impl KeyRow {
                 KeyState::Active => ("good", "Active"),
             },
             is_refused: !is_enabled || matches!(key.state, KeyState::Expired | KeyState::Retired),
-            uses: KeyUsage::new(&key.usage, session.now()),
+            uses: KeyUsage::new(key.usage.recent, key.usage.last_use, session.now()),
             key,
         }
     }
@@ -62,7 +62,7 @@ impl KeyRow {
         Ok(row.map(|row| (account, row)))
     }
 
-    fn is_active(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         matches!(self.key.state, KeyState::Active)
     }
 
@@ -88,14 +88,6 @@ struct AccountPage {
     unverified: UnverifiedCounts,
     events: Vec<HistoryEntry>,
     has_more_events: bool,
-}
-
-impl AccountPage {
-    /// Whether the page has a row for the key `id`.
-    fn has_row(&self, id: &KeyId) -> bool {
-        self.keys.iter().any(|row| row.key.id == *id)
-            || self.retired.items.iter().any(|row| row.key.id == *id)
-    }
 }
 
 pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageResult {

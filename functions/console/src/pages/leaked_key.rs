@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::Query;
 use axum::response::{IntoResponse as _, Redirect};
 use shared::api::{KeyState, RetiredKey, ServiceAccount, ServiceAccountWithKeys};
-use shared::domain::{AccountId, KeyId, RoleName};
+use shared::domain::{AccountId, RoleName};
 use shared::policy::Reason;
 
 use super::account::KeyRow;
@@ -12,7 +12,7 @@ use super::leaked::{FoundKey, LookupFailure, LookupQuery, Outcome, RecentLookups
 use super::retired_keys::RetiredRow;
 use crate::auth::session::Session;
 use crate::error::PageResult;
-use crate::view::formatting::TimeText;
+use crate::view::formatting::{KeyNames, KeyReference, TimeText};
 use crate::view::layout::Page;
 use crate::view::role_chooser::{self, RoleChoice};
 
@@ -38,7 +38,7 @@ struct LeakedKey {
     verdict: Verdict,
     account_id: AccountId,
     account: Option<ServiceAccount>,
-    key_id: KeyId,
+    key: KeyReference,
     /// The key, if it is not retired.
     row: Option<KeyRow>,
     /// The key, if it is retired.
@@ -72,6 +72,7 @@ pub(super) async fn show(session: Session, Query(query): Query<LookupQuery>) -> 
 
 impl LeakedKey {
     async fn new(found: FoundKey, read: Option<ServiceAccountWithKeys>, session: &Session) -> Self {
+        let names = read.as_ref().map(|read| KeyNames::new(&read.keys, &read.retired_keys));
         let (account, keys, retired) =
             read.map(|read| (Some(read.account), read.keys, read.retired_keys)).unwrap_or_default();
         let key = keys.into_iter().find(|key| key.id == found.key_id);
@@ -111,7 +112,7 @@ impl LeakedKey {
             verdict,
             account_id: found.service_account_id,
             account,
-            key_id: found.key_id,
+            key: names.unwrap_or_default().reference(found.service_account_id, found.key_id),
             row: key.map(|key| KeyRow::new(key, is_enabled, session)),
             retired: retired.map(|key| RetiredRow::new(key, session.now())),
             ended: end.or(recorded).or(found.retired_at).map(|at| TimeText::new(at, session.now())),

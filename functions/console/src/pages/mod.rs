@@ -15,6 +15,7 @@ mod history;
 mod issue_key;
 mod issued_before;
 mod issued_key;
+mod key;
 pub(crate) mod leaked;
 mod leaked_key;
 mod overview;
@@ -58,6 +59,7 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/accounts/{id}/keys", post(issue_key::submit).get(account::redirect))
         .route("/accounts/{id}/keys/retired", get(retired_keys::show))
         .route("/accounts/{id}/keys/revoke", get(revoke_all_keys::show).post(revoke_all_keys::submit))
+        .route("/accounts/{id}/keys/{key_id}", get(key::show))
         .route("/accounts/{id}/keys/{key_id}/revoke", get(revoke_key::show).post(revoke_key::submit))
         .route("/accounts/{id}/keys/{key_id}/rotate", get(rotate_key::show).post(rotate_key::submit))
         .route("/history", get(all_history::show))

@@ -25,7 +25,8 @@ pub(super) struct RetiredRow {
 
 impl RetiredRow {
     pub(super) fn new(key: RetiredKey, now: Timestamp) -> Self {
-        Self { ended: TimeText::new(key.retired_at, now), uses: KeyUsage::new(&key.usage, now), key }
+        let uses = KeyUsage::new(key.usage.recent, key.usage.last_use, now);
+        Self { ended: TimeText::new(key.retired_at, now), uses, key }
     }
 
     pub(super) fn reason(&self) -> &'static str {

@@ -89,8 +89,9 @@ const RETIRES_AT: &str = "retiresAt";
 #[derive(Default)]
 pub(crate) struct KeyNames(BTreeMap<KeyId, (String, String)>);
 
-/// A key in a history entry.
+/// A key to link to.
 pub(crate) struct KeyReference {
+    pub(crate) account: AccountId,
     pub(crate) id: KeyId,
     /// The key's name and last characters, if known.
     pub(crate) known: Option<(String, String)>,
@@ -145,22 +146,32 @@ impl KeyNames {
         Self(live.chain(retired).collect())
     }
 
-    fn reference(&self, id: KeyId) -> KeyReference {
-        KeyReference { known: self.0.get(&id).cloned(), id }
+    /// A reference to the key `id` of `account`.
+    pub(crate) fn reference(&self, account: AccountId, id: KeyId) -> KeyReference {
+        KeyReference { known: self.0.get(&id).cloned(), account, id }
     }
+}
+
+/// The new value of a field in an event.
+fn new_value<'e>(event: &'e AuditEvent, field: &str) -> Option<&'e str> {
+    event.changes.iter().find(|change| change.field == field).map(|change| change.to.as_str())
+}
+
+/// The key that a rotation issued.
+pub(crate) fn successor(event: &AuditEvent) -> Option<KeyId> {
+    new_value(event, REPLACED_BY).and_then(|id| id.parse().ok())
 }
 
 impl RotationSummary {
     fn new(event: &AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
-        let to = |field: &str| {
-            event.changes.iter().find(|change| change.field == field).map(|change| change.to.as_str())
-        };
         let instant = |text: &str| text.parse::<Timestamp>().ok();
-        let end = to(RETIRES_AT).and_then(instant);
+        let end = new_value(event, RETIRES_AT).and_then(instant);
         // Without a grace period, the old key ends at the time of the event.
         let has_grace = |end: &Timestamp| *end > event.at;
         Self {
-            successor: to(REPLACED_BY).and_then(|id| id.parse().ok()).map(|id| keys.reference(id)),
+            successor: successor(event)
+                .zip(event.service_account_id)
+                .map(|(id, account)| keys.reference(account, id)),
             until: end.filter(has_grace).map(|end| TimeText::new(end, now)),
             is_over: end.is_some_and(|end| end <= now),
         }
@@ -196,7 +207,7 @@ impl HistoryEntry {
             action,
             suffix,
             rotation,
-            key: event.key_id.map(|id| keys.reference(id)),
+            key: event.key_id.zip(event.service_account_id).map(|(id, account)| keys.reference(account, id)),
             account: event.service_account_id.map(|id| {
                 let name = event.service_account_name.unwrap_or_else(|| id.to_string());
                 (id, name)

@@ -2,11 +2,13 @@
 
 pub(crate) mod assets;
 pub(crate) mod attention;
+pub(crate) mod chart;
 pub(crate) mod excerpt;
 pub(crate) mod find_account;
 pub(crate) mod form;
 pub(crate) mod formatting;
 pub(crate) mod layout;
 pub(crate) mod permissions;
+pub(crate) mod refusal;
 pub(crate) mod role_chooser;
 pub(crate) mod usage;
