@@ -75,6 +75,7 @@ impl DataFolder {
         }
         let lock = open_private(&path.join(LOCK)).map_err(unusable)?;
         match lock.try_lock() {
+            Ok(()) if path.join(UNFINISHED_DEMO).exists() => Err(StartError::UnfinishedDemo(path)),
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StartError::AlreadyRunning(path)),
             Err(TryLockError::Error(cause)) => Err(StartError::Data { path, cause }),
@@ -100,14 +101,6 @@ impl DataFolder {
     pub(crate) fn finish_demo(&self) -> Result<(), StartError> {
         let path = self.path.join(UNFINISHED_DEMO);
         fs::remove_file(&path).map_err(|cause| StartError::Data { path, cause })
-    }
-
-    /// Fails if the creation of the folder's demo data was interrupted.
-    pub(crate) fn refuse_unfinished_demo(&self) -> Result<(), StartError> {
-        if self.path.join(UNFINISHED_DEMO).exists() {
-            return Err(StartError::UnfinishedDemo(self.path.clone()));
-        }
-        Ok(())
     }
 
     /// The path of the database, which is created with mode 0600 if it does not

@@ -131,9 +131,7 @@ impl System {
         let backend = Backend::new(options.upstream.as_deref())?;
         let template = Template::read()?;
         let data = DataFolder::open(&options.data)?;
-        data.refuse_unfinished_demo()?;
-        let stores_demo = options.demo && !options.memory;
-        if stores_demo {
+        if options.demo && !options.memory {
             data.refuse_database()?;
         }
         // Binds the ports first, so that a start that fails because of a port creates no
@@ -151,9 +149,6 @@ impl System {
         let (stop, stopped) = Stop::channel();
         let mut tasks = Vec::new();
 
-        if stores_demo {
-            data.begin_demo()?;
-        }
         let (database, (dynamodb, table)) = if let Some(elsewhere) = overrides.dynamodb {
             (None, elsewhere)
         } else {
@@ -199,10 +194,7 @@ impl System {
         own.extend(overrides.variables);
         let values = values(options, &table, &issuer, own);
         let functions = Functions::new(&template, &setup, &values)?;
-        let demo = create_demo(options, &template, &setup, &values, database.as_ref()).await?;
-        if stores_demo {
-            data.finish_demo()?;
-        }
+        let demo = create_demo(options, &data, &template, &setup, &values, database.as_ref()).await?;
         // The notices of the demo are weeks old.
         published.lock().map(|mut published| published.clear()).unwrap_or_default();
         let authorizers = functions.authorizers.clone();
@@ -357,6 +349,7 @@ fn facts(
 /// functions log nothing.
 async fn create_demo(
     options: &Options,
+    data: &DataFolder,
     template: &Template,
     setup: &Setup,
     values: &Variables,
@@ -364,6 +357,9 @@ async fn create_demo(
 ) -> Result<Option<Demo>, StartError> {
     if !options.demo {
         return Ok(None);
+    }
+    if !options.memory {
+        data.begin_demo()?;
     }
     eprintln!("Creating the demo data. This can take ten seconds.\n");
     let clock = Arc::new(DemoClock::default());
@@ -378,6 +374,9 @@ async fn create_demo(
     let demo = Box::pin(demo).await?;
     if let Some(database) = database {
         database::set_bulk_loading(database, false)?;
+    }
+    if !options.memory {
+        data.finish_demo()?;
     }
     Ok(Some(demo))
 }

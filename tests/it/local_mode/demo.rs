@@ -171,7 +171,7 @@ async fn demo_shows_a_living_system() {
 async fn refuses_a_folder_whose_demo_data_is_incomplete() {
     let data = Folder::new();
     let mut starting = command(&data, &["--demo"]).spawn().unwrap();
-    while !data.path().join("keyward.sqlite").exists() {
+    while !data.path().join("demo.unfinished").exists() {
         assert_eq!(starting.try_wait().unwrap(), None, "the process ended");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
