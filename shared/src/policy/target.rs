@@ -45,7 +45,7 @@ impl Method {
     /// The method with this name.
     ///
     /// # Errors
-    /// There is no such method.
+    /// The method is unknown.
     pub fn parse(name: &str) -> Result<Self, UnknownMethod> {
         Self::ALL.into_iter().find(|method| method.name() == name).ok_or(UnknownMethod)
     }

@@ -133,19 +133,25 @@ async fn checks_a_request_with_a_key_that_ended_after_the_check_200() {
     assert_eq!(check(&disabled).await["reason"], "disabled");
 }
 
+/// A key of a Writer account, one with a role of its own, and one of an account with a custom
+/// role.
+async fn keys_with_different_roles(harness: &Harness) -> [Key; 3] {
+    harness.put_role("Mixed", &["GET /reports/{id}", "ANY /teams", "PUT /teams/{id}/{proxy+}"]).await;
+    let account = harness.create_account("Batch", "ServiceAccountWriter").await;
+    let custom = harness.create_account("Custom", "Mixed").await;
+    [
+        harness.issue_key(&account).await,
+        harness.issue_key_with(&account, &json!({ "name": "k", "role": "Mixed" })).await,
+        harness.issue_key(&custom).await,
+    ]
+}
+
 /// The check and the authorizer agree about every request. For a refused request, both name
 /// the same missing permission.
 #[tokio::test]
 async fn checks_agree_with_the_authorizer() {
     let harness = Harness::start().await;
-    harness.put_role("Mixed", &["GET /reports/{id}", "ANY /teams", "PUT /teams/{id}/{proxy+}"]).await;
-    let account = harness.create_account("Batch", "ServiceAccountWriter").await;
-    let custom = harness.create_account("Custom", "Mixed").await;
-    let keys = [
-        harness.issue_key(&account).await,
-        harness.issue_key_with(&account, &json!({ "name": "k", "role": "Mixed" })).await,
-        harness.issue_key(&custom).await,
-    ];
+    let keys = keys_with_different_roles(&harness).await;
     let mut reasons = BTreeSet::new();
     for key in keys {
         for path in ["/reports/7", "/teams", "/teams/7/a%20b", "/teams/", "/teams//7", "/", "/iam/v1/roles"] {
@@ -233,14 +239,7 @@ async fn a_deleted_role_of_the_key_permits_nothing_200() {
 #[tokio::test]
 async fn the_shown_permissions_are_those_that_the_authorizer_enforces() {
     let harness = Harness::start().await;
-    harness.put_role("Mixed", &["GET /reports/{id}", "ANY /teams", "PUT /teams/{id}/{proxy+}"]).await;
-    let account = harness.create_account("Batch", "ServiceAccountWriter").await;
-    let custom = harness.create_account("Custom", "Mixed").await;
-    let keys = [
-        harness.issue_key(&account).await,
-        harness.issue_key_with(&account, &json!({ "name": "k", "role": "Mixed" })).await,
-        harness.issue_key(&custom).await,
-    ];
+    let keys = keys_with_different_roles(&harness).await;
     for key in keys {
         let shown = whoami(&harness, &key.secret).await.expect(200).json();
         let covers = |list: &str, method: &str, path: &str| {

@@ -119,7 +119,7 @@ impl<'a> Player<'a> {
     /// Sends a change to the IAM API. Returns the response body.
     async fn change(&self, by: Admin, method: &str, path: &str, body: &Value) -> Result<Bytes, DemoError> {
         let matched =
-            self.gateway.find(method, path).ok_or_else(|| failed(path, "there is no such route"))?;
+            self.gateway.find(method, path).ok_or_else(|| failed(path, "no route matches the request"))?;
         let context = [
             (context::PRINCIPAL_TYPE, PrincipalType::Admin.name()),
             (context::PRINCIPAL_ID, by.id),

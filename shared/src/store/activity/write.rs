@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Config;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -163,17 +164,8 @@ impl Store {
             .expression_attribute_names("#ttl", schema::TTL)
             .expression_attribute_values(":at", seconds(at))
             .expression_attribute_values(":ttl", seconds(schema::kept_until(at)));
-        match update.customize().config_override(once()).send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(StoreError::from_sdk(error)),
-        }
+        let sent = update.customize().config_override(once()).send().await;
+        unless_later(sent, UpdateItemError::is_conditional_check_failed_exception)
     }
 
     fn put_item(&self, key: Key, mut item: Map, ttl: AttributeValue) -> PutItemFluentBuilder {
@@ -197,17 +189,24 @@ impl Store {
             .condition_expression("attribute_not_exists(#at) OR #at <= :at")
             .expression_attribute_names("#at", name)
             .set_expression_attribute_values(values);
-        match put.customize().config_override(once()).send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(StoreError::from_sdk(error)),
-        }
+        let sent = put.customize().config_override(once()).send().await;
+        unless_later(sent, PutItemError::is_conditional_check_failed_exception)
+    }
+}
+
+/// The outcome of a write under the condition that no later time is stored. If the condition
+/// failed, there is nothing to write.
+fn unless_later<T, E>(
+    sent: Result<T, SdkError<E>>,
+    is_condition_failed: impl FnOnce(&E) -> bool,
+) -> Result<(), StoreError>
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    match sent {
+        Ok(_) => Ok(()),
+        Err(error) if error.as_service_error().is_some_and(is_condition_failed) => Ok(()),
+        Err(error) => Err(StoreError::from_sdk(error)),
     }
 }
 
