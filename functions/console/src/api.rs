@@ -89,6 +89,14 @@ struct PageQuery<'a> {
     cursor: &'a str,
 }
 
+impl AccountsQuery {
+    /// The filters without spaces around them.
+    pub(crate) fn trimmed(self) -> Self {
+        let trimmed = |text: String| text.trim().to_owned();
+        Self { prefix: trimmed(self.prefix), role: trimmed(self.role), ..self }
+    }
+}
+
 impl ApiError {
     /// The code of the API's problem.
     pub(crate) fn code(&self) -> Option<ProblemCode> {

@@ -11,6 +11,7 @@ mod edit_account;
 mod edit_role;
 pub(crate) mod error;
 mod explain;
+mod export_accounts;
 mod history;
 mod issue_key;
 mod issued_before;
@@ -49,6 +50,7 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/attention", get(attention::show))
         .route("/accounts/new", get(create_account::show))
         .route("/accounts", post(create_account::submit).get(overview::redirect))
+        .route("/accounts/export", get(export_accounts::download))
         .route("/accounts/{id}", get(account::show))
         .route("/accounts/{id}/edit", get(edit_account::show).post(edit_account::submit))
         .route("/accounts/{id}/switch", post(switch_account::submit).get(account::redirect))

@@ -43,9 +43,8 @@ impl AccountsQuery {
     }
 }
 
-pub(super) async fn show(session: Session, Query(mut query): Query<AccountsQuery>) -> PageResult {
-    query.prefix = query.prefix.trim().to_owned();
-    query.role = query.role.trim().to_owned();
+pub(super) async fn show(session: Session, Query(query): Query<AccountsQuery>) -> PageResult {
+    let query = query.trimmed();
     let errors = role_chooser::check_name(&query.role);
     let is_valid = errors.is_empty();
     let is_front = !query.is_filtered() && query.cursor.is_empty();

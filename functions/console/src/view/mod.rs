@@ -4,6 +4,7 @@ pub(crate) mod assets;
 pub(crate) mod attention;
 pub(crate) mod chart;
 pub(crate) mod excerpt;
+pub(crate) mod export;
 pub(crate) mod find_account;
 pub(crate) mod form;
 pub(crate) mod formatting;
