@@ -7,12 +7,14 @@
 
 mod accounts;
 mod activity;
+mod attention;
 mod caller;
 mod events;
 mod instant;
 mod keys;
 mod problem;
 mod roles;
+mod search;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -27,6 +29,10 @@ pub use activity::{
     Activity, CountsByReason, DayCounts, HourCounts, KeyActivity, LastUse, RecentCounts, RefusalRecord,
     RequestCounts, RequestRecord, RouteUse, UnverifiedCounts,
 };
+pub use attention::{
+    AccountSummary, Attention, AttentionCounts, AttentionItem, AttentionReason, EndReason, KeySummary,
+    MinimumCount,
+};
 pub use caller::{KeyDetails, RequestCheck, WhoamiResponse};
 pub use events::AuditEvent;
 pub use keys::{
@@ -35,6 +41,7 @@ pub use keys::{
 };
 pub use problem::{FieldError, Problem, ProblemCode, RoleUse};
 pub use roles::{ExplainRequest, ExplainedRole, Explanation, PutRoleRequest, Role, RoleHolder, permissions};
+pub use search::{FoundAccount, FoundKey, FoundKeyAccount, MatchedField, SearchResults};
 
 /// A page of a list.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
