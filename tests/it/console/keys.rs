@@ -50,7 +50,7 @@ async fn usage_of_each_key_is_shown_in_a_few_words() {
     harness.clock.advance_seconds(180);
     let page = browser.get(&path_of(&account)).await.expect(200);
     assert!(row(&page, &used_once.id).contains(
-        "<time datetime=\"2026-01-01T00:01:00Z\" title=\"2026-01-01 00:01:00 UTC\">3 minutes ago</time>"
+        "<time datetime=\"2026-01-01T00:01:00Z\">3 minutes ago <small>2026-01-01 00:01:00 UTC</small></time>"
     ));
     assert!(visible_text(row(&page, &used_once.id)).contains("30 days: 1 allowed, 1 refused"));
     page.expect_texts(&["Counts are minimums: the true numbers can be higher, but never lower."]);
@@ -193,7 +193,7 @@ async fn key_is_rotated_once_and_the_new_key_is_shown_once() {
     assert_ne!(new, old.secret);
     assert_eq!((harness.check(&old.secret).await, harness.check(&new).await), (200, 200));
     let text = visible_text(&shown.text);
-    assert!(text.contains("The old key works until 2026-01-01 01:00:00 UTC ( in 1 hour )."), "{text}");
+    assert!(text.contains("The old key works until 2026-01-01 01:00:00 UTC (in 1 hour)."), "{text}");
     assert!(text.contains("it is safe to revoke the old key"), "{text}");
 
     // The same form again, as after a reload or a second click, and with another grace period.
@@ -242,7 +242,7 @@ async fn rotation_without_a_grace_period_says_that_the_old_key_is_refused() {
     let path = rotation_path(&old);
     let form = browser.get(&path).await.expect(200);
     let shown = browser.submit(&form, &path, &[("grace", "0")]).await.expect(200);
-    shown.expect_texts(&["The old key has been refused since 2026-01-01 00:00:00 UTC."]);
+    shown.expect_texts(&["The old key has been refused since 2026-01-01 00:00:00 UTC (just now)."]);
     assert_eq!(harness.check(&old.secret).await, 403);
     let again = browser.submit(&form, &path, &[("grace", "0")]).await.expect(409);
     assert_eq!(secret(&again), None);
@@ -305,11 +305,16 @@ async fn page_to_revoke_a_key_shows_the_impact() {
     harness.clock.advance_seconds(12 * 3600 + 180);
     let mut browser = Browser::signed_in(&harness).await;
     let rarely = impact(&mut browser, &long_ago).await;
-    assert!(rarely.contains("The key was last used 46 days ago, and not in the last 30 days. "), "{rarely}");
+    assert!(
+        rarely.contains(
+            "The key was last used 46 days ago 2026-01-01 00:00:00 UTC , and not in the last 30 days. "
+        ),
+        "{rarely}"
+    );
     let often = impact(&mut browser, &busy).await;
     assert!(
         often.contains(
-            "The key was last used 24 hours ago (412 requests allowed in 30 days). Programs that use it will be refused."
+            "The key was last used 24 hours ago 2026-02-14 12:00:00 UTC (412 requests allowed in 30 days). Programs that use it will be refused."
         ),
         "{often}"
     );
@@ -374,7 +379,9 @@ async fn leaked_key_is_found_and_revoked() {
     assert_eq!(harness.check(&key.secret).await, 403);
     let form = browser.get("/leaked").await.expect(200);
     let revoked = look_up(&mut browser, &key.secret).await;
-    revoked.expect_texts(&["The key was revoked just now by admin@keyward.local . It gives no access."]);
+    revoked.expect_texts(&[
+        "The key was revoked just now 2026-01-01 00:03:00 UTC by admin@keyward.local . It gives no access.",
+    ]);
     assert!(!revoked.text.contains("/revoke\""), "there is nothing to revoke");
     // The result can be opened again, but only in this session.
     let again = browser.submit(&form, "/leaked", &[("key", key.secret.as_str())]).await.expect(303);
@@ -571,7 +578,7 @@ async fn history_of_an_account_names_its_keys() {
     let history = format!("{}/history", path_of(&account));
     let rotated = format!(
         "rotated the key first (ending in {} , {} ) first (ending in {} , {} ) replaces it. The old key works until \
-         2026-01-01 01:00:00 UTC at the latest.",
+         2026-01-01 01:00:00 UTC (in 1 hour) at the latest.",
         hint(&first),
         first.id,
         new_keys[0].0,
@@ -598,7 +605,7 @@ async fn history_of_an_account_names_its_keys() {
     harness.clock.advance_seconds(3600);
     let mut browser = Browser::signed_in(&harness).await;
     let page = browser.get(&history).await.expect(200);
-    page.expect_texts(&["The old key worked until 2026-01-01 01:00:00 UTC at the latest."]);
+    page.expect_texts(&["The old key worked until 2026-01-01 01:00:00 UTC (just now) at the latest."]);
     // The history of all accounts and that of a deleted account contain IDs.
     let _ = harness.request("DELETE", &account.path()).admin().send().await.expect(204);
     for path in ["/history", &history] {
@@ -625,7 +632,7 @@ async fn instant_is_shown_in_the_largest_fitting_unit() {
         last = at;
         let page = Browser::signed_in(&harness).await.get(&path_of(&account)).await.expect(200);
         let (_, created) = page.text.split_once("<dt>Created</dt>").unwrap();
-        shown.push(visible_text(created.split("</time>").next().unwrap()));
+        shown.push(visible_text(created.split("<small>").next().unwrap()));
     }
     assert_eq!(
         shown,

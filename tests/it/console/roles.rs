@@ -77,7 +77,7 @@ async fn role_is_created_once_then_shown_replaced_and_deleted() {
         "Reads reports",
         "POST on /reports : for example POST /reports ; not /reports/notes",
         "GET and HEAD on /reports/{id} : for example GET /reports/42 ; not /reports/42/notes",
-        "Created just now by admin@keyward.local",
+        "Created just now 2026-01-01 00:00:00 UTC by admin@keyward.local",
     ]);
     browser.get("/roles").await.expect(200).expect_texts(&[
         "Custom roles",

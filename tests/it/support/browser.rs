@@ -162,6 +162,7 @@ impl Page {
     /// The text of the page's `<main>` element.
     pub(crate) fn main_text(&self) -> String {
         let (_, main) = self.text.split_once("<main").unwrap();
+        let (main, _) = main.split_once("</main>").unwrap();
         visible_text(&format!("<main{main}"))
     }
 

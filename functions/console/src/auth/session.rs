@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum_extra::extract::cookie::{Cookie, PrivateCookieJar, SameSite};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::domain::{Description, KEY_PREFIX};
@@ -47,13 +47,15 @@ pub(crate) enum CookieName {
     Notice,
     /// The results of key lookups.
     Lookups,
+    /// Present if the user turned off keyboard shortcuts.
+    NoShortcuts,
 }
 
 const SECURE_PREFIX: &str = "__Host-keyward-";
 const PREFIX: &str = "keyward-";
 
 impl CookieName {
-    const ALL: [Self; 4] = [Self::Session, Self::SignIn, Self::Notice, Self::Lookups];
+    const ALL: [Self; 5] = [Self::Session, Self::SignIn, Self::Notice, Self::Lookups, Self::NoShortcuts];
 
     fn name(self) -> &'static str {
         match self {
@@ -61,6 +63,7 @@ impl CookieName {
             Self::SignIn => "sign-in",
             Self::Notice => "notice",
             Self::Lookups => "found",
+            Self::NoShortcuts => "no-shortcuts",
         }
     }
 
@@ -158,6 +161,8 @@ pub(crate) struct User {
     pub(crate) name: String,
     /// The CSRF token of the session's forms.
     pub(crate) csrf: String,
+    /// The end of the session.
+    pub(crate) signed_in_until: Timestamp,
 }
 
 /// A request from an admin who is signed in.
@@ -165,6 +170,8 @@ pub(crate) struct Session {
     pub(crate) console: AppState,
     pub(crate) cookies: Cookies,
     token: AccessToken,
+    /// The path of the request.
+    pub(crate) path: String,
     pub(crate) user: User,
     pub(crate) notice: Option<String>,
     /// A copy of the form that was sent, if it can be sent again.
@@ -177,14 +184,21 @@ impl Session {
         let sign_in = || PageError::SignIn { return_to: return_path(parts, console) };
         let token = cookies.get(CookieName::Session).map(AccessToken::new).ok_or_else(sign_in)?;
         let claims = token.claims().ok_or_else(sign_in)?;
-        if claims.seconds_left(console.clock.now()) == 0 {
+        let now = console.clock.now();
+        let seconds_left = claims.seconds_left(now);
+        if seconds_left == 0 {
             return Err(sign_in());
         }
-        let user = User { name: claims.name(), csrf: csrf::token(&cookies.keys.forms, token.reveal()) };
+        let user = User {
+            name: claims.name(),
+            csrf: csrf::token(&cookies.keys.forms, token.reveal()),
+            signed_in_until: now.saturating_add(SignedDuration::from_secs(seconds_left)).unwrap_or(now),
+        };
         let notice = cookies.get(CookieName::Notice);
         let notice = notice.and_then(|notice| serde_json::from_str::<Notice>(&notice).ok());
         let notice = notice.filter(|notice| notice.path == parts.uri.path()).map(|notice| notice.text);
-        Ok(Self { console: console.clone(), cookies, token, user, notice, retry: None })
+        let path = parts.uri.path().to_owned();
+        Ok(Self { console: console.clone(), cookies, token, path, user, notice, retry: None })
     }
 
     /// The IAM API, called with the admin's token.

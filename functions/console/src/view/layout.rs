@@ -12,6 +12,7 @@ use crate::auth::session::{CookieName, Session, User};
 use crate::error::{PageError, PageResult};
 use crate::view::assets;
 use crate::view::formatting::TimeText;
+use crate::view::navigation::{self, Link};
 
 /// The data of the frame around every page.
 pub(crate) struct Page {
@@ -19,6 +20,9 @@ pub(crate) struct Page {
     pub(crate) user: Option<User>,
     pub(crate) notice: Option<String>,
     pub(crate) now: Timestamp,
+    /// The path of the request. Empty for a page without the navigation.
+    path: String,
+    pub(crate) has_shortcuts: bool,
     /// The version of the assets, which is in their addresses.
     pub(crate) assets: &'static str,
 }
@@ -27,12 +31,18 @@ impl Page {
     pub(crate) fn new(console: &AppState, user: Option<User>, notice: Option<String>) -> Self {
         static ASSETS: LazyLock<String> = LazyLock::new(assets::version);
         let environment = console.environment.as_str().to_owned();
-        Self { environment, user, notice, now: console.clock.now(), assets: &ASSETS }
+        let now = console.clock.now();
+        Self { environment, user, notice, now, path: String::new(), has_shortcuts: false, assets: &ASSETS }
     }
 
     /// The instant `at`, relative to now.
     pub(crate) fn time(&self, at: &Timestamp) -> TimeText {
         TimeText::new(*at, self.now)
+    }
+
+    /// The links of the main navigation.
+    pub(crate) fn navigation(&self) -> impl Iterator<Item = Link> {
+        navigation::links(&self.path)
     }
 
     /// The CSRF token for the forms on the page.
@@ -44,7 +54,9 @@ impl Page {
 impl Session {
     /// The frame of a page in this session.
     pub(crate) fn page(&self) -> Page {
-        Page::new(&self.console, Some(self.user.clone()), self.notice.clone())
+        let page = Page::new(&self.console, Some(self.user.clone()), self.notice.clone());
+        let has_shortcuts = self.cookies.get(CookieName::NoShortcuts).is_none();
+        Page { path: self.path.clone(), has_shortcuts, ..page }
     }
 
     /// Responds with a page, which has shown the notice.

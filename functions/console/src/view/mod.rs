@@ -9,6 +9,7 @@ pub(crate) mod find_account;
 pub(crate) mod form;
 pub(crate) mod formatting;
 pub(crate) mod layout;
+pub(crate) mod navigation;
 pub(crate) mod permissions;
 pub(crate) mod refusal;
 pub(crate) mod role_chooser;
