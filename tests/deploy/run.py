@@ -452,6 +452,9 @@ def use_every_right(aws: Aws, one: Environment, examples: list[Example]) -> None
     check("explain says why a request is allowed", actual, (True, "GET /organizations", "GET /organizations"))
     response = one.call("POST", "/iam/v1/roles/explain", explain | {"path": "/organizations/42"})
     check("explain says why a request is refused", (response.json.get("allowed"), response.json.get("reason")), (False, "role"))
+    users = one.call("GET", f"{lister}/users")
+    actual = [(user["serviceAccountId"], user.get("keyId")) for user in users.json["items"]]
+    check("the users of the role are listed", actual, [(created.json["id"], None), (created.json["id"], issued.json["id"])])
     response = one.call("DELETE", lister)
     check("a role in use cannot be deleted", (response.status, response.json.get("code")), (409, "role_in_use"))
     check("the role's permissions are replaced", one.call("PUT", lister, {"permissions": ["PUT /organizations"]}).status, 200)

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use shared::api::{
     AuditEvent, CreateServiceAccountRequest, ExplainRequest, Explanation, IssueKeyRequest, IssuedKey,
     KeyActivity, KeyLookup, List, ListedServiceAccount, LookupKeyRequest, Problem, ProblemCode,
-    PutRoleRequest, RevokedKeys, Role, RotateKeyRequest, RotatedKey, ServiceAccount, ServiceAccountWithKeys,
-    UpdateServiceAccountRequest,
+    PutRoleRequest, RevokedKeys, Role, RoleUserList, RotateKeyRequest, RotatedKey, ServiceAccount,
+    ServiceAccountWithKeys, UpdateServiceAccountRequest,
 };
 use shared::domain::{AccountId, EventType, KeyId, RoleName};
 use shared::http_client::HttpClient;
@@ -27,6 +27,9 @@ const ACCOUNTS: &str = "/iam/v1/service-accounts";
 const ROLES: &str = "/iam/v1/roles";
 /// The largest page size of the API.
 pub(crate) const MAX_PAGE_SIZE: u8 = 100;
+
+/// How many accounts and keys with a role a page shows.
+const ROLE_USERS: u8 = 25;
 
 /// Why a call to the API failed.
 #[derive(Clone, Debug)]
@@ -174,6 +177,12 @@ impl AdminApi<'_> {
     /// A role and its version. A built-in role has no version.
     pub(crate) async fn role_with_version(self, name: &RoleName) -> ApiResult<(Role, String)> {
         self.get_with_version(&format!("{ROLES}/{name}")).await
+    }
+
+    /// A page of the accounts and live keys that have a role.
+    pub(crate) async fn role_users(self, name: &RoleName, cursor: &str) -> ApiResult<RoleUserList> {
+        let query = PageQuery { limit: ROLE_USERS, cursor };
+        self.get(&with_query(&format!("{ROLES}/{name}/users"), &query)?).await
     }
 
     /// Replaces a role if its version is still `version` or, without a version, creates a new

@@ -1,9 +1,10 @@
-//! Manages custom roles, lists all roles, and explains the authorizer's
+//! Manages custom roles, lists all roles and their users, and explains the authorizer's
 //! decisions. Each operation has its own module.
 
 pub mod delete_role;
 pub mod explain;
 pub mod get_role;
+pub mod list_role_users;
 pub mod list_roles;
 pub mod put_role;
 
@@ -40,6 +41,7 @@ impl Operation for ManageRoles {
         match request.route() {
             "GET /iam/v1/roles" => list_roles::list_roles(self, request).await,
             "GET /iam/v1/roles/{name}" => get_role::get_role(self, request).await,
+            "GET /iam/v1/roles/{name}/users" => list_role_users::list_role_users(self, request).await,
             "PUT /iam/v1/roles/{name}" => put_role::put_role(self, admin, request).await,
             "DELETE /iam/v1/roles/{name}" => delete_role::delete_role(self, admin, request).await,
             "POST /iam/v1/roles/explain" => explain::explain(self, request).await,

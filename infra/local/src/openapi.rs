@@ -199,6 +199,7 @@ const HEADERS: [(&str, &str); 2] = [
         revoke_key::revoke_all_keys::revoke_all_keys,
         manage_roles::list_roles::list_roles,
         manage_roles::get_role::get_role,
+        manage_roles::list_role_users::list_role_users,
         manage_roles::put_role::put_role,
         manage_roles::delete_role::delete_role,
         manage_roles::explain::explain,

@@ -40,7 +40,10 @@ pub use keys::{
     RevokedKeys, RotateKeyRequest, RotatedKey, SHOWN_DAYS, Usage,
 };
 pub use problem::{FieldError, Problem, ProblemCode, RoleUse};
-pub use roles::{ExplainRequest, ExplainedRole, Explanation, PutRoleRequest, Role, RoleHolder, permissions};
+pub use roles::{
+    ExplainRequest, ExplainedRole, Explanation, ListedRoleUse, PutRoleRequest, Role, RoleHolder,
+    RoleUserList, permissions,
+};
 pub use search::{FoundAccount, FoundKey, FoundKeyAccount, MatchedField, SearchResults};
 
 /// A page of a list.

@@ -152,7 +152,7 @@ impl From<&RoleUser> for RoleUse {
         Self {
             service_account_id: user.account,
             service_account_name: user.account_name.to_string(),
-            key_id: user.key,
+            key_id: user.key().map(|key| key.id),
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Roles, and explanations of decisions.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::instant;
-use crate::domain::{Actor, BuiltInRole, RoleName};
+use super::problem::RoleUse;
+use crate::domain::{Actor, BuiltInRole, KeyId, RoleName};
 use crate::policy::{self, ExplainedDecision, Permission, Reason};
-use crate::store::{CustomRole, ListedRole};
+use crate::store::{CustomRole, LastUse, ListedRole, RoleUser};
 
 /// A role: a named list of permissions.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -61,6 +64,47 @@ pub struct PutRoleRequest {
     /// permission can be below `/iam`.
     #[schema(max_items = 100, example = json!(["GET /reports/{id}", "ANY /reports/{id}/notes/{proxy+}"]))]
     pub permissions: Vec<String>,
+}
+
+/// A page of the service accounts and live keys that have a role.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleUserList {
+    /// The service accounts and keys, in the order of the service accounts' names.
+    pub items: Vec<ListedRoleUse>,
+    /// The number of service accounts that were checked for this page.
+    pub checked_accounts: usize,
+    /// The `cursor` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String)]
+    pub next_cursor: Option<String>,
+}
+
+/// A use of a role in a list.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedRoleUse {
+    /// The service account or key.
+    #[serde(flatten)]
+    pub used_by: RoleUse,
+    /// Whether the service account is enabled.
+    pub service_account_enabled: bool,
+    /// The name of the key, if the role is the key's own role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String, example = "batch server 1")]
+    pub key_name: Option<String>,
+    /// The last four characters of the key, if the role is the key's own role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String, example = "x7Qz")]
+    pub key_hint: Option<String>,
+    /// The number of live keys that the role limits. All live keys of a service
+    /// account that has the role count, or only the key that has the role as its own.
+    pub live_key_count: usize,
+    /// When a request with one of these keys was last allowed. The true time can be
+    /// later, but never earlier. Absent if no request was allowed.
+    #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime, required = false)]
+    pub last_used_at: Option<Timestamp>,
 }
 
 /// A request to decide on, and its caller. Give either `serviceAccountId` or
@@ -180,6 +224,21 @@ impl Explanation {
             missing_permission: text(decision.missing_permission),
             roles,
             allowed_cidrs,
+        }
+    }
+}
+
+impl ListedRoleUse {
+    /// A `user` of the role, whose account's keys were last used at these times.
+    pub fn new(user: &RoleUser, last_uses: &HashMap<KeyId, LastUse>) -> Self {
+        let last_used_at = user.keys.iter().filter_map(|key| last_uses.get(&key.id)?.last_used_at).max();
+        Self {
+            used_by: user.into(),
+            service_account_enabled: user.is_enabled,
+            key_name: user.key().map(|key| key.name.to_string()),
+            key_hint: user.key().map(|key| key.hint.clone()),
+            live_key_count: user.keys.len(),
+            last_used_at,
         }
     }
 }

@@ -50,7 +50,7 @@ pub use list::{
 };
 pub use lookup::{KnownKey, Retirement};
 pub use retired::{MAX_RETIRED_KEYS, RetiredKey};
-pub use role_users::{RoleUser, RoleUsers};
+pub use role_users::{RoleUser, RoleUserPage, RoleUsers};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, Roles};
 pub use rotation::{NewRotation, RotatedKey};
 pub use sweep::{AccountToSweep, SweepPage};

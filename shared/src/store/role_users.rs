@@ -1,19 +1,21 @@
-//! Finds the accounts and keys that use a role, before the role is deleted.
+//! Finds the accounts and keys that use a role: for a list, and before the role is
+//! deleted.
 //!
-//! The check reads the partition of all accounts in the index. Each check reads a
-//! bounded part of the partition and returns the position at which it stopped. There is
-//! no counter of a role's users, because every change of a key, even a revocation, would
-//! contend for the counter.
+//! Both read the partition of all accounts in the index. Each call reads a bounded part
+//! of the partition and returns the position at which it stopped. There is no counter of
+//! a role's users, because every change of a key, even a revocation, would contend for
+//! the counter.
 
+use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::types::Select;
 use jiff::{SignedDuration, Timestamp};
 
 use super::accounts::account_id;
 use super::codec::{self, MalformedItem, Map, Reader, s};
-use super::list::AccountCursor;
+use super::list::{AccountCursor, PageRequest};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{AccountId, AccountName, KeyId, RoleName};
+use crate::domain::{AccountId, AccountName, LiveKey, RoleName};
 
 /// The maximum number of users that a refusal to delete a role names.
 const MAX_NAMED_USERS: usize = 20;
@@ -31,8 +33,36 @@ pub struct RoleUser {
     pub account: AccountId,
     /// The account's name.
     pub account_name: AccountName,
+    /// Whether the account is enabled.
+    pub is_enabled: bool,
+    /// The live keys that the role limits: all live keys of an account that has the role,
+    /// or only the key that has the role as its own.
+    pub keys: Vec<LiveKey>,
+    /// Whether the user of the role is a key.
+    pub is_key: bool,
+}
+
+impl RoleUser {
+    /// The position of the account in the list of accounts.
+    fn cursor(&self) -> AccountCursor {
+        AccountCursor { id: self.account, name: self.account_name.folded() }
+    }
+
     /// The key, if the user of the role is a key.
-    pub key: Option<KeyId>,
+    pub fn key(&self) -> Option<&LiveKey> {
+        self.keys.first().filter(|_| self.is_key)
+    }
+}
+
+/// A page of the users of a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleUserPage {
+    /// The users, in the order of the accounts' names.
+    pub users: Vec<RoleUser>,
+    /// The number of accounts that were checked for this page.
+    pub checked: usize,
+    /// The last account that was checked, if there can be more.
+    pub next: Option<AccountCursor>,
 }
 
 /// The accounts and live keys that use a role.
@@ -72,30 +102,17 @@ impl Store {
         after: Option<&AccountCursor>,
         until: Timestamp,
     ) -> Result<RoleUsers, StoreError> {
-        // Reads the whole map of keys, because an index cannot project a part of it.
-        let (projection, mut names) =
-            codec::projection(&[schema::PK, attribute::NAME, attribute::ROLE, attribute::KEYS]);
-        names.insert("#partition".to_owned(), schema::INDEX_PK.to_owned());
         let mut start = after.map(AccountCursor::index_key);
         let mut users = RoleUsers::default();
         for _ in 0..MAX_QUERIES {
-            let answer = self
-                .client
-                .query()
-                .table_name(&*self.table)
-                .index_name(schema::INDEX)
-                .key_condition_expression("#partition = :pk")
-                .select(Select::SpecificAttributes)
-                .projection_expression(&projection)
-                .set_expression_attribute_names(Some(names.clone()))
-                .expression_attribute_values(":pk", s(schema::INDEX_ACCOUNTS))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(StoreError::from_sdk)?;
+            let answer = self.query_keys_of_accounts(start).await?;
             let now = self.clock.now();
             for item in answer.items() {
-                add_users(item, role, now, &mut users).map_err(|error| error.in_item("an account"))?;
+                users.checked += 1;
+                users_in(item, role, now)
+                    .map_err(|error| error.in_item("an account"))?
+                    .into_iter()
+                    .for_each(|user| users.add(user));
             }
             start = answer.last_evaluated_key;
             if start.is_none() || now >= until {
@@ -107,27 +124,78 @@ impl Store {
         users.stopped_at = start.map(|key| AccountCursor::from_item(&key)).transpose()?;
         Ok(users)
     }
+    /// Lists the accounts that have this role, and the live keys that have it as their own
+    /// role. An account and its keys are on the same page, so a page can have more users
+    /// than its limit. The list reads the index, which can lag behind the table.
+    ///
+    /// Stops after six seconds or [`MAX_QUERIES`] queries. A page can be empty although
+    /// there are more.
+    pub async fn list_role_users(
+        &self,
+        role: &RoleName,
+        page: &PageRequest<AccountCursor>,
+    ) -> Result<RoleUserPage, StoreError> {
+        let (until, limit) = (self.end_of_check(), usize::try_from(page.limit).unwrap_or(0));
+        let mut start = page.cursor.as_ref().map(AccountCursor::index_key);
+        let (mut users, mut checked) = (Vec::new(), 0);
+        for _ in 0..MAX_QUERIES {
+            let answer = self.query_keys_of_accounts(start).await?;
+            let now = self.clock.now();
+            for item in answer.items() {
+                checked += 1;
+                users.extend(users_in(item, role, now).map_err(|error| error.in_item("an account"))?);
+                if users.len() >= limit {
+                    let next = users.last().map(RoleUser::cursor);
+                    return Ok(RoleUserPage { users, checked, next });
+                }
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || now >= until {
+                break;
+            }
+        }
+        let next = start.map(|key| AccountCursor::from_item(&key)).transpose()?;
+        Ok(RoleUserPage { users, checked, next })
+    }
+
+    /// Queries the accounts after `start` with their roles and keys, up to 1 MB.
+    async fn query_keys_of_accounts(&self, start: Option<Map>) -> Result<QueryOutput, StoreError> {
+        // Reads the whole map of keys, because an index cannot project a part of it.
+        let read = [schema::PK, attribute::NAME, attribute::ROLE, attribute::ENABLED, attribute::KEYS];
+        let (projection, mut names) = codec::projection(&read);
+        names.insert("#partition".to_owned(), schema::INDEX_PK.to_owned());
+        let query = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .index_name(schema::INDEX)
+            .key_condition_expression("#partition = :pk")
+            .select(Select::SpecificAttributes)
+            .projection_expression(projection)
+            .set_expression_attribute_names(Some(names))
+            .expression_attribute_values(":pk", s(schema::INDEX_ACCOUNTS))
+            .set_exclusive_start_key(start);
+        query.send().await.map_err(StoreError::from_sdk)
+    }
 }
 
-/// Adds an account to `users` if it has the role, and its live keys that have the role
-/// as their own.
-fn add_users(
-    item: &Map,
-    role: &RoleName,
-    now: Timestamp,
-    users: &mut RoleUsers,
-) -> Result<(), MalformedItem> {
+/// The users of the role in the item of an account: the account, if it has the role, and
+/// its live keys that have the role as their own.
+fn users_in(item: &Map, role: &RoleName, now: Timestamp) -> Result<Vec<RoleUser>, MalformedItem> {
     let reader = Reader(item);
-    let account = reader.parse(schema::PK, account_id)?;
-    let account_name = reader.parse(attribute::NAME, AccountName::from_stored)?;
-    users.checked += 1;
-    if reader.parse(attribute::ROLE, RoleName::parse)? == *role {
-        users.add(RoleUser { account, account_name: account_name.clone(), key: None });
-    }
-    for key in reader.keys()? {
-        if key.spec.role.as_ref() == Some(role) && key.ended(now).is_none() {
-            users.add(RoleUser { account, account_name: account_name.clone(), key: Some(key.id) });
-        }
-    }
-    Ok(())
+    let user = |is_key, keys| -> Result<RoleUser, MalformedItem> {
+        Ok(RoleUser {
+            account: reader.parse(schema::PK, account_id)?,
+            account_name: reader.parse(attribute::NAME, AccountName::from_stored)?,
+            is_enabled: reader.boolean(attribute::ENABLED)?,
+            keys,
+            is_key,
+        })
+    };
+    let mut live = reader.keys()?;
+    live.retain(|key| key.ended(now).is_none());
+    let own: Vec<_> = live.iter().filter(|key| key.spec.role.as_ref() == Some(role)).cloned().collect();
+    let has_role = reader.parse(attribute::ROLE, RoleName::parse)? == *role;
+    let account = has_role.then(|| user(false, live)).into_iter();
+    account.chain(own.into_iter().map(|key| user(true, vec![key]))).collect()
 }

@@ -89,19 +89,101 @@ async fn role_is_created_once_then_shown_replaced_and_deleted() {
     let edit = "/roles/Reports/edit";
     let form = browser.get(edit).await.expect(200);
     let replacement = [("permissions", "GET /reports/{id}")];
-    browser.submit(&form, edit, &replacement).await.expect(303);
+    let review = browser.submit(&form, edit, &replacement).await.expect(200);
+    browser.submit(&review, edit, &[("button", "confirm")]).await.expect(303);
     assert_eq!(role(&harness, "Reports").await["permissions"], json!(["GET /reports/{id}"]));
     let stale = browser.submit(&form, edit, &[("permissions", "ANY /stale")]).await.expect(412);
     stale.expect_texts(&["This page is out of date", "ANY /stale"]);
 
     let delete = "/roles/Reports/delete";
     let confirm = browser.get(delete).await.expect(200);
+    confirm.expect_texts(&["No account and no live key has this role."]);
     assert_eq!(browser.submit(&confirm, delete, &[]).await.expect(303).location(), "/roles");
     browser.get("/roles").await.expect_texts(&["Role Reports was deleted.", "No custom roles"]);
     browser.get("/roles/Reports").await.expect(404);
     for invalid in ["/roles/9", "/roles/a%20b", "/roles/%2e%2e/edit"] {
         browser.get(invalid).await.expect(404);
     }
+}
+
+#[tokio::test]
+async fn review_shows_the_difference_and_who_is_affected_before_a_role_is_saved() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    harness.put_role("Auditor", &["GET /reports", "GET /teams"]).await;
+    let account = harness.create_account(HOSTILE, "Auditor").await;
+    let used = harness.issue_key(&account).await;
+    store_usage(&harness, &used, &[(1, 1, 3)]).await;
+    let holder = harness.create_account("Holder", "ServiceAccountReader").await;
+    let key = harness.issue_key_with(&holder, &json!({ "name": "narrow", "role": "Auditor" })).await;
+    disable(&harness, &holder).await;
+    let edit = "/roles/Auditor/edit";
+    let form = browser.get(edit).await.expect(200);
+    let typed = [("description", "Reads"), ("permissions", "GET /reports\nPOST /reports/{id}")];
+    let before = harness.table.dump().await;
+    let review = browser.submit(&form, edit, &typed).await.expect(200);
+    review.expect_texts(&[
+        "Save role Auditor?",
+        "Nothing is saved yet.",
+        "Added permissions + POST /reports/{id}",
+        "Removed permissions − GET /teams",
+        "Affected accounts and keys",
+        HOSTILE,
+        "Enabled 1",
+        &format!(
+            "Key narrow Ending in {} {} of Holder Disabled 1 Never",
+            &key.secret[key.secret.len() - 4..],
+            key.id
+        ),
+    ]);
+    review.expect_no_script();
+    for link in [&format!("/accounts/{}", account.id), &format!("/accounts/{}/keys/{}", holder.id, key.id)] {
+        assert!(review.text.contains(&format!("href=\"{link}\"")), "{}", review.text);
+    }
+    assert_eq!(before, harness.table.dump().await, "nothing was saved");
+    // Back to the form, with the typed values.
+    let back = browser.submit(&review, edit, &[("button", "back")]).await.expect(200);
+    assert_eq!(back.fields(edit)["description"], "Reads");
+    assert!(back.text.contains("GET /reports\nPOST /reports/{id}</textarea>"), "{}", back.text);
+    assert_eq!(before, harness.table.dump().await, "nothing was saved");
+    // The confirmation saves only if the role is still the one whose difference was shown.
+    harness.put_role("Auditor", &["GET /meanwhile"]).await;
+    let confirm = [("button", "confirm")];
+    browser.submit(&review, edit, &confirm).await.expect(412).expect_texts(&["This page is out of date"]);
+    assert_eq!(role(&harness, "Auditor").await["permissions"], json!(["GET /meanwhile"]));
+    let form = browser.get(edit).await.expect(200);
+    let review = browser.submit(&form, edit, &typed).await.expect(200);
+    browser.submit(&review, edit, &confirm).await.expect(303);
+    let saved = role(&harness, "Auditor").await;
+    assert_eq!(saved["permissions"], json!(["GET /reports", "POST /reports/{id}"]));
+    assert_eq!(saved["description"], "Reads");
+    // A change that permits and refuses the same requests needs no review.
+    let form = browser.get(edit).await.expect(200);
+    let [_, permissions] = typed;
+    browser.submit(&form, edit, &[("description", "Reads reports"), permissions]).await.expect(303);
+    // Invalid input never gets to the review.
+    let long = "x".repeat(257);
+    for (typed, field) in
+        [(("description", long.as_str()), "description"), (("permissions", "x"), "permissions")]
+    {
+        let refused = browser.submit(&form, edit, &[typed]).await.expect(422);
+        assert!(!refused.field_error(field).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn role_page_lists_accounts_and_keys_with_the_role_page_by_page() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    for number in 0..26 {
+        harness.create_account(&format!("batch {number:02}"), "ServiceAccountReader").await;
+    }
+    let page = browser.get("/roles/ServiceAccountReader").await.expect(200);
+    page.expect_texts(&["Accounts and keys with this role", "batch 00", "batch 24", "Next page"]);
+    page.expect_without("batch 25");
+    let next = browser.get(page.next_page().unwrap().split('#').next().unwrap()).await.expect(200);
+    next.expect_texts(&["batch 25", "First page"]);
+    next.expect_without("batch 24");
 }
 
 #[tokio::test]
@@ -185,15 +267,25 @@ async fn preview_shows_what_permissions_match_and_saves_nothing() {
 }
 
 #[tokio::test]
-async fn role_in_use_is_not_deleted_and_its_users_are_listed() {
+async fn role_in_use_is_not_deleted_and_its_accounts_and_keys_are_listed() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     harness.put_role("Auditor", &["GET /reports"]).await;
+    let delete = "/roles/Auditor/delete";
+    let confirm = browser.get(delete).await.expect(200);
     let account = harness.create_account(HOSTILE, "Auditor").await;
     let holder = harness.create_account("Holder", "ServiceAccountReader").await;
     let key = harness.issue_key_with(&holder, &json!({ "name": "k", "role": "Auditor" })).await;
-    let delete = "/roles/Auditor/delete";
-    let confirm = browser.get(delete).await.expect(200);
+    let in_use = browser.get(delete).await.expect(200);
+    in_use.expect_texts(&[
+        "The role is in use, so it cannot be deleted.",
+        HOSTILE,
+        "Key k Ending in",
+        "of Holder",
+    ]);
+    assert!(!in_use.text.contains("action=\"/roles/Auditor/delete\""), "{}", in_use.text);
+    in_use.expect_no_script();
+    // The role came into use after the page was opened.
     let refused = browser.submit(&confirm, delete, &[]).await.expect(409);
     refused.expect_texts(&[
         "The role is in use, so it was not deleted.",

@@ -461,7 +461,8 @@ async fn record(harness: &Harness) -> Recorded {
         });
         recorder.send("ManageRoles", ("POST", "/iam/v1/roles/explain"), Some(about), None).await;
     }
-    for (method, path) in [("GET", roles), ("GET", role), ("DELETE", role)] {
+    for (method, path) in [("GET", roles), ("GET", role), ("GET", &format!("{role}/users")), ("DELETE", role)]
+    {
         recorder.send("ManageRoles", (method, path), None, None).await;
     }
     recorder.send("RevokeKey", ("DELETE", &path), None, None).await;

@@ -127,7 +127,8 @@ async fn many_accounts(harness: &Harness, number: u32) {
         ];
         let texts = texts.map(|(name, text)| (name.to_owned(), AttributeValue::S(text)));
         let keys = ("keys".to_owned(), AttributeValue::M(Item::new()));
-        texts.into_iter().chain([keys]).collect::<Item>()
+        let enabled = ("enabled".to_owned(), AttributeValue::Bool(true));
+        texts.into_iter().chain([keys, enabled]).collect::<Item>()
     };
     harness.table.put_all(&(0..number).map(account).collect::<Vec<_>>()).await;
 }
@@ -142,7 +143,7 @@ fn account_queries(harness: &Harness) -> usize {
         assert_eq!(body["Select"], "SPECIFIC_ATTRIBUTES");
         let mut read: Vec<&str> = body["ProjectionExpression"].as_str().unwrap().split(',').collect();
         read.sort_unstable();
-        assert_eq!(read, ["#keys", "#name", "#pk", "#role"]);
+        assert_eq!(read, ["#enabled", "#keys", "#name", "#pk", "#role"]);
     }
     calls.len()
 }

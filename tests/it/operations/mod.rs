@@ -12,6 +12,7 @@ mod get_service_account;
 mod issue_key;
 mod list_all_events;
 mod list_events;
+mod list_role_users;
 mod list_roles;
 mod list_service_accounts;
 mod lookup_key;

@@ -18,7 +18,7 @@ pub(crate) struct Route {
 pub(crate) const SPARE_ROLE: &str = "Spare";
 
 /// All routes, sorted by method and path.
-pub(crate) const ROUTES: [Route; 20] = [
+pub(crate) const ROUTES: [Route; 21] = [
     route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", |_| None),
@@ -27,6 +27,7 @@ pub(crate) const ROUTES: [Route; 20] = [
     route("GET", "/iam/v1/events", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/roles", "ManageRoles", |_| None),
     route("GET", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
+    route("GET", "/iam/v1/roles/{name}/users", "ManageRoles", |_| None),
     route("GET", "/iam/v1/service-accounts", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/service-accounts/{id}", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/service-accounts/{id}/events", "ListServiceAccounts", |_| None),

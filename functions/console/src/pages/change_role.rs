@@ -3,16 +3,13 @@
 
 use askama::Template;
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use shared::domain::AccountId;
 
 use crate::auth::session::Session;
+use crate::view::difference::Difference;
 use crate::view::form::{FormError, FormErrors};
 use crate::view::layout::{Page, with_status};
-use crate::view::permissions;
 use crate::view::role_chooser;
 
 #[derive(Default, Deserialize)]
@@ -47,30 +44,6 @@ struct ChangeRole {
     difference: Difference,
 }
 
-/// The difference between two roles.
-struct Difference {
-    added: Vec<String>,
-    removed: Vec<String>,
-    /// All permissions of the new role.
-    permissions: Vec<String>,
-}
-
-impl Difference {
-    /// A digest of the difference.
-    fn mark(&self) -> String {
-        let mut hash = Sha256::new();
-        for part in [&self.added, &self.removed, &self.permissions] {
-            for permission in part {
-                // No permission contains a newline.
-                hash.update(permission);
-                hash.update("\n");
-            }
-            hash.update("\n");
-        }
-        URL_SAFE_NO_PAD.encode(hash.finalize())
-    }
-}
-
 /// Responds with the page, unless `form` confirms exactly the current difference.
 pub(super) async fn confirm(
     session: &Session,
@@ -93,7 +66,5 @@ async fn difference(session: &Session, form: &Form) -> Result<Difference, FormEr
     // A deleted role permits nothing.
     let before = before?.map(|role| role.permissions).unwrap_or_default();
     let after = after?.ok_or_else(|| FormErrors::field("role", "role not found. Choose another role"))?;
-    let after = after.permissions;
-    let (added, removed) = (permissions::beyond(&after, &before), permissions::beyond(&before, &after));
-    Ok(Difference { added, removed, permissions: after })
+    Ok(Difference::new(&before, after.permissions))
 }

@@ -1,5 +1,6 @@
 //! `GET, POST /new-role`: creates a custom role. `GET, POST /roles/{name}/edit`: replaces
-//! a custom role. Both forms have a preview of what the permissions match.
+//! a custom role, after its added and removed permissions were shown ([`review_role`]). Both
+//! forms have a preview of what the permissions match.
 //!
 //! `/new-role` is not below `/roles/`, because there a role can have any name.
 
@@ -10,7 +11,7 @@ use shared::api::{FieldError, ProblemCode, PutRoleRequest, Role};
 use shared::domain::{Description, RoleName};
 use shared::policy::{Permission, Permissions};
 
-use super::role;
+use super::{review_role, role};
 use crate::api::ApiError;
 use crate::auth::session::{Posted, Session};
 use crate::error::PageResult;
@@ -22,14 +23,15 @@ use crate::view::permissions::{PermissionExample, widest_first};
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Form {
-    name: String,
+    pub(super) name: String,
     /// The version that the form was opened with, so that it does not overwrite a later change.
-    version: String,
-    description: String,
+    pub(super) version: String,
+    pub(super) description: String,
     /// One permission per line.
-    permissions: String,
-    /// The pressed button: `preview`, or empty for the main button.
-    button: String,
+    pub(super) permissions: String,
+    /// The pressed button: `preview`, or empty for the main button. `confirm` and `back` are
+    /// on the page of [`review_role`].
+    pub(super) button: String,
 }
 
 #[derive(Template)]
@@ -76,11 +78,25 @@ pub(super) async fn submit(Path(name): Path<RoleName>, Posted(session, form): Po
     submit_either(session, Some(name), form).await
 }
 
-async fn submit_either(session: Session, name: Option<RoleName>, form: Form) -> PageResult {
+async fn submit_either(session: Session, name: Option<RoleName>, mut form: Form) -> PageResult {
+    if form.button == "back" {
+        return with_status(200, EditRole::new(&session, name, form, FormErrors::default()));
+    }
     if form.button == "preview" {
         let (preview, errors) = preview(&form.permissions);
         let page = EditRole { preview: Some(preview), ..EditRole::new(&session, name, form, errors) };
         return with_status(page.errors.status(), page);
+    }
+    // A new role affects no account and no key.
+    if let Some(name) = name.as_ref().filter(|_| form.button != "confirm") {
+        match review_role::review(&session, name, &mut form).await {
+            Ok(None) => {}
+            Ok(Some(review)) => return Ok(review),
+            Err(error) => {
+                let page = EditRole::new(&session, Some(name.clone()), form, error.errors()?);
+                return with_status(page.errors.status(), page);
+            }
+        }
     }
     match save(&session, name.as_ref(), &form).await {
         Ok(saved) => {
@@ -132,23 +148,26 @@ fn is_same(existing: &Role, new: &PutRoleRequest) -> bool {
         && permissions.iter().map(Permission::as_str).eq(existing.permissions.iter().map(String::as_str))
 }
 
-/// Checks the permissions with the API's own parser, and returns examples for the valid ones.
-fn preview(text: &str) -> (Vec<PermissionExample>, FormErrors) {
+/// Parses the permissions with the API's own parser.
+pub(super) fn permissions(text: &str) -> Result<Permissions, FormErrors> {
     let lines = lines(text);
     let texts: Vec<_> = lines.iter().map(|(_, text)| *text).collect();
-    let mut matching: Vec<_> = texts.iter().map(ToString::to_string).collect();
+    Permissions::parse(&texts).map_err(|problems| {
+        let errors = problems.into_iter().map(|problem| FieldError {
+            pointer: problem
+                .position()
+                .map_or_else(|| "/permissions".to_owned(), |at| format!("/permissions/{at}")),
+            detail: without_backticks(&problem.to_string()),
+        });
+        FormErrors::fields(with_line_numbers(errors.collect(), &lines))
+    })
+}
+
+/// Examples for the valid permissions, and the errors of the others.
+fn preview(text: &str) -> (Vec<PermissionExample>, FormErrors) {
+    let mut matching: Vec<_> = lines(text).into_iter().map(|(_, text)| text.to_owned()).collect();
     widest_first(&mut matching);
-    let preview = PermissionExample::parse_all(&matching);
-    let Err(problems) = Permissions::parse(&texts) else {
-        return (preview, FormErrors::default());
-    };
-    let errors = problems.into_iter().map(|problem| FieldError {
-        pointer: problem
-            .position()
-            .map_or_else(|| "/permissions".to_owned(), |at| format!("/permissions/{at}")),
-        detail: without_backticks(&problem.to_string()),
-    });
-    (preview, FormErrors::fields(with_line_numbers(errors.collect(), &lines)))
+    (PermissionExample::parse_all(&matching), permissions(text).err().unwrap_or_default())
 }
 
 /// The non-empty lines with their numbers.

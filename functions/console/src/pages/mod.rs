@@ -22,6 +22,7 @@ mod leaked_key;
 mod overview;
 mod request;
 mod retired_keys;
+mod review_role;
 mod revoke_all_keys;
 mod revoke_key;
 mod role;

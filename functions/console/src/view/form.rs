@@ -73,6 +73,13 @@ impl FormErrors {
         Self { status, alert: Some((title.into(), detail.into())), ..Self::default() }
     }
 
+    /// The error of a form for a version that is no longer the current one.
+    pub(crate) fn out_of_date() -> Self {
+        let detail = "Nothing was saved. Someone else made a change after you opened the page, or you already \
+                      submitted this form. Reload the page to see the current values.";
+        Self::whole(412, "This page is out of date", detail)
+    }
+
     /// Errors of fields that have the names of the API's fields.
     pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
         let fields = errors.into_iter().map(|error| {
@@ -105,9 +112,7 @@ impl FormErrors {
         Ok(if matches!(problem.code, ProblemCode::NameTaken | ProblemCode::RoleBuiltIn) {
             Self { status, ..Self::field("name", problem.detail) }
         } else if problem.code == ProblemCode::PreconditionFailed {
-            let detail = "Nothing was saved. Someone else made a change after you opened the page, or you already \
-                          submitted this form. Reload the page to see the current values.";
-            Self::whole(status, "This page is out of date", detail)
+            Self::out_of_date()
         } else if problem.code == ProblemCode::IdempotencyKeyReused {
             let title = "This form was already submitted with other values";
             let detail = "Check the result of the first submission. If you submit the form again, it counts as a new \

@@ -3,6 +3,7 @@
 pub(crate) mod assets;
 pub(crate) mod attention;
 pub(crate) mod chart;
+pub(crate) mod difference;
 pub(crate) mod excerpt;
 pub(crate) mod export;
 pub(crate) mod find_account;
