@@ -1,6 +1,6 @@
-// The console works without this script. It copies keys to the clipboard, prevents
-// a double click from sending a form twice, and removes a key when its page is left,
-// so that the browser's history does not show it again.
+// The console works without this script. It copies keys to the clipboard, filters lists
+// while the user types, prevents a double click from sending a form twice, and removes a
+// key when its page is left, so that the browser's history does not show it again.
 "use strict";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -18,6 +18,37 @@ for (const button of document.querySelectorAll("[data-copy]")) {
       label.textContent = "Selected";
     }
     setTimeout(() => { label.textContent = before; }, 2000);
+  });
+}
+
+// Filters the rows of a list while the user types. `data-filters` is the ID of the list.
+for (const field of document.querySelectorAll("[data-filters]")) {
+  const list = document.getElementById(field.dataset.filters);
+  const status = document.getElementById(`${list.id}-shown`);
+  const statusBefore = status.textContent;
+  const rows = [...list.querySelectorAll("[data-row]")];
+  const matches = (row) => row.textContent.toLowerCase().includes(field.value.trim().toLowerCase());
+  field.addEventListener("input", () => {
+    // A selected row stays visible.
+    for (const row of rows) row.hidden = !matches(row) && !row.querySelector(":checked");
+    for (const group of list.querySelectorAll("[data-group]")) {
+      group.hidden = !group.querySelector("[data-row]:not([hidden])");
+    }
+    const count = rows.filter(matches).length;
+    status.textContent = field.value.trim() === "" ? statusBefore : `${count} of the ${rows.length} listed match.`;
+  });
+  // Enter presses the button next to the field, if there is one, and not the form's main
+  // button.
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    field.parentElement.querySelector("button")?.click();
+  });
+  // The server applies a filter before the form's main action. That is not necessary if the
+  // selected role is one of the matches.
+  field.form.addEventListener("submit", (event) => {
+    const selected = rows.find((row) => row.querySelector("input[type=radio]:checked"));
+    if (event.submitter?.value !== "role" && selected && matches(selected)) field.value = "";
   });
 }
 

@@ -335,32 +335,49 @@ async fn every_role_can_be_chosen_even_if_there_are_many() {
     let mut browser = Browser::signed_in(&harness).await;
     let create = "/accounts/new";
     let form = browser.get(create).await.expect(200);
-    form.expect_texts(&["ServiceAccountReader", &name(0), "Another role", "There are more roles"]);
+    form.expect_texts(&["Find a role", "Not all roles are listed.", "ServiceAccountReader", &name(0)]);
     form.expect_without("zulu");
-    // Enter in a field presses the main button, not the one that shows a role.
+    // Enter in a field presses the main button, not the one that finds roles.
     let buttons = form.text.split("action=\"/accounts\"").nth(1).unwrap();
     assert!(
         buttons.find("aria-hidden=\"true\">Create service account").unwrap()
             < buttons.find("value=\"role\"").unwrap()
     );
-    // An unknown role is an error next to the field. The form keeps its other values.
+    // A filter without a match is an error next to the field. The form keeps its other values.
     let typed =
         [("name", "batch"), ("description", "at night"), ("owner", "data"), ("role", "ServiceAccountWriter")];
-    for (name, problem) in
-        [("zulu", "Role zulu not found. Role names are case-sensitive."), (" ", "Enter the name of a role.")]
-    {
-        let typed: Vec<_> = typed.into_iter().chain([("other_role", name), ("button", "role")]).collect();
-        let page = browser.submit(&form, "/accounts", &typed).await.expect(422);
-        page.expect_texts(&["There are more roles", problem]);
-        let kept = page.fields("/accounts");
-        for (name, value) in &typed[..5] {
-            assert_eq!(kept[*name].trim(), value.trim(), "{name}");
-        }
+    let search = |text: &'static str| {
+        typed.into_iter().chain([("find_role", text), ("button", "role")]).collect::<Vec<_>>()
+    };
+    let wrong = search("no such role");
+    let page = browser.submit(&form, "/accounts", &wrong).await.expect(422);
+    page.expect_texts(&["Find a role", "No role matches “no such role”."]);
+    let kept = page.fields("/accounts");
+    for (name, value) in &wrong[..5] {
+        assert_eq!(kept[*name], *value, "{name}");
     }
+    // The filter searches names, descriptions and permissions of all roles, ignoring case.
+    for text in ["ZUL", "ZULU DATA", "get /zulu/{"] {
+        let page = browser.submit(&form, "/accounts", &search(text)).await.expect(200);
+        page.expect_texts(&["1 role matches", text, "ServiceAccountWriter", "Zulu", "Reads zulu data"]);
+        page.expect_without(&name(0));
+        let kept = page.fields("/accounts");
+        assert_eq!([&kept["name"], &kept["role"], &kept["find_role"]], ["batch", "ServiceAccountWriter", ""]);
+    }
+    let page = browser.submit(&form, "/accounts", &search("serviceaccount")).await.expect(200);
+    page.expect_texts(&[
+        "3 roles match",
+        "ServiceAccountReader",
+        "ServiceAccountWriter",
+        "ServiceAccountAdmin",
+    ]);
+    // An empty filter lists the first roles again.
+    let page = browser.submit(&page, "/accounts", &search(" ")).await.expect(200);
+    page.expect_texts(&["Not all roles are listed.", &name(0)]);
     // The permissions of an entered role are shown before anything is created.
     let before = harness.table.dump().await;
     for button in ["role", ""] {
-        let typed: Vec<_> = typed.into_iter().chain([("other_role", "Zulu"), ("button", button)]).collect();
+        let typed: Vec<_> = typed.into_iter().chain([("find_role", "Zulu"), ("button", button)]).collect();
         let page = browser.submit(&form, "/accounts", &typed).await.expect(200);
         page.expect_texts(&[
             "Zulu",
@@ -371,7 +388,7 @@ async fn every_role_can_be_chosen_even_if_there_are_many() {
         assert_eq!(before, harness.table.dump().await);
         let kept = page.fields("/accounts");
         assert_eq!(
-            [&kept["name"], &kept["owner"], &kept["role"], &kept["other_role"]],
+            [&kept["name"], &kept["owner"], &kept["role"], &kept["find_role"]],
             ["batch", "data", "Zulu", ""]
         );
         if button.is_empty() {
@@ -384,16 +401,16 @@ async fn every_role_can_be_chosen_even_if_there_are_many() {
             assert_eq!(form.fields(&edit)["role"], "Zulu");
             let other = name(129);
             let page =
-                browser.submit(&form, &edit, &[("other_role", &other), ("button", "role")]).await.expect(200);
+                browser.submit(&form, &edit, &[("find_role", &other), ("button", "role")]).await.expect(200);
             assert_eq!(page.fields(&edit)["role"], other);
             let page = browser.submit(&page, &edit, &[]).await.expect(200);
             page.expect_texts(&["Added permissions", "Removed permissions", "GET /zulu/{id}"]);
             let keys = format!("{}/keys", created.location());
             let form = browser.get(&format!("{keys}/new")).await.expect(200);
-            let typed = [("name", "narrow"), ("other_role", other.as_str()), ("button", "role")];
+            let typed = [("name", "narrow"), ("find_role", other.as_str()), ("button", "role")];
             let page = browser.submit(&form, &keys, &typed).await.expect(200);
             assert_eq!([&page.fields(&keys)["role"], &page.fields(&keys)["name"]], [&other, "narrow"]);
-            let typed = [("other_role", "Zulu"), ("button", "role")];
+            let typed = [("find_role", "Zulu"), ("button", "role")];
             let page = browser.submit(&form, &keys, &typed).await.expect(422);
             page.expect_texts(&["permit less than the account"]);
         }
@@ -405,7 +422,7 @@ async fn every_role_can_be_chosen_even_if_there_are_many() {
     browser.get("/?role=no+role").await.expect(422).expect_texts(&["Is not a valid role name"]);
     // If the list of roles is unavailable, the entered role is still looked up. An outage is
     // not reported as an unknown role.
-    let typed: Vec<_> = typed.into_iter().chain([("other_role", "Zulu"), ("button", "role")]).collect();
+    let typed: Vec<_> = typed.into_iter().chain([("find_role", "Zulu"), ("button", "role")]).collect();
     harness.wire.intercept(|call| if call.operation == "Query" { Action::Refuse } else { Action::Pass });
     let page = browser.submit(&form, "/accounts", &typed).await.expect(200);
     page.expect_texts(&["Zulu", "This role is now selected."]);
@@ -413,5 +430,5 @@ async fn every_role_can_be_chosen_even_if_there_are_many() {
     let page = browser.submit(&form, "/accounts", &typed).await.expect(503);
     page.expect_texts(&["Keyward is not responding"]);
     page.expect_without("not found");
-    assert_eq!(page.fields("/accounts")["other_role"], "Zulu");
+    assert_eq!(page.fields("/accounts")["find_role"], "Zulu");
 }

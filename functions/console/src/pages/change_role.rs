@@ -21,14 +21,14 @@ pub(super) struct Form {
     pub(super) description: String,
     pub(super) owner: String,
     pub(super) role: String,
-    /// The name of a role without a card. The role is shown before it can be chosen.
-    pub(super) other_role: String,
+    /// The filter of the roles.
+    pub(super) find_role: String,
     /// The account's role when the form was opened.
     pub(super) role_was: String,
     /// The difference that was shown ([`Difference::mark`]). A role can change in the
     /// meantime, which does not change the account's version.
     pub(super) shown: String,
-    /// The pressed button: `role` shows the role in `other_role`. `confirm` and `back` are
+    /// The pressed button: `role` applies the filter of the roles. `confirm` and `back` are
     /// on this page. Empty for the form's main button.
     pub(super) button: String,
 }

@@ -21,9 +21,9 @@ pub(super) struct Form {
     description: String,
     owner: String,
     role: String,
-    /// The name of a role without a card. The role is shown before it can be chosen.
-    other_role: String,
-    /// The pressed button: `role` shows the role in `other_role`. Empty for the main button.
+    /// The filter of the roles.
+    find_role: String,
+    /// The pressed button: `role` applies the filter of the roles. Empty for the main button.
     button: String,
 }
 
@@ -47,9 +47,9 @@ pub(super) async fn show(session: Session) -> PageResult {
 }
 
 pub(super) async fn submit(Posted(session, mut form): Posted<Form>) -> PageResult {
-    if role_chooser::is_requested(&form.button, &form.other_role) {
+    if role_chooser::is_search(&form.button, &form.find_role) {
         let known = role_chooser::available_or_built_in(&session).await;
-        let (roles, errors) = known.choose(&session, &mut form.role, &mut form.other_role).await?;
+        let (roles, errors) = known.search(&session, &mut form.role, &mut form.find_role).await?;
         return with_status(errors.status(), CreateAccount { page: session.page(), form, errors, roles });
     }
     let new = CreateServiceAccountRequest {

@@ -51,9 +51,9 @@ pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, mut form):
     if form.button == "back" {
         return again(&session, id, form, FormErrors::default()).await;
     }
-    if role_chooser::is_requested(&form.button, &form.other_role) {
+    if role_chooser::is_search(&form.button, &form.find_role) {
         let known = role_chooser::available_or_built_in(&session).await;
-        let (roles, errors) = known.choose(&session, &mut form.role, &mut form.other_role).await?;
+        let (roles, errors) = known.search(&session, &mut form.role, &mut form.find_role).await?;
         let page = EditAccount { page: session.page(), id, form, errors, roles };
         return with_status(page.errors.status(), page);
     }

@@ -24,10 +24,10 @@ pub(super) struct Form {
     name: String,
     expires_in_days: String,
     role: String,
-    /// The name of a role without a card. The role is shown before it can be chosen.
-    other_role: String,
+    /// The filter of the roles.
+    find_role: String,
     allowed_cidrs: String,
-    /// The pressed button: `role` shows the role in `other_role`. Empty for the main button.
+    /// The pressed button: `role` applies the filter of the roles. Empty for the main button.
     button: String,
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageRes
     session.show(page)
 }
 
-/// The form with `errors` or, if the role in `other_role` was requested, with that role.
+/// The form with `errors` or, if the filter of the roles was entered, with the roles that match.
 async fn form_page(
     session: &Session,
     id: AccountId,
@@ -64,8 +64,8 @@ async fn form_page(
         tokio::join!(session.api().account(id), role_chooser::available_or_built_in(session));
     let account = account?.account;
     let known = known.narrower_than(account.role.as_str());
-    let (roles, errors) = if role_chooser::is_requested(&form.button, &form.other_role) {
-        known.choose(session, &mut form.role, &mut form.other_role).await?
+    let (roles, errors) = if role_chooser::is_search(&form.button, &form.find_role) {
+        known.search(session, &mut form.role, &mut form.find_role).await?
     } else {
         (known.chooser(session, &form.role, role_chooser::CHOSEN_BEFORE).await, errors)
     };
@@ -74,7 +74,7 @@ async fn form_page(
 }
 
 pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, mut form): Posted<Form>) -> PageResult {
-    if role_chooser::is_requested(&form.button, &form.other_role) {
+    if role_chooser::is_search(&form.button, &form.find_role) {
         return again(&session, id, form, FormErrors::default()).await;
     }
     let days = form.expires_in_days.trim();
