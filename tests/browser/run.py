@@ -28,6 +28,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+import frame
 import roles
 from checks import HOSTILE, check, failed, nothing_runs_on, passed
 from new_user import a_new_user_calls_with_a_new_key_in_two_minutes
@@ -139,11 +140,13 @@ class Browser:
         return self.driver.find_element(By.TAG_NAME, "h1").text
 
     def find(self, name: str):
-        """A link or button, by its accessible name."""
-        found = [e for e in self.driver.find_elements(By.CSS_SELECTOR, "a, button, summary") if e.accessible_name == name]
-        if not found:
-            raise LookupError(f"{name} is not on {self.driver.current_url}: {self.text}")
-        return found[0]
+        """A link or button, by its accessible name: in the content of the page, or else outside."""
+        for place in ("main", "body"):
+            found = self.driver.find_elements(By.CSS_SELECTOR, f"{place} a, {place} button, {place} summary")
+            named = [element for element in found if element.accessible_name == name]
+            if named:
+                return named[0]
+        raise LookupError(f"{name} is not on {self.driver.current_url}: {self.text}")
 
     def field(self, name: str):
         found = [e for e in self.driver.find_elements(By.CSS_SELECTOR, "input, select, textarea") if e.accessible_name == name]
@@ -216,10 +219,14 @@ class Browser:
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def tab_to(self, name: str) -> None:
-        """Presses Tab until the focus is on `name`, and checks that the focus is visible."""
-        for _ in range(60):
+        """Presses Tab until the focus is on `name`, and checks that the focus is visible. Skips a link of
+        the navigation if the content of the page has a link or button of the same name."""
+        controls = self.driver.find_elements(By.CSS_SELECTOR, "main a, main button, main summary")
+        is_in_main = any(element.accessible_name == name for element in controls)
+        for _ in range(80):
             focused = self.driver.switch_to.active_element
-            if focused.tag_name != "body" and focused.accessible_name == name:
+            is_skipped = is_in_main and self.driver.execute_script("return !!arguments[0].closest('nav')", focused)
+            if focused.tag_name != "body" and focused.accessible_name == name and not is_skipped:
                 if self.driver.execute_script("return getComputedStyle(arguments[0]).outlineStyle", focused) == "none":
                     raise LookupError(f"the focus on {name} is not visible")
                 return
@@ -382,28 +389,6 @@ def the_four_steps_by_keyboard(local: Local, browser: Browser) -> None:
     browser.enter("Sign out")
     check("the user signs out by keyboard", browser.heading(), "You are signed out")
     browser.look("signed-out")
-
-
-def a_form_survives_an_expired_session(local: Local, browser: Browser) -> None:
-    browser.open("/accounts/new")
-    browser.type("Name", "survives")
-    browser.type("Owner (optional)", "the team")
-    browser.driver.delete_cookie(session_name(local))
-    browser.click("Create service account")
-    check("the console says that the session has expired", browser.heading(), "Your session has expired")
-    browser.look("session-ended")
-    here = browser.driver.current_window_handle
-    browser.find("Sign in again in a new tab").click()
-    WebDriverWait(browser.driver, 20).until(lambda driver: len(driver.window_handles) == 2)
-    browser.driver.switch_to.window(next(tab for tab in browser.driver.window_handles if tab != here))
-    browser.sign_in()
-    browser.driver.close()
-    browser.driver.switch_to.window(here)
-    browser.click("Resend form")
-    check("the console asks for confirmation", browser.heading(), "This page was opened before you signed in again")
-    browser.look("form-of-an-earlier-session")
-    browser.click("Resend form")
-    check("the form is then sent as it was filled in", (browser.heading(), "the team" in browser.text), ("survives Enabled", True))
 
 
 def overflows_are_detected(local: Local, browser: Browser) -> None:
@@ -600,7 +585,7 @@ def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
 
     browser.open(account)
     check("a double click rotates once", browser.live_keys(), 2)
-    check("the old key says until when it works", "Works until" in browser.text)
+    check("the old key says until when it works", "End of the grace period" in browser.text)
     browser.look("account-rotating")
     browser.click("View new key")
     check("the old key links to the new key", (browser.heading(), fact(browser, "Last characters")), ("Key server 1 Active", new[-4:]))
@@ -761,7 +746,7 @@ def main() -> None:
     arguments.screenshots.mkdir(parents=True, exist_ok=True)
     stories = [
         [the_four_steps_by_mouse, a_shown_key_disappears_when_its_page_is_left, a_double_click_issues_one_key, overflows_are_detected,
-         a_form_survives_an_expired_session, hostile_names_are_escaped, a_forged_form_is_refused,
+         hostile_names_are_escaped, a_forged_form_is_refused,
          pages_of_other_origins_are_refused],
         [the_four_steps_by_keyboard],
         [a_user_who_is_not_an_admin],
@@ -770,6 +755,7 @@ def main() -> None:
         [keys_by_keyboard],
         [a_new_user],
         *roles.STORIES,
+        *frame.STORIES,
     ]
     with tempfile.TemporaryDirectory() as folder:
         local = Local(pathlib.Path(folder) / "data")

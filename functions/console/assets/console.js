@@ -1,6 +1,7 @@
 // The console works without this script. It copies keys to the clipboard, filters lists
-// while the user types, prevents a double click from sending a form twice, and removes a
-// key when its page is left, so that the browser's history does not show it again.
+// while the user types, prevents a double click from sending a form twice, removes a key
+// when its page is left, so that the browser's history does not show it again, warns before
+// the session ends, and handles keyboard shortcuts.
 "use strict";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -71,3 +72,65 @@ addEventListener("pagehide", () => {
     else shown.textContent = "The key was shown here once.";
   }
 });
+
+// The session. Signing in again in another tab keeps the forms of this page usable.
+{
+  const WARNING_MS = 5 * 60_000;
+  const ending = document.querySelector("[data-seconds-left]");
+  const tabs = "BroadcastChannel" in window ? new BroadcastChannel("keyward-session") : undefined;
+  let endsAt = 0;
+
+  const update = () => {
+    if (!ending) return;
+    const [notice] = ending.children, [text, link] = notice.children, left = endsAt - Date.now();
+    notice.hidden = left > WARNING_MS;
+    if (notice.hidden) return;
+    const [words, label] = left > 0
+      ? ["Your session ends in less than 5 minutes. To stay signed in, sign in again in a new tab. This page keeps your input.", "Stay signed in"]
+      : ["Your session has ended. Sign in again in a new tab. This page keeps your input.", "Sign in again"];
+    // An unchanged text must not be announced again.
+    if (text.textContent !== words) [text.textContent, link.textContent] = [words, label];
+  };
+
+  if (ending) {
+    endsAt = Date.now() + 1000 * ending.dataset.secondsLeft;
+    const csrf = document.querySelector("[name=csrf]").value;
+    tabs?.postMessage({ user: ending.dataset.user, endsAt, csrf });
+    update();
+    setInterval(update, 10_000);
+    // Timers stop while the computer sleeps.
+    addEventListener("visibilitychange", update);
+  }
+
+  tabs?.addEventListener("message", ({ data }) => {
+    const expired = document.querySelector("[data-expired]");
+    // A form of one user is never sent as another user without a question.
+    if (!expired && ending?.dataset.user !== data.user) return;
+    endsAt = data.endsAt;
+    for (const field of document.querySelectorAll("[name=csrf]")) field.value = data.csrf;
+    if (expired) expired.textContent = `You are signed in again as ${data.user}. Now resend the form.`;
+    update();
+  });
+
+  // The browser closes only a tab that has shown no other page.
+  if (document.querySelector("[data-close]")) setTimeout(close, 200);
+}
+
+// Keyboard shortcuts. The attribute data-keys has the keys of a link or field.
+if (document.body.hasAttribute("data-shortcuts")) {
+  const SEQUENCE_MS = 1500;
+  let firstAt = -Infinity;
+  addEventListener("keydown", (event) => {
+    const { key, target, timeStamp } = event;
+    // The names of keys without a character, such as Shift, are longer.
+    if (key.length !== 1 || event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.isComposing) return;
+    if (target.closest("input:not([type=radio], [type=checkbox]), select, textarea")) return;
+    const keys = timeStamp - firstAt < SEQUENCE_MS ? `g ${key}` : key;
+    firstAt = keys === "g" ? timeStamp : -Infinity;
+    const chosen = [...document.querySelectorAll("[data-keys]")].find((element) => element.dataset.keys === keys);
+    if (!chosen) return;
+    event.preventDefault();
+    if (chosen.matches("input")) chosen.select();
+    else chosen.click();
+  });
+}

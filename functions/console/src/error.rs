@@ -76,6 +76,24 @@ pub(crate) struct RetryForm {
     pub(crate) fields: Vec<(String, String)>,
 }
 
+impl RetryForm {
+    /// The fields that the user filled in, with readable names.
+    pub(crate) fn typed(&self) -> Vec<(String, &str)> {
+        /// Fields that the console fills in.
+        const OWN: [&str; 7] = ["csrf", "attempt", "version", "role_was", "shown", "cursor", "button"];
+        let typed =
+            self.fields.iter().filter(|(name, value)| !value.is_empty() && !OWN.contains(&name.as_str()));
+        typed.map(|(name, value)| (readable(name), value.as_str())).collect()
+    }
+}
+
+/// The name of a field as text, for example `Allowed cidrs`.
+fn readable(name: &str) -> String {
+    let mut characters = name.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(characters).map(|letter| if letter == '_' { ' ' } else { letter }).collect()
+}
+
 impl PageError {
     pub(crate) fn unavailable(cause: impl Display) -> Self {
         Self::Unavailable { request_id: None, cause: cause.to_string() }

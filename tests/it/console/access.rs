@@ -270,12 +270,10 @@ async fn session_expires_with_its_token_and_returns_to_the_same_page() {
     let mut fields = form.fields(&edit);
     fields.insert("owner".to_owned(), HOSTILE.to_owned());
     let expired = browser.send("POST", &edit, Some(&fields), &headers).await.expect(401);
-    assert!(
-        expired.text.contains("Your session has expired") && expired.text.contains(&back),
-        "{}",
-        expired.text
-    );
-    assert!(expired.text.contains("target=\"_blank\""), "this page stays open: {}", expired.text);
+    expired.expect_texts(&["Your session has expired", "this page still has your input", "Owner", HOSTILE]);
+    expired.expect_no_script();
+    let in_new_tab = "href=\"/sign-in?back=%2Fsigned%2Din\" target=\"_blank\"";
+    assert!(expired.text.contains(in_new_tab), "this page stays open: {}", expired.text);
     assert_eq!(browser.sign_in(&back).await.expect(303).location(), edit);
     browser.get(&edit).await.expect(200);
 
@@ -283,7 +281,7 @@ async fn session_expires_with_its_token_and_returns_to_the_same_page() {
     let before = harness.table.dump().await;
     let stale = browser.submit(&expired, &edit, &[]).await.expect(403);
     assert_eq!(before, harness.table.dump().await);
-    assert!(stale.text.contains("opened before you signed in again"), "{}", stale.text);
+    stale.expect_texts(&["opened before you signed in again", "Owner", HOSTILE]);
     browser.submit(&stale, &edit, &[]).await.expect(303);
     assert!(browser.get(&account).await.expect(200).text.contains("<bdi>&#60;script&#62;alert"));
 }
@@ -611,7 +609,7 @@ async fn notice_is_shown_only_on_its_page() {
     // Pages in another window do not show the notice.
     for path in ["/", "/roles", &other, &format!("{account}/edit")] {
         let page = browser.get(path).await.expect(200);
-        assert!(!page.text.contains("role=\"status\""), "{path}: {}", page.text);
+        assert!(!page.text.contains("class=\"notice\" role=\"status\""), "{path}: {}", page.text);
     }
     assert!(browser.get(&account).await.expect(200).text.contains("mine was created."));
     assert!(!browser.get(&account).await.expect(200).text.contains("mine was created."));

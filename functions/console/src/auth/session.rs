@@ -281,13 +281,13 @@ impl<T: DeserializeOwned> FromRequest<AppState> for PostedSecret<T> {
 async fn read_form<T: DeserializeOwned>(
     request: Request,
     console: &AppState,
-    retry: fn(&Parts, &[u8], Option<String>) -> Option<RetryForm>,
+    retry: fn(&Parts, &[u8], String) -> Option<RetryForm>,
 ) -> PageResult<(Session, T)> {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await;
     let mut session = match Session::read(&parts, console).await {
         Err(PageError::SignIn { return_to }) => {
-            let retry = body.ok().and_then(|body| retry(&parts, &body, None));
+            let retry = body.ok().and_then(|body| retry(&parts, &body, String::new()));
             return Err(PageError::SessionExpired { return_to, retry });
         }
         session => session?,
@@ -295,7 +295,7 @@ async fn read_form<T: DeserializeOwned>(
     // The form can contain a key.
     let body = Zeroizing::new(Vec::from(body.map_err(|_| PageError::Malformed)?));
     let token: CsrfField = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
-    session.retry = retry(&parts, &body, Some(session.user.csrf.clone()));
+    session.retry = retry(&parts, &body, session.user.csrf.clone());
     if !csrf::is_valid(&session.cookies.keys.forms, session.token.reveal(), &token.csrf) {
         return Err(PageError::StalePage { return_to: return_path(&parts, console), retry: session.retry });
     }
@@ -303,19 +303,19 @@ async fn read_form<T: DeserializeOwned>(
     Ok((session, form))
 }
 
-/// A copy of the form to send again, with the CSRF token `csrf` of the current session, if
-/// one exists. `None` for a form that can contain a key.
+/// A copy of the form to send again, with the CSRF token `csrf`. The token is empty without a
+/// session. `None` for a form that can contain a key.
 ///
 /// The form comes from a page of the console ([`crate::middleware`] checks this).
-fn retry_form(parts: &Parts, body: &[u8], csrf: Option<String>) -> Option<RetryForm> {
+fn retry_form(parts: &Parts, body: &[u8], csrf: String) -> Option<RetryForm> {
     let action = parts.uri.path();
     let fields: Vec<(String, String)> = serde_html_form::from_bytes(body).ok()?;
     if fields.iter().any(|(_, value)| value.contains(KEY_PREFIX)) {
         return None;
     }
     let typed = fields.into_iter().filter(|(name, _)| name != CSRF);
-    let csrf = csrf.map(|csrf| (CSRF.to_owned(), csrf));
-    Some(RetryForm { action: action.to_owned(), fields: csrf.into_iter().chain(typed).collect() })
+    let fields = std::iter::once((CSRF.to_owned(), csrf)).chain(typed).collect();
+    Some(RetryForm { action: action.to_owned(), fields })
 }
 
 /// The page to return to after signing in: this page or, for a form, the page with the

@@ -28,7 +28,9 @@ mod revoke_key;
 mod role;
 mod roles;
 mod rotate_key;
+mod shortcuts;
 mod sign_in;
+pub(crate) mod signed_in;
 mod signed_out;
 mod switch_account;
 
@@ -76,7 +78,9 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/sign-in", get(sign_in::sign_in))
         .route(CALLBACK, get(sign_in::callback))
         .route("/sign-out", post(sign_in::sign_out).get(overview::redirect))
+        .route(signed_in::PATH, get(signed_in::show))
         .route(signed_out::PATH, get(signed_out::show))
+        .route(shortcuts::PATH, get(shortcuts::show).post(shortcuts::submit))
         .route("/assets/console.css", get(assets::CSS))
         .route("/assets/console.js", get(assets::JS))
         .route("/assets/icon.svg", get(assets::ICON))

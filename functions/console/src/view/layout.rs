@@ -41,8 +41,13 @@ impl Page {
     }
 
     /// The links of the main navigation.
-    pub(crate) fn navigation(&self) -> impl Iterator<Item = Link> {
+    pub(crate) fn navigation(&self) -> impl Iterator<Item = (Link, bool)> {
         navigation::links(&self.path)
+    }
+
+    /// The seconds until the session of `user` ends.
+    pub(crate) fn seconds_left(&self, user: &User) -> i64 {
+        user.signed_in_until.duration_since(self.now).as_secs()
     }
 
     /// The CSRF token for the forms on the page.

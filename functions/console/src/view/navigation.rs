@@ -1,38 +1,53 @@
-//! The main navigation.
+//! The main navigation and the keyboard shortcuts. `console.js` reads the shortcuts from the
+//! attribute `data-keys` of links and fields.
 
 /// A link in the main navigation.
+#[derive(Clone, Copy)]
 pub(crate) struct Link {
     pub(crate) path: &'static str,
     pub(crate) label: &'static str,
-    /// Whether the link leads to the section of the current page.
-    pub(crate) is_current: bool,
+    /// The shortcut: two keys, pressed one after the other.
+    pub(crate) keys: &'static str,
 }
 
-/// The paths and labels of all links.
-const LINKS: [(&str, &str); 6] = [
-    (OVERVIEW, "Overview"),
-    (ACCOUNTS, "Service accounts"),
-    (ROLES, "Roles"),
-    ("/history", "History"),
-    ("/explain", "Check access"),
-    ("/leaked", "Report a leaked key"),
+const LINKS: [Link; 6] = [
+    Link { path: OVERVIEW, label: "Overview", keys: "g o" },
+    Link { path: "/accounts", label: "Service accounts", keys: "g a" },
+    Link { path: ROLES, label: "Roles", keys: "g r" },
+    Link { path: "/history", label: "History", keys: "g h" },
+    Link { path: "/explain", label: "Check access", keys: "g c" },
+    Link { path: "/leaked", label: "Report a leaked key", keys: "g l" },
 ];
 
 const OVERVIEW: &str = "/";
-const ACCOUNTS: &str = "/accounts";
 const ROLES: &str = "/roles";
 
-/// The links, with the section of the page at `path` marked as current.
-pub(crate) fn links(path: &str) -> impl Iterator<Item = Link> {
+/// The other shortcuts and what they do. The templates set them.
+const OTHER_SHORTCUTS: [(&str, &str); 2] = [
+    ("n", "Create a service account, a key or a role, on a page that has a button for it"),
+    ("?", "Open this page"),
+];
+
+/// The links in their order. The value says whether the page at `path` is in the link's
+/// section.
+pub(crate) fn links(path: &str) -> impl Iterator<Item = (Link, bool)> {
     let first = path.split('/').nth(1).unwrap_or_default();
-    LINKS.into_iter().map(move |(path, label)| Link { path, label, is_current: is_in(first, path) })
+    LINKS.into_iter().map(move |link| (link, link.contains(first)))
 }
 
-/// Whether pages whose paths begin with the segment `first` belong to the section at `section`.
-fn is_in(first: &str, section: &str) -> bool {
-    match first {
-        "attention" => section == OVERVIEW,
-        "new-role" => section == ROLES,
-        first => section.strip_prefix('/') == Some(first),
+/// All shortcuts and what they do.
+pub(crate) fn shortcuts() -> impl Iterator<Item = (&'static str, String)> {
+    let links = LINKS.into_iter().map(|link| (link.keys, format!("Go to {}", link.label)));
+    links.chain(OTHER_SHORTCUTS.into_iter().map(|(keys, action)| (keys, action.to_owned())))
+}
+
+impl Link {
+    /// Whether pages whose paths begin with the segment `first` are in the link's section.
+    fn contains(&self, first: &str) -> bool {
+        match first {
+            "attention" => self.path == OVERVIEW,
+            "new-role" => self.path == ROLES,
+            first => self.path.strip_prefix('/') == Some(first),
+        }
     }
 }
