@@ -66,6 +66,20 @@ for (const form of document.querySelectorAll("form[data-once]")) {
   addEventListener("pageshow", () => { isSent = false; });
 }
 
+for (const button of document.querySelectorAll("[data-select-all]")) {
+  const boxes = [...button.form.querySelectorAll("input[type=checkbox]")];
+  const areAllChecked = () => boxes.every((box) => box.checked);
+  const name = () => { button.textContent = areAllChecked() ? "Clear selection" : "Select all"; };
+  button.hidden = false;
+  button.form.addEventListener("change", name);
+  button.addEventListener("click", () => {
+    const isChecked = !areAllChecked();
+    for (const box of boxes) box.checked = isChecked;
+    name();
+  });
+  addEventListener("pageshow", name);
+}
+
 addEventListener("pagehide", () => {
   for (const shown of document.querySelectorAll("[data-secret]")) {
     if (shown.matches("input")) shown.value = "";

@@ -9,10 +9,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::api::{
-    AuditEvent, CreateServiceAccountRequest, ExplainRequest, Explanation, IssueKeyRequest, IssuedKey,
-    KeyActivity, KeyLookup, List, ListedServiceAccount, LookupKeyRequest, Problem, ProblemCode,
-    PutRoleRequest, RevokedKeys, Role, RoleUserList, RotateKeyRequest, RotatedKey, ServiceAccount,
-    ServiceAccountWithKeys, UpdateServiceAccountRequest,
+    Activity, Attention, AttentionReason, AuditEvent, CreateServiceAccountRequest, ExplainRequest,
+    Explanation, IssueKeyRequest, IssuedKey, KeyActivity, KeyLookup, List, LookupKeyRequest, Problem,
+    ProblemCode, PutRoleRequest, RevokedKeys, Role, RoleUserList, RotateKeyRequest, RotatedKey,
+    SearchResults, ServiceAccount, ServiceAccountList, ServiceAccountWithKeys, UpdateServiceAccountRequest,
 };
 use shared::domain::{AccountId, EventType, KeyId, RoleName};
 use shared::http_client::HttpClient;
@@ -63,10 +63,41 @@ pub(crate) struct AccountsQuery {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) enabled: String,
     #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) owner: String,
+    /// A tag's name, or its name and value, such as `team=data`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) tag: String,
+    /// `desc`, or empty for ascending names.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) order: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) cursor: String,
-    /// The page size, if not the API's default. It is not in the page's address.
-    #[serde(skip_deserializing)]
+    /// The page size, if not the API's default.
     pub(crate) limit: Option<u8>,
+}
+
+/// Which keys and accounts need attention.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AttentionQuery {
+    /// `None` for the most urgent of all.
+    pub(crate) reason: Option<AttentionReason>,
+    /// Only for keys that expire.
+    pub(crate) within_days: Option<u8>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) owner: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) cursor: String,
+    pub(crate) limit: u8,
+}
+
+/// A text to search for.
+#[derive(Serialize)]
+struct SearchQuery<'a> {
+    q: &'a str,
+    /// Empty for the first page.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    cursor: &'a str,
 }
 
 /// The filters of a list of all events.
@@ -96,7 +127,19 @@ impl AccountsQuery {
     /// The filters without spaces around them.
     pub(crate) fn trimmed(self) -> Self {
         let trimmed = |text: String| text.trim().to_owned();
-        Self { prefix: trimmed(self.prefix), role: trimmed(self.role), ..self }
+        Self {
+            prefix: trimmed(self.prefix),
+            role: trimmed(self.role),
+            owner: trimmed(self.owner),
+            tag: trimmed(self.tag),
+            ..self
+        }
+    }
+
+    /// Whether the query has filters.
+    pub(crate) fn is_filtered(&self) -> bool {
+        let Self { prefix, role, enabled, owner, tag, order: _, cursor: _, limit: _ } = self;
+        [prefix, role, enabled, owner, tag].iter().any(|value| !value.is_empty())
     }
 }
 
@@ -104,6 +147,11 @@ impl ApiError {
     /// The code of the API's problem.
     pub(crate) fn code(&self) -> Option<ProblemCode> {
         if let Self::Problem(problem) = self { Some(problem.code) } else { None }
+    }
+
+    /// Whether the authorizer refused the request.
+    pub(crate) fn is_not_permitted(&self) -> bool {
+        matches!(self, Self::NotPermitted)
     }
 
     /// Whether the API found no such resource.
@@ -143,7 +191,7 @@ impl AdminApi<'_> {
         self.send(Method::GET, "/iam/v1/whoami", &[]).await.map(drop)
     }
 
-    pub(crate) async fn accounts(self, query: &AccountsQuery) -> ApiResult<List<ListedServiceAccount>> {
+    pub(crate) async fn accounts(self, query: &AccountsQuery) -> ApiResult<ServiceAccountList> {
         self.get(&with_query(ACCOUNTS, query)?).await
     }
 
@@ -276,6 +324,21 @@ impl AdminApi<'_> {
     pub(crate) async fn look_up_key(self, pasted: &SecretString) -> ApiResult<KeyLookup> {
         let request = LookupKeyRequest { key: pasted.expose_secret() };
         parse(&self.send_json(Method::POST, "/iam/v1/keys/lookup", &[], &request).await?)
+    }
+
+    /// The number of requests with all keys.
+    pub(crate) async fn activity(self) -> ApiResult<Activity> {
+        self.get("/iam/v1/activity").await
+    }
+
+    /// What needs attention.
+    pub(crate) async fn attention(self, query: &AttentionQuery) -> ApiResult<Attention> {
+        self.get(&with_query("/iam/v1/attention", query)?).await
+    }
+
+    /// Searches accounts and keys.
+    pub(crate) async fn search(self, text: &str, cursor: &str) -> ApiResult<SearchResults> {
+        self.get(&with_query("/iam/v1/search", &SearchQuery { q: text, cursor })?).await
     }
 
     /// The activity of a live or retired key, also of a deleted account.

@@ -86,6 +86,24 @@ pub struct ListedServiceAccount {
     pub unused_key_count: usize,
 }
 
+/// A page of the list of service accounts.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountList {
+    /// The items of the page.
+    pub items: Vec<ListedServiceAccount>,
+    /// The `cursor` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String)]
+    pub next_cursor: Option<String>,
+    /// The number of service accounts that were compared with the filters for this page.
+    /// Present only if the search stopped before the page was full, although there are
+    /// more accounts. `nextCursor` continues the search.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = usize)]
+    pub searched_accounts: Option<usize>,
+}
+
 /// A service account with its keys.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

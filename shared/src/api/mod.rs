@@ -22,8 +22,8 @@ use utoipa::ToSchema;
 use crate::store::Page;
 
 pub use accounts::{
-    CreateServiceAccountRequest, ListedServiceAccount, ServiceAccount, ServiceAccountWithKeys,
-    UpdateServiceAccountRequest,
+    CreateServiceAccountRequest, ListedServiceAccount, ServiceAccount, ServiceAccountList,
+    ServiceAccountWithKeys, UpdateServiceAccountRequest,
 };
 pub use activity::{
     Activity, CountsByReason, DayCounts, HourCounts, KeyActivity, LastUse, RecentCounts, RefusalRecord,

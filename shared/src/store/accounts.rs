@@ -8,7 +8,7 @@ use super::codec::{self, Map, Reader, n, s, seconds};
 use super::commit::{Attempt, Expression, Outcome};
 use super::events::NewEvent;
 use super::keys::{RecordFingerprint, RetirementDetails};
-use super::list::{AccountCursor, AccountFilter, MAX_LIMIT, Page, PageRequest};
+use super::list::{AccountCursor, AccountFilter, AccountPage, ListOrder, MAX_LIMIT, Page, PageRequest};
 use super::schema::{self, attribute};
 use super::{MAX_QUERIES, Store, StoreError};
 use crate::domain::{
@@ -191,33 +191,43 @@ impl Store {
         &self,
         filter: &AccountFilter,
         page: &PageRequest<AccountCursor>,
-    ) -> Result<Page<Account, AccountCursor>, StoreError> {
+    ) -> Result<AccountPage, StoreError> {
         let mut start = page.cursor.as_ref().map(AccountCursor::index_key);
         let wanted = usize::try_from(page.limit).unwrap_or(0);
         let mut accounts = Vec::new();
+        let mut searched = 0;
+        // The first query reads few accounts, which is enough if most of them pass the filters.
+        // The other queries read 1 MB each.
+        let mut limit = Some(if filter.is_selective() { MAX_LIMIT.into() } else { page.limit + 1 });
         for _ in 0..MAX_QUERIES {
-            let answer = self.query_accounts(filter, page.limit, start).await?;
+            let answer = self.query_accounts(filter, limit, start).await?;
+            searched += usize::try_from(answer.scanned_count()).unwrap_or(0);
             for item in answer.items() {
-                accounts.push(listed_account(item)?);
+                let account = listed_account(item)?;
+                if filter.owner.as_ref().is_none_or(|owner| is_owned_by(&account, owner)) {
+                    accounts.push(account);
+                }
             }
             start = answer.last_evaluated_key;
             if start.is_none() || accounts.len() > wanted {
                 let cursor = |last: &Account| AccountCursor { id: last.id, name: last.name.folded() };
-                return Ok(Page::cut(accounts, page.limit, cursor));
+                return Ok(AccountPage { page: Page::cut(accounts, page.limit, cursor), searched: None });
             }
+            limit = None;
         }
-        // Few accounts pass the filter: return a short page with a cursor.
+        // Few accounts pass the filters: return a short page with a cursor.
         let next = start.map(|key| AccountCursor::from_item(&key)).transpose()?;
-        Ok(Page { items: accounts, next })
+        Ok(AccountPage { page: Page { items: accounts, next }, searched: Some(searched) })
     }
 
+    /// Queries the accounts that match a filter, except for its owner. Reads at most `limit`
+    /// accounts or, without a limit, 1 MB.
     pub(super) async fn query_accounts(
         &self,
         filter: &AccountFilter,
-        limit: i32,
+        limit: Option<i32>,
         start: Option<Map>,
     ) -> Result<aws_sdk_dynamodb::operation::query::QueryOutput, StoreError> {
-        let is_filtered = filter.role.is_some() || filter.enabled.is_some();
         let mut query = self
             .client
             .query()
@@ -225,7 +235,8 @@ impl Store {
             .index_name(schema::INDEX)
             .expression_attribute_names("#pk", schema::INDEX_PK)
             .expression_attribute_values(":pk", s(schema::INDEX_ACCOUNTS))
-            .limit(if is_filtered { i32::from(MAX_LIMIT) } else { limit.saturating_add(1) })
+            .scan_index_forward(filter.order == ListOrder::Ascending)
+            .set_limit(limit)
             .set_exclusive_start_key(start);
         let mut key_condition = "#pk = :pk".to_owned();
         if let Some(prefix) = filter.prefix.as_ref().filter(|prefix| !prefix.as_str().is_empty()) {
@@ -247,7 +258,19 @@ impl Store {
                 .expression_attribute_names("#enabled", attribute::ENABLED)
                 .expression_attribute_values(":enabled", AttributeValue::Bool(enabled));
         }
-        if is_filtered {
+        if let Some(tag) = &filter.tag {
+            query = query
+                .expression_attribute_names("#tags", attribute::TAGS)
+                .expression_attribute_names("#tag", tag.name.as_str());
+            conditions.push(match &tag.value {
+                Some(value) => {
+                    query = query.expression_attribute_values(":tag", s(value));
+                    "#tags.#tag = :tag"
+                }
+                None => "attribute_exists(#tags.#tag)",
+            });
+        }
+        if !conditions.is_empty() {
             query = query.filter_expression(conditions.join(" AND "));
         }
         query.key_condition_expression(key_condition).send().await.map_err(StoreError::from_sdk)
@@ -443,6 +466,19 @@ pub(super) fn listed_account(item: &Map) -> Result<Account, StoreError> {
     let reader = Reader(item);
     let id = reader.parse(schema::PK, account_id).map_err(|error| error.in_item("an account"))?;
     reader.account(id).map_err(|error| error.in_item(id))
+}
+
+/// Whether the owner of `account` contains the text `owner`, ignoring case.
+fn is_owned_by(account: &Account, owner: &FoldedName) -> bool {
+    FoldedName::new(account.owner.as_str()).as_str().contains(owner.as_str())
+}
+
+impl AccountFilter {
+    /// Whether the filter can leave out accounts that a query reads.
+    fn is_selective(&self) -> bool {
+        let Self { prefix: _, role, enabled, owner, tag, order: _ } = self;
+        role.is_some() || enabled.is_some() || owner.is_some() || tag.is_some()
+    }
 }
 
 impl AccountCursor {

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 
-use crate::domain::{AccountId, EventId, EventType, FoldedName, RoleName};
+use crate::domain::{Account, AccountId, EventId, EventType, FoldedName, RoleName, TagKey, TagValue};
 
 /// The default number of items in a page.
 pub const DEFAULT_LIMIT: u8 = 25;
@@ -34,6 +34,39 @@ pub struct AccountFilter {
     pub role: Option<RoleName>,
     /// Enabled or disabled accounts.
     pub enabled: Option<bool>,
+    /// Accounts whose folded owner contains this text.
+    pub owner: Option<FoldedName>,
+    /// Accounts with this tag.
+    pub tag: Option<TagFilter>,
+    /// The order of the folded names.
+    pub order: ListOrder,
+}
+
+/// A filter for the tags of an account.
+#[derive(Clone, Debug)]
+pub struct TagFilter {
+    /// The name of the tag.
+    pub name: TagKey,
+    /// The value of the tag. `None` stands for any value.
+    pub value: Option<TagValue>,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListOrder {
+    #[default]
+    Ascending,
+    Descending,
+}
+
+/// A page of the list of accounts.
+#[derive(Clone, Debug)]
+pub struct AccountPage {
+    /// The accounts.
+    pub page: Page<Account, AccountCursor>,
+    /// The number of accounts that were compared with the filters, if the page ended before it
+    /// was full, although there are more accounts.
+    pub searched: Option<usize>,
 }
 
 /// A filter for audit events.

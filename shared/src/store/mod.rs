@@ -45,8 +45,8 @@ pub use error::StoreError;
 pub use fast_read::{FAST_READ_LIMIT, FastReads};
 pub use keys::NewKey;
 pub use list::{
-    AccountCursor, AccountFilter, AllEventsCursor, DEFAULT_LIMIT, EventCursor, EventFilter, InvalidCursor,
-    MAX_LIMIT, Page, PageRequest, RoleCursor,
+    AccountCursor, AccountFilter, AccountPage, AllEventsCursor, DEFAULT_LIMIT, EventCursor, EventFilter,
+    InvalidCursor, ListOrder, MAX_LIMIT, Page, PageRequest, RoleCursor, TagFilter,
 };
 pub use lookup::{KnownKey, Retirement};
 pub use retired::{MAX_RETIRED_KEYS, RetiredKey};

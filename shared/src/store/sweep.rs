@@ -57,7 +57,7 @@ impl Store {
     /// it.
     pub async fn accounts_to_sweep(&self, position: Option<&AccountCursor>) -> Result<SweepPage, StoreError> {
         let start = position.map(AccountCursor::index_key);
-        let answer = self.query_accounts(&AccountFilter::default(), i32::from(MAX_LIMIT), start).await?;
+        let answer = self.query_accounts(&AccountFilter::default(), Some(MAX_LIMIT.into()), start).await?;
         let accounts = answer.items().iter().map(|item| AccountToSweep {
             position: AccountCursor::from_item(item).ok(),
             account: listed_account(item),

@@ -37,8 +37,7 @@ fn pages(account: &str, key: &str) -> Vec<String> {
     let of_account = ["", "/edit", "/delete", "/history", "/keys/new", "/keys/revoke", "/keys/retired"];
     let mut pages: Vec<_> = of_account.iter().map(|page| format!("{account}{page}")).collect();
     let of_key = ["", "/revoke", "/rotate"].map(|page| format!("{account}/keys/{key}{page}"));
-    pages
-        .extend(["/".to_owned(), "/accounts/new".to_owned(), "/leaked".to_owned()].into_iter().chain(of_key));
+    pages.extend(["/", "/accounts", "/accounts/new", "/leaked"].map(str::to_owned).into_iter().chain(of_key));
     pages
 }
 
@@ -658,7 +657,10 @@ async fn account_is_created_once_then_edited_disabled_enabled_and_deleted() {
     let confirm = browser.get(&delete).await.expect(200);
     let refused = browser.submit(&confirm, &delete, &[("name", "onc")]).await.expect(422);
     assert!(refused.text.contains("so nothing was deleted."), "{}", refused.text);
-    assert_eq!(browser.submit(&confirm, &delete, &[("name", "once")]).await.expect(303).location(), "/");
+    assert_eq!(
+        browser.submit(&confirm, &delete, &[("name", "once")]).await.expect(303).location(),
+        "/accounts"
+    );
     assert!(browser.get(&first).await.expect(404).text.contains("does not exist"));
     assert!(browser.get(&format!("{first}/history")).await.expect(200).text.contains("deleted the account"));
 }
@@ -766,7 +768,7 @@ async fn hostile_text_is_escaped_on_every_page() {
     for path in pages(&account, &key_id(&shown)) {
         texts.push(browser.get(&path).await.expect(200).text);
     }
-    let search = "/?prefix=%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%3E&role=%22%3E&cursor=";
+    let search = "/accounts?prefix=%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%3E&role=%22%3E&cursor=";
     texts.push(browser.get(search).await.expect(422).text);
     texts.push(browser.get(search.split("&role").next().unwrap()).await.expect(200).text);
     texts.push(
@@ -885,7 +887,9 @@ async fn account_page_works_without_its_role_and_history() {
 async fn address_with_a_key_redirects_to_the_page_for_leaked_keys() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
-    for path in ["/?prefix=kwsa_local_x", "/history?actor=kwsa_local_x", "/history?account=kwsa_local_x"] {
+    for path in
+        ["/accounts?prefix=kwsa_local_x", "/history?actor=kwsa_local_x", "/history?account=kwsa_local_x"]
+    {
         assert_eq!(browser.get(path).await.expect(303).location(), "/leaked");
     }
 }
@@ -897,7 +901,7 @@ async fn malformed_request_keeps_the_input_and_malformed_address_is_404() {
     let form = browser.get("/accounts/new").await.expect(200);
     let page = browser.submit(&form, "/accounts", &[("name", "typed"), ("attempt", "")]).await.expect(400);
     assert!(page.text.contains("value=\"typed\""), "{}", page.text);
-    for path in ["/accounts/%ff", "/?enabled=x&enabled=y"] {
+    for path in ["/accounts/%ff", "/accounts?enabled=x&enabled=y"] {
         assert!(browser.get(path).await.expect(404).text.contains("Page not found"));
     }
 }
@@ -1017,9 +1021,9 @@ async fn repeated_deletion_reports_that_the_account_was_deleted() {
     let form = browser.get(&path).await.expect(200);
     for _ in 0..2 {
         let response = browser.submit(&form, &path, &[("name", "two spaces")]).await.expect(303);
-        assert_eq!(response.location(), "/");
+        assert_eq!(response.location(), "/accounts");
     }
-    assert!(browser.get("/").await.expect(200).text.contains("This account has been deleted."));
+    assert!(browser.get("/accounts").await.expect(200).text.contains("This account has been deleted."));
 }
 
 #[tokio::test]

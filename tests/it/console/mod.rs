@@ -1,6 +1,7 @@
 //! The console, through HTTP. Tests that need a real browser are in `tests/browser`.
 
 mod access;
+mod accounts;
 mod frame;
 mod key_page;
 mod keys;

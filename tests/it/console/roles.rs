@@ -1,8 +1,7 @@
-//! The console's pages for roles, access checks, the history of all accounts, and accounts
-//! that need attention.
+//! The console's pages for roles, access checks and the history of all accounts.
 
 use serde_json::{Value, json};
-use tests::{Account, Action, Call, Harness, Key, Shape};
+use tests::{Action, Harness};
 
 use super::disable;
 use crate::support::browser::{Browser, HOSTILE};
@@ -397,7 +396,7 @@ async fn forms_and_filters_offer_custom_roles() {
     let page = browser.get(&account).await.expect(200);
     page.expect_texts(&["Role", "Auditor", "GET /reports/0", "and 4 more"]);
     assert!(page.text.contains("href=\"/roles/Auditor\""), "{}", page.text);
-    browser.get("/?role=Auditor").await.expect(200).expect_texts(&["Next expiry a Auditor Enabled"]);
+    browser.get("/accounts?role=Auditor").await.expect(200).expect_texts(&["Last used a Enabled Auditor"]);
     // Any other role can limit a key of this account. Only custom roles can limit a key of a
     // Reader's account.
     let form = browser.get(&format!("{account}/keys/new")).await.expect(200);
@@ -812,137 +811,6 @@ async fn next_page_of_a_history_keeps_the_filters() {
         path = next;
     }
     assert_eq!(seen, 60);
-}
-
-/// Creates an account with a key that expires after `days`.
-async fn account_with_key(harness: &Harness, name: &str, days: u32) -> (Account, Key) {
-    let account = harness.create_account(name, "ServiceAccountReader").await;
-    let key = harness.issue_key_with(&account, &json!({ "name": "k", "expiresInDays": days })).await;
-    (account, key)
-}
-
-#[tokio::test]
-async fn overview_lists_what_needs_attention_first() {
-    let harness = Harness::start().await;
-    let (_, revoked) = account_with_key(&harness, "still used", 365).await;
-    let _ = harness.revoke(&revoked).await.expect(204);
-    let (_, in_use) = account_with_key(&harness, "in use", 365).await;
-    account_with_key(&harness, "unused", 365).await;
-    harness.clock.advance_days(80);
-    account_with_key(&harness, HOSTILE, 24).await;
-    account_with_key(&harness, "expires first", 20).await;
-    account_with_key(&harness, "expires later", 26).await;
-    let (off, _) = account_with_key(&harness, "off", 300).await;
-    disable(&harness, &off).await;
-    harness.clock.advance_days(11);
-    store_usage(&harness, &in_use, &[(4, 1, 3)]).await;
-    assert!(!harness.authorize(&Shape::HttpV2.bearer(&revoked.secret)).await.unwrap().is_allow());
-    harness.clock.advance_seconds(7200);
-
-    let mut browser = Browser::signed_in(&harness).await;
-    let page = browser.get("/").await.expect(200);
-    page.expect_texts(&[
-            "Needs attention",
-            "Retired key used still used : A retired key is still being used. The requests are refused. Last used 2 hours ago",
-            "Expires soon expires first : A key expires in 9 days",
-            &format!("Expires soon {HOSTILE} : A key expires in 13 days"),
-            "Unused unused : 1 active key not used for 90 days.",
-            "Disabled off : 1 active key refused.",
-            "Name starts with",
-            "Last used",
-            "in use ServiceAccountReader Enabled 1 14 hours ago",
-            "still used ServiceAccountReader Enabled 0 Never Retired key used No keys",
-            "unused ServiceAccountReader Enabled 1 Never Unused for 90 days",
-        ],
-    );
-    let (attention, _) = page.text.split_once("Name starts with").unwrap();
-    assert!(!attention.contains("expires later") && !attention.contains("in use"), "{attention}");
-    page.expect_no_script();
-    // A filtered list has no section “Needs attention”.
-    browser.get("/?enabled=false").await.expect(200).expect_without("Needs attention");
-}
-
-#[tokio::test]
-async fn all_accounts_are_checked_for_what_needs_attention() {
-    let harness = Harness::start().await;
-    for number in 0..104 {
-        harness.create_account(&format!("account {number:03}"), "ServiceAccountReader").await;
-    }
-    let (reused, key) = account_with_key(&harness, "the last one", 365).await;
-    let _ = harness.revoke(&key).await.expect(204);
-    let (unused, _) = account_with_key(&harness, "unused, and second to last", 365).await;
-    harness.clock.advance_days(90);
-    assert!(!harness.authorize(&Shape::HttpV2.bearer(&key.secret)).await.unwrap().is_allow());
-    for number in 0..11 {
-        account_with_key(&harness, &format!("expires {number:02}"), 9).await;
-    }
-    let mut browser = Browser::signed_in(&harness).await;
-    harness.wire.take_calls();
-    let page = browser.get("/").await.expect(200);
-    let (attention, list) = page.text.split_once("Name starts with").unwrap();
-    assert!(attention.contains(&reused.id), "{attention}");
-    assert!(!attention.contains(&unused.id) && !list.contains(&reused.id), "{}", page.text);
-    page.expect_texts(&[
-        "Retired key used the last one",
-        "Expires soon expires 00",
-        "View 3 more",
-        "account 000",
-    ]);
-    // The page runs queries only. It reads no single items.
-    let operations = harness.wire.take_operations();
-    assert!(operations.iter().all(|operation| operation == "Query"), "{operations:?}");
-    assert!(page.text.contains("<a href=\"/attention\">View 3 more</a>"), "{}", page.text);
-    let all = browser.get("/attention").await.expect(200);
-    all.expect_texts(&[
-        "Expires soon expires 10 : A key expires in 9 days",
-        "Unused unused, and second to last : 1 active key not used for 90 days.",
-    ]);
-    assert_eq!(all.text.matches("Expires soon").count(), 11);
-}
-
-#[tokio::test]
-async fn everything_that_needs_attention_is_listed_on_small_pages() {
-    let harness = Harness::start().await;
-    let mut browser = Browser::signed_in(&harness).await;
-    let none = browser.get("/attention").await.expect(200);
-    none.expect_texts(&["Nothing", "All accounts are enabled"]);
-    for number in 0..53 {
-        account_with_key(&harness, &format!("{number:02} {}", "&".repeat(61)), 9).await;
-    }
-    let first = browser.get("/attention").await.expect(200);
-    browser.expect_small(&first).await;
-    let next = browser.get("/attention?after=50").await.expect(200);
-    first.expect_texts(&["Expires soon 00 &&", "Next page"]);
-    next.expect_texts(&["Expires soon 50 &&", "First page"]);
-    next.expect_without("Next page");
-    let counts = [&first, &next].map(|page| page.text.matches("Expires soon").count());
-    assert_eq!(counts, [50, 3]);
-    browser.get("/attention?after=100").await.expect(200).expect_texts(&["No more items", "First page"]);
-}
-
-#[tokio::test]
-async fn overview_works_if_the_check_for_attention_fails_or_stops_early() {
-    let harness = Harness::start().await;
-    for number in 0..101 {
-        account_with_key(&harness, &format!("account {number:03}"), 9).await;
-    }
-    let mut browser = Browser::signed_in(&harness).await;
-    let is_check = |call: &Call| call.body["Limit"] == 101;
-    harness.wire.intercept(move |call| if is_check(call) { Action::Refuse } else { Action::Pass });
-    let page = browser.get("/").await.expect(200);
-    page.expect_texts(&["The check for accounts that need attention failed.", "account 000", "account 024"]);
-    let failed = browser.get("/attention").await.expect(503);
-    failed.expect_texts(&["Keyward is not responding", "Try again"]);
-    let is_second = move |call: &Call| is_check(call) && !call.body["ExclusiveStartKey"].is_null();
-    harness.wire.intercept(move |call| if is_second(call) { Action::Refuse } else { Action::Pass });
-    let page = browser.get("/").await.expect(200);
-    page.expect_texts(&[
-        "account 000 : A key expires",
-        "Only the first 100 accounts were checked",
-        "account 024",
-    ]);
-    let page = browser.get("/attention").await.expect(200);
-    page.expect_texts(&["Only the first 100 accounts, by name, were checked", "account 049"]);
 }
 
 #[tokio::test]

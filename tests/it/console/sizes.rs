@@ -226,7 +226,7 @@ async fn check_role_pages(
     let history = browser.get_all("/history").await;
     assert_eq!(all_between(&history, "request <code>", '<').len(), events, "each event is listed once");
     let edit = format!("{role}/edit");
-    for path in [&format!("{role}/delete"), "/new-role", "/explain", "/accounts/new", "/"] {
+    for path in [&format!("{role}/delete"), "/new-role", "/explain", "/accounts/new", "/accounts", "/"] {
         browser.get(path).await;
     }
     let typed = permissions.join("\n");
@@ -298,7 +298,7 @@ async fn pages_of_the_largest_roles_can_be_returned() {
 }
 
 #[tokio::test]
-async fn overview_pages_are_limited_and_list_every_account_once() {
+async fn pages_of_accounts_are_limited_and_list_every_account_once() {
     for (max_bytes, text) in [
         (MAX_ORDINARY_BYTES, (|number, _| format!("nightly batch {number}")) as fn(usize, usize) -> String),
         (MAX_BYTES, longest),
@@ -312,7 +312,7 @@ async fn overview_pages_are_limited_and_list_every_account_once() {
         }
         let mut browser = SizeLimitedBrowser::new(&harness, max_bytes).await;
         let prefix = &text(0, 64)[..1];
-        for path in ["/".to_owned(), format!("/?prefix={prefix}&role=ServiceAccountReader")] {
+        for path in ["/accounts".to_owned(), format!("/accounts?prefix={prefix}&role=ServiceAccountReader")] {
             let pages = browser.get_all(&path).await;
             assert_eq!(
                 all_between(&pages, "<th scope=\"row\"><a href=\"/accounts/", '"').len(),
@@ -320,8 +320,6 @@ async fn overview_pages_are_limited_and_list_every_account_once() {
                 "each is listed once"
             );
         }
-        let pages = browser.get_all("/attention").await;
-        assert_eq!(all_between(&pages, "Expires soon", '<').len(), 40, "each is listed once");
     }
 }
 
@@ -416,10 +414,10 @@ async fn every_role_can_be_chosen_even_if_there_are_many() {
         }
     }
     // The list of accounts can be filtered by every role.
-    let page = browser.get("/?role=Zulu").await.expect(200);
+    let page = browser.get("/accounts?role=Zulu").await.expect(200);
     page.expect_texts(&["batch", "Zulu"]);
     assert!(page.text.contains("list=\"roles\""), "{}", page.text);
-    browser.get("/?role=no+role").await.expect(422).expect_texts(&["Is not a valid role name"]);
+    browser.get("/accounts?role=no+role").await.expect(422).expect_texts(&["Is not a valid role name"]);
     // If the list of roles is unavailable, the entered role is still looked up. An outage is
     // not reported as an unknown role.
     let typed: Vec<_> = typed.into_iter().chain([("find_role", "Zulu"), ("button", "role")]).collect();

@@ -1,5 +1,6 @@
 //! `GET /iam/v1/service-accounts`
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use tests::{Account, Action, Harness, Key, Shape};
@@ -151,6 +152,78 @@ async fn filters_by_prefix_role_and_state() {
 }
 
 #[tokio::test]
+async fn filters_by_owner_and_tag() {
+    let harness = Harness::start().await;
+    let accounts = create_all(&harness, &["a", "b", "c", "d"]).await;
+    let changes_of = [
+        json!({ "owner": "Data-Team@example.com", "tags": { "team": "data", "stage": "test" } }),
+        json!({ "owner": "Caf\u{e9} team", "tags": { "team": "Data" } }),
+        json!({ "owner": "web", "tags": { "stage": "" } }),
+    ];
+    for (account, body) in accounts.iter().zip(changes_of) {
+        changes::update(&harness, account, body).await;
+    }
+    let cases: [(&str, &[&str]); 11] = [
+        ("owner=data-team", &["a"]),
+        ("owner=TEAM", &["a", "b"]),
+        ("owner=cafe%CC%81%20", &["b"]),
+        ("owner=nobody", &[]),
+        ("tag=team", &["a", "b"]),
+        ("tag=team=data", &["a"]),
+        ("tag=Team", &[]),
+        ("tag=stage=", &["c"]),
+        ("tag=stage=test=1", &[]),
+        ("owner=e&tag=team&enabled=true", &["a", "b"]),
+        ("owner=web&prefix=c&order=desc", &["c"]),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(pages(&harness, query).await.concat(), expected, "{query}");
+        assert_eq!(pages(&harness, &format!("{query}&limit=1")).await.concat(), expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn names_are_in_descending_order_on_request() {
+    let harness = Harness::start().await;
+    create_all(&harness, &["delta", "Bravo", "alpha", "bravo 2", "charlie"]).await;
+    let expected = [vec!["delta", "charlie"], vec!["bravo 2", "Bravo"], vec!["alpha"]];
+    assert_eq!(pages(&harness, "order=desc&limit=2").await, expected);
+    assert_eq!(pages(&harness, "order=desc&prefix=bravo&limit=1").await, [["bravo 2"], ["Bravo"]]);
+    assert_eq!(pages(&harness, "order=asc").await, [["alpha", "Bravo", "bravo 2", "charlie", "delta"]]);
+    // A cursor is a position between two names, in both orders.
+    let page = harness.get(&format!("{PATH}?limit=2")).await.json();
+    let cursor = page["nextCursor"].as_str().unwrap();
+    assert_eq!(first_page(&harness, &format!("order=desc&cursor={cursor}")).await, ["alpha"]);
+}
+
+/// The index has more than 10 MB.
+#[tokio::test]
+async fn a_search_that_stops_early_says_how_many_accounts_it_searched() {
+    let harness = Harness::start().await;
+    let accounts = create_all(&harness, &["first", "second"]).await;
+    changes::update(&harness, &accounts[0], json!({ "owner": "data" })).await;
+    let template = harness.table.get(&format!("ACCOUNT#{}", accounts[1].id), "ACCOUNT").await.unwrap();
+    for number in 0..60 {
+        let id = format!("sa_{number:016}");
+        let mut item = template.clone();
+        let text = |text: String| AttributeValue::S(text);
+        item.insert("pk".to_owned(), text(format!("ACCOUNT#{id}")));
+        item.insert("name".to_owned(), text(format!("large {number:02}")));
+        item.insert("gsi1sk".to_owned(), text(format!("large {number:02}")));
+        // The functions write no such attribute. It is in the index.
+        item.insert("changes".to_owned(), text("x".repeat(200_000)));
+        harness.table.put(item).await;
+    }
+    let first = harness.get(&format!("{PATH}?owner=data")).await.json();
+    assert_eq!(names(first["items"].as_array().unwrap()), ["first"]);
+    let searched = first["searchedAccounts"].as_u64().unwrap();
+    assert!((40..62).contains(&searched), "{searched}");
+    let cursor = first["nextCursor"].as_str().unwrap();
+    let rest = harness.get(&format!("{PATH}?owner=data&cursor={cursor}")).await.json();
+    assert_eq!(rest, json!({ "items": [] }));
+}
+
+#[tokio::test]
 async fn a_selective_filter_finds_every_account() {
     let harness = Harness::start().await;
     let names: Vec<String> = (0..120).map(|number| format!("reader {number:03}")).collect();
@@ -198,7 +271,14 @@ async fn bad_queries_400() {
         "enabled=maybe",
         "enabled=1",
         "role=no%20role",
-        "order=desc",
+        "order=down",
+        "order=",
+        "owner=",
+        "owner=%20",
+        "owner=a%0Ab",
+        "tag=",
+        "tag=no%20tag",
+        "tag=%3Dvalue",
         "Limit=1",
         "cursor=x",
         "cursor=%2B%2F%3D",
@@ -222,6 +302,6 @@ async fn a_prefix_can_be_as_long_as_a_name_200_400() {
 #[tokio::test]
 async fn unknown_parameter_400() {
     let harness = Harness::start().await;
-    let request = harness.request("GET", &format!("{PATH}?order=desc")).admin();
+    let request = harness.request("GET", &format!("{PATH}?sort=desc")).admin();
     assert_json_snapshot!(harness.refuse(request, 400, "malformed_request").await.snapshot());
 }

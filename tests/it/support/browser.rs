@@ -91,6 +91,14 @@ impl<'a> Browser<'a> {
         self.send("POST", action, Some(&fields), &[(ORIGIN.as_str(), &origin)]).await
     }
 
+    /// Sends the form of `page` whose action is `action`, which can have several fields of the
+    /// same name.
+    pub(crate) async fn submit_all(&mut self, page: &Page, action: &str) -> Page {
+        let origin = self.origin.clone();
+        let fields = page.all_fields(action);
+        self.send_fields("POST", action, Some(&fields), &[(ORIGIN.as_str(), &origin)]).await
+    }
+
     /// Checks the size of a page with ordinary data plus the stylesheet.
     pub(crate) async fn expect_small(&mut self, page: &Page) {
         let css = self.get("/assets/console.css").await.expect(200);
@@ -104,6 +112,19 @@ impl<'a> Browser<'a> {
         method: &str,
         path: &str,
         form: Option<&BTreeMap<String, String>>,
+        headers: &[(&str, &str)],
+    ) -> Page {
+        let form: Option<Vec<_>> =
+            form.map(|form| form.iter().map(|(name, value)| (name.clone(), value.clone())).collect());
+        self.send_fields(method, path, form.as_deref(), headers).await
+    }
+
+    /// Like [`Self::send`], for a form that can have several fields of the same name.
+    async fn send_fields(
+        &mut self,
+        method: &str,
+        path: &str,
+        form: Option<&[(String, String)]>,
         headers: &[(&str, &str)],
     ) -> Page {
         let url = format!("{}{path}", self.harness.system.facts().console);
@@ -205,12 +226,20 @@ impl Page {
 
     /// The values of the `<input>` fields of the form with this action.
     pub(crate) fn fields(&self, action: &str) -> BTreeMap<String, String> {
+        self.all_fields(action).into_iter().collect()
+    }
+
+    /// Like [`Self::fields`], in the order of the form and with all fields of the same name.
+    pub(crate) fn all_fields(&self, action: &str) -> Vec<(String, String)> {
         let start = self.text.find(&format!("action=\"{action}\""));
         let form = &self.text[start.unwrap_or_else(|| panic!("no form {action} in {}", self.text))..];
         let form = &form[..form.find("</form>").unwrap()];
         let inputs = form.split("<input").skip(1).map(|input| &input[..input.find('>').unwrap()]);
         inputs
-            .filter(|input| !input.contains("type=\"radio\"") || input.ends_with(" checked"))
+            .filter(|input| {
+                let is_choice = input.contains("type=\"radio\"") || input.contains("type=\"checkbox\"");
+                !is_choice || input.ends_with(" checked")
+            })
             .filter_map(|input| Some((attribute(input, "name")?, attribute(input, "value")?)))
             .collect()
     }

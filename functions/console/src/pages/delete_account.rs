@@ -38,7 +38,7 @@ pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, form): Pos
         Ok(read) => read.account,
         // The form was sent again, because its first response was lost.
         Err(error) if error.is_not_found() => {
-            return session.redirect("/", "This account has been deleted.");
+            return session.redirect("/accounts", "This account has been deleted.");
         }
         Err(error) => return Err(error.into()),
     };
@@ -49,5 +49,5 @@ pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, form): Pos
         return with_status(422, DeleteAccount { page: session.page(), account, form, errors });
     }
     session.api().delete_account(id).await.map_err(|error| session.or_retry(error))?;
-    session.redirect("/", &format!("{} was deleted. Its keys are refused.", account.name))
+    session.redirect("/accounts", &format!("{} was deleted. Its keys are refused.", account.name))
 }

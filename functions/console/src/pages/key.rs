@@ -16,6 +16,9 @@ use crate::view::formatting::{HistoryEntry, KeyNames, KeyReference, TimeText, su
 use crate::view::layout::Page;
 use crate::view::usage::KeyUsage;
 
+/// The hours and days of the charts: those of the API's activity.
+const HOURS: i32 = 48;
+const DAYS: i32 = 90;
 /// How many pages of the account's events are searched for those about the key.
 const EVENT_PAGES: usize = 2;
 
@@ -98,8 +101,8 @@ pub(super) async fn show(session: Session, Path((id, key)): Path<(AccountId, Key
         account,
         key: details,
         uses: KeyUsage::new(activity.activity.recent, activity.last_use, now),
-        hours: Chart::of_hours(&activity.activity, now),
-        days: Chart::of_days(&activity.activity, now),
+        hours: Chart::of_hours(&activity.activity, HOURS, now),
+        days: Chart::of_days(&activity.activity, DAYS, now),
         activity,
         events: events.map(|event| HistoryEntry::for_account(event, &names, now)).collect(),
         cut,

@@ -207,8 +207,13 @@ pub(super) async fn show(session: Session, Query(query): Query<LookupQuery>) -> 
 }
 
 pub(super) async fn submit(PostedSecret(session, form): PostedSecret<Form>) -> PageResult {
+    look_up(session, &form.key).await
+}
+
+/// Looks up the key in `pasted` and redirects to the result.
+pub(super) async fn look_up(session: Session, pasted: &SecretString) -> PageResult {
     let name = new_attempt(&session.console)?;
-    let (page, outcome) = match session.api().look_up_key(&form.key).await {
+    let (page, outcome) = match session.api().look_up_key(pasted).await {
         Ok(found) => ("/key", Outcome::Key(found.into())),
         Err(error) => ("", Outcome::None(lookup_error(error)?)),
     };

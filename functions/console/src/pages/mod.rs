@@ -1,9 +1,12 @@
 //! The pages, one per file.
 
 mod account;
+mod accounts;
 mod all_history;
 mod attention;
+mod change_accounts;
 mod change_role;
+mod changed_accounts;
 mod create_account;
 mod delete_account;
 mod delete_role;
@@ -28,6 +31,7 @@ mod revoke_key;
 mod role;
 mod roles;
 mod rotate_key;
+mod search;
 mod shortcuts;
 mod sign_in;
 pub(crate) mod signed_in;
@@ -43,7 +47,9 @@ use crate::view::assets;
 
 /// The routes whose forms contain a secret.
 pub(crate) fn secret_forms() -> Router<AppState> {
-    Router::new().route(leaked::PATH, get(leaked::show).post(leaked::submit))
+    Router::new()
+        .route(leaked::PATH, get(leaked::show).post(leaked::submit))
+        .route(search::PATH, get(search::show).post(search::submit))
 }
 
 /// All other routes.
@@ -52,7 +58,8 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/", get(overview::show))
         .route("/attention", get(attention::show))
         .route("/accounts/new", get(create_account::show))
-        .route("/accounts", post(create_account::submit).get(overview::redirect))
+        .route("/accounts", get(accounts::show).post(create_account::submit))
+        .route("/accounts/change", get(change_accounts::show).post(change_accounts::submit))
         .route("/accounts/export", get(export_accounts::download))
         .route("/accounts/{id}", get(account::show))
         .route("/accounts/{id}/edit", get(edit_account::show).post(edit_account::submit))

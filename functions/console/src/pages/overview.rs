@@ -1,91 +1,148 @@
-//! `GET /`: what needs attention, and all accounts.
-
-use std::time::Duration;
+//! `GET /`: numbers, charts of requests, and what needs attention.
 
 use askama::Template;
-use axum::extract::Query;
 use axum::response::Redirect;
-use shared::api::{List, ListedServiceAccount};
+use shared::api::{Activity, Attention, AttentionReason, RequestCounts};
+use shared::domain::utc_day;
 
-use crate::api::AccountsQuery;
+use crate::api::{AccountsQuery, ApiError, ApiResult, AttentionQuery};
 use crate::auth::session::Session;
-use crate::error::{PageError, PageResult};
-use crate::view::attention::{self, AttentionItem, AttentionList};
-use crate::view::excerpt::Excerpt;
-use crate::view::form::FormErrors;
-use crate::view::layout::{Page, with_status};
-use crate::view::role_chooser::{self, RoleNames};
+use crate::error::PageResult;
+use crate::view::attention::{self, AttentionLine};
+use crate::view::chart::Chart;
+use crate::view::formatting::{TimeText, thousands};
+use crate::view::layout::Page;
 
-/// The time limit of the check for what needs attention. The page waits for it.
-const LIMIT: Duration = Duration::from_secs(3);
-/// How many items that need attention are shown.
-const MAX_SHOWN: usize = 10;
+/// How many lines are shown.
+const LINES: u8 = 10;
+/// The hours and days of the charts, including the current ones.
+const HOURS: i32 = 24;
+const DAYS: i32 = 30;
+
+/// A number that links to what it counts.
+struct Tile {
+    label: &'static str,
+    number: String,
+    /// Whether the number is zero.
+    is_zero: bool,
+    address: String,
+    /// How current the number is.
+    note: String,
+}
+
+/// The requests with all keys.
+struct Requests {
+    last_24_hours: RequestCounts,
+    last_30_days: RequestCounts,
+    hours: Chart,
+    days: Chart,
+}
 
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct Overview {
     page: Page,
-    query: AccountsQuery,
-    roles: RoleNames,
-    errors: FormErrors,
-    accounts: Vec<ListedServiceAccount>,
-    attention: Excerpt<AttentionItem>,
-    /// How many accounts were checked, if not all.
-    cut: Option<usize>,
-    /// The addresses of the first page and of the next page.
-    first: Option<String>,
-    next: Option<String>,
+    /// Whether the deployment has no accounts.
+    is_new: bool,
+    tiles: Vec<Tile>,
+    /// `None` if the numbers are not available.
+    requests: Option<Requests>,
+    /// The most urgent lines. `None` if they are not available.
+    lines: Option<Vec<AttentionLine>>,
+    has_more: bool,
 }
 
-impl AccountsQuery {
-    fn is_filtered(&self) -> bool {
-        !(self.prefix.is_empty() && self.role.is_empty() && self.enabled.is_empty())
-    }
-}
-
-pub(super) async fn show(session: Session, Query(query): Query<AccountsQuery>) -> PageResult {
-    let query = query.trimmed();
-    let errors = role_chooser::check_name(&query.role);
-    let is_valid = errors.is_empty();
-    let is_front = !query.is_filtered() && query.cursor.is_empty();
-    let accounts = async {
-        // An invalid filter matches none.
-        let none = List { items: Vec::new(), next_cursor: None };
-        if is_valid { session.api().accounts(&query).await } else { Ok(none) }
+pub(super) async fn show(session: Session) -> PageResult {
+    let api = session.api();
+    let urgent = AttentionQuery {
+        reason: None,
+        within_days: None,
+        owner: String::new(),
+        cursor: String::new(),
+        limit: LINES,
     };
-    let (list, roles, found) = tokio::join!(
-        accounts,
-        role_chooser::available_or_built_in(&session),
-        find_attention(&session, is_front)
-    );
-    let list = list?;
+    let one = AccountsQuery { limit: Some(1), ..AccountsQuery::default() };
+    let (attention, activity, accounts) =
+        tokio::join!(api.attention(&urgent), api.activity(), api.accounts(&one));
+    // The page works without each of its parts.
+    let attention = available(attention)?;
+    let activity = available(activity)?;
+    let is_new = available(accounts)?.is_some_and(|list| list.items.is_empty());
+    let mut tiles = attention.as_ref().map(|attention| tiles(attention, &session)).unwrap_or_default();
+    tiles.extend(activity.as_ref().map(|activity| refusals_today(activity, &session)));
     let overview = Overview {
         page: session.page(),
-        roles: roles.names(),
-        errors,
-        first: if query.cursor.is_empty() { None } else { Some(address(&query, String::new())?) },
-        next: list.next_cursor.map(|cursor| address(&query, cursor)).transpose()?,
-        accounts: list.items,
-        attention: Excerpt::first(found.all, MAX_SHOWN),
-        cut: found.is_truncated.then_some(found.accounts),
-        query,
+        is_new,
+        tiles,
+        requests: activity.map(|activity| Requests {
+            last_24_hours: activity.recent.last_24_hours,
+            last_30_days: activity.recent.last_30_days,
+            hours: Chart::of_hours(&activity, HOURS, session.now()),
+            days: Chart::of_days(&activity, DAYS, session.now()),
+        }),
+        has_more: attention.as_ref().is_some_and(has_more),
+        lines: attention.map(|attention| {
+            attention.items.into_iter().map(|item| AttentionLine::new(item, session.now())).collect()
+        }),
     };
-    if is_valid { session.show(overview) } else { with_status(overview.errors.status(), overview) }
+    session.show(overview)
 }
 
-/// The address of another page with the same filters.
-fn address(query: &AccountsQuery, cursor: String) -> PageResult<String> {
-    let query = serde_html_form::to_string(AccountsQuery { cursor, ..query.clone() });
-    query.map(|query| format!("/?{query}")).map_err(PageError::unavailable)
-}
-
-/// What needs attention, for the unfiltered first page. The page works without it.
-async fn find_attention(session: &Session, is_front: bool) -> AttentionList {
-    if !is_front {
-        return AttentionList::default();
+/// The response, or `None` if the API is not available.
+fn available<T>(response: ApiResult<T>) -> PageResult<Option<T>> {
+    match response {
+        Ok(response) => Ok(Some(response)),
+        Err(error @ ApiError::NotPermitted) => Err(error.into()),
+        Err(ApiError::Problem(_) | ApiError::Unavailable { .. }) => Ok(None),
     }
-    let found = attention::find(session.api(), session.now(), LIMIT).await;
-    found.unwrap_or(AttentionList { is_truncated: true, ..AttentionList::default() })
+}
+
+/// Whether more needs attention than the shown lines.
+fn has_more(attention: &Attention) -> bool {
+    let counts = attention.counts;
+    let counts = [counts.used_after_end, counts.expiring_in_30_days, counts.unused, counts.disabled_accounts];
+    let all: usize = counts.iter().map(|count| count.count).sum();
+    all > attention.items.len() || counts.iter().any(|count| count.is_minimum)
+}
+
+fn tiles(attention: &Attention, session: &Session) -> Vec<Tile> {
+    let counts = &attention.counts;
+    let moments = "A few moments old";
+    let unused = match attention.unused_counted_at {
+        Some(at) => format!("Counted {}", TimeText::new(at, session.now()).words),
+        None => "Not counted yet. The daily sweep counts unused keys".to_owned(),
+    };
+    let with_reason = |reason: AttentionReason| format!("/attention?reason={}", reason.name());
+    let expiring = |days: u8| format!("{}&withinDays={days}", with_reason(AttentionReason::Expiring));
+    let used = "Used after revocation or expiry";
+    [
+        (used, counts.used_after_end, with_reason(AttentionReason::UsedAfterEnd), "In the last 30 days"),
+        ("Keys that expire in 7 days", counts.expiring_in_7_days, expiring(7), moments),
+        ("Keys that expire in 30 days", counts.expiring_in_30_days, expiring(30), moments),
+        ("Keys unused for 90 days", counts.unused, with_reason(AttentionReason::Unused), unused.as_str()),
+        ("Disabled accounts", counts.disabled_accounts, "/accounts?enabled=false".to_owned(), moments),
+    ]
+    .map(|(label, count, address, note)| Tile {
+        label,
+        number: attention::number(&count),
+        is_zero: count.count == 0,
+        address,
+        note: note.to_owned(),
+    })
+    .into()
+}
+
+fn refusals_today(activity: &Activity, session: &Session) -> Tile {
+    let today = utc_day(session.now());
+    let counts = activity.by_day.iter().find(|day| day.day == today).map(|day| day.counts.counts.refused);
+    let refused = counts.unwrap_or_default();
+    Tile {
+        label: "Refused requests today (UTC)",
+        number: thousands(refused),
+        is_zero: refused == 0,
+        address: "#requests".to_owned(),
+        note: "A minimum, some seconds old".to_owned(),
+    }
 }
 
 /// Redirects a reload of a form's address to a page.

@@ -18,9 +18,6 @@ use crate::view::refusal;
 const HEIGHT: u64 = 60;
 /// The width of a chart.
 const WIDTH: i32 = 720;
-/// The hours and days of the API's activity, including the current ones.
-const HOURS: i32 = 48;
-const DAYS: i32 = 90;
 
 /// The allowed and refused requests of consecutive hours or days: an SVG with one bar for
 /// each, and a table. It has no inline style, which the Content-Security-Policy forbids.
@@ -57,27 +54,27 @@ struct Row {
 }
 
 impl Chart {
-    /// The requests of the last 48 hours.
-    pub(crate) fn of_hours(activity: &Activity, now: Timestamp) -> Self {
+    /// The requests of the last `length` hours, including the current one.
+    pub(crate) fn of_hours(activity: &Activity, length: i32, now: Timestamp) -> Self {
         let counts: BTreeMap<_, _> = activity.by_hour.iter().map(|hour| (hour.hour, &hour.counts)).collect();
         let current = now.as_second().div_euclid(3600) * 3600;
-        let hours = (0..HOURS).rev().filter_map(|ago| {
+        let hours = (0..length).rev().filter_map(|ago| {
             let start = Timestamp::from_second(current).ok()?;
             let start = start.checked_sub(SignedDuration::from_hours(ago.into())).ok()?;
             Some((hour_label(start), counts.get(&start).copied()))
         });
-        Self::new("hour", HOURS, hours.collect())
+        Self::new("hour", length, hours.collect())
     }
 
-    /// The requests of the last 90 days.
-    pub(crate) fn of_days(activity: &Activity, now: Timestamp) -> Self {
+    /// The requests of the last `length` days, including today.
+    pub(crate) fn of_days(activity: &Activity, length: i32, now: Timestamp) -> Self {
         let counts: BTreeMap<_, _> = activity.by_day.iter().map(|day| (day.day, &day.counts)).collect();
         let today = utc_day(now);
-        let days = (0..DAYS).rev().filter_map(|ago| {
+        let days = (0..length).rev().filter_map(|ago| {
             let day: Date = today.checked_sub(ago.days()).ok()?;
             Some((day.to_string(), counts.get(&day).copied()))
         });
-        Self::new("day", DAYS, days.collect())
+        Self::new("day", length, days.collect())
     }
 
     /// A chart of `length` bars, oldest first.
