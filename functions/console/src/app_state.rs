@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::domain::{Clock, Entropy, EntropyError, Environment};
-use shared::policy::BuiltInRoles;
+use shared::policy::{BuiltInRoles, PathPrefix};
 
 use crate::api::Api;
 use crate::auth::oidc::Provider;
@@ -20,6 +20,8 @@ pub(crate) struct Inner {
     pub(crate) url: ConsoleUrl,
     pub(crate) environment: Environment,
     pub(crate) built_in_roles: BuiltInRoles,
+    /// The base paths of custom domains.
+    pub(crate) base_paths: Vec<PathPrefix>,
     pub(crate) max_key_lifetime_days: u32,
     pub(crate) api: Api,
     pub(crate) provider: Provider,

@@ -29,6 +29,7 @@ impl Role {
 /// The built-in roles of a deployment, which depend on its data prefixes.
 #[derive(Clone, Debug)]
 pub struct BuiltInRoles {
+    data_prefixes: Vec<PathPrefix>,
     admin: Arc<Role>,
     writer: Arc<Role>,
     reader: Arc<Role>,
@@ -62,10 +63,16 @@ impl BuiltInRoles {
             })
         };
         Self {
+            data_prefixes: data_prefixes.to_vec(),
             admin: role(BuiltInRole::Admin, vec!["ANY /".to_owned(), "ANY /{proxy+}".to_owned()]),
             writer: role(BuiltInRole::Writer, data("ANY")),
             reader: role(BuiltInRole::Reader, data("GET,HEAD,OPTIONS")),
         }
+    }
+
+    /// The prefixes of the data paths, to which Writer and Reader give access.
+    pub fn data_prefixes(&self) -> &[PathPrefix] {
+        &self.data_prefixes
     }
 
     /// The permissions of `role`.

@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Path, Query};
+use axum::response::Redirect;
 use shared::api::{Role, RoleUserList};
 use shared::domain::RoleName;
 
@@ -11,6 +12,7 @@ use crate::auth::session::Session;
 use crate::error::{PageError, PageResult};
 use crate::view::layout::Page;
 use crate::view::permissions::{PermissionExample, widest_first};
+use crate::view::role_chooser;
 
 #[derive(Template)]
 #[template(path = "role.html")]
@@ -45,6 +47,10 @@ pub(super) async fn users(
     }
 }
 
+pub(super) async fn redirect(Path(name): Path<RoleName>) -> Redirect {
+    Redirect::to(&format!("/roles/{name}"))
+}
+
 pub(super) async fn show(
     session: Session,
     Path(name): Path<RoleName>,
@@ -52,6 +58,9 @@ pub(super) async fn show(
 ) -> PageResult {
     let (role, users) = tokio::join!(session.api().role(&name), users(&session, &name, &cursor));
     let (mut role, users) = (role?, users?);
+    if let Some(built_in) = name.built_in() {
+        role.description = role_chooser::summary(&session.console, built_in);
+    }
     widest_first(&mut role.permissions);
     let path = format!("/roles/{name}");
     let next = users.as_ref().and_then(|users| users.next_cursor.as_ref());

@@ -13,5 +13,6 @@ pub(crate) mod layout;
 pub(crate) mod navigation;
 pub(crate) mod permissions;
 pub(crate) mod refusal;
+pub(crate) mod request_text;
 pub(crate) mod role_chooser;
 pub(crate) mod usage;

@@ -4,6 +4,7 @@
 
 use shared::api::{List, Role};
 use shared::domain::{BuiltInRole, RoleName};
+use shared::policy::PathPrefix;
 
 use crate::api::{ApiError, MAX_PAGE_SIZE};
 use crate::app_state::AppState;
@@ -18,6 +19,9 @@ const LISTED: usize = 20;
 const WITHOUT_FILTER: usize = 5;
 /// How many pages of roles a filter searches. The first page is already known.
 const SEARCHED_PAGES: usize = 5;
+
+/// How many data prefixes the summary of a built-in role shows.
+const SHOWN_PREFIXES: usize = 3;
 
 /// A role with its permissions.
 #[derive(Clone)]
@@ -130,18 +134,18 @@ impl AvailableRoles {
     }
 
     /// All known roles. The built-in roles come first.
-    fn into_choices(self) -> impl Iterator<Item = RoleChoice> {
+    pub(crate) fn into_choices(self) -> impl Iterator<Item = RoleChoice> {
         self.built_in.into_iter().chain(self.custom)
     }
 
     /// Whether there are more roles than the known ones.
-    fn is_truncated(&self) -> bool {
+    pub(crate) fn is_truncated(&self) -> bool {
         self.next.is_some()
     }
 
-    pub(crate) fn names(self) -> RoleNames {
-        let is_truncated = self.is_truncated();
-        RoleNames { names: self.into_choices().map(|choice| choice.name).collect(), is_truncated }
+    pub(crate) fn names(&self) -> RoleNames {
+        let names = self.built_in.iter().chain(&self.custom).map(|choice| choice.name.clone());
+        RoleNames { names: names.collect(), is_truncated: self.is_truncated() }
     }
 
     /// The role fields with `chosen` selected. `not_found` is the description of a chosen role
@@ -284,16 +288,28 @@ pub(crate) async fn find(session: &Session, name: &str) -> Result<Option<RoleCho
     }
 }
 
-fn choice(console: &AppState, role: BuiltInRole) -> RoleChoice {
-    let summary = match role {
-        BuiltInRole::Reader => "Read-only access to the data paths of this deployment.",
-        BuiltInRole::Writer => "Read and write access to the data paths of this deployment.",
-        BuiltInRole::Admin => "Full access to the API, except managing accounts, keys and roles.",
+/// What a built-in role permits in this deployment.
+pub(crate) fn summary(console: &AppState, role: BuiltInRole) -> String {
+    let prefixes = console.built_in_roles.data_prefixes();
+    let shown: Vec<_> = prefixes.iter().take(SHOWN_PREFIXES).map(PathPrefix::as_str).collect();
+    let paths = match (shown.as_slice(), prefixes.len().saturating_sub(shown.len())) {
+        ([], _) => "no path".to_owned(),
+        ([one], 0) => (*one).to_owned(),
+        ([first @ .., last], 0) => format!("{} and {last}", first.join(", ")),
+        (shown, more) => format!("{} and {more} more paths", shown.join(", ")),
     };
+    match role {
+        BuiltInRole::Reader => format!("Read-only access to {paths}."),
+        BuiltInRole::Writer => format!("Read and write access to {paths}."),
+        BuiltInRole::Admin => "Full access to the API, except managing accounts, keys and roles.".to_owned(),
+    }
+}
+
+fn choice(console: &AppState, role: BuiltInRole) -> RoleChoice {
     let permissions = &console.built_in_roles.get(role).permissions;
     RoleChoice {
         name: role.name().to_owned(),
-        summary: summary.to_owned(),
+        summary: summary(console, role),
         permissions: permissions.iter().map(ToString::to_string).collect(),
     }
 }
