@@ -83,11 +83,11 @@ def access_is_checked(local: Local, browser: Browser) -> None:
     browser.click("reporting")
     browser.click("Check access")
     browser.look("explain")
-    browser.type("Path", "/organizations/42")
+    browser.type("Path or URL", "/organizations/42")
     browser.click("Check access")
     check("an allowed request names its permission", "permits the request with GET,HEAD,OPTIONS /organizations/{proxy+}." in browser.text)
     browser.look("explain-yes")
-    browser.type("Path", "/reports/42")
+    browser.type("Path or URL", "/reports/42")
     browser.click("Check access")
     check("a refused request names the reason", "Refused: GET /reports/42" in browser.text and "has no matching permission" in browser.text)
     browser.look("explain-no")
@@ -178,7 +178,7 @@ def roles_by_keyboard(local: Local, browser: Browser) -> None:
     browser.enter("Create role")
     check("a role is created by keyboard", browser.heading(), "ByKeyboard Custom")
     browser.enter("Check access")
-    browser.tab_to("Path")
+    browser.tab_to("Path or URL")
     browser.press("/a/1")
     browser.enter("Check access")
     check("access is checked by keyboard", "Allowed: GET /a/1" in browser.text)
@@ -195,6 +195,48 @@ def roles_by_keyboard(local: Local, browser: Browser) -> None:
     browser.enter("Delete role")
     browser.enter("Delete role")
     check("the role is deleted by keyboard", "Role ByKeyboard was deleted." in browser.text)
+
+
+OPENAPI = """openapi: 3.1.0
+paths:
+  /invoices:
+    get: { tags: [Invoices], summary: List invoices }
+    post: { tags: [Invoices], summary: Create an invoice }
+  /invoices/{id}:
+    get: { tags: [Invoices], summary: Show an invoice }
+  /customers/{id}:
+    get: { tags: [Customers], summary: Show a customer }
+  /traced: { trace: {} }
+"""
+
+
+def permissions_are_imported(local: Local, browser: Browser) -> None:
+    browser.open("/new-role")
+    browser.sign_in()
+    browser.type("Name", "Invoices")
+    browser.click("Import from OpenAPI")
+    browser.look("import")
+    browser.type("Document", "openapi: 3.1.0\npaths: [")
+    browser.click("List operations")
+    check("a malformed document is reported with a position", "is not valid YAML: line" in browser.text)
+    check("the field has the focus", browser.driver.switch_to.active_element, browser.field("Document"))
+    browser.look("import-refused")
+    browser.type("Document", OPENAPI)
+    browser.click("List operations")
+    check("operations are listed by tag", ("Invoices (3)" in browser.text, "Customers (1)" in browser.text), (True, True))
+    check("operations that cannot be imported are listed", "/paths/~1traced/trace" in browser.text)
+    browser.look("import-operations")
+    browser.type("Filter", "customer")
+    check("typing filters the operations", (browser.find("Customers (1)").is_displayed(), "Invoices (3)" in browser.text), (True, False))
+    browser.field("Filter").send_keys(Keys.BACKSPACE * len("customer"))
+    browser.field("All operations of this group").click()
+    browser.field("GET /customers/{id} Show a customer").click()
+    browser.click("Add selected operations")
+    expected = "GET,POST /invoices\nGET /invoices/{id}\nGET /customers/{id}"
+    check("the permissions are in the form", browser.field("Permissions").get_attribute("value"), expected)
+    check("the form keeps the name", browser.field("Name").get_attribute("value"), "Invoices")
+    browser.click("Create role")
+    check("the role is created", browser.heading(), "Invoices Custom")
 
 
 def roles_without_scripts(local: Local, browser: Browser) -> None:
@@ -248,6 +290,7 @@ STORIES = [
     [roles_by_mouse, a_new_role_of_an_account_must_be_confirmed, access_is_checked, a_role_in_use_is_not_deleted,
      the_history_of_all_accounts, what_needs_attention, hostile_roles_are_escaped],
     [roles_by_keyboard],
+    [permissions_are_imported],
     [roles_without_scripts],
     [a_role_is_found_by_keyboard],
 ]

@@ -22,6 +22,15 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+for (const field of document.querySelectorAll("[data-scripted]")) field.hidden = false;
+
+// Reads a file into a text field. `data-reads` is the ID of the text field.
+for (const file of document.querySelectorAll("[data-reads]")) {
+  file.addEventListener("change", async () => {
+    if (file.files[0]) document.getElementById(file.dataset.reads).value = await file.files[0].text();
+  });
+}
+
 // Filters the rows of a list while the user types. `data-filters` is the ID of the list.
 for (const field of document.querySelectorAll("[data-filters]")) {
   const list = document.getElementById(field.dataset.filters);
@@ -34,6 +43,7 @@ for (const field of document.querySelectorAll("[data-filters]")) {
     for (const row of rows) row.hidden = !matches(row) && !row.querySelector(":checked");
     for (const group of list.querySelectorAll("[data-group]")) {
       group.hidden = !group.querySelector("[data-row]:not([hidden])");
+      if (field.value.trim() !== "") group.open = true;
     }
     const count = rows.filter(matches).length;
     status.textContent = field.value.trim() === "" ? statusBefore : `${count} of the ${rows.length} listed match.`;

@@ -12,6 +12,7 @@ mod auth;
 mod console_url;
 mod error;
 mod middleware;
+mod openapi;
 mod pages;
 mod problem;
 mod request_id;
@@ -55,6 +56,7 @@ impl Console {
         Ok(Self(AppState(Arc::new(Inner {
             environment: setup.environment()?,
             built_in_roles: setup.built_in_roles()?,
+            base_paths: setup.base_paths()?,
             max_key_lifetime_days: setup.max_key_lifetime_days()?,
             api: Api { base: variables.text(variable::API_URL)?, http_client: http_client.clone() },
             provider: Provider::new(setup, &url, http_client)?,

@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 mod frame;
+mod import;
 mod key_page;
 mod keys;
 mod roles;

@@ -83,12 +83,23 @@ impl<'a> Browser<'a> {
 
     /// Sends the form of `page` whose action is `action`, as a browser does.
     pub(crate) async fn submit(&mut self, page: &Page, action: &str, typed: &[(&str, &str)]) -> Page {
+        self.submit_to(page, (action, action), typed).await
+    }
+
+    /// Sends the form of `page` whose action is `action` with a button that sends the form to
+    /// `target`.
+    pub(crate) async fn submit_to(
+        &mut self,
+        page: &Page,
+        (action, target): (&str, &str),
+        typed: &[(&str, &str)],
+    ) -> Page {
         let mut fields = page.fields(action);
         for (name, value) in typed {
             fields.insert((*name).to_owned(), (*value).to_owned());
         }
         let origin = self.origin.clone();
-        self.send("POST", action, Some(&fields), &[(ORIGIN.as_str(), &origin)]).await
+        self.send("POST", target, Some(&fields), &[(ORIGIN.as_str(), &origin)]).await
     }
 
     /// Sends the form of `page` whose action is `action`, which can have several fields of the

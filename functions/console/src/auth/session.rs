@@ -23,6 +23,7 @@ use crate::api::{AdminApi, ApiError};
 use crate::app_state::AppState;
 use crate::console_url::ConsoleUrl;
 use crate::error::{PageError, PageResult, RetryForm};
+use crate::openapi;
 
 /// How long a notice is kept for its page, in seconds.
 const NOTICE_SECONDS: i64 = 60;
@@ -33,6 +34,10 @@ const MAX_PATH_BYTES: usize = 1024;
 /// of the description has up to four bytes in UTF-8.
 const MAX_FORM_BYTES: usize =
     3 * (MAX_PERMISSIONS * (Permission::MAX_CHARS + 2) + 4 * Description::MAX_CHARS) + OTHER_FIELDS_BYTES;
+/// The largest form with an OpenAPI document, in bytes: twice the form of a role, and a
+/// document of which percent-encoding takes three bytes for each byte. In Lambda's event,
+/// Base64 makes this 4.3 MB, of at most 6 MB.
+const MAX_DOCUMENT_FORM_BYTES: usize = 2 * MAX_FORM_BYTES + 3 * openapi::MAX_BYTES;
 /// The names of all fields of that form and the values of its other fields, in bytes.
 const OTHER_FIELDS_BYTES: usize = 1024;
 
@@ -262,7 +267,9 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Posted<T> {
     type Rejection = PageError;
 
     async fn from_request(request: Request, console: &AppState) -> PageResult<Self> {
-        read_form(request, console, retry_form).await.map(|(session, form)| Self(session, form))
+        read_form(request, console, MAX_FORM_BYTES, retry_form)
+            .await
+            .map(|(session, form)| Self(session, form))
     }
 }
 
@@ -273,7 +280,22 @@ impl<T: DeserializeOwned> FromRequest<AppState> for PostedSecret<T> {
     type Rejection = PageError;
 
     async fn from_request(request: Request, console: &AppState) -> PageResult<Self> {
-        read_form(request, console, |_, _, _| None).await.map(|(session, form)| Self(session, form))
+        read_form(request, console, MAX_FORM_BYTES, |_, _, _| None)
+            .await
+            .map(|(session, form)| Self(session, form))
+    }
+}
+
+/// A form like [`Posted`] that can contain an OpenAPI document. No page offers to send it
+/// again, because the copy would be as large.
+pub(crate) struct PostedDocument<T>(pub(crate) Session, pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for PostedDocument<T> {
+    type Rejection = PageError;
+
+    async fn from_request(request: Request, console: &AppState) -> PageResult<Self> {
+        let form = read_form(request, console, MAX_DOCUMENT_FORM_BYTES, |_, _, _| None).await;
+        form.map(|(session, form)| Self(session, form))
     }
 }
 
@@ -281,10 +303,11 @@ impl<T: DeserializeOwned> FromRequest<AppState> for PostedSecret<T> {
 async fn read_form<T: DeserializeOwned>(
     request: Request,
     console: &AppState,
+    max_bytes: usize,
     retry: fn(&Parts, &[u8], String) -> Option<RetryForm>,
 ) -> PageResult<(Session, T)> {
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await;
+    let body = axum::body::to_bytes(body, max_bytes).await;
     let mut session = match Session::read(&parts, console).await {
         Err(PageError::SignIn { return_to }) => {
             let retry = body.ok().and_then(|body| retry(&parts, &body, String::new()));

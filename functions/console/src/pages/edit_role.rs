@@ -78,6 +78,12 @@ pub(super) async fn submit(Path(name): Path<RoleName>, Posted(session, form): Po
     submit_either(session, Some(name), form).await
 }
 
+/// Shows the form with imported permissions, and their errors.
+pub(super) fn show_imported(session: &Session, name: Option<RoleName>, form: Form) -> PageResult {
+    let errors = permissions(&form.permissions).err().unwrap_or_default();
+    with_status(errors.status(), EditRole::new(session, name, form, errors))
+}
+
 async fn submit_either(session: Session, name: Option<RoleName>, mut form: Form) -> PageResult {
     if form.button == "back" {
         return with_status(200, EditRole::new(&session, name, form, FormErrors::default()));

@@ -13,9 +13,10 @@ mod delete_role;
 mod edit_account;
 mod edit_role;
 pub(crate) mod error;
-mod explain;
+pub(crate) mod explain;
 mod export_accounts;
 mod history;
+mod import_permissions;
 mod issue_key;
 mod issued_before;
 mod issued_key;
@@ -79,7 +80,9 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/roles/{name}", get(role::show))
         .route("/roles/{name}/edit", get(edit_role::show).post(edit_role::submit))
         .route("/roles/{name}/delete", get(delete_role::show).post(delete_role::submit))
+        .route("/roles/{name}/import", get(role::redirect).post(import_permissions::submit))
         .route("/new-role", get(edit_role::show_new).post(edit_role::submit_new))
+        .route("/new-role/import", get(roles::redirect).post(import_permissions::submit_new))
         .route("/explain", get(explain::show).post(explain::submit))
         .route("/leaked/key", get(leaked_key::show))
         .route("/sign-in", get(sign_in::sign_in))

@@ -1,0 +1,142 @@
+//! Parses YAML into JSON values within limits, because aliases can make a small document
+//! arbitrarily large.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
+use serde_json::{Map, Value};
+
+/// The maximum depth of nested values. JSON documents have a similar limit, in `serde_json`.
+const MAX_DEPTH: usize = 100;
+/// The maximum number of values, counted again for each anchor and each alias.
+const MAX_VALUES: usize = 300_000;
+
+/// Why a text is not a YAML document that can be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvalidYaml {
+    #[error("line {line}, column {column}: {problem}")]
+    Syntax { line: usize, column: usize, problem: String },
+    #[error("nests values more than {MAX_DEPTH} levels deep")]
+    TooDeep,
+    #[error("has more than {MAX_VALUES} values, including those that aliases repeat")]
+    TooManyValues,
+    #[error("line {0} has a key that is not text")]
+    Key(usize),
+    #[error("is empty")]
+    Empty,
+}
+
+/// A collection whose end was not read yet.
+struct Open {
+    collection: Collection,
+    anchor: usize,
+    /// The number of values before the collection.
+    values_before: usize,
+}
+
+enum Collection {
+    Sequence(Vec<Value>),
+    /// A mapping, and the key whose value comes next.
+    Mapping(Map<String, Value>, Option<String>),
+}
+
+/// The state of the parser.
+#[derive(Default)]
+struct Builder {
+    open: Vec<Open>,
+    /// Values with an anchor, and how many values each contains.
+    anchors: HashMap<usize, (Value, usize)>,
+    values: usize,
+    root: Option<Value>,
+}
+
+/// Parses the first document of `text`. Scalars become strings, except for null.
+pub(super) fn parse(text: &str) -> Result<Value, InvalidYaml> {
+    let (mut parser, mut builder) = (Parser::new_from_str(text), Builder::default());
+    while let Some(next) = parser.next_event() {
+        let (event, span) = next?;
+        if matches!(event, Event::DocumentEnd) {
+            break;
+        }
+        builder.add(event, span.start.line())?;
+    }
+    builder.root.ok_or(InvalidYaml::Empty)
+}
+
+impl Builder {
+    fn add(&mut self, event: Event<'_>, line: usize) -> Result<(), InvalidYaml> {
+        match event {
+            Event::Scalar(text, style, anchor, _) => {
+                let is_null = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null");
+                let value = if is_null { Value::Null } else { Value::String(text.into_owned()) };
+                self.count(1)?;
+                self.finish(value, anchor, 1, line)
+            }
+            Event::Alias(anchor) => {
+                let (value, size) = self.anchors.get(&anchor).cloned().unwrap_or((Value::Null, 1));
+                self.count(size)?;
+                self.finish(value, 0, size, line)
+            }
+            Event::SequenceStart(anchor, _) => self.start(Collection::Sequence(Vec::new()), anchor),
+            Event::MappingStart(anchor, _) => self.start(Collection::Mapping(Map::new(), None), anchor),
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(Open { collection, anchor, values_before }) = self.open.pop() else { return Ok(()) };
+                let value = match collection {
+                    Collection::Sequence(items) => Value::Array(items),
+                    Collection::Mapping(members, _) => Value::Object(members),
+                };
+                let size = self.values.saturating_sub(values_before);
+                self.finish(value, anchor, size, line)
+            }
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd => Ok(()),
+        }
+    }
+
+    fn count(&mut self, values: usize) -> Result<(), InvalidYaml> {
+        self.values = self.values.saturating_add(values);
+        if self.values > MAX_VALUES { Err(InvalidYaml::TooManyValues) } else { Ok(()) }
+    }
+
+    fn start(&mut self, collection: Collection, anchor: usize) -> Result<(), InvalidYaml> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(InvalidYaml::TooDeep);
+        }
+        let values_before = self.values;
+        self.count(1)?;
+        self.open.push(Open { collection, anchor, values_before });
+        Ok(())
+    }
+
+    /// Adds a value of this size to the innermost collection.
+    fn finish(&mut self, value: Value, anchor: usize, size: usize, line: usize) -> Result<(), InvalidYaml> {
+        // The parser numbers anchors from 1.
+        if anchor != 0 {
+            self.count(size)?;
+            self.anchors.insert(anchor, (value.clone(), size));
+        }
+        match self.open.last_mut().map(|open| &mut open.collection) {
+            None => self.root = Some(value),
+            Some(Collection::Sequence(items)) => items.push(value),
+            Some(Collection::Mapping(members, key)) => match (key.take(), value) {
+                (Some(key), value) => {
+                    members.insert(key, value);
+                }
+                (None, Value::String(text)) => *key = Some(text),
+                (None, Value::Null) => *key = Some("null".to_owned()),
+                (None, _) => return Err(InvalidYaml::Key(line)),
+            },
+        }
+        Ok(())
+    }
+}
+
+impl From<ScanError> for InvalidYaml {
+    fn from(error: ScanError) -> Self {
+        let mark = error.marker();
+        Self::Syntax { line: mark.line(), column: mark.col() + 1, problem: error.info().to_owned() }
+    }
+}
