@@ -6,8 +6,9 @@ use aws_sdk_dynamodb::error::{BuildError, DisplayErrorContext};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType,
+    AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, GlobalSecondaryIndex,
+    GlobalSecondaryIndexUpdate, KeySchemaElement, KeyType, Projection, ProjectionType, ScalarAttributeType,
+    TableDescription,
 };
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use dynoxide::{Database, DynoxideError};
@@ -47,6 +48,8 @@ pub(crate) fn set_bulk_loading(database: &Database, is_on: bool) -> Result<(), S
 pub(crate) fn answer(database: &Database, operation: &str, body: &[u8]) -> Answer {
     let result = match operation {
         "CreateTable" => run(body, |request| database.create_table(request)),
+        "DescribeTable" => run(body, |request| database.describe_table(request)),
+        "UpdateTable" => run(body, |request| database.update_table(request)),
         "ListTables" => run(body, |request| database.list_tables(request)),
         "GetItem" => run(body, |request| database.get_item(request)),
         "PutItem" => run(body, |request| database.put_item(request)),
@@ -74,15 +77,17 @@ fn run<Q: DeserializeOwned, A: Serialize>(
     answer.map_err(|error| DynoxideError::InternalServerError(error.to_string()))
 }
 
-/// Creates the template's table under the name `name`, unless it exists.
+/// Creates the template's table under the name `name`. If the table exists, adds the indexes
+/// that an earlier version of the template did not have.
 pub(crate) async fn create_table(client: &Client, template: &Template, name: &str) -> Result<(), StartError> {
     // Lists the tables first, so that a start with an existing table logs no failed call.
     let tables = client.list_tables().send().await.map(|listed| listed.table_names.unwrap_or_default());
-    if tables.is_ok_and(|tables| tables.iter().any(|table| table == name)) {
-        return Ok(());
-    }
+    let exists = tables.is_ok_and(|tables| tables.iter().any(|table| table == name));
     let properties = template.resources("AWS::DynamoDB::Table").map(|(_, properties)| properties).next();
     let properties = properties.ok_or_else(|| StartError::Template("the table is missing".to_owned()))?;
+    if exists {
+        return add_indexes(client, properties, name).await;
+    }
     let request = describe(client.create_table(), properties)?;
     match request.table_name(name).send().await {
         Ok(_) => Ok(()),
@@ -93,6 +98,32 @@ pub(crate) async fn create_table(client: &Client, template: &Template, name: &st
         }
         Err(error) => Err(StartError::Table(DisplayErrorContext(&error).to_string())),
     }
+}
+
+/// Adds the indexes that an existing table lacks.
+async fn add_indexes(client: &Client, properties: &Value, name: &str) -> Result<(), StartError> {
+    let failed = |error: String| StartError::Table(error);
+    let described = client.describe_table().table_name(name).send().await;
+    let described = described.map_err(|error| failed(DisplayErrorContext(&error).to_string()))?;
+    let existing = described.table().map(TableDescription::global_secondary_indexes).unwrap_or_default();
+    for index in list(properties, "GlobalSecondaryIndexes") {
+        let index_name = text(index, "IndexName");
+        if existing.iter().any(|existing| existing.index_name() == Some(index_name)) {
+            continue;
+        }
+        let create = CreateGlobalSecondaryIndexAction::builder()
+            .index_name(index_name)
+            .set_key_schema(Some(key_schema(index)?))
+            .projection(projection(index));
+        let create = create.build().map_err(incomplete)?;
+        let update = client
+            .update_table()
+            .table_name(name)
+            .set_attribute_definitions(Some(definitions(properties)?))
+            .global_secondary_index_updates(GlobalSecondaryIndexUpdate::builder().create(create).build());
+        update.send().await.map_err(|error| failed(DisplayErrorContext(&error).to_string()))?;
+    }
+    Ok(())
 }
 
 /// A client of the database at `endpoint`, to create the table and to inspect it.
@@ -114,31 +145,43 @@ fn describe(
     properties: &Value,
 ) -> Result<CreateTableFluentBuilder, StartError> {
     request = request.billing_mode(BillingMode::PayPerRequest);
-    for attribute in list(properties, "AttributeDefinitions") {
-        let definition = AttributeDefinition::builder()
-            .attribute_name(text(attribute, "AttributeName"))
-            .attribute_type(ScalarAttributeType::from(text(attribute, "AttributeType")));
-        request = request.attribute_definitions(definition.build().map_err(incomplete)?);
-    }
+    request = request.set_attribute_definitions(Some(definitions(properties)?));
     for element in key_schema(properties)? {
         request = request.key_schema(element);
     }
     for index in list(properties, "GlobalSecondaryIndexes") {
-        let projection = index.get("Projection");
-        let carried = projection.map(|projection| list(projection, "NonKeyAttributes")).unwrap_or_default();
-        let carried = carried.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
-        let projection = Projection::builder()
-            .projection_type(ProjectionType::from(
-                projection.map(|p| text(p, "ProjectionType")).unwrap_or_default(),
-            ))
-            .set_non_key_attributes(Some(carried));
         let index = GlobalSecondaryIndex::builder()
             .index_name(text(index, "IndexName"))
             .set_key_schema(Some(key_schema(index)?))
-            .projection(projection.build());
+            .projection(projection(index));
         request = request.global_secondary_indexes(index.build().map_err(incomplete)?);
     }
     Ok(request)
+}
+
+fn definitions(properties: &Value) -> Result<Vec<AttributeDefinition>, StartError> {
+    list(properties, "AttributeDefinitions")
+        .iter()
+        .map(|attribute| {
+            AttributeDefinition::builder()
+                .attribute_name(text(attribute, "AttributeName"))
+                .attribute_type(ScalarAttributeType::from(text(attribute, "AttributeType")))
+                .build()
+                .map_err(incomplete)
+        })
+        .collect()
+}
+
+fn projection(index: &Value) -> Projection {
+    let projection = index.get("Projection");
+    let carried = projection.map(|projection| list(projection, "NonKeyAttributes")).unwrap_or_default();
+    let carried = carried.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
+    Projection::builder()
+        .projection_type(ProjectionType::from(
+            projection.map(|projection| text(projection, "ProjectionType")).unwrap_or_default(),
+        ))
+        .set_non_key_attributes(Some(carried))
+        .build()
 }
 
 fn key_schema(properties: &Value) -> Result<Vec<KeySchemaElement>, StartError> {
