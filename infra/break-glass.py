@@ -74,6 +74,9 @@ class Change:
         kept = self.item["keys"]["M"][key]["M"] | self.item["verifiers"]["M"].get(key, {"M": {}})["M"]
         until = {"N": str(int(self.now["N"]) + KEPT_SECONDS)}
         kept |= {"reason": {"S": "revoked"}, "retiredAt": self.now, "retiredBy": self.actor, "ttl": until}
+        # A search finds the record by the last four characters of the key, and by its id.
+        kept |= {"gsi1pk": {"S": f"HINT#{kept['hint']['S']}"}, "gsi1sk": {"S": key}}
+        kept |= {"gsi2pk": {"S": f"KEY#{key}"}, "gsi2sk": {"S": "ONLY"}}
         return self.put(kept | {"pk": {"S": f"RETIRED#{self.account}"}, "sk": {"S": key}})
 
     def put(self, item: dict) -> dict:
@@ -110,7 +113,9 @@ def revoke(given: argparse.Namespace) -> None:
     for key in keys:
         actions += [change.record(key), change.event("key.revoked", key={"S": key})]
     names = {"#keys": "keys"} | {f"#key{at}": key for at, key in enumerate(keys)}
-    paths = [f"{part}.#key{at}" for at in range(len(keys)) for part in ("#keys", "verifiers")]
+    # An account of an earlier version of Keyward has no labels.
+    parts = ["#keys", "verifiers", "labels"] if "M" in change.item.get("labels", {}) else ["#keys", "verifiers"]
+    paths = [f"{part}.#key{at}" for at in range(len(keys)) for part in parts]
     change.commit(actions, f" REMOVE {', '.join(paths)}", names, {})
     print(f"revoked {' '.join(keys)} of {given.account}")
 
@@ -121,7 +126,12 @@ def disable(given: argparse.Namespace) -> None:
         sys.exit(f"{given.account} is already disabled")
     fields = {"field": {"S": "enabled"}, "from": {"S": "true"}, "to": {"S": "false"}}
     event = change.event("serviceAccount.updated", changes={"L": [{"M": fields}]})
-    change.commit([event], ", enabled = :no", {}, {":no": {"BOOL": False}})
+    update, values = ", enabled = :no", {":no": {"BOOL": False}}
+    # The directory of accounts. An account of an earlier version of Keyward is not in it.
+    listed = change.item.get("gsi2sk", {}).get("S")
+    if listed:
+        update, values = f"{update}, gsi2sk = :listed", values | {":listed": {"S": f"D{listed[1:]}"}}
+    change.commit([event], update, {}, values)
     print(f"disabled {given.account}: its keys are refused until an admin enables it")
 
 
@@ -153,6 +163,7 @@ def restore(given: argparse.Namespace) -> None:
                     print(f"skipped, revoked since the backup: {key} of {account}")
                     del item["keys"]["M"][key]
                     item["verifiers"]["M"].pop(key, None)
+                    item.get("labels", {}).get("M", {}).pop(key, None)
             lost = accounts.get(account, {}).get("keys", {"M": {}})["M"].keys() - item["keys"]["M"].keys()
             for key in sorted(lost):
                 print(f"LOST, ISSUED SINCE THE BACKUP: {key} of {account}. Issue a new key.")

@@ -1,11 +1,13 @@
 //! Reads service accounts, audit events and the activity of keys. Each operation has its own module.
 
 pub mod get_activity;
+pub mod get_attention;
 pub mod get_key_activity;
 pub mod get_service_account;
 pub mod list_all_events;
 pub mod list_events;
 pub mod list_service_accounts;
+pub mod search;
 
 use std::sync::Arc;
 
@@ -43,6 +45,8 @@ impl Operation for ListServiceAccounts {
                 Box::pin(get_key_activity::get_key_activity(self, request)).await
             }
             "GET /iam/v1/activity" => get_activity::get_activity(self, request).await,
+            "GET /iam/v1/attention" => Box::pin(get_attention::get_attention(self, request)).await,
+            "GET /iam/v1/search" => search::search(self, request).await,
             "GET /iam/v1/events" => list_all_events::list_all_events(self, request).await,
             _ => Err(Failure::RouteNotFound),
         }

@@ -1,5 +1,6 @@
 //! The daily sweep. It checks all accounts, publishes a notice for each key that
-//! expires soon or is unused, and moves expired keys to their records.
+//! expires soon or is unused, stores which keys are unused, moves expired keys to their
+//! records, and corrects wrong entries in the directory of accounts.
 //!
 //! The function can be stopped at any call, and two sweeps can run at the same time. It
 //! publishes a notice, then marks the notice as published, and only then moves an expired
@@ -13,9 +14,9 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use shared::config::{ConfigError, Setup, variable};
-use shared::domain::{Account, Clock, KeyId, LiveKey, Notice, NoticeKind};
+use shared::domain::{Account, Clock, KeyId, LiveKey, Notice, unused_since};
 use shared::notices::Notices;
-use shared::store::{AccountCursor, AccountToSweep, LastUse, Store, StoreError};
+use shared::store::{AccountToSweep, CompletedSweep, LastUse, ListedEntries, Store, StoreError, SweepState};
 use shared::telemetry;
 
 /// The time left before Lambda's deadline when a sweep stops. One account takes less,
@@ -36,8 +37,12 @@ pub struct SweepSummary {
     pub accounts: usize,
     /// The number of published notices.
     pub notices: usize,
+    /// The number of live keys of enabled accounts that are unused.
+    pub unused_keys: usize,
     /// The number of keys that were moved to their records.
     pub retired_keys: usize,
+    /// The number of wrong entries in the directory that were corrected.
+    pub corrected_entries: usize,
     /// Whether the sweep reached the last account. If not, the next sweep continues
     /// where this one stopped.
     pub is_finished: bool,
@@ -82,75 +87,118 @@ impl SweepKeys {
     /// if it skipped accounts. The next sweep does the rest.
     pub async fn sweep(&self, until: Timestamp) -> Result<SweepSummary, SweepError> {
         let (mut summary, mut failed) = (SweepSummary::default(), 0);
-        let mut position = self.store.sweep_position().await?;
+        let now = self.clock.now();
+        let mut state = self.store.sweep_state().await?;
+        let mut position = state.position.take();
+        // A sweep that continues began with the first account on an earlier day.
+        state.started_at = state.started_at.filter(|_| position.is_some()).or(Some(now));
+        let entries = self.store.listed_entries().await?;
         loop {
             let page = self.store.accounts_to_sweep(position.as_ref()).await?;
             for AccountToSweep { position: account_position, account } in page.accounts {
                 position = account_position.or(position);
-                if let Err(error) = self.sweep_account(account, &mut summary).await {
+                if let Err(error) = self.sweep_account(account, &entries, &mut summary).await {
                     failed += 1;
                     tracing::error!(cause = %error, "an account could not be swept");
                 }
                 summary.accounts += 1;
                 if self.clock.now() >= until {
-                    return self.stop(position, summary, failed).await;
+                    return self.stop(SweepState { position, ..state }, summary, failed).await;
                 }
             }
             position = page.next;
             if position.is_none() {
                 summary.is_finished = true;
-                return self.stop(None, summary, failed).await;
+                let completed = CompletedSweep {
+                    started_at: state.started_at.unwrap_or(now),
+                    ended_at: self.clock.now(),
+                };
+                let state = SweepState { completed: Some(completed), ..SweepState::default() };
+                return self.stop(state, summary, failed).await;
             }
         }
     }
 
-    /// Ends this sweep. The next one starts at `position`.
+    /// Ends this sweep. The next one starts at the position of `state`.
     async fn stop(
         &self,
-        position: Option<AccountCursor>,
+        state: SweepState,
         summary: SweepSummary,
         failed: usize,
     ) -> Result<SweepSummary, SweepError> {
-        self.store.save_sweep_position(position.as_ref()).await?;
-        let SweepSummary { accounts, notices, retired_keys, is_finished } = summary;
-        tracing::info!(accounts, notices, retired_keys, is_finished, failed, "swept");
+        self.store.save_sweep_state(&state).await?;
+        let SweepSummary { accounts, notices, unused_keys, retired_keys, corrected_entries, is_finished } =
+            summary;
+        tracing::info!(
+            accounts,
+            notices,
+            unused_keys,
+            retired_keys,
+            corrected_entries,
+            is_finished,
+            failed,
+            "swept"
+        );
         if failed == 0 { Ok(summary) } else { Err(SweepError::Accounts(failed)) }
     }
 
     async fn sweep_account(
         &self,
         account: Result<Account, StoreError>,
+        entries: &ListedEntries,
         summary: &mut SweepSummary,
     ) -> Result<(), Error> {
         let listed = account?;
-        summary.notices += self.publish_notices(&listed).await?;
         let now = self.clock.now();
+        let last_uses = self.last_uses(&listed, now).await?;
+        summary.notices += self.publish_notices(&listed, &last_uses).await?;
+        summary.unused_keys += self.mark_unused(&listed, &last_uses, now).await?;
+        // The removal of keys corrects the entry too.
         if listed.keys.iter().any(|key| key.ended(now).is_some()) {
             summary.retired_keys += self.store.prune_keys(listed.id).await?;
+        } else if !entries.contains(&listed) {
+            summary.corrected_entries += usize::from(self.store.correct_entry(listed.id).await?);
         }
         Ok(())
+    }
+
+    /// Stores which keys are unused, and returns their number. The keys of a disabled account
+    /// do not count: the account itself needs attention.
+    async fn mark_unused(
+        &self,
+        listed: &Account,
+        last_uses: &HashMap<KeyId, LastUse>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let unused = |key: &LiveKey| Some((key.id, unused_since(key, last_use(last_uses, key.id), now)?));
+        let unused: Vec<_> = listed.keys.iter().filter(|_| listed.enabled).filter_map(unused).collect();
+        self.store.mark_unused(listed.id, &unused).await?;
+        Ok(unused.len())
     }
 
     /// Publishes the notices that are due and not yet published, and returns their number.
     /// `listed` is the account in the index, which is enough to see whether a notice can
     /// be due.
-    async fn publish_notices(&self, listed: &Account) -> Result<usize, Error> {
+    async fn publish_notices(
+        &self,
+        listed: &Account,
+        last_uses: &HashMap<KeyId, LastUse>,
+    ) -> Result<usize, Error> {
         let now = self.clock.now();
         // Usage can only make fewer notices due.
         if listed.keys.iter().all(|key| Notice::due(key, None, now).is_empty()) {
             return Ok(0);
         }
         let earlier = self.store.published_notices(listed.id).await?;
-        let last_uses = self.last_uses(listed, now).await?;
         let is_new = |notice: &Notice| !earlier.contains(&notice.id());
-        if due(&listed.keys, &last_uses, now).all(|(_, notice)| !is_new(&notice)) {
+        if due(&listed.keys, last_uses, now).all(|(_, notice)| !is_new(&notice)) {
             return Ok(0);
         }
         // A key could have been revoked since the index was read.
         let Some(account) = self.store.find_account(listed.id).await? else {
             return Ok(0);
         };
-        let notices = due(&account.keys, &last_uses, now).filter(|(_, notice)| is_new(notice)).collect();
+        let notices = due(&account.keys, last_uses, now).filter(|(_, notice)| is_new(notice)).collect();
         let (published, outcome) = self.notices.publish(&account, notices).await;
         let marks: Vec<_> =
             published.iter().map(|(key, notice)| (notice.id(), key.spec.expires_at)).collect();
@@ -169,9 +217,7 @@ impl SweepKeys {
         account: &Account,
         now: Timestamp,
     ) -> Result<HashMap<KeyId, LastUse>, StoreError> {
-        let is_unused = |notice: &Notice| matches!(notice.kind, NoticeKind::Unused { .. });
-        let matters = |key: &LiveKey| Notice::due(key, None, now).iter().any(is_unused);
-        if account.keys.iter().any(matters) {
+        if account.keys.iter().any(|key| unused_since(key, None, now).is_some()) {
             self.store.last_uses(account.id).await
         } else {
             Ok(HashMap::new())
@@ -186,8 +232,12 @@ fn due<'a>(
     now: Timestamp,
 ) -> impl Iterator<Item = (&'a LiveKey, Notice)> {
     keys.iter().flat_map(move |key| {
-        let notices =
-            Notice::due(key, last_uses.get(&key.id).and_then(|last_use| last_use.last_used_at), now);
+        let notices = Notice::due(key, last_use(last_uses, key.id), now);
         notices.into_iter().map(move |notice| (key, notice))
     })
+}
+
+/// When a key was last used, if ever.
+fn last_use(last_uses: &HashMap<KeyId, LastUse>, key: KeyId) -> Option<Timestamp> {
+    last_uses.get(&key).and_then(|last_use| last_use.last_used_at)
 }

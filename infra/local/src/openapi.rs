@@ -188,6 +188,8 @@ const HEADERS: [(&str, &str); 2] = [
         list_service_accounts::get_service_account::get_service_account,
         list_service_accounts::get_key_activity::get_key_activity,
         list_service_accounts::get_activity::get_activity,
+        list_service_accounts::get_attention::get_attention,
+        list_service_accounts::search::search,
         list_service_accounts::list_events::list_events,
         list_service_accounts::list_all_events::list_all_events,
         update_service_account::update_service_account,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::instant;
-use crate::domain::{AccountId, KeyId, named_enum};
+use crate::domain::{AccountId, KeyId, RetiredReason, named_enum};
 
 named_enum! {
     /// Why a key or an account needs attention.
@@ -22,7 +22,7 @@ named_enum! {
 }
 
 named_enum! {
-    /// Why a key no longer works, although its account can be enabled.
+    /// Why a key ended.
     pub enum EndReason {
         /// An admin revoked the key.
         Revoked = "revoked",
@@ -31,6 +31,16 @@ named_enum! {
         Rotated = "rotated",
         /// The key ended with its account.
         AccountDeleted = "accountDeleted",
+    }
+}
+
+impl From<RetiredReason> for EndReason {
+    fn from(reason: RetiredReason) -> Self {
+        match reason {
+            RetiredReason::Revoked => Self::Revoked,
+            RetiredReason::Expired => Self::Expired,
+            RetiredReason::Rotated => Self::Rotated,
+        }
     }
 }
 
@@ -81,6 +91,7 @@ pub struct AttentionCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MinimumCount {
+    /// The number of keys or service accounts.
     #[schema(example = 12)]
     pub count: usize,
     /// Whether there can be more. Each number comes from one query of at most 1 MB, so a
@@ -119,12 +130,14 @@ pub struct AttentionItem {
     pub end_reason: Option<EndReason>,
 }
 
-/// A service account that a line is about.
+/// The service account that an item is about.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountSummary {
+    /// The id of the service account.
     #[schema(value_type = String, example = "sa_4hQ0bTnYwLzR8sVc")]
     pub id: AccountId,
+    /// The name of the service account.
     #[schema(example = "nightly-batch")]
     pub name: String,
     /// The team or person responsible for the account. Empty if the account was deleted.
@@ -138,10 +151,11 @@ pub struct AccountSummary {
     pub deleted_at: Option<Timestamp>,
 }
 
-/// A key that a line is about.
+/// The key that an item is about.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeySummary {
+    /// The id of the key.
     #[schema(value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
     pub id: KeyId,
     /// The name of the key. Absent for some keys that were revoked directly in the table.

@@ -12,7 +12,7 @@ use super::accounts::ServiceAccount;
 use super::activity::{LastUse, RecentCounts};
 use super::instant;
 use crate::activity::KeyActivity;
-use crate::domain::{AccountId, Actor, KeyId, LiveKey, RetiredReason, RoleName};
+use crate::domain::{AccountId, Actor, KeyEnd, KeyId, LiveKey, RetiredReason, RoleName};
 use crate::policy::Reason;
 use crate::store;
 
@@ -316,7 +316,7 @@ impl Key {
             hint: key.hint.clone(),
             role: key.spec.role.clone(),
             allowed_cidrs: key.spec.cidrs.iter().collect(),
-            state: KeyState::new(key, now),
+            state: KeyState::new(key.ended(now), key.rotation.is_some()),
             created_at: key.created_at,
             created_by: key.created_by.clone(),
             expires_at: key.spec.expires_at,
@@ -360,11 +360,12 @@ impl RetiredKey {
 }
 
 impl KeyState {
-    fn new(key: &LiveKey, now: Timestamp) -> Self {
-        match key.ended(now).map(|end| end.reason) {
+    /// The state of a key that has this `end`, if any, among its account's keys.
+    pub fn new(end: Option<KeyEnd>, is_rotated: bool) -> Self {
+        match end.map(|end| end.reason) {
             Some(RetiredReason::Expired) => Self::Expired,
             Some(RetiredReason::Rotated | RetiredReason::Revoked) => Self::Retired,
-            None if key.rotation.is_some() => Self::Retiring,
+            None if is_rotated => Self::Retiring,
             None => Self::Active,
         }
     }

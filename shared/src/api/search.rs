@@ -23,7 +23,7 @@ named_enum! {
 }
 
 /// The service accounts and keys that a search found.
-#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchResults {
     /// The service accounts with the text in their own fields.
@@ -46,8 +46,10 @@ pub struct SearchResults {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FoundAccount {
+    /// The id of the service account.
     #[schema(value_type = String, example = "sa_4hQ0bTnYwLzR8sVc")]
     pub id: AccountId,
+    /// The name of the service account.
     #[schema(example = "nightly-batch")]
     pub name: String,
     /// The team or person responsible for the account. Empty if the account was deleted.
@@ -88,6 +90,7 @@ pub struct FoundKey {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FoundKeyAccount {
+    /// The id of the service account.
     #[schema(value_type = String, example = "sa_4hQ0bTnYwLzR8sVc")]
     pub id: AccountId,
     /// The name of the account, even if the account was deleted.

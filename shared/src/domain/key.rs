@@ -255,12 +255,19 @@ impl LiveKey {
 }
 
 impl KeySpec {
-    /// The end of a key with this spec and `rotation`, if it has ended at `now`. The
-    /// reason is the earlier of expiry and rotation, even if both are in the past.
+    /// The end of a key with this spec and `rotation`, if it has ended at `now`.
     pub fn ended(&self, rotation: Option<&Rotation>, now: Timestamp) -> Option<KeyEnd> {
-        let expiry = KeyEnd { reason: RetiredReason::Expired, at: self.expires_at };
-        let end = rotation
-            .map(|rotation| KeyEnd { reason: RetiredReason::Rotated, at: rotation.retires_at })
+        KeyEnd::find(self.expires_at, rotation.map(|rotation| rotation.retires_at), now)
+    }
+}
+
+impl KeyEnd {
+    /// The end of a key with this expiry and end of its grace period, if it has ended at
+    /// `now`. The reason is the earlier of both, even if both are in the past.
+    pub fn find(expires_at: Timestamp, retires_at: Option<Timestamp>, now: Timestamp) -> Option<Self> {
+        let expiry = Self { reason: RetiredReason::Expired, at: expires_at };
+        let end = retires_at
+            .map(|at| Self { reason: RetiredReason::Rotated, at })
             .filter(|retirement| retirement.at.as_second() < expiry.at.as_second())
             .unwrap_or(expiry);
         (now.as_second() >= end.at.as_second()).then_some(end)

@@ -33,8 +33,7 @@ pub use key::{
     RetiredReason, Rotation, Secret,
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
-pub(crate) use notice::unused_since;
-pub use notice::{Notice, NoticeKind, UNUSED_NOTICE_DAYS};
+pub use notice::{Notice, NoticeKind, UNUSED_NOTICE_DAYS, unused_since};
 pub use pasted::{FindKeyError, KEY_PATTERN, contains_credential, redact_credentials};
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};

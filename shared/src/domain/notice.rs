@@ -72,11 +72,7 @@ impl Notice {
 
 /// When `key` reached [`UNUSED_NOTICE_DAYS`] without use, if that is not after `now`.
 /// `None` for a key that has ended or was rotated.
-pub(crate) fn unused_since(
-    key: &LiveKey,
-    last_used_at: Option<Timestamp>,
-    now: Timestamp,
-) -> Option<Timestamp> {
+pub fn unused_since(key: &LiveKey, last_used_at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     let idle = last_used_at.map_or(key.created_at, |used| used.max(key.created_at));
     let since = idle.saturating_add(days(UNUSED_NOTICE_DAYS)).unwrap_or(Timestamp::MAX);
     (since <= now && key.rotation.is_none() && key.ended(now).is_none()).then_some(since)

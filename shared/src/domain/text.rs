@@ -194,6 +194,10 @@ pub struct FoldedName(String);
 impl FoldedName {
     /// Folds `text`.
     pub fn new(text: &str) -> Self {
+        // The same, but much faster: a search folds all names.
+        if text.is_ascii() {
+            return Self(text.to_ascii_lowercase());
+        }
         Self(text.nfc().filter(|c| !is_joiner(*c)).flat_map(char::to_lowercase).nfc().collect())
     }
 

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 
 use super::codec::{self, Map, Reader, n, s, seconds};
 use super::commit::{Attempt, Expression, Outcome};
+use super::directory::{ENTRY, Entry, StoredEntry};
 use super::events::NewEvent;
 use super::keys::{RecordFingerprint, RetirementDetails};
 use super::list::{AccountCursor, AccountFilter, AccountPage, ListOrder, MAX_LIMIT, Page, PageRequest};
@@ -162,15 +163,51 @@ impl Store {
         self.find_account_with(id, &[attribute::VERIFIERS], read).await
     }
 
-    /// Reads an account, its keys and their verifiers consistently.
+    /// Reads what a change of an account's keys needs, consistently.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`].
-    pub(super) async fn get_account_with_verifiers(
+    pub(super) async fn get_account_to_change(&self, id: AccountId) -> Result<AccountToChange, StoreError> {
+        self.find_account_to_change(id).await?.ok_or(StoreError::AccountNotFound(id))
+    }
+
+    /// Finds what a change of an account's keys needs, with a consistent read.
+    pub(super) async fn find_account_to_change(
         &self,
         id: AccountId,
-    ) -> Result<(Account, Verifiers), StoreError> {
-        self.find_account_with_verifiers(id).await?.ok_or(StoreError::AccountNotFound(id))
+    ) -> Result<Option<AccountToChange>, StoreError> {
+        let read = |reader: Reader<'_>| {
+            Ok(AccountToChange {
+                account: reader.account(id)?,
+                verifiers: reader.verifiers()?,
+                entry: StoredEntry::read(reader.0),
+            })
+        };
+        let [sort_key, labels] = ENTRY;
+        self.find_account_with(id, &[attribute::VERIFIERS, sort_key, labels], read).await
+    }
+
+    /// Corrects an account's entry in the directory, if it is wrong. Returns whether it was.
+    /// This does not change the account's version.
+    ///
+    /// # Errors
+    /// [`StoreError::Contention`].
+    pub async fn correct_entry(&self, id: AccountId) -> Result<bool, StoreError> {
+        self.retry(|| async {
+            let read = |reader: Reader<'_>| Ok((reader.account(id)?, StoredEntry::read(reader.0)));
+            let Some((account, stored)) = self.find_account_with(id, &ENTRY, read).await? else {
+                return Ok(Attempt::Done(false));
+            };
+            let entry = Entry::new(&account, &account.keys);
+            if stored.is(&entry) {
+                return Ok(Attempt::Done(false));
+            }
+            let mut expression = Expression::equal(attribute::VERSION, n(account.version));
+            entry.write(&mut expression);
+            let update = self.update(schema::account_key(id), expression)?;
+            Ok(self.commit_unchanged(vec![update]).await?.with(true))
+        })
+        .await
     }
 
     /// Finds an account with the attributes `more`, and decodes it with `read`.
@@ -403,6 +440,14 @@ impl Store {
     }
 }
 
+/// What a change of an account's keys needs.
+pub(super) struct AccountToChange {
+    pub(super) account: Account,
+    pub(super) verifiers: Verifiers,
+    /// The entry in the directory.
+    pub(super) entry: StoredEntry,
+}
+
 /// The verifiers of an account's keys.
 pub(super) type Verifiers = HashMap<crate::domain::KeyId, crate::domain::VerifierEntry>;
 
@@ -430,6 +475,7 @@ fn change_expression(before: &Account, after: &Account) -> Expression {
     if before.tags != after.tags {
         expression.set(attribute::TAGS, codec::tags(&after.tags));
     }
+    Entry::new(after, &after.keys).write(&mut expression);
     expression
 }
 
@@ -437,7 +483,7 @@ fn change_expression(before: &Account, after: &Account) -> Expression {
 /// and the functions that list accounts never get a verifier.
 fn item(account: &Account, folded: &FoldedName, fingerprint: Fingerprint) -> Map {
     let empty = || AttributeValue::M(HashMap::new());
-    codec::map([
+    let mut item = codec::map([
         (attribute::NAME, s(&account.name)),
         (attribute::DESCRIPTION, s(&account.description)),
         (attribute::ROLE, s(&account.role)),
@@ -454,7 +500,10 @@ fn item(account: &Account, folded: &FoldedName, fingerprint: Fingerprint) -> Map
         (attribute::VERIFIERS, empty()),
         (schema::INDEX_PK, s(schema::INDEX_ACCOUNTS)),
         (schema::INDEX_SK, s(folded.as_str())),
-    ])
+    ]);
+    let entry = Entry::new(account, &account.keys).attributes();
+    item.extend(entry.map(|(name, value)| (name.to_owned(), value)));
+    item
 }
 
 pub(super) fn account_id(partition: &str) -> Result<AccountId, crate::domain::InvalidId> {

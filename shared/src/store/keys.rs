@@ -3,9 +3,10 @@
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use jiff::Timestamp;
 
-use super::accounts::Verifiers;
+use super::accounts::{AccountToChange, Verifiers};
 use super::codec::{self, Map, Reader, n, s, seconds};
 use super::commit::{Attempt, Expression, Outcome};
+use super::directory::{Entry, retired_key_attributes};
 use super::events::NewEvent;
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
@@ -59,7 +60,7 @@ impl Store {
         request: &ChangeRequest,
     ) -> Result<(), StoreError> {
         self.retry(|| async {
-            let (account, verifiers) = self.get_account_with_verifiers(id).await?;
+            let AccountToChange { account, verifiers, entry } = self.get_account_to_change(id).await?;
             if let Some(issued) = account.keys.iter().find(|key| key.id == new.key.id) {
                 if new.is_stored_as(verifiers.get(&issued.id)) {
                     return Ok(Attempt::Done(()));
@@ -84,6 +85,9 @@ impl Store {
             let mut expression = changed_by(&new.key.created_by, new.key.created_at);
             add_key(&mut expression, new);
             limit_keys(&mut expression, most, &ended);
+            let mut after = without(&account, &ended);
+            after.push(new.key.clone());
+            entry.change(&mut expression, &account, &after);
             let records = self.retire_ended(&mut expression, &account, &verifiers, &ended, now)?;
             let event = NewEvent::key(EventType::KeyIssued, &account, new.key.id);
             let mut actions = vec![
@@ -157,7 +161,7 @@ impl Store {
         request: &ChangeRequest,
     ) -> Result<(), StoreError> {
         self.retry(|| async {
-            let (account, verifiers) = self.get_account_with_verifiers(id).await?;
+            let AccountToChange { account, verifiers, entry } = self.get_account_to_change(id).await?;
             let Some(revoked) = account.keys.iter().find(|live| live.id == key) else {
                 let record = self.read(schema::retired_key(id, key), &[schema::PK]).await?;
                 return record.map(|_| Attempt::Done(())).ok_or(StoreError::KeyNotFound(id, key));
@@ -166,6 +170,8 @@ impl Store {
             let retirement = RetirementDetails::by(&request.actor, RetiredReason::Revoked, now);
             let mut expression = changed_by(&request.actor, now);
             remove_key(&mut expression, key);
+            let after: Vec<_> = account.keys.iter().filter(|live| live.id != key).cloned().collect();
+            entry.change(&mut expression, &account, &after);
             let event = NewEvent::key(EventType::KeyRevoked, &account, key);
             self.commit_unchanged(vec![
                 self.update(schema::account_key(id), expression)?,
@@ -188,7 +194,7 @@ impl Store {
         request: &ChangeRequest,
     ) -> Result<Vec<KeyId>, StoreError> {
         self.retry(|| async {
-            let (account, verifiers) = self.get_account_with_verifiers(id).await?;
+            let AccountToChange { account, verifiers, .. } = self.get_account_to_change(id).await?;
             let ids: Vec<KeyId> = account.keys.iter().map(|key| key.id).collect();
             if ids.is_empty() {
                 return Ok(Attempt::Done(ids));
@@ -198,6 +204,7 @@ impl Store {
             let mut expression = changed_by(&request.actor, now);
             // The account's keys have not changed since it was read.
             expression.require_equal(attribute::VERSION, n(account.version));
+            Entry::new(&account, []).write(&mut expression);
             let mut actions = Vec::new();
             for key in &account.keys {
                 remove_key(&mut expression, key.id);
@@ -238,7 +245,8 @@ impl Store {
     /// [`StoreError::Contention`].
     pub async fn prune_keys(&self, id: AccountId) -> Result<usize, StoreError> {
         self.retry(|| async {
-            let Some((account, verifiers)) = self.find_account_with_verifiers(id).await? else {
+            let Some(AccountToChange { account, verifiers, .. }) = self.find_account_to_change(id).await?
+            else {
                 return Ok(Attempt::Done(0));
             };
             let now = self.clock.now();
@@ -248,6 +256,9 @@ impl Store {
             }
             let mut expression = Expression::default();
             expression.increment(attribute::VERSION);
+            // The entry in the directory is correct only for the keys that were read.
+            expression.require_equal(attribute::VERSION, n(account.version));
+            Entry::new(&account, &without(&account, &ended)).write(&mut expression);
             let mut actions = self.retire_ended(&mut expression, &account, &verifiers, &ended, now)?;
             actions.push(self.update(schema::account_key(id), expression)?);
             Ok(self.commit_unchanged(actions).await?.with(ended.len()))
@@ -267,6 +278,7 @@ impl Store {
         let mut record = codec::live_key(key);
         record.extend(verifier.map(codec::verifier).unwrap_or_default());
         record.extend(retirement.attributes());
+        record.extend(retired_key_attributes(&key.hint, key.id));
         self.put_new(schema::retired_key(account.id, key.id), record)
     }
 }
@@ -324,6 +336,12 @@ impl NewKey {
 /// whose grace period is over.
 pub(super) fn ended_keys(account: &Account, now: Timestamp) -> Vec<(&LiveKey, KeyEnd)> {
     account.keys.iter().filter_map(|key| Some((key, key.ended(now)?))).collect()
+}
+
+/// The keys of an account without its ended keys.
+pub(super) fn without(account: &Account, ended: &[(&LiveKey, KeyEnd)]) -> Vec<LiveKey> {
+    let has_ended = |key: &LiveKey| ended.iter().any(|(ended, _)| ended.id == key.id);
+    account.keys.iter().filter(|key| !has_ended(key)).cloned().collect()
 }
 
 /// The start of an admin's change of an account's keys. It counts as a change of the

@@ -180,13 +180,13 @@ cursor_text!(EventCursor, 'e');
 cursor_text!(AllEventsCursor, 't');
 cursor_text!(RoleCursor, 'r');
 
-fn encode(formatter: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
+pub(super) fn encode(formatter: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
     formatter.write_str(&URL_SAFE_NO_PAD.encode(text.to_string()))
 }
 
 /// Decodes the text of a cursor of the list with the letter `list`, and strips the
 /// letter.
-fn decode(list: char, text: &str) -> Result<String, InvalidCursor> {
+pub(super) fn decode(list: char, text: &str) -> Result<String, InvalidCursor> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
     let text = String::from_utf8(bytes).map_err(|_| InvalidCursor)?;
     text.strip_prefix(list).map(ToOwned::to_owned).ok_or(InvalidCursor)

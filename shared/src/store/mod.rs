@@ -11,6 +11,7 @@ mod activity;
 mod authorization;
 mod codec;
 mod commit;
+mod directory;
 mod error;
 mod events;
 mod fast_read;
@@ -41,6 +42,10 @@ use schema::Key;
 pub use accounts::CreatedAccount;
 pub use activity::{AccountActivity, ActivityWrite, LastUse, Tally};
 pub use authorization::{Credential, CredentialLookup, RetiredCredential};
+pub use directory::{
+    DeletedAccount, DirectoryAccount, DirectoryCursor, DirectoryKey, DirectoryList, DirectoryPage, EndedKey,
+    FoundRetiredKey, KeyAt, UnusedKey,
+};
 pub use error::StoreError;
 pub use fast_read::{FAST_READ_LIMIT, FastReads};
 pub use keys::NewKey;
@@ -53,7 +58,7 @@ pub use retired::{MAX_RETIRED_KEYS, RetiredKey};
 pub use role_users::{RoleUser, RoleUserPage, RoleUsers};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, Roles};
 pub use rotation::{NewRotation, RotatedKey};
-pub use sweep::{AccountToSweep, SweepPage};
+pub use sweep::{AccountToSweep, CompletedSweep, ListedEntries, SweepPage, SweepState};
 
 /// The maximum number of queries for one response.
 const MAX_QUERIES: usize = 10;

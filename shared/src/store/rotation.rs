@@ -4,18 +4,20 @@ use std::sync::OnceLock;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::accounts::AccountToChange;
 use super::codec::{self, MalformedItem, Map, Reader, s, seconds};
 use super::commit::{Attempt, Expression, Outcome};
 use super::events::NewEvent;
 use super::keys::{
     NewKey, RetirementDetails, add_key, changed_by, ended_keys, issued_before, limit_keys, remove_key,
+    without,
 };
 use super::retired::retired_reason;
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
-    Account, AccountId, ChangeRequest, EventType, FieldChange, Fingerprint, KeyId, LiveKey, RetiredReason,
-    Rotation,
+    Account, AccountId, ChangeRequest, EventType, FieldChange, Fingerprint, KeyEnd, KeyId, LiveKey,
+    RetiredReason, Rotation,
 };
 
 /// A requested rotation.
@@ -74,7 +76,7 @@ impl Store {
         // lost.
         let plan: OnceLock<RotatedKey> = OnceLock::new();
         self.retry(|| async {
-            let (account, verifiers) = self.get_account_with_verifiers(id).await?;
+            let AccountToChange { account, verifiers, entry } = self.get_account_to_change(id).await?;
             if let Some(made) = account.keys.iter().find(|live| live.id == new.successor) {
                 return match plan.get() {
                     Some(plan) if plan.successor.is_stored_as(verifiers.get(&made.id)) => {
@@ -98,6 +100,7 @@ impl Store {
             let mut expression = changed_by(&request.actor, now);
             add_key(&mut expression, &planned.successor);
             replace_key(&mut expression, old, planned, new);
+            entry.change(&mut expression, &account, &new.keys_after(&account, &ended, old, planned));
             if !new.stops_at_once() {
                 limit_keys(&mut expression, new.most, &ended);
             }
@@ -179,6 +182,24 @@ impl NewRotation<'_> {
     /// Whether the old key stops working immediately, without a grace period.
     fn stops_at_once(&self) -> bool {
         self.grace.is_zero()
+    }
+
+    /// The keys of `account` after the rotation of `old`.
+    fn keys_after(
+        &self,
+        account: &Account,
+        ended: &[(&LiveKey, KeyEnd)],
+        old: &LiveKey,
+        planned: &RotatedKey,
+    ) -> Vec<LiveKey> {
+        let mut after = without(account, ended);
+        if self.stops_at_once() {
+            after.retain(|key| key.id != old.id);
+        } else if let Some(replaced) = after.iter_mut().find(|key| key.id == old.id) {
+            replaced.rotation = Some(planned.rotation);
+        }
+        after.push(planned.successor.key.clone());
+        after
     }
 
     fn plan(&self, old: &LiveKey, now: Timestamp) -> RotatedKey {

@@ -20,6 +20,13 @@ pub const INDEX: &str = "gsi1";
 pub const INDEX_PK: &str = "gsi1pk";
 /// The index's sort key.
 pub const INDEX_SK: &str = "gsi1sk";
+/// The index for the overview and for searches: the directory of accounts, and the keys
+/// that were used after their end or are unused.
+pub const DIRECTORY: &str = "gsi2";
+/// The directory's partition key.
+pub const DIRECTORY_PK: &str = "gsi2pk";
+/// The directory's sort key.
+pub const DIRECTORY_SK: &str = "gsi2sk";
 /// When DynamoDB may delete an item, in epoch seconds.
 pub const TTL: &str = "ttl";
 
@@ -27,6 +34,14 @@ pub const TTL: &str = "ttl";
 pub(super) const INDEX_ACCOUNTS: &str = "ACCOUNTS";
 /// The index's partition of all custom roles.
 pub(super) const INDEX_ROLES: &str = "ROLES";
+/// The directory's partition of all accounts.
+pub(super) const DIRECTORY_ACCOUNTS: &str = "ACCOUNTS";
+/// The directory's partition of the last uses of keys that were used after their end.
+pub(super) const DIRECTORY_USED_AFTER_END: &str = "USED_AFTER_END";
+/// The directory's partition of unused keys.
+pub(super) const DIRECTORY_UNUSED: &str = "UNUSED";
+/// The sort key in the directory of an item that is alone in its partition.
+pub(super) const DIRECTORY_ONLY: &str = "ONLY";
 
 /// Days for which the records of retired keys, and the last uses of keys, are kept.
 const KEPT_DAYS: i64 = 400;
@@ -75,6 +90,12 @@ pub mod partition {
     pub const NOTICE: &str = "NOTICE#";
     /// The position of the sweep of keys.
     pub const SWEEP: &str = "SWEEP#";
+    /// The keys of an account that the sweep found unused.
+    pub const UNUSED: &str = "UNUSED#";
+    /// The index's partition of the retired keys with the same last four characters.
+    pub const HINT: &str = "HINT#";
+    /// The directory's partition of a retired key.
+    pub const KEY: &str = "KEY#";
 }
 
 /// An item's primary key.
@@ -248,6 +269,21 @@ pub(super) fn sweep_key() -> Key {
     key(partition::SWEEP, "keys", SWEEP)
 }
 
+/// An unused key.
+pub(super) fn unused_key(account: AccountId, id: KeyId) -> Key {
+    key(partition::UNUSED, account, id)
+}
+
+/// The index's partition of the retired keys whose last four characters are `hint`.
+pub(super) fn hint_partition(hint: &str) -> AttributeValue {
+    partition_key(partition::HINT, hint)
+}
+
+/// The directory's partition of a retired key.
+pub(super) fn retired_key_partition(id: KeyId) -> AttributeValue {
+    partition_key(partition::KEY, id)
+}
+
 /// The names of attributes.
 pub mod attribute {
     pub const ACCOUNT: &str = "account";
@@ -256,6 +292,8 @@ pub mod attribute {
     pub const AT: &str = "at";
     pub const CHANGES: &str = "changes";
     pub const CIDRS: &str = "cidrs";
+    pub const COMPLETED_AT: &str = "completedAt";
+    pub const COMPLETED_FROM: &str = "completedFrom";
     pub const CREATED_AT: &str = "createdAt";
     pub const CREATED_BY: &str = "createdBy";
     pub const DESCRIPTION: &str = "description";
@@ -268,6 +306,7 @@ pub mod attribute {
     pub const ID: &str = "id";
     pub const KEY: &str = "key";
     pub const KEYS: &str = "keys";
+    pub const LABELS: &str = "labels";
     pub const LAST_USED_AT: &str = "lastUsedAt";
     pub const LAST_USED_ON: &str = "lastUsedOn";
     pub const METHOD: &str = "method";
@@ -289,6 +328,7 @@ pub mod attribute {
     pub const ROLE: &str = "role";
     pub const ROUTE: &str = "route";
     pub const SOURCE: &str = "source";
+    pub const STARTED_AT: &str = "startedAt";
     pub const TAGS: &str = "tags";
     pub const TO: &str = "to";
     pub const TYPE: &str = "type";
@@ -322,4 +362,17 @@ pub const INDEX_PROJECTION: &[&str] = &[
     attribute::UPDATED_AT,
     attribute::UPDATED_BY,
     attribute::VERSION,
+];
+
+/// The non-key attributes of the directory: what searches compare and the overview shows. A
+/// search reads the items of all accounts, so they must stay small. They must never include
+/// a verifier.
+pub const DIRECTORY_PROJECTION: &[&str] = &[
+    attribute::AT,
+    attribute::HINT,
+    attribute::LABELS,
+    attribute::NAME,
+    attribute::OWNER,
+    attribute::ROLE,
+    attribute::TAGS,
 ];

@@ -1,11 +1,15 @@
-//! The data of the daily sweep: the accounts, page by page, and the published notices.
+//! The data of the daily sweep: its state, the accounts, page by page, and the published
+//! notices.
 
-use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash as _, Hasher as _};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::accounts::listed_account;
+use super::accounts::{account_id, listed_account};
 use super::codec::{self, Reader, s, seconds};
+use super::directory::Entry;
 use super::list::{AccountCursor, AccountFilter, MAX_LIMIT};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
@@ -35,21 +39,97 @@ pub struct AccountToSweep {
     pub account: Result<Account, StoreError>,
 }
 
+/// The state of the sweep between two runs of its function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SweepState {
+    /// The position at which a sweep ran out of time. `None` if that sweep reached the last
+    /// account.
+    pub position: Option<AccountCursor>,
+    /// When the sweep that stopped at `position` began with the first account.
+    pub started_at: Option<Timestamp>,
+    /// The last sweep that reached the last account.
+    pub completed: Option<CompletedSweep>,
+}
+
+/// A sweep of all accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompletedSweep {
+    pub started_at: Timestamp,
+    pub ended_at: Timestamp,
+}
+
+/// The entries of all accounts in the directory, as hashes, because there can be many.
+#[derive(Debug, Default)]
+pub struct ListedEntries(HashMap<AccountId, u64>);
+
+impl ListedEntries {
+    /// Whether the directory has the entry that `account` must have.
+    pub fn contains(&self, account: &Account) -> bool {
+        self.0.get(&account.id) == Some(&hash(&Entry::new(account, &account.keys)))
+    }
+}
+
+fn hash(entry: &Entry) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    entry.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Store {
-    /// Returns the position at which the last sweep ran out of time. `None` if that
-    /// sweep reached the last account, or if the stored position is malformed.
-    pub async fn sweep_position(&self) -> Result<Option<AccountCursor>, StoreError> {
-        let item = self.read(schema::sweep_key(), &[attribute::POSITION]).await?;
-        let position = item.as_ref().and_then(|item| Reader(item).text(attribute::POSITION).ok());
-        Ok(position.and_then(|position| AccountCursor::decode(position, None).ok()))
+    /// Reads the state of the sweep. A malformed position counts as none.
+    pub async fn sweep_state(&self) -> Result<SweepState, StoreError> {
+        let attributes =
+            [attribute::POSITION, attribute::STARTED_AT, attribute::COMPLETED_FROM, attribute::COMPLETED_AT];
+        let item = self.read(schema::sweep_key(), &attributes).await?.unwrap_or_default();
+        let reader = Reader(&item);
+        let position = reader.text(attribute::POSITION).ok();
+        let seconds = |name| reader.seconds(name).ok();
+        let completed = seconds(attribute::COMPLETED_FROM).zip(seconds(attribute::COMPLETED_AT));
+        Ok(SweepState {
+            position: position.and_then(|position| AccountCursor::decode(position, None).ok()),
+            started_at: seconds(attribute::STARTED_AT),
+            completed: completed.map(|(started_at, ended_at)| CompletedSweep { started_at, ended_at }),
+        })
     }
 
-    /// Stores the position from which the next sweep continues. `None` is the first
-    /// account.
-    pub async fn save_sweep_position(&self, position: Option<&AccountCursor>) -> Result<(), StoreError> {
-        let position = position.map(ToString::to_string).unwrap_or_default();
-        let item = codec::map([(attribute::POSITION, s(position))]);
+    /// Stores the state of the sweep.
+    pub async fn save_sweep_state(&self, state: &SweepState) -> Result<(), StoreError> {
+        let position = state.position.as_ref().map(ToString::to_string).unwrap_or_default();
+        let mut item = codec::map([(attribute::POSITION, s(position))]);
+        for (name, at) in [
+            (attribute::STARTED_AT, state.started_at),
+            (attribute::COMPLETED_FROM, state.completed.map(|completed| completed.started_at)),
+            (attribute::COMPLETED_AT, state.completed.map(|completed| completed.ended_at)),
+        ] {
+            item.extend(at.map(|at| (name.to_owned(), seconds(at))));
+        }
         self.put_all(vec![(schema::sweep_key(), item)]).await
+    }
+
+    /// Reads the entries of all accounts in the directory.
+    pub async fn listed_entries(&self) -> Result<ListedEntries, StoreError> {
+        let mut entries = ListedEntries::default();
+        let mut start = None;
+        loop {
+            let query = self
+                .client
+                .query()
+                .table_name(&*self.table)
+                .index_name(schema::DIRECTORY)
+                .key_condition_expression("#pk = :pk")
+                .expression_attribute_names("#pk", schema::DIRECTORY_PK)
+                .expression_attribute_values(":pk", s(schema::DIRECTORY_ACCOUNTS))
+                .set_exclusive_start_key(start);
+            let answer = query.send().await.map_err(StoreError::from_sdk)?;
+            entries.0.extend(answer.items().iter().filter_map(|item| {
+                let account = account_id(Reader(item).text(schema::PK).ok()?).ok()?;
+                Some((account, hash(&Entry::read(item)?)))
+            }));
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                return Ok(entries);
+            }
+        }
     }
 
     /// Lists the accounts after `position`, with their keys. This reads the index,

@@ -70,7 +70,14 @@ fn table_names(text: &str) -> Vec<String> {
             "[{{ AttributeName: {partition}, KeyType: HASH }}, {{ AttributeName: {sort}, KeyType: RANGE }}]"
         )
     };
-    let texts = [schema::PK, schema::SK, schema::INDEX_PK, schema::INDEX_SK];
+    let texts = [
+        schema::PK,
+        schema::SK,
+        schema::INDEX_PK,
+        schema::INDEX_SK,
+        schema::DIRECTORY_PK,
+        schema::DIRECTORY_SK,
+    ];
     let definitions = texts.map(|name| format!("{{ AttributeName: {name}, AttributeType: S }}")).join(", ");
     let mut problems = expect_all(
         table,
@@ -81,21 +88,27 @@ fn table_names(text: &str) -> Vec<String> {
             ("GlobalSecondaryIndexes.0.IndexName", schema::INDEX),
             ("GlobalSecondaryIndexes.0.KeySchema", &key(schema::INDEX_PK, schema::INDEX_SK)),
             ("GlobalSecondaryIndexes.0.Projection.ProjectionType", "INCLUDE"),
-            ("GlobalSecondaryIndexes.1", "null"),
+            ("GlobalSecondaryIndexes.1.IndexName", schema::DIRECTORY),
+            ("GlobalSecondaryIndexes.1.KeySchema", &key(schema::DIRECTORY_PK, schema::DIRECTORY_SK)),
+            ("GlobalSecondaryIndexes.1.Projection.ProjectionType", "INCLUDE"),
+            ("GlobalSecondaryIndexes.2", "null"),
             ("LocalSecondaryIndexes", "null"),
         ],
     );
-    let projected = get(table, "GlobalSecondaryIndexes.0.Projection.NonKeyAttributes").as_sequence().unwrap();
-    let projected: Vec<&str> = projected.iter().map(|name| name.as_str().unwrap()).collect();
-    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    if set(&projected) != set(schema::INDEX_PROJECTION) {
-        problems.push("the index does not project the attributes of INDEX_PROJECTION".to_owned());
-    }
-    if projected.len() > 20 {
-        problems.push(format!("the index projects {} attributes. DynamoDB allows 20", projected.len()));
-    }
-    if projected.contains(&schema::attribute::VERIFIERS) {
-        problems.push("the index projects verifiers".to_owned());
+    for (at, expected) in [schema::INDEX_PROJECTION, schema::DIRECTORY_PROJECTION].iter().enumerate() {
+        let path = format!("GlobalSecondaryIndexes.{at}.Projection.NonKeyAttributes");
+        let projected = get(table, &path).as_sequence().unwrap();
+        let projected: Vec<&str> = projected.iter().map(|name| name.as_str().unwrap()).collect();
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        if set(&projected) != set(expected) {
+            problems.push(format!("index {at} does not project the attributes of its schema"));
+        }
+        if projected.len() > 20 {
+            problems.push(format!("index {at} projects {} attributes. DynamoDB allows 20", projected.len()));
+        }
+        if projected.iter().any(|name| name.starts_with(schema::attribute::VERIFIER)) {
+            problems.push(format!("index {at} projects verifiers"));
+        }
     }
     problems
 }
@@ -456,10 +469,13 @@ fn a_violation_of_any_rule_is_reported() {
     let violations = [
         ("AttributeName: ttl", "AttributeName: expires", "TimeToLiveSpecification is"),
         ("IndexName: gsi1", "IndexName: other", "IndexName is"),
+        ("IndexName: gsi2", "IndexName: other", "IndexName is"),
+        ("[at, hint, labels, ", "[at, hint, ", "index 1 does not project the attributes"),
+        ("[at, hint, labels, ", "[at, hint, labels, verifier, ", "index 1 projects verifiers"),
         ("{ AttributeName: gsi1pk, KeyType: HASH }", "{ AttributeName: pk, KeyType: HASH }", "KeySchema is"),
         ("ProjectionType: INCLUDE", "ProjectionType: ALL", "ProjectionType is"),
-        ("              - version\n", "", "does not project the attributes of INDEX_PROJECTION"),
-        ("              - version\n", "              - verifiers\n", "the index projects verifiers"),
+        ("              - version\n", "", "index 0 does not project the attributes"),
+        ("              - version\n", "              - verifiers\n", "index 0 projects verifiers"),
         (
             "              - version\n",
             "              - version\n              - more\n",

@@ -237,7 +237,10 @@ async fn malformed_items_500() {
     // Putting or deleting a malformed role repairs it.
     let repairs =
         |route: &Route| route.function == "ManageRoles" && ["PUT", "DELETE"].contains(&route.method);
-    let fails = |route: &&Route| route.function != "CreateServiceAccount" && !repairs(route);
+    // These leave malformed items out, so that a malformed item hides no other item.
+    let leaves_out = |route: &Route| ["/iam/v1/attention", "/iam/v1/search"].contains(&route.path);
+    let fails =
+        |route: &&Route| route.function != "CreateServiceAccount" && !repairs(route) && !leaves_out(route);
     for route in ROUTES.iter().filter(fails) {
         replies.push(harness.invoke(route.function, &route.permitted_event(&key)).await);
     }

@@ -9,6 +9,8 @@ pub(crate) struct Route {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,
     pub(crate) function: &'static str,
+    /// The query, if the operation requires one.
+    query: &'static str,
     /// Whether keys can use the route.
     pub(crate) is_for_keys: bool,
     body: fn(&Key) -> Option<Value>,
@@ -18,16 +20,18 @@ pub(crate) struct Route {
 pub(crate) const SPARE_ROLE: &str = "Spare";
 
 /// All routes, sorted by method and path.
-pub(crate) const ROUTES: [Route; 21] = [
+pub(crate) const ROUTES: [Route; 23] = [
     route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys/{keyId}", "RevokeKey", |_| None),
     route("GET", "/iam/v1/activity", "ListServiceAccounts", |_| None),
+    route("GET", "/iam/v1/attention", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/events", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/roles", "ManageRoles", |_| None),
     route("GET", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("GET", "/iam/v1/roles/{name}/users", "ManageRoles", |_| None),
+    Route { query: "?q=batch", ..route("GET", "/iam/v1/search", "ListServiceAccounts", |_| None) },
     route("GET", "/iam/v1/service-accounts", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/service-accounts/{id}", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/service-accounts/{id}/events", "ListServiceAccounts", |_| None),
@@ -56,7 +60,7 @@ const fn route(
     function: &'static str,
     body: fn(&Key) -> Option<Value>,
 ) -> Route {
-    Route { method, path, function, is_for_keys: false, body }
+    Route { method, path, function, query: "", is_for_keys: false, body }
 }
 
 impl Route {
@@ -108,7 +112,7 @@ impl Route {
     }
 
     fn request_to<'a>(&self, harness: &'a Harness, path: &str, key: &Key) -> RequestBuilder<'a> {
-        let request = harness.request(self.method, path);
+        let request = harness.request(self.method, &format!("{path}{}", self.query));
         match (self.body)(key) {
             Some(body) => request.json(&body),
             None => request,
@@ -120,7 +124,8 @@ impl Route {
         let parameters = self.parameters(key).into_iter();
         let parameters: serde_json::Map<String, Value> =
             parameters.map(|(name, value)| (name.to_owned(), value.into())).collect();
-        Event { route: self.key(), parameters: parameters.into(), body: (self.body)(key), context }
+        let route = format!("{}{}", self.key(), self.query);
+        Event { route, parameters: parameters.into(), body: (self.body)(key), context }
     }
 
     /// An event about `key` and its account, from `key` itself if keys can use the route,

@@ -16,6 +16,7 @@ use crate::activity::{COUNTS_KEPT_DAYS, REQUESTS_KEPT_DAYS, RecordedRequest, Ref
 use crate::domain::{AccountId, DerivedEntropy, EventId, KeyId};
 use crate::policy::Reason;
 use crate::store::codec::{self, Map, n, s, seconds};
+use crate::store::directory::key_at_sort_key;
 use crate::store::schema::{self, Key, attribute};
 use crate::store::{Store, StoreError};
 
@@ -84,8 +85,7 @@ impl Store {
                 self.add_counts(*tally, *day, counts, *last_used_at, *used_after_end_at).await
             }
             ActivityWrite::LastUse { account, key, is_allowed, at } => {
-                let name = if *is_allowed { attribute::LAST_USED_AT } else { attribute::USED_AFTER_END_AT };
-                self.raise_last_use(schema::last_use_key(*account, *key), name, *at).await
+                self.raise_last_use(*account, *key, *is_allowed, *at).await
             }
             ActivityWrite::LastAllowed { account, key, request } => {
                 let (item, ttl) = (recorded(request), requests_kept_until(request.at));
@@ -152,13 +152,33 @@ impl Store {
     }
 
     /// Stores a last use, unless a later one is already stored.
-    async fn raise_last_use(&self, key: Key, name: &str, at: Timestamp) -> Result<(), StoreError> {
-        let update = self
+    /// A key that was used after its end is then found through the directory.
+    async fn raise_last_use(
+        &self,
+        account: AccountId,
+        key: KeyId,
+        is_allowed: bool,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let name = if is_allowed { attribute::LAST_USED_AT } else { attribute::USED_AFTER_END_AT };
+        let mut update = self
             .client
             .update_item()
             .table_name(&*self.table)
-            .set_key(Some(key))
-            .update_expression("SET #at = :at, #ttl = :ttl")
+            .set_key(Some(schema::last_use_key(account, key)))
+            .update_expression(if is_allowed {
+                "SET #at = :at, #ttl = :ttl"
+            } else {
+                "SET #at = :at, #ttl = :ttl, #directory = :directory, #sort = :sort"
+            });
+        if !is_allowed {
+            update = update
+                .expression_attribute_names("#directory", schema::DIRECTORY_PK)
+                .expression_attribute_names("#sort", schema::DIRECTORY_SK)
+                .expression_attribute_values(":directory", s(schema::DIRECTORY_USED_AFTER_END))
+                .expression_attribute_values(":sort", key_at_sort_key(at, key));
+        }
+        let update = update
             .condition_expression("attribute_not_exists(#at) OR #at < :at")
             .expression_attribute_names("#at", name)
             .expression_attribute_names("#ttl", schema::TTL)

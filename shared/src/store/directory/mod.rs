@@ -1,0 +1,31 @@
+//! The second index. It has the data of the overview and of searches: the directory of
+//! accounts, the keys that were used after their end, unused keys, and retired keys by id.
+//! Reads of it can lag behind the table.
+
+mod entry;
+mod read;
+mod retired;
+mod unused;
+
+use super::StoreError;
+
+pub(super) use entry::{ENTRY, Entry, StoredEntry};
+pub(super) use read::key_at_sort_key;
+pub use read::{DirectoryAccount, DirectoryCursor, DirectoryKey, DirectoryList, DirectoryPage, KeyAt};
+pub(super) use retired::retired_key_attributes;
+pub use retired::{DeletedAccount, EndedKey, FoundRetiredKey};
+pub use unused::UnusedKey;
+
+/// The maximum number of keys or accounts that are read in parallel.
+const READS_AT_A_TIME: usize = 16;
+
+/// Logs a malformed item and counts it as missing, so that it hides no other item of a list.
+fn skip_malformed<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(cause @ StoreError::Corrupt { .. }) => {
+            tracing::error!(%cause, "a malformed item is left out");
+            Ok(None)
+        }
+        found => found,
+    }
+}
