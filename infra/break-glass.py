@@ -111,7 +111,9 @@ def revoke(given: argparse.Namespace) -> None:
         sys.exit("nothing to revoke: pass the ids of the keys, or --all")
     actions = []
     for key in keys:
-        actions += [change.record(key), change.event("key.revoked", key={"S": key})]
+        named = {part: live[key]["M"][part] for part in ("name", "hint")}
+        keys_of_event = {"M": {key: {"M": named}}}
+        actions += [change.record(key), change.event("key.revoked", key={"S": key}, keys=keys_of_event)]
     names = {"#keys": "keys"} | {f"#key{at}": key for at, key in enumerate(keys)}
     # An account of an earlier version of Keyward has no labels.
     parts = ["#keys", "verifiers", "labels"] if "M" in change.item.get("labels", {}) else ["#keys", "verifiers"]

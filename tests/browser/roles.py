@@ -142,6 +142,7 @@ def what_needs_attention(local: Local, browser: Browser) -> None:
     browser.open("/")
     browser.click("reporting")
     browser.click("Disable account")
+    browser.click("Disable account")
     browser.open("/")
     for text in ("Expires soon short-lived: A key expires ⚠ in 7 days", "Disabled reporting: 1 active key refused."):
         check(f"the overview shows what needs attention: {text}", text.replace("⚠ ", "") in browser.text.replace("⚠ ", ""))

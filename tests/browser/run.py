@@ -28,6 +28,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+import account
 import frame
 import roles
 from checks import HOSTILE, check, failed, nothing_runs_on, passed
@@ -348,7 +349,7 @@ def a_shown_key_disappears_when_its_page_is_left(local: Local, browser: Browser)
     browser.open("/")
     browser.click("nightly-batch")
     browser.issue_key(browser.path, "left")
-    browser.click("I have copied the key")
+    browser.click("I have stored the key")
     browser.driver.back()
     time.sleep(0.5)
     check("the back button does not show the key", browser.secret(), None)
@@ -382,7 +383,7 @@ def the_four_steps_by_keyboard(local: Local, browser: Browser) -> None:
     key = browser.secret()
     check("a key is issued by keyboard", (key is not None and local.status(key)), 200)
     browser.tab_to("Copy")
-    browser.enter("I have copied the key")
+    browser.enter("I have stored the key")
     browser.enter("Revoke key typed")
     browser.enter("Revoke key")
     check("the key is revoked by keyboard", local.status(key), 403)
@@ -423,7 +424,7 @@ def hostile_names_are_escaped(local: Local, browser: Browser) -> None:
     for page in pages:
         nothing_runs_on(browser, page, page.replace(account, "…"))
     browser.issue_key(account, HOSTILE)
-    browser.click("I have copied the key")
+    browser.click("I have stored the key")
     browser.look("account-hostile")
     browser.click(HOSTILE)
     nothing_runs_on(browser, browser.path, "the page of a key")
@@ -432,6 +433,8 @@ def hostile_names_are_escaped(local: Local, browser: Browser) -> None:
     browser.click("Edit")
     browser.look("edit-account")
     browser.click("Cancel")
+    browser.click("Disable account")
+    browser.look("disable-account")
     browser.click("Disable account")
     browser.look("account-disabled")
     browser.click("Delete account")
@@ -506,7 +509,7 @@ def a_forged_form_is_refused(local: Local, browser: Browser) -> None:
     browser.open("/")
     browser.click("nightly-batch")
     account = browser.path
-    form = f"""<!doctype html><title>evil</title><form method="post" action="{local.console}{account}/switch">
+    form = f"""<!doctype html><title>evil</title><form method="post" action="{local.console}{account}/disable">
         <input name="enabled" value="false"><button id="go">win</button></form>""".encode()
 
     evil = serve(form)
@@ -544,7 +547,7 @@ def without_scripts(local: Local, browser: Browser) -> None:
     check("a key is issued without scripts", local.status(key), 200)
     buttons = [b for b in browser.driver.find_elements(By.CSS_SELECTOR, "[data-copy]") if b.is_displayed()]
     check("no button needs JavaScript", buttons, [])
-    browser.click("I have copied the key")
+    browser.click("I have stored the key")
     browser.click("Revoke key plain")
     browser.click("Revoke key")
     check("the key is revoked without scripts", local.status(key), 403)
@@ -593,7 +596,7 @@ def keys_are_used_rotated_and_revoked(local: Local, browser: Browser) -> None:
     browser.look("key-new")
     browser.open(account)
     browser.click("Revoke old key server 1")
-    check("the page says what a revocation stops", "The key was last used" in browser.text and "Programs that use it will be refused" in browser.text)
+    check("the page says what a revocation stops", "The key was used" in browser.text and "Programs that use it will be refused" in browser.text)
     browser.look("revoke-used-key")
     browser.click("Revoke key")
     check("the API refuses only the old key", (local.status(old), local.status(new)), (403, 200))
@@ -719,7 +722,7 @@ def keys_by_keyboard(local: Local, browser: Browser) -> None:
     browser.enter("Issue key")
     browser.press("typed")
     browser.enter("Issue key")
-    browser.enter("I have copied the key")
+    browser.enter("I have stored the key")
     browser.enter("Rotate key typed")
     browser.tab_to("1 day")
     browser.press(Keys.ARROW_DOWN)
@@ -756,6 +759,7 @@ def main() -> None:
         [a_new_user],
         *roles.STORIES,
         *frame.STORIES,
+        *account.STORIES,
     ]
     with tempfile.TemporaryDirectory() as folder:
         local = Local(pathlib.Path(folder) / "data")

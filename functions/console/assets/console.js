@@ -1,7 +1,8 @@
-// The console works without this script. It copies keys to the clipboard, filters lists
-// while the user types, prevents a double click from sending a form twice, removes a key
-// when its page is left, so that the browser's history does not show it again, warns before
-// the session ends, and handles keyboard shortcuts.
+// The console works without this script. It copies texts to the clipboard, filters lists
+// while the user types, prevents a double click from sending a form twice, asks before a
+// page is left whose key was not copied, removes a key when its page is left, so that the
+// browser's history does not show it again, warns before the session ends, and handles
+// keyboard shortcuts.
 "use strict";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -13,6 +14,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     try {
       await navigator.clipboard.writeText(text.textContent);
       label.textContent = "Copied";
+      if (text === unstored) unstored = null;
     } catch {
       // Without permission to write to the clipboard, the user copies the selected text.
       getSelection().selectAllChildren(text);
@@ -61,6 +63,16 @@ for (const field of document.querySelectorAll("[data-filters]")) {
     const selected = rows.find((row) => row.querySelector("input[type=radio]:checked"));
     if (event.submitter?.value !== "role" && selected && matches(selected)) field.value = "";
   });
+}
+
+// The key on the page, until it is copied or the user says that it is stored.
+let unstored = document.querySelector("[data-secret] pre");
+addEventListener("beforeunload", (event) => { if (unstored) event.preventDefault(); });
+document.addEventListener("copy", () => {
+  if (unstored && getSelection().containsNode(unstored, true)) unstored = null;
+});
+for (const link of document.querySelectorAll("[data-stored]")) {
+  link.addEventListener("click", () => { unstored = null; });
 }
 
 for (const form of document.querySelectorAll("form[data-once]")) {

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::api::{
     Activity, Attention, AttentionReason, AuditEvent, CreateServiceAccountRequest, ExplainRequest,
-    Explanation, IssueKeyRequest, IssuedKey, KeyActivity, KeyLookup, List, LookupKeyRequest, Problem,
-    ProblemCode, PutRoleRequest, RevokedKeys, Role, RoleUserList, RotateKeyRequest, RotatedKey,
+    Explanation, FoundEvents, IssueKeyRequest, IssuedKey, KeyActivity, KeyLookup, List, LookupKeyRequest,
+    Problem, ProblemCode, PutRoleRequest, RevokedKeys, Role, RoleUserList, RotateKeyRequest, RotatedKey,
     SearchResults, ServiceAccount, ServiceAccountList, ServiceAccountWithKeys, UpdateServiceAccountRequest,
 };
 use shared::domain::{AccountId, EventType, KeyId, RoleName};
@@ -106,6 +106,8 @@ pub(crate) struct EventsQuery {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) actor: String,
     pub(crate) account: Option<AccountId>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) role: String,
     pub(crate) r#type: Option<EventType>,
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,
@@ -209,7 +211,7 @@ impl AdminApi<'_> {
     }
 
     /// A page of the events of all accounts and roles, newest first.
-    pub(crate) async fn all_events(self, query: &EventsQuery) -> ApiResult<List<AuditEvent>> {
+    pub(crate) async fn all_events(self, query: &EventsQuery) -> ApiResult<FoundEvents> {
         self.get(&with_query("/iam/v1/events", query)?).await
     }
 

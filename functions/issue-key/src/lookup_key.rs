@@ -28,12 +28,13 @@ use crate::IssueKey;
     request_body = LookupKeyRequest,
     responses(
         (status = 200, description = "The key is known. See `alive` and `reason` for its state.", body = KeyLookup),
-        (status = 400, description = "malformed_json"),
+        (status = 400, description = "malformed_json, malformed_request"),
         (status = 404, description = "key_not_found"),
         (status = 422, description = "invalid_fields"),
     )
 )]
 pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply, Failure> {
+    request.has_no_query()?;
     let pasted: LookupKeyRequest = request.json().map_err(without_quotes)?;
     let key = ApiKey::find_in(pasted.key.expose_secret(), &function.environment)
         .map_err(|error| Failure::invalid_field("/key", error))?;

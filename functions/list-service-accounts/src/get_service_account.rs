@@ -20,7 +20,7 @@ use crate::ListServiceAccounts;
     responses(
         (status = 200, description = "The service account with its keys.", body = ServiceAccountWithKeys,
             headers(("ETag" = String))),
-        (status = 400, description = "malformed_id"),
+        (status = 400, description = "malformed_id, malformed_request"),
         (status = 404, description = "service_account_not_found"),
     )
 )]
@@ -29,6 +29,7 @@ pub async fn get_service_account(
     request: &Request,
 ) -> Result<Reply, Failure> {
     let id = request.account_id()?;
+    request.has_no_query()?;
     let account = function.store.get_account(id).await?;
     let activity = function.store.account_activity(id).await?;
     let retired = function.store.list_retired_keys(id).await?;

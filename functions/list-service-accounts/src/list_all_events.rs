@@ -1,10 +1,10 @@
 //! `GET /iam/v1/events`: lists all audit events.
 
 use serde::Deserialize;
-use shared::api::{AuditEvent, List};
-use shared::domain::{AccountId, EventType, parse_instant};
+use shared::api::FoundEvents;
+use shared::domain::{AccountId, ActorSearch, EventType, RoleName, parse_instant};
 use shared::http::{Failure, Paging, Reply, Request, query_parameter};
-use shared::store::{AllEventsCursor, EventFilter};
+use shared::store::{AllEventsCursor, EventFilter, EventScope};
 use utoipa::IntoParams;
 
 use crate::ListServiceAccounts;
@@ -14,13 +14,18 @@ use crate::ListServiceAccounts;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct EventsQuery {
-    /// Only events by the admin with this id or name, as in `actor` of the events.
-    #[param(min_length = 1, example = "admin@example.com")]
+    /// Only events by admins whose id or name contains this text, ignoring case: see
+    /// `actor` of the events. At most 256 characters.
+    #[param(min_length = 1, max_length = 256, example = "admin@example.com")]
     actor: Option<String>,
     /// Only events of the service account with this id. The account may have
     /// been deleted.
     #[param(example = "sa_4hQ0bTnYwLzR8sVc")]
     account: Option<String>,
+    /// Only events about the custom role with this name. The role may have been
+    /// deleted. Cannot be combined with `account`.
+    #[param(max_length = 64, example = "ReportsReader")]
+    role: Option<String>,
     /// Only events of this type: `serviceAccount.created`,
     /// `serviceAccount.updated`, `serviceAccount.deleted`, `key.issued`,
     /// `key.rotated`, `key.revoked`, `role.created`, `role.updated` or
@@ -43,19 +48,25 @@ struct EventsQuery {
 impl EventsQuery {
     /// Checks the filters.
     fn validate(self) -> Result<(EventFilter, Paging), Failure> {
-        let actor = |text: &str| match text {
-            "" => Err("must be the id or name of an admin"),
-            _ => Ok(text.to_owned()),
-        };
         let event_type = |name: &str| {
             EventType::parse(name).ok_or_else(|| {
                 let known: Vec<_> = EventType::ALL.iter().map(|known| known.name()).collect();
                 format!("must be one of {}", known.join(", "))
             })
         };
+        let account = query_parameter("account", self.account.as_deref(), str::parse::<AccountId>)?;
+        let role = query_parameter("role", self.role.as_deref(), RoleName::parse)?;
+        let scope = match (account, role) {
+            (Some(_), Some(_)) => {
+                return Err(Failure::invalid_parameter("role", "cannot be combined with `account`"));
+            }
+            (Some(account), None) => EventScope::Account(account),
+            (None, Some(role)) => EventScope::Role(role),
+            (None, None) => EventScope::All,
+        };
         let filter = EventFilter {
-            actor: query_parameter("actor", self.actor.as_deref(), actor)?,
-            account: query_parameter("account", self.account.as_deref(), str::parse::<AccountId>)?,
+            actor: query_parameter("actor", self.actor.as_deref(), ActorSearch::parse)?,
+            scope,
             event_type: query_parameter("type", self.r#type.as_deref(), event_type)?,
             from: query_parameter("from", self.from.as_deref(), parse_instant)?,
             to: query_parameter("to", self.to.as_deref(), parse_instant)?,
@@ -72,8 +83,12 @@ impl EventsQuery {
 /// Returns the audit events of all service accounts, deleted ones included, and of
 /// custom roles, newest first. An event must match all filters.
 ///
+/// A request searches a limited number of events. If few of them match, the page is
+/// short or empty, and `searchedBackTo` says how far the search got. Continue with
+/// `nextCursor`.
+///
 /// The list is eventually consistent: an event may take a moment to appear in it.
-/// With `account` it is always up to date.
+/// With `account` or `role` it is always up to date.
 #[utoipa::path(
     get,
     path = "/iam/v1/events",
@@ -81,7 +96,7 @@ impl EventsQuery {
     tag = "Audit events",
     params(EventsQuery, Paging),
     responses(
-        (status = 200, description = "A page of audit events.", body = List<AuditEvent>),
+        (status = 200, description = "A page of audit events.", body = FoundEvents),
         (status = 400, description = "malformed_request"),
     )
 )]
@@ -90,5 +105,5 @@ pub async fn list_all_events(function: &ListServiceAccounts, request: &Request) 
     let (filter, paging) = query.validate()?;
     let page = paging.page(AllEventsCursor::decode)?;
     let events = function.store.list_all_events(&filter, &page).await?;
-    Ok(Reply::ok(&List::new(events, AuditEvent::from)))
+    Ok(Reply::ok(&FoundEvents::new(events, page.limit)))
 }

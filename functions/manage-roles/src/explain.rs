@@ -36,11 +36,12 @@ enum Principal {
     request_body = ExplainRequest,
     responses(
         (status = 200, description = "The decision and its reason, whether the request would be allowed or refused.", body = Explanation),
-        (status = 400, description = "malformed_json"),
+        (status = 400, description = "malformed_json, malformed_request"),
         (status = 422, description = "invalid_fields"),
     )
 )]
 pub async fn explain(function: &ManageRoles, request: &Request) -> Result<Reply, Failure> {
+    request.has_no_query()?;
     let body: ExplainRequest = request.json()?;
     let (principal, source) = validate(&body)?;
     let found = find(function, &principal).await?;

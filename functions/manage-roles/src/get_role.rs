@@ -17,12 +17,13 @@ use crate::ManageRoles;
     params(("name" = String, Path)),
     responses(
         (status = 200, description = "The role.", body = Role, headers(("ETag" = String))),
-        (status = 400, description = "malformed_id"),
+        (status = 400, description = "malformed_id, malformed_request"),
         (status = 404, description = "role_not_found"),
     )
 )]
 pub async fn get_role(function: &ManageRoles, request: &Request) -> Result<Reply, Failure> {
     let name = request.role_name()?;
+    request.has_no_query()?;
     if let Some(role) = name.built_in() {
         return Ok(Reply::ok(&Role::built_in(role, function.roles.built_in(role))));
     }

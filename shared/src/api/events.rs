@@ -4,8 +4,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::instant;
-use crate::domain::{AccountId, Actor, Event, EventId, EventType, FieldChange, KeyId, RoleName, Subject};
+use super::{List, instant};
+use crate::domain::{
+    AccountId, Actor, Event, EventId, EventKey, EventType, FieldChange, KeyId, RoleName, Subject,
+};
+use crate::store::{AllEventsCursor, Page};
 
 /// An audit event: a change and who made it. Events are never changed.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -37,6 +40,12 @@ pub struct AuditEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "key_9fKd2LmXo5PqZ7aB")]
     pub key_id: Option<KeyId>,
+    /// The names and last characters of the keys that the event names: the key and, in a
+    /// rotation, its successor. Events that an earlier version recorded do not have
+    /// them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub keys: Vec<EventKey>,
     /// The name of the custom role, in events about roles.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "ReportsReader")]
@@ -49,6 +58,34 @@ pub struct AuditEvent {
     pub changes: Vec<FieldChange>,
     /// The id of the request that made the change. The logs have the same id.
     pub request_id: String,
+}
+
+/// A page of the events that match a filter.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundEvents {
+    /// The page.
+    #[serde(flatten)]
+    pub list: List<AuditEvent>,
+    /// How far back the events were searched: later pages have only events at or before this
+    /// instant. Present if the search stopped before it found a full page. Continue
+    /// with `nextCursor`.
+    #[serde(
+        default,
+        serialize_with = "instant::optional_milliseconds",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(required = false, value_type = String, format = DateTime)]
+    pub searched_back_to: Option<Timestamp>,
+}
+
+impl FoundEvents {
+    /// Converts a page of at most `limit` events.
+    pub fn new(page: Page<Event, AllEventsCursor>, limit: i32) -> Self {
+        let is_full = usize::try_from(limit).is_ok_and(|limit| page.items.len() >= limit);
+        let searched_back_to = page.next.filter(|_| !is_full).map(AllEventsCursor::at);
+        Self { list: List::new(page, AuditEvent::from), searched_back_to }
+    }
 }
 
 impl From<Event> for AuditEvent {
@@ -65,6 +102,7 @@ impl From<Event> for AuditEvent {
             service_account_id: account,
             service_account_name: name,
             key_id: key,
+            keys: event.keys,
             role,
             changes: event.changes,
             request_id: event.request_id,

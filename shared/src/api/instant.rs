@@ -24,3 +24,15 @@ pub(super) fn optional_seconds<S: Serializer>(
 pub(super) fn milliseconds<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{at:.3}"))
 }
+
+/// Serializes an optional instant to the millisecond.
+#[allow(clippy::ref_option, reason = "serde passes a field by reference")]
+pub(super) fn optional_milliseconds<S: Serializer>(
+    at: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => milliseconds(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -34,7 +34,7 @@ pub use attention::{
     MinimumCount,
 };
 pub use caller::{KeyDetails, RequestCheck, WhoamiResponse};
-pub use events::AuditEvent;
+pub use events::{AuditEvent, FoundEvents};
 pub use keys::{
     IssueKeyRequest, IssuedKey, Key, KeyLookup, KeyState, LookupKeyRequest, ReplacedKey, RetiredKey,
     RevokedKeys, RotateKeyRequest, RotatedKey, SHOWN_DAYS, Usage,
@@ -56,6 +56,12 @@ pub struct List<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String)]
     pub next_cursor: Option<String>,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), next_cursor: None }
+    }
 }
 
 impl<T> List<T> {

@@ -1,6 +1,6 @@
 //! The caller of a request, as the authorizer determined it.
 
-use super::{AccountId, Environment, KeyId, RoleName, named_enum};
+use super::{AccountId, Environment, FoldedName, InvalidText, KeyId, RoleName, named_enum};
 
 /// The names of the values in the authorizer's context. The authorizer writes the
 /// context. Functions and business APIs can read it.
@@ -39,6 +39,34 @@ pub struct Actor {
     /// or its `sub`.
     #[schema(example = "admin@example.com")]
     pub name: String,
+}
+
+/// Part of the id or name of an admin, to search for the admin's changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorSearch(FoldedName);
+
+impl ActorSearch {
+    /// The maximum length, in characters.
+    pub const MAX_CHARS: usize = 256;
+
+    /// Checks `text`.
+    ///
+    /// # Errors
+    /// The text is empty or too long.
+    pub fn parse(text: &str) -> Result<Self, InvalidText> {
+        let folded = FoldedName::new(text);
+        match folded.as_str().chars().count() {
+            0 => Err(InvalidText::Empty),
+            1..=Self::MAX_CHARS => Ok(Self(folded)),
+            _ => Err(InvalidText::TooLong(Self::MAX_CHARS)),
+        }
+    }
+
+    /// Whether the id or the name of `actor` contains the text, ignoring case.
+    pub fn finds(&self, actor: &Actor) -> bool {
+        let parts = [&actor.id, &actor.name].map(|part| FoldedName::new(part));
+        parts.iter().any(|part| part.as_str().contains(self.0.as_str()))
+    }
 }
 
 /// A program that authenticated with a key.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{AccountId, Actor, EventId, KeyId, RoleName, named_enum};
+use super::{AccountId, Actor, EventId, KeyId, LiveKey, RoleName, named_enum};
 
 named_enum! {
     /// The type of an audit event.
@@ -20,6 +20,21 @@ named_enum! {
     }
 }
 
+impl EventType {
+    /// Whether events of this type are about a custom role. All others are about an account.
+    pub fn is_about_role(self) -> bool {
+        match self {
+            Self::RoleCreated | Self::RoleUpdated | Self::RoleDeleted => true,
+            Self::ServiceAccountCreated
+            | Self::ServiceAccountUpdated
+            | Self::ServiceAccountDeleted
+            | Self::KeyIssued
+            | Self::KeyRotated
+            | Self::KeyRevoked => false,
+        }
+    }
+}
+
 /// The subject of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -33,6 +48,26 @@ pub enum Subject {
     },
     /// A custom role.
     Role(RoleName),
+}
+
+/// A key that an event names. Events that were recorded by earlier versions do not contain it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
+pub struct EventKey {
+    /// The id of the key.
+    #[schema(value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
+    pub id: KeyId,
+    /// The name of the key.
+    #[schema(example = "batch server 1")]
+    pub name: String,
+    /// The last four characters of the whole key.
+    #[schema(example = "x7Qz")]
+    pub hint: String,
+}
+
+impl From<&LiveKey> for EventKey {
+    fn from(key: &LiveKey) -> Self {
+        Self { id: key.id, name: key.name.to_string(), hint: key.hint.clone() }
+    }
 }
 
 /// The change of one field.
@@ -73,6 +108,8 @@ pub struct Event {
     /// The admin who made the change.
     pub actor: Actor,
     pub subject: Subject,
+    /// The keys that the event names: the key of the subject and its successor.
+    pub keys: Vec<EventKey>,
     /// The changed fields.
     pub changes: Vec<FieldChange>,
     /// The id of the request that made the change.

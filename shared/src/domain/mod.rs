@@ -24,8 +24,8 @@ mod verifier;
 pub(crate) use named::named_enum;
 
 pub use account::{Account, AccountChanges, MAX_TAGS, NewAccount, Tags};
-pub use caller::{Actor, Caller, KeyCaller, PrincipalType, context};
-pub use event::{Event, EventType, FieldChange, Subject};
+pub use caller::{Actor, ActorSearch, Caller, KeyCaller, PrincipalType, context};
+pub use event::{Event, EventKey, EventType, FieldChange, Subject};
 pub use idempotency::{ChangeRequest, IdempotencyKey, InvalidIdempotencyKey};
 pub use ids::{AccountId, EventId, InvalidId, KeyId};
 pub use key::{

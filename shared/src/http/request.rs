@@ -73,6 +73,16 @@ pub fn query_parameter<T, E: Display>(
     text.map(parse).transpose().map_err(|error| Failure::invalid_parameter(name, error))
 }
 
+/// The failure for serde's message about an unknown parameter, such as ``unknown field `a`,
+/// expected `b` or `c` ``.
+fn unknown_parameter(message: &str) -> Option<Failure> {
+    let (unknown, known) = message.strip_prefix("unknown field `")?.split_once("`, expected ")?;
+    let known = known.split('`').skip(1).step_by(2);
+    let known = known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let problem = format!("is not a parameter of this operation. Its parameters are {known}");
+    Some(Failure::invalid_parameter(unknown, problem))
+}
+
 impl Request {
     /// Parses an event of an HTTP API.
     pub(super) fn read(event: lambda_http::Request) -> Result<Self, Failure> {
@@ -160,6 +170,9 @@ impl Request {
             // The parser's message for a parameter that is given twice.
             if message == "unsupported value" {
                 return Failure::invalid_parameter(&parameter.to_string(), "must be given only once");
+            }
+            if let Some(problem) = unknown_parameter(&message) {
+                return problem;
             }
             Failure::MalformedRequest(format!("In the query, `{parameter}`: {message}."))
         })

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::StoreError;
 use super::schema::attribute;
 use crate::domain::{
-    Account, AccountId, AccountName, Actor, AllowedCidrs, Description, Fingerprint, KeyId, KeyName, KeySpec,
-    LiveKey, Owner, PepperVersion, RoleName, Rotation, Tags, Verifier, VerifierEntry,
+    Account, AccountId, AccountName, Actor, AllowedCidrs, Description, EventKey, Fingerprint, KeyId, KeyName,
+    KeySpec, LiveKey, Owner, PepperVersion, RoleName, Rotation, Tags, Verifier, VerifierEntry,
 };
 
 /// An item, or a map in an item.
@@ -236,22 +236,37 @@ impl<'a> Reader<'a> {
 
     /// An account's keys, oldest first.
     pub(super) fn keys(self) -> Result<Vec<LiveKey>, MalformedItem> {
-        let entries = self.map(attribute::KEYS)?;
-        let mut keys = entries
-            .0
-            .iter()
-            .map(|(id, entry)| {
-                let id = id.parse().map_err(|_| {
-                    MalformedItem::new(attribute::KEYS, "has a member whose name is not a key id")
-                })?;
-                let entry = entry
-                    .as_m()
-                    .map_err(|_| MalformedItem::new(attribute::KEYS, "has a member that is not a map"))?;
-                Reader(entry).live_key(id)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        keys.sort_by_key(|key: &LiveKey| (key.created_at, key.id));
+        let mut keys = self.keys_of(attribute::KEYS, Reader::live_key)?;
+        keys.sort_by_key(|key| (key.created_at, key.id));
         Ok(keys)
+    }
+
+    /// The keys that an event names, in the order of their ids.
+    pub(super) fn event_keys(self, name: &str) -> Result<Vec<EventKey>, MalformedItem> {
+        let mut keys = self.keys_of(name, |key, id| {
+            let name = key.text(attribute::NAME)?.to_owned();
+            Ok(EventKey { id, name, hint: key.text(attribute::HINT)?.to_owned() })
+        })?;
+        keys.sort_by_key(|key| key.id);
+        Ok(keys)
+    }
+
+    /// Reads a map of keys, with `read` for each key.
+    fn keys_of<T>(
+        self,
+        name: &str,
+        read: impl Fn(Reader<'a>, KeyId) -> Result<T, MalformedItem>,
+    ) -> Result<Vec<T>, MalformedItem> {
+        let entries = self.map(name)?.0.iter();
+        let keys = entries.map(|(id, entry)| {
+            let id = id
+                .parse()
+                .map_err(|_| MalformedItem::new(name, "has a member whose name is not a key id"))?;
+            let entry =
+                entry.as_m().map_err(|_| MalformedItem::new(name, "has a member that is not a map"))?;
+            read(Reader(entry), id)
+        });
+        keys.collect()
     }
 
     /// The verifiers of an account's keys, by key id.

@@ -8,11 +8,12 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::codec::{self, MalformedItem, Map, Reader, n, s};
-use super::list::{AllEventsCursor, EventCursor, EventFilter, MAX_LIMIT, Page, PageRequest};
+use super::list::{AllEventsCursor, EventCursor, EventFilter, EventScope, MAX_LIMIT, Page, PageRequest};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
-    Account, AccountId, ChangeRequest, Event, EventId, EventType, FieldChange, KeyId, RoleName, Subject,
+    Account, AccountId, ChangeRequest, Event, EventId, EventKey, EventType, FieldChange, KeyId, LiveKey,
+    RoleName, Subject,
 };
 
 /// The maximum number of queries for one page of all events. A query reads at most
@@ -31,6 +32,7 @@ const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 pub(super) struct NewEvent {
     pub(super) event_type: EventType,
     pub(super) subject: Subject,
+    pub(super) keys: Vec<EventKey>,
     pub(super) changes: Vec<FieldChange>,
 }
 
@@ -38,18 +40,18 @@ impl NewEvent {
     /// An event of an account as a whole.
     pub(super) fn account(event_type: EventType, account: &Account) -> Self {
         let subject = Subject::Account { id: account.id, name: account.name.to_string(), key: None };
-        Self { event_type, subject, changes: Vec::new() }
+        Self { event_type, subject, keys: Vec::new(), changes: Vec::new() }
     }
 
     /// An event of one key of an account.
-    pub(super) fn key(event_type: EventType, account: &Account, key: KeyId) -> Self {
-        let subject = Subject::Account { id: account.id, name: account.name.to_string(), key: Some(key) };
-        Self { event_type, subject, changes: Vec::new() }
+    pub(super) fn key(event_type: EventType, account: &Account, key: &LiveKey) -> Self {
+        let subject = Subject::Account { id: account.id, name: account.name.to_string(), key: Some(key.id) };
+        Self { event_type, subject, keys: vec![key.into()], changes: Vec::new() }
     }
 
     /// An event of a custom role.
     pub(super) fn role(event_type: EventType, name: &RoleName, changes: Vec<FieldChange>) -> Self {
-        Self { event_type, subject: Subject::Role(name.clone()), changes }
+        Self { event_type, subject: Subject::Role(name.clone()), keys: Vec::new(), changes }
     }
 }
 
@@ -74,6 +76,13 @@ impl Store {
         if let Subject::Account { name, key, .. } = &event.subject {
             item.insert(attribute::ACCOUNT_NAME.to_owned(), s(name));
             item.extend(key.map(|key| (attribute::KEY.to_owned(), s(key))));
+        }
+        if !event.keys.is_empty() {
+            let keys = event.keys.iter().map(|key| {
+                let key_map = codec::map([(attribute::NAME, s(&key.name)), (attribute::HINT, s(&key.hint))]);
+                (key.id.to_string(), AttributeValue::M(key_map))
+            });
+            item.insert(attribute::KEYS.to_owned(), AttributeValue::M(keys.collect()));
         }
         if !event.changes.is_empty() {
             let changes = event.changes.iter().map(|change| {
@@ -114,12 +123,16 @@ impl Store {
         Ok(Page::cut(events, page.limit, |event| EventCursor(event.id)))
     }
 
-    /// Lists the events of all accounts and roles, or of one account, newest first.
+    /// Lists the events of all accounts and roles, of one account or of one role, newest
+    /// first.
     ///
     /// The index contains all events, in one partition for each month. This reads the
     /// months backwards until the page is full, the maximum number of queries is
     /// reached, or the first possible month has been read. The index can lag behind the
-    /// table. Events of one account are read consistently.
+    /// table. Events of one account or role are read consistently.
+    ///
+    /// The events are filtered here, because a filter expression cannot ignore case.
+    /// DynamoDB reads as many items with a filter expression as without.
     pub async fn list_all_events(
         &self,
         filter: &EventFilter,
@@ -138,13 +151,13 @@ impl Store {
             let Some(last) = before.previous().filter(|last| *last >= first) else {
                 return Ok(Page::cut(events, page.limit, |event| AllEventsCursor(event.id)));
             };
-            let range = match filter.account {
-                Some(_) => first..=last,
-                None => first.max(EventId::first_at(start_of_month(last.at())))..=last,
+            let range = match filter.scope {
+                EventScope::Account(_) | EventScope::Role(_) => first..=last,
+                EventScope::All => first.max(EventId::first_at(start_of_month(last.at())))..=last,
             };
             let answer = self.query_events(filter, &range, page.limit).await?;
             for item in answer.items() {
-                events.push(event(item)?);
+                events.extend(Some(event(item)?).filter(|event| filter.selects(event)));
             }
             if events.len() > wanted {
                 return Ok(Page::cut(events, page.limit, |event| AllEventsCursor(event.id)));
@@ -162,15 +175,13 @@ impl Store {
         Ok(Page { items: events, next })
     }
 
-    /// Queries the events in `range`. Unless the filter names an account, `range` is
-    /// within one month.
+    /// Queries the events in `range`, which is within one month for [`EventScope::All`].
     async fn query_events(
         &self,
         filter: &EventFilter,
         range: &RangeInclusive<EventId>,
         limit: i32,
     ) -> Result<QueryOutput, StoreError> {
-        let is_filtered = filter.actor.is_some() || filter.event_type.is_some();
         let query = self
             .client
             .query()
@@ -179,37 +190,24 @@ impl Store {
             .expression_attribute_values(":first", s(range.start()))
             .expression_attribute_values(":last", s(range.end()))
             .scan_index_forward(false)
-            .limit(if is_filtered { i32::from(MAX_LIMIT) } else { limit.saturating_add(1) });
-        let mut query = match filter.account {
-            Some(account) => query
+            .limit(if filter.is_selective() { i32::from(MAX_LIMIT) } else { limit.saturating_add(1) });
+        let partition = match &filter.scope {
+            EventScope::Account(account) => Some(schema::events_partition(*account)),
+            EventScope::Role(role) => Some(schema::role_events_partition(role)),
+            EventScope::All => None,
+        };
+        let query = match partition {
+            Some(partition) => query
                 .consistent_read(true)
                 .expression_attribute_names("#pk", schema::PK)
                 .expression_attribute_names("#sk", schema::SK)
-                .expression_attribute_values(":pk", schema::events_partition(account)),
+                .expression_attribute_values(":pk", partition),
             None => query
                 .index_name(schema::INDEX)
                 .expression_attribute_names("#pk", schema::INDEX_PK)
                 .expression_attribute_names("#sk", schema::INDEX_SK)
                 .expression_attribute_values(":pk", schema::month_partition(range.end().at())),
         };
-        let mut conditions = Vec::new();
-        if let Some(actor) = &filter.actor {
-            conditions.push("(#actor.#id = :actor OR #actor.#name = :actor)");
-            query = query
-                .expression_attribute_names("#actor", attribute::ACTOR)
-                .expression_attribute_names("#id", attribute::ID)
-                .expression_attribute_names("#name", attribute::NAME)
-                .expression_attribute_values(":actor", s(actor));
-        }
-        if let Some(event_type) = filter.event_type {
-            conditions.push("#type = :type");
-            query = query
-                .expression_attribute_names("#type", attribute::TYPE)
-                .expression_attribute_values(":type", s(event_type.name()));
-        }
-        if is_filtered {
-            query = query.filter_expression(conditions.join(" AND "));
-        }
         query.send().await.map_err(StoreError::from_sdk)
     }
 }
@@ -290,6 +288,7 @@ fn event(item: &Map) -> Result<Event, StoreError> {
             at: reader.milliseconds(attribute::AT)?,
             actor: reader.actor(attribute::ACTOR)?,
             subject: subject(reader)?,
+            keys: reader.optional(attribute::KEYS, Reader::event_keys)?.unwrap_or_default(),
             changes: reader
                 .get_optional(attribute::CHANGES, |value| {
                     let changes = value.as_l().ok()?.iter();

@@ -89,7 +89,7 @@ impl Store {
             after.push(new.key.clone());
             entry.change(&mut expression, &account, &after);
             let records = self.retire_ended(&mut expression, &account, &verifiers, &ended, now)?;
-            let event = NewEvent::key(EventType::KeyIssued, &account, new.key.id);
+            let event = NewEvent::key(EventType::KeyIssued, &account, &new.key);
             let mut actions = vec![
                 (IssueCondition::Unchanged, self.update(schema::account_key(id), expression)?),
                 (IssueCondition::KeyNotRetired, self.check_absent(schema::retired_key(id, new.key.id))?),
@@ -172,7 +172,7 @@ impl Store {
             remove_key(&mut expression, key);
             let after: Vec<_> = account.keys.iter().filter(|live| live.id != key).cloned().collect();
             entry.change(&mut expression, &account, &after);
-            let event = NewEvent::key(EventType::KeyRevoked, &account, key);
+            let event = NewEvent::key(EventType::KeyRevoked, &account, revoked);
             self.commit_unchanged(vec![
                 self.update(schema::account_key(id), expression)?,
                 self.retire(&account, revoked, verifiers.get(&key), &retirement)?,
@@ -209,7 +209,7 @@ impl Store {
             for key in &account.keys {
                 remove_key(&mut expression, key.id);
                 actions.push(self.retire(&account, key, verifiers.get(&key.id), &retirement)?);
-                let event = NewEvent::key(EventType::KeyRevoked, &account, key.id);
+                let event = NewEvent::key(EventType::KeyRevoked, &account, key);
                 actions.push(self.record(event, request, now)?);
             }
             actions.push(self.update(schema::account_key(id), expression)?);

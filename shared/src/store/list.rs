@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 
-use crate::domain::{Account, AccountId, EventId, EventType, FoldedName, RoleName, TagKey, TagValue};
+use crate::domain::{
+    Account, AccountId, ActorSearch, Event, EventId, EventType, FoldedName, RoleName, TagKey, TagValue,
+};
 
 /// The default number of items in a page.
 pub const DEFAULT_LIMIT: u8 = 25;
@@ -69,19 +71,41 @@ pub struct AccountPage {
     pub searched: Option<usize>,
 }
 
+/// Whose audit events are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EventScope {
+    /// All accounts and custom roles.
+    #[default]
+    All,
+    Account(AccountId),
+    Role(RoleName),
+}
+
 /// A filter for audit events.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
-    /// Events caused by the admin with this id or name.
-    pub actor: Option<String>,
-    /// Events of this account.
-    pub account: Option<AccountId>,
+    pub scope: EventScope,
+    /// Events caused by these admins.
+    pub actor: Option<ActorSearch>,
     /// Events of this type.
     pub event_type: Option<EventType>,
     /// Events at this instant or later.
     pub from: Option<Timestamp>,
     /// Events before this instant.
     pub to: Option<Timestamp>,
+}
+
+impl EventFilter {
+    /// Whether events of the scope and the interval can be left out.
+    pub(super) fn is_selective(&self) -> bool {
+        self.actor.is_some() || self.event_type.is_some()
+    }
+
+    /// Whether the actor and the type of `event` match.
+    pub(super) fn selects(&self, event: &Event) -> bool {
+        self.actor.as_ref().is_none_or(|search| search.finds(&event.actor))
+            && self.event_type.is_none_or(|event_type| event_type == event.event_type)
+    }
 }
 
 /// A page of a list.
@@ -125,6 +149,13 @@ pub struct EventCursor(pub(super) EventId);
 /// event with this id need not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllEventsCursor(pub(super) EventId);
+
+impl AllEventsCursor {
+    /// The instant of the position. All events after this instant are on earlier pages.
+    pub fn at(self) -> Timestamp {
+        self.0.at()
+    }
+}
 
 /// A position in the list of roles.
 #[derive(Clone, Debug, PartialEq, Eq)]

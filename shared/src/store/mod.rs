@@ -51,7 +51,7 @@ pub use fast_read::{FAST_READ_LIMIT, FastReads};
 pub use keys::NewKey;
 pub use list::{
     AccountCursor, AccountFilter, AccountPage, AllEventsCursor, DEFAULT_LIMIT, EventCursor, EventFilter,
-    InvalidCursor, ListOrder, MAX_LIMIT, Page, PageRequest, RoleCursor, TagFilter,
+    EventScope, InvalidCursor, ListOrder, MAX_LIMIT, Page, PageRequest, RoleCursor, TagFilter,
 };
 pub use lookup::{KnownKey, Retirement};
 pub use retired::{MAX_RETIRED_KEYS, RetiredKey};

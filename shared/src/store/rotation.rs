@@ -105,7 +105,7 @@ impl Store {
                 limit_keys(&mut expression, new.most, &ended);
             }
             let mut records = self.retire_ended(&mut expression, &account, &verifiers, &ended, now)?;
-            let event = rotation_event(&account, old, &planned.rotation);
+            let event = rotation_event(&account, old, planned);
             let mut actions = vec![
                 (RotateCondition::Unchanged, self.update(schema::account_key(id), expression)?),
                 (
@@ -227,9 +227,11 @@ fn replace_key(expression: &mut Expression, old: &LiveKey, planned: &RotatedKey,
     expression.set_path(&format!("{keys}.{id}.{replaced_by}"), s(planned.rotation.replaced_by));
 }
 
-fn rotation_event(account: &Account, old: &LiveKey, rotation: &Rotation) -> NewEvent {
+fn rotation_event(account: &Account, old: &LiveKey, rotated: &RotatedKey) -> NewEvent {
+    let RotatedKey { successor, rotation } = rotated;
     let change = |field: &str, to: String| FieldChange { field: field.to_owned(), from: String::new(), to };
-    let mut event = NewEvent::key(EventType::KeyRotated, account, old.id);
+    let mut event = NewEvent::key(EventType::KeyRotated, account, old);
+    event.keys.push((&successor.key).into());
     event.changes = vec![
         change(attribute::REPLACED_BY, rotation.replaced_by.to_string()),
         change(attribute::RETIRES_AT, format!("{:.0}", rotation.retires_at)),

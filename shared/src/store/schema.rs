@@ -148,6 +148,11 @@ pub(super) fn events_partition(account: AccountId) -> AttributeValue {
     partition_key(partition::EVENTS, account)
 }
 
+/// The partition of a custom role's events.
+pub(super) fn role_events_partition(role: &RoleName) -> AttributeValue {
+    partition_key(partition::ROLE_EVENTS, role)
+}
+
 /// The partition of the records of an account's retired keys.
 pub(super) fn retired_partition(account: AccountId) -> AttributeValue {
     partition_key(partition::RETIRED, account)

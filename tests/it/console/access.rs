@@ -34,7 +34,8 @@ async fn issue(browser: &mut Browser<'_>, account: &str) -> (Page, String) {
 
 /// The pages of an account and its key, and the pages outside of it with forms.
 fn pages(account: &str, key: &str) -> Vec<String> {
-    let of_account = ["", "/edit", "/delete", "/history", "/keys/new", "/keys/revoke", "/keys/retired"];
+    let of_account =
+        ["", "/edit", "/disable", "/delete", "/history", "/keys/new", "/keys/revoke", "/keys/retired"];
     let mut pages: Vec<_> = of_account.iter().map(|page| format!("{account}{page}")).collect();
     let of_key = ["", "/revoke", "/rotate"].map(|page| format!("{account}/keys/{key}{page}"));
     pages.extend(["/", "/accounts", "/accounts/new", "/leaked"].map(str::to_owned).into_iter().chain(of_key));
@@ -207,7 +208,8 @@ async fn form_without_this_origin_and_session_changes_nothing() {
         "/accounts".to_owned(),
         "/sign-out".to_owned(),
         format!("{account}/edit"),
-        format!("{account}/switch"),
+        format!("{account}/disable"),
+        format!("{account}/enable"),
         format!("{account}/delete"),
         format!("{account}/keys"),
         format!("{account}/keys/revoke"),
@@ -626,8 +628,9 @@ async fn account_is_created_once_then_edited_disabled_enabled_and_deleted() {
     let check = async || harness.request("POST", "/organizations").bearer(&key).send().await.status;
     assert_eq!(check().await, 200);
 
-    let page = browser.get(&first).await.expect(200);
-    browser.submit(&page, &format!("{first}/switch"), &[("enabled", "false")]).await.expect(303);
+    let disable = format!("{first}/disable");
+    let page = browser.get(&disable).await.expect(200);
+    browser.submit(&page, &disable, &[]).await.expect(303);
     assert_eq!(check().await, 403);
     let page = browser.get(&first).await.expect(200);
     assert!(
@@ -635,7 +638,9 @@ async fn account_is_created_once_then_edited_disabled_enabled_and_deleted() {
         "{}",
         page.text
     );
-    browser.submit(&page, &format!("{first}/switch"), &[("enabled", "true")]).await.expect(303);
+    assert_eq!(browser.get(&disable).await.expect(303).location(), first);
+    assert!(browser.get(&first).await.text.contains("once is already disabled."));
+    browser.submit(&page, &format!("{first}/enable"), &[]).await.expect(303);
     assert_eq!(check().await, 200);
 
     let edit = format!("{first}/edit");
@@ -835,7 +840,7 @@ async fn form_can_be_resent_when_the_outcome_is_unknown() {
     let (_, key) = issue(&mut browser, &account).await;
     let key_id = format!("key_{}", key.split('_').nth(3).unwrap());
     let forms = [
-        (format!("{account}/switch"), account.clone(), vec![("enabled", "false")]),
+        (format!("{account}/disable"), format!("{account}/disable"), vec![]),
         (format!("{account}/keys/{key_id}/revoke"), format!("{account}/keys/{key_id}/revoke"), vec![]),
         (format!("{account}/keys/revoke"), format!("{account}/keys/revoke"), vec![]),
         (format!("{account}/delete"), format!("{account}/delete"), vec![("name", "a")]),
@@ -920,7 +925,7 @@ async fn control_character_in_a_field_is_a_form_error() {
     let forms = [
         ("/accounts/new".to_owned(), "/accounts".to_owned()),
         same(format!("{account}/edit")),
-        (account.clone(), format!("{account}/switch")),
+        same(format!("{account}/disable")),
         (format!("{account}/keys/new"), format!("{account}/keys")),
         same(format!("{account}/keys/{key}/rotate")),
         same("/new-role".to_owned()),

@@ -1,13 +1,16 @@
 //! The console, through HTTP. Tests that need a real browser are in `tests/browser`.
 
 mod access;
+mod account;
 mod accounts;
 mod frame;
+mod history;
 mod import;
 mod key_page;
 mod keys;
 mod roles;
 mod sizes;
+mod snippets;
 
 use serde_json::json;
 use tests::{Account, Harness, Key, Reply};

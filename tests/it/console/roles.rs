@@ -882,7 +882,9 @@ async fn history_of_all_accounts_is_shown_and_filtered() {
     let page = browser.get("/history").await.expect(200);
     let admin = "admin@keyward.local";
     let deleted = format!("{admin} deleted the account {HOSTILE} and its keys just now");
-    let issued = format!("{admin} issued the key {} of {HOSTILE} 2 days ago", key.id);
+    let hint = &key.secret[key.secret.len() - 4..];
+    let issued =
+        format!("{admin} issued the key test key (ending in {hint} , {} ) of {HOSTILE} 2 days ago", key.id);
     let created = format!("{admin} created the account {HOSTILE}");
     page.expect_texts(&[
         &deleted,
@@ -911,6 +913,9 @@ async fn history_of_all_accounts_is_shown_and_filtered() {
             vec!["updated the role", "created the role"],
             vec!["deleted the", "issued the"],
         ),
+        ("actor=+GRACE%40Example", vec!["updated the role", "created the role"], vec!["deleted the"]),
+        ("actor=ace-1&role=Auditor", vec!["updated the role", "created the role"], vec!["deleted the"]),
+        ("role=Auditor", vec!["deleted the role", "created the role"], vec!["the account"]),
         (&format!("account={}", account.id), vec!["deleted the account", "issued"], vec!["the role Auditor"]),
         (
             "from=2026-01-02&to=2026-01-02",
@@ -932,6 +937,10 @@ async fn history_of_all_accounts_is_shown_and_filtered() {
         ("from=2026-01-03&to=2026-01-02", "to", "Must not be before the start date."),
         ("account=unknown", "account", "Account not found"),
         ("account=%3Cscript%3Ealert(1)", "account", "Account not found"),
+        ("role=no+role", "role", "Is not a valid role name."),
+        (&format!("role=Auditor&account={}", account.id), "role", "Cannot be combined with an account"),
+        (&format!("actor={}", "x".repeat(257)), "actor", "Must be at most 256 characters."),
+        ("actor=%E2%80%8D", "actor", "Must not be empty."),
     ] {
         let page = browser.get(&format!("/history?{query}")).await.expect(422);
         let error = page.field_error(field);

@@ -155,7 +155,7 @@ async fn check_account_pages(
     assert_eq!(ids.len(), keys.len(), "each is listed once");
     assert_eq!(set(ids), set(keys.iter().map(|key| key.id.as_str())));
     let key = &keys[7].id;
-    for below in ["/edit", "/delete", "/keys/new", "/keys/revoke"] {
+    for below in ["/edit", "/disable", "/delete", "/keys/new", "/keys/revoke"] {
         browser.get(&format!("{path}{below}")).await;
     }
     for below in ["", "/rotate", "/revoke"] {

@@ -65,7 +65,7 @@ async fn empty_list_takes_one_query_200() {
 }
 
 #[tokio::test]
-async fn filters_by_actor_account_type_and_time() {
+async fn filters_by_actor_account_role_type_and_time() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
     harness.clock.advance_seconds(60);
@@ -82,7 +82,12 @@ async fn filters_by_actor_account_type_and_time() {
 
     expect(&harness, "actor=grace-1", &[&deleted, &issued]).await;
     expect(&harness, "actor=grace%40example.com", &[&deleted, &issued]).await;
-    expect(&harness, "actor=grace", &[]).await;
+    // A part of the id or of the name, ignoring case.
+    for part in ["GRACE", "ace-1", "grace%40EXAMPLE", "ace%E2%80%8D-1"] {
+        expect(&harness, &format!("actor={part}"), &[&deleted, &issued]).await;
+    }
+    expect(&harness, "actor=gracie", &[]).await;
+    expect(&harness, "actor=%40&type=key.issued", &[&issued]).await;
     expect(&harness, "type=serviceAccount.created", &[&second, &first]).await;
     expect(&harness, "type=key.issued&actor=admin%40keyward.local", &[]).await;
     let of_batch = format!("account={}", account.id);
@@ -118,6 +123,64 @@ async fn filters_by_actor_account_type_and_time() {
 }
 
 #[tokio::test]
+async fn filters_by_role() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    for role in ["Reports", "ReportsReader"] {
+        harness.clock.advance_seconds(1);
+        harness.put_role(role, &["GET /reports"]).await;
+    }
+    changes::update(&harness, &account, json!({ "role": "Reports" })).await;
+    changes::update(&harness, &account, json!({ "role": "ServiceAccountReader" })).await;
+    harness.clock.advance_seconds(1);
+    let _ = harness.request("DELETE", "/iam/v1/roles/Reports").admin().send().await.expect(204);
+    harness.clock.advance_days(40);
+    harness.put_role("Reports", &["GET /reports"]).await;
+    let all = all(&harness, "").await;
+    let of_role: Vec<_> = all.iter().filter(|event| event["role"] == "Reports").collect();
+    assert_eq!(of_role.len(), 3);
+    harness.wire.take_calls();
+    expect(&harness, "role=Reports", &of_role).await;
+    // The events of a role have their own partition, which is read consistently.
+    assert!(harness.wire.take_calls().iter().all(|call| call.body["ConsistentRead"] == true));
+    expect(&harness, "role=Reports&type=role.deleted", &of_role[1..2]).await;
+    expect(&harness, "role=Reports&actor=nobody", &[]).await;
+    expect(&harness, "role=reports", &[]).await;
+}
+
+/// A rotation names both keys. Earlier versions did not record the names.
+#[tokio::test]
+async fn events_name_their_keys_200() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    let old = harness.issue_key_with(&account, &json!({ "name": "server 1" })).await;
+    let rotation = harness.request("POST", &format!("{}/rotation", old.path())).admin();
+    let new = rotation.json(&json!({})).send().await.expect(201).json();
+    let _ = harness.request("DELETE", &format!("{}/keys", account.path())).admin().send().await.expect(200);
+    let hint = &old.secret[old.secret.len() - 4..];
+    let keys = [
+        json!({ "id": old.id, "name": "server 1", "hint": hint }),
+        json!({ "id": new["id"], "name": "server 1", "hint": new["hint"] }),
+    ];
+    for event in all(&harness, "").await {
+        let named: Vec<_> = match event["type"].as_str().unwrap() {
+            "key.rotated" => keys.iter().collect(),
+            "serviceAccount.created" => Vec::new(),
+            _ => keys.iter().filter(|key| key["id"] == event["keyId"]).collect(),
+        };
+        let mut named: Vec<Value> = named.into_iter().cloned().collect();
+        named.sort_by_key(|key| key["id"].as_str().unwrap().to_owned());
+        assert_eq!(event.get("keys").cloned().unwrap_or(json!([])), Value::Array(named), "{event}");
+    }
+    for mut event in harness.table.items("EVENTS#sa_").await {
+        event.remove("keys");
+        harness.table.put(event).await;
+    }
+    let events = all(&harness, "").await;
+    assert!(events.len() == 5 && events.iter().all(|event| event.get("keys").is_none()), "{events:?}");
+}
+
+#[tokio::test]
 async fn lists_events_before_a_gap_of_years() {
     let harness = Harness::start().await;
     let account = harness.create_account("Batch", "ServiceAccountReader").await;
@@ -147,6 +210,8 @@ async fn a_page_takes_a_limited_number_of_queries() {
     let list = harness.get(PATH).await.json();
     assert_eq!(list["items"], json!([]));
     assert!(list["nextCursor"].is_string());
+    // The page has the months from 2044 back to 2044 minus 23 months.
+    assert_eq!(list["searchedBackTo"], "2044-01-01T00:00:00.000Z");
     assert_eq!(harness.wire.take_calls().len(), 24);
     assert_eq!(all(&harness, "").await, harness.events(&account).await);
 }
@@ -169,6 +234,11 @@ async fn a_selective_filter_finds_each_event_once() {
     assert_eq!(created, whole[230..]);
     let of_account = format!("type=serviceAccount.created&account={}&limit=1", account.id);
     assert_eq!(ids(&harness, &of_account).await, created);
+    // A full page does not say how far the search got, and neither does the last page.
+    for query in ["limit=7", "limit=100&actor=admin", "to=2026-01-01T01:00:00Z&actor=nobody"] {
+        let list = harness.get(&format!("{PATH}?{query}")).await.json();
+        assert_eq!(list.get("searchedBackTo"), None, "{query}: {list}");
+    }
 }
 
 #[tokio::test]
@@ -238,6 +308,10 @@ async fn bad_queries_400() {
         "actor=",
         "account=x",
         "account=",
+        "role=1st",
+        "role=",
+        "role=Reports&account=sa_0000000000000000",
+        &format!("actor={}", "x".repeat(257)),
         "from=yesterday",
         "from=2026-01-01",
         "from=2026-01-01T00:00:00",

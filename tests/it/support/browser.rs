@@ -211,6 +211,14 @@ impl Page {
         assert!(!self.text.contains("value=\"<"), "{}", self.text);
     }
 
+    /// The text of the code with this ID.
+    pub(crate) fn code(&self, id: &str) -> String {
+        let start = self.text.find(&format!("<pre id=\"{id}\""));
+        let rest = &self.text[start.unwrap_or_else(|| panic!("no {id} in {}", self.text))..];
+        let (_, code) = rest.split_once("<code>").unwrap();
+        unescape(code.split("</code>").next().unwrap())
+    }
+
     /// The address of the next page of a list.
     pub(crate) fn next_page(&self) -> Option<String> {
         let (before, _) = self.text.split_once("\" rel=\"next\">")?;

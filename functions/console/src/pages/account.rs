@@ -27,8 +27,6 @@ pub(super) struct KeyRow {
     pub(super) ends: TimeText,
     /// The CSS class and the label of the key's state.
     pub(super) state: (&'static str, &'static str),
-    /// Whether requests with the key are refused now.
-    pub(super) is_refused: bool,
     pub(super) uses: KeyUsage,
 }
 
@@ -44,10 +42,14 @@ impl KeyRow {
                 KeyState::Retiring => ("warn", "Grace period"),
                 KeyState::Active => ("good", "Active"),
             },
-            is_refused: !is_enabled || matches!(key.state, KeyState::Expired | KeyState::Retired),
             uses: KeyUsage::new(key.usage.recent, key.usage.last_use, session.now()),
             key,
         }
+    }
+
+    /// The keys of `account`, newest first.
+    pub(super) fn all(keys: Vec<Key>, account: &ServiceAccount, session: &Session) -> Vec<Self> {
+        keys.into_iter().rev().map(|key| Self::new(key, account.enabled, session)).collect()
     }
 
     /// Reads an account and one of its keys. `None` if the account has no such key.
@@ -97,9 +99,8 @@ pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageRes
     let (events, more) = events.map_or((Vec::new(), None), |list| (list.items, list.next_cursor));
     let now = session.now();
     let account = read.account;
-    let is_enabled = account.enabled;
     let names = KeyNames::new(&read.keys, &read.retired_keys);
-    let keys = read.keys.into_iter().rev().map(|key| KeyRow::new(key, is_enabled, &session));
+    let keys = KeyRow::all(read.keys, &account, &session);
     let mut retired: Vec<_> = read.retired_keys.into_iter().map(|key| RetiredRow::new(key, now)).collect();
     let used_after_end = retired.iter().filter(|row| row.uses.used_after_end.is_some()).count();
     retired.sort_by_key(|row| row.uses.used_after_end.is_none());
@@ -108,7 +109,7 @@ pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageRes
         page: session.page(),
         is_role_known: role.is_ok(),
         role: role.ok().flatten(),
-        keys: keys.collect(),
+        keys,
         retired: Excerpt::first(retired, RETIRED),
         used_after_end,
         unverified: read.unverified,

@@ -20,6 +20,8 @@ pub(super) struct Form {
     pub(super) name: String,
     pub(super) description: String,
     pub(super) owner: String,
+    /// See [`tags`](crate::view::tags).
+    pub(super) tags: String,
     pub(super) role: String,
     /// The filter of the roles.
     pub(super) find_role: String,

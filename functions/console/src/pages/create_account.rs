@@ -1,7 +1,5 @@
 //! `GET /accounts/new`, `POST /accounts`: creates an account.
 
-use std::collections::BTreeMap;
-
 use askama::Template;
 use serde::Deserialize;
 use shared::api::{CreateServiceAccountRequest, ProblemCode};
@@ -12,6 +10,7 @@ use crate::error::PageResult;
 use crate::view::form::{FormErrors, new_attempt};
 use crate::view::layout::{Page, with_status};
 use crate::view::role_chooser::{self, RoleChooser};
+use crate::view::tags;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -20,6 +19,8 @@ pub(super) struct Form {
     name: String,
     description: String,
     owner: String,
+    /// See [`tags`](crate::view::tags).
+    tags: String,
     role: String,
     /// The filter of the roles.
     find_role: String,
@@ -52,12 +53,16 @@ pub(super) async fn submit(Posted(session, mut form): Posted<Form>) -> PageResul
         let (roles, errors) = known.search(&session, &mut form.role, &mut form.find_role).await?;
         return with_status(errors.status(), CreateAccount { page: session.page(), form, errors, roles });
     }
+    let tags = match tags::parse(&form.tags) {
+        Ok(tags) => tags,
+        Err(errors) => return again(&session, form, errors).await,
+    };
     let new = CreateServiceAccountRequest {
         name: form.name.clone(),
         role: form.role.clone(),
         description: form.description.clone(),
         owner: form.owner.clone(),
-        tags: BTreeMap::new(),
+        tags,
     };
     match session.api().create_account(&new, &form.attempt).await {
         Ok(account) => session.redirect(
@@ -70,10 +75,14 @@ pub(super) async fn submit(Posted(session, mut form): Posted<Form>) -> PageResul
             if error.code().is_some_and(|code| spent.contains(&code)) {
                 form.attempt = new_attempt(&session.console)?;
             }
-            let (page, errors) = (session.page(), FormErrors::from_api(error)?);
-            let known = role_chooser::available_or_built_in(&session).await;
-            let roles = known.chooser(&session, &form.role, role_chooser::CHOSEN_BEFORE).await;
-            with_status(errors.status(), CreateAccount { page, form, errors, roles })
+            again(&session, form, FormErrors::from_api(error)?).await
         }
     }
+}
+
+/// Shows the form again with its values.
+async fn again(session: &Session, form: Form, errors: FormErrors) -> PageResult {
+    let known = role_chooser::available_or_built_in(session).await;
+    let roles = known.chooser(session, &form.role, role_chooser::CHOSEN_BEFORE).await;
+    with_status(errors.status(), CreateAccount { page: session.page(), form, errors, roles })
 }

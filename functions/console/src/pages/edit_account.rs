@@ -12,6 +12,7 @@ use crate::error::PageResult;
 use crate::view::form::FormErrors;
 use crate::view::layout::{Page, with_status};
 use crate::view::role_chooser::{self, RoleChooser};
+use crate::view::tags;
 
 #[derive(Template)]
 #[template(path = "edit_account.html")]
@@ -38,6 +39,7 @@ pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageRes
             name: account.name,
             description: account.description,
             owner: account.owner,
+            tags: tags::text(&account.tags),
             role_was: account.role.to_string(),
             role: account.role.to_string(),
             ..Form::default()
@@ -57,6 +59,10 @@ pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, mut form):
         let page = EditAccount { page: session.page(), id, form, errors, roles };
         return with_status(page.errors.status(), page);
     }
+    let tags = match tags::parse(&form.tags) {
+        Ok(tags) => tags,
+        Err(errors) => return again(&session, id, form, errors).await,
+    };
     if form.role != form.role_was {
         match change_role::confirm(&session, id, &mut form).await {
             Ok(None) => {}
@@ -68,6 +74,7 @@ pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, mut form):
         name: Some(form.name.clone()),
         description: Some(form.description.clone()),
         owner: Some(form.owner.clone()),
+        tags: Some(tags),
         role: Some(form.role.clone()),
         ..UpdateServiceAccountRequest::default()
     };

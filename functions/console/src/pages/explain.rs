@@ -17,6 +17,7 @@ use crate::error::PageResult;
 use crate::view::excerpt::Excerpt;
 use crate::view::find_account::by_id_or_name;
 use crate::view::form::{FormError, FormErrors};
+use crate::view::formatting::{KeyNames, KeyReference};
 use crate::view::layout::{Page, with_status};
 use crate::view::permissions::width;
 use crate::view::request_text::RequestText;
@@ -47,6 +48,8 @@ struct Explain {
     page: Page,
     form: Form,
     errors: FormErrors,
+    /// The chosen key.
+    key: Option<KeyReference>,
     /// The entered account, if it exists.
     account: Option<ServiceAccountWithKeys>,
     roles: RoleNames,
@@ -123,7 +126,7 @@ pub(super) async fn show(session: Session, Query(mut form): Query<Form>) -> Page
     // An unknown account stays in its field, so that it can be corrected.
     let account = read(&session, id.ok().flatten()).await;
     let (page, errors, roles) = (session.page(), FormErrors::default(), roles.names());
-    session.show(Explain { page, form, errors, account, roles, result: None })
+    session.show(Explain { page, form, errors, key: None, account, roles, result: None })
 }
 
 pub(super) async fn submit(Posted(session, form): Posted<Form>) -> PageResult {
@@ -158,7 +161,11 @@ async fn check(session: &Session, mut form: Form) -> PageResult<Response> {
         }
         Err(error) => (None, error.errors()?),
     };
-    with_status(errors.status(), Explain { page, form, errors, account, roles: names, result })
+    let key = account.as_ref().and_then(|read| {
+        let names = KeyNames::new(&read.keys, &read.retired_keys);
+        Some(names.reference(read.account.id, form.key.trim().parse().ok()?))
+    });
+    with_status(errors.status(), Explain { page, form, errors, key, account, roles: names, result })
 }
 
 /// Finds the entered account. `None` if the field is empty.

@@ -26,9 +26,9 @@ const MAX_ACCOUNTS_WITH_KEYS: usize = 1000;
 /// How many of these calls are made at the same time.
 const CALLS_AT_A_TIME: usize = 8;
 /// The time limit, below the deadline of a page.
-const LIMIT: Duration = Duration::from_secs(20);
-const OUT_OF_TIME: &str = "the time limit was reached";
-const API_FAILED: &str = "the API did not respond";
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const OUT_OF_TIME: &str = "the time limit was reached";
+pub(super) const API_FAILED: &str = "the API did not respond";
 
 const ACCOUNT_COLUMNS: &[Column<ListedServiceAccount>] = &[
     ("id", |listed| listed.account.id.to_string().into()),

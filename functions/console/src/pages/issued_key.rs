@@ -12,6 +12,7 @@ use shared::domain::AccountId;
 use crate::auth::session::Session;
 use crate::error::PageResult;
 use crate::view::layout::Page;
+use crate::view::snippets::{self, Tab, VARIABLE};
 
 #[derive(Template)]
 #[template(path = "issued_key.html")]
@@ -20,7 +21,7 @@ struct Issued {
     account: AccountId,
     key: Key,
     secret: SecretString,
-    api: String,
+    tabs: Vec<Tab>,
     replaces: Option<ReplacedKey>,
 }
 
@@ -32,7 +33,7 @@ pub(super) fn show(
     replaces: Option<ReplacedKey>,
 ) -> PageResult {
     let IssuedKey { key, secret, .. } = issued;
-    let api = session.console.api.base.clone();
-    let page = Issued { page: session.page(), account, key, secret, api, replaces };
+    let tabs = snippets::tabs(&session.console.api.base);
+    let page = Issued { page: session.page(), account, key, secret, tabs, replaces };
     session.show(page)
 }

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::extract::Path;
 use jiff::Timestamp;
+use shared::activity::{COUNTS_KEPT_DAYS, SHOWN_HOURS};
 use shared::api::{AuditEvent, KeyActivity, ServiceAccount, ServiceAccountWithKeys};
 use shared::domain::{AccountId, EventType, KeyId, RoleName};
 
@@ -16,9 +17,6 @@ use crate::view::formatting::{HistoryEntry, KeyNames, KeyReference, TimeText, su
 use crate::view::layout::Page;
 use crate::view::usage::KeyUsage;
 
-/// The hours and days of the charts: those of the API's activity.
-const HOURS: i32 = 48;
-const DAYS: i32 = 90;
 /// How many pages of the account's events are searched for those about the key.
 const EVENT_PAGES: usize = 2;
 
@@ -101,8 +99,8 @@ pub(super) async fn show(session: Session, Path((id, key)): Path<(AccountId, Key
         account,
         key: details,
         uses: KeyUsage::new(activity.activity.recent, activity.last_use, now),
-        hours: Chart::of_hours(&activity.activity, HOURS, now),
-        days: Chart::of_days(&activity.activity, DAYS, now),
+        hours: Chart::of_hours(&activity.activity, SHOWN_HOURS, now),
+        days: Chart::of_days(&activity.activity, COUNTS_KEPT_DAYS, now),
         activity,
         events: events.map(|event| HistoryEntry::for_account(event, &names, now)).collect(),
         cut,

@@ -13,6 +13,7 @@ use super::retired_keys::RetiredRow;
 use crate::auth::session::Session;
 use crate::error::PageResult;
 use crate::view::formatting::{KeyNames, KeyReference, TimeText};
+use crate::view::impact::{Impact, Source};
 use crate::view::layout::Page;
 use crate::view::role_chooser::{self, RoleChoice};
 
@@ -39,8 +40,8 @@ struct LeakedKey {
     account_id: AccountId,
     account: Option<ServiceAccount>,
     key: KeyReference,
-    /// The key, if it is not retired.
-    row: Option<KeyRow>,
+    /// The key, if it is not retired, and what its revocation stops.
+    row: Option<(KeyRow, Impact)>,
     /// The key, if it is retired.
     retired: Option<RetiredRow>,
     ended: Option<TimeText>,
@@ -107,13 +108,20 @@ impl LeakedKey {
         } else {
             Verdict::from_record(retired.as_ref(), found.reason)
         };
+        let row = match key.zip(account.as_ref()) {
+            Some((key, account)) => {
+                let impact = Impact::of_key(session, account, &key).await;
+                Some((KeyRow::new(key, is_enabled, session), impact))
+            }
+            None => None,
+        };
         Self {
             page: session.page(),
             verdict,
             account_id: found.service_account_id,
             account,
             key: names.unwrap_or_default().reference(found.service_account_id, found.key_id),
-            row: key.map(|key| KeyRow::new(key, is_enabled, session)),
+            row,
             retired: retired.map(|key| RetiredRow::new(key, session.now())),
             ended: end.or(recorded).or(found.retired_at).map(|at| TimeText::new(at, session.now())),
             ended_by: by.map(|actor| actor.name),

@@ -2,7 +2,6 @@
 
 mod account;
 mod accounts;
-mod all_history;
 mod attention;
 mod change_accounts;
 mod change_role;
@@ -10,11 +9,14 @@ mod changed_accounts;
 mod create_account;
 mod delete_account;
 mod delete_role;
+mod disable_account;
 mod edit_account;
 mod edit_role;
+mod enable_account;
 pub(crate) mod error;
 pub(crate) mod explain;
 mod export_accounts;
+mod export_history;
 mod history;
 mod import_permissions;
 mod issue_key;
@@ -37,7 +39,6 @@ mod shortcuts;
 mod sign_in;
 pub(crate) mod signed_in;
 mod signed_out;
-mod switch_account;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -64,7 +65,8 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/accounts/export", get(export_accounts::download))
         .route("/accounts/{id}", get(account::show))
         .route("/accounts/{id}/edit", get(edit_account::show).post(edit_account::submit))
-        .route("/accounts/{id}/switch", post(switch_account::submit).get(account::redirect))
+        .route("/accounts/{id}/disable", get(disable_account::show).post(disable_account::submit))
+        .route("/accounts/{id}/enable", post(enable_account::submit).get(account::redirect))
         .route("/accounts/{id}/delete", get(delete_account::show).post(delete_account::submit))
         .route("/accounts/{id}/history", get(history::show))
         .route("/accounts/{id}/keys/new", get(issue_key::show))
@@ -75,7 +77,8 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/accounts/{id}/keys/{key_id}", get(key::show))
         .route("/accounts/{id}/keys/{key_id}/revoke", get(revoke_key::show).post(revoke_key::submit))
         .route("/accounts/{id}/keys/{key_id}/rotate", get(rotate_key::show).post(rotate_key::submit))
-        .route("/history", get(all_history::show))
+        .route("/history", get(history::show_all))
+        .route("/history/export", get(export_history::download))
         .route("/roles", get(roles::show))
         .route("/roles/{name}", get(role::show))
         .route("/roles/{name}/edit", get(edit_role::show).post(edit_role::submit))

@@ -5,9 +5,11 @@ use axum::extract::Path;
 use shared::api::ServiceAccount;
 use shared::domain::AccountId;
 
+use super::account::KeyRow;
 use crate::auth::session::{EmptyForm, Posted, Session};
 use crate::error::PageResult;
 use crate::view::formatting::{TimeText, count};
+use crate::view::impact::{Impact, Source};
 use crate::view::layout::Page;
 
 #[derive(Template)]
@@ -15,16 +17,16 @@ use crate::view::layout::Page;
 struct RevokeAllKeys {
     page: Page,
     account: ServiceAccount,
-    keys: Vec<String>,
+    /// Newest first.
+    rows: Vec<KeyRow>,
+    impact: Impact,
 }
 
 pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageResult {
     let read = session.api().account(id).await?;
-    let page = RevokeAllKeys {
-        page: session.page(),
-        account: read.account,
-        keys: read.keys.into_iter().map(|key| key.name).collect(),
-    };
+    let impact = Impact::of_account(&session, &read.account, &read.keys).await;
+    let rows = KeyRow::all(read.keys, &read.account, &session);
+    let page = RevokeAllKeys { page: session.page(), account: read.account, rows, impact };
     session.show(page)
 }
 

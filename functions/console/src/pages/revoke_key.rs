@@ -9,6 +9,7 @@ use super::account::KeyRow;
 use crate::auth::session::{EmptyForm, Posted, Session};
 use crate::error::PageResult;
 use crate::view::formatting::TimeText;
+use crate::view::impact::{Impact, Source};
 use crate::view::layout::Page;
 
 #[derive(Template)]
@@ -17,6 +18,7 @@ struct RevokeKey {
     page: Page,
     account: ServiceAccount,
     row: KeyRow,
+    impact: Impact,
 }
 
 pub(super) async fn show(session: Session, Path((id, key)): Path<(AccountId, KeyId)>) -> PageResult {
@@ -24,7 +26,8 @@ pub(super) async fn show(session: Session, Path((id, key)): Path<(AccountId, Key
         let notice = "Key not found. It may have been revoked already.";
         return session.redirect(&format!("/accounts/{id}"), notice);
     };
-    let page = RevokeKey { page: session.page(), account, row };
+    let impact = Impact::of_key(&session, &account, &row.key).await;
+    let page = RevokeKey { page: session.page(), account, row, impact };
     session.show(page)
 }
 

@@ -13,6 +13,7 @@ use crate::api::ApiError;
 use crate::auth::session::{Posted, Session};
 use crate::error::{PageError, PageResult};
 use crate::view::form::{FormErrors, new_attempt};
+use crate::view::impact::{Impact, Source};
 use crate::view::layout::{Page, with_status};
 
 /// The grace periods: seconds, label and hint.
@@ -40,6 +41,7 @@ struct RotateKey {
     page: Page,
     account: ServiceAccount,
     row: KeyRow,
+    impact: Impact,
     form: Form,
     errors: FormErrors,
 }
@@ -86,8 +88,9 @@ async fn form_page(
     form: Form,
     errors: FormErrors,
 ) -> PageResult<Option<RotateKey>> {
-    let found = KeyRow::find(session, account, key).await?;
-    Ok(found.map(|(account, row)| RotateKey { page: session.page(), account, row, form, errors }))
+    let Some((account, row)) = KeyRow::find(session, account, key).await? else { return Ok(None) };
+    let impact = Impact::of_key(session, &account, &row.key).await;
+    Ok(Some(RotateKey { page: session.page(), account, row, impact, form, errors }))
 }
 
 pub(super) async fn submit(

@@ -7,6 +7,7 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use shared::activity::hour_of;
 use shared::api::{Activity, CountsByReason};
 use shared::domain::utc_day;
 use shared::policy::Reason;
@@ -27,7 +28,7 @@ pub(crate) struct Chart {
     /// `hour` or `day`.
     unit: &'static str,
     /// For example, `48 hours`.
-    span: String,
+    pub(crate) span: String,
     /// The outline of the bars with all requests. `allowed` is drawn over it.
     all: String,
     /// The outline of the bars with the allowed requests.
@@ -57,10 +58,8 @@ impl Chart {
     /// The requests of the last `length` hours, including the current one.
     pub(crate) fn of_hours(activity: &Activity, length: i32, now: Timestamp) -> Self {
         let counts: BTreeMap<_, _> = activity.by_hour.iter().map(|hour| (hour.hour, &hour.counts)).collect();
-        let current = now.as_second().div_euclid(3600) * 3600;
         let hours = (0..length).rev().filter_map(|ago| {
-            let start = Timestamp::from_second(current).ok()?;
-            let start = start.checked_sub(SignedDuration::from_hours(ago.into())).ok()?;
+            let start = hour_of(now).checked_sub(SignedDuration::from_hours(ago.into())).ok()?;
             Some((hour_label(start), counts.get(&start).copied()))
         });
         Self::new("hour", length, hours.collect())

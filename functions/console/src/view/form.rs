@@ -83,8 +83,16 @@ impl FormErrors {
     /// Errors of fields that have the names of the API's fields.
     pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
         let fields = errors.into_iter().map(|error| {
-            let name = error.pointer.split('/').nth(1).unwrap_or_default();
-            (name.to_owned(), error.detail)
+            let mut parts = error.pointer.split('/').skip(1);
+            let (name, member) = (parts.next().unwrap_or_default(), parts.next());
+            match member.filter(|_| name == "tags") {
+                // A JSON pointer escapes two characters (RFC 6901, section 3).
+                Some(tag) => {
+                    let tag = tag.replace("~1", "/").replace("~0", "~");
+                    (name.to_owned(), format!("tag “{tag}” {}", error.detail))
+                }
+                None => (name.to_owned(), error.detail),
+            }
         });
         Self { status: 422, fields: fields.collect(), ..Self::default() }
     }

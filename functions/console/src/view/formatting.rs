@@ -146,6 +146,14 @@ impl KeyNames {
         Self(live.chain(retired).collect())
     }
 
+    /// A reference to a key that `event` names.
+    fn in_event(&self, event: &AuditEvent, account: AccountId, id: KeyId) -> KeyReference {
+        let named = event.keys.iter().find(|key| key.id == id);
+        let named = named.map(|key| (key.name.clone(), key.hint.clone()));
+        // Events that an earlier version recorded have no names.
+        KeyReference { known: named.or_else(|| self.0.get(&id).cloned()), account, id }
+    }
+
     /// A reference to the key `id` of `account`.
     pub(crate) fn reference(&self, account: AccountId, id: KeyId) -> KeyReference {
         KeyReference { known: self.0.get(&id).cloned(), account, id }
@@ -171,7 +179,7 @@ impl RotationSummary {
         Self {
             successor: successor(event)
                 .zip(event.service_account_id)
-                .map(|(id, account)| keys.reference(account, id)),
+                .map(|(id, account)| keys.in_event(event, account, id)),
             until: end.filter(has_grace).map(|end| TimeText::new(end, now)),
             is_over: end.is_some_and(|end| end <= now),
         }
@@ -195,6 +203,8 @@ impl HistoryEntry {
         };
         let is_rotation = event.r#type == EventType::KeyRotated;
         let rotation = is_rotation.then(|| RotationSummary::new(&event, keys, now));
+        let key = event.key_id.zip(event.service_account_id);
+        let key = key.map(|(id, account)| keys.in_event(&event, account, id));
         let changes = event.changes.iter().filter(|change| {
             let is_in_summary = is_rotation && [REPLACED_BY, RETIRES_AT].contains(&change.field.as_str());
             !is_switch && !is_in_summary
@@ -207,7 +217,7 @@ impl HistoryEntry {
             action,
             suffix,
             rotation,
-            key: event.key_id.zip(event.service_account_id).map(|(id, account)| keys.reference(account, id)),
+            key,
             account: event.service_account_id.map(|id| {
                 let name = event.service_account_name.unwrap_or_else(|| id.to_string());
                 (id, name)

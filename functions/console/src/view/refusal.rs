@@ -45,9 +45,9 @@ pub(crate) fn sentence(reason: Reason) -> &'static str {
         Reason::Scope => "The token had a scope that is not accepted.",
         Reason::Role => "A role did not permit the request.",
         Reason::Network => "The key cannot be used from that network.",
-        Reason::AmbiguousPath => "The path could mean something else to the backend.",
+        Reason::AmbiguousPath => "The backend could understand the path differently.",
         Reason::PathMismatch => "The path did not match the route in API Gateway.",
         Reason::Reserved => "The path is reserved for another kind of credential.",
-        Reason::Outage => "Keyward could not decide, because a service that it needs was not available.",
+        Reason::Outage => "A service that Keyward needs was not available, so the request was refused.",
     }
 }

@@ -1,16 +1,16 @@
 //! The usage of a key, as text.
 
 use jiff::Timestamp;
-use shared::api::{LastUse, RecentCounts, RequestCounts, SHOWN_DAYS};
+use shared::api::{LastUse, RecentCounts, RequestCounts};
 
-use crate::view::formatting::{TimeText, count, thousands};
+use crate::view::formatting::{TimeText, thousands};
 
 /// The usage of a key.
 pub(crate) struct KeyUsage {
     /// When the key was last used.
     pub(crate) last: Option<TimeText>,
     last_24_hours: RequestCounts,
-    pub(crate) last_30_days: RequestCounts,
+    last_30_days: RequestCounts,
     /// When the key was last used after its end.
     pub(crate) used_after_end: Option<TimeText>,
 }
@@ -32,11 +32,6 @@ impl KeyUsage {
         let in_words = |(period, counts)| format!("{period}: {}", requests(counts));
         let periods = [("24 hours", self.last_24_hours), ("30 days", self.last_30_days)];
         (self.last_30_days != RequestCounts::default()).then(|| periods.map(in_words))
-    }
-
-    /// For example, `1,204 requests allowed in 30 days`.
-    pub(crate) fn allowed_in_words(&self) -> String {
-        format!("{} allowed in {SHOWN_DAYS} days", count(self.last_30_days.allowed, "request"))
     }
 }
 

@@ -1,0 +1,1 @@
+cargo new whoami && cd whoami && cargo add ureq@3

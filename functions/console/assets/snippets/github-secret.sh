@@ -1,0 +1,1 @@
+gh secret set KEYWARD_KEY
