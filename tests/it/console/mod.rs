@@ -8,7 +8,9 @@ mod history;
 mod import;
 mod key_page;
 mod keys;
+mod overview;
 mod roles;
+mod search;
 mod sizes;
 mod snippets;
 

@@ -16,7 +16,7 @@ use crate::view::formatting::TimeText;
 use crate::view::layout::{Page, with_status};
 
 /// Lines per page.
-const LINES: u8 = 50;
+const LINES: u8 = 25;
 
 /// The filters, and the cursor of a page.
 #[derive(Clone, Default, Deserialize, Serialize)]

@@ -115,7 +115,10 @@ pub(super) async fn submit(State(console): State<AppState>, request: Request) ->
 }
 
 pub(super) async fn show(session: Session, Query(query): Query<SearchQuery>) -> PageResult {
-    let query = SearchQuery { q: query.q.trim().to_owned(), ..query };
+    // The page does not repeat a token.
+    let token = query.token || contains_credential(&query.q);
+    let q = if token { String::new() } else { query.q.trim().to_owned() };
+    let query = SearchQuery { q, token, ..query };
     let errors = check(&query);
     let is_searched = errors.is_empty() && !query.q.is_empty();
     let results = if is_searched { Some(session.api().search(&query.q, &query.cursor).await?) } else { None };
@@ -137,7 +140,7 @@ pub(super) async fn show(session: Session, Query(query): Query<SearchQuery>) -> 
 
 fn check(query: &SearchQuery) -> FormErrors {
     let length = query.q.chars().count();
-    let problem = if query.token || contains_credential(&query.q) {
+    let problem = if query.token {
         "contains a token. Tokens are not searched. To look up a key, paste the whole key"
     } else if length > MAX_CHARS {
         "must be at most 128 characters"

@@ -23,7 +23,8 @@ const OVERVIEW: &str = "/";
 const ROLES: &str = "/roles";
 
 /// The other shortcuts and what they do. The templates set them.
-const OTHER_SHORTCUTS: [(&str, &str); 2] = [
+const OTHER_SHORTCUTS: [(&str, &str); 3] = [
+    ("/", "Search accounts and keys"),
     ("n", "Create a service account, a key or a role, on a page that has a button for it"),
     ("?", "Open this page"),
 ];
