@@ -733,6 +733,30 @@ async fn access_check_accepts_a_pasted_url() {
 }
 
 #[tokio::test]
+async fn access_check_finds_the_account_of_a_key() {
+    let harness = Harness::start().await;
+    let mut browser = Browser::signed_in(&harness).await;
+    let account = harness.create_account("Batch", "ServiceAccountWriter").await;
+    let narrow = json!({ "name": "narrow", "role": "ServiceAccountReader" });
+    let key = harness.issue_key_with(&account, &narrow).await;
+    let form = browser.get("/explain").await.expect(200);
+    let typed = [("account", key.id.as_str()), ("method", "POST"), ("path", "/organizations")];
+    for expected in
+        ["The key's role ServiceAccountReader has no matching permission.", "The key was revoked."]
+    {
+        let page = browser.submit(&form, "/explain", &typed).await.expect(200);
+        page.expect_texts(&["Refused: POST /organizations", expected]);
+        assert_eq!(page.fields("/explain")["account"], account.id);
+        assert!(page.text.contains(&format!("<option value=\"{}\" selected>", key.id)), "{}", page.text);
+        let revoke = harness.request("DELETE", &format!("{}/keys/{}", account.path(), key.id)).admin();
+        let _ = revoke.send().await.expect(204);
+    }
+    let typed = [("account", "key_0000000000000000"), ("method", "GET"), ("path", "/")];
+    let page = browser.submit(&form, "/explain", &typed).await.expect(422);
+    assert!(page.field_error("serviceAccountId").contains("Key not found"));
+}
+
+#[tokio::test]
 async fn refused_access_check_names_the_roles_that_would_permit_the_request() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;

@@ -365,8 +365,8 @@ async fn every_role_can_be_chosen_even_if_there_are_many() {
     let page = browser.submit(&form, "/accounts", &search("serviceaccount")).await.expect(200);
     page.expect_texts(&[
         "3 roles match",
-        "ServiceAccountReader",
         "ServiceAccountWriter",
+        "ServiceAccountReader",
         "ServiceAccountAdmin",
     ]);
     // An empty filter lists the first roles again.

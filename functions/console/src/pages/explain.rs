@@ -29,7 +29,7 @@ const MAX_SHOWN_ROLES: usize = 10;
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct Form {
-    /// An account's ID or name.
+    /// An account's ID or name, or a key's ID. The page shows the account of the key.
     account: String,
     /// A key's ID. Empty for a key without its own role.
     key: String,
@@ -122,7 +122,7 @@ pub(super) async fn show(session: Session, Query(mut form): Query<Form>) -> Page
         Method::Get.name().clone_into(&mut form.method);
     }
     let (id, roles) =
-        tokio::join!(find_account(&session, &form), role_chooser::available_or_built_in(&session));
+        tokio::join!(find_account(&session, &mut form), role_chooser::available_or_built_in(&session));
     // An unknown account stays in its field, so that it can be corrected.
     let account = read(&session, id.ok().flatten()).await;
     let (page, errors, roles) = (session.page(), FormErrors::default(), roles.names());
@@ -135,7 +135,7 @@ pub(super) async fn submit(Posted(session, form): Posted<Form>) -> PageResult {
 
 async fn check(session: &Session, mut form: Form) -> PageResult<Response> {
     let (id, roles) =
-        tokio::join!(find_account(session, &form), role_chooser::available_or_built_in(session));
+        tokio::join!(find_account(session, &mut form), role_chooser::available_or_built_in(session));
     let entered = form.path.clone();
     let request = RequestText::new(&entered, &session.console.base_paths);
     request.path.clone_into(&mut form.path);
@@ -168,15 +168,22 @@ async fn check(session: &Session, mut form: Form) -> PageResult<Response> {
     with_status(errors.status(), Explain { page, form, errors, key, account, roles: names, result })
 }
 
-/// Finds the entered account. `None` if the field is empty.
-async fn find_account(session: &Session, form: &Form) -> Result<Option<AccountId>, FormError> {
+/// Finds the entered account. `None` if the field is empty. If a key's ID was entered, the
+/// form then has the key and its account.
+async fn find_account(session: &Session, form: &mut Form) -> Result<Option<AccountId>, FormError> {
     let text = form.account.trim();
     if text.is_empty() {
         return Ok(None);
     }
+    let not_found = |problem| FormErrors::field("serviceAccountId", problem);
+    if let Ok(key) = text.parse::<KeyId>() {
+        let found = session.api().search(text, "").await?.keys.into_iter().find(|found| found.key.id == key);
+        let account = found.ok_or_else(|| not_found("key not found"))?.account.id;
+        (form.account, form.key) = (account.to_string(), key.to_string());
+        return Ok(Some(account));
+    }
     let found = by_id_or_name(session, text).await?;
-    let problem = "account not found. Enter its name or ID";
-    Ok(Some(found.ok_or_else(|| FormErrors::field("serviceAccountId", problem))?))
+    Ok(Some(found.ok_or_else(|| not_found("account not found. Enter its name or ID, or the ID of a key"))?))
 }
 
 /// Reads the account, for the list of its keys. The form works without the list.

@@ -74,13 +74,12 @@ impl RoleChoice {
 }
 
 impl RoleChooser {
-    /// Lists the first `most` of `choices`, and the chosen role.
+    /// Lists the chosen role, and then the first `most` of `choices`.
     fn new(mut choices: Vec<RoleChoice>, most: usize, chosen: Option<RoleChoice>) -> Self {
         let has_more = choices.len() > most;
         choices.truncate(most);
-        if let Some(chosen) = chosen
-            && !choices.iter().any(|choice| choice.name == chosen.name)
-        {
+        if let Some(chosen) = chosen {
+            choices.retain(|choice| choice.name != chosen.name);
             choices.insert(0, chosen);
         }
         Self { choices, has_more, filter: String::new(), matches: 0, searched: None, focused: None }
