@@ -5,14 +5,14 @@
 //! write failed, requests of an instance that crashed, and requests that an instance has
 //! counted but not yet written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::civil::{Date, Time};
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
-use crate::domain::utc_day;
+use crate::domain::{KeyId, utc_day};
 use crate::policy::Reason;
 
 /// Days for which counts and routes are kept, including today.
@@ -190,4 +190,18 @@ pub struct UsedRoutes {
     pub routes: BTreeMap<String, Date>,
     /// The day of the last use of a route that is not in `routes`.
     pub others: Option<Date>,
+}
+
+/// The routes that all keys of an account used in the last [`COUNTS_KEPT_DAYS`] days. Routes
+/// of retired keys are included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountRoutes {
+    /// The routes, each with the day of its last use (UTC).
+    pub routes: BTreeMap<String, Date>,
+    /// The day of the last use of a route that is not in `routes`.
+    pub others: Option<Date>,
+    /// The keys for which at least one route is recorded.
+    pub keys: BTreeSet<KeyId>,
+    /// Whether there are too many recorded routes, so that `routes` lacks some.
+    pub is_truncated: bool,
 }

@@ -3,7 +3,9 @@
 pub mod get_activity;
 pub mod get_attention;
 pub mod get_key_activity;
+pub mod get_role_usage;
 pub mod get_service_account;
+pub mod list_access_review;
 pub mod list_all_events;
 pub mod list_events;
 pub mod list_service_accounts;
@@ -14,10 +16,11 @@ use std::sync::Arc;
 use shared::config::{ConfigError, Setup};
 use shared::domain::Clock;
 use shared::http::{Admin, Failure, Operation, Reply, Request};
-use shared::store::Store;
+use shared::store::{Roles, Store};
 
 pub struct ListServiceAccounts {
     store: Store,
+    roles: Roles,
     clock: Arc<dyn Clock>,
 }
 
@@ -25,7 +28,12 @@ impl Operation for ListServiceAccounts {
     type Caller = Admin;
 
     fn new(setup: &Setup) -> Result<Self, ConfigError> {
-        Ok(Self { store: setup.store()?, clock: Arc::clone(&setup.clock) })
+        let store = setup.store()?;
+        Ok(Self {
+            roles: Roles::new(store.clone(), setup.built_in_roles()?),
+            store,
+            clock: Arc::clone(&setup.clock),
+        })
     }
 
     async fn warm(&self) {
@@ -43,6 +51,12 @@ impl Operation for ListServiceAccounts {
             "GET /iam/v1/service-accounts/{id}/events" => list_events::list_events(self, request).await,
             "GET /iam/v1/service-accounts/{id}/keys/{keyId}/activity" => {
                 Box::pin(get_key_activity::get_key_activity(self, request)).await
+            }
+            "GET /iam/v1/service-accounts/{id}/role-usage" => {
+                Box::pin(get_role_usage::get_role_usage(self, request)).await
+            }
+            "GET /iam/v1/access-review" => {
+                Box::pin(list_access_review::list_access_review(self, request)).await
             }
             "GET /iam/v1/activity" => get_activity::get_activity(self, request).await,
             "GET /iam/v1/attention" => Box::pin(get_attention::get_attention(self, request)).await,

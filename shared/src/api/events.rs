@@ -18,7 +18,7 @@ pub struct AuditEvent {
     #[schema(value_type = String, example = "01JDEJ5Z7W4Q5T7Z8N1R2K3M4P")]
     pub id: EventId,
     /// What happened: `serviceAccount.created`, `serviceAccount.updated`,
-    /// `serviceAccount.deleted`, `key.issued`, `key.rotated`, `key.revoked`,
+    /// `serviceAccount.deleted`, `serviceAccount.reviewed`, `key.issued`, `key.rotated`, `key.revoked`,
     /// `role.created`, `role.updated` or `role.deleted`.
     #[schema(value_type = String, example = "key.issued")]
     pub r#type: EventType,
@@ -50,7 +50,8 @@ pub struct AuditEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "ReportsReader")]
     pub role: Option<RoleName>,
-    /// The fields that changed, in updates, rotations and events about roles.
+    /// The fields that changed, in updates, rotations and events about roles, and the
+    /// `decision` and `note` of a review, each from an empty string.
     /// Each permission that a role gains is a change from an empty string, and
     /// each permission that it loses is a change to an empty string.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

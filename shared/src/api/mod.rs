@@ -13,6 +13,8 @@ mod events;
 mod instant;
 mod keys;
 mod problem;
+mod reviews;
+mod role_usage;
 mod roles;
 mod search;
 
@@ -40,6 +42,8 @@ pub use keys::{
     RevokedKeys, RotateKeyRequest, RotatedKey, SHOWN_DAYS, Usage,
 };
 pub use problem::{FieldError, Problem, ProblemCode, RoleUse};
+pub use reviews::{Review, ReviewServiceAccountRequest, ReviewedServiceAccount};
+pub use role_usage::{MAX_LISTED_ROUTES, Observation, ObservationGap, PermissionUse, RoleUsage};
 pub use roles::{
     ExplainRequest, ExplainedRole, Explanation, ListedRoleUse, PutRoleRequest, Role, RoleHolder,
     RoleUserList, permissions,

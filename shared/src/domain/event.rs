@@ -10,6 +10,9 @@ named_enum! {
         ServiceAccountCreated = "serviceAccount.created",
         ServiceAccountUpdated = "serviceAccount.updated",
         ServiceAccountDeleted = "serviceAccount.deleted",
+        /// An admin answered whether the account still needs its access. The event's changes
+        /// have the answer.
+        ServiceAccountReviewed = "serviceAccount.reviewed",
         KeyIssued = "key.issued",
         /// A successor replaced the key. The event's changes name the successor.
         KeyRotated = "key.rotated",

@@ -1,7 +1,7 @@
 //! The `Idempotency-Key` of a POST, and the ids derived from it.
 
 use super::random::{DerivedEntropy, Entropy, EntropyError};
-use super::{AccountId, Actor, KeyId};
+use super::{AccountId, Actor, KeyId, ReviewId};
 
 /// The maximum length of an `Idempotency-Key`, in characters.
 const MAX_LENGTH: usize = 255;
@@ -50,6 +50,15 @@ impl ChangeRequest {
     /// The random source fails.
     pub fn new_account_id(&self, entropy: &dyn Entropy) -> Result<AccountId, EntropyError> {
         self.generate("createServiceAccount", "", entropy, AccountId::generate)
+    }
+
+    /// The id of the review of `account` that this request records, derived like
+    /// [`Self::new_account_id`].
+    ///
+    /// # Errors
+    /// The random source fails.
+    pub fn new_review_id(&self, account: AccountId, entropy: &dyn Entropy) -> Result<ReviewId, EntropyError> {
+        self.generate("reviewServiceAccount", account.bare(), entropy, ReviewId::generate)
     }
 
     /// The id of the key that this request issues for `account`, derived like

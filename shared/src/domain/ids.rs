@@ -117,6 +117,11 @@ base62_id!(
     KeyId, "key_"
 );
 
+base62_id!(
+    /// The id of an access review: `rev_` and 16 letters and digits.
+    ReviewId, "rev_"
+);
+
 /// The id of an audit event: a ULID, so that ids sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct EventId(Ulid);

@@ -16,6 +16,7 @@ mod notice;
 mod pasted;
 mod pepper;
 mod random;
+mod review;
 mod role;
 mod text;
 mod time;
@@ -27,7 +28,7 @@ pub use account::{Account, AccountChanges, MAX_TAGS, NewAccount, Tags};
 pub use caller::{Actor, ActorSearch, Caller, KeyCaller, PrincipalType, context};
 pub use event::{Event, EventKey, EventType, FieldChange, Subject};
 pub use idempotency::{ChangeRequest, IdempotencyKey, InvalidIdempotencyKey};
-pub use ids::{AccountId, EventId, InvalidId, KeyId};
+pub use ids::{AccountId, EventId, InvalidId, KeyId, ReviewId};
 pub use key::{
     ApiKey, DisplayedKey, Environment, InvalidEnvironment, KEY_PREFIX, KeyEnd, KeyError, KeySpec, LiveKey,
     RetiredReason, Rotation, Secret,
@@ -37,10 +38,11 @@ pub use notice::{Notice, NoticeKind, UNUSED_NOTICE_DAYS, unused_since};
 pub use pasted::{FindKeyError, KEY_PATTERN, contains_credential, redact_credentials};
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
+pub use review::{NewReview, Review, ReviewDecision};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{
-    AccountName, Description, FoldedName, InvalidText, KeyName, Owner, TagKey, TagValue, is_control,
-    is_invisible,
+    AccountName, Description, FoldedName, InvalidText, KeyName, Owner, ReviewNote, TagKey, TagValue,
+    is_control, is_invisible,
 };
 pub use time::{Clock, InvalidInstant, SystemClock, parse_instant, seconds, utc_day};
 pub use verifier::{Fingerprint, Verifier, VerifierEntry};

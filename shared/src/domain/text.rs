@@ -175,6 +175,10 @@ text!(
     Owner, 128, true
 );
 text!(
+    /// The reason for the answer of an access review: at most 256 characters.
+    ReviewNote, 256, true
+);
+text!(
     /// A tag's value: at most 64 characters.
     TagValue, 64, true
 );

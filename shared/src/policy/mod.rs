@@ -12,6 +12,7 @@ mod prefix;
 mod reason;
 mod role;
 mod target;
+mod usage;
 
 pub use decision::{Allowed, Api, Grant, Refusal, Source, check_use, decide};
 pub use explanation::{ConsultedRole, ExplainedDecision};
@@ -24,3 +25,4 @@ pub use role::{BuiltInRoles, Role};
 pub use target::{
     AmbiguousPath, InvalidPath, Method, RESERVED_PREFIX, Target, UnknownMethod, check_path_form,
 };
+pub use usage::{NoSuggestion, ObservedRoute, PermissionUse, RoleUsage};

@@ -276,10 +276,115 @@ impl Permission {
         others.next().is_none()
     }
 
+    /// Whether this permission covers every request that `other` covers.
+    #[must_use]
+    pub(super) fn covers_all_of(&self, other: &Self) -> bool {
+        self.methods & other.methods == other.methods && self.covers_paths_of(other)
+    }
+
+    /// Whether a request exists that both this permission and `other` cover.
+    #[must_use]
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.methods & other.methods != 0 && self.common_path(other).is_some()
+    }
+
+    /// The permission that covers exactly the requests that both this permission and
+    /// `other` cover. `None` if there is no such request, or if the text would be too long.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        Self::from_parts(self.methods & other.methods, &self.common_path(other)?)
+    }
+
+    /// The permission for the methods of this permission or of `other`, on the paths of
+    /// this permission. `None` if `other` has other paths, or if the text would be too long.
+    #[must_use]
+    pub(super) fn with_methods_of(&self, other: &Self) -> Option<Self> {
+        let methods = self.methods | other.methods;
+        if methods == self.methods {
+            return self.has_paths_of(other).then(|| self.clone());
+        }
+        self.has_paths_of(other).then(|| Self::from_parts(methods, self.path()))?
+    }
+
+    /// This permission without the methods that none of `others` has. `None` if no method
+    /// is left, or if the text would be too long.
+    #[must_use]
+    pub(super) fn with_methods_in<'a>(&self, others: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        let methods = self.methods & others.fold(0, |methods, other| methods | other.methods);
+        if methods == self.methods { Some(self.clone()) } else { Self::from_parts(methods, self.path()) }
+    }
+
+    /// Whether the path ends in `{name+}`.
+    #[must_use]
+    pub(super) fn has_open_end(&self) -> bool {
+        self.segments().any(|segment| segment == Segment::Rest)
+    }
+
+    /// The number of segments in braces.
+    #[must_use]
+    pub(super) fn variable_segments(&self) -> usize {
+        self.segments().filter(|segment| !matches!(segment, Segment::Literal(_))).count()
+    }
+
+    /// The permission with these methods and this path. `None` if there is no method, or if
+    /// the text would be too long.
+    fn from_parts(methods: u8, path: &str) -> Option<Self> {
+        let mut names = Vec::new();
+        for method in Method::ALL {
+            if methods & method as u8 != 0 {
+                names.push(method.name());
+            }
+        }
+        let names = if names.len() == Method::ALL.len() { "ANY".to_owned() } else { names.join(",") };
+        let text = format!("{names} {path}");
+        let is_valid = methods != 0 && text.len() <= MAX_LENGTH;
+        is_valid.then(|| Self { methods, start: 0, end: text.len(), source: text.into() })
+    }
+
+    /// The path pattern that matches exactly the paths that both permissions cover. Two
+    /// patterns overlap in one pattern, because `{name+}` can only be at the end.
+    fn common_path(&self, other: &Self) -> Option<String> {
+        let (mut ours, mut others) = (self.path().split('/').skip(1), other.path().split('/').skip(1));
+        let mut path = String::new();
+        let mut push = |segment: &str| {
+            path.push('/');
+            path.push_str(segment);
+        };
+        loop {
+            let (our, other) = match (ours.next(), others.next()) {
+                (None, None) => return Some(path),
+                (None, Some(_)) | (Some(_), None) => return None,
+                (Some(our), Some(other)) => (our, other),
+            };
+            match (Segment::new(our), Segment::new(other)) {
+                // The empty segment after a trailing slash.
+                (Segment::Rest | Segment::One, Segment::Literal(""))
+                | (Segment::Literal(""), Segment::Rest | Segment::One) => return None,
+                (Segment::Rest, Segment::Literal(_) | Segment::One | Segment::Rest) => {
+                    std::iter::once(other).chain(others).for_each(push);
+                    return Some(path);
+                }
+                (Segment::Literal(_) | Segment::One, Segment::Rest) => {
+                    std::iter::once(our).chain(ours).for_each(push);
+                    return Some(path);
+                }
+                (Segment::One, Segment::Literal(_)) => push(other),
+                (Segment::Literal(_) | Segment::One, Segment::One) => push(our),
+                (Segment::Literal(text), Segment::Literal(same)) if text == same => push(our),
+                (Segment::Literal(_), Segment::Literal(_)) => return None,
+            }
+        }
+    }
+
+    /// Whether this permission covers the same paths as `other`. Ignores methods.
+    fn has_paths_of(&self, other: &Self) -> bool {
+        self.segments().eq(other.segments())
+    }
+
     /// Whether this permission covers the same requests as `other`. The order of the
     /// methods and the names in braces do not matter.
     fn means(&self, other: &Self) -> bool {
-        self.methods == other.methods && self.segments().eq(other.segments())
+        self.methods == other.methods && self.has_paths_of(other)
     }
 
     /// The sort key: path, then methods.

@@ -247,8 +247,8 @@ impl Store {
             }
             start = answer.last_evaluated_key;
             if start.is_none() || accounts.len() > wanted {
-                let cursor = |last: &Account| AccountCursor { id: last.id, name: last.name.folded() };
-                return Ok(AccountPage { page: Page::cut(accounts, page.limit, cursor), searched: None });
+                let page = Page::cut(accounts, page.limit, AccountCursor::after);
+                return Ok(AccountPage { page, searched: None });
             }
             limit = None;
         }
@@ -531,6 +531,11 @@ impl AccountFilter {
 }
 
 impl AccountCursor {
+    /// The position of an account.
+    pub(super) fn after(account: &Account) -> Self {
+        Self { id: account.id, name: account.name.folded() }
+    }
+
     /// The position of an item of the index.
     pub(super) fn from_item(item: &Map) -> Result<Self, StoreError> {
         let reader = Reader(item);

@@ -185,12 +185,17 @@ impl Store {
         self.check(key, Expression::absent())
     }
 
+    /// An action that checks that an item with this key exists.
+    pub(super) fn check_exists(&self, key: Key) -> Result<TransactWriteItem, StoreError> {
+        self.check(key, Expression::exists())
+    }
+
     /// An action that checks that a custom role exists. Built-in roles need no
     /// check.
     pub(super) fn check_role(&self, role: &RoleName) -> Result<Option<TransactWriteItem>, StoreError> {
         match role.built_in() {
             Some(_) => Ok(None),
-            None => self.check(schema::role_key(role), Expression::exists()).map(Some),
+            None => self.check_exists(schema::role_key(role)).map(Some),
         }
     }
 

@@ -266,6 +266,7 @@ pub(super) fn log(event: &Event, confirmation: Confirmation) {
                 enabled = new_value(attribute::ENABLED).map(|to| to == "true"),
                 granted = permissions(|change| &change.to),
                 withdrawn = permissions(|change| &change.from),
+                decision = new_value(attribute::DECISION),
                 replaced_by = new_value(attribute::REPLACED_BY),
                 retires_at = new_value(attribute::RETIRES_AT),
                 request_id = event.request_id,

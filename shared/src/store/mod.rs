@@ -20,6 +20,7 @@ mod keys;
 mod list;
 mod lookup;
 mod retired;
+mod reviews;
 mod role_users;
 mod roles;
 mod rotation;
@@ -55,6 +56,7 @@ pub use list::{
 };
 pub use lookup::{KnownKey, Retirement};
 pub use retired::{MAX_RETIRED_KEYS, RetiredKey};
+pub use reviews::ReviewedAccount;
 pub use role_users::{RoleUser, RoleUserPage, RoleUsers};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, Roles};
 pub use rotation::{NewRotation, RotatedKey};

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{AccountId, EventId, FoldedName, KeyId, RoleName, Subject};
+use crate::domain::{AccountId, EventId, FoldedName, KeyId, ReviewId, RoleName, Subject};
 
 /// The partition key.
 pub const PK: &str = "pk";
@@ -60,6 +60,8 @@ const NAME: &str = "NAME";
 /// The sort key of a custom role.
 pub(super) const ROLE: &str = "ROLE";
 const SWEEP: &str = "SWEEP";
+/// The sort key of an account's latest review.
+const REVIEW: &str = "REVIEW";
 
 /// The prefixes of partition keys. Each kind of item has its own prefix, so that IAM
 /// policies can tell the kinds apart by the leading key (`dynamodb:LeadingKeys`).
@@ -86,6 +88,8 @@ pub mod partition {
     pub const ROUTES: &str = "ROUTES#";
     /// The counts of all requests with keys.
     pub const TOTALS: &str = "TOTALS#";
+    /// The access reviews of an account.
+    pub const REVIEW: &str = "REVIEW#";
     /// The published notices of an account's keys.
     pub const NOTICE: &str = "NOTICE#";
     /// The position of the sweep of keys.
@@ -259,6 +263,16 @@ pub(super) fn usage_partition(account: AccountId) -> AttributeValue {
     partition_key(partition::USAGE, account)
 }
 
+/// A review of an account.
+pub(super) fn review_key(account: AccountId, id: ReviewId) -> Key {
+    key(partition::REVIEW, account, id)
+}
+
+/// The latest review of an account.
+pub(super) fn latest_review_key(account: AccountId) -> Key {
+    key(partition::REVIEW, account, REVIEW)
+}
+
 /// The mark of a published notice.
 pub(super) fn notice_key(account: AccountId, notice: &str) -> Key {
     key(partition::NOTICE, account, notice)
@@ -301,6 +315,7 @@ pub mod attribute {
     pub const COMPLETED_FROM: &str = "completedFrom";
     pub const CREATED_AT: &str = "createdAt";
     pub const CREATED_BY: &str = "createdBy";
+    pub const DECISION: &str = "decision";
     pub const DESCRIPTION: &str = "description";
     pub const ENABLED: &str = "enabled";
     pub const EXPIRES_AT: &str = "expiresAt";
@@ -317,6 +332,7 @@ pub mod attribute {
     pub const METHOD: &str = "method";
     pub const MISSING_PERMISSION: &str = "missingPermission";
     pub const NAME: &str = "name";
+    pub const NOTE: &str = "note";
     pub const OWNER: &str = "owner";
     pub const PATH: &str = "path";
     pub const PEPPER: &str = "pepper";

@@ -401,7 +401,13 @@ async fn record(harness: &Harness) -> Recorded {
     recorder.create(custom.clone(), Some("one")).await;
     let path = account.path();
 
-    let lists = ["/iam/v1/service-accounts?role=Custom&enabled=true", &path, &format!("{path}/events")];
+    let lists = [
+        "/iam/v1/service-accounts?role=Custom&enabled=true",
+        &path,
+        &format!("{path}/events"),
+        &format!("{path}/role-usage"),
+        "/iam/v1/access-review?reviewedBefore=2026-01-01T00:00:00Z",
+    ];
     let events =
         ["/iam/v1/events?actor=a&type=key.issued", &format!("/iam/v1/events?account={}", account.id)];
     for list in lists.into_iter().chain(events) {
@@ -458,6 +464,10 @@ async fn record(harness: &Harness) -> Recorded {
     let disable = json!({ "enabled": false, "role": "Custom" });
     for changes in [everything, disable, json!({ "enabled": true })] {
         recorder.send("UpdateServiceAccount", ("PATCH", &path), Some(changes), None).await;
+    }
+    for decision in ["keep", "keep", "narrow"] {
+        let (review, body) = (format!("{path}/reviews"), json!({ "decision": decision, "note": "n" }));
+        recorder.send("UpdateServiceAccount", ("POST", &review), Some(body), Some("one")).await;
     }
     // The sweeps below find this key when it is unused, when it expires soon, and when it has
     // expired.

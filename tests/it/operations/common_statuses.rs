@@ -108,6 +108,7 @@ async fn malformed_bodies_400_413_415_422() {
         ("POST /iam/v1/service-accounts", json!({ "name": "Batch", "role": "ServiceAccountReader" })),
         ("POST /iam/v1/service-accounts/{id}/keys", json!({ "name": "k", "expiresInDays": 1 })),
         ("POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation", json!({ "graceSeconds": 60 })),
+        ("POST /iam/v1/service-accounts/{id}/reviews", json!({ "decision": "keep", "note": "name" })),
         ("PUT /iam/v1/roles/{name}", json!({ "description": "name", "permissions": ["GET /teams"] })),
     ]);
     for route in ROUTES.iter().filter(|route| route.has_body(&key)) {

@@ -19,6 +19,7 @@ enum Change {
     Describe,
     Rename,
     Disable,
+    Review,
     Delete,
     Issue,
     Rotate,
@@ -30,11 +31,12 @@ enum Change {
     DeleteRole,
 }
 
-const CHANGES: [Change; 13] = [
+const CHANGES: [Change; 14] = [
     Change::Create,
     Change::Describe,
     Change::Rename,
     Change::Disable,
+    Change::Review,
     Change::Delete,
     Change::Issue,
     Change::Rotate,
@@ -80,6 +82,9 @@ impl Change {
             Self::Describe => ("PATCH", account.path(), Some(json!({ "description": "another" }))),
             Self::Rename => ("PATCH", account.path(), Some(json!({ "name": format!("{name} renamed") }))),
             Self::Disable => ("PATCH", account.path(), Some(json!({ "enabled": false }))),
+            Self::Review => {
+                ("POST", format!("{}/reviews", account.path()), Some(json!({ "decision": "keep" })))
+            }
             Self::Delete => ("DELETE", account.path(), None),
             Self::Issue => ("POST", keys, Some(json!({ "name": "one more" }))),
             Self::Rotate | Self::RotateWithoutGrace => {
@@ -180,8 +185,8 @@ async fn assert_atomic(fault: fn(&Call) -> Action, lasting: bool) {
     assert_events_match_items(&harness).await;
 }
 
-/// Compares all items with all events: each account, role, key, revocation, rotation and
-/// deletion has exactly one event, and each event has its item.
+/// Compares all items with all events: each account, role, key, revocation, rotation, review
+/// and deletion has exactly one event, and each event has its item.
 async fn assert_events_match_items(harness: &Harness) {
     let (items, events) = state(harness).await;
     let mut actual: Vec<(String, String, String)> = Vec::new();
@@ -226,6 +231,9 @@ async fn assert_events_match_items(harness: &Harness) {
                 }
             }
             (("ROLE", _), _) => expect("role.created", pk, ""),
+            // The latest review has an item of its own too.
+            (("REVIEW", _), "REVIEW") => {}
+            (("REVIEW", account), _) => expect("serviceAccount.reviewed", account, ""),
             ((kind, _), _) => assert_eq!(kind, "NAME"),
         }
     }

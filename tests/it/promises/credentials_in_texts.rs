@@ -153,6 +153,7 @@ async fn text_fields_reject_credentials_and_responses_do_not_quote_them() {
     for credential in [live.secret.as_str(), &generated_key("elsewhere", 4), &mistyped, &token, JWT] {
         let text = format!("use {credential} here");
         let (accounts, keys) = ("/iam/v1/service-accounts", format!("{}/keys", account.path()));
+        let reviews = format!("{}/reviews", account.path());
         let account_with = |field: &str, value: Value| {
             let mut body = json!({ "name": "other", "role": "ServiceAccountReader" });
             body[field] = value;
@@ -169,6 +170,7 @@ async fn text_fields_reject_credentials_and_responses_do_not_quote_them() {
             ("PATCH", &account.path(), json!({ "owner": text }), "/owner"),
             ("PATCH", &account.path(), json!({ "tags": { "a": text } }), "/tags/a"),
             ("POST", &keys, json!({ "name": text }), "/name"),
+            ("POST", &reviews, json!({ "decision": "keep", "note": text }), "/note"),
             ("PUT", "/iam/v1/roles/Auditor", role(&text, "GET /reports"), "/description"),
             ("PUT", "/iam/v1/roles/Auditor", role("", &format!("GET /x/{credential}")), "/permissions/0"),
         ];

@@ -148,6 +148,23 @@ async fn retried_rotation_creates_no_second_successor_and_returns_no_secret() {
     }
 }
 
+#[tokio::test]
+async fn retried_review_records_no_second_answer() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let review = |decision: &str| {
+        let path = format!("{}/reviews", account.path());
+        post(&harness, &path, "attempt-1", &json!({ "decision": decision }))
+    };
+    lose_responses(&harness);
+    let _ = review("keep").send().await.expect_problem(503, "dependency_unavailable");
+    recover(&harness);
+    let first = review("keep").send().await.expect(201);
+    assert_eq!(first.json()["at"], "2026-01-01T00:00:00.000Z");
+    harness.refuse(review("revoke"), 422, "idempotency_key_reused").await;
+    assert_eq!(count_events(&harness, "serviceAccount.reviewed").await, 1);
+}
+
 /// The response to the first attempt is lost, and `DynamoDB` refuses the SDK's retry
 /// because the transaction is still in progress.
 #[tokio::test]

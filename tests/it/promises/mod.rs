@@ -25,5 +25,6 @@ mod role_histories;
 mod role_matrix;
 mod route_coverage;
 mod scanning;
+mod smaller_role;
 mod stored_hash;
 mod uniform_refusals;

@@ -20,11 +20,12 @@ pub(crate) struct Route {
 pub(crate) const SPARE_ROLE: &str = "Spare";
 
 /// All routes, sorted by method and path.
-pub(crate) const ROUTES: [Route; 23] = [
+pub(crate) const ROUTES: [Route; 26] = [
     route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys/{keyId}", "RevokeKey", |_| None),
+    route("GET", "/iam/v1/access-review", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/activity", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/attention", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/events", "ListServiceAccounts", |_| None),
@@ -36,6 +37,7 @@ pub(crate) const ROUTES: [Route; 23] = [
     route("GET", "/iam/v1/service-accounts/{id}", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/service-accounts/{id}/events", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/service-accounts/{id}/keys/{keyId}/activity", "ListServiceAccounts", |_| None),
+    route("GET", "/iam/v1/service-accounts/{id}/role-usage", "ListServiceAccounts", |_| None),
     Route { is_for_keys: true, ..route("GET", "/iam/v1/whoami", "Whoami", |_| None) },
     route("PATCH", "/iam/v1/service-accounts/{id}", "UpdateServiceAccount", |_| {
         Some(json!({ "owner": "another owner" }))
@@ -49,6 +51,9 @@ pub(crate) const ROUTES: [Route; 23] = [
     }),
     route("POST", "/iam/v1/service-accounts/{id}/keys", "IssueKey", |_| Some(json!({ "name": "another" }))),
     route("POST", "/iam/v1/service-accounts/{id}/keys/{keyId}/rotation", "IssueKey", |_| Some(json!({}))),
+    route("POST", "/iam/v1/service-accounts/{id}/reviews", "UpdateServiceAccount", |_| {
+        Some(json!({ "decision": "keep" }))
+    }),
     route("PUT", "/iam/v1/roles/{name}", "ManageRoles", |_| {
         Some(json!({ "permissions": ["GET /elsewhere"] }))
     }),

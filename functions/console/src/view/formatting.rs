@@ -129,6 +129,7 @@ pub(crate) fn event_words(event: EventType) -> (&'static str, &'static str) {
         EventType::ServiceAccountCreated => ("Account created", "created the account"),
         EventType::ServiceAccountUpdated => ("Account updated", "updated the account"),
         EventType::ServiceAccountDeleted => ("Account deleted", "deleted the account"),
+        EventType::ServiceAccountReviewed => ("Access reviewed", "reviewed the access of the account"),
         EventType::KeyIssued => ("Key issued", "issued the key"),
         EventType::KeyRotated => ("Key rotated", "rotated the key"),
         EventType::KeyRevoked => ("Key revoked", "revoked the key"),

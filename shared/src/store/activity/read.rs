@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
 
 use crate::activity::{
-    COUNTS_KEPT_DAYS, KeyActivity, MAX_RECENT_REFUSALS, MAX_ROUTES, REQUESTS_KEPT_DAYS, RecentRequests,
-    RecordedRequest, RefusedRequest, Series, UsedRoutes, hour_of_day,
+    AccountRoutes, COUNTS_KEPT_DAYS, KeyActivity, MAX_RECENT_REFUSALS, MAX_ROUTES, REQUESTS_KEPT_DAYS,
+    RecentRequests, RecordedRequest, RefusedRequest, Series, UsedRoutes, hour_of_day,
 };
 use crate::domain::{AccountId, EventId, KeyId, utc_day};
 use crate::policy::Reason;
@@ -27,6 +28,9 @@ const SUMMARY_DAYS: i32 = 30;
 /// The maximum number of stored routes that are read for one response. A key has more only
 /// if several instances stored different routes.
 const MAX_ROUTES_READ: usize = 4 * MAX_ROUTES;
+
+/// The maximum number of stored routes of an account that are read for one response.
+const MAX_ACCOUNT_ROUTES_READ: usize = 2000;
 
 /// The activity of an account's keys in the last 30 days, and the last use of each key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,28 +168,14 @@ impl Store {
 
     /// Reads the routes that a key used in the last 90 days, consistently.
     pub async fn used_routes(&self, account: AccountId, key: KeyId) -> Result<UsedRoutes, StoreError> {
-        let prefix = format!("{key}#");
-        let query = self
-            .client
-            .query()
-            .table_name(&*self.table)
-            .key_condition_expression("#pk = :pk AND begins_with(#sk, :prefix)")
-            .expression_attribute_names("#pk", schema::PK)
-            .expression_attribute_names("#sk", schema::SK)
-            .expression_attribute_values(":pk", schema::routes_partition(account))
-            .expression_attribute_values(":prefix", AttributeValue::S(prefix.clone()))
-            .consistent_read(true)
-            .limit(i32::try_from(MAX_ROUTES_READ).unwrap_or(i32::MAX));
-        let page = query.send().await.map_err(StoreError::from_sdk)?;
-        let oldest = self.days_ago(COUNTS_KEPT_DAYS - 1);
+        let page = self.query_routes(account, &format!("{key}#"), MAX_ROUTES_READ).await?;
         let mut routes = Vec::new();
         let mut used = UsedRoutes::default();
-        for item in page.items() {
-            let route = route(item, &prefix).map_err(|error| error.in_item("a route of a key"))?;
-            match route {
-                (_, day) if day < oldest => {}
-                (schema::OTHER_ROUTES, day) => used.others = used.others.max(Some(day)),
-                (route, day) => routes.push((route.to_owned(), day)),
+        for (_, route, day) in self.current_routes(page.items())? {
+            if route == schema::OTHER_ROUTES {
+                used.others = used.others.max(Some(day));
+            } else {
+                routes.push((route.to_owned(), day));
             }
         }
         // The most recently used routes are shown separately.
@@ -194,6 +184,58 @@ impl Store {
         used.others = used.others.max(others);
         used.routes = routes.into_iter().take(MAX_ROUTES).collect();
         Ok(used)
+    }
+
+    /// Reads the routes that all keys of an account used in the last 90 days, consistently.
+    pub async fn account_routes(&self, account: AccountId) -> Result<AccountRoutes, StoreError> {
+        let page = self.query_routes(account, KeyId::PREFIX, MAX_ACCOUNT_ROUTES_READ).await?;
+        let mut used =
+            AccountRoutes { is_truncated: page.last_evaluated_key.is_some(), ..AccountRoutes::default() };
+        for (key, route, day) in self.current_routes(page.items())? {
+            used.keys.insert(key);
+            if route == schema::OTHER_ROUTES {
+                used.others = used.others.max(Some(day));
+            } else {
+                let last = used.routes.entry(route.to_owned()).or_insert(day);
+                *last = day.max(*last);
+            }
+        }
+        Ok(used)
+    }
+
+    /// Reads the routes of an account whose sort key starts with `prefix`, in one query.
+    async fn query_routes(
+        &self,
+        account: AccountId,
+        prefix: &str,
+        most: usize,
+    ) -> Result<QueryOutput, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .key_condition_expression("#pk = :pk AND begins_with(#sk, :prefix)")
+            .expression_attribute_names("#pk", schema::PK)
+            .expression_attribute_names("#sk", schema::SK)
+            .expression_attribute_values(":pk", schema::routes_partition(account))
+            .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()))
+            .consistent_read(true)
+            .limit(i32::try_from(most).unwrap_or(i32::MAX));
+        query.send().await.map_err(StoreError::from_sdk)
+    }
+
+    /// The routes in `items` that were used in the last 90 days, each with its key and the
+    /// day of its last use. DynamoDB deletes older items only after a while.
+    fn current_routes<'a>(&self, items: &'a [Map]) -> Result<Vec<(KeyId, &'a str, Date)>, StoreError> {
+        let oldest = self.days_ago(COUNTS_KEPT_DAYS - 1);
+        let mut routes = Vec::new();
+        for item in items {
+            let (key, route, day) = route(item).map_err(|error| error.in_item("a route of a key"))?;
+            if day >= oldest {
+                routes.push((key, route, day));
+            }
+        }
+        Ok(routes)
     }
 
     fn days_ago(&self, days: i32) -> Date {
@@ -272,9 +314,12 @@ fn refused(reader: Reader<'_>) -> Result<RefusedRequest, MalformedItem> {
     })
 }
 
-/// A route and the day of its last use.
-fn route<'a>(item: &'a Map, prefix: &str) -> Result<(&'a str, Date), MalformedItem> {
+/// A key, a route that the key used, and the day of the last use.
+fn route(item: &Map) -> Result<(KeyId, &str, Date), MalformedItem> {
     let reader = Reader(item);
-    let route = reader.get(schema::SK, |value| value.as_s().ok()?.strip_prefix(prefix))?;
-    Ok((route, reader.parse(attribute::LAST_USED_ON, str::parse)?))
+    let (key, route) = reader.get(schema::SK, |value| {
+        let (key, route) = value.as_s().ok()?.split_once('#')?;
+        Some((key.parse().ok()?, route))
+    })?;
+    Ok((key, route, reader.parse(attribute::LAST_USED_ON, str::parse)?))
 }
