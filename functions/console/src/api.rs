@@ -9,10 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::api::{
-    Activity, Attention, AttentionReason, AuditEvent, CreateServiceAccountRequest, ExplainRequest,
-    Explanation, FoundEvents, IssueKeyRequest, IssuedKey, KeyActivity, KeyLookup, List, LookupKeyRequest,
-    Problem, ProblemCode, PutRoleRequest, RevokedKeys, Role, RoleUserList, RotateKeyRequest, RotatedKey,
-    SearchResults, ServiceAccount, ServiceAccountList, ServiceAccountWithKeys, UpdateServiceAccountRequest,
+    Activity, Attention, AttentionReason, AuditEvent, CreateServiceAccountRequest, ExplainRequest, Explanation, FoundEvents, IssueKeyRequest, IssuedKey, KeyActivity, KeyLookup, List, LookupKeyRequest, Problem, ProblemCode, PutRoleRequest, Review, ReviewServiceAccountRequest, ReviewedServiceAccount, RevokedKeys, Role, RoleUsage, RoleUserList, RotateKeyRequest, RotatedKey, SearchResults, ServiceAccount, ServiceAccountList, ServiceAccountWithKeys, UpdateServiceAccountRequest,
 };
 use shared::domain::{AccountId, EventType, KeyId, RoleName};
 use shared::http_client::HttpClient;
@@ -116,6 +113,17 @@ pub(crate) struct EventsQuery {
     pub(crate) limit: u8,
 }
 
+/// A page of the access review.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AccessReviewQuery {
+    /// Only accounts without a review since this instant.
+    pub(crate) reviewed_before: Option<Timestamp>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) cursor: String,
+    pub(crate) limit: u8,
+}
+
 /// A page of a list without filters.
 #[derive(Serialize)]
 struct PageQuery<'a> {
@@ -213,6 +221,30 @@ impl AdminApi<'_> {
     /// A page of the events of all accounts and roles, newest first.
     pub(crate) async fn all_events(self, query: &EventsQuery) -> ApiResult<FoundEvents> {
         self.get(&with_query("/iam/v1/events", query)?).await
+    }
+
+    /// A page of the accounts to review, in the order of their names.
+    pub(crate) async fn access_review(
+        self,
+        query: &AccessReviewQuery,
+    ) -> ApiResult<List<ReviewedServiceAccount>> {
+        self.get(&with_query("/iam/v1/access-review", query)?).await
+    }
+
+    /// Records a review of an account's access. A retry with the same `attempt` records nothing.
+    pub(crate) async fn review_account(
+        self,
+        id: AccountId,
+        answer: &ReviewServiceAccountRequest,
+        attempt: &str,
+    ) -> ApiResult<Review> {
+        let path = format!("{ACCOUNTS}/{id}/reviews");
+        parse(&self.send_json(Method::POST, &path, &[("idempotency-key", attempt)], answer).await?)
+    }
+
+    /// Which permissions of the account's role were used.
+    pub(crate) async fn role_usage(self, id: AccountId) -> ApiResult<RoleUsage> {
+        self.get(&format!("{ACCOUNTS}/{id}/role-usage")).await
     }
 
     /// A page of the roles, in the order of their names.

@@ -27,7 +27,8 @@ struct EventsQuery {
     #[param(max_length = 64, example = "ReportsReader")]
     role: Option<String>,
     /// Only events of this type: `serviceAccount.created`,
-    /// `serviceAccount.updated`, `serviceAccount.deleted`, `key.issued`,
+    /// `serviceAccount.updated`, `serviceAccount.deleted`,
+    /// `serviceAccount.reviewed`, `key.issued`,
     /// `key.rotated`, `key.revoked`, `role.created`, `role.updated` or
     /// `role.deleted`.
     #[param(example = "key.revoked")]

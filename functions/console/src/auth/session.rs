@@ -220,9 +220,11 @@ impl Session {
         self.cookies.set(name, value, seconds).on(Redirect::to(path))
     }
 
-    /// Redirects to `path`, where the page shows `notice`.
+    /// Redirects to `path`, which can have a query and a fragment. The page there shows
+    /// `notice`.
     pub(crate) fn redirect(self, path: &str, notice: &str) -> PageResult {
-        let notice = Notice { path: path.to_owned(), text: notice.to_owned() };
+        let shown_on = path.split(['?', '#']).next().unwrap_or_default();
+        let notice = Notice { path: shown_on.to_owned(), text: notice.to_owned() };
         let notice = serde_json::to_string(&notice).map_err(PageError::unavailable)?;
         Ok(self.redirect_with(path, CookieName::Notice, &notice, NOTICE_SECONDS))
     }

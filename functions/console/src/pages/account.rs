@@ -7,6 +7,7 @@ use shared::api::{Key, KeyState, ServiceAccount, ServiceAccountWithKeys, Unverif
 use shared::domain::{AccountId, KeyId};
 
 use super::retired_keys::RetiredRow;
+use super::role_usage;
 use crate::auth::session::Session;
 use crate::error::PageResult;
 use crate::view::excerpt::Excerpt;
@@ -82,6 +83,8 @@ struct AccountPage {
     role: Option<RoleChoice>,
     /// Whether the role could be read. If so, `None` in `role` means that it does not exist.
     is_role_known: bool,
+    /// For example, `3 of 12 permissions used in the last 90 days`. Empty if it could not be read.
+    role_usage: String,
     /// Newest first.
     keys: Vec<KeyRow>,
     retired: Excerpt<RetiredRow>,
@@ -93,9 +96,13 @@ struct AccountPage {
 }
 
 pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageResult {
-    let (read, events) = tokio::join!(session.api().account(id), session.api().events(id, "", RECENT));
+    let (read, events, usage) = tokio::join!(
+        session.api().account(id),
+        session.api().events(id, "", RECENT),
+        session.api().role_usage(id)
+    );
     let read = read?;
-    // The page works without the history and the role, so that an admin can always disable the account.
+    // The page works without the history, the role and its use, so that an admin can always disable the account.
     let (events, more) = events.map_or((Vec::new(), None), |list| (list.items, list.next_cursor));
     let now = session.now();
     let account = read.account;
@@ -108,6 +115,7 @@ pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageRes
     let page = AccountPage {
         page: session.page(),
         is_role_known: role.is_ok(),
+        role_usage: usage.as_ref().map(role_usage::summary).unwrap_or_default(),
         role: role.ok().flatten(),
         keys,
         retired: Excerpt::first(retired, RETIRED),

@@ -1,12 +1,15 @@
 //! The page that shows added and removed permissions before a new role of an account
-//! is saved. It has no route: the edit form responds with it.
+//! is saved. The edit form responds with it. `GET /accounts/{id}/role?to=NAME` opens it for
+//! a role.
 
 use askama::Template;
-use axum::response::Response;
+use axum::extract::{Path, Query};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
-use shared::domain::AccountId;
+use shared::domain::{AccountId, RoleName};
 
 use crate::auth::session::Session;
+use crate::error::{PageError, PageResult};
 use crate::view::difference::Difference;
 use crate::view::form::{FormError, FormErrors};
 use crate::view::layout::{Page, with_status};
@@ -44,6 +47,35 @@ struct ChangeRole {
     /// Whether an outdated difference was confirmed.
     is_other: bool,
     difference: Difference,
+}
+
+/// The role to change to.
+#[derive(Deserialize)]
+pub(super) struct Target {
+    to: RoleName,
+}
+
+pub(super) async fn show(
+    session: Session,
+    Path(id): Path<AccountId>,
+    Query(Target { to }): Query<Target>,
+) -> PageResult {
+    let (account, version) = session.api().account_with_version(id).await?;
+    let mut form = Form {
+        version,
+        name: account.name,
+        description: account.description,
+        owner: account.owner,
+        role_was: account.role.to_string(),
+        role: to.to_string(),
+        ..Form::default()
+    };
+    match confirm(&session, id, &mut form).await {
+        Ok(Some(page)) => Ok(page),
+        Ok(None) => Ok(Redirect::to(&format!("/accounts/{id}")).into_response()),
+        Err(FormError::Page(error)) => Err(error),
+        Err(FormError::Invalid(_)) => Err(PageError::PageNotFound),
+    }
 }
 
 /// Responds with the page, unless `form` confirms exactly the current difference.

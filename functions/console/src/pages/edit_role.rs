@@ -2,16 +2,19 @@
 //! a custom role, after its added and removed permissions were shown ([`review_role`]). Both
 //! forms have a preview of what the permissions match.
 //!
+//! `GET /new-role?account=ID` drafts a role that permits what the account used.
+//!
 //! `/new-role` is not below `/roles/`, because there a role can have any name.
 
 use askama::Template;
-use axum::extract::Path;
+use axum::extract::{Path, Query};
+use axum::response::{IntoResponse as _, Redirect};
 use serde::Deserialize;
 use shared::api::{FieldError, ProblemCode, PutRoleRequest, Role};
-use shared::domain::{Description, RoleName};
+use shared::domain::{AccountId, Description, RoleName};
 use shared::policy::{Permission, Permissions};
 
-use super::{review_role, role};
+use super::{review_role, role, role_usage};
 use crate::api::ApiError;
 use crate::auth::session::{Posted, Session};
 use crate::error::PageResult;
@@ -32,6 +35,14 @@ pub(super) struct Form {
     /// The pressed button: `preview`, or empty for the main button. `confirm` and `back` are
     /// on the page of [`review_role`].
     pub(super) button: String,
+    /// The ID of the account for which the role was drafted, or empty.
+    pub(super) account: String,
+}
+
+/// The account for which to draft a role.
+#[derive(Deserialize)]
+pub(super) struct Draft {
+    account: Option<AccountId>,
 }
 
 #[derive(Template)]
@@ -52,8 +63,16 @@ impl EditRole {
     }
 }
 
-pub(super) async fn show_new(session: Session) -> PageResult {
-    let page = EditRole::new(&session, None, Form::default(), FormErrors::default());
+pub(super) async fn show_new(session: Session, Query(Draft { account }): Query<Draft>) -> PageResult {
+    let form = match account {
+        Some(account) => match role_usage::draft(&session, account).await? {
+            Some(form) => form,
+            // The page says why there is no draft.
+            None => return Ok(Redirect::to(&format!("/accounts/{account}/role-usage")).into_response()),
+        },
+        None => Form::default(),
+    };
+    let page = EditRole::new(&session, None, form, FormErrors::default());
     session.show(page)
 }
 
@@ -64,7 +83,7 @@ pub(super) async fn show(session: Session, Path(name): Path<RoleName>) -> PageRe
         version,
         description: role.description,
         permissions: role.permissions.join("\n"),
-        button: String::new(),
+        ..Form::default()
     };
     let page = EditRole::new(&session, Some(name), form, FormErrors::default());
     session.show(page)
@@ -106,6 +125,11 @@ async fn submit_either(session: Session, name: Option<RoleName>, mut form: Form)
     }
     match save(&session, name.as_ref(), &form).await {
         Ok(saved) => {
+            if let Ok(account) = form.account.parse::<AccountId>() {
+                let notice =
+                    format!("Role {} was saved. No account has the role because of that.", saved.name);
+                return session.redirect(&format!("/accounts/{account}/role?to={}", saved.name), &notice);
+            }
             let notice = format!("Role {} was saved. It takes effect with the next request.", saved.name);
             session.redirect(&format!("/roles/{}", saved.name), &notice)
         }

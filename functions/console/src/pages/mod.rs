@@ -17,6 +17,7 @@ pub(crate) mod error;
 pub(crate) mod explain;
 mod export_accounts;
 mod export_history;
+mod export_review;
 mod history;
 mod import_permissions;
 mod issue_key;
@@ -28,10 +29,12 @@ mod leaked_key;
 mod overview;
 mod request;
 mod retired_keys;
+mod review;
 mod review_role;
 mod revoke_all_keys;
 mod revoke_key;
 mod role;
+mod role_usage;
 mod roles;
 mod rotate_key;
 mod search;
@@ -67,6 +70,9 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/accounts/{id}/edit", get(edit_account::show).post(edit_account::submit))
         .route("/accounts/{id}/disable", get(disable_account::show).post(disable_account::submit))
         .route("/accounts/{id}/enable", post(enable_account::submit).get(account::redirect))
+        .route("/accounts/{id}/role", get(change_role::show))
+        .route("/accounts/{id}/role-usage", get(role_usage::show))
+        .route("/accounts/{id}/review", post(review::submit).get(review::redirect))
         .route("/accounts/{id}/delete", get(delete_account::show).post(delete_account::submit))
         .route("/accounts/{id}/history", get(history::show))
         .route("/accounts/{id}/keys/new", get(issue_key::show))
@@ -79,6 +85,8 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/accounts/{id}/keys/{key_id}/rotate", get(rotate_key::show).post(rotate_key::submit))
         .route("/history", get(history::show_all))
         .route("/history/export", get(export_history::download))
+        .route("/review", get(review::show))
+        .route("/review/export", get(export_review::download))
         .route("/roles", get(roles::show))
         .route("/roles/{name}", get(role::show))
         .route("/roles/{name}/edit", get(edit_role::show).post(edit_role::submit))

@@ -6,7 +6,7 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::{SignedDuration, Timestamp};
 use shared::api::{AuditEvent, Key, RetiredKey};
-use shared::domain::{AccountId, EventType, FieldChange, KeyId, RoleName};
+use shared::domain::{AccountId, EventType, FieldChange, KeyId, ReviewDecision, RoleName};
 
 use crate::view::excerpt::Excerpt;
 use crate::view::permissions::width;
@@ -85,6 +85,10 @@ const SHOWN_CHANGES: usize = 12;
 const REPLACED_BY: &str = "replacedBy";
 const RETIRES_AT: &str = "retiresAt";
 
+/// Fields in the event of an access review.
+const DECISION: &str = "decision";
+const NOTE: &str = "note";
+
 /// The names and last characters of keys, by ID.
 #[derive(Default)]
 pub(crate) struct KeyNames(BTreeMap<KeyId, (String, String)>);
@@ -119,6 +123,8 @@ pub(crate) struct HistoryEntry {
     pub(crate) account: Option<(AccountId, String)>,
     pub(crate) role: Option<RoleName>,
     pub(crate) changes: Excerpt<FieldChange>,
+    /// The note of an access review. Empty if there is none.
+    pub(crate) note: String,
     pub(crate) when: TimeText,
     pub(crate) request_id: String,
 }
@@ -171,6 +177,18 @@ pub(crate) fn successor(event: &AuditEvent) -> Option<KeyId> {
     new_value(event, REPLACED_BY).and_then(|id| id.parse().ok())
 }
 
+/// What the actor answered in an access review.
+fn review_words(event: &AuditEvent) -> Option<&'static str> {
+    if event.r#type != EventType::ServiceAccountReviewed {
+        return None;
+    }
+    new_value(event, DECISION).and_then(ReviewDecision::parse).map(|decision| match decision {
+        ReviewDecision::Keep => "confirmed the access of the account",
+        ReviewDecision::Narrow => "decided to narrow the access of the account",
+        ReviewDecision::Revoke => "decided to revoke the access of the account",
+    })
+}
+
 impl RotationSummary {
     fn new(event: &AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
         let instant = |text: &str| text.parse::<Timestamp>().ok();
@@ -200,14 +218,18 @@ impl HistoryEntry {
         let (action, is_switch) = match event.changes.as_slice() {
             [change] if change.field == "enabled" && change.to == "true" => ("enabled the account", true),
             [change] if change.field == "enabled" => ("disabled the account", true),
-            _ => (action, false),
+            _ => (review_words(&event).unwrap_or(action), false),
         };
         let is_rotation = event.r#type == EventType::KeyRotated;
+        let is_review = event.r#type == EventType::ServiceAccountReviewed;
+        let note = new_value(&event, NOTE).filter(|_| is_review).unwrap_or_default().to_owned();
         let rotation = is_rotation.then(|| RotationSummary::new(&event, keys, now));
         let key = event.key_id.zip(event.service_account_id);
         let key = key.map(|(id, account)| keys.in_event(&event, account, id));
         let changes = event.changes.iter().filter(|change| {
-            let is_in_summary = is_rotation && [REPLACED_BY, RETIRES_AT].contains(&change.field.as_str());
+            let field = change.field.as_str();
+            let is_in_summary = (is_rotation && [REPLACED_BY, RETIRES_AT].contains(&field))
+                || (is_review && [DECISION, NOTE].contains(&field));
             !is_switch && !is_in_summary
         });
         let mut changes: Vec<_> = changes.cloned().collect();
@@ -218,6 +240,7 @@ impl HistoryEntry {
             action,
             suffix,
             rotation,
+            note,
             key,
             account: event.service_account_id.map(|id| {
                 let name = event.service_account_name.unwrap_or_else(|| id.to_string());

@@ -10,10 +10,11 @@ pub(crate) struct Link {
     pub(crate) keys: &'static str,
 }
 
-const LINKS: [Link; 6] = [
+const LINKS: [Link; 7] = [
     Link { path: OVERVIEW, label: "Overview", keys: "g o" },
     Link { path: "/accounts", label: "Service accounts", keys: "g a" },
     Link { path: ROLES, label: "Roles", keys: "g r" },
+    Link { path: "/review", label: "Access review", keys: "g v" },
     Link { path: "/history", label: "History", keys: "g h" },
     Link { path: "/explain", label: "Check access", keys: "g c" },
     Link { path: "/leaked", label: "Report a leaked key", keys: "g l" },
