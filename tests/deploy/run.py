@@ -485,6 +485,14 @@ def use_every_right(aws: Aws, one: Environment, examples: list[Example]) -> None
     check("each key shows that it was used", used, dict.fromkeys([issued.json["id"], last.json["id"]], (True, True)))
     retired = [(key["id"], key["reason"], "usedAfterEndAt" in key) for key in shown.json["retiredKeys"]]
     check("the retired key shows that it was used", retired, [(rotated.json["id"], "rotated", True)])
+    usage = one.call("GET", f"{account}/role-usage")
+    check("the use of the role is shown", (usage.status, usage.json["role"]), (200, "lister"))
+    keep = {"decision": "keep", "note": "still needed"}
+    reviews = [one.call("POST", f"{account}/reviews", keep, attempt="review") for _ in range(2)]
+    check("a retry records no second review", (reviews[0].status, reviews[1].json), (201, reviews[0].json))
+    listed = one.call("GET", "/iam/v1/access-review?limit=100").json["items"]
+    shown = [item["lastReview"] for item in listed if item["id"] == created.json["id"]]
+    check("the access review shows the last review", shown, [reviews[0].json])
     check("the last successor is revoked", one.call("DELETE", f"{account}/keys/{last.json['id']}").status, 204)
     check("the first key is revoked", one.call("DELETE", key).status, 204)
     check("revoking the key again succeeds", one.call("DELETE", key).status, 204)

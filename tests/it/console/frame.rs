@@ -38,6 +38,7 @@ async fn navigation_marks_the_section_of_each_page() {
             "Roles",
             vec!["/roles".to_owned(), "/roles/ServiceAccountReader".to_owned(), "/new-role".to_owned()],
         ),
+        ("Access review", vec!["/review".to_owned(), "/review?days=30".to_owned()]),
         ("History", vec!["/history".to_owned(), "/history?actor=ada".to_owned()]),
         ("Check access", vec!["/explain".to_owned()]),
         ("Report a leaked key", vec!["/leaked".to_owned()]),

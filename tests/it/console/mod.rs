@@ -9,6 +9,7 @@ mod import;
 mod key_page;
 mod keys;
 mod overview;
+mod review;
 mod roles;
 mod search;
 mod sizes;
