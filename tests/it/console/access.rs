@@ -38,7 +38,12 @@ fn pages(account: &str, key: &str) -> Vec<String> {
         ["", "/edit", "/disable", "/delete", "/history", "/keys/new", "/keys/revoke", "/keys/retired", "/role-usage"];
     let mut pages: Vec<_> = of_account.iter().map(|page| format!("{account}{page}")).collect();
     let of_key = ["", "/revoke", "/rotate"].map(|page| format!("{account}/keys/{key}{page}"));
-    pages.extend(["/", "/accounts", "/accounts/new", "/leaked", "/review"].map(str::to_owned).into_iter().chain(of_key));
+    pages.extend(
+        ["/", "/accounts", "/accounts/new", "/leaked", "/review"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(of_key),
+    );
     pages
 }
 

@@ -338,6 +338,15 @@ impl Recorder<'_> {
         self.issue_key(&path, json!({ "graceSeconds": grace_seconds })).await
     }
 
+    /// Reviews an account, and repeats the request with the same answer and with another one.
+    async fn review(&mut self, account: &str) {
+        let path = format!("{account}/reviews");
+        for decision in ["keep", "keep", "narrow"] {
+            let body = json!({ "decision": decision, "note": "n" });
+            self.send("UpdateServiceAccount", ("POST", &path), Some(body), Some("one")).await;
+        }
+    }
+
     /// Looks up a retired key, and rotates the pepper.
     async fn look_up_and_rotate(&mut self, secret: &Value) {
         self.issue_key("/iam/v1/keys/lookup", json!({ "key": secret })).await;
@@ -465,10 +474,7 @@ async fn record(harness: &Harness) -> Recorded {
     for changes in [everything, disable, json!({ "enabled": true })] {
         recorder.send("UpdateServiceAccount", ("PATCH", &path), Some(changes), None).await;
     }
-    for decision in ["keep", "keep", "narrow"] {
-        let (review, body) = (format!("{path}/reviews"), json!({ "decision": decision, "note": "n" }));
-        recorder.send("UpdateServiceAccount", ("POST", &review), Some(body), Some("one")).await;
-    }
+    recorder.review(&path).await;
     // The sweeps below find this key when it is unused, when it expires soon, and when it has
     // expired.
     let short = json!({ "name": "s", "role": "Custom", "allowedCidrs": ["::/0"], "expiresInDays": 120 });

@@ -29,8 +29,7 @@ fn pattern() -> impl Strategy<Value = String> {
     let segments = prop::collection::vec(prop_oneof![segment(), Just("{id}".to_owned())], 0..4);
     let end = prop::sample::select(vec!["", "", "", "/", "/{proxy+}"]);
     (segments, end).prop_map(|(segments, end)| {
-        let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
-        let path = path + end;
+        let path = [vec![String::new()], segments].concat().join("/") + end;
         if path.is_empty() { "/".to_owned() } else { path }
     })
 }
