@@ -9,7 +9,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::api::{
-    Activity, Attention, AttentionReason, AuditEvent, CreateServiceAccountRequest, ExplainRequest, Explanation, FoundEvents, IssueKeyRequest, IssuedKey, KeyActivity, KeyLookup, List, LookupKeyRequest, Problem, ProblemCode, PutRoleRequest, Review, ReviewServiceAccountRequest, ReviewedServiceAccount, RevokedKeys, Role, RoleUsage, RoleUserList, RotateKeyRequest, RotatedKey, SearchResults, ServiceAccount, ServiceAccountList, ServiceAccountWithKeys, UpdateServiceAccountRequest,
+    Activity, Attention, AttentionReason, AuditEvent, CreateServiceAccountRequest, ExplainRequest,
+    Explanation, FoundEvents, IssueKeyRequest, IssuedKey, KeyActivity, KeyLookup, List, LookupKeyRequest,
+    Problem, ProblemCode, PutRoleRequest, Review, ReviewServiceAccountRequest, ReviewedServiceAccount,
+    RevokedKeys, Role, RoleUsage, RoleUserList, RotateKeyRequest, RotatedKey, SearchResults, ServiceAccount,
+    ServiceAccountList, ServiceAccountWithKeys, UpdateServiceAccountRequest,
 };
 use shared::domain::{AccountId, EventType, KeyId, RoleName};
 use shared::http_client::HttpClient;

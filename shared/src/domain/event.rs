@@ -31,6 +31,7 @@ impl EventType {
             Self::ServiceAccountCreated
             | Self::ServiceAccountUpdated
             | Self::ServiceAccountDeleted
+            | Self::ServiceAccountReviewed
             | Self::KeyIssued
             | Self::KeyRotated
             | Self::KeyRevoked => false,

@@ -34,8 +34,17 @@ async fn issue(browser: &mut Browser<'_>, account: &str) -> (Page, String) {
 
 /// The pages of an account and its key, and the pages outside of it with forms.
 fn pages(account: &str, key: &str) -> Vec<String> {
-    let of_account =
-        ["", "/edit", "/disable", "/delete", "/history", "/keys/new", "/keys/revoke", "/keys/retired", "/role-usage"];
+    let of_account = [
+        "",
+        "/edit",
+        "/disable",
+        "/delete",
+        "/history",
+        "/keys/new",
+        "/keys/revoke",
+        "/keys/retired",
+        "/role-usage",
+    ];
     let mut pages: Vec<_> = of_account.iter().map(|page| format!("{account}{page}")).collect();
     let of_key = ["", "/revoke", "/rotate"].map(|page| format!("{account}/keys/{key}{page}"));
     pages.extend(
