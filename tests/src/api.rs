@@ -102,7 +102,8 @@ impl<'a> RequestBuilder<'a> {
     /// Adds a query string.
     #[must_use]
     pub fn query(mut self, query: &str) -> Self {
-        self.path = format!("{}?{query}", self.path);
+        let separator = if self.path.contains('?') { '&' } else { '?' };
+        self.path = format!("{}{separator}{query}", self.path);
         self
     }
 
