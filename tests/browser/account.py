@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from checks import check
 
@@ -29,10 +31,11 @@ def a_key_that_was_not_copied_asks_before_it_is_left(local: Local, browser: Brow
     browser.find("Copy the command that reads the key").click()
     check("copying another text does not change that", asks(browser), True)
     browser.find("Copy").click()
-    browser.driver.implicitly_wait(1)
+    WebDriverWait(browser.driver, 5).until(lambda _: not asks(browser))
     check("the copied key can be left", asks(browser), False)
     browser.issue_key(account, "selected")
-    browser.driver.execute_script("getSelection().selectAllChildren(document.getElementById('secret')); document.execCommand('copy')")
+    browser.driver.execute_script("getSelection().selectAllChildren(document.getElementById('secret'))")
+    ActionChains(browser.driver).key_down(Keys.CONTROL).send_keys("c").key_up(Keys.CONTROL).perform()
     check("a key that is selected and copied can be left", asks(browser), False)
     browser.issue_key(account, "stored")
     browser.click("I have stored the key")
