@@ -522,6 +522,11 @@ def use_every_right(aws: Aws, one: Environment, examples: list[Example]) -> None
     check("the account's role can be changed to a custom role", one.call("PATCH", account, {"role": "lister"}).status, 200)
     names = [item["name"] for item in one.call("GET", f"{ACCOUNTS}?prefix=re").json["items"]]
     check("the account is listed", names, ["renamed"])
+    found = one.call("GET", "/iam/v1/search?q=enam").json["accounts"]
+    check("the account is found", [account["name"] for account in found], ["renamed"])
+    for text in (expired, created.json["id"]):
+        found = one.call("GET", f"/iam/v1/search?q={text}").json
+        check("a search finds an id, even of a retired key", len(found["accounts"] + found["keys"]), 1)
     response = one.call("DELETE", f"{account}/keys")
     check("all keys of the account are revoked", (response.status, response.json["revokedKeyIds"]), (200, [kept]))
     last_id, _ = one.issue(created.json["id"], **issue)
@@ -530,6 +535,8 @@ def use_every_right(aws: Aws, one: Environment, examples: list[Example]) -> None
     check("the deleted account is not found", one.call("GET", account).status, 404)
     again = one.call("POST", ACCOUNTS, {"name": "custom", "role": "lister"}, attempt="create")
     check("a retry does not create the account again", again.status, 409)
+    found = one.call("GET", f"/iam/v1/search?q={created.json['id']}").json["accounts"]
+    check("a search finds the deleted account", [(account["name"], "deletedAt" in account) for account in found], [("renamed", True)])
     check("the name of the deleted account is free", one.call("POST", ACCOUNTS, {"name": "renamed", "role": "lister"}).status, 201)
 
 
@@ -663,6 +670,8 @@ def check_sweep(aws: Aws, one: Environment) -> None:
     check("the sweep publishes notices and retires ended keys", actual, (2, 2, True))
     live = sorted(key["id"] for key in one.call("GET", f"{ACCOUNTS}/{account}").json["keys"])
     check("the other keys stay", live, sorted([soon, fresh, rotated.json["id"]]))
+    attention = one.call("GET", "/iam/v1/attention?reason=expiring&withinDays=30").json["items"]
+    check("the key that expires soon needs attention", soon in [item["key"]["id"] for item in attention], True)
     again = json.load(functions.invoke(FunctionName=name)["Payload"])
     check("the next sweep has nothing to do", (again.get("notices"), again.get("retiredKeys")), (0, 0))
     received = queues.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
