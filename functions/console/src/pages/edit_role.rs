@@ -127,7 +127,7 @@ async fn submit_either(session: Session, name: Option<RoleName>, mut form: Form)
         Ok(saved) => {
             if let Ok(account) = form.account.parse::<AccountId>() {
                 let notice =
-                    format!("Role {} was saved. No account has the role because of that.", saved.name);
+                    format!("Role {} was saved. This account does not have the role yet.", saved.name);
                 return session.redirect(&format!("/accounts/{account}/role?to={}", saved.name), &notice);
             }
             let notice = format!("Role {} was saved. It takes effect with the next request.", saved.name);
