@@ -68,6 +68,7 @@ def a_form_survives_the_end_of_the_session(local: Local, browser: Browser) -> No
     check("the form is sent as it was filled in", browser.heading(), "renewed Enabled")
     browser.open("/signed-in")
     browser.look("signed-in")
+    check("only a tab that a link opened can be closed", [line for line in browser.errors() if "Scripts may close only" not in line], [])
 
 
 def an_expired_form_is_sent_after_signing_in(local: Local, browser: Browser) -> None:
@@ -99,10 +100,13 @@ def an_expired_form_is_sent_after_signing_in(local: Local, browser: Browser) -> 
 
 def shortcuts_open_pages(_: Local, browser: Browser) -> None:
     browser.open("/")
+    browser.press("/")
+    check("/ goes to the search box", browser.driver.switch_to.active_element, browser.field("Search accounts and keys"))
+    browser.open("/")
     browser.leaving(lambda: browser.press("?"))
     check("? opens the list of shortcuts", browser.heading(), "Keyboard shortcuts")
     browser.look("shortcuts")
-    for keys, path in (("gr", "/roles"), ("gh", "/history"), ("gc", "/explain"), ("go", "/")):
+    for keys, path in (("gr", "/roles"), ("gh", "/history"), ("gc", "/explain"), ("go", "/"), ("ga", "/accounts")):
         browser.leaving(lambda: browser.press(*keys))
         check(f"{keys} opens {path}", browser.path, path)
     browser.leaving(lambda: browser.press("n"))

@@ -74,8 +74,8 @@ def a_new_user_calls_with_a_new_key_in_two_minutes(start, browser) -> None:
             user.seconds += COPY + PASTE
             browser.type("Password", local.adminPassword)
             user.click("Sign in")
-            user.read_to("Create service account")
-            user.click("Create service account")
+            user.read_to("Create your first service account")
+            user.click("Create your first service account")
             user.read_to("Create service account")
             user.type("Name", "nightly-batch")
             user.choose("ServiceAccountReader")

@@ -122,7 +122,7 @@ def a_role_in_use_is_not_deleted(local: Local, browser: Browser) -> None:
 
 
 def the_history_of_all_accounts(local: Local, browser: Browser) -> None:
-    browser.open("/")
+    browser.open("/accounts")
     browser.click("History")
     check("the history of all accounts is shown", browser.heading(), "History")
     for action in ("created the role ReportsReader", "deleted the role ReportsReader", "created the account reporting"):
@@ -139,7 +139,7 @@ def the_history_of_all_accounts(local: Local, browser: Browser) -> None:
 
 def what_needs_attention(local: Local, browser: Browser) -> None:
     browser.issue_key(browser.create_account("short-lived"), "expires soon", days=7)
-    browser.open("/")
+    browser.open("/accounts")
     browser.click("reporting")
     browser.click("Disable account")
     browser.click("Disable account")

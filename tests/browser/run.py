@@ -31,6 +31,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 import account
 import frame
 import roles
+import visited
 from checks import HOSTILE, check, failed, nothing_runs_on, passed
 from new_user import a_new_user_calls_with_a_new_key_in_two_minutes
 
@@ -44,6 +45,8 @@ FLAGS = [
 # A host name that another site could make resolve to this machine.
 REBOUND = "rebound.example"
 WIDE, NARROW = (1280, 900), (390, 844)
+# The addresses of all pages that `Browser.look` has checked.
+looked_at: set[str] = set()
 # Finds elements that extend beyond the page or their container. (The page's margins
 # can hide that an element is wider than its container.) Ignores content of scrolling
 # boxes, and content for screen readers only, which is clipped.
@@ -63,6 +66,16 @@ for (const element of document.querySelectorAll("main *, header *")) {
   if (by > 0.5 || text > 1) found.push(`${element.outerHTML.slice(0, 90)}, by ${Math.max(by, text).toFixed(1)} px`);
 }
 return found;
+"""
+
+
+# Finds elements that moved after the page was first painted, unless the user caused the move.
+SHIFTS = """
+const done = arguments[0], found = [];
+const observer = new PerformanceObserver(list => list.getEntries().filter(shift => !shift.hadRecentInput).forEach(
+  shift => found.push(...shift.sources.map(({ node }) => (node?.outerHTML ?? node?.textContent ?? "").slice(0, 90)))));
+observer.observe({ type: "layout-shift", buffered: true });
+setTimeout(() => { observer.disconnect(); done(found); }, 100);
 """
 
 
@@ -116,6 +129,7 @@ class Browser:
         options = webdriver.ChromeOptions()
         options.binary_location = "/usr/bin/chromium"
         self.profile = tempfile.TemporaryDirectory()
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         # The keys that the browser has shown.
         self.keys: list[str] = []
         for flag in [*FLAGS, f"--user-data-dir={self.profile.name}"]:
@@ -242,6 +256,8 @@ class Browser:
 
     def look(self, name: str) -> None:
         """Checks the page and takes screenshots."""
+        looked_at.add(self.path)
+        shifts = self.driver.execute_async_script(SHIFTS)
         for scheme in ("light", "dark"):
             media = [{"name": "prefers-color-scheme", "value": scheme}]
             self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
@@ -255,8 +271,13 @@ class Browser:
                 (self.screenshots / f"{name}-{shape}-{scheme}.png").write_bytes(base64.b64decode(whole["data"]))
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
         self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        shift = "return performance.getEntriesByType('layout-shift').filter(s => !s.hadRecentInput).length"
-        check(f"{name}: nothing moves while it loads", self.driver.execute_script(shift), 0)
+        check(f"{name}: nothing moves while it loads", shifts, [])
+
+    def errors(self) -> list[str]:
+        """What the browser reported since the last call, such as violations of the content security policy.
+        The status of a page is not an error."""
+        entries = [entry for entry in self.driver.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")]
+        return [entry["message"] for entry in entries if "the server responded with a status of" not in entry["message"]]
 
     def violations(self) -> list[str]:
         # Bypasses the page's content security policy, which the driver's script would violate.
@@ -289,10 +310,10 @@ def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
     browser.click("Sign in")
     check("a wrong password is reported", "Wrong email or password" in browser.text)
     browser.sign_in()
-    check("signing in opens the console", (browser.path, browser.heading()), ("/", "Service accounts"))
+    check("signing in opens the console", (browser.path, browser.heading()), ("/", "Overview"))
     browser.look("overview-empty")
 
-    browser.click("Create service account")
+    browser.click("Create your first service account")
     browser.look("create-account")
     browser.type("Name", "nightly-batch")
     browser.type("Description (optional)", "Loads the orders of the day")
@@ -346,7 +367,7 @@ def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
 
 
 def a_shown_key_disappears_when_its_page_is_left(local: Local, browser: Browser) -> None:
-    browser.open("/")
+    browser.open("/accounts")
     browser.click("nightly-batch")
     browser.issue_key(browser.path, "left")
     browser.click("I have stored the key")
@@ -356,7 +377,7 @@ def a_shown_key_disappears_when_its_page_is_left(local: Local, browser: Browser)
 
 
 def a_double_click_issues_one_key(local: Local, browser: Browser) -> None:
-    browser.open("/")
+    browser.open("/accounts")
     browser.click("nightly-batch")
     before = browser.live_keys()
     account = browser.path
@@ -370,7 +391,7 @@ def a_double_click_issues_one_key(local: Local, browser: Browser) -> None:
 
 
 def the_four_steps_by_keyboard(local: Local, browser: Browser) -> None:
-    browser.sign_in_by_keyboard("/")
+    browser.sign_in_by_keyboard("/accounts")
     browser.press(Keys.TAB)
     check("the first Tab offers to skip to the content", browser.driver.switch_to.active_element.text, "Skip to main content")
     browser.enter("Create service account")
@@ -401,6 +422,15 @@ def overflows_are_detected(local: Local, browser: Browser) -> None:
         browser.driver.execute_script("arguments[0].style = arguments[1]", field, style)
         found = browser.driver.execute_script(BEYOND)
         check(f"{style} is detected", any("id=\"from\"" in line for line in found))
+
+
+def layout_shifts_are_detected(local: Local, browser: Browser) -> None:
+    """Tests SHIFTS, which checks each page."""
+    browser.open("/history")
+    check("nothing has moved", browser.driver.execute_async_script(SHIFTS), [])
+    browser.driver.execute_script("document.querySelector('h1').before(Object.assign(document.createElement('p'), { textContent: 'new' }))")
+    time.sleep(0.3)
+    check("a line that appears is detected", any("<h1" in line for line in browser.driver.execute_async_script(SHIFTS)))
 
 
 def hostile_names_are_escaped(local: Local, browser: Browser) -> None:
@@ -506,7 +536,7 @@ def pages_of_other_origins_are_refused(local: Local, browser: Browser) -> None:
 
 def a_forged_form_is_refused(local: Local, browser: Browser) -> None:
     """A form from another site, in the browser of a signed-in admin, is refused."""
-    browser.open("/")
+    browser.open("/accounts")
     browser.click("nightly-batch")
     account = browser.path
     form = f"""<!doctype html><title>evil</title><form method="post" action="{local.console}{account}/disable">
@@ -715,7 +745,7 @@ def no_key_is_on_disk(local: Local, browser: Browser) -> None:
 
 
 def keys_by_keyboard(local: Local, browser: Browser) -> None:
-    browser.sign_in_by_keyboard("/")
+    browser.sign_in_by_keyboard("/accounts")
     browser.enter("Create service account")
     browser.press("rotated-by-keyboard")
     browser.enter("Create service account")
@@ -741,6 +771,10 @@ def a_new_user(_: Local, browser: Browser) -> None:
     a_new_user_calls_with_a_new_key_in_two_minutes(Local, browser)
 
 
+# Chapters in which pages of other origins cause errors on purpose, and one that ends with a closed browser.
+WITH_ERRORS = [pages_of_other_origins_are_refused, a_forged_form_is_refused, no_key_is_on_disk]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--axe", type=pathlib.Path, required=True)
@@ -749,6 +783,7 @@ def main() -> None:
     arguments.screenshots.mkdir(parents=True, exist_ok=True)
     stories = [
         [the_four_steps_by_mouse, a_shown_key_disappears_when_its_page_is_left, a_double_click_issues_one_key, overflows_are_detected,
+         layout_shifts_are_detected,
          hostile_names_are_escaped, a_forged_form_is_refused,
          pages_of_other_origins_are_refused],
         [the_four_steps_by_keyboard],
@@ -772,10 +807,14 @@ def main() -> None:
                             chapter(local, browser)
                         except Exception as error:
                             check(f"{chapter.__name__}: {type(error).__name__}: {error}"[:600], False)
+                        if chapter not in WITH_ERRORS:
+                            check(f"{chapter.__name__}: the browser reports no error", browser.errors(), [])
                 finally:
                     browser.close()
         finally:
             local.stop()
+    missing = set(visited.routes()) - {visited.route_of(path, visited.routes()) for path in looked_at}
+    check("every page of the console is looked at", sorted(missing), [])
     print(f"\n{len(passed)} passed, {len(failed)} failed")
     raise SystemExit(1 if failed else 0)
 

@@ -83,7 +83,7 @@ async fn each_listed_shortcut_exists_and_all_can_be_turned_off() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let help = browser.get("/shortcuts").await.expect(200);
-    let front = browser.get("/").await.expect(200);
+    let front = browser.get("/accounts").await.expect(200);
     let rows: Vec<_> = help.text.split("<th scope=\"row\">").skip(1).collect();
     assert!(rows.len() > 5, "{}", help.text);
     for row in rows {

@@ -14,7 +14,7 @@ use crate::view::permissions::width;
 /// A key that expires within this time needs attention.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// An instant, rendered as `<time>`.
+/// An instant, relative and exact.
 #[derive(Template)]
 #[template(path = "when.html")]
 pub(crate) struct TimeText {
@@ -22,8 +22,6 @@ pub(crate) struct TimeText {
     pub(crate) words: String,
     /// For example, `2026-11-24 07:56:39 UTC`.
     pub(crate) exact: String,
-    /// In RFC 3339.
-    pub(crate) machine: String,
     /// Whether the instant is in the next 14 days.
     pub(crate) is_soon: bool,
 }
@@ -38,7 +36,6 @@ impl TimeText {
         Self {
             words: words(ahead),
             exact: at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-            machine: at.to_string(),
             is_soon: ahead.is_positive() && ahead < SOON,
         }
     }
