@@ -48,7 +48,7 @@ for (const field of document.querySelectorAll("[data-filters]")) {
       if (field.value.trim() !== "") group.open = true;
     }
     const count = rows.filter(matches).length;
-    status.textContent = field.value.trim() === "" ? statusBefore : `${count} of the ${rows.length} listed match.`;
+    status.textContent = field.value.trim() === "" ? statusBefore : `${count} of ${rows.length} listed items match.`;
   });
   // Enter presses the button next to the field, if there is one, and not the form's main
   // button.

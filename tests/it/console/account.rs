@@ -63,8 +63,8 @@ async fn pages_that_stop_all_keys_show_their_use_and_change_nothing() {
     for (path, _) in stopping_pages(&account) {
         let page = browser.get(&path).await.expect(200);
         page.expect_texts(&[
-            "The keys of this account were used 1,205 times today (UTC), last 2 minutes ago 2026-01-02 13:01:00 UTC from \
-             203.0.113.7 . Programs that use them will be refused.",
+            "The keys of this account were used 1,205 times today (UTC), last used 2 minutes ago 2026-01-02 13:01:00 UTC from \
+             203.0.113.7 . Programs that use these keys will be refused.",
             "Busiest key: busy (ending in",
             ", 1,204 requests today.",
             "1,205 allowed requests in 30 days.",
@@ -80,7 +80,7 @@ async fn pages_that_stop_all_keys_show_their_use_and_change_nothing() {
     }
     let rotation = browser.get(&format!("{}/keys/{}/rotate", path_of(&account), busy.id)).await.expect(200);
     rotation.expect_texts(&[
-        "The old key was used 1,204 times today (UTC), last 2 minutes ago 2026-01-02 13:01:00 UTC from 203.0.113.7 . Programs that still \
+        "The old key was used 1,204 times today (UTC), last used 2 minutes ago 2026-01-02 13:01:00 UTC from 203.0.113.7 . Programs that still \
          use it when the grace period ends will be refused.",
     ]);
 
@@ -106,7 +106,7 @@ async fn address_of_the_last_request_is_said_to_be_unknown() {
         if is_requests { Action::Refuse } else { Action::Pass }
     });
     let shown = browser.get(&page).await.expect(200);
-    shown.expect_texts(&["used 1 time today (UTC), last just now 2026-01-01 00:00:00 UTC . Its address is currently unavailable."]);
+    shown.expect_texts(&["used 1 time today (UTC), last used just now 2026-01-01 00:00:00 UTC . The address of that request is currently unavailable."]);
     harness.wire.pass_all();
     browser
         .get(&page)

@@ -202,7 +202,7 @@ async fn keys_of_selected_accounts_are_revoked_after_a_confirmation() {
     confirm.expect_texts(&[
         "Revoke all keys of 2 accounts?",
         "stop working immediately and permanently",
-        "2 active keys, with 0 allowed requests in the last 24 hours. No request was allowed so far.",
+        "2 active keys, with 0 allowed requests in the last 24 hours. No request has been allowed yet.",
         "batch Enabled 2 0 Never",
         "idle Enabled 0 0 Never",
         "Revoke all keys of 2 accounts",

@@ -311,14 +311,14 @@ async fn page_to_revoke_a_key_shows_the_impact() {
     let rarely = impact(&mut browser, &long_ago).await;
     assert!(
         rarely.contains(
-            "The key was not used today (UTC), last 46 days ago 2026-01-01 00:00:00 UTC from an unknown address. A program that uses it rarely will be refused."
+            "The key was not used today (UTC), last used 46 days ago 2026-01-01 00:00:00 UTC from an unknown address. A program that rarely uses the key will be refused."
         ),
         "{rarely}"
     );
     let often = impact(&mut browser, &busy).await;
     assert!(
         often.contains(
-            "The key was not used today (UTC), last 24 hours ago 2026-02-14 12:00:00 UTC from an unknown address. Programs that use it will be refused."
+            "The key was not used today (UTC), last used 24 hours ago 2026-02-14 12:00:00 UTC from an unknown address. Programs that use the key will be refused."
         ),
         "{often}"
     );
@@ -326,7 +326,7 @@ async fn page_to_revoke_a_key_shows_the_impact() {
     rotate(&harness, &busy, 86_400).await;
     let replaced = impact(&mut browser, &busy).await;
     assert!(
-        replaced.contains("A new key replaces it. Programs with the new key continue to work."),
+        replaced.contains("A new key replaces this key. Programs with the new key continue to work."),
         "{replaced}"
     );
     disable(&harness, &account).await;
@@ -579,7 +579,7 @@ async fn history_of_an_account_names_its_keys() {
     let mut browser = Browser::signed_in(&harness).await;
     let history = format!("{}/history", path_of(&account));
     let rotated = format!(
-        "rotated the key first (ending in {} , {} ) first (ending in {} , {} ) replaces it. The old key works until \
+        "rotated the key first (ending in {} , {} ) first (ending in {} , {} ) replaces the old key. The old key works until \
          2026-01-01 01:00:00 UTC (in 1 hour) at the latest.",
         hint(&first),
         first.id,
@@ -587,7 +587,7 @@ async fn history_of_an_account_names_its_keys() {
         new_keys[0].1,
     );
     let immediately = format!(
-        "(ending in {} , {} ) replaces it. The old key was refused immediately.",
+        "(ending in {} , {} ) replaces the old key. The old key was refused immediately.",
         new_keys[1].0, new_keys[1].1
     );
     for path in [history.clone(), path_of(&account)] {

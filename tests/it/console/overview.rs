@@ -99,7 +99,7 @@ async fn overview_shows_requests_of_a_day_and_a_month() {
     let page = browser.get("/").await.expect(200);
     page.expect_texts(&[
         "1 Refused requests today (UTC)",
-        "Requests with all keys",
+        "Requests from all keys",
         "24 hours 3 allowed, 1 refused 30 days 3 allowed, 1 refused",
         "Last 24 hours At most 4 requests in one hour.",
         "Last 30 days At most 4 requests in one day.",
@@ -122,9 +122,9 @@ async fn overview_of_a_new_deployment_explains_the_first_step() {
     harness.create_account("batch", "ServiceAccountReader").await;
     let page = browser.get("/").await.expect(200);
     page.expect_texts(&[
-        "0 Used after revocation or expiry",
+        "0 Retired keys used",
         "Not counted yet. The daily sweep counts unused keys",
-        "Nothing needs attention: no key was used after its end in the last 30 days",
+        "Nothing needs attention: no retired key was used in the last 30 days",
         "No requests in the last 24 hours.",
     ]);
 }
@@ -136,16 +136,17 @@ async fn overview_works_if_a_part_is_unavailable() {
     let mut browser = Browser::signed_in(&harness).await;
     let is_directory = |call: &Call| call.body["IndexName"] == "gsi2";
     harness.wire.intercept(move |call| if is_directory(call) { Action::Refuse } else { Action::Pass });
-    browser.get("/").await.expect(200).expect_texts(&[
-        "What needs attention is currently unavailable. Try again",
-        "No requests in the last 24 hours.",
-    ]);
+    browser
+        .get("/")
+        .await
+        .expect(200)
+        .expect_texts(&["The list is currently unavailable. Try again", "No requests in the last 24 hours."]);
     browser.get("/attention").await.expect(503).expect_texts(&["Keyward is not responding", "Try again"]);
     let is_totals = |call: &Call| call.body.to_string().contains("TOTALS#");
     harness.wire.intercept(move |call| if is_totals(call) { Action::Refuse } else { Action::Pass });
     browser.get("/").await.expect(200).expect_texts(&[
         "Nothing needs attention",
-        "The numbers of requests are currently unavailable. Try again",
+        "The request counts are currently unavailable. Try again",
     ]);
 }
 

@@ -44,7 +44,7 @@ async fn account_gets_a_role_that_is_narrowed_from_its_use() {
         "2 of 4 permissions used in the last 90 days",
         "GET,PUT /reports/{id} Used GET /reports/{id} 2026-01-01",
         "DELETE /teams/{id} Unused None",
-        "GET /reports/{id} GET /teams/{id} Programs can need more than they used",
+        "GET /reports/{id} GET /teams/{id} Programs may need more than they used",
     ]);
 
     // The draft is a form. Nothing is saved yet.

@@ -128,7 +128,7 @@ async fn role_is_created_once_then_shown_replaced_and_deleted() {
 
     let delete = "/roles/Reports/delete";
     let confirm = browser.get(delete).await.expect(200);
-    confirm.expect_texts(&["No account and no live key has this role."]);
+    confirm.expect_texts(&["No account or key has this role."]);
     assert_eq!(browser.submit(&confirm, delete, &[]).await.expect(303).location(), "/roles");
     browser.get("/roles").await.expect_texts(&["Role Reports was deleted.", "No custom roles"]);
     browser.get("/roles/Reports").await.expect(404);

@@ -96,7 +96,7 @@ async fn token_is_not_searched_and_not_in_the_address() {
     let redirect = search(&mut browser, &format!("Bearer {token}")).await;
     assert_eq!(redirect.location(), "/search?q=&token=true");
     let page = browser.get(redirect.location()).await.expect(422);
-    page.expect_texts(&["Nothing was searched.", "Contains a token. Tokens are not searched."]);
+    page.expect_texts(&["Nothing was searched.", "The text contains a token. Tokens are not searched."]);
     let page = browser.get(&format!("/search?q={token}")).await.expect(422);
     assert!(!page.main_text().contains("eyJ"), "{}", page.text);
 }
@@ -124,11 +124,11 @@ async fn text_must_have_2_to_128_characters() {
     let harness = Harness::start().await;
     let mut browser = Browser::signed_in(&harness).await;
     let empty = found(&mut browser, " ").await.expect(200);
-    empty.expect_texts(&["Enter a text in the search box", "What you can search for"]);
+    empty.expect_texts(&["Enter text in the search box", "What you can search for"]);
     let short = found(&mut browser, "a").await.expect(422);
-    short.expect_texts(&["Nothing was searched.", "Must have at least 2 characters."]);
+    short.expect_texts(&["Nothing was searched.", "The text must have at least 2 characters."]);
     let long = found(&mut browser, &"x".repeat(129)).await.expect(422);
-    long.expect_texts(&["Must be at most 128 characters."]);
+    long.expect_texts(&["The text must be at most 128 characters."]);
     found(&mut browser, &"é".repeat(128)).await.expect(200);
     browser.get("/search?q=ab&cursor=x").await.expect(404);
 }

@@ -65,9 +65,9 @@ pub(crate) enum SkipReason {
     Path(InvalidPermission),
     #[error("The permission {0}.")]
     Unreachable(Unreachable),
-    #[error("A reference is not followed.")]
+    #[error("References are not supported.")]
     Reference,
-    #[error("This is not an object.")]
+    #[error("The value must be an object.")]
     NotAnObject,
 }
 
@@ -87,9 +87,9 @@ pub(crate) enum InvalidDocument {
     NotAnObject,
     #[error("is a Swagger 2.0 document. Convert it to OpenAPI 3 first")]
     Swagger,
-    #[error("must be an OpenAPI 3 document. The member /openapi must be a version such as 3.1.0")]
+    #[error("must be an OpenAPI 3 document. Its openapi field must be a version such as 3.1.0")]
     Version,
-    #[error("must have an object at /paths")]
+    #[error("must have a paths object")]
     Paths,
     #[error("has more than {MAX_OPERATIONS} operations")]
     TooManyOperations,

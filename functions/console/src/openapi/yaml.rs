@@ -16,9 +16,9 @@ const MAX_VALUES: usize = 300_000;
 pub(crate) enum InvalidYaml {
     #[error("line {line}, column {column}: {problem}")]
     Syntax { line: usize, column: usize, problem: String },
-    #[error("nests values more than {MAX_DEPTH} levels deep")]
+    #[error("values are nested more than {MAX_DEPTH} levels deep")]
     TooDeep,
-    #[error("has more than {MAX_VALUES} values, including those that aliases repeat")]
+    #[error("there are more than {MAX_VALUES} values, including those that aliases repeat")]
     TooManyValues,
     #[error("line {0} has a key that is not text")]
     Key(usize),

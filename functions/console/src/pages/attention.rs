@@ -71,7 +71,7 @@ impl AllAttention {
 
 fn heading(reason: AttentionReason) -> &'static str {
     match reason {
-        AttentionReason::UsedAfterEnd => "Keys used after revocation or expiry",
+        AttentionReason::UsedAfterEnd => "Retired keys used",
         AttentionReason::Expiring => "Keys that expire soon",
         AttentionReason::Unused => "Keys unused for 90 days",
         AttentionReason::Disabled => "Disabled accounts",

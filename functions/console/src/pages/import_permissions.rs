@@ -147,7 +147,7 @@ fn list(form: &Form) -> (Option<Listing>, FormErrors) {
     let base_path = form.base_path.trim();
     let is_path = base_path.is_empty() || Permission::parse(&format!("GET {base_path}")).is_ok();
     if !is_path || base_path.chars().count() > MAX_BASE_PATH_CHARS {
-        let problem = "must be a path such as /v1, of letters, digits, hyphens, dots and underscores";
+        let problem = "must be a path such as /v1, with only letters, digits, hyphens, dots and underscores";
         return (None, FormErrors::field("base_path", problem));
     }
     match Document::read(&form.document, base_path) {

@@ -114,7 +114,7 @@ fn tiles(attention: &Attention, session: &Session) -> Vec<Tile> {
     };
     let with_reason = |reason: AttentionReason| format!("/attention?reason={}", reason.name());
     let expiring = |days: u8| format!("{}&withinDays={days}", with_reason(AttentionReason::Expiring));
-    let used = "Used after revocation or expiry";
+    let used = "Retired keys used";
     [
         (used, counts.used_after_end, with_reason(AttentionReason::UsedAfterEnd), "In the last 30 days"),
         ("Keys that expire in 7 days", counts.expiring_in_7_days, expiring(7), moments),
@@ -141,7 +141,7 @@ fn refusals_today(activity: &Activity, session: &Session) -> Tile {
         number: thousands(refused),
         is_zero: refused == 0,
         address: "#requests".to_owned(),
-        note: "A minimum, some seconds old".to_owned(),
+        note: "A minimum, a few seconds old".to_owned(),
     }
 }
 

@@ -81,7 +81,7 @@ fn gap(gap: ObservationGap) -> &'static str {
             "No route was recorded, so it is unknown what the account's programs need."
         }
         ObservationGap::OtherRoutes => {
-            "The keys used more routes than Keyward records one by one. Programs may need routes that are not \
+            "The keys used more routes than Keyward records individually. Programs may need routes that are not \
              listed here."
         }
         ObservationGap::UnmatchedRoutes => {
@@ -100,7 +100,7 @@ fn gap(gap: ObservationGap) -> &'static str {
             "The role changed during this time, so newer permissions were observed for a shorter time."
         }
         ObservationGap::KeyRoles => {
-            "Some keys are limited by a role of their own, so they could use only a part of this role."
+            "Some keys have their own role, so they could use only part of the account's role."
         }
     }
 }
@@ -109,19 +109,19 @@ fn gap(gap: ObservationGap) -> &'static str {
 fn no_suggestion(reason: NoSuggestion) -> &'static str {
     match reason {
         NoSuggestion::NoRoutes => {
-            "There is no draft of a smaller role, because no use was recorded. A role without permissions would \
+            "Keyward cannot draft a smaller role, because no use was recorded. A role without permissions would \
              look safe, but would stop every program that still has a key."
         }
         NoSuggestion::NoPermittedRoute => {
-            "There is no draft of a smaller role, because the role permits none of the recorded routes."
+            "Keyward cannot draft a smaller role, because the role permits none of the recorded routes."
         }
         NoSuggestion::UnmatchedRoutes => {
-            "There is no draft of a smaller role, because some recorded routes do not show which paths the \
+            "Keyward cannot draft a smaller role, because some recorded routes do not show which paths the \
              programs need."
         }
         NoSuggestion::AlreadyMinimal => "The role permits only what was used, so there is no smaller role.",
         NoSuggestion::TooManyPermissions => {
-            "There is no draft of a smaller role, because it would have more than 100 permissions."
+            "Keyward cannot draft a smaller role, because the role would need more than 100 permissions."
         }
     }
 }

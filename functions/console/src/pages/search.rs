@@ -141,11 +141,11 @@ pub(super) async fn show(session: Session, Query(query): Query<SearchQuery>) -> 
 fn check(query: &SearchQuery) -> FormErrors {
     let length = query.q.chars().count();
     let problem = if query.token {
-        "contains a token. Tokens are not searched. To look up a key, paste the whole key"
+        "the text contains a token. Tokens are not searched. To look up a key, paste the whole key"
     } else if length > MAX_CHARS {
-        "must be at most 128 characters"
+        "the text must be at most 128 characters"
     } else if length > 0 && length < MIN_CHARS {
-        "must have at least 2 characters"
+        "the text must have at least 2 characters"
     } else {
         return FormErrors::default();
     };

@@ -35,7 +35,7 @@ impl AttentionLine {
                 Some(EndReason::Expired) => "Used after expiry",
                 Some(EndReason::Rotated) => "Used after rotation",
                 Some(EndReason::AccountDeleted) => "Used after deletion",
-                None => "Used after its end",
+                None => "Used after retirement",
             },
         )
     }

@@ -45,16 +45,16 @@ const KEY: Words = Words {
     refused: "The key is already refused.",
     unused: "No use of the key is recorded.",
     used: "The key was",
-    rare: "A program that uses it rarely will be refused.",
-    consequence: "Programs that use it will be refused.",
+    rare: "A program that rarely uses the key will be refused.",
+    consequence: "Programs that use the key will be refused.",
 };
 
 const ACCOUNT: Words = Words {
     refused: "No key of this account works now.",
     unused: "No use of this account's keys is recorded.",
     used: "The keys of this account were",
-    rare: "A program that uses them rarely will be refused.",
-    consequence: "Programs that use them will be refused.",
+    rare: "A program that rarely uses these keys will be refused.",
+    consequence: "Programs that use these keys will be refused.",
 };
 
 /// The source of a request.

@@ -45,7 +45,7 @@ pub(crate) fn sentence(reason: Reason) -> &'static str {
         Reason::Scope => "The token had a scope that is not accepted.",
         Reason::Role => "A role did not permit the request.",
         Reason::Network => "The key cannot be used from that network.",
-        Reason::AmbiguousPath => "The backend could understand the path differently.",
+        Reason::AmbiguousPath => "The path is ambiguous: your API could interpret it differently.",
         Reason::PathMismatch => "The path did not match the route in API Gateway.",
         Reason::Reserved => "The path is reserved for another kind of credential.",
         Reason::Outage => "A service that Keyward needs was not available, so the request was refused.",

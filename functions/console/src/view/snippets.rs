@@ -35,7 +35,7 @@ macro_rules! file {
 }
 
 /// The address to replace in requests.
-const OTHER_PATH: &str = "Every key can call whoami. Then replace the address with one of your own API.";
+const OTHER_PATH: &str = "Every key can call whoami. After that, call an address of your own API.";
 
 /// The examples, for the API with the address `api`.
 pub(crate) fn tabs(api: &str) -> Vec<Tab> {
@@ -106,7 +106,7 @@ pub(crate) fn tabs(api: &str) -> Vec<Tab> {
                     file!("vs-code.json"),
                 ),
             ],
-            "Replace the address with the one of your MCP server. Other clients can need another form of the variable, \
+            "Replace the address with that of your MCP server. Other clients may use another syntax for the variable, \
              for example ${env:KEYWARD_KEY} in Cursor.",
         ),
     ]
