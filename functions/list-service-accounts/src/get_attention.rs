@@ -117,14 +117,14 @@ fn list_of(reason: AttentionReason) -> DirectoryList {
 ///
 /// Returns the keys and service accounts that need attention, most urgent first: keys
 /// that were used after their end, keys that expire soon, keys that have not been used
-/// for 90 days, and disabled service accounts. The items of one reason have a fixed
-/// order: the last use after the end first, the account whose key expires first first
-/// (with its other keys after that key), and the longest unused first.
+/// for 90 days, and disabled service accounts. The items of one reason are sorted: keys
+/// used after their end by their last use, latest first; expiring keys by account, the
+/// account with the earliest expiry first; and unused keys, the longest unused first.
 ///
-/// The response also counts them, for the whole deployment. Changes may take a moment
-/// to appear. Only the daily sweep finds unused keys: `unusedCountedAt` says when. A key
-/// that was used, revoked or rotated since is not listed, but still counted. The keys of
-/// a disabled service account count neither as expiring nor as unused.
+/// The response also has the number of items in the whole deployment. Changes may take a
+/// moment to appear. Only the daily sweep finds unused keys: `unusedCountedAt` says when.
+/// A key that was used, revoked or rotated since then is still counted, but not listed.
+/// The keys of a disabled service account count neither as expiring nor as unused.
 #[utoipa::path(
     get,
     path = "/iam/v1/attention",

@@ -10,16 +10,16 @@ use shared::store::{EventCursor, MAX_LIMIT, PageRequest, StoreError};
 
 use crate::ListServiceAccounts;
 
-/// Get the use of a role
+/// Get the role usage of a service account
 ///
 /// Returns the permissions of a service account's role, each with the routes that needed
 /// the permission in the last 90 days, and suggests a smaller role. The routes are those of
 /// allowed requests with all keys of the account, including retired keys. Calls of `whoami`
 /// need no permission.
 ///
-/// The suggestion permits every observed route that the role permits, and nothing else that
-/// the role does not permit. A request that the programs make less often than every 90 days
-/// is not observed. `gaps` says what else the observation does not show.
+/// The suggestion permits every observed route that the role permits, and nothing that the
+/// role does not permit. A request that the programs make less often than every 90 days may
+/// not be observed. `gaps` says what else the observation does not show.
 #[utoipa::path(
     get,
     path = "/iam/v1/service-accounts/{id}/role-usage",

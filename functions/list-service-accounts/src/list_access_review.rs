@@ -35,8 +35,8 @@ struct ReviewQuery {
 /// List service accounts for an access review
 ///
 /// Returns service accounts sorted by name, ignoring case, each with its role, the last use
-/// of its keys, the number of unused permissions, and the most recent review. Answer with
-/// `reviewServiceAccount`.
+/// of its keys, the number of unused permissions, and the most recent review. To record an
+/// answer, call `reviewServiceAccount`.
 ///
 /// With `reviewedBefore`, a response checks at most 500 accounts, so a page can have few or
 /// no items and still have a `nextCursor`.

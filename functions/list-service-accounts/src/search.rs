@@ -60,7 +60,7 @@ struct Text {
 /// Search service accounts and keys
 ///
 /// Finds service accounts whose name, owner or tags contain a text, and live keys whose
-/// name contains it, ignoring case. To search for a tag with its value, write
+/// name contains the text, ignoring case. To search for a tag with its value, write
 /// `name=value`. With four or more characters, the text can also be a part of an id.
 /// The last four characters of a key find the key, even if it is retired.
 ///

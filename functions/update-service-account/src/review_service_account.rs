@@ -8,8 +8,8 @@ use crate::UpdateServiceAccount;
 
 /// Review a service account
 ///
-/// Records an admin's answer whether a service account still needs its access, as an audit
-/// event. The answer changes nothing else: it neither changes the role nor revokes keys.
+/// Records an admin's answer on whether a service account still needs its access, as an
+/// audit event. The answer changes nothing else: the role and the keys stay as they are.
 ///
 /// A retry with the same `Idempotency-Key` and the same body records nothing and returns the
 /// review.

@@ -80,8 +80,8 @@ pub struct AttentionCounts {
     pub expiring_in_7_days: MinimumCount,
     /// The keys that expire within 30 days, including those that expire within 7 days.
     pub expiring_in_30_days: MinimumCount,
-    /// The live keys of which the last daily sweep found that they had not been used for
-    /// 90 days: see `unusedCountedAt`.
+    /// The live keys that had not been used for 90 days when the last daily sweep counted
+    /// them: see `unusedCountedAt`.
     pub unused: MinimumCount,
     /// The disabled service accounts.
     pub disabled_accounts: MinimumCount,
@@ -94,8 +94,8 @@ pub struct MinimumCount {
     /// The number of keys or service accounts.
     #[schema(example = 12)]
     pub count: usize,
-    /// Whether there can be more. Each number comes from one query of at most 1 MB, so a
-    /// deployment with thousands of such keys gets a minimum.
+    /// Whether the true number may be higher. Each number comes from one query of at most
+    /// 1 MB, so a deployment with thousands of such keys gets a minimum.
     pub is_minimum: bool,
 }
 

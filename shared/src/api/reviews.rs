@@ -20,13 +20,13 @@ pub struct ReviewServiceAccountRequest {
     /// operations.
     #[schema(example = "keep")]
     pub decision: String,
-    /// Why: at most 256 characters.
+    /// The reason for the answer: at most 256 characters.
     #[serde(default)]
     #[schema(max_length = 256, example = "Still used by the billing team", default = "")]
     pub note: String,
 }
 
-/// An access review: an admin's answer whether a service account still needs its access.
+/// An access review: an admin's answer on whether a service account still needs its access.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Review {
@@ -42,7 +42,7 @@ pub struct Review {
     /// The answer: `keep`, `narrow` or `revoke`.
     #[schema(value_type = String, example = "keep")]
     pub decision: ReviewDecision,
-    /// Why. Can be empty.
+    /// The reason for the answer. Can be empty.
     #[schema(example = "Still used by the billing team")]
     pub note: String,
 }
@@ -60,9 +60,9 @@ pub struct ReviewedServiceAccount {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = usize, example = 12)]
     pub permission_count: Option<usize>,
-    /// The number of permissions that no route needs which the account's keys used in the
-    /// last 90 days. Absent if the recorded routes do not show which permissions were used.
-    /// `getRoleUsage` says why, and names the permissions.
+    /// The number of permissions that were not needed by any route that the account's keys
+    /// used in the last 90 days. Absent if the recorded routes do not show which permissions
+    /// were used. `getRoleUsage` says why, and names the permissions.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = usize, example = 9)]
     pub unused_permission_count: Option<usize>,

@@ -28,7 +28,7 @@ pub struct RoleUsage {
     #[schema(value_type = String, example = "ReportsReader")]
     pub role: RoleName,
     /// The first day (UTC) of the observation: 90 days including today, or since the account
-    /// was created. In a deployment that records routes only since later, the observation is
+    /// was created. If the deployment started to record routes later, the observation is
     /// shorter.
     #[schema(value_type = String, format = Date, example = "2026-09-02")]
     pub observed_since: Date,
@@ -44,7 +44,7 @@ pub struct RoleUsage {
     pub is_complete: bool,
     /// What the observation does not show:
     /// - `noRoutes`: no route was recorded.
-    /// - `otherRoutes`: some routes were not recorded one by one, because the keys used too
+    /// - `otherRoutes`: some routes were not recorded individually, because the keys used too
     ///   many. See `otherRoutesLastUsedOn`.
     /// - `unmatchedRoutes`: some recorded routes have no path. See `unmatchedRoutes`.
     /// - `keysWithoutRoutes`: a key was used, but none of its routes was recorded. A REST
@@ -54,8 +54,8 @@ pub struct RoleUsage {
     /// - `roleMissing`: the role was deleted, so it permits nothing.
     /// - `roleChanged`: the account got the role, or the role was changed, after
     ///   `observedSince`. See `roleChangedAt`.
-    /// - `keyRoles`: a live key has a role of its own, so the key could use only a part of
-    ///   the account's role.
+    /// - `keyRoles`: a live key has its own role, so the key could use only part of the
+    ///   account's role.
     #[schema(value_type = Vec<String>, example = json!(["roleChanged"]))]
     pub gaps: Vec<ObservationGap>,
     /// When the account last got another role, or its custom role was last changed, if that
@@ -64,15 +64,15 @@ pub struct RoleUsage {
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
     pub role_changed_at: Option<Timestamp>,
-    /// Observed routes of which the role permits no request now, most recently used first.
-    /// At most 50.
+    /// Observed routes on which the role no longer permits any request, most recently used
+    /// first. At most 50.
     #[schema(max_items = 50)]
     pub not_permitted_routes: Vec<RouteUse>,
     /// Observed routes without a path, such as `$default`, most recently used first. At most
     /// 50.
     #[schema(max_items = 50)]
     pub unmatched_routes: Vec<RouteUse>,
-    /// The last day (UTC) on which a route was used that was not recorded separately.
+    /// The last day (UTC) on which the keys used a route that was not recorded individually.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, format = Date, example = "2026-11-24")]
     pub other_routes_last_used_on: Option<Date>,

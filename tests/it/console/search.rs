@@ -110,7 +110,7 @@ async fn empty_result_says_what_was_searched_and_what_to_try() {
     page.expect_texts(&[
         "No matches",
         "All accounts were searched (2 accounts).",
-        "names of retired keys are not searched",
+        "Names of retired keys are not searched",
         "What you can search for",
     ]);
     page.expect_no_script();
