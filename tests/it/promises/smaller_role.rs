@@ -1,5 +1,5 @@
-//! A suggested role permits every observed route that the present role permits, and nothing
-//! that the present role does not permit.
+//! A suggested role permits every observed route that the current role permits, and nothing
+//! that the current role does not permit.
 
 use std::collections::BTreeMap;
 
