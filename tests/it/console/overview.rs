@@ -123,7 +123,7 @@ async fn overview_of_a_new_deployment_explains_the_first_step() {
     let page = browser.get("/").await.expect(200);
     page.expect_texts(&[
         "0 Retired keys used",
-        "Not counted yet. The daily sweep counts unused keys",
+        "Not counted yet: the daily sweep counts unused keys",
         "Nothing needs attention: no retired key was used in the last 30 days",
         "No requests in the last 24 hours.",
     ]);

@@ -35,7 +35,7 @@ const MAX_PATH_BYTES: usize = 1024;
 const MAX_FORM_BYTES: usize =
     3 * (MAX_PERMISSIONS * (Permission::MAX_CHARS + 2) + 4 * Description::MAX_CHARS) + OTHER_FIELDS_BYTES;
 /// The largest form with an OpenAPI document, in bytes: twice the form of a role, and a
-/// document of which percent-encoding takes three bytes for each byte. In Lambda's event,
+/// document that percent-encoding makes up to three times as large. In Lambda's event,
 /// Base64 makes this 4.3 MB, of at most 6 MB.
 const MAX_DOCUMENT_FORM_BYTES: usize = 2 * MAX_FORM_BYTES + 3 * openapi::MAX_BYTES;
 /// The names of all fields of that form and the values of its other fields, in bytes.

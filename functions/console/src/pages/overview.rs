@@ -110,7 +110,7 @@ fn tiles(attention: &Attention, session: &Session) -> Vec<Tile> {
     let moments = "A few moments old";
     let unused = match attention.unused_counted_at {
         Some(at) => format!("Counted {}", TimeText::new(at, session.now()).words),
-        None => "Not counted yet. The daily sweep counts unused keys".to_owned(),
+        None => "Not counted yet: the daily sweep counts unused keys".to_owned(),
     };
     let with_reason = |reason: AttentionReason| format!("/attention?reason={}", reason.name());
     let expiring = |days: u8| format!("{}&withinDays={days}", with_reason(AttentionReason::Expiring));
