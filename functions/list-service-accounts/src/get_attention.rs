@@ -264,7 +264,13 @@ impl List<'_> {
                 let since = days_before(now, USED_AFTER_END_DAYS);
                 // The query also returns the position of the cursor.
                 let limit = limit.map(|limit| limit.saturating_add(i32::from(cursor.is_some())));
-                let page = store.keys_used_after_end(since, cursor, limit).await?;
+                let mut page = store.keys_used_after_end(since, cursor, limit).await?;
+                // If the key at the cursor was used again, the query returned another key in
+                // its place.
+                if page.items.len() > self.filter.limit {
+                    page.items.truncate(self.filter.limit);
+                    page.next = page.items.last().map(|(_, position)| position.clone());
+                }
                 let items = self.used_after_end(page.items.iter(), usize::MAX).await?;
                 Ok((self.of_owner(items), page.next))
             }
@@ -360,7 +366,14 @@ impl List<'_> {
         let accounts: HashSet<AccountId> =
             items.iter().filter(is_needed).map(|item| item.account.id).collect();
         let accounts: Vec<AccountId> = accounts.into_iter().collect();
-        let last_uses = self.function.store.list_last_uses(accounts.clone()).await?;
+        let last_uses = match self.function.store.list_last_uses(accounts.clone()).await {
+            // One malformed item must not hide what needs attention.
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(cause = %error, "the last uses of keys are not shown");
+                return Ok(());
+            }
+            last_uses => last_uses?,
+        };
         let last_uses: HashMap<_, _> = accounts.into_iter().zip(last_uses).collect();
         for item in items {
             let last_uses = last_uses.get(&item.account.id);

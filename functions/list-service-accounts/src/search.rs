@@ -4,7 +4,7 @@ use serde::Deserialize;
 use shared::api::{
     FoundAccount, FoundKey, FoundKeyAccount, KeyState, KeySummary, MatchedField, SearchResults,
 };
-use shared::domain::{AccountId, FoldedName, KeyId, contains_credential};
+use shared::domain::{AccountId, FoldedName, KeyId, may_contain_credential};
 use shared::http::{Failure, Reply, Request, query_parameter};
 use shared::store::{
     DirectoryAccount, DirectoryCursor, DirectoryKey, DirectoryList, FoundRetiredKey, StoreError,
@@ -101,7 +101,7 @@ pub async fn search(function: &ListServiceAccounts, request: &Request) -> Result
 /// Checks a text. No message quotes it.
 fn target(text: &str) -> Result<Target, String> {
     let text = text.trim();
-    if contains_credential(text) {
+    if may_contain_credential(text) {
         return Err("must not contain a key or token. To find the service account of a key, send the key \
                     to POST /iam/v1/keys/lookup"
             .to_owned());

@@ -19,7 +19,7 @@ use super::{AccountId, Actor, AllowedCidrs, Fingerprint, KeyId, KeyName, RoleNam
 /// The prefix of every key.
 pub const KEY_PREFIX: &str = "kwsa_";
 
-const SECRET_LENGTH: usize = 43;
+pub(super) const SECRET_LENGTH: usize = 43;
 const CHECKSUM_LENGTH: usize = 6;
 /// The number of trailing characters of a key that the console shows.
 const HINT_LENGTH: usize = 4;

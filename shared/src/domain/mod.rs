@@ -35,7 +35,9 @@ pub use key::{
 };
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
 pub use notice::{Notice, NoticeKind, UNUSED_NOTICE_DAYS, unused_since};
-pub use pasted::{FindKeyError, KEY_PATTERN, contains_credential, redact_credentials};
+pub use pasted::{
+    FindKeyError, KEY_PATTERN, contains_credential, may_contain_credential, redact_credentials,
+};
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use review::{NewReview, Review, ReviewDecision};

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::key::KEY_PREFIX;
+use super::key::{KEY_PREFIX, SECRET_LENGTH};
 use super::{ApiKey, Environment, KeyError};
 
 /// The regular expression that finds keys of every environment, for secret scanners
@@ -106,6 +106,13 @@ const REDACTED: &str = "[redacted]";
 /// accounts and keys do not count.
 pub fn contains_credential(text: &str) -> bool {
     text.split(|c| !is_part(c)).any(|part| find_credential(part).is_some())
+}
+
+/// Whether a text that is searched for can be a credential or a part of one: besides what
+/// [`contains_credential`] finds, the secret part of a key without its start.
+pub fn may_contain_credential(text: &str) -> bool {
+    let mut runs = text.split(|c: char| !c.is_ascii_alphanumeric());
+    contains_credential(text) || runs.any(|run| run.len() >= SECRET_LENGTH)
 }
 
 /// Replaces each credential, and the characters that directly follow it, with

@@ -112,7 +112,7 @@ async fn address_of_the_last_request_is_said_to_be_unknown() {
         .get(&page)
         .await
         .expect(200)
-        .expect_texts(&["last just now 2026-01-01 00:00:00 UTC from 203.0.113.7"]);
+        .expect_texts(&["last used just now 2026-01-01 00:00:00 UTC from 203.0.113.7"]);
 
     // A later request is only counted, because each instance records one request a minute.
     harness.clock.advance_seconds(30);
@@ -122,7 +122,7 @@ async fn address_of_the_last_request_is_said_to_be_unknown() {
     let mut browser = Browser::signed_in(&harness).await;
     let shown = browser.get(&page).await.expect(200);
     shown.expect_texts(&[
-        "last 12 hours ago 2026-01-01 12:00:00 UTC . The last recorded request came from 203.0.113.7 24 hours ago",
+        "last used 12 hours ago 2026-01-01 12:00:00 UTC . The last recorded request came from 203.0.113.7 24 hours ago",
     ]);
 }
 

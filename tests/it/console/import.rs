@@ -176,6 +176,10 @@ async fn invalid_document_is_an_error_that_says_where() {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
         format!("{bomb}a{level}: &a{level} [{aliases}]\n")
     });
+    let long = format!("a: &a {}\nb: [{}]", "x".repeat(400_000), vec!["*a"; 100].join(", "));
+    let nested = (1..5).fold(format!("a0: &a0 {}\n", "[".repeat(30) + &"]".repeat(30)), |nested, level| {
+        format!("{nested}a{level}: &a{level} {}*a{}{}\n", "[".repeat(30), level - 1, "]".repeat(30))
+    });
     let path = |number: usize| (format!("/p{number}"), json!({ "get": {} }));
     let many: serde_json::Map<String, Value> = (0..2001).map(path).collect();
     for (document, problem) in [
@@ -195,6 +199,8 @@ async fn invalid_document_is_an_error_that_says_where() {
         (&format!("{{\"a\": {}}}", deep("[", "]")), "more than 127 levels deep"),
         (&format!("a: {}", deep("[", "]")), "more than 100 levels deep"),
         (&bomb, "including those that aliases repeat"),
+        (&long, "including those that aliases repeat"),
+        (&nested, "more than 100 levels deep"),
         (&json!({ "openapi": "3.1.0", "paths": many }).to_string(), "has more than 2000 operations"),
         (&format!("openapi: 3.1.0\nx: {}", "y".repeat(1_000_000)), "must be at most 1 MB"),
         ("</textarea><script>alert(1)</script>", "must be an object"),

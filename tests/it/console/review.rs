@@ -31,6 +31,8 @@ async fn role_of(harness: &Harness, account: &Account) -> Value {
 async fn account_gets_a_role_that_is_narrowed_from_its_use() {
     let harness = Harness::start().await;
     let account = account_with_use(&harness).await;
+    let tags = json!({ "tags": { "team": "data" } });
+    let _ = harness.request("PATCH", &account.path()).admin().json(&tags).send().await.expect(200);
     let mut browser = Browser::signed_in(&harness).await;
     let path = format!("/accounts/{}", account.id);
     let page = browser.get(&path).await.expect(200);
@@ -68,7 +70,9 @@ async fn account_gets_a_role_that_is_narrowed_from_its_use() {
     ]);
     let saved = browser.submit(&review, &format!("{path}/edit"), &[("button", "confirm")]).await;
     assert_eq!(saved.expect(303).location(), path);
-    assert_eq!(role_of(&harness, &account).await, "Nightly-batch");
+    let changed = harness.get(&account.path()).await.json();
+    assert_eq!(changed["role"], "Nightly-batch");
+    assert_eq!(changed["tags"], tags["tags"], "nothing else is changed");
 
     // The role now permits only what was used, so there is nothing to draft.
     let usage = browser.get(&format!("{path}/role-usage")).await.expect(200);
@@ -195,7 +199,7 @@ async fn review_is_exported_as_csv_and_json() {
     let harness = Harness::start().await;
     let account = account_with_use(&harness).await;
     let path = format!("{}/reviews", account.path());
-    let body = json!({ "decision": "keep", "note": "=HYPERLINK(\"https://example.com\")" });
+    let body = json!({ "decision": "keep", "note": "=HYPERLINK(\"https://example.com\"); +1" });
     let _ = harness.request("POST", &path).admin().json(&body).send().await.expect(201);
     harness.create_account("Other", "ServiceAccountReader").await;
     let mut browser = Browser::signed_in(&harness).await;
@@ -211,7 +215,7 @@ async fn review_is_exported_as_csv_and_json() {
         lines[1],
         format!(
             "{},Nightly batch,,true,Reports,4,2,2026-01-01T00:00:00Z,1,0,0,2026-01-01T00:00:00Z,\
-             admin@keyward.local,keep,\"'=HYPERLINK(\"\"https://example.com\"\")\"",
+             admin@keyward.local,keep,\"'=HYPERLINK(\"\"https://example.com\"\");' +1\"",
             account.id
         )
     );

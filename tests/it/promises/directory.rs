@@ -153,6 +153,15 @@ async fn accounts_of_an_earlier_version_can_be_changed_and_are_added_to_the_dire
     }
     let swept = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap();
     assert_eq!(swept.corrected_entries, 0);
+    // Nor does it depend on the labels.
+    let malformed = [("a b".to_owned(), AttributeValue::S("label".to_owned()))].into_iter().collect();
+    for labels in [Item::new(), malformed] {
+        let key = issue(&harness, &account, "revoked", 30).await;
+        harness.table.set(&account.id, "labels", AttributeValue::M(labels)).await;
+        let _ = harness.revoke(&key).await.expect(204);
+        let _ = harness.system.sweep_keys().sweep(Timestamp::MAX).await.unwrap();
+        assert_exact(&harness).await;
+    }
 }
 
 #[tokio::test]

@@ -8,8 +8,11 @@ use serde_json::{Map, Value};
 
 /// The maximum depth of nested values. JSON documents have a similar limit, in `serde_json`.
 const MAX_DEPTH: usize = 100;
-/// The maximum number of values, counted again for each anchor and each alias.
+/// The maximum number of values, counted again for each anchor and each alias. A text counts
+/// as one more value for every [`BYTES_PER_VALUE`] bytes.
 const MAX_VALUES: usize = 300_000;
+/// About the memory that a short value takes, in bytes.
+const BYTES_PER_VALUE: usize = 64;
 
 /// Why a text is not a YAML document that can be read.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +43,21 @@ enum Collection {
     Mapping(Map<String, Value>, Option<String>),
 }
 
+/// A value with an anchor.
+struct Anchored {
+    value: Value,
+    /// How many values the value counts as.
+    size: usize,
+    /// How many levels of collections the value has.
+    depth: usize,
+}
+
 /// The state of the parser.
 #[derive(Default)]
 struct Builder {
     open: Vec<Open>,
-    /// Values with an anchor, and how many values each contains.
-    anchors: HashMap<usize, (Value, usize)>,
+    /// Values with an anchor.
+    anchors: HashMap<usize, Anchored>,
     values: usize,
     root: Option<Value>,
 }
@@ -69,12 +81,18 @@ impl Builder {
             Event::Scalar(text, style, anchor, _) => {
                 let is_null = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null");
                 let value = if is_null { Value::Null } else { Value::String(text.into_owned()) };
-                self.count(1)?;
-                self.finish(value, anchor, 1, line)
+                let size = 1 + value.as_str().map_or(0, str::len) / BYTES_PER_VALUE;
+                self.count(size)?;
+                self.finish(value, anchor, size, line)
             }
             Event::Alias(anchor) => {
-                let (value, size) = self.anchors.get(&anchor).cloned().unwrap_or((Value::Null, 1));
+                let anchored = self.anchors.get(&anchor);
+                let (size, depth) = anchored.map_or((1, 0), |anchored| (anchored.size, anchored.depth));
                 self.count(size)?;
+                if self.open.len() + depth > MAX_DEPTH {
+                    return Err(InvalidYaml::TooDeep);
+                }
+                let value = self.anchors.get(&anchor).map_or(Value::Null, |anchored| anchored.value.clone());
                 self.finish(value, 0, size, line)
             }
             Event::SequenceStart(anchor, _) => self.start(Collection::Sequence(Vec::new()), anchor),
@@ -116,7 +134,8 @@ impl Builder {
         // The parser numbers anchors from 1.
         if anchor != 0 {
             self.count(size)?;
-            self.anchors.insert(anchor, (value.clone(), size));
+            let anchored = Anchored { value: value.clone(), size, depth: depth(&value) };
+            self.anchors.insert(anchor, anchored);
         }
         match self.open.last_mut().map(|open| &mut open.collection) {
             None => self.root = Some(value),
@@ -132,6 +151,16 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+/// The number of levels of collections in a value, at most [`MAX_DEPTH`].
+fn depth(value: &Value) -> usize {
+    let inner = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(members) => members.values().map(depth).max(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return 0,
+    };
+    1 + inner.unwrap_or(0)
 }
 
 impl From<ScanError> for InvalidYaml {

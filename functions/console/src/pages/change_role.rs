@@ -13,7 +13,7 @@ use crate::error::{PageError, PageResult};
 use crate::view::difference::Difference;
 use crate::view::form::{FormError, FormErrors};
 use crate::view::layout::{Page, with_status};
-use crate::view::role_chooser;
+use crate::view::{role_chooser, tags};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -66,6 +66,7 @@ pub(super) async fn show(
         name: account.name,
         description: account.description,
         owner: account.owner,
+        tags: tags::text(&account.tags),
         role_was: account.role.to_string(),
         role: to.to_string(),
         ..Form::default()

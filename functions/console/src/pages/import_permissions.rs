@@ -36,6 +36,8 @@ pub(super) struct Form {
     version: String,
     description: String,
     permissions: String,
+    /// The ID of the account for which the role was drafted, or empty.
+    account: String,
     document: String,
     base_path: String,
     /// Only operations that contain this text are listed.
@@ -129,9 +131,15 @@ fn submit_either(session: &Session, name: Option<RoleName>, mut form: Form) -> P
             "add" => merge(&form.permissions, &form.operation),
             _ => form.permissions,
         };
-        let Form { name: typed, version, description, .. } = form;
-        let form =
-            edit_role::Form { name: typed, version, description, permissions, ..edit_role::Form::default() };
+        let Form { name: typed, version, description, account, .. } = form;
+        let form = edit_role::Form {
+            name: typed,
+            version,
+            description,
+            permissions,
+            account,
+            ..edit_role::Form::default()
+        };
         return edit_role::show_imported(session, name, form);
     }
     let (listing, errors) = if form.button == "list" { list(&form) } else { (None, FormErrors::default()) };

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use shared::api::{KeyState, MatchedField, SearchResults};
-use shared::domain::{AccountId, KEY_PREFIX, KeyId, contains_credential};
+use shared::domain::{AccountId, KEY_PREFIX, KeyId, may_contain_credential};
 
 use super::leaked;
 use crate::app_state::AppState;
@@ -104,7 +104,7 @@ pub(super) async fn submit(State(console): State<AppState>, request: Request) ->
     let form: Form = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
     let text = form.q.expose_secret();
     if !text.contains(KEY_PREFIX) {
-        let token = contains_credential(text);
+        let token = may_contain_credential(text);
         let q = if token { String::new() } else { text.trim().to_owned() };
         let query = SearchQuery { q, token, ..SearchQuery::default() };
         return Ok(Redirect::to(&address(&query)?).into_response());
@@ -116,7 +116,7 @@ pub(super) async fn submit(State(console): State<AppState>, request: Request) ->
 
 pub(super) async fn show(session: Session, Query(query): Query<SearchQuery>) -> PageResult {
     // The page does not repeat a token.
-    let token = query.token || contains_credential(&query.q);
+    let token = query.token || may_contain_credential(&query.q);
     let q = if token { String::new() } else { query.q.trim().to_owned() };
     let query = SearchQuery { q, token, ..query };
     let errors = check(&query);
@@ -141,7 +141,7 @@ pub(super) async fn show(session: Session, Query(query): Query<SearchQuery>) -> 
 fn check(query: &SearchQuery) -> FormErrors {
     let length = query.q.chars().count();
     let problem = if query.token {
-        "the text contains a token. Tokens are not searched. To look up a key, paste the whole key"
+        "the text contains a token, or a part of a key. Such texts are not searched. To look up a key, paste the whole key"
     } else if length > MAX_CHARS {
         "the text must be at most 128 characters"
     } else if length > 0 && length < MIN_CHARS {

@@ -187,11 +187,16 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// Puts an apostrophe before a text that a spreadsheet would run as a formula, so that the
+/// Puts an apostrophe before each text that a spreadsheet would run as a formula, so that the
 /// spreadsheet shows the text instead:
 /// <https://owasp.org/www-community/attacks/CSV_Injection>
+///
+/// In some countries, spreadsheets also split a line at semicolons. So the text after a
+/// semicolon is treated like the start of a cell.
 fn without_formula(cell: &str) -> String {
     const STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
-    let is_formula = cell.starts_with(STARTS) || cell.trim_start().starts_with(STARTS);
-    if is_formula { format!("'{cell}") } else { cell.to_owned() }
+    let is_formula = |part: &str| part.starts_with(STARTS) || part.trim_start().starts_with(STARTS);
+    let parts =
+        cell.split(';').map(|part| if is_formula(part) { format!("'{part}") } else { part.to_owned() });
+    parts.collect::<Vec<_>>().join(";")
 }

@@ -57,7 +57,11 @@ impl Entry {
     /// Reads the entry in an item of the table or the directory.
     pub(in crate::store) fn read(item: &Map) -> Option<Self> {
         let labels = item.get(attribute::LABELS)?.as_m().ok()?.iter();
-        let labels = labels.map(|(key, label)| Some((key.clone(), codec::text(label)?.to_owned())));
+        let labels = labels.map(|(key, label)| {
+            // Keys become names in expressions, so they must be well-formed.
+            let key = key.parse::<KeyId>().ok()?.to_string();
+            Some((key, codec::text(label)?.to_owned()))
+        });
         Some(Self {
             sort_key: codec::text(item.get(schema::DIRECTORY_SK)?)?.to_owned(),
             labels: labels.collect::<Option<_>>()?,
@@ -107,16 +111,15 @@ impl StoredEntry {
             }
             return;
         };
-        let labels = expression.name(attribute::LABELS);
         for (key, label) in &entry.labels {
             if stored.labels.get(key) != Some(label) {
-                let key = expression.name(key);
-                expression.set_path(&format!("{labels}.{key}"), s(label));
+                let path = label_path(expression, key);
+                expression.set_path(&path, s(label));
             }
         }
         for key in stored.labels.keys().filter(|key| !entry.labels.contains_key(*key)) {
-            let key = expression.name(key);
-            expression.remove_path(format!("{labels}.{key}"));
+            let path = label_path(expression, key);
+            expression.remove_path(path);
         }
         if let Some(added) = added {
             // Two writes that add keys of the same expiry do not exclude each other.
@@ -129,6 +132,12 @@ impl StoredEntry {
             expression.require(format!("{name} {comparison} {value}"));
         }
     }
+}
+
+/// The path of a key's label. DynamoDB refuses an expression with an unused name, so this
+/// registers the names only for a label that the expression changes.
+fn label_path(expression: &mut Expression, key: &str) -> String {
+    format!("{}.{}", expression.name(attribute::LABELS), expression.name(key))
 }
 
 /// The sort key of an account whose first key expires at `first`, in epoch seconds.
