@@ -91,17 +91,17 @@ async fn history_is_exported_with_its_filters() {
         csv.header("content-disposition"),
         "attachment; filename=\"keyward-local-history-2026-01-01.csv\""
     );
-    let mut lines = csv.text.lines();
+    let mut rows = csv.text.lines();
     assert_eq!(
-        lines.next().unwrap(),
+        rows.next().unwrap(),
         "id,at,type,actorId,actorName,accountId,accountName,keyId,keyName,keyHint,role,changes,requestId"
     );
     let hint = &key.secret[key.secret.len() - 4..];
     let quoted = HOSTILE.replace('"', "\"\"");
     let expected = format!(",'=1+1,{},\"{quoted}\",{hint},,,", key.id);
-    let line = lines.next().unwrap();
-    assert!(line.contains(&expected), "{expected} in {line}");
-    assert_eq!(lines.next(), None);
+    let row = rows.next().unwrap();
+    assert!(row.contains(&expected), "{expected} in {row}");
+    assert_eq!(rows.next(), None);
 
     let json = browser.get("/history/export?format=json").await.expect(200);
     let export: Value = serde_json::from_str(&json.text).unwrap();

@@ -35,10 +35,10 @@ async fn run(folder: &Path, program: &str, arguments: &[&str], key: &str) -> Opt
 
 /// Runs a script of bash with this standard input.
 async fn run_bash(folder: &Path, script: &str, input: &str) -> String {
+    let script = format!("PATH={}:$PATH\n{script}", folder.display());
     let mut command = Command::new("bash");
-    command.args(["-c", script]).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    let mut child = command.env_remove("KEYWARD_KEY").env("PATH", path).spawn().unwrap();
+    command.args(["-c", &script]).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.env_remove("KEYWARD_KEY").spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
     let output = child.wait_with_output().await.unwrap();
     assert!(output.status.success(), "{output:?}");

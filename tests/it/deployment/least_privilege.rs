@@ -400,8 +400,8 @@ async fn record_console(harness: &Harness) -> BTreeSet<Access> {
 async fn record(harness: &Harness) -> Recorded {
     let mut recorder = Recorder { harness, recorded: Recorded::new() };
     let (roles, role) = ("/iam/v1/roles", "/iam/v1/roles/Custom");
-    for permissions in [json!(["GET /teams"]), json!(["GET /organizations/{proxy+}"])] {
-        let body = json!({ "description": "d", "permissions": permissions });
+    for permission in ["GET /teams", "GET /organizations/{proxy+}"] {
+        let body = json!({ "description": "d", "permissions": [permission] });
         recorder.send("ManageRoles", ("PUT", role), Some(body), None).await;
     }
 
@@ -457,9 +457,8 @@ async fn record(harness: &Harness) -> Recorded {
     let next = recorder.rotate(&keys, &live, 60).await;
     for _ in 0..2 {
         recorder.rotate(&keys, &next, 0).await;
+        recorder.send("RevokeKey", ("DELETE", &one), None, None).await;
     }
-    recorder.send("RevokeKey", ("DELETE", &one), None, None).await;
-    recorder.send("RevokeKey", ("DELETE", &one), None, None).await;
     recorder.search(&account, &live).await;
     // An account of an earlier version of Keyward is not in the directory.
     harness.table.tamper(&account.id, |item| drop(item.remove("labels"))).await;
@@ -470,8 +469,7 @@ async fn record(harness: &Harness) -> Recorded {
         "name": "b", "description": "d", "role": "ServiceAccountReader", "enabled": true, "owner": "o",
         "tags": { "c": "d" },
     });
-    let disable = json!({ "enabled": false, "role": "Custom" });
-    for changes in [everything, disable, json!({ "enabled": true })] {
+    for changes in [everything, json!({ "enabled": false, "role": "Custom" }), json!({ "enabled": true })] {
         recorder.send("UpdateServiceAccount", ("PATCH", &path), Some(changes), None).await;
     }
     recorder.review(&path).await;
@@ -504,8 +502,7 @@ async fn record(harness: &Harness) -> Recorded {
     recorder.send("RevokeKey", ("DELETE", &path), None, None).await;
     recorder.search(&account, &live).await;
     recorder.send("ManageRoles", ("DELETE", role), None, None).await;
-    let recreated = json!({ "permissions": [] });
-    recorder.send("ManageRoles", ("PUT", role), Some(recreated), None).await;
+    recorder.send("ManageRoles", ("PUT", role), Some(json!({ "permissions": [] })), None).await;
     recorder.create(custom, Some("one")).await;
     recorder.look_up_and_rotate(&live["secret"]).await;
     recorder.recorded

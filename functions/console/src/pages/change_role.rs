@@ -23,7 +23,7 @@ pub(super) struct Form {
     pub(super) name: String,
     pub(super) description: String,
     pub(super) owner: String,
-    /// See [`tags`](crate::view::tags).
+    /// See [`tags`].
     pub(super) tags: String,
     pub(super) role: String,
     /// The filter of the roles.

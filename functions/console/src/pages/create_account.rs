@@ -19,7 +19,7 @@ pub(super) struct Form {
     name: String,
     description: String,
     owner: String,
-    /// See [`tags`](crate::view::tags).
+    /// See [`tags`].
     tags: String,
     role: String,
     /// The filter of the roles.
