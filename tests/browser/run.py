@@ -30,6 +30,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 import account
 import frame
+import journeys
 import roles
 import visited
 from checks import HOSTILE, check, failed, nothing_runs_on, passed
@@ -82,13 +83,13 @@ setTimeout(() => { observer.disconnect(); done(found); }, 100);
 class Local:
     """`cargo dev`, in memory, on free ports."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, *flags: str) -> None:
         ports = ["--port", "0", "--console-port", "0", "--issuer-port", "0"]
-        self.text = folder.with_suffix(".txt")
+        self.folder, self.text = folder, folder.with_suffix(".txt")
         with self.text.open("w") as text:
-            self.process = subprocess.Popen([SYSTEM, "--memory", "--data", folder, *ports], stdout=subprocess.DEVNULL, stderr=text)
+            self.process = subprocess.Popen([SYSTEM, "--memory", "--data", folder, *ports, *flags], stdout=subprocess.DEVNULL, stderr=text)
         path = folder / "local.json"
-        for _ in range(300):
+        for _ in range(600):
             if path.exists() and path.read_text().endswith("}\n"):
                 self.facts = json.loads(path.read_text())
                 return
@@ -659,7 +660,7 @@ def the_page_of_a_key_explains_a_refusal(local: Local, browser: Browser) -> None
     for path in ("/organizations", long):
         check("a write is refused", local.status(key, "POST", path), 403)
     browser.leaving(browser.driver.refresh)
-    check("the page counts the requests", fact(browser, "24 hours"), "5 allowed, 2 refused")
+    check("the page counts the requests", fact(browser, "Last 24 hours"), "5 allowed, 2 refused")
     check("the page has two charts", len(browser.driver.find_elements(By.CSS_SELECTOR, "svg")), 2)
     refusals = browser.driver.find_element(By.CSS_SELECTOR, "[aria-labelledby=refusals]").text
     check("the page names the missing permission", "Missing permission: POST /organizations" in refusals)
@@ -775,6 +776,22 @@ def a_new_user(_: Local, browser: Browser) -> None:
 WITH_ERRORS = [pages_of_other_origins_are_refused, a_forged_form_is_refused, no_key_is_on_disk]
 
 
+def run(stories: list, local: Local, arguments: argparse.Namespace) -> None:
+    """Runs each story in a browser of its own."""
+    for story in stories:
+        browser = Browser(local, arguments.axe, arguments.screenshots)
+        try:
+            for chapter in story:
+                try:
+                    chapter(local, browser)
+                except Exception as error:
+                    check(f"{chapter.__name__}: {type(error).__name__}: {error}"[:600], False)
+                if chapter not in WITH_ERRORS:
+                    check(f"{chapter.__name__}: the browser reports no error", browser.errors(), [])
+        finally:
+            browser.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--axe", type=pathlib.Path, required=True)
@@ -796,23 +813,13 @@ def main() -> None:
         *frame.STORIES,
         *account.STORIES,
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        local = Local(pathlib.Path(folder) / "data")
-        try:
-            for story in stories:
-                browser = Browser(local, arguments.axe, arguments.screenshots)
-                try:
-                    for chapter in story:
-                        try:
-                            chapter(local, browser)
-                        except Exception as error:
-                            check(f"{chapter.__name__}: {type(error).__name__}: {error}"[:600], False)
-                        if chapter not in WITH_ERRORS:
-                            check(f"{chapter.__name__}: the browser reports no error", browser.errors(), [])
-                finally:
-                    browser.close()
-        finally:
-            local.stop()
+    for flags, told in (((), stories), (("--demo",), journeys.STORIES)):
+        with tempfile.TemporaryDirectory() as folder:
+            local = Local(pathlib.Path(folder) / "data", *flags)
+            try:
+                run(told, local, arguments)
+            finally:
+                local.stop()
     missing = set(visited.routes()) - {visited.route_of(path, visited.routes()) for path in looked_at}
     check("every page of the console is looked at", sorted(missing), [])
     print(f"\n{len(passed)} passed, {len(failed)} failed")
