@@ -49,7 +49,7 @@ def from_the_overview_to_a_revoked_key_by_keyboard(_: Local, browser: Browser) -
     check("a line leads to the page of its key", browser.heading(), "Key ci runner Active")
     browser.look("demo-key")
     browser.enter("Revoke key")
-    check("the page says what stops", "Programs that use it will be refused" in browser.text)
+    check("the page says what stops", "Programs that use the key will be refused" in browser.text)
     browser.look("demo-revoke-key")
     browser.enter("Revoke key")
     check("the key is revoked", "Key ci runner was revoked at" in browser.text)
