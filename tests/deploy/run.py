@@ -529,6 +529,12 @@ def use_every_right(aws: Aws, one: Environment, examples: list[Example]) -> None
         check("a search finds an id, even of a retired key", len(found["accounts"] + found["keys"]), 1)
     response = one.call("DELETE", f"{account}/keys")
     check("all keys of the account are revoked", (response.status, response.json["revokedKeyIds"]), (200, [kept]))
+    # An earlier version of Keyward added no account to the second index.
+    database.update_item(
+        TableName=table,
+        Key={"pk": {"S": f"ACCOUNT#{created.json['id']}"}, "sk": {"S": "ACCOUNT"}},
+        UpdateExpression="REMOVE labels",
+    )
     last_id, _ = one.issue(created.json["id"], **issue)
     check("a key is rotated with the default grace period", one.call("POST", f"{account}/keys/{last_id}/rotation", {}).status, 201)
     check("an account is deleted with its keys", one.call("DELETE", account).status, 204)
@@ -672,6 +678,12 @@ def check_sweep(aws: Aws, one: Environment) -> None:
     check("the other keys stay", live, sorted([soon, fresh, rotated.json["id"]]))
     attention = one.call("GET", "/iam/v1/attention?reason=expiring&withinDays=30").json["items"]
     check("the key that expires soon needs attention", soon in [item["key"]["id"] for item in attention], True)
+    for attempt in range(200):
+        attention = one.call("GET", "/iam/v1/attention?reason=usedAfterEnd").json["items"]
+        if attention:
+            break
+        time.sleep(0.1)
+    check("a revoked key that is still used needs attention", "revoked" in [item.get("endReason") for item in attention], True)
     again = json.load(functions.invoke(FunctionName=name)["Payload"])
     check("the next sweep has nothing to do", (again.get("notices"), again.get("retiredKeys")), (0, 0))
     received = queues.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])

@@ -113,7 +113,7 @@ impl SweepKeys {
                     started_at: state.started_at.unwrap_or(now),
                     ended_at: self.clock.now(),
                 };
-                let state = SweepState { completed: Some(completed), ..SweepState::default() };
+                let state = SweepState { completed: Some(completed), ..state };
                 return self.stop(state, summary, failed).await;
             }
         }
