@@ -366,14 +366,7 @@ impl List<'_> {
         let accounts: HashSet<AccountId> =
             items.iter().filter(is_needed).map(|item| item.account.id).collect();
         let accounts: Vec<AccountId> = accounts.into_iter().collect();
-        let last_uses = match self.function.store.list_last_uses(accounts.clone()).await {
-            // One malformed item must not hide what needs attention.
-            Err(error @ StoreError::Corrupt { .. }) => {
-                tracing::error!(cause = %error, "the last uses of keys are not shown");
-                return Ok(());
-            }
-            last_uses => last_uses?,
-        };
+        let last_uses = self.function.store.readable_last_uses(&accounts).await?;
         let last_uses: HashMap<_, _> = accounts.into_iter().zip(last_uses).collect();
         for item in items {
             let last_uses = last_uses.get(&item.account.id);

@@ -44,7 +44,7 @@ named_enum! {
 pub struct RoleUsage {
     /// All permissions of the role, in its order.
     pub permissions: Vec<PermissionUse>,
-    /// Observed routes of which the role permits no request.
+    /// Observed routes that the role no longer permits.
     pub not_permitted: Vec<ObservedRoute>,
     /// Observed routes without a path, such as `$default`, or with a path that no
     /// permission can express.

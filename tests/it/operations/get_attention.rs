@@ -1,5 +1,7 @@
 //! `GET /iam/v1/attention`
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
 use jiff::Timestamp;
@@ -310,6 +312,29 @@ async fn malformed_items_are_logged_and_hide_no_other_item_200() {
         assert!(lines.contains("a malformed item is left out"), "{lines}");
         assert!(!lines.contains("99999999999999999999"), "the log quotes no value");
     }
+}
+
+#[tokio::test]
+async fn malformed_use_of_a_key_hides_no_other_use_200() {
+    let harness = Harness::start().await;
+    for name in ["good", "bad"] {
+        let account = harness.create_account(name, "ServiceAccountReader").await;
+        let key = issue(&harness, &account, name, 5).await;
+        use_key(&harness, &key).await;
+        if name == "bad" {
+            for mut item in harness.table.items(&format!("USAGE#{}", account.id)).await {
+                item.insert("lastUsedAt".to_owned(), AttributeValue::Bool(true));
+                harness.table.put(item).await;
+            }
+        }
+    }
+    let logs = Logs::capture(LevelFilter::ERROR);
+    let reply = harness.get(&format!("{PATH}?reason=expiring")).await.json();
+    let items = reply["items"].as_array().unwrap().iter();
+    let uses: BTreeMap<_, _> =
+        items.map(|item| (item["key"]["name"].as_str().unwrap(), item.get("lastUsedAt").is_some())).collect();
+    assert_eq!(uses, BTreeMap::from([("good", true), ("bad", false)]));
+    assert!(logs.take().contains("a malformed item is left out"));
 }
 
 #[tokio::test]
