@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use shared::config::{ConfigError, Setup};
 use shared::domain::{
     AccountId, Actor, ApiKey, Clock, DisplayedKey, Entropy, Environment, Fingerprint, KeyId, KeyName,
-    KeySpec, LiveKey, Pepper, PepperVersion, Verifier, VerifierEntry,
+    KeySpec, LiveKey, Pepper, SecretVersion, Verifier, VerifierEntry,
 };
 use shared::http::{Admin, Failure, Operation, Reply, Request};
 use shared::keyring::Keyring;
@@ -62,7 +62,7 @@ impl Operation for IssueKey {
 struct GeneratedKey {
     key: ApiKey,
     displayed: DisplayedKey,
-    version: PepperVersion,
+    version: SecretVersion,
     pepper: Pepper,
 }
 

@@ -118,6 +118,92 @@ base62_id!(
 );
 
 base62_id!(
+    /// The id of a federated identity: `fid_` and 16 letters and digits. It is not secret.
+    IdentityId, "fid_"
+);
+base62_id!(
+    /// The id of a token: `tok_` and 16 letters and digits. It is not secret.
+    TokenId, "tok_"
+);
+base62_id!(
+    /// The id of a trusted issuer: `iss_` and 16 letters and digits. An issuer that is
+    /// deleted and registered again gets another id.
+    IssuerId, "iss_"
+);
+
+/// The id of a grant: a key or a federated identity of an account.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GrantId {
+    Key(KeyId),
+    Identity(IdentityId),
+}
+
+impl GrantId {
+    /// The id without its prefix, as in a key or token.
+    pub fn bare(&self) -> &str {
+        match self {
+            Self::Key(id) => id.bare(),
+            Self::Identity(id) => id.bare(),
+        }
+    }
+
+    /// The id of the key, if the grant is a key.
+    pub fn key(self) -> Option<KeyId> {
+        match self {
+            Self::Key(id) => Some(id),
+            Self::Identity(_) => None,
+        }
+    }
+
+    /// The id of the federated identity, if the grant is one.
+    pub fn identity(self) -> Option<IdentityId> {
+        match self {
+            Self::Key(_) => None,
+            Self::Identity(id) => Some(id),
+        }
+    }
+}
+
+impl From<KeyId> for GrantId {
+    fn from(id: KeyId) -> Self {
+        Self::Key(id)
+    }
+}
+
+impl From<IdentityId> for GrantId {
+    fn from(id: IdentityId) -> Self {
+        Self::Identity(id)
+    }
+}
+
+impl std::str::FromStr for GrantId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let key = text.parse().map(Self::Key);
+        let invalid = InvalidId("`key_` or `fid_` followed by 16 letters and digits");
+        key.or_else(|_| text.parse().map(Self::Identity).map_err(|_| invalid))
+    }
+}
+
+impl fmt::Display for GrantId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => fmt::Display::fmt(id, formatter),
+            Self::Identity(id) => fmt::Display::fmt(id, formatter),
+        }
+    }
+}
+
+impl fmt::Debug for GrantId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+serde_as_text!(GrantId);
+
+base62_id!(
     /// The id of an access review: `rev_` and 16 letters and digits.
     ReviewId, "rev_"
 );

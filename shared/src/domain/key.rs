@@ -20,7 +20,7 @@ use super::{AccountId, Actor, AllowedCidrs, Fingerprint, KeyId, KeyName, RoleNam
 pub const KEY_PREFIX: &str = "kwsa_";
 
 pub(super) const SECRET_LENGTH: usize = 43;
-const CHECKSUM_LENGTH: usize = 6;
+pub(super) const CHECKSUM_LENGTH: usize = 6;
 /// The number of trailing characters of a key that the console shows.
 const HINT_LENGTH: usize = 4;
 
@@ -43,7 +43,7 @@ impl Environment {
         if Self::is_label(label) { Ok(Self(label.to_owned())) } else { Err(InvalidEnvironment) }
     }
 
-    fn is_label(text: &str) -> bool {
+    pub(super) fn is_label(text: &str) -> bool {
         (1..=12).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     }
 
@@ -156,7 +156,7 @@ impl ApiKey {
 }
 
 /// The CRC-32 (ISO-HDLC) of `bytes` in base62, most significant digit first.
-fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
+pub(super) fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
     let mut rest = crc32fast::hash(bytes);
     let mut text = [b'0'; CHECKSUM_LENGTH];
     for to in text.iter_mut().rev() {

@@ -8,7 +8,9 @@ mod account;
 mod caller;
 mod event;
 mod idempotency;
+mod identity;
 mod ids;
+mod issuer;
 mod key;
 mod named;
 mod network;
@@ -20,6 +22,7 @@ mod review;
 mod role;
 mod text;
 mod time;
+mod token;
 mod verifier;
 
 pub(crate) use named::named_enum;
@@ -28,7 +31,15 @@ pub use account::{Account, AccountChanges, MAX_TAGS, NewAccount, Tags};
 pub use caller::{Actor, ActorSearch, Caller, KeyCaller, PrincipalType, context};
 pub use event::{Event, EventKey, EventType, FieldChange, Subject};
 pub use idempotency::{ChangeRequest, IdempotencyKey, InvalidIdempotencyKey};
-pub use ids::{AccountId, EventId, InvalidId, KeyId, ReviewId};
+pub use identity::{
+    Audience, ClaimValue, FederatedIdentity, IdentitySpec, InvalidAudience, InvalidClaims, MAX_CLAIM_CHARS,
+    MAX_CLAIM_VALUES, MAX_CLAIMS, RequiredClaims,
+};
+pub use ids::{AccountId, EventId, GrantId, IdentityId, InvalidId, IssuerId, KeyId, ReviewId, TokenId};
+pub use issuer::{
+    InvalidIssuerName, InvalidIssuerUrl, IssuerHosts, IssuerKeys, IssuerName, IssuerUrl, SigningAlgorithm,
+    TrustedIssuer,
+};
 pub use key::{
     ApiKey, DisplayedKey, Environment, InvalidEnvironment, KEY_PREFIX, KeyEnd, KeyError, KeySpec, LiveKey,
     RetiredReason, Rotation, Secret,
@@ -38,13 +49,17 @@ pub use notice::{Notice, NoticeKind, UNUSED_NOTICE_DAYS, unused_since};
 pub use pasted::{
     FindKeyError, KEY_PATTERN, contains_credential, may_contain_credential, redact_credentials,
 };
-pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, PepperVersion};
+pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, SecretVersion};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use review::{NewReview, Review, ReviewDecision};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{
-    AccountName, Description, FoldedName, InvalidText, KeyName, Owner, ReviewNote, TagKey, TagValue,
-    is_control, is_invisible,
+    AccountName, Description, FoldedName, IdentityName, InvalidText, KeyName, Owner, ReviewNote, TagKey,
+    TagValue, is_control, is_invisible,
 };
 pub use time::{Clock, InvalidInstant, SystemClock, parse_instant, seconds, utc_day};
+pub use token::{
+    BoundRequest, DEFAULT_TOKEN_SECONDS, DisplayedToken, MAX_TOKEN_DEPTH, MAX_TOKEN_ROLES, MAX_TOKEN_SECONDS,
+    REQUEST_TOKEN_SECONDS, SealedToken, TOKEN_PREFIX, Token, TokenClaims, TokenGrant, TokenKey,
+};
 pub use verifier::{Fingerprint, Verifier, VerifierEntry};

@@ -19,14 +19,14 @@ pub const MIN_PEPPER_LENGTH: usize = 43;
 /// pepper, which `CloudFormation` generates.
 const LENGTH: usize = 64;
 
-/// A version of the pepper, such as `v1`.
+/// A version of a secret, such as `v1`: the pepper and the token key have several.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PepperVersion {
+pub struct SecretVersion {
     number: u32,
     name: String,
 }
 
-impl PepperVersion {
+impl SecretVersion {
     /// Parses `v` and a number of at most nine digits without leading zeros.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('v')?;
@@ -36,6 +36,17 @@ impl PepperVersion {
             && digits.bytes().all(|b| b.is_ascii_digit());
         let number = digits.parse().ok().filter(|_| is_name)?;
         Some(Self { number, name: text.to_owned() })
+    }
+
+    /// The version with this number. `None` for zero and for a number of more than nine
+    /// digits.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::parse(&format!("v{number}"))
+    }
+
+    /// The version's number.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// The version's name.

@@ -89,6 +89,49 @@ pub(super) fn base62<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], E
     Ok(text)
 }
 
+/// The number of base62 characters that encode 0 to 8 bytes.
+const CHUNK_LENGTHS: [usize; 9] = [0, 2, 3, 5, 6, 7, 9, 10, 11];
+
+/// Appends `bytes` to `text` in base62. Each chunk of eight bytes is a big-endian number of
+/// 11 digits, and the rest is a shorter number.
+pub(super) fn encode_base62(bytes: &[u8], text: &mut String) {
+    for chunk in bytes.chunks(8) {
+        let mut rest = chunk.iter().fold(0, |number: u64, byte| (number << 8) | u64::from(*byte));
+        let mut digits = [b'0'; 11];
+        let length = CHUNK_LENGTHS.get(chunk.len()).copied().unwrap_or(digits.len());
+        for to in digits.iter_mut().take(length).rev() {
+            *to = u32::try_from(rest % 62).map_or(b'0', character);
+            rest /= 62;
+        }
+        text.extend(digits.iter().take(length).copied().map(char::from));
+    }
+}
+
+/// Decodes text from [`encode_base62`]. Each list of bytes has only one valid text.
+pub(super) fn decode_base62(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() * 8 / 11);
+    for chunk in text.chunks(11) {
+        let length = CHUNK_LENGTHS.iter().position(|length| *length == chunk.len())?;
+        let mut number: u64 = 0;
+        for digit in chunk {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'A'..=b'Z' => digit - b'A' + 10,
+                b'a'..=b'z' => digit - b'a' + 36,
+                _ => return None,
+            };
+            number = number.checked_mul(62)?.checked_add(value.into())?;
+        }
+        let number = number.to_be_bytes();
+        let (unused, used) = number.split_at_checked(8 - length)?;
+        if unused.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        bytes.extend_from_slice(used);
+    }
+    Some(bytes)
+}
+
 /// The base62 character for `value` modulo 62.
 pub(super) fn character(value: u32) -> u8 {
     usize::try_from(value % 62).ok().and_then(|at| BASE62.get(at)).copied().unwrap_or(b'0')

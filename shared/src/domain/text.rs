@@ -165,6 +165,10 @@ text!(
     KeyName, 64, false
 );
 text!(
+    /// A federated identity's name: 1–64 characters.
+    IdentityName, 64, false
+);
+text!(
     /// What an account is for: at most 256 characters.
     #[derive(Default)]
     Description, 256, true

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use static_assertions::assert_not_impl_any;
 use subtle::ConstantTimeEq;
 
-use super::{ApiKey, KeySpec, Pepper, PepperVersion};
+use super::{ApiKey, KeySpec, Pepper, SecretVersion};
 
 /// The first field of the hash frame, which separates this use of the pepper from
 /// others.
@@ -75,7 +75,7 @@ impl fmt::Debug for Verifier {
 #[derive(Clone, Debug)]
 pub struct VerifierEntry {
     pub verifier: Verifier,
-    pub pepper: PepperVersion,
+    pub pepper: SecretVersion,
 }
 
 /// The fingerprint of a request body: the first 16 bytes of the SHA-256 of the

@@ -6,7 +6,7 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::domain::{Pepper, PepperText, PepperVersion};
+use crate::domain::{Pepper, PepperText, SecretVersion};
 
 /// The maximum size of a secret's value, in bytes.
 /// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
@@ -20,8 +20,8 @@ const CURRENT: &str = "current";
 /// The keyring in the secret's value. `Debug` does not show the peppers.
 pub(super) struct Document {
     /// The version for new verifiers. Always one of `peppers`.
-    pub(super) current: PepperVersion,
-    pub(super) peppers: BTreeMap<PepperVersion, (PepperText, Pepper)>,
+    pub(super) current: SecretVersion,
+    pub(super) peppers: BTreeMap<SecretVersion, (PepperText, Pepper)>,
 }
 
 impl Document {
@@ -34,10 +34,10 @@ impl Document {
         let mut peppers = BTreeMap::new();
         for (name, value) in members {
             if name == CURRENT {
-                current = PepperVersion::parse(value.expose_secret());
+                current = SecretVersion::parse(value.expose_secret());
             } else {
                 let version =
-                    PepperVersion::parse(&name).ok_or("a member is neither `current` nor a version")?;
+                    SecretVersion::parse(&name).ok_or("a member is neither `current` nor a version")?;
                 peppers.insert(version, PepperText::parse(value).ok_or("a pepper is too short")?);
             }
         }
@@ -49,7 +49,7 @@ impl Document {
     /// no room for another pepper.
     pub(super) fn with(&self, new: &PepperText) -> Result<Zeroizing<String>, &'static str> {
         let newest = self.peppers.last_key_value().map(|(version, _)| version);
-        let version = newest.and_then(PepperVersion::next).ok_or("no version follows its newest version")?;
+        let version = newest.and_then(SecretVersion::next).ok_or("no version follows its newest version")?;
         let own = self.peppers.iter().map(|(version, (text, _))| (version.as_str(), text.expose()));
         let members: BTreeMap<&str, &str> =
             own.chain([(version.as_str(), new.expose()), (CURRENT, version.as_str())]).collect();

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use crate::domain::{Clock, Pepper, PepperVersion};
+use crate::domain::{Clock, Pepper, SecretVersion};
 use crate::telemetry;
 
 use document::Document;
@@ -70,7 +70,7 @@ pub enum KeyringError {
     Malformed(&'static str),
     /// The secret does not have this version, even when it is read again.
     #[error("the pepper secret has no version `{}`", .0.as_str())]
-    UnknownVersion(PepperVersion),
+    UnknownVersion(SecretVersion),
 }
 
 /// The peppers of a deployment.
@@ -91,12 +91,12 @@ struct State {
     /// When the last renewal started.
     renewed_at: Option<Timestamp>,
     /// The versions that were not in the secret, and when each was looked up.
-    missing: HashMap<PepperVersion, Timestamp>,
+    missing: HashMap<SecretVersion, Timestamp>,
 }
 
 struct Peppers {
-    current: PepperVersion,
-    versions: HashMap<PepperVersion, Pepper>,
+    current: SecretVersion,
+    versions: HashMap<SecretVersion, Pepper>,
 }
 
 impl Keyring {
@@ -115,7 +115,7 @@ impl Keyring {
     }
 
     /// Returns the pepper for new verifiers, and its version.
-    pub async fn current(&self) -> Result<(PepperVersion, Pepper), KeyringError> {
+    pub async fn current(&self) -> Result<(SecretVersion, Pepper), KeyringError> {
         let mut state = self.state.lock().await;
         let is_fresh = self.is_within(state.fetched_at, CURRENT_FOR);
         let peppers =
@@ -130,7 +130,7 @@ impl Keyring {
     /// Returns the pepper of `version`. If the version is not in the cache, this
     /// reads the secret once, while holding the lock, so that concurrent callers
     /// wait for one read.
-    pub async fn get(&self, version: &PepperVersion) -> Result<Pepper, KeyringError> {
+    pub async fn get(&self, version: &SecretVersion) -> Result<Pepper, KeyringError> {
         let mut state = self.state.lock().await;
         if let Some(pepper) = self.cached(&mut state).await?.versions.get(version) {
             return Ok(pepper.clone());

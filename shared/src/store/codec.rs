@@ -11,7 +11,7 @@ use super::StoreError;
 use super::schema::attribute;
 use crate::domain::{
     Account, AccountId, AccountName, Actor, AllowedCidrs, Description, EventKey, Fingerprint, KeyId, KeyName,
-    KeySpec, LiveKey, Owner, PepperVersion, RoleName, Rotation, Tags, Verifier, VerifierEntry,
+    KeySpec, LiveKey, Owner, RoleName, Rotation, SecretVersion, Tags, Verifier, VerifierEntry,
 };
 
 /// An item, or a map in an item.
@@ -194,7 +194,7 @@ impl<'a, M: Attributes> Reader<'a, M> {
     pub(super) fn verifier(self) -> Result<VerifierEntry, MalformedItem> {
         Ok(VerifierEntry {
             verifier: self.get(attribute::VERIFIER, |value| Verifier::from_bytes(value.bytes()?))?,
-            pepper: self.get(attribute::PEPPER, |value| PepperVersion::parse(value.text()?))?,
+            pepper: self.get(attribute::PEPPER, |value| SecretVersion::parse(value.text()?))?,
         })
     }
 }

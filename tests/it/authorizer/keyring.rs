@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
-use shared::domain::PepperVersion;
+use shared::domain::SecretVersion;
 use tests::{Account, Action, Harness, Key, Logs};
 use tracing::level_filters::LevelFilter;
 
@@ -140,12 +140,12 @@ async fn a_key_with_an_unknown_pepper_version_is_refused_after_one_call() {
 async fn many_unknown_versions_cause_eight_calls_in_ten_seconds() {
     let harness = Harness::start().await;
     let peppers = harness.system.setup_for("Authorizer").unwrap().keyring().unwrap();
-    let known = PepperVersion::parse("v1").unwrap();
+    let known = SecretVersion::parse("v1").unwrap();
     peppers.get(&known).await.unwrap();
     harness.wire.take_calls();
     for round in 1..=2 {
         for version in (2..50).chain(2..50) {
-            let version = PepperVersion::parse(&format!("v{version}")).unwrap();
+            let version = SecretVersion::parse(&format!("v{version}")).unwrap();
             let error = peppers.get(&version).await.unwrap_err().to_string();
             assert!(error.contains("has no version"), "{error}");
         }
@@ -229,7 +229,7 @@ async fn a_hundred_concurrent_misses_share_one_call() {
     harness.wire.intercept(|_| Action::Delay(Duration::from_millis(50)));
     let peppers = harness.system.setup_for("Authorizer").unwrap().keyring().unwrap();
     let found = async |version: &str| {
-        let version = PepperVersion::parse(version).unwrap();
+        let version = SecretVersion::parse(version).unwrap();
         harness.wire.take_calls();
         let found = join_all((0..100).map(|_| peppers.get(&version))).await;
         (found.iter().filter(|pepper| pepper.is_ok()).count(), fetches(&harness))
