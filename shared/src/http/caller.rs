@@ -9,27 +9,39 @@ use crate::domain::{Actor, Caller, Environment, KeyCaller, PrincipalType, RoleNa
 #[derive(Clone, Debug)]
 pub struct Admin(pub Actor);
 
+/// Any client. For routes without an authorizer.
+#[derive(Clone, Copy, Debug)]
+pub struct Anyone;
+
 /// A type of caller that a function accepts.
 pub trait FromCaller: Sized + Send {
-    /// Converts `caller` to this type.
+    /// Converts `caller` to this type. Without an authorizer, there is no caller.
     ///
     /// # Errors
-    /// [`Failure::NotPermitted`] if the function does not accept the caller.
-    fn from_caller(caller: Caller) -> Result<Self, Failure>;
+    /// [`Failure::Unauthenticated`] or [`Failure::NotPermitted`] if the function does not
+    /// accept the caller.
+    fn from_caller(caller: Option<Caller>) -> Result<Self, Failure>;
+}
+
+impl FromCaller for Anyone {
+    fn from_caller(_: Option<Caller>) -> Result<Self, Failure> {
+        Ok(Self)
+    }
 }
 
 impl FromCaller for Admin {
-    fn from_caller(caller: Caller) -> Result<Self, Failure> {
+    fn from_caller(caller: Option<Caller>) -> Result<Self, Failure> {
         match caller {
-            Caller::Admin(actor) => Ok(Self(actor)),
-            Caller::Key(_) => Err(Failure::NotPermitted),
+            Some(Caller::Admin(actor)) => Ok(Self(actor)),
+            Some(Caller::Key(_)) => Err(Failure::NotPermitted),
+            None => Err(Failure::Unauthenticated),
         }
     }
 }
 
 impl FromCaller for Caller {
-    fn from_caller(caller: Caller) -> Result<Self, Failure> {
-        Ok(caller)
+    fn from_caller(caller: Option<Caller>) -> Result<Self, Failure> {
+        caller.ok_or(Failure::Unauthenticated)
     }
 }
 

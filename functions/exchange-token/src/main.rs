@@ -1,0 +1,6 @@
+//! The Lambda function `exchange-token`.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), shared::http::Error> {
+    shared::http::serve::<exchange_token::ExchangeToken>().await
+}
