@@ -1,4 +1,4 @@
-//! The activity of keys: the number of requests by hour and reason, the last requests,
+//! The activity of grants (keys and federated identities): the number of requests by hour and reason, the last requests,
 //! and the routes that were used. This module does no I/O.
 //!
 //! Counts are minimums. They never exceed the true numbers. They lack only requests whose
@@ -12,7 +12,7 @@ use jiff::civil::{Date, Time};
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
-use crate::domain::{KeyId, utc_day};
+use crate::domain::{GrantId, utc_day};
 use crate::policy::Reason;
 
 /// Days for which counts and routes are kept, including today.
@@ -25,10 +25,10 @@ pub const REQUESTS_KEPT_DAYS: i32 = 30;
 /// The number of hours, including the current one, whose counts are shown separately.
 pub const SHOWN_HOURS: i32 = 48;
 
-/// The maximum number of refused requests that are shown for a key.
+/// The maximum number of refused requests that are shown for a grant.
 pub const MAX_RECENT_REFUSALS: usize = 20;
 
-/// The maximum number of routes that are shown for a key. For all other routes together,
+/// The maximum number of routes that are shown for a grant. For all other routes together,
 /// only the day of the last use is shown.
 pub const MAX_ROUTES: usize = 200;
 
@@ -139,17 +139,17 @@ fn start_of(day: Date) -> Timestamp {
     hour_of_day(day, 0).unwrap_or(Timestamp::MIN)
 }
 
-/// The activity of a key.
+/// The activity of a grant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyActivity {
-    /// When a request with the key was last allowed.
+pub struct GrantActivity {
+    /// When a request with the grant was last allowed.
     pub last_used_at: Option<Timestamp>,
-    /// When the key was last used after its end, and refused.
+    /// When the grant was last used after its end, and refused.
     pub used_after_end_at: Option<Timestamp>,
     pub series: Series,
 }
 
-/// A request with a key whose secret is valid. The texts can be truncated, and contain no
+/// A request with a valid key, or with a valid token. The texts can be truncated, and contain no
 /// credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedRequest {
@@ -165,7 +165,7 @@ pub struct RecordedRequest {
     pub source: Option<IpAddr>,
 }
 
-/// A refused request with a key whose secret is valid.
+/// A refused request with a valid key, or with a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedRequest {
     pub request: RecordedRequest,
@@ -174,7 +174,7 @@ pub struct RefusedRequest {
     pub missing_permission: Option<String>,
 }
 
-/// The most recent requests with a key, from the last [`REQUESTS_KEPT_DAYS`] days.
+/// The most recent requests with a grant, from the last [`REQUESTS_KEPT_DAYS`] days.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecentRequests {
     /// The last allowed request.
@@ -183,7 +183,7 @@ pub struct RecentRequests {
     pub refused: Vec<RefusedRequest>,
 }
 
-/// The routes that a key used in the last [`COUNTS_KEPT_DAYS`] days.
+/// The routes that a grant used in the last [`COUNTS_KEPT_DAYS`] days.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsedRoutes {
     /// At most [`MAX_ROUTES`] routes, each with the day of its last use (UTC).
@@ -192,16 +192,16 @@ pub struct UsedRoutes {
     pub others: Option<Date>,
 }
 
-/// The routes that all keys of an account used in the last [`COUNTS_KEPT_DAYS`] days. Routes
-/// of retired keys are included.
+/// The routes that all grants of an account used in the last [`COUNTS_KEPT_DAYS`] days. Routes
+/// of ended grants are included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountRoutes {
     /// The routes, each with the day of its last use (UTC).
     pub routes: BTreeMap<String, Date>,
     /// The day of the last use of a route that is not in `routes`.
     pub others: Option<Date>,
-    /// The keys for which at least one route is recorded.
-    pub keys: BTreeSet<KeyId>,
+    /// The grants for which at least one route is recorded.
+    pub grants: BTreeSet<GrantId>,
     /// Whether there are too many recorded routes, so that `routes` lacks some.
     pub is_truncated: bool,
 }

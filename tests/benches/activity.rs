@@ -91,7 +91,7 @@ fn simulate(rate: i64, instances: usize, keys: usize) -> Deployment {
         let is_refused = random.random_ratio(1, 100);
         let observation = Observation::Verified {
             account,
-            key,
+            grant: key.into(),
             reason: if is_refused { Reason::Role } else { Reason::Allowed },
             request: RecordedRequest {
                 at: now,
@@ -127,7 +127,7 @@ fn simulate(rate: i64, instances: usize, keys: usize) -> Deployment {
 /// partitions with fewer writes.
 fn partition(write: &ActivityWrite) -> Option<AccountId> {
     match write {
-        ActivityWrite::Counts { tally: Tally::Key(account, _), .. }
+        ActivityWrite::Counts { tally: Tally::Grant(account, _), .. }
         | ActivityWrite::LastUse { account, .. } => Some(*account),
         ActivityWrite::Counts { tally: Tally::Unverified(_) | Tally::Total, .. }
         | ActivityWrite::LastAllowed { .. }

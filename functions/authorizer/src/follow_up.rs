@@ -160,7 +160,8 @@ impl Authorizer {
                 route: route.map(Cow::into_owned),
                 source,
             };
-            let observation = Observation::Verified { account, key, reason, request, missing_permission };
+            let observation =
+                Observation::Verified { account, grant: key.into(), reason, request, missing_permission };
             Box::pin(self.activity.record(observation, at)).await;
         } else if account_exists && matches!(reason, Reason::WrongSecret | Reason::Unknown) {
             Box::pin(self.activity.record(Observation::Unverified { account, reason }, at)).await;

@@ -1,7 +1,7 @@
 //! `POST /iam/v1/service-accounts/{id}/keys`: issues a key.
 
 use jiff::{SignedDuration, Timestamp};
-use shared::activity::KeyActivity;
+use shared::activity::GrantActivity;
 use shared::api::{IssueKeyRequest, IssuedKey, Key};
 use shared::domain::{AllowedCidrs, Fingerprint, InvalidCidrs, KeyName, KeySpec, RoleName};
 use shared::http::{Admin, Failure, Fields, Reply, Request};
@@ -62,7 +62,7 @@ pub async fn issue_key(
     let new = generated.to_new_key(valid.name, spec, valid.fingerprint, now, change.actor.clone());
     function.store.issue_key(account, &new, function.max_keys, &change).await?;
     let body = IssuedKey {
-        key: Key::new(&new.key, &KeyActivity::default(), function.clock.now()),
+        key: Key::new(&new.key, &GrantActivity::default(), function.clock.now()),
         secret: generated.displayed.expose(),
     };
     Ok(Reply::created(&format!("/iam/v1/service-accounts/{account}"), &body))

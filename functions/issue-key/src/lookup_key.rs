@@ -43,7 +43,7 @@ pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply,
     let now = function.clock.now();
     let reason = refusal_reason(&known, secret_matches, now);
     let KnownKey { account, key: live, retirement, .. } = known;
-    let activity = function.store.key_activity(key.account, key.id).await?;
+    let activity = function.store.grant_activity(key.account, key.id).await?;
     let live = live.map(|live| Key::new(&live, &activity, now));
     Ok(Reply::ok(&KeyLookup {
         alive: reason.is_none(),

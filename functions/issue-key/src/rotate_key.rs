@@ -3,7 +3,7 @@
 //! switch.
 
 use jiff::{SignedDuration, Timestamp};
-use shared::activity::KeyActivity;
+use shared::activity::GrantActivity;
 use shared::api::{IssuedKey, Key, ReplacedKey, RotateKeyRequest, RotatedKey};
 use shared::domain::{Fingerprint, KeySpec, LiveKey};
 use shared::http::{Admin, Failure, Reply, Request};
@@ -67,7 +67,7 @@ pub async fn rotate_key(
     };
     let new = NewRotation { successor, fingerprint, grace, most: function.max_keys, make: &make };
     let rotated = function.store.rotate_key(account, old, &new, &change).await?;
-    let key = Key::new(&rotated.successor.key, &KeyActivity::default(), function.clock.now());
+    let key = Key::new(&rotated.successor.key, &GrantActivity::default(), function.clock.now());
     let body = RotatedKey {
         issued: IssuedKey { key, secret: generated.displayed.expose() },
         replaces: ReplacedKey { id: old, retires_at: rotated.rotation.retires_at },

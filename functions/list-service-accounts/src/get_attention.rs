@@ -370,7 +370,7 @@ impl List<'_> {
         let last_uses: HashMap<_, _> = accounts.into_iter().zip(last_uses).collect();
         for item in items {
             let last_uses = last_uses.get(&item.account.id);
-            let last_use = last_uses.zip(item.key.as_ref()).and_then(|(uses, key)| uses.get(&key.id));
+            let last_use = last_uses.zip(item.key.as_ref()).and_then(|(uses, key)| uses.get(&key.id.into()));
             item.last_used_at = item.last_used_at.or(last_use.and_then(|last_use| last_use.last_used_at));
         }
         Ok(())

@@ -35,7 +35,7 @@ pub async fn get_key_activity(function: &ListServiceAccounts, request: &Request)
     let store = &function.store;
     store.check_key_exists(account, key).await?;
     let (activity, recent, routes) = tokio::try_join!(
-        store.key_activity(account, key),
+        store.grant_activity(account, key),
         store.recent_requests(account, key),
         store.used_routes(account, key),
     )?;

@@ -14,7 +14,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use shared::config::{ConfigError, Setup, variable};
-use shared::domain::{Account, Clock, KeyId, LiveKey, Notice, unused_since};
+use shared::domain::{Account, Clock, GrantId, KeyId, LiveKey, Notice, unused_since};
 use shared::notices::Notices;
 use shared::store::{AccountToSweep, CompletedSweep, LastUse, ListedEntries, Store, StoreError, SweepState};
 use shared::telemetry;
@@ -167,7 +167,7 @@ impl SweepKeys {
     async fn mark_unused(
         &self,
         listed: &Account,
-        last_uses: &HashMap<KeyId, LastUse>,
+        last_uses: &HashMap<GrantId, LastUse>,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
         let unused = |key: &LiveKey| Some((key.id, unused_since(key, last_use(last_uses, key.id), now)?));
@@ -182,7 +182,7 @@ impl SweepKeys {
     async fn publish_notices(
         &self,
         listed: &Account,
-        last_uses: &HashMap<KeyId, LastUse>,
+        last_uses: &HashMap<GrantId, LastUse>,
     ) -> Result<usize, Error> {
         let now = self.clock.now();
         // Usage can only make fewer notices due.
@@ -216,7 +216,7 @@ impl SweepKeys {
         &self,
         account: &Account,
         now: Timestamp,
-    ) -> Result<HashMap<KeyId, LastUse>, StoreError> {
+    ) -> Result<HashMap<GrantId, LastUse>, StoreError> {
         if account.keys.iter().any(|key| unused_since(key, None, now).is_some()) {
             self.store.last_uses(account.id).await
         } else {
@@ -228,7 +228,7 @@ impl SweepKeys {
 /// The notices that are due for these keys.
 fn due<'a>(
     keys: &'a [LiveKey],
-    last_uses: &HashMap<KeyId, LastUse>,
+    last_uses: &HashMap<GrantId, LastUse>,
     now: Timestamp,
 ) -> impl Iterator<Item = (&'a LiveKey, Notice)> {
     keys.iter().flat_map(move |key| {
@@ -238,6 +238,6 @@ fn due<'a>(
 }
 
 /// When a key was last used, if ever.
-fn last_use(last_uses: &HashMap<KeyId, LastUse>, key: KeyId) -> Option<Timestamp> {
-    last_uses.get(&key).and_then(|last_use| last_use.last_used_at)
+fn last_use(last_uses: &HashMap<GrantId, LastUse>, key: KeyId) -> Option<Timestamp> {
+    last_uses.get(&key.into()).and_then(|last_use| last_use.last_used_at)
 }

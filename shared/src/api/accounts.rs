@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use super::activity::UnverifiedCounts;
 use super::instant;
 use super::keys::{Key, RetiredKey};
-use crate::activity::KeyActivity;
-use crate::domain::{Account, AccountId, Actor, KeyId, LiveKey, RoleName, unused_since};
+use crate::activity::GrantActivity;
+use crate::domain::{Account, AccountId, Actor, GrantId, KeyId, LiveKey, RoleName, unused_since};
 use crate::store::{self, AccountActivity, LastUse};
 
 /// A service account: the identity of a program.
@@ -221,10 +221,10 @@ impl ServiceAccount {
 }
 
 impl ListedServiceAccount {
-    /// `account`, whose keys were last used at these times, as a list shows it at `now`.
-    pub fn new(account: &Account, last_uses: &HashMap<KeyId, LastUse>, now: Timestamp) -> Self {
+    /// `account`, whose grants were last used at these times, as a list shows it at `now`.
+    pub fn new(account: &Account, last_uses: &HashMap<GrantId, LastUse>, now: Timestamp) -> Self {
         let is_unused = |key: &&LiveKey| {
-            let last_used_at = last_uses.get(&key.id).and_then(|last_use| last_use.last_used_at);
+            let last_used_at = last_uses.get(&key.id.into()).and_then(|last_use| last_use.last_used_at);
             unused_since(key, last_used_at, now).is_some()
         };
         Self {
@@ -244,8 +244,8 @@ impl ServiceAccountWithKeys {
         activity: &AccountActivity,
         now: Timestamp,
     ) -> Self {
-        let unused = KeyActivity::default();
-        let activity_of = |key: KeyId| activity.keys.get(&key).unwrap_or(&unused);
+        let unused = GrantActivity::default();
+        let activity_of = |key: KeyId| activity.grants.get(&key.into()).unwrap_or(&unused);
         Self {
             account: ServiceAccount::new(account, now),
             keys: account.keys.iter().map(|key| Key::new(key, activity_of(key.id), now)).collect(),

@@ -269,7 +269,7 @@ impl Activity {
 impl KeyActivity {
     /// The activity of a key at `now`.
     pub fn new(
-        activity: &activity::KeyActivity,
+        activity: &activity::GrantActivity,
         recent: RecentRequests,
         used: UsedRoutes,
         now: Timestamp,
@@ -287,7 +287,7 @@ impl KeyActivity {
 }
 
 impl LastUse {
-    pub(super) fn new(activity: &activity::KeyActivity) -> Self {
+    pub(super) fn new(activity: &activity::GrantActivity) -> Self {
         Self { last_used_at: activity.last_used_at, used_after_end_at: activity.used_after_end_at }
     }
 }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::accounts::ServiceAccount;
 use super::activity::{LastUse, RecentCounts};
 use super::instant;
-use crate::activity::KeyActivity;
+use crate::activity::GrantActivity;
 use crate::domain::{AccountId, Actor, KeyEnd, KeyId, LiveKey, RetiredReason, RoleName};
 use crate::policy::Reason;
 use crate::store;
@@ -309,7 +309,7 @@ pub struct RevokedKeys {
 
 impl Key {
     /// `key` as the API shows it at `now`.
-    pub fn new(key: &LiveKey, activity: &KeyActivity, now: Timestamp) -> Self {
+    pub fn new(key: &LiveKey, activity: &GrantActivity, now: Timestamp) -> Self {
         Self {
             id: key.id,
             name: key.name.to_string(),
@@ -328,7 +328,7 @@ impl Key {
 }
 
 impl Usage {
-    fn new(activity: &KeyActivity, now: Timestamp) -> Self {
+    fn new(activity: &GrantActivity, now: Timestamp) -> Self {
         let days = activity.series.by_day(now, SHOWN_DAYS).into_iter();
         let uses = days.map(|(day, counts)| (day, counts.allowed()));
         Self {
@@ -340,7 +340,7 @@ impl Usage {
 }
 
 impl RetiredKey {
-    pub(super) fn new(activity: &KeyActivity, key: store::RetiredKey, now: Timestamp) -> Self {
+    pub(super) fn new(activity: &GrantActivity, key: store::RetiredKey, now: Timestamp) -> Self {
         Self {
             id: key.id,
             name: key.name,

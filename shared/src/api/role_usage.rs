@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::activity::RouteUse;
 use super::instant;
 use crate::activity::{AccountRoutes, COUNTS_KEPT_DAYS};
-use crate::domain::{Account, AccountId, KeyId, RoleName, named_enum, utc_day};
+use crate::domain::{Account, AccountId, GrantId, RoleName, named_enum, utc_day};
 use crate::policy::{self, NoSuggestion, ObservedRoute, Role};
 use crate::store::LastUse;
 
@@ -127,8 +127,8 @@ pub struct Observation<'a> {
     /// `None` if the role was deleted.
     pub role: Option<&'a Role>,
     pub routes: &'a AccountRoutes,
-    /// When each key was last used.
-    pub last_uses: &'a HashMap<KeyId, LastUse>,
+    /// When each grant was last used.
+    pub last_uses: &'a HashMap<GrantId, LastUse>,
     /// When the account last got another role, or the role was last changed.
     pub role_changed_at: Option<Timestamp>,
     pub now: Timestamp,
@@ -146,11 +146,13 @@ impl Observation<'_> {
         first.max(utc_day(self.account.created_at))
     }
 
-    /// Whether a key was used, but no route of the key is recorded.
-    fn has_keys_without_routes(&self) -> bool {
+    /// Whether a grant was used, but no route of the grant is recorded.
+    fn has_grants_without_routes(&self) -> bool {
         let since = self.since();
         let is_used = |last_use: &LastUse| last_use.last_used_at.is_some_and(|at| utc_day(at) >= since);
-        self.last_uses.iter().any(|(key, last_use)| is_used(last_use) && !self.routes.keys.contains(key))
+        self.last_uses
+            .iter()
+            .any(|(grant, last_use)| is_used(last_use) && !self.routes.grants.contains(grant))
     }
 
     fn gaps(&self, usage: &policy::RoleUsage) -> Vec<ObservationGap> {
@@ -163,7 +165,7 @@ impl Observation<'_> {
             (ObservationGap::NoRoutes, !usage.has_routes()),
             (ObservationGap::OtherRoutes, self.routes.others.is_some() || self.routes.is_truncated),
             (ObservationGap::UnmatchedRoutes, !usage.unmatched.is_empty()),
-            (ObservationGap::KeysWithoutRoutes, self.has_keys_without_routes()),
+            (ObservationGap::KeysWithoutRoutes, self.has_grants_without_routes()),
             (ObservationGap::NotPermittedRoutes, !usage.not_permitted.is_empty()),
             (ObservationGap::RoleMissing, self.role.is_none()),
             (ObservationGap::RoleChanged, is_changed),

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::instant;
 use super::problem::RoleUse;
-use crate::domain::{Actor, BuiltInRole, KeyId, RoleName};
+use crate::domain::{Actor, BuiltInRole, GrantId, RoleName};
 use crate::policy::{self, ExplainedDecision, Permission, Reason};
 use crate::store::{CustomRole, LastUse, ListedRole, RoleUser};
 
@@ -230,8 +230,9 @@ impl Explanation {
 
 impl ListedRoleUse {
     /// A `user` of the role, whose account's keys were last used at these times.
-    pub fn new(user: &RoleUser, last_uses: &HashMap<KeyId, LastUse>) -> Self {
-        let last_used_at = user.keys.iter().filter_map(|key| last_uses.get(&key.id)?.last_used_at).max();
+    pub fn new(user: &RoleUser, last_uses: &HashMap<GrantId, LastUse>) -> Self {
+        let last_used_at =
+            user.keys.iter().filter_map(|key| last_uses.get(&key.id.into())?.last_used_at).max();
         Self {
             used_by: user.into(),
             service_account_enabled: user.is_enabled,

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{AccountId, EventId, FoldedName, KeyId, ReviewId, RoleName, Subject};
+use crate::domain::{AccountId, EventId, FoldedName, GrantId, KeyId, ReviewId, RoleName, Subject};
 
 /// The partition key.
 pub const PK: &str = "pk";
@@ -80,13 +80,13 @@ pub mod partition {
     pub const NAME: &str = "NAME#";
     /// A custom role.
     pub const ROLE: &str = "ROLE#";
-    /// The counts of requests with an account's keys, and the last use of each key.
+    /// The counts of requests with an account's grants, and the last use of each grant.
     pub const USAGE: &str = "USAGE#";
-    /// The last requests with an account's keys.
+    /// The last requests with an account's grants.
     pub const REQUESTS: &str = "REQUESTS#";
-    /// The routes that an account's keys used.
+    /// The routes that an account's grants used.
     pub const ROUTES: &str = "ROUTES#";
-    /// The counts of all requests with keys.
+    /// The counts of all requests with grants.
     pub const TOTALS: &str = "TOTALS#";
     /// The access reviews of an account.
     pub const REVIEW: &str = "REVIEW#";
@@ -162,22 +162,22 @@ pub(super) fn retired_partition(account: AccountId) -> AttributeValue {
     partition_key(partition::RETIRED, account)
 }
 
-/// The last use of a key.
-pub(super) fn last_use_key(account: AccountId, id: KeyId) -> Key {
+/// The last use of a grant.
+pub(super) fn last_use_key(account: AccountId, id: GrantId) -> Key {
     key(partition::USAGE, account, id)
 }
 
-/// The counts of one day. `counted` is the id of a key, or [`UNVERIFIED`].
+/// The counts of one day. `counted` is the id of a grant, or [`UNVERIFIED`].
 ///
-/// Days sort before keys, so that one query reads an account's counts since a day
-/// together with the last uses of all its keys. The item has one attribute for each
+/// Days sort before grants, so that one query reads an account's counts since a day
+/// together with the last uses of all its grants. The item has one attribute for each
 /// hour (UTC) and reason, such as `13_allowed`. Hours without requests have none.
 pub(super) fn counts_key(account: AccountId, day: Date, counted: impl Display) -> Key {
     key(partition::USAGE, account, format_args!("{day}#{counted}"))
 }
 
-/// The end of the sort key of the counts of requests with an unverified key that names the
-/// account.
+/// The end of the sort key of the counts of requests with an unverified credential that
+/// names the account.
 pub(super) const UNVERIFIED: &str = "unverified";
 
 /// The number of items among which the counts of all requests of a day are spread, so
@@ -196,33 +196,33 @@ pub(super) fn totals_partition(shard: u8) -> AttributeValue {
     partition_key(partition::TOTALS, shard)
 }
 
-/// Refused requests with a key, which an instance wrote together. `time` is a ULID.
-pub(super) fn refusals_key(account: AccountId, id: KeyId, time: EventId) -> Key {
+/// Refused requests with a grant, which an instance wrote together. `time` is a ULID.
+pub(super) fn refusals_key(account: AccountId, id: GrantId, time: EventId) -> Key {
     key(partition::REQUESTS, account, format_args!("{id}#{time}"))
 }
 
-/// The last allowed request with a key. Sorts after the key's refused requests.
-pub(super) fn last_allowed_key(account: AccountId, id: KeyId) -> Key {
+/// The last allowed request with a grant. Sorts after the grant's refused requests.
+pub(super) fn last_allowed_key(account: AccountId, id: GrantId) -> Key {
     key(partition::REQUESTS, account, format_args!("{id}#{LAST_ALLOWED}"))
 }
 
-/// The end of the sort key of a key's last allowed request.
+/// The end of the sort key of a grant's last allowed request.
 pub(super) const LAST_ALLOWED: &str = "allowed";
 
-/// The partition of the last requests with an account's keys.
+/// The partition of the last requests with an account's grants.
 pub(super) fn requests_partition(account: AccountId) -> AttributeValue {
     partition_key(partition::REQUESTS, account)
 }
 
-/// A route that a key used, or [`OTHER_ROUTES`].
-pub(super) fn route_key(account: AccountId, id: KeyId, route: &str) -> Key {
+/// A route that a grant used, or [`OTHER_ROUTES`].
+pub(super) fn route_key(account: AccountId, id: GrantId, route: &str) -> Key {
     key(partition::ROUTES, account, format_args!("{id}#{route}"))
 }
 
-/// Stands for all routes of a key without an item of their own.
+/// Stands for all routes of a grant without an item of their own.
 pub(super) const OTHER_ROUTES: &str = "*";
 
-/// The partition of the routes that an account's keys used.
+/// The partition of the routes that an account's grants used.
 pub(super) fn routes_partition(account: AccountId) -> AttributeValue {
     partition_key(partition::ROUTES, account)
 }
@@ -258,7 +258,7 @@ pub(super) fn role_key(name: &RoleName) -> Key {
     key(partition::ROLE, name.as_str(), ROLE)
 }
 
-/// The partition of the counts and last uses of an account's keys.
+/// The partition of the counts and last uses of an account's grants.
 pub(super) fn usage_partition(account: AccountId) -> AttributeValue {
     partition_key(partition::USAGE, account)
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use shared::activity::{
     MAX_RECENT_REFUSALS, MAX_ROUTES, RecordedRequest, RefusedRequest, hour_of, hour_of_day,
 };
-use shared::domain::{AccountId, KeyId, utc_day};
+use shared::domain::{AccountId, GrantId, utc_day};
 use shared::policy::Reason;
 use shared::store::{ActivityWrite, Tally};
 use tests::SeededEntropy;
@@ -34,12 +34,12 @@ const BUCKET: usize = 30;
 const REFILL_SECONDS: u64 = 10;
 const MAX_PENDING: usize = 256;
 
-type Key = (AccountId, KeyId);
+type Key = (AccountId, GrantId);
 type Counts = HashMap<Tally, BTreeMap<(Timestamp, Reason), u64>>;
 
 /// Two keys of each of `accounts` accounts.
 fn keys(accounts: u64) -> Vec<Key> {
-    let key = |account: AccountId, seed| (account, generate_key(&SeededEntropy::new(seed)).id);
+    let key = |account: AccountId, seed| (account, generate_key(&SeededEntropy::new(seed)).id.into());
     (0..accounts)
         .map(|number| generate_key(&SeededEntropy::new(number)).account)
         .enumerate()
@@ -89,10 +89,10 @@ fn ended(reason: Reason) -> bool {
 fn tally(write: &ActivityWrite) -> Tally {
     match write {
         ActivityWrite::Counts { tally, .. } => *tally,
-        ActivityWrite::LastUse { account, key, .. }
-        | ActivityWrite::LastAllowed { account, key, .. }
-        | ActivityWrite::Refusals { account, key, .. }
-        | ActivityWrite::Route { account, key, .. } => Tally::Key(*account, *key),
+        ActivityWrite::LastUse { account, grant, .. }
+        | ActivityWrite::LastAllowed { account, grant, .. }
+        | ActivityWrite::Refusals { account, grant, .. }
+        | ActivityWrite::Route { account, grant, .. } => Tally::Grant(*account, *grant),
     }
 }
 
@@ -108,25 +108,25 @@ impl Stored {
                     [(&mut self.last_used_at, last_used_at), (&mut self.used_after_end_at, used_after_end_at)]
                 {
                     if let Some(at) = at {
-                        let Tally::Key(account, key) = tally else { panic!("{tally:?} has a last use") };
+                        let Tally::Grant(account, key) = tally else { panic!("{tally:?} has a last use") };
                         assert_eq!(utc_day(at), day, "the last use is one of this day");
                         let last = last.entry((account, key)).or_insert(at);
                         *last = at.max(*last);
                     }
                 }
             }
-            ActivityWrite::LastUse { account, key, is_allowed, at } => {
+            ActivityWrite::LastUse { account, grant: key, is_allowed, at } => {
                 let (last, times) = self.last_uses.entry(((account, key), is_allowed)).or_insert((at, 0));
                 (*last, *times) = (at.max(*last), *times + 1);
             }
-            ActivityWrite::LastAllowed { account, key, request } => {
+            ActivityWrite::LastAllowed { account, grant: key, request } => {
                 self.last_allowed.insert((account, key), request);
             }
-            ActivityWrite::Refusals { account, key, refusals } => {
+            ActivityWrite::Refusals { account, grant: key, refusals } => {
                 assert!((1..=MAX_RECENT_REFUSALS).contains(&refusals.len()), "{}", refusals.len());
                 self.refused.entry((account, key)).or_default().extend(refusals);
             }
-            ActivityWrite::Route { account, key, route, day } => {
+            ActivityWrite::Route { account, grant: key, route, day } => {
                 self.routes.entry((account, key)).or_default().insert(route, day);
             }
         }
@@ -146,7 +146,7 @@ impl Model {
             source: Some([203, 0, 113, 7].into()),
         };
         let missing_permission = (reason == Reason::Role).then(|| "GET /organizations/42".to_owned());
-        for tally in [Tally::Total, Tally::Key(key.0, key.1)] {
+        for tally in [Tally::Total, Tally::Grant(key.0, key.1)] {
             self.count(tally, reason, now);
         }
         if reason == Reason::Allowed {
@@ -158,7 +158,7 @@ impl Model {
             self.refused.entry(key).or_default().push(refusal);
         }
         let observation =
-            Observation::Verified { account: key.0, key: key.1, reason, request, missing_permission };
+            Observation::Verified { account: key.0, grant: key.1, reason, request, missing_permission };
         self.write(ledger.record(observation, now));
     }
 
@@ -338,7 +338,7 @@ proptest! {
 #[test]
 fn a_key_has_thirty_writes_and_then_one_every_ten_seconds() {
     let key = keys(1)[0];
-    let own = Tally::Key(key.0, key.1);
+    let own = Tally::Grant(key.0, key.1);
     let (mut ledger, mut model) = (Ledger::default(), Model::default());
     let mut request = |model: &mut Model, seconds| {
         model.request(&mut ledger, key, Reason::Role, "GET /organizations", after(start(), seconds));
@@ -371,7 +371,7 @@ fn a_later_request_with_another_key_writes_what_is_pending() {
     for _ in 0..100 {
         model.request(&mut ledger, key, Reason::Role, "GET /organizations", start());
     }
-    let stored = |model: &Model| model.stored.counts[&Tally::Key(key.0, key.1)].values().sum::<u64>();
+    let stored = |model: &Model| model.stored.counts[&Tally::Grant(key.0, key.1)].values().sum::<u64>();
     assert_eq!(stored(&model), 20);
     model.request(&mut ledger, other, Reason::Role, "GET /organizations", after(start(), 9));
     assert_eq!(stored(&model), 20);
@@ -425,7 +425,7 @@ fn requests_before_and_after_midnight_are_written_to_their_own_days() {
     let days: Vec<_> = pending
         .iter()
         .filter_map(|write| {
-            if let ActivityWrite::Counts { tally: Tally::Key(..), day, .. } = write {
+            if let ActivityWrite::Counts { tally: Tally::Grant(..), day, .. } = write {
                 Some(*day)
             } else {
                 None
@@ -437,7 +437,7 @@ fn requests_before_and_after_midnight_are_written_to_their_own_days() {
         model.stored.apply(write);
     }
     model.check_everything_is_stored();
-    let counts = &model.stored.counts[&Tally::Key(key.0, key.1)];
+    let counts = &model.stored.counts[&Tally::Grant(key.0, key.1)];
     let by_hour = [-3600, 0].map(|seconds| counts[&(after(midnight, seconds), Reason::Allowed)]);
     assert_eq!(by_hour, [40, 40]);
 }
@@ -505,7 +505,7 @@ fn at_most_256_tallies_are_pending_and_the_others_are_written_at_once() {
     assert_eq!(ledger.pending(), MAX_PENDING);
     let mut complete = 0;
     for key in &keys {
-        let own = Tally::Key(key.0, key.1);
+        let own = Tally::Grant(key.0, key.1);
         let stored: u64 = model.stored.counts[&own].values().sum();
         complete += usize::from(stored == 50);
         assert!(stored == 20 || stored == 50, "{stored}");
@@ -528,13 +528,13 @@ fn at_most_4096_tallies_are_remembered_and_the_others_are_written_at_once() {
     }
     for number in 1..=100 {
         model.request(&mut ledger, last, Reason::Role, "GET /organizations", after(start(), 1));
-        assert_eq!(model.writes_of(Tally::Key(last.0, last.1)), 2 * number, "no bucket");
+        assert_eq!(model.writes_of(Tally::Grant(last.0, last.1)), 2 * number, "no bucket");
     }
     // A minute later, the buckets are full, and the first request with a new key makes room.
     for _ in 0..100 {
         model.request(&mut ledger, new, Reason::Role, "GET /organizations", after(start(), 60));
     }
-    assert_eq!(model.writes_of(Tally::Key(new.0, new.1)), BUCKET);
+    assert_eq!(model.writes_of(Tally::Grant(new.0, new.1)), BUCKET);
     model.check_counts_are_minimums();
     model.take_pending(&mut ledger);
     model.check_everything_is_stored();

@@ -1,9 +1,9 @@
 //! The counts and requests that an instance has not written yet, and when to write them.
 //!
-//! Each key has a bucket of [`BUCKET_SIZE`] writes, which gets one more write every
-//! [`REFILL_SECONDS`]. The instance therefore writes the first requests with a key at once,
-//! and the counts of a busy key every ten seconds. Everything else is pending until a later
-//! request with any key, or until the instance ends.
+//! Each grant has a bucket of [`BUCKET_SIZE`] writes, which gets one more write every
+//! [`REFILL_SECONDS`]. The instance therefore writes the first requests with a grant at once,
+//! and the counts of a busy grant every ten seconds. Everything else is pending until a later
+//! request with any grant, or until the instance ends.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -12,7 +12,7 @@ use std::hash::{Hash as _, Hasher as _};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use shared::activity::{MAX_RECENT_REFUSALS, MAX_ROUTES, RecordedRequest, RefusedRequest, hour_of};
-use shared::domain::{AccountId, KeyId, utc_day};
+use shared::domain::{AccountId, GrantId, utc_day};
 use shared::policy::Reason;
 use shared::store::{ActivityWrite, Tally};
 
@@ -37,7 +37,7 @@ const CHECKED_AT_A_TIME: usize = 8;
 /// The maximum number of due writes that one request makes.
 const MAX_DUE_WRITES: usize = 16;
 
-/// The shortest time between two writes of a key's last allowed request, and of its refused
+/// The shortest time between two writes of a grant's last allowed request, and of its refused
 /// requests if the bucket has fewer than [`SPARE_WRITES`]. These writes are larger than
 /// counts, and only the last requests are shown.
 const REQUESTS_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
@@ -47,7 +47,7 @@ const SPARE_WRITES: u32 = 10;
 
 /// The shortest time for which a last use is pending. Last uses share a partition with the
 /// counts, and many new instances already write to it when they get their first requests
-/// with a key.
+/// with a grant.
 const LAST_USE_DELAY: SignedDuration = SignedDuration::from_secs(10);
 
 /// The shortest time between two searches for tallies that can be forgotten.
@@ -56,19 +56,19 @@ const FORGET_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
 /// The maximum length of a stored route, in bytes. Longer routes share one item.
 const MAX_ROUTE_LENGTH: usize = 512;
 
-/// A decision about a request with a key.
+/// A decision about a request with a credential of an account.
 #[derive(Clone, Debug)]
 pub enum Observation {
-    /// The secret is valid.
+    /// The credential is genuine: a key with the correct secret, or a token of this grant.
     Verified {
         account: AccountId,
-        key: KeyId,
+        grant: GrantId,
         reason: Reason,
         request: RecordedRequest,
         /// The permission that would have allowed the request, if a role refused it.
         missing_permission: Option<String>,
     },
-    /// The account exists, but has no such key or the secret is wrong.
+    /// The account exists, but has no such grant or the secret is wrong.
     Unverified { account: AccountId, reason: Reason },
 }
 
@@ -87,9 +87,9 @@ impl Ledger {
     pub fn record(&mut self, observation: Observation, now: Timestamp) -> Vec<ActivityWrite> {
         let mut writes = Vec::new();
         match observation {
-            Observation::Verified { account, key, reason, request, missing_permission } => {
+            Observation::Verified { account, grant, reason, request, missing_permission } => {
                 self.update(Tally::Total, now, &mut writes, |entry| entry.count(reason, now));
-                self.update(Tally::Key(account, key), now, &mut writes, |entry| {
+                self.update(Tally::Grant(account, grant), now, &mut writes, |entry| {
                     entry.add(reason, request, missing_permission);
                 });
             }
@@ -307,7 +307,7 @@ impl Entry {
         }
     }
 
-    /// Counts a request with a key, and records it.
+    /// Counts a request with a grant, and records the request.
     fn add(&mut self, reason: Reason, request: RecordedRequest, missing_permission: Option<String>) {
         let at = request.at;
         self.count(reason, at);
@@ -399,31 +399,31 @@ impl Entry {
         if kind == Kind::Counts {
             return self.take_counts(tally);
         }
-        // Only keys have requests and routes.
-        let Tally::Key(account, key) = tally else { return None };
+        // Only grants have requests and routes.
+        let Tally::Grant(account, grant) = tally else { return None };
         match kind {
             Kind::Counts => None,
             Kind::Refusals if self.refusals.is_empty() => None,
             Kind::Refusals => {
                 let refusals: Vec<_> = std::mem::take(&mut self.refusals).into();
                 self.refusals_written_at = now.or_else(|| refusals.last().map(|refusal| refusal.request.at));
-                Some(ActivityWrite::Refusals { account, key, refusals })
+                Some(ActivityWrite::Refusals { account, grant, refusals })
             }
             Kind::LastUse => {
                 let (is_allowed, at) = match self.last_allowed_use.take() {
                     Some(at) => (true, at),
                     None => (false, self.last_use_after_end.take()?),
                 };
-                Some(ActivityWrite::LastUse { account, key, is_allowed, at })
+                Some(ActivityWrite::LastUse { account, grant, is_allowed, at })
             }
             Kind::Route => {
                 let (route, day) = self.routes.pop_first()?;
-                Some(ActivityWrite::Route { account, key, route, day })
+                Some(ActivityWrite::Route { account, grant, route, day })
             }
             Kind::LastAllowed => {
                 let request = self.last_allowed.take()?;
                 self.last_allowed_written_at = Some(now.unwrap_or(request.at));
-                Some(ActivityWrite::LastAllowed { account, key, request })
+                Some(ActivityWrite::LastAllowed { account, grant, request })
             }
         }
     }

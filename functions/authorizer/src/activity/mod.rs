@@ -1,4 +1,4 @@
-//! Counts the requests of each key and records the most recent ones, after the response.
+//! Counts the requests of each grant and records the most recent ones, after the response.
 //!
 //! [`Ledger`] keeps the counts of this instance in memory and decides what to write and
 //! when. A write makes one attempt of at most 200 ms. A failed attempt is not repeated,
@@ -23,7 +23,7 @@ const WRITES_AT_A_TIME: usize = 16;
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown>)
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(450);
 
-/// The activity of keys in this instance.
+/// The activity of grants in this instance.
 pub(crate) struct Activity {
     store: Store,
     ledger: Mutex<Ledger>,

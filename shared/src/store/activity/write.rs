@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::activity::{COUNTS_KEPT_DAYS, REQUESTS_KEPT_DAYS, RecordedRequest, RefusedRequest, hour_of_day};
-use crate::domain::{AccountId, DerivedEntropy, EventId, KeyId};
+use crate::domain::{AccountId, DerivedEntropy, EventId, GrantId};
 use crate::policy::Reason;
 use crate::store::codec::{self, Map, n, s, seconds};
 use crate::store::directory::key_at_sort_key;
@@ -30,11 +30,11 @@ const STALE: SignedDuration = SignedDuration::from_secs(30);
 /// The requests that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tally {
-    /// Requests with this key.
-    Key(AccountId, KeyId),
-    /// Requests with an unverified key that names this account.
+    /// Requests with this grant.
+    Grant(AccountId, GrantId),
+    /// Requests with an unverified credential that names this account.
     Unverified(AccountId),
-    /// All requests with verified keys.
+    /// All requests with verified credentials.
     Total,
 }
 
@@ -48,25 +48,25 @@ pub enum ActivityWrite {
         counts: Vec<(i8, Reason, u64)>,
         /// When the last of these requests was allowed.
         last_used_at: Option<Timestamp>,
-        /// When the last of these requests was refused because the key had ended.
+        /// When the last of these requests was refused because the grant had ended.
         used_after_end_at: Option<Timestamp>,
     },
-    /// Stores when a key was last used. The day's counts contain this too, but they are
+    /// Stores when a grant was last used. The day's counts contain this too, but they are
     /// deleted earlier.
     LastUse {
         account: AccountId,
-        key: KeyId,
-        /// Whether the request was allowed. If not, the key had ended.
+        grant: GrantId,
+        /// Whether the request was allowed. If not, the grant had ended.
         is_allowed: bool,
         at: Timestamp,
     },
     /// Replaces the last allowed request, unless a later one is stored.
-    LastAllowed { account: AccountId, key: KeyId, request: RecordedRequest },
+    LastAllowed { account: AccountId, grant: GrantId, request: RecordedRequest },
     /// Stores refused requests, oldest first.
-    Refusals { account: AccountId, key: KeyId, refusals: Vec<RefusedRequest> },
-    /// Stores that a key used a route on a day, unless a later day is stored. `None` stands
+    Refusals { account: AccountId, grant: GrantId, refusals: Vec<RefusedRequest> },
+    /// Stores that a grant used a route on a day, unless a later day is stored. `None` stands
     /// for all routes without an item of their own.
-    Route { account: AccountId, key: KeyId, route: Option<String>, day: Date },
+    Route { account: AccountId, grant: GrantId, route: Option<String>, day: Date },
 }
 
 impl Store {
@@ -84,27 +84,27 @@ impl Store {
             ActivityWrite::Counts { tally, day, counts, last_used_at, used_after_end_at } => {
                 self.add_counts(*tally, *day, counts, *last_used_at, *used_after_end_at).await
             }
-            ActivityWrite::LastUse { account, key, is_allowed, at } => {
-                self.raise_last_use(*account, *key, *is_allowed, *at).await
+            ActivityWrite::LastUse { account, grant, is_allowed, at } => {
+                self.raise_last_use(*account, *grant, *is_allowed, *at).await
             }
-            ActivityWrite::LastAllowed { account, key, request } => {
+            ActivityWrite::LastAllowed { account, grant, request } => {
                 let (item, ttl) = (recorded(request), requests_kept_until(request.at));
-                self.put_latest(schema::last_allowed_key(*account, *key), item, attribute::AT, ttl).await
+                self.put_latest(schema::last_allowed_key(*account, *grant), item, attribute::AT, ttl).await
             }
-            ActivityWrite::Refusals { account, key, refusals } => {
+            ActivityWrite::Refusals { account, grant, refusals } => {
                 let Some(last) = refusals.last() else { return Ok(()) };
                 let random = DerivedEntropy::new(&[last.request.request_id.as_bytes()]);
                 let time = EventId::generate(last.request.at, &random)?;
                 let maps = refusals.iter().map(|refusal| AttributeValue::M(refused(refusal))).collect();
                 let item = codec::map([(attribute::REFUSALS, AttributeValue::L(maps))]);
                 let ttl = requests_kept_until(last.request.at);
-                let put = self.put_item(schema::refusals_key(*account, *key, time), item, ttl);
+                let put = self.put_item(schema::refusals_key(*account, *grant, time), item, ttl);
                 put.customize().config_override(once()).send().await.map(|_| ()).map_err(StoreError::from_sdk)
             }
-            ActivityWrite::Route { account, key, route, day } => {
+            ActivityWrite::Route { account, grant, route, day } => {
                 let route = route.as_deref().unwrap_or(schema::OTHER_ROUTES);
                 let item = codec::map([(attribute::LAST_USED_ON, s(day))]);
-                let (key, ttl) = (schema::route_key(*account, *key, route), counts_kept_until(*day));
+                let (key, ttl) = (schema::route_key(*account, *grant, route), counts_kept_until(*day));
                 self.put_latest(key, item, attribute::LAST_USED_ON, ttl).await
             }
         }
@@ -119,7 +119,7 @@ impl Store {
         used_after_end_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let key = match tally {
-            Tally::Key(account, key) => schema::counts_key(account, day, key),
+            Tally::Grant(account, grant) => schema::counts_key(account, day, grant),
             Tally::Unverified(account) => schema::counts_key(account, day, schema::UNVERIFIED),
             Tally::Total => schema::totals_key(self.clock.now(), day),
         };
@@ -151,27 +151,29 @@ impl Store {
         update.customize().config_override(once()).send().await.map(|_| ()).map_err(StoreError::from_sdk)
     }
 
-    /// Stores a last use, unless a later one is already stored.
-    /// A key that was used after its end is then found through the directory.
+    /// Stores a last use, unless a later one is already stored. The directory then lists a key
+    /// that was used after its end. It lists no federated identity: the last tokens of an ended
+    /// identity expire within the hour.
     async fn raise_last_use(
         &self,
         account: AccountId,
-        key: KeyId,
+        grant: GrantId,
         is_allowed: bool,
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let name = if is_allowed { attribute::LAST_USED_AT } else { attribute::USED_AFTER_END_AT };
+        let ended_key = grant.key().filter(|_| !is_allowed);
         let mut update = self
             .client
             .update_item()
             .table_name(&*self.table)
-            .set_key(Some(schema::last_use_key(account, key)))
-            .update_expression(if is_allowed {
-                "SET #at = :at, #ttl = :ttl"
-            } else {
+            .set_key(Some(schema::last_use_key(account, grant)))
+            .update_expression(if ended_key.is_some() {
                 "SET #at = :at, #ttl = :ttl, #directory = :directory, #sort = :sort"
+            } else {
+                "SET #at = :at, #ttl = :ttl"
             });
-        if !is_allowed {
+        if let Some(key) = ended_key {
             update = update
                 .expression_attribute_names("#directory", schema::DIRECTORY_PK)
                 .expression_attribute_names("#sort", schema::DIRECTORY_SK)

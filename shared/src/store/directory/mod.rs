@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{LastUse, Store, StoreError};
-use crate::domain::{AccountId, KeyId};
+use crate::domain::{AccountId, GrantId};
 
 pub(super) use entry::{ENTRY, Entry, StoredEntry};
 pub(super) use read::key_at_sort_key;
@@ -25,12 +25,12 @@ pub use unused::UnusedKey;
 const READS_AT_A_TIME: usize = 16;
 
 impl Store {
-    /// Reads when the keys of each account were last used, in the order of `accounts`, for a
-    /// list that must be shown even if the use of an account's keys is malformed.
+    /// Reads when the grants of each account were last used, in the order of `accounts`, for a
+    /// list that must be shown even if the use of an account's grants is malformed.
     pub async fn readable_last_uses(
         &self,
         accounts: &[AccountId],
-    ) -> Result<Vec<HashMap<KeyId, LastUse>>, StoreError> {
+    ) -> Result<Vec<HashMap<GrantId, LastUse>>, StoreError> {
         let read = async |account| skip_malformed(self.last_uses(account).await.map(Some));
         let accounts = futures::stream::iter(accounts.iter().copied());
         accounts.map(read).buffered(READS_AT_A_TIME).map_ok(Option::unwrap_or_default).try_collect().await

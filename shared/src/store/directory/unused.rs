@@ -42,7 +42,7 @@ impl Store {
         let Some((account, last_uses)) = skip_malformed(read.map(Some))? else { return Ok(None) };
         let Some(account) = account.filter(|account| account.enabled) else { return Ok(None) };
         let Some(key) = account.keys.iter().find(|live| live.id == key).cloned() else { return Ok(None) };
-        let last_used_at = last_uses.get(&key.id).and_then(|last_use| last_use.last_used_at);
+        let last_used_at = last_uses.get(&key.id.into()).and_then(|last_use| last_use.last_used_at);
         let since = unused_since(&key, last_used_at, self.clock.now());
         Ok(since.map(|since| UnusedKey { account, key, since, last_used_at }))
     }
