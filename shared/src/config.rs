@@ -11,7 +11,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::domain::{Clock, Entropy, Environment, OsEntropy, SystemClock};
-use crate::keyring::{Keyring, PepperRotation};
+use crate::keyring::{Keyring, RotatedSecrets, SecretRotation};
 use crate::network::{self, Network};
 use crate::notices::Notices;
 use crate::policy::{Api, BuiltInRoles, PathPrefix};
@@ -27,6 +27,8 @@ pub mod variable {
     pub const TABLE: &str = "KEYWARD_TABLE";
     /// The name or ARN of the pepper secret.
     pub const PEPPER_SECRET: &str = "KEYWARD_PEPPER_SECRET";
+    /// The name or ARN of the token key secret.
+    pub const TOKEN_KEY_SECRET: &str = "KEYWARD_TOKEN_KEY_SECRET";
     /// The path prefixes that the Writer and Reader roles can access, separated by
     /// commas.
     pub const DATA_PREFIXES: &str = "KEYWARD_DATA_PREFIXES";
@@ -241,11 +243,17 @@ impl Setup {
         Ok(Keyring::connect(&config, secret, Arc::clone(&self.clock)))
     }
 
-    /// The pepper rotation. The event that starts a rotation names the secret.
-    #[must_use]
-    pub fn pepper_rotation(&self) -> PepperRotation {
+    /// The rotation of the pepper and the token key.
+    ///
+    /// # Errors
+    /// A variable is missing or invalid.
+    pub fn secret_rotation(&self) -> Result<SecretRotation, ConfigError> {
+        let secrets = RotatedSecrets {
+            pepper: self.variables.text(variable::PEPPER_SECRET)?,
+            token_key: self.variables.text(variable::TOKEN_KEY_SECRET)?,
+        };
         let config = self.sdk_config("AWS_ENDPOINT_URL_SECRETS_MANAGER");
-        PepperRotation::connect(&config, Arc::clone(&self.entropy))
+        Ok(SecretRotation::connect(&config, secrets, Arc::clone(&self.clock), Arc::clone(&self.entropy)))
     }
 
     /// The publisher of notices.

@@ -618,9 +618,9 @@ def rotate_pepper(aws: Aws, one: Environment) -> None:
     """Rotates the pepper in the steps of Secrets Manager. The emulator's own rotation
     calls no function."""
     secrets, functions = aws.client("secretsmanager"), aws.client("lambda")
-    secret, function = one.stack.resources["Pepper"], one.stack.resources["RotatePepper"]
+    secret, function = one.stack.resources["Pepper"], one.stack.resources["RotateSecret"]
     rules = {"AutomaticallyAfterDays": 30}
-    arn = one.stack.outputs["RotatePepperArn"]
+    arn = one.stack.outputs["RotateSecretArn"]
     secrets.rotate_secret(SecretId=secret, RotationLambdaARN=arn, RotationRules=rules, ClientRequestToken="set-up".ljust(32, "-"))
     before = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
     token = "rotation".ljust(32, "-")

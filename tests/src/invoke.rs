@@ -2,7 +2,7 @@
 
 use authorizer::Authorizer;
 use console::Console;
-use rotate_pepper::RotatePepper;
+use rotate_secret::RotateSecret;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Setup};
 use shared::http::{Operation, answer};
@@ -87,10 +87,7 @@ pub fn construct(function: &str, setup: &Setup) -> Result<(), ConfigError> {
     match function {
         "IamAuthorizer" | "Authorizer" => return Authorizer::new(setup).map(drop),
         "Console" => return Console::new(setup).map(drop),
-        "RotatePepper" => {
-            drop(RotatePepper::new(setup));
-            return Ok(());
-        }
+        "RotateSecret" => return RotateSecret::new(setup).map(drop),
         "SweepKeys" => return SweepKeys::new(setup).map(drop),
         _ => {}
     }

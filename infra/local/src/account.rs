@@ -1,4 +1,4 @@
-//! The admin's password, the pepper and the console's secret.
+//! The admin's password, the pepper, the token key and the console's secret.
 
 use std::fs;
 
@@ -18,11 +18,18 @@ pub(crate) struct LocalAccount {
     pub(crate) admin_password: String,
     /// The keyring's only pepper.
     pub(crate) pepper: String,
+    /// The only token key. Files of earlier versions have none.
+    #[serde(default)]
+    pub(crate) token_key: String,
 }
 
 impl LocalAccount {
     pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        Ok(Self { admin_password: text(entropy, 20)?, pepper: text(entropy, 64)? })
+        Ok(Self {
+            admin_password: text(entropy, 20)?,
+            pepper: text(entropy, 64)?,
+            token_key: text(entropy, 64)?,
+        })
     }
 
     /// Reads the secrets from the folder `data`. If the folder has none, generates them
@@ -36,10 +43,16 @@ impl LocalAccount {
                     let cause = format!("line {}, column {}", cause.line(), cause.column());
                     StartError::BrokenFile { path: path.clone(), cause }
                 };
-                let account: Self = serde_json::from_str(&text).map_err(broken)?;
-                if Pepper::new(account.pepper.as_bytes()).is_none() {
-                    let cause = format!("its pepper has fewer than {MIN_PEPPER_LENGTH} characters");
-                    return Err(StartError::BrokenFile { path, cause });
+                let mut account: Self = serde_json::from_str(&text).map_err(broken)?;
+                if account.token_key.is_empty() {
+                    account.token_key = self::text(entropy, 64)?;
+                    data.write(SECRETS, &account)?;
+                }
+                for (name, key) in [("pepper", &account.pepper), ("token key", &account.token_key)] {
+                    if Pepper::new(key.as_bytes()).is_none() {
+                        let cause = format!("its {name} has fewer than {MIN_PEPPER_LENGTH} characters");
+                        return Err(StartError::BrokenFile { path, cause });
+                    }
                 }
                 Ok(account)
             }
@@ -54,8 +67,18 @@ impl LocalAccount {
 
     /// The value of the pepper secret.
     pub(crate) fn keyring(&self) -> String {
-        serde_json::json!({ "current": "v1", "v1": self.pepper }).to_string()
+        only_version(&self.pepper)
     }
+
+    /// The value of the token key secret.
+    pub(crate) fn token_keys(&self) -> String {
+        only_version(&self.token_key)
+    }
+}
+
+/// The value of a secret with one version, as `CloudFormation` generates it.
+fn only_version(key: &str) -> String {
+    serde_json::json!({ "current": "v1", "v1": key }).to_string()
 }
 
 /// The console's secret: its client secret and the key that encrypts its cookies. A new

@@ -7,7 +7,7 @@ use authorizer::Authorizer;
 use console::Console;
 use futures::future::BoxFuture;
 use lambda_http::{Body, Request, Response};
-use rotate_pepper::RotatePepper;
+use rotate_secret::RotateSecret;
 use shared::config::{ConfigError, Setup, Variables};
 use shared::http::{Operation, answer};
 use sweep_keys::SweepKeys;
@@ -22,7 +22,7 @@ pub(crate) type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response<Bod
 pub(crate) struct Functions {
     /// The two authorizers, by logical id.
     pub(crate) authorizers: HashMap<String, Arc<Authorizer>>,
-    pub(crate) rotate_pepper: Arc<RotatePepper>,
+    pub(crate) rotate_secret: Arc<RotateSecret>,
     pub(crate) sweep_keys: Arc<SweepKeys>,
     /// The console has its own HTTP API and serves HTTP itself.
     pub(crate) console: Arc<Console>,
@@ -46,7 +46,7 @@ impl Functions {
                 "ManageRoles" => handler::<manage_roles::ManageRoles>(&setup)?,
                 "RevokeKey" => handler::<revoke_key::RevokeKey>(&setup)?,
                 "Whoami" => handler::<whoami::Whoami>(&setup)?,
-                "IamAuthorizer" | "Authorizer" | "RotatePepper" | "SweepKeys" | "Console" => continue,
+                "IamAuthorizer" | "Authorizer" | "RotateSecret" | "SweepKeys" | "Console" => continue,
                 other => {
                     let problem = format!("local mode does not know the function {other}");
                     return Err(StartError::Template(problem));
@@ -60,7 +60,7 @@ impl Functions {
         }
         Ok(Self {
             authorizers,
-            rotate_pepper: Arc::new(RotatePepper::new(&setup_for("RotatePepper")?)),
+            rotate_secret: Arc::new(RotateSecret::new(&setup_for("RotateSecret")?)?),
             sweep_keys: Arc::new(SweepKeys::new(&setup_for("SweepKeys")?)?),
             console: Arc::new(Console::new(&setup_for("Console")?)?),
             handlers,

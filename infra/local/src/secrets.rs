@@ -14,6 +14,8 @@ use crate::services::{Answer, failure};
 
 /// The pepper secret's name.
 pub(crate) const SECRET_ID: &str = "keyward-pepper";
+/// The token key secret's name.
+pub(crate) const TOKEN_KEY_SECRET_ID: &str = "keyward-token-key";
 /// The name of the console's secret.
 pub(crate) const CONSOLE_SECRET_ID: &str = "keyward-console";
 
@@ -179,19 +181,29 @@ impl Secret {
     }
 }
 
-/// The two secrets, by name.
-pub(crate) struct NamedSecrets([(&'static str, Secrets); 2]);
+/// The secrets, by name.
+#[derive(Clone)]
+pub(crate) struct NamedSecrets {
+    pub(crate) pepper: Secrets,
+    pub(crate) token_key: Secrets,
+    pub(crate) console: Secrets,
+}
 
 impl NamedSecrets {
-    pub(crate) fn new(pepper: Secrets, console: Secrets) -> Self {
-        Self([(SECRET_ID, pepper), (CONSOLE_SECRET_ID, console)])
+    fn get(&self, name: &str) -> Option<&Secrets> {
+        match name {
+            SECRET_ID => Some(&self.pepper),
+            TOKEN_KEY_SECRET_ID => Some(&self.token_key),
+            CONSOLE_SECRET_ID => Some(&self.console),
+            _ => None,
+        }
     }
 
     /// Answers the request `body` for `operation`.
     pub(crate) fn answer(&self, operation: &str, body: &[u8]) -> Answer {
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
-        let secret = self.0.iter().find(|(name, _)| text(&request, "SecretId") == Some(name));
-        let result = if let Some((_, secret)) = secret {
+        let secret = text(&request, "SecretId").and_then(|name| self.get(name));
+        let result = if let Some(secret) = secret {
             let mut secret = secret.lock();
             match operation {
                 "GetSecretValue" => secret.get(&request),

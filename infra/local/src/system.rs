@@ -7,7 +7,7 @@ use std::time::Duration;
 use authorizer::Authorizer;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use dynoxide::Database;
-use rotate_pepper::{Event, RotatePepper};
+use rotate_secret::{Event, RotateSecret};
 use serde::Serialize;
 use shared::config::{Setup, Variables, variable};
 use shared::domain::{Clock, Entropy, OsEntropy, SystemClock};
@@ -99,9 +99,8 @@ pub struct System {
     sweep_keys: Arc<SweepKeys>,
     published: notices::Published,
     issuer: Issuer,
-    secrets: Secrets,
-    console_secrets: Secrets,
-    rotate_pepper: Arc<RotatePepper>,
+    secrets: NamedSecrets,
+    rotate_secret: Arc<RotateSecret>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     _data: DataFolder,
@@ -155,11 +154,13 @@ impl System {
             let database = database::open((!options.memory).then_some(&data))?;
             (Some(database), (services::ENDPOINT.to_owned(), "keyward".to_owned()))
         };
-        let secrets = Secrets::new(account.keyring());
-        let console_secrets = Secrets::new(console_secret.value());
-        let named = NamedSecrets::new(secrets.clone(), console_secrets.clone());
+        let secrets = NamedSecrets {
+            pepper: Secrets::new(account.keyring()),
+            token_key: Secrets::new(account.token_keys()),
+            console: Secrets::new(console_secret.value()),
+        };
         let published = notices::Published::default();
-        let services = Services::new(database.clone(), named, Arc::clone(&published));
+        let services = Services::new(database.clone(), secrets.clone(), Arc::clone(&published));
 
         let (api_url, console_url) = (format!("http://{api}"), format!("http://{console_address}"));
         // A test can give the console another URL, such as one behind TLS.
@@ -198,7 +199,7 @@ impl System {
         // The notices of the demo are weeks old.
         published.lock().map(|mut published| published.clear()).unwrap_or_default();
         let authorizers = functions.authorizers.clone();
-        let rotate_pepper = Arc::clone(&functions.rotate_pepper);
+        let rotate_secret = Arc::clone(&functions.rotate_secret);
         let sweep_keys = Arc::clone(&functions.sweep_keys);
         let console = Arc::clone(&functions.console);
         let gateway = Gateway { routes: template.routes()?, functions, backend, clock: overrides.clock };
@@ -222,8 +223,7 @@ impl System {
             published,
             issuer,
             secrets,
-            console_secrets,
-            rotate_pepper,
+            rotate_secret,
             stop,
             tasks,
             _data: data,
@@ -294,29 +294,42 @@ impl System {
     /// The pepper secret.
     #[must_use]
     pub fn secrets(&self) -> &Secrets {
-        &self.secrets
+        &self.secrets.pepper
+    }
+
+    /// The token key secret.
+    #[must_use]
+    pub fn token_key_secrets(&self) -> &Secrets {
+        &self.secrets.token_key
     }
 
     /// The console's secret.
     #[must_use]
     pub fn console_secrets(&self) -> &Secrets {
-        &self.console_secrets
+        &self.secrets.console
     }
 
-    /// Replaces the value of the pepper secret.
-    pub fn set_secret(&self, value: String) {
-        self.secrets.set(value);
-    }
-
-    /// Runs one step of the rotation `token`, as Secrets Manager does by invoking the
-    /// function.
+    /// Runs one step of the rotation `token` of the pepper, as Secrets Manager does by
+    /// invoking the function.
     ///
     /// # Errors
     /// The function's error.
     pub async fn rotate_pepper(&self, step: RotationStep, token: &str) -> Result<Progress, RotationError> {
-        let event =
-            Event { step, secret_id: secrets::SECRET_ID.to_owned(), client_request_token: token.to_owned() };
-        self.rotate_pepper.answer(&event).await
+        self.rotate(secrets::SECRET_ID, step, token).await
+    }
+
+    /// Runs one step of the rotation `token` of the token key, like
+    /// [`rotate_pepper`](Self::rotate_pepper).
+    ///
+    /// # Errors
+    /// The function's error.
+    pub async fn rotate_token_key(&self, step: RotationStep, token: &str) -> Result<Progress, RotationError> {
+        self.rotate(secrets::TOKEN_KEY_SECRET_ID, step, token).await
+    }
+
+    async fn rotate(&self, secret: &str, step: RotationStep, token: &str) -> Result<Progress, RotationError> {
+        let event = Event { step, secret_id: secret.to_owned(), client_request_token: token.to_owned() };
+        self.rotate_secret.answer(&event).await
     }
 
     /// Stops the system after the requests in progress have ended, or after 2 s.
@@ -417,6 +430,7 @@ fn values(options: &Options, table: &str, issuer: &Issuer, others: Vec<(&'static
         (variable::TABLE, table.to_owned()),
         (variable::ENVIRONMENT, options.environment.as_str().to_owned()),
         (variable::PEPPER_SECRET, secrets::SECRET_ID.to_owned()),
+        (variable::TOKEN_KEY_SECRET, secrets::TOKEN_KEY_SECRET_ID.to_owned()),
         (variable::DATA_PREFIXES, options.data_prefixes.to_string()),
         (variable::BASE_PATHS, String::new()),
         (variable::RECORD_SOURCE_ADDRESSES, "true".to_owned()),

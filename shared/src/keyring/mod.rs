@@ -2,7 +2,7 @@
 //!
 //! One secret contains all peppers: `{"current": "v1", "v1": "<random>"}`, which is
 //! what CloudFormation's `GenerateSecretString` creates. Every stored verifier names
-//! its pepper's version, so adding `v2` breaks no key. [`PepperRotation`] adds a
+//! its pepper's version, so adding `v2` breaks no key. [`SecretRotation`] adds a
 //! version.
 //!
 //! How a running function notices a change of the secret:
@@ -30,8 +30,8 @@ use zeroize::Zeroizing;
 use crate::domain::{Clock, Pepper, SecretVersion};
 use crate::telemetry;
 
-use document::Document;
-pub use rotation::{PepperRotation, Progress, RotationError, RotationStep};
+use document::{Document, SecretKind};
+pub use rotation::{Progress, RotatedSecrets, RotationError, RotationStep, SecretRotation};
 
 /// How long a version that is not in the secret counts as unknown without another read.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
@@ -218,8 +218,9 @@ impl Keyring {
             .secret_string
             .map(Zeroizing::new)
             .ok_or(KeyringError::Malformed(document::NO_TEXT))?;
-        let Document { current, peppers } = Document::parse(&secret).map_err(KeyringError::Malformed)?;
-        let versions = peppers.into_iter().map(|(version, (_, pepper))| (version, pepper)).collect();
+        let document = Document::parse(&secret, SecretKind::Pepper).map_err(KeyringError::Malformed)?;
+        let Document { current, versions, .. } = document;
+        let versions = versions.into_iter().map(|(version, (_, pepper))| (version, pepper)).collect();
         Ok(Peppers { current, versions })
     }
 }

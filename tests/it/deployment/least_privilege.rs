@@ -57,6 +57,7 @@ enum Resource {
     Index,
     Directory,
     Pepper,
+    TokenKey,
     ConsoleSecret,
     Bus,
 }
@@ -130,7 +131,8 @@ fn statement(statement: &Yaml) -> Statement {
     assert_eq!(statement["Effect"].as_str(), Some("Allow"), "only Allow statements are supported here");
     let condition = |operator: &str, key: &str| statement["Condition"][operator].get(key);
     let resource = match serde_norway::to_string(&statement["Resource"]).unwrap() {
-        text if text.contains("Pepper") => Resource::Pepper,
+        text if text.trim() == "!Ref Pepper" => Resource::Pepper,
+        text if text.trim() == "!Ref TokenKey" => Resource::TokenKey,
         text if text.trim() == "!Ref ConsoleSecret" => Resource::ConsoleSecret,
         text if text.contains("/index/gsi1") => Resource::Index,
         text if text.contains("/index/gsi2") => Resource::Directory,
@@ -183,6 +185,7 @@ fn accesses(call: &Call) -> Vec<Access> {
             action: format!("secretsmanager:{}", call.operation),
             resource: match body["SecretId"].as_str() {
                 Some("keyward-pepper") => Resource::Pepper,
+                Some("keyward-token-key") => Resource::TokenKey,
                 Some("keyward-console") => Resource::ConsoleSecret,
                 other => panic!("no function is allowed to use the secret {other:?}"),
             },
@@ -347,12 +350,13 @@ impl Recorder<'_> {
         }
     }
 
-    /// Looks up a retired key, and rotates the pepper.
+    /// Looks up a retired key, and rotates both secrets.
     async fn look_up_and_rotate(&mut self, secret: &Value) {
         self.issue_key("/iam/v1/keys/lookup", json!({ "key": secret })).await;
         self.harness.wire.take_calls();
         support::rotate_pepper(self.harness, "rotation-1").await;
-        self.record("RotatePepper");
+        support::rotate_token_key(self.harness, "rotation-1").await;
+        self.record("RotateSecret");
     }
 
     /// Calls both authorizers with this key, and makes them write all activity.
@@ -582,6 +586,7 @@ fn boundary_differences(template: &Template, recorded: &Recorded) -> Vec<String>
         Resource::Index => "${Table.Arn}/index/gsi1",
         Resource::Directory => "${Table.Arn}/index/gsi2",
         Resource::Pepper => "Pepper",
+        Resource::TokenKey => "TokenKey",
         Resource::ConsoleSecret => "ConsoleSecret",
         Resource::Bus => ":event-bus/default",
     };
@@ -725,16 +730,18 @@ fn sensitive_rights_are_separated() {
     };
 
     let pepper = |s: &Statement| s.resource == Resource::Pepper;
-    assert_eq!(holders(&pepper), ["Authorizer", "IamAuthorizer", "IssueKey", "RotatePepper"], "the pepper");
+    assert_eq!(holders(&pepper), ["Authorizer", "IamAuthorizer", "IssueKey", "RotateSecret"], "the pepper");
     let change = ["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"];
     assert_eq!(
         holders(&|s| change.iter().any(|action| does(action)(s))),
-        ["RotatePepper"],
-        "changing the pepper"
+        ["RotateSecret"],
+        "changing a secret"
     );
+    let token_key = |s: &Statement| s.resource == Resource::TokenKey;
+    assert_eq!(holders(&token_key), ["Authorizer", "IamAuthorizer", "RotateSecret"], "the token key");
     assert!(
-        statements["RotatePepper"].iter().all(pepper),
-        "the function that changes the pepper cannot use the table"
+        statements["RotateSecret"].iter().all(|s| pepper(s) || token_key(s)),
+        "the function that changes the secrets cannot use the table"
     );
     assert_eq!(holders(&|s| s.resource == Resource::ConsoleSecret), ["Console"], "the console's secret");
     assert_eq!(statements["Console"].len(), 1, "the console has one right only");

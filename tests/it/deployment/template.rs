@@ -11,8 +11,9 @@ use tests::Harness;
 
 use crate::support::yaml::{expect, expect_all, get};
 
-/// The block of the template that must never change: see the comment there.
-const PEPPER: &str = r#"      GenerateSecretString:
+/// The block of the pepper and of the token key in the template. It must never change: see
+/// the comments there.
+const GENERATED: &str = r#"      GenerateSecretString:
         SecretStringTemplate: '{"current":"v1"}'
         GenerateStringKey: v1
         PasswordLength: 64
@@ -25,7 +26,7 @@ type Rule = fn(text: &str) -> Vec<String>;
 const RULES: [Rule; 15] = [
     table_names,
     retention,
-    pepper,
+    generated_secrets,
     rotation,
     authorizer,
     routes,
@@ -113,8 +114,8 @@ fn table_names(text: &str) -> Vec<String> {
     problems
 }
 
-/// The table and the pepper cannot be created again, so they outlive the stack and are
-/// protected against deletion.
+/// The table and the secrets cannot be created again, so they outlive the stack, and the
+/// table is protected against deletion.
 fn retention(text: &str) -> Vec<String> {
     let (_, template) = parse(text);
     let mut problems = expect_all(
@@ -130,7 +131,7 @@ fn retention(text: &str) -> Vec<String> {
             ("Resources.Table.Properties.BillingMode", "PAY_PER_REQUEST"),
         ],
     );
-    for resource in ["Table", "Pepper"] {
+    for resource in ["Table", "Pepper", "TokenKey"] {
         for policy in ["DeletionPolicy", "UpdateReplacePolicy"] {
             problems.extend(expect(&template, &format!("Resources.{resource}.{policy}"), "Retain"));
         }
@@ -138,37 +139,45 @@ fn retention(text: &str) -> Vec<String> {
     problems
 }
 
-/// If this block changes, CloudFormation generates a new secret.
-fn pepper(text: &str) -> Vec<String> {
-    // The other `GenerateSecretString` is the console's, which is allowed to change.
-    let is_frozen = text.matches(PEPPER).count() == 1 && text.matches("GenerateSecretString:").count() == 2;
+/// If a block changes, CloudFormation generates a new secret.
+fn generated_secrets(text: &str) -> Vec<String> {
+    // The third `GenerateSecretString` is the console's, which is allowed to change.
+    let is_frozen =
+        text.matches(GENERATED).count() == 2 && text.matches("GenerateSecretString:").count() == 3;
     if is_frozen {
         Vec::new()
     } else {
-        vec!["the pepper's block has changed, which would invalidate every key".to_owned()]
+        vec!["the block of a secret has changed, which would invalidate every key or token".to_owned()]
     }
 }
 
-/// Only Secrets Manager can call the rotation function, and only for this account's pepper.
-/// Scheduled rotation is off by default.
+/// Only Secrets Manager can call the rotation function, and only for this account's pepper and
+/// token key. Scheduled rotation is off by default.
 fn rotation(text: &str) -> Vec<String> {
     let (_, template) = parse(text);
-    let permission = "Resources.RotatePepperPermission.Properties";
-    let schedule = "Resources.PepperRotation";
-    let expected = [
-        (format!("{permission}.Action"), "lambda:InvokeFunction"),
-        (format!("{permission}.FunctionName"), "!GetAtt RotatePepper.Arn"),
-        (format!("{permission}.Principal"), "secretsmanager.amazonaws.com"),
-        (format!("{permission}.SourceAccount"), "!Ref AWS::AccountId"),
-        (format!("{permission}.SourceArn"), "!Ref Pepper"),
-        (format!("{schedule}.Condition"), "RotatesPepper"),
-        (format!("{schedule}.DependsOn"), "RotatePepperPermission"),
-        (format!("{schedule}.Properties.SecretId"), "!Ref Pepper"),
-        (format!("{schedule}.Properties.RotationLambdaARN"), "!GetAtt RotatePepper.Arn"),
-        ("Conditions.RotatesPepper".to_owned(), "!Not [!Equals [!Ref PepperRotationDays, \"0\"]]"),
-        ("Parameters.PepperRotationDays.Default".to_owned(), "0"),
-    ];
-    expected.iter().filter_map(|(at, expected)| expect(&template, at, expected)).collect()
+    let mut problems = Vec::new();
+    for secret in ["Pepper", "TokenKey"] {
+        let permission = format!("Resources.{secret}RotationPermission.Properties");
+        let schedule = format!("Resources.{secret}Rotation");
+        let (secret_ref, condition) = (format!("!Ref {secret}"), format!("Rotates{secret}"));
+        let (depends, days) = (format!("{secret}RotationPermission"), format!("{secret}RotationDays"));
+        let is_on = format!("!Not [!Equals [!Ref {days}, \"0\"]]");
+        let expected = [
+            (format!("{permission}.Action"), "lambda:InvokeFunction"),
+            (format!("{permission}.FunctionName"), "!GetAtt RotateSecret.Arn"),
+            (format!("{permission}.Principal"), "secretsmanager.amazonaws.com"),
+            (format!("{permission}.SourceAccount"), "!Ref AWS::AccountId"),
+            (format!("{permission}.SourceArn"), &secret_ref),
+            (format!("{schedule}.Condition"), &condition),
+            (format!("{schedule}.DependsOn"), &depends),
+            (format!("{schedule}.Properties.SecretId"), &secret_ref),
+            (format!("{schedule}.Properties.RotationLambdaARN"), "!GetAtt RotateSecret.Arn"),
+            (format!("Conditions.{condition}"), &is_on),
+            (format!("Parameters.{days}.Default"), "0"),
+        ];
+        problems.extend(expected.iter().filter_map(|(at, expected)| expect(&template, at, expected)));
+    }
+    problems
 }
 
 /// The API uses IAM policy responses and does not cache them.
@@ -228,8 +237,10 @@ fn entry_points(text: &str) -> Vec<String> {
     }
     for (name, resource) in get(&whole, "Resources").as_mapping().unwrap() {
         let kind = get(resource, "Type").as_str().unwrap();
-        if ["ConsolePermission", "ConsoleRoute", "RotatePepperPermission"].contains(&name.as_str().unwrap()) {
-            // The rules `console` and `rotation` check these.
+        // The rules `console` and `rotation` check these.
+        let checked =
+            ["ConsolePermission", "ConsoleRoute", "PepperRotationPermission", "TokenKeyRotationPermission"];
+        if checked.contains(&name.as_str().unwrap()) {
             continue;
         }
         if ["AWS::Lambda::Url", "AWS::Lambda::Permission", "AWS::Serverless::Api", "AWS::ApiGatewayV2::Route"]
@@ -489,12 +500,19 @@ fn a_violation_of_any_rule_is_reported() {
             "DeletionProtectionEnabled is",
         ),
         ("UpdateReplacePolicy: Retain", "UpdateReplacePolicy: Snapshot", "UpdateReplacePolicy is"),
-        ("PasswordLength: 64", "PasswordLength: 65", "would invalidate every key"),
-        ("GenerateStringKey: v1", "GenerateStringKey: v2", "would invalidate every key"),
+        ("PasswordLength: 64", "PasswordLength: 65", "would invalidate every key or token"),
+        ("GenerateStringKey: v1", "GenerateStringKey: v2", "would invalidate every key or token"),
         ("Principal: secretsmanager.amazonaws.com", "Principal: \"*\"", "Properties.Principal is"),
         ("      SourceAccount: !Ref AWS::AccountId\n", "", "Properties.SourceAccount is"),
         ("      SourceArn: !Ref Pepper\n", "", "Properties.SourceArn is"),
         ("    Condition: RotatesPepper\n", "", "PepperRotation.Condition is"),
+        ("      SourceArn: !Ref TokenKey\n", "", "TokenKeyRotationPermission.Properties.SourceArn is"),
+        ("    Condition: RotatesTokenKey\n", "", "TokenKeyRotation.Condition is"),
+        (
+            "  TokenKey:\n    Type: AWS::SecretsManager::Secret\n    DeletionPolicy: Retain\n",
+            "  TokenKey:\n    Type: AWS::SecretsManager::Secret\n",
+            "Resources.TokenKey.DeletionPolicy is",
+        ),
         ("EnableSimpleResponses: false", "EnableSimpleResponses: true", "EnableSimpleResponses is"),
         (
             "EnableFunctionDefaultPermissions: true",
@@ -657,9 +675,7 @@ async fn every_function_needs_each_of_its_variables() {
     for function in Template::read().unwrap().functions() {
         let setup = harness.system.setup_for(&function.name).unwrap();
         tests::construct(&function.name, &setup).unwrap();
-        // RotatePepper needs no table, but gets its name from `Globals`.
-        let needed = function.variables.keys().filter(|_| function.name != "RotatePepper");
-        for removed in needed {
+        for removed in function.variables.keys() {
             let rest = setup.variables.iter().filter(|(name, _)| name != removed);
             let setup = Setup { variables: rest.collect(), ..setup.clone() };
             let error = tests::construct(&function.name, &setup).unwrap_err().to_string();

@@ -42,7 +42,7 @@ const OWN_PACKAGES: [&str; 13] = [
     "local",
     "manage_roles",
     "revoke_key",
-    "rotate_pepper",
+    "rotate_secret",
     "shared",
     "sweep_keys",
     "update_service_account",

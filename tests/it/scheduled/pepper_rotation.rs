@@ -6,7 +6,7 @@ use std::sync::{Mutex, Once};
 use std::time::Duration;
 
 use futures::future::join_all;
-use rotate_pepper::Event;
+use rotate_secret::Event;
 use serde_json::{Value, json};
 use shared::domain::PepperText;
 use shared::keyring::{Progress, RotationError, RotationStep};

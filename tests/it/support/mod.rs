@@ -42,7 +42,7 @@ pub(crate) fn this_binary(test: &str) -> tokio::process::Command {
     command
 }
 
-/// The steps of a pepper rotation, in order.
+/// The steps of a rotation, in order.
 pub(crate) const ROTATION_STEPS: [RotationStep; 4] = [
     RotationStep::CreateSecret,
     RotationStep::SetSecret,
@@ -55,6 +55,14 @@ pub(crate) async fn rotate_pepper(harness: &Harness, token: &str) {
     harness.system.secrets().begin_rotation(token);
     for step in ROTATION_STEPS {
         harness.system.rotate_pepper(step, token).await.unwrap();
+    }
+}
+
+/// Rotates the token key, as Secrets Manager does.
+pub(crate) async fn rotate_token_key(harness: &Harness, token: &str) {
+    harness.system.token_key_secrets().begin_rotation(token);
+    for step in ROTATION_STEPS {
+        harness.system.rotate_token_key(step, token).await.unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
-//! The Lambda function `rotate-pepper`.
+//! The Lambda function `rotate-secret`.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    rotate_pepper::serve().await
+    rotate_secret::serve().await
 }
