@@ -7,6 +7,7 @@
 //! - [`api`]: the requests and answers of the IAM API.
 //! - [`http`]: the only place that names `lambda_http`.
 //! - [`http_client`]: bounded calls to servers other than AWS.
+//! - [`issuer_http`]: the documents of trusted issuers, from public addresses only.
 //! - [`network`]: connections to servers, with TLS.
 //! - [`keyring`]: the peppers that turn a key into its stored verifier.
 //! - [`notices`]: what is published on `EventBridge`.
@@ -21,6 +22,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod http_client;
+pub mod issuer_http;
 mod json_text;
 pub mod keyring;
 pub mod network;

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -115,14 +116,29 @@ impl Connect for Network {
             let host = server.host.trim_start_matches('[').trim_end_matches(']');
             let stream = TcpStream::connect((host, server.port)).await?;
             stream.set_nodelay(true)?;
-            if !server.is_tls {
-                return Ok(Box::new(stream) as BoxStream);
-            }
-            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-            let stream = TlsConnector::from(Arc::clone(&TLS)).connect(name, stream).await?;
-            Ok(Box::new(stream) as BoxStream)
+            secure(stream, server.is_tls.then_some(host)).await
         })
     }
+}
+
+/// Opens a connection to `address`, with TLS for the host `tls_name` if there is one. The name
+/// is not resolved, and only the server's certificate must match.
+///
+/// # Errors
+/// The connection or the TLS handshake fails.
+pub async fn connect_to(address: SocketAddr, tls_name: Option<&str>) -> io::Result<BoxStream> {
+    secure(TcpStream::connect(address).await?, tls_name).await
+}
+
+/// Adds TLS to a connection if the server has a name for it.
+async fn secure(stream: TcpStream, tls_name: Option<&str>) -> io::Result<BoxStream> {
+    let Some(name) = tls_name else {
+        return Ok(Box::new(stream));
+    };
+    // A literal IPv6 address has brackets in a URL.
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+    Ok(Box::new(TlsConnector::from(Arc::clone(&TLS)).connect(name, stream).await?))
 }
 
 /// TLS 1.2 and 1.3 by rustls and aws-lc, with the platform's CA roots.
