@@ -10,7 +10,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-use crate::domain::{Clock, Entropy, Environment, OsEntropy, SystemClock};
+use crate::domain::{Clock, Entropy, Environment, IssuerHosts, OsEntropy, SystemClock};
 use crate::keyring::{Keyring, RotatedSecrets, SecretRotation};
 use crate::network::{self, Network};
 use crate::notices::Notices;
@@ -73,10 +73,16 @@ pub mod variable {
     pub const CONSOLE_AUDIENCE: &str = "KEYWARD_CONSOLE_AUDIENCE";
     /// The name or ARN of the console's secret.
     pub const CONSOLE_SECRET: &str = "KEYWARD_CONSOLE_SECRET";
+    /// Whether issuers on this machine can be trusted: `true` or not set. Only for local mode
+    /// and tests. A function on Lambda refuses to start with it.
+    pub const LOOPBACK_ISSUERS: &str = "KEYWARD_LOOPBACK_ISSUERS";
     /// The log level. No value can turn off `INFO` lines, because metrics and alarms
     /// are computed from them.
     pub const LOG_LEVEL: &str = "KEYWARD_LOG_LEVEL";
 }
+
+/// The variable that Lambda sets on every function.
+const LAMBDA_RUNTIME: &str = "AWS_LAMBDA_RUNTIME_API";
 
 /// The upper limit of [`variable::MAX_KEYS_PER_ACCOUNT`]. One transaction revokes all
 /// keys of an account: one action for the account, and two for each key (its record
@@ -317,6 +323,24 @@ impl Setup {
     pub fn records_source_addresses(&self) -> Result<bool, ConfigError> {
         self.variables.read(variable::RECORD_SOURCE_ADDRESSES, |value| {
             value.parse().map_err(|_| "must be `true` or `false`")
+        })
+    }
+
+    /// The hosts that the URLs of trusted issuers can name.
+    ///
+    /// # Errors
+    /// The variable is neither `true` nor `false`, or it is `true` on Lambda.
+    pub fn issuer_hosts(&self) -> Result<IssuerHosts, ConfigError> {
+        let name = variable::LOOPBACK_ISSUERS;
+        if self.variables.get(name).is_none() {
+            return Ok(IssuerHosts::Public);
+        }
+        let is_on_lambda = self.variables.get(LAMBDA_RUNTIME).is_some();
+        self.variables.read(name, |value| match value {
+            "true" if is_on_lambda => Err("must not be `true` on Lambda"),
+            "true" => Ok(IssuerHosts::PublicAndLoopback),
+            "false" => Ok(IssuerHosts::Public),
+            _ => Err("must be `true` or `false`"),
         })
     }
 

@@ -2,6 +2,7 @@
 //! collects them. Local mode writes them to a file. Log lines contain ids, operation names, reasons and statuses, and
 //! never a credential, a verifier or a pepper.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
@@ -15,6 +16,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
+use crate::domain::{is_control, is_invisible, redact_credentials};
 use crate::json_text::append_string;
 
 /// Starts logging at `level`. See [`filter`] for the accepted levels. `DEBUG` and
@@ -156,4 +158,32 @@ pub fn cause(error: &dyn Error) -> String {
         next = error.source();
     }
     text
+}
+
+/// At most `max` characters of a text from outside, for the log. Characters that could mislead a terminal
+/// or a reader are escaped, and keys and tokens are redacted.
+pub fn loggable(text: &str, max: usize) -> Cow<'_, str> {
+    let text = redact_credentials(text);
+    if text.len() <= max && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text;
+    }
+    let mut line = String::with_capacity(text.len().min(max));
+    for (count, character) in text.chars().enumerate() {
+        if count == max {
+            line.push('…');
+            break;
+        }
+        if must_be_escaped(character) {
+            line.extend(character.escape_unicode());
+        } else {
+            line.push(character);
+        }
+    }
+    line.into()
+}
+
+/// Control characters, joiners, line and paragraph separators, and other
+/// characters that are invisible or change the direction of text.
+fn must_be_escaped(character: char) -> bool {
+    is_control(character) || is_invisible(character) || matches!(character, '\u{200c}' | '\u{200d}')
 }

@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use shared::activity::RecordedRequest;
-use shared::domain::{ApiKey, Verifier, is_control, is_invisible};
+use shared::domain::{ApiKey, Verifier};
 use shared::policy::Reason;
 use shared::store::RetiredCredential;
+use shared::telemetry::loggable;
 
 use crate::activity::Observation;
 use crate::authorize::{Authorizer, Denial, Scope, Subject};
@@ -62,37 +63,9 @@ impl RequestLine {
     }
 }
 
-/// At most `max` characters of `text`. Characters that could mislead a terminal
-/// or a reader are escaped, and keys and tokens are redacted.
-fn loggable(text: &str, max: usize) -> Cow<'_, str> {
-    let text = shared::domain::redact_credentials(text);
-    if text.len() <= max && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return text;
-    }
-    let mut line = String::with_capacity(text.len().min(max));
-    for (count, character) in text.chars().enumerate() {
-        if count == max {
-            line.push('…');
-            break;
-        }
-        if must_be_escaped(character) {
-            line.extend(character.escape_unicode());
-        } else {
-            line.push(character);
-        }
-    }
-    line.into()
-}
-
 /// A method and a path, each made safe by [`loggable`].
 fn line<'a>(method: &'a str, path: &'a str) -> (Cow<'a, str>, Cow<'a, str>) {
     (loggable(method, MAX_METHOD), loggable(path, MAX_PATH))
-}
-
-/// Control characters, joiners, line and paragraph separators, and other
-/// characters that are invisible or change the direction of text.
-fn must_be_escaped(character: char) -> bool {
-    is_control(character) || is_invisible(character) || matches!(character, '\u{200c}' | '\u{200d}')
 }
 
 impl Authorizer {

@@ -17,6 +17,7 @@ mod reviews;
 mod role_usage;
 mod roles;
 mod search;
+mod token;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -49,6 +50,10 @@ pub use roles::{
     RoleUserList, permissions,
 };
 pub use search::{FoundAccount, FoundKey, FoundKeyAccount, MatchedField, SearchResults};
+pub use token::{
+    AuthorizationServer, RequestTokenAnswer, RequestTokenEvent, RequestTokenMarker, TokenError,
+    TokenErrorCode, TokenRequest, TokenResponse, oauth,
+};
 
 /// A page of a list.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]

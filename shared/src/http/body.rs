@@ -1,4 +1,4 @@
-//! JSON bodies.
+//! JSON bodies and forms.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,21 +16,38 @@ use super::fields::escape;
 /// the maximum number of permissions of the maximum length.
 const MAX_BODY_BYTES: usize = 32 * 1024;
 
-/// Parses a body.
-pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Result<T, Failure> {
+/// Parses a form.
+pub(super) fn read_form(headers: &HeaderMap, body: &Body) -> Result<Vec<(String, String)>, Failure> {
+    if !essence(headers).eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(Failure::UnsupportedMediaType);
+    }
+    let bytes = check_size(body)?;
+    let malformed = || Failure::MalformedRequest("The body is not a form in UTF-8.".to_owned());
+    serde_html_form::from_bytes(bytes).map_err(|_| malformed())
+}
+
+/// The media type without its parameters.
+fn essence(headers: &HeaderMap) -> &str {
     let media_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn check_size(body: &Body) -> Result<&[u8], Failure> {
+    let bytes: &[u8] = body.as_ref();
+    if bytes.len() > MAX_BODY_BYTES { Err(Failure::BodyTooLarge(MAX_BODY_BYTES)) } else { Ok(bytes) }
+}
+
+/// Parses a JSON body.
+pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Result<T, Failure> {
+    let essence = essence(headers);
     if !["application/json", "application/merge-patch+json"]
         .iter()
         .any(|json| essence.eq_ignore_ascii_case(json))
     {
         return Err(Failure::UnsupportedMediaType);
     }
-    let bytes: &[u8] = body.as_ref();
-    if bytes.len() > MAX_BODY_BYTES {
-        return Err(Failure::BodyTooLarge(MAX_BODY_BYTES));
-    }
+    let bytes = check_size(body)?;
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer(error.path());

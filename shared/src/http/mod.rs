@@ -8,6 +8,7 @@ mod body;
 mod caller;
 mod failure;
 mod fields;
+mod invocation;
 mod reply;
 mod request;
 
@@ -20,6 +21,7 @@ use crate::telemetry;
 pub use caller::{Admin, Anyone, FromCaller};
 pub use failure::Failure;
 pub use fields::Fields;
+pub use invocation::{InvalidEvent, Invocable, Invoked, respond, serve_invocable};
 /// Runs an HTTP service as this Lambda function. The console uses it.
 pub use lambda_http::{Error, run};
 pub use reply::Reply;

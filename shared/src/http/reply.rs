@@ -1,6 +1,6 @@
 //! Responses.
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
 use serde::Serialize;
 
@@ -28,6 +28,12 @@ impl Reply {
         Self(json(StatusCode::CREATED, "application/json", body))
     }
 
+    /// The response with this status and body. For statuses that are part of a protocol, such
+    /// as the errors of OAuth. All other errors are a [`Failure`](super::Failure).
+    pub fn with_status(status: StatusCode, body: &impl Serialize) -> Self {
+        Self(json(status, "application/json", body))
+    }
+
     /// 204.
     pub fn no_content() -> Self {
         let mut response = Response::new(Body::Empty);
@@ -42,6 +48,13 @@ impl Reply {
         if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
             self.0.headers_mut().insert(header::ETAG, tag);
         }
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.0.headers_mut().insert(name, HeaderValue::from_static(value));
         self
     }
 

@@ -1,6 +1,7 @@
 //! Requests, parsed once.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use http::{HeaderMap, header};
@@ -22,6 +23,9 @@ pub struct Request {
     caller: Option<Caller>,
     parameters: lambda_http::aws_lambda_events::query_map::QueryMap,
     query: String,
+    /// The API's host, as API Gateway knows it.
+    domain: Option<String>,
+    source: Option<IpAddr>,
     headers: HeaderMap,
     body: lambda_http::Body,
 }
@@ -99,6 +103,8 @@ impl Request {
             caller: context.authorizer.and_then(|authorizer| caller::read(&authorizer.fields)),
             parameters,
             query: parts.uri.query().unwrap_or_default().to_owned(),
+            domain: context.domain_name,
+            source: context.http.source_ip.and_then(|address| address.parse().ok()),
             headers: parts.headers,
             body,
         })
@@ -112,6 +118,16 @@ impl Request {
     /// The route's key, such as `GET /iam/v1/service-accounts/{id}`.
     pub fn route(&self) -> &str {
         &self.route
+    }
+
+    /// The host of the API, with the port if it is not the scheme's default.
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
+    /// The client's address, as API Gateway knows it.
+    pub fn source(&self) -> Option<IpAddr> {
+        self.source
     }
 
     /// The caller.
@@ -146,6 +162,11 @@ impl Request {
     fn path_parameter<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Failure> {
         let text = self.parameters.first(name).unwrap_or_default();
         text.parse().map_err(|error| Failure::MalformedId(format!("In the path, `{name}` {error}.")))
+    }
+
+    /// Whether there is a query.
+    pub fn has_query(&self) -> bool {
+        !self.query.is_empty()
     }
 
     /// Checks that there is no query, for operations without query parameters.
@@ -185,6 +206,24 @@ impl Request {
     /// [`Failure::MalformedJson`], or [`Failure::InvalidFields`].
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         body::read(&self.headers, &self.body)
+    }
+
+    /// The names and values of a form in the body (`application/x-www-form-urlencoded`), in
+    /// their order.
+    ///
+    /// # Errors
+    /// [`Failure::UnsupportedMediaType`], [`Failure::BodyTooLarge`], or
+    /// [`Failure::MalformedRequest`].
+    pub fn form(&self) -> Result<Vec<(String, String)>, Failure> {
+        body::read_form(&self.headers, &self.body)
+    }
+
+    /// The value of `Authorization`, if the request has the header.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedRequest`] if there are several, or one is not visible ASCII.
+    pub fn authorization(&self) -> Result<Option<&str>, Failure> {
+        self.header(header::AUTHORIZATION.as_str())
     }
 
     /// The origin of a change: the admin, the request's id and its `Idempotency-Key`.

@@ -6,6 +6,7 @@
 //! Only [`decide`] creates an [`Allowed`].
 
 mod decision;
+mod exchange_reason;
 mod explanation;
 mod permission;
 mod prefix;
@@ -15,6 +16,7 @@ mod target;
 mod usage;
 
 pub use decision::{Allowed, Api, Grant, Refusal, Source, check_use, decide};
+pub use exchange_reason::ExchangeReason;
 pub use explanation::{ConsultedRole, ExplainedDecision};
 pub use permission::{
     InvalidPermission, InvalidPermissions, MAX_PERMISSIONS, Permission, Permissions, Unreachable,
