@@ -11,7 +11,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::domain::{Clock, Entropy, Environment, IssuerHosts, OsEntropy, SystemClock};
-use crate::keyring::{Keyring, RotatedSecrets, SecretRotation};
+use crate::keyring::{Keyring, RotatedSecrets, SecretRotation, TokenKeyring};
 use crate::network::{self, Network};
 use crate::notices::Notices;
 use crate::policy::{Api, BuiltInRoles, PathPrefix};
@@ -247,6 +247,16 @@ impl Setup {
         let secret = self.variables.text(variable::PEPPER_SECRET)?;
         let config = self.sdk_config("AWS_ENDPOINT_URL_SECRETS_MANAGER");
         Ok(Keyring::connect(&config, secret, Arc::clone(&self.clock)))
+    }
+
+    /// The keyring of the token keys.
+    ///
+    /// # Errors
+    /// A variable is missing or invalid.
+    pub fn token_keyring(&self) -> Result<TokenKeyring, ConfigError> {
+        let secret = self.variables.text(variable::TOKEN_KEY_SECRET)?;
+        let config = self.sdk_config("AWS_ENDPOINT_URL_SECRETS_MANAGER");
+        Ok(TokenKeyring::connect(&config, secret, Arc::clone(&self.clock)))
     }
 
     /// The rotation of the pepper and the token key.

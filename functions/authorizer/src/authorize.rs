@@ -188,8 +188,8 @@ impl From<KeyringError> for Denial {
         match error {
             // The secret was read and does not have this version. A retry would not
             // help: the table or the secret was changed by hand.
-            KeyringError::UnknownVersion(_) => Self::Unverifiable(error.to_string()),
-            KeyringError::Unavailable(_) | KeyringError::Malformed(_) => Self::Outage(error.to_string()),
+            KeyringError::UnknownVersion(..) => Self::Unverifiable(error.to_string()),
+            KeyringError::Unavailable(..) | KeyringError::Malformed(..) => Self::Outage(error.to_string()),
         }
     }
 }

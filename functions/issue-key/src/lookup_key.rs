@@ -81,7 +81,7 @@ async fn secret_matches(
     match function.keyring.get(&entry.pepper).await {
         Ok(pepper) => Ok(Some(Verifier::compute(&pepper, key, &live.spec).matches(&entry.verifier))),
         // Without the pepper, the authorizer refuses the key with `wrong_secret`.
-        Err(KeyringError::UnknownVersion(_)) => Ok(Some(false)),
+        Err(KeyringError::UnknownVersion(..)) => Ok(Some(false)),
         Err(error) => Err(error.into()),
     }
 }

@@ -10,7 +10,7 @@ use super::reply;
 use crate::api::{FieldError, Problem, ProblemCode, RoleUse};
 use crate::config::variable;
 use crate::domain::{BuiltInRole, EntropyError, redact_credentials};
-use crate::keyring::KeyringError;
+use crate::keyring::{KeyringError, SecretKind};
 use crate::store::{RoleUsers, StoreError};
 
 /// Why a request failed.
@@ -91,8 +91,8 @@ impl Failure {
                 StoreError::Unavailable(_) => ProblemCode::DependencyUnavailable,
                 StoreError::Corrupt { .. } | StoreError::Entropy(_) => ProblemCode::InternalError,
             },
-            Self::Keyring(KeyringError::Unavailable(_)) => ProblemCode::DependencyUnavailable,
-            Self::Keyring(KeyringError::Malformed(_) | KeyringError::UnknownVersion(_))
+            Self::Keyring(KeyringError::Unavailable(..)) => ProblemCode::DependencyUnavailable,
+            Self::Keyring(KeyringError::Malformed(..) | KeyringError::UnknownVersion(..))
             | Self::Internal(_) => ProblemCode::InternalError,
         }
     }
@@ -106,7 +106,11 @@ impl Failure {
         let cause = if let Self::Store(error) = self {
             error.to_string()
         } else if let Self::Keyring(error) = self {
-            format!("{error} (see {})", variable::PEPPER_SECRET)
+            let variable = match error.secret() {
+                SecretKind::Pepper => variable::PEPPER_SECRET,
+                SecretKind::TokenKey => variable::TOKEN_KEY_SECRET,
+            };
+            format!("{error} (see {variable})")
         } else if let Self::Internal(cause) = self {
             cause.clone()
         } else {
@@ -136,8 +140,8 @@ impl Failure {
             Self::UnsupportedMediaType => "Send JSON, with `Content-Type: application/json`.".to_owned(),
             Self::InvalidFields(_) => INVALID_FIELDS.to_owned(),
             Self::Store(error) => store_detail(error),
-            Self::Keyring(KeyringError::Unavailable(_)) => TRY_AGAIN.to_owned(),
-            Self::Keyring(KeyringError::Malformed(_) | KeyringError::UnknownVersion(_))
+            Self::Keyring(KeyringError::Unavailable(..)) => TRY_AGAIN.to_owned(),
+            Self::Keyring(KeyringError::Malformed(..) | KeyringError::UnknownVersion(..))
             | Self::Internal(_) => INTERNAL.to_owned(),
         }
     }

@@ -28,12 +28,21 @@ const MAX_TOKEN_KEYS: usize = 2;
 
 /// What a secret contains, which decides how long its versions stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SecretKind {
+pub enum SecretKind {
     /// The peppers. A rotation keeps all versions, because verifiers name their version.
     Pepper,
     /// The token keys. A rotation keeps only the version that was current, because tokens
     /// live an hour at most.
     TokenKey,
+}
+
+impl fmt::Display for SecretKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Pepper => "pepper",
+            Self::TokenKey => "token key",
+        })
+    }
 }
 
 /// The versions in the secret's value. `Debug` does not show them.

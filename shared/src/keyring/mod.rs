@@ -1,15 +1,19 @@
-//! The peppers, cached from Secrets Manager.
+//! The peppers and the token keys, cached from Secrets Manager.
 //!
 //! One secret contains all peppers: `{"current": "v1", "v1": "<random>"}`, which is
 //! what CloudFormation's `GenerateSecretString` creates. Every stored verifier names
 //! its pepper's version, so adding `v2` breaks no key. [`SecretRotation`] adds a
 //! version.
 //!
+//! Another secret contains the token keys, in the same form but with at most two versions.
+//! After a rotation, [`TokenKeyring`] accepts the previous version for as long as it can have
+//! unexpired tokens.
+//!
 //! How a running function notices a change of the secret:
 //!
 //! - The function reads the secret as soon as it needs a version that is not in the
-//!   cache, so a new key works from its first use on.
-//! - New keys use a version that is current or was current five minutes ago.
+//!   cache, so a new key or token works from its first use on.
+//! - New keys and tokens use a version that is current or was current five minutes ago.
 //! - An authorizer forgets a removed version within fifteen minutes
 //!   ([`Keyring::renew`]).
 //! - While Secrets Manager does not respond, the cache stays valid.
@@ -23,30 +27,35 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use crate::domain::{Clock, Pepper, SecretVersion};
+use crate::domain::{Clock, Pepper, SecretVersion, TokenKey};
 use crate::telemetry;
 
-use document::{Document, SecretKind};
+use document::Document;
+pub use document::SecretKind;
 pub use rotation::{Progress, RotatedSecrets, RotationError, RotationStep, SecretRotation};
 
 /// How long a version that is not in the secret counts as unknown without another read.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
-/// The maximum number of unknown versions looked up in [`UNKNOWN_FOR`]. Without this
+/// The maximum number of unknown peppers looked up in [`UNKNOWN_FOR`]. Without this
 /// limit, an attacker who can write the table could cause a read of the secret with
 /// each item.
-const MAX_UNKNOWN: usize = 8;
+const MAX_UNKNOWN_PEPPERS: usize = 8;
+
+/// The maximum number of unknown token keys looked up in [`UNKNOWN_FOR`]. Anyone can present
+/// a forged token that names an unknown version.
+const MAX_UNKNOWN_TOKEN_KEYS: usize = 1;
 
 /// How long the result of a failed read of the secret is reused. Requests in that
 /// time fail immediately, without a call each.
 const FAILED_FOR: Duration = Duration::from_secs(1);
 
 /// How long the current version is cached. After a rotation, a running function may
-/// issue keys with the previous pepper for this time.
+/// issue keys with the previous pepper, and tokens with the previous token key, for this time.
 const CURRENT_FOR: Duration = Duration::from_mins(5);
 
 /// The age of the cache at which [`Keyring::renew`] reads the secret again, to forget
@@ -59,18 +68,34 @@ const RENEWED_AGAIN_AFTER: Duration = Duration::from_mins(1);
 /// The time limit of a renewal. A decision waits for the renewal.
 const RENEWAL_LIMIT: Duration = Duration::from_millis(500);
 
-/// Why a pepper is not available.
+/// How long a version of the token key is accepted after the rotation that replaces it: the
+/// maximum lifetime of a token, 60 minutes, and [`CURRENT_FOR`].
+const REPLACED_TOKEN_KEY_FOR: SignedDuration = SignedDuration::from_mins(65);
+
+/// Why a version of a secret is not available.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum KeyringError {
     /// Secrets Manager did not respond, or refused. A retry may help.
-    #[error("the pepper secret cannot be read: {0}")]
-    Unavailable(String),
+    #[error("the {0} secret cannot be read: {1}")]
+    Unavailable(SecretKind, String),
     /// The secret's value is not a keyring. The message quotes no part of the value.
-    #[error("the pepper secret is malformed: {0}")]
-    Malformed(&'static str),
-    /// The secret does not have this version, even when it is read again.
-    #[error("the pepper secret has no version `{}`", .0.as_str())]
-    UnknownVersion(SecretVersion),
+    #[error("the {0} secret is malformed: {1}")]
+    Malformed(SecretKind, &'static str),
+    /// The secret does not have this version, even when it is read again, or the version is a
+    /// token key that was replaced.
+    #[error("the {0} secret has no version `{version}`", version = .1.as_str())]
+    UnknownVersion(SecretKind, SecretVersion),
+}
+
+impl KeyringError {
+    /// The secret that the error is about.
+    pub fn secret(&self) -> SecretKind {
+        match self {
+            Self::Unavailable(secret, _) | Self::Malformed(secret, _) | Self::UnknownVersion(secret, _) => {
+                *secret
+            }
+        }
+    }
 }
 
 /// The peppers of a deployment.
@@ -78,13 +103,14 @@ pub enum KeyringError {
 pub struct Keyring {
     client: Client,
     secret_id: String,
+    kind: SecretKind,
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
-    peppers: Option<Arc<Peppers>>,
+    versions: Option<Arc<Versions>>,
     fetched_at: Option<Timestamp>,
     /// The last attempt, if it failed, and when.
     failed: Option<(KeyringError, Timestamp)>,
@@ -94,22 +120,38 @@ struct State {
     missing: HashMap<SecretVersion, Timestamp>,
 }
 
-struct Peppers {
+/// The versions in a secret. Token keys are HMAC keys like peppers.
+struct Versions {
     current: SecretVersion,
-    versions: HashMap<SecretVersion, Pepper>,
+    keys: HashMap<SecretVersion, Pepper>,
+    /// When the last rotation of the token key began.
+    since: Option<Timestamp>,
+}
+
+impl Versions {
+    /// The key of `version`, unless the version has been replaced for too long at `now`.
+    fn get(&self, version: &SecretVersion, now: Timestamp) -> Option<&Pepper> {
+        let is_replaced = *version != self.current
+            && self.since.is_some_and(|since| now.duration_since(since) >= REPLACED_TOKEN_KEY_FOR);
+        self.keys.get(version).filter(|_| !is_replaced)
+    }
 }
 
 impl Keyring {
     /// A keyring of the secret `secret_id` (a name or an ARN). This reads nothing yet.
     pub fn connect(config: &SdkConfig, secret_id: String, clock: Arc<dyn Clock>) -> Self {
-        Self { client: Client::new(config), secret_id, clock, state: Arc::default() }
+        Self::of_kind(SecretKind::Pepper, config, secret_id, clock)
+    }
+
+    fn of_kind(kind: SecretKind, config: &SdkConfig, secret_id: String, clock: Arc<dyn Clock>) -> Self {
+        Self { client: Client::new(config), secret_id, kind, clock, state: Arc::default() }
     }
 
     /// Reads the secret, so that the first event does not wait for the read. A
     /// failure is only logged: the first event tries again.
     pub async fn warm(&self) {
         if let Err(error) = self.current().await {
-            tracing::warn!(cause = %error, "the keyring could not be read at start-up");
+            tracing::warn!(cause = %error, "a secret could not be read at start-up");
             self.state.lock().await.failed = None;
         }
     }
@@ -118,13 +160,13 @@ impl Keyring {
     pub async fn current(&self) -> Result<(SecretVersion, Pepper), KeyringError> {
         let mut state = self.state.lock().await;
         let is_fresh = self.is_within(state.fetched_at, CURRENT_FOR);
-        let peppers =
+        let versions =
             if is_fresh { self.cached(&mut state).await? } else { self.refresh(&mut state).await? };
         // `Document::parse` checks that the keyring has its current version.
-        let pepper = peppers.versions.get(&peppers.current).cloned();
+        let pepper = versions.keys.get(&versions.current).cloned();
         pepper
-            .map(|pepper| (peppers.current.clone(), pepper))
-            .ok_or_else(|| KeyringError::UnknownVersion(peppers.current.clone()))
+            .map(|pepper| (versions.current.clone(), pepper))
+            .ok_or_else(|| KeyringError::UnknownVersion(self.kind, versions.current.clone()))
     }
 
     /// Returns the pepper of `version`. If the version is not in the cache, this
@@ -132,15 +174,22 @@ impl Keyring {
     /// wait for one read.
     pub async fn get(&self, version: &SecretVersion) -> Result<Pepper, KeyringError> {
         let mut state = self.state.lock().await;
-        if let Some(pepper) = self.cached(&mut state).await?.versions.get(version) {
+        let now = self.clock.now();
+        let cached = self.cached(&mut state).await?;
+        if let Some(pepper) = cached.get(version, now) {
             return Ok(pepper.clone());
         }
-        let unknown = || KeyringError::UnknownVersion(version.clone());
+        let unknown = || KeyringError::UnknownVersion(self.kind, version.clone());
+        // Every rotation of the token key adds a higher version, so a lower one is gone.
+        let (is_gone, max_unknown) = match self.kind {
+            SecretKind::Pepper => (false, MAX_UNKNOWN_PEPPERS),
+            SecretKind::TokenKey => (*version < cached.current, MAX_UNKNOWN_TOKEN_KEYS),
+        };
         state.missing.retain(|_, at| self.is_within(Some(*at), UNKNOWN_FOR));
-        if state.missing.contains_key(version) || state.missing.len() >= MAX_UNKNOWN {
+        if is_gone || state.missing.contains_key(version) || state.missing.len() >= max_unknown {
             return Err(unknown());
         }
-        let pepper = self.refresh(&mut state).await?.versions.get(version).cloned();
+        let pepper = self.refresh(&mut state).await?.get(version, now).cloned();
         if pepper.is_none() {
             state.missing.insert(version.clone(), self.clock.now());
         }
@@ -154,7 +203,7 @@ impl Keyring {
     pub async fn renew(&self) {
         let before = {
             let mut state = self.state.lock().await;
-            let is_due = state.peppers.is_some()
+            let is_due = state.versions.is_some()
                 && !self.is_within(state.fetched_at, KEPT_FOR)
                 && !self.is_within(state.renewed_at, RENEWED_AGAIN_AFTER);
             if !is_due {
@@ -164,15 +213,15 @@ impl Keyring {
             state.fetched_at
         };
         match tokio::time::timeout(RENEWAL_LIMIT, Box::pin(self.fetch())).await {
-            Ok(Ok(peppers)) => {
+            Ok(Ok(versions)) => {
                 let mut state = self.state.lock().await;
                 // If another task has read the secret meanwhile, its result is newer.
                 if state.fetched_at == before {
-                    self.keep(&mut state, peppers);
+                    self.keep(&mut state, versions);
                 }
             }
-            Ok(Err(error)) => tracing::warn!(cause = %error, "the keyring could not be renewed"),
-            Err(_) => tracing::warn!(cause = "it took too long", "the keyring could not be renewed"),
+            Ok(Err(error)) => tracing::warn!(cause = %error, "a secret could not be renewed"),
+            Err(_) => tracing::warn!(cause = "it took too long", "a secret could not be renewed"),
         }
     }
 
@@ -180,22 +229,22 @@ impl Keyring {
         at.is_some_and(|at| self.clock.now().duration_since(at).unsigned_abs() < limit)
     }
 
-    async fn cached(&self, state: &mut State) -> Result<Arc<Peppers>, KeyringError> {
-        match &state.peppers {
-            Some(peppers) => Ok(Arc::clone(peppers)),
+    async fn cached(&self, state: &mut State) -> Result<Arc<Versions>, KeyringError> {
+        match &state.versions {
+            Some(versions) => Ok(Arc::clone(versions)),
             None => self.refresh(state).await,
         }
     }
 
     /// Reads the secret, unless a read failed within [`FAILED_FOR`].
-    async fn refresh(&self, state: &mut State) -> Result<Arc<Peppers>, KeyringError> {
+    async fn refresh(&self, state: &mut State) -> Result<Arc<Versions>, KeyringError> {
         if let Some((error, at)) = &state.failed
             && self.is_within(Some(*at), FAILED_FOR)
         {
             return Err(error.clone());
         }
         match Box::pin(self.fetch()).await {
-            Ok(peppers) => Ok(self.keep(state, peppers)),
+            Ok(versions) => Ok(self.keep(state, versions)),
             Err(error) => {
                 state.failed = Some((error.clone(), self.clock.now()));
                 Err(error)
@@ -203,24 +252,58 @@ impl Keyring {
         }
     }
 
-    fn keep(&self, state: &mut State, peppers: Peppers) -> Arc<Peppers> {
-        let peppers = Arc::new(peppers);
-        state.peppers = Some(Arc::clone(&peppers));
+    fn keep(&self, state: &mut State, versions: Versions) -> Arc<Versions> {
+        let versions = Arc::new(versions);
+        state.versions = Some(Arc::clone(&versions));
         state.fetched_at = Some(self.clock.now());
         state.failed = None;
-        peppers
+        versions
     }
 
-    async fn fetch(&self) -> Result<Peppers, KeyringError> {
+    async fn fetch(&self) -> Result<Versions, KeyringError> {
         let response = self.client.get_secret_value().secret_id(&self.secret_id).send().await;
         let secret = response
-            .map_err(|error| KeyringError::Unavailable(telemetry::cause(&error)))?
+            .map_err(|error| KeyringError::Unavailable(self.kind, telemetry::cause(&error)))?
             .secret_string
             .map(Zeroizing::new)
-            .ok_or(KeyringError::Malformed(document::NO_TEXT))?;
-        let document = Document::parse(&secret, SecretKind::Pepper).map_err(KeyringError::Malformed)?;
-        let Document { current, versions, .. } = document;
-        let versions = versions.into_iter().map(|(version, (_, pepper))| (version, pepper)).collect();
-        Ok(Peppers { current, versions })
+            .ok_or(KeyringError::Malformed(self.kind, document::NO_TEXT))?;
+        let document = Document::parse(&secret, self.kind);
+        let Document { current, since, versions, .. } =
+            document.map_err(|problem| KeyringError::Malformed(self.kind, problem))?;
+        let keys = versions.into_iter().map(|(version, (_, key))| (version, key)).collect();
+        Ok(Versions { current, keys, since })
+    }
+}
+
+/// The token keys of a deployment.
+#[derive(Clone)]
+pub struct TokenKeyring(Keyring);
+
+impl TokenKeyring {
+    /// A keyring of the secret `secret_id` (a name or an ARN). This reads nothing yet.
+    pub fn connect(config: &SdkConfig, secret_id: String, clock: Arc<dyn Clock>) -> Self {
+        Self(Keyring::of_kind(SecretKind::TokenKey, config, secret_id, clock))
+    }
+
+    /// Reads the secret. See [`Keyring::warm`].
+    pub async fn warm(&self) {
+        self.0.warm().await;
+    }
+
+    /// Returns the key for new tokens, and its version.
+    pub async fn current(&self) -> Result<(SecretVersion, TokenKey), KeyringError> {
+        let (version, key) = self.0.current().await?;
+        Ok((version, key.into()))
+    }
+
+    /// Returns the key of `version`. Reads the secret at most once every ten seconds for
+    /// versions that are not in the cache, and never for one that was replaced.
+    pub async fn get(&self, version: &SecretVersion) -> Result<TokenKey, KeyringError> {
+        self.0.get(version).await.map(Into::into)
+    }
+
+    /// Reads the secret again if the cache is fifteen minutes old. See [`Keyring::renew`].
+    pub async fn renew(&self) {
+        self.0.renew().await;
     }
 }
