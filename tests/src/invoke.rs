@@ -63,6 +63,7 @@ macro_rules! with_operation {
             "ListServiceAccounts" => list_service_accounts::ListServiceAccounts,
             "UpdateServiceAccount" => update_service_account::UpdateServiceAccount,
             "IssueKey" => issue_key::IssueKey,
+            "ExchangeToken" => exchange_token::ExchangeToken,
             "ManageRoles" => manage_roles::ManageRoles,
             "RevokeKey" => revoke_key::RevokeKey,
             "Whoami" => whoami::Whoami,

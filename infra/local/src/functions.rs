@@ -43,6 +43,7 @@ impl Functions {
                 "ListServiceAccounts" => handler::<list_service_accounts::ListServiceAccounts>(&setup)?,
                 "UpdateServiceAccount" => handler::<update_service_account::UpdateServiceAccount>(&setup)?,
                 "IssueKey" => handler::<issue_key::IssueKey>(&setup)?,
+                "ExchangeToken" => handler::<exchange_token::ExchangeToken>(&setup)?,
                 "ManageRoles" => handler::<manage_roles::ManageRoles>(&setup)?,
                 "RevokeKey" => handler::<revoke_key::RevokeKey>(&setup)?,
                 "Whoami" => handler::<whoami::Whoami>(&setup)?,

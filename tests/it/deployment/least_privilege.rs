@@ -730,7 +730,11 @@ fn sensitive_rights_are_separated() {
     };
 
     let pepper = |s: &Statement| s.resource == Resource::Pepper;
-    assert_eq!(holders(&pepper), ["Authorizer", "IamAuthorizer", "IssueKey", "RotateSecret"], "the pepper");
+    assert_eq!(
+        holders(&pepper),
+        ["Authorizer", "ExchangeToken", "IamAuthorizer", "IssueKey", "RotateSecret"],
+        "the pepper"
+    );
     let change = ["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"];
     assert_eq!(
         holders(&|s| change.iter().any(|action| does(action)(s))),
@@ -738,7 +742,11 @@ fn sensitive_rights_are_separated() {
         "changing a secret"
     );
     let token_key = |s: &Statement| s.resource == Resource::TokenKey;
-    assert_eq!(holders(&token_key), ["Authorizer", "IamAuthorizer", "RotateSecret"], "the token key");
+    assert_eq!(
+        holders(&token_key),
+        ["Authorizer", "ExchangeToken", "IamAuthorizer", "RotateSecret"],
+        "the token key"
+    );
     assert!(
         statements["RotateSecret"].iter().all(|s| pepper(s) || token_key(s)),
         "the function that changes the secrets cannot use the table"
@@ -747,7 +755,8 @@ fn sensitive_rights_are_separated() {
     assert_eq!(statements["Console"].len(), 1, "the console has one right only");
     let verifiers = |s: &Statement| reads(s) && on("ACCOUNT#*")(s) && names("verifiers")(s);
     // SweepKeys moves the verifiers of expired keys.
-    let holders_of_verifiers = ["Authorizer", "IamAuthorizer", "IssueKey", "RevokeKey", "SweepKeys"];
+    let holders_of_verifiers =
+        ["Authorizer", "ExchangeToken", "IamAuthorizer", "IssueKey", "RevokeKey", "SweepKeys"];
     assert_eq!(holders(&verifiers), holders_of_verifiers, "verifiers");
     let retired_verifiers = |s: &Statement| {
         let is_read = reads(s) || does("dynamodb:Query")(s);
@@ -763,7 +772,11 @@ fn sensitive_rights_are_separated() {
         let writes = ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"];
         writes.into_iter().any(|action| does(action)(s)) && !s.must_be_transaction
     };
-    assert_eq!(holders(&writes_directly), ["Authorizer", "IamAuthorizer"], "writing outside a transaction");
+    assert_eq!(
+        holders(&writes_directly),
+        ["Authorizer", "ExchangeToken", "IamAuthorizer"],
+        "writing outside a transaction"
+    );
     let activity = ["USAGE#*", "REQUESTS#*", "ROUTES#*", "TOTALS#*"];
     let is_activity = |s: &Statement| {
         let partitions = s.partitions.as_deref().unwrap_or_default();
@@ -776,6 +789,11 @@ fn sensitive_rights_are_separated() {
             "{name} writes only activity, and cannot read what it replaces"
         );
     }
+    let mut writes = statements["ExchangeToken"].iter().filter(|s| writes_directly(s));
+    assert!(
+        writes.all(|s| s.partitions.as_deref() == Some(&["ASSERTION#*".to_owned()]) && s.must_return_nothing),
+        "ExchangeToken writes only the JWTs that were used"
+    );
     let queries = |partition| move |s: &Statement| does("dynamodb:Query")(s) && on(partition)(s);
     for partition in ["REQUESTS#*", "ROUTES#*", "TOTALS#*"] {
         assert_eq!(holders(&queries(partition)), ["ListServiceAccounts"], "reading {partition}");

@@ -9,6 +9,7 @@ use shared::config::Setup;
 use shared::store::schema;
 use tests::Harness;
 
+use crate::support::routes::OPEN_ROUTES;
 use crate::support::yaml::{expect, expect_all, get};
 
 /// The block of the pepper and of the token key in the template. It must never change: see
@@ -23,13 +24,14 @@ const GENERATED: &str = r#"      GenerateSecretString:
 /// Returns the violations of a rule in the template `text`.
 type Rule = fn(text: &str) -> Vec<String>;
 
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     table_names,
     retention,
     generated_secrets,
     rotation,
     authorizer,
     routes,
+    open_functions,
     entry_points,
     admins,
     boundary,
@@ -201,17 +203,18 @@ fn authorizer(text: &str) -> Vec<String> {
     problems
 }
 
-/// Every route is below `/iam/v1/`, has one method and no greedy parameter, and uses the
-/// authorizer.
+/// Every route has one method and no greedy parameter, is below `/iam/v1/`, and uses the
+/// authorizer. Only the routes in [`OPEN_ROUTES`] have no authorizer.
 fn routes(text: &str) -> Vec<String> {
     let (template, _) = parse(text);
     let mut problems = Vec::new();
     for route in template.routes().unwrap() {
-        if route.authorizer.as_deref() != Some("IamAuthorizer") {
+        let is_open = OPEN_ROUTES.contains(&(route.key().as_str(), route.function.as_str()));
+        if !is_open && route.authorizer.as_deref() != Some("IamAuthorizer") {
             problems.push(format!("{} has no IAM authorizer", route.key()));
         }
         let is_exact = route.method != "ANY" && !route.path.contains("+}");
-        if !is_exact || !route.path.starts_with("/iam/v1/") {
+        if !is_exact || !(is_open || route.path.starts_with("/iam/v1/")) {
             problems.push(format!("{} is too wide", route.key()));
         }
     }
@@ -312,7 +315,22 @@ fn clients(text: &str) -> Vec<String> {
     problems
 }
 
+/// The function behind the open routes can use only the concurrency that is reserved for it.
+fn open_functions(text: &str) -> Vec<String> {
+    let (_, template) = parse(text);
+    let functions: BTreeSet<&str> = OPEN_ROUTES.iter().map(|(_, function)| *function).collect();
+    let reserved = |function: &str| {
+        let at = format!("Resources.{function}.Properties.ReservedConcurrentExecutions");
+        let value = "!If [CapsTokenConcurrency, !Ref TokenConcurrency, !Ref \"AWS::NoValue\"]";
+        expect(&template, &at, value)
+    };
+    let is_on = "!Not [!Equals [!Ref TokenConcurrency, \"0\"]]";
+    let condition = expect(&template, "Conditions.CapsTokenConcurrency", is_on);
+    functions.into_iter().filter_map(reserved).chain(condition).collect()
+}
+
 /// The routes that remove access have their own limits, far above those of the other routes.
+/// The token endpoint has its own limits too.
 fn throttles(text: &str) -> Vec<String> {
     let (template, _) = parse(text);
     let api = template.properties("Api").unwrap();
@@ -335,9 +353,13 @@ fn throttles(text: &str) -> Vec<String> {
         expected.insert(route.key());
     }
     for (key, _) in settings.as_mapping().into_iter().flatten() {
-        if !expected.contains(key.as_str().unwrap()) {
+        let is_known = expected.contains(key.as_str().unwrap()) || key == "POST /iam/v1/token";
+        if !is_known {
             problems.push(format!("{} has its own limits but removes no access", key.as_str().unwrap()));
         }
+    }
+    if limit(&settings["POST /iam/v1/token"], "ThrottlingRateLimit") == 0 {
+        problems.push("the token endpoint has no limits of its own".to_owned());
     }
     problems
 }
@@ -543,6 +565,26 @@ fn a_violation_of_any_rule_is_reported() {
             whoami,
             "Properties: { ApiId: !Ref Api, Method: GET, Path: /iam/v1/whoami, Auth: { Authorizer: NONE } }",
             "GET /iam/v1/whoami has no IAM authorizer",
+        ),
+        (
+            "Properties: { ApiId: !Ref Api, Method: POST, Path: /iam/v1/token, Auth",
+            "Properties: { ApiId: !Ref Api, Method: PUT, Path: /iam/v1/token, Auth",
+            "PUT /iam/v1/token has no IAM authorizer",
+        ),
+        (
+            "Path: /.well-known/oauth-authorization-server\n",
+            "Path: /.well-known/other\n",
+            "GET /.well-known/other has no IAM authorizer",
+        ),
+        (
+            "      ReservedConcurrentExecutions: !If [CapsTokenConcurrency, !Ref TokenConcurrency, !Ref \"AWS::NoValue\"]\n",
+            "",
+            "ExchangeToken.Properties.ReservedConcurrentExecutions is",
+        ),
+        (
+            "        \"POST /iam/v1/token\": { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 200 }\n",
+            "",
+            "the token endpoint has no limits of its own",
         ),
         (whoami, "Properties: { ApiId: !Ref Api, Method: ANY, Path: /iam/v1/whoami }", "is too wide"),
         (whoami, "Properties: { ApiId: !Ref Api, Method: GET, Path: \"/iam/v1/{proxy+}\" }", "is too wide"),

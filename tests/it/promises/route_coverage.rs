@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 use tests::Harness;
 
 use crate::support::activity::is_activity;
-use crate::support::routes::{self, ROUTES};
+use crate::support::routes::{self, OPEN_ROUTES, ROUTES};
 
 #[test]
 fn every_route_in_the_template_has_the_authorizer_and_a_test() {
     let routes = local::template::Template::read().unwrap().routes().unwrap();
+    let (open, routes): (Vec<_>, Vec<_>) =
+        routes.into_iter().partition(|route| OPEN_ROUTES.iter().any(|(key, _)| *key == route.key()));
     let deployed: Vec<_> = routes.iter().map(|route| (route.key(), route.function.as_str())).collect();
     let tested: Vec<_> = ROUTES.iter().map(|route| (route.key(), route.function)).collect();
     assert_eq!(
@@ -20,6 +22,8 @@ fn every_route_in_the_template_has_the_authorizer_and_a_test() {
     for route in routes {
         assert_eq!(route.authorizer.as_deref(), Some("IamAuthorizer"), "{}", route.key());
     }
+    let open: Vec<_> = open.iter().map(|route| (route.key(), route.function.as_str())).collect();
+    assert_eq!(open, OPEN_ROUTES.map(|(key, function)| (key.to_owned(), function)), "the open routes");
 }
 
 #[tokio::test]

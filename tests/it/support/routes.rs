@@ -19,7 +19,7 @@ pub(crate) struct Route {
 /// A custom role that no account and no key has. [`create_target`] creates the role.
 pub(crate) const SPARE_ROLE: &str = "Spare";
 
-/// All routes, sorted by method and path.
+/// All routes with the authorizer, sorted by method and path.
 pub(crate) const ROUTES: [Route; 26] = [
     route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}", "RevokeKey", |_| None),
@@ -57,6 +57,13 @@ pub(crate) const ROUTES: [Route; 26] = [
     route("PUT", "/iam/v1/roles/{name}", "ManageRoles", |_| {
         Some(json!({ "permissions": ["GET /elsewhere"] }))
     }),
+];
+
+/// The routes without an authorizer, sorted by path, each with its function. Their requests
+/// authenticate themselves or are public.
+pub(crate) const OPEN_ROUTES: [(&str, &str); 2] = [
+    ("GET /.well-known/oauth-authorization-server", "ExchangeToken"),
+    ("POST /iam/v1/token", "ExchangeToken"),
 ];
 
 const fn route(
