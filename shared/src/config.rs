@@ -84,10 +84,9 @@ pub mod variable {
 /// The variable that Lambda sets on every function.
 const LAMBDA_RUNTIME: &str = "AWS_LAMBDA_RUNTIME_API";
 
-/// The upper limit of [`variable::MAX_KEYS_PER_ACCOUNT`]. One transaction revokes all
-/// keys of an account: one action for the account, and two for each key (its record
-/// and its event). 30 keys need 61 actions, and `DynamoDB` accepts 100.
-const MAX_KEYS_LIMIT: u16 = 30;
+/// The upper limit of [`variable::MAX_KEYS_PER_ACCOUNT`]: [`MAX_GRANTS`](crate::domain::MAX_GRANTS),
+/// which also counts federated identities.
+const MAX_KEYS_LIMIT: u16 = 40;
 
 /// The upper limit of [`variable::MAX_KEY_LIFETIME_DAYS`], in days.
 const MAX_LIFETIME_LIMIT: u16 = 3650;
@@ -357,7 +356,7 @@ impl Setup {
     /// The maximum number of live keys per account.
     ///
     /// # Errors
-    /// The variable is missing or not a whole number from 1 to 30.
+    /// The variable is missing or not a whole number from 1 to 40.
     pub fn max_keys_per_account(&self) -> Result<usize, ConfigError> {
         self.variables.number(variable::MAX_KEYS_PER_ACCOUNT, MAX_KEYS_LIMIT).map(usize::from)
     }

@@ -293,17 +293,17 @@ impl List<'_> {
     /// The expiring keys of a page of accounts, up to the limit.
     fn cut_keys(&self, page: DirectoryPage<DirectoryAccount>, until: Timestamp) -> Items {
         let (mut items, mut last) = (Vec::new(), None);
-        let resumed = self.filter.cursor.as_ref().and_then(DirectoryCursor::key);
+        let resumed = self.filter.cursor.as_ref().and_then(DirectoryCursor::grant);
         for (account, position) in page.items.iter().filter(|(account, _)| self.has_owner(&account.owner)) {
             let keys: Vec<_> = expiring_keys(account, self.overview.now, until).collect();
             // The previous page ended after this key.
-            let shown = keys.iter().position(|key| Some(key.id) == resumed).map_or(0, |at| at + 1);
+            let shown = keys.iter().position(|key| Some(key.id.into()) == resumed).map_or(0, |at| at + 1);
             for key in keys.into_iter().skip(shown) {
                 if items.len() == self.filter.limit {
                     return (items, last);
                 }
                 items.push(expiring_item(account, key));
-                last = Some(position.within(key.id));
+                last = Some(position.within(key.id.into()));
             }
         }
         (items, page.next)

@@ -11,17 +11,28 @@ pub mod list_events;
 pub mod list_service_accounts;
 pub mod search;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use shared::config::{ConfigError, Setup};
-use shared::domain::Clock;
+use shared::domain::{Account, Clock, IssuerName};
 use shared::http::{Admin, Failure, Operation, Reply, Request};
-use shared::store::{Roles, Store};
+use shared::store::{Roles, Store, StoreError};
 
 pub struct ListServiceAccounts {
     store: Store,
     roles: Roles,
     clock: Arc<dyn Clock>,
+}
+
+impl ListServiceAccounts {
+    /// The names of all trusted issuers, if the account has federated identities.
+    async fn trusted_issuers(&self, account: &Account) -> Result<HashSet<IssuerName>, StoreError> {
+        if account.identities.is_empty() {
+            return Ok(HashSet::new());
+        }
+        self.store.trusted_issuer_names().await
+    }
 }
 
 impl Operation for ListServiceAccounts {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use shared::api::FoundEvents;
-use shared::domain::{AccountId, ActorSearch, EventType, RoleName, parse_instant};
+use shared::domain::{AccountId, ActorSearch, EventType, IssuerName, RoleName, parse_instant};
 use shared::http::{Failure, Paging, Reply, Request, query_parameter};
 use shared::store::{AllEventsCursor, EventFilter, EventScope};
 use utoipa::IntoParams;
@@ -26,11 +26,16 @@ struct EventsQuery {
     /// deleted. Cannot be combined with `account`.
     #[param(max_length = 64, example = "ReportsReader")]
     role: Option<String>,
+    /// Only events about the trusted issuer with this name. The issuer may have been
+    /// deleted. Cannot be combined with `account` and `role`.
+    #[param(max_length = 32, example = "github")]
+    issuer: Option<String>,
     /// Only events of this type: `serviceAccount.created`,
     /// `serviceAccount.updated`, `serviceAccount.deleted`,
     /// `serviceAccount.reviewed`, `key.issued`,
-    /// `key.rotated`, `key.revoked`, `role.created`, `role.updated` or
-    /// `role.deleted`.
+    /// `key.rotated`, `key.revoked`, `federatedIdentity.created`,
+    /// `federatedIdentity.deleted`, `role.created`, `role.updated`,
+    /// `role.deleted`, `issuer.created`, `issuer.updated` or `issuer.deleted`.
     #[param(example = "key.revoked")]
     r#type: Option<String>,
     /// Only events at or after this instant (RFC 3339). In a URL, write `+` as
@@ -57,13 +62,19 @@ impl EventsQuery {
         };
         let account = query_parameter("account", self.account.as_deref(), str::parse::<AccountId>)?;
         let role = query_parameter("role", self.role.as_deref(), RoleName::parse)?;
-        let scope = match (account, role) {
-            (Some(_), Some(_)) => {
+        let issuer = query_parameter("issuer", self.issuer.as_deref(), IssuerName::parse)?;
+        let scope = match (account, role, issuer) {
+            (Some(_), Some(_), _) => {
                 return Err(Failure::invalid_parameter("role", "cannot be combined with `account`"));
             }
-            (Some(account), None) => EventScope::Account(account),
-            (None, Some(role)) => EventScope::Role(role),
-            (None, None) => EventScope::All,
+            (Some(_), None, Some(_)) | (None, Some(_), Some(_)) => {
+                let problem = "cannot be combined with `account` and `role`";
+                return Err(Failure::invalid_parameter("issuer", problem));
+            }
+            (Some(account), None, None) => EventScope::Account(account),
+            (None, Some(role), None) => EventScope::Role(role),
+            (None, None, Some(issuer)) => EventScope::Issuer(issuer),
+            (None, None, None) => EventScope::All,
         };
         let filter = EventFilter {
             actor: query_parameter("actor", self.actor.as_deref(), ActorSearch::parse)?,
@@ -81,15 +92,15 @@ impl EventsQuery {
 
 /// List all audit events
 ///
-/// Returns the audit events of all service accounts, deleted ones included, and of
-/// custom roles, newest first. An event must match all filters.
+/// Returns the audit events of all service accounts, deleted ones included, of custom
+/// roles and of trusted issuers, newest first. An event must match all filters.
 ///
 /// A request searches a limited number of events. If few of them match, the page is
 /// short or empty, and `searchedBackTo` says how far the search got. Continue with
 /// `nextCursor`.
 ///
 /// The list is eventually consistent: an event may take a moment to appear in it.
-/// With `account` or `role` it is always up to date.
+/// With `account`, `role` or `issuer` it is always up to date.
 #[utoipa::path(
     get,
     path = "/iam/v1/events",

@@ -1,8 +1,8 @@
 //! `DELETE /iam/v1/service-accounts/{id}`: deletes a service account and ends
-//! its keys.
+//! its grants.
 //!
-//! Deletion is part of this function because it ends all keys in one transaction,
-//! with the same IAM rights as revoking them: only functions that issue or end keys
+//! Deletion is part of this function because it ends all grants in one transaction,
+//! with the same IAM rights as revoking them: only functions that issue or end grants
 //! have the right to write verifiers to the records of retired keys.
 
 use shared::http::{Admin, Failure, Reply, Request};
@@ -11,12 +11,12 @@ use crate::RevokeKey;
 
 /// Delete a service account
 ///
-/// Deletes a service account and ends all of its keys in one transaction: they are
-/// refused from the next request on. This cannot be undone. To stop the keys for a
+/// Deletes a service account and ends all of its keys and federated identities in one
+/// transaction: they, and all tokens made from them, are refused from the next request on. This cannot be undone. To stop the keys for a
 /// while, set `enabled` to `false` instead.
 ///
-/// The account's audit events stay. The records of its keys are kept for 400 days,
-/// so that a request with one of them is still recognized. Another account can
+/// The account's audit events stay. The records of its keys and identities are kept for 400
+/// days, so that a request with one of them is still recognized. Another account can
 /// take the name at once.
 #[utoipa::path(
     delete,

@@ -153,9 +153,11 @@ impl SweepKeys {
         let last_uses = self.last_uses(&listed, now).await?;
         summary.notices += self.publish_notices(&listed, &last_uses).await?;
         summary.unused_keys += self.mark_unused(&listed, &last_uses, now).await?;
-        // The removal of keys corrects the entry too.
-        if listed.keys.iter().any(|key| key.ended(now).is_some()) {
-            summary.retired_keys += self.store.prune_keys(listed.id).await?;
+        // The removal of grants corrects the entry too.
+        let has_ended = listed.keys.iter().any(|key| key.ended(now).is_some())
+            || listed.identities.iter().any(|identity| identity.ended(now).is_some());
+        if has_ended {
+            summary.retired_keys += self.store.prune_grants(listed.id).await?;
         } else if !entries.contains(&listed) {
             summary.corrected_entries += usize::from(self.store.correct_entry(listed.id).await?);
         }

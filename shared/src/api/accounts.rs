@@ -1,16 +1,17 @@
 //! Service accounts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::activity::UnverifiedCounts;
+use super::federated_identities::{EndedFederatedIdentity, FederatedIdentity};
 use super::instant;
 use super::keys::{Key, RetiredKey};
 use crate::activity::GrantActivity;
-use crate::domain::{Account, AccountId, Actor, GrantId, KeyId, LiveKey, RoleName, unused_since};
+use crate::domain::{Account, AccountId, Actor, GrantId, IssuerName, LiveKey, RoleName, unused_since};
 use crate::store::{self, AccountActivity, LastUse};
 
 /// A service account: the identity of a program.
@@ -43,6 +44,8 @@ pub struct ServiceAccount {
     /// and are not past their grace period after a rotation. The keys of a
     /// disabled account count too.
     pub live_key_count: usize,
+    /// The number of federated identities that have not expired.
+    pub live_identity_count: usize,
     /// When the first of the live keys expires. Absent if there is no live key.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
@@ -104,7 +107,7 @@ pub struct ServiceAccountList {
     pub searched_accounts: Option<usize>,
 }
 
-/// A service account with its keys.
+/// A service account with its keys and federated identities.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountWithKeys {
@@ -117,6 +120,13 @@ pub struct ServiceAccountWithKeys {
     /// The most recently retired keys, newest first. At most 100.
     #[schema(max_items = 100)]
     pub retired_keys: Vec<RetiredKey>,
+    /// The account's federated identities, oldest first. An identity that has expired can stay
+    /// in this list for a while: see `state`.
+    #[schema(max_items = 40)]
+    pub federated_identities: Vec<FederatedIdentity>,
+    /// The most recently ended federated identities, newest first. At most 100.
+    #[schema(max_items = 100)]
+    pub ended_federated_identities: Vec<EndedFederatedIdentity>,
     /// The number of recent requests with an unverified key that names the
     /// account.
     pub unverified: UnverifiedCounts,
@@ -211,6 +221,11 @@ impl ServiceAccount {
             owner: account.owner.to_string(),
             tags: account.tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             live_key_count: live().count(),
+            live_identity_count: account
+                .identities
+                .iter()
+                .filter(|identity| identity.ended(now).is_none())
+                .count(),
             next_key_expires_at: live().map(|key| key.spec.expires_at).min(),
             created_at: account.created_at,
             created_by: account.created_by.clone(),
@@ -237,21 +252,34 @@ impl ListedServiceAccount {
 }
 
 impl ServiceAccountWithKeys {
-    /// `account` with its live and `retired` keys, as the API shows it at `now`.
+    /// `account` with its live and `retired` grants, as the API shows it at `now`. `trusted` are
+    /// the names of all trusted issuers.
     pub fn new(
         account: &Account,
-        retired: Vec<store::RetiredKey>,
+        retired: store::RetiredGrants,
+        trusted: &HashSet<IssuerName>,
         activity: &AccountActivity,
         now: Timestamp,
     ) -> Self {
         let unused = GrantActivity::default();
-        let activity_of = |key: KeyId| activity.grants.get(&key.into()).unwrap_or(&unused);
+        let activity_of = |grant: GrantId| activity.grants.get(&grant).unwrap_or(&unused);
         Self {
             account: ServiceAccount::new(account, now),
-            keys: account.keys.iter().map(|key| Key::new(key, activity_of(key.id), now)).collect(),
+            keys: account.keys.iter().map(|key| Key::new(key, activity_of(key.id.into()), now)).collect(),
             retired_keys: retired
+                .keys
                 .into_iter()
-                .map(|key| RetiredKey::new(activity_of(key.id), key, now))
+                .map(|key| RetiredKey::new(activity_of(key.id.into()), key, now))
+                .collect(),
+            federated_identities: account
+                .identities
+                .iter()
+                .map(|own| FederatedIdentity::new(own, trusted, activity_of(own.id.into()), now))
+                .collect(),
+            ended_federated_identities: retired
+                .identities
+                .into_iter()
+                .map(|own| EndedFederatedIdentity::new(activity_of(own.id.into()), own, now))
                 .collect(),
             unverified: UnverifiedCounts::new(&activity.unverified, now),
         }

@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 
 use super::{List, instant};
 use crate::domain::{
-    AccountId, Actor, Event, EventId, EventKey, EventType, FieldChange, KeyId, RoleName, Subject,
+    AccountId, Actor, Event, EventId, EventIdentity, EventKey, EventType, FieldChange, GrantId, IssuerName,
+    KeyId, RoleName, Subject,
 };
 use crate::store::{AllEventsCursor, Page};
 
@@ -28,7 +29,7 @@ pub struct AuditEvent {
     pub at: Timestamp,
     /// The admin who made the change.
     pub actor: Actor,
-    /// The id of the service account. Absent in events about roles.
+    /// The id of the service account. Absent in events about roles and issuers.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "sa_4hQ0bTnYwLzR8sVc")]
     pub service_account_id: Option<AccountId>,
@@ -46,12 +47,21 @@ pub struct AuditEvent {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub keys: Vec<EventKey>,
+    /// The federated identity, in events about federated identities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = EventIdentity)]
+    pub federated_identity: Option<EventIdentity>,
+    /// The name of the trusted issuer, in events about issuers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, example = "github")]
+    pub issuer: Option<IssuerName>,
     /// The name of the custom role, in events about roles.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "ReportsReader")]
     pub role: Option<RoleName>,
-    /// The fields that changed, in updates, rotations and events about roles, and the
-    /// `decision` and `note` of a review, each from an empty string.
+    /// The fields that changed, in updates, rotations and events about roles and issuers, and
+    /// the `decision` and `note` of a review and the rule of a new federated identity, each from
+    /// an empty string.
     /// Each permission that a role gains is a change from an empty string, and
     /// each permission that it loses is a change to an empty string.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -91,9 +101,14 @@ impl FoundEvents {
 
 impl From<Event> for AuditEvent {
     fn from(event: Event) -> Self {
-        let (account, name, key, role) = match event.subject {
-            Subject::Account { id, name, key } => (Some(id), Some(name), key, None),
-            Subject::Role(role) => (None, None, None, Some(role)),
+        let (account, name, grant) = match &event.subject {
+            Subject::Account { id, name, grant } => (Some(*id), Some(name.clone()), *grant),
+            Subject::Role(_) | Subject::Issuer(_) => (None, None, None),
+        };
+        let (role, issuer) = match event.subject {
+            Subject::Account { .. } => (None, None),
+            Subject::Role(role) => (Some(role), None),
+            Subject::Issuer(issuer) => (None, Some(issuer)),
         };
         Self {
             id: event.id,
@@ -102,8 +117,10 @@ impl From<Event> for AuditEvent {
             actor: event.actor,
             service_account_id: account,
             service_account_name: name,
-            key_id: key,
+            key_id: grant.and_then(GrantId::key),
             keys: event.keys,
+            federated_identity: event.identity,
+            issuer,
             role,
             changes: event.changes,
             request_id: event.request_id,

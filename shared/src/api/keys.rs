@@ -12,7 +12,7 @@ use super::accounts::ServiceAccount;
 use super::activity::{LastUse, RecentCounts};
 use super::instant;
 use crate::activity::GrantActivity;
-use crate::domain::{AccountId, Actor, KeyEnd, KeyId, LiveKey, RetiredReason, RoleName};
+use crate::domain::{AccountId, Actor, IdentityId, KeyEnd, KeyId, LiveKey, RetiredReason, RoleName};
 use crate::policy::Reason;
 use crate::store;
 
@@ -85,7 +85,7 @@ pub struct Key {
     pub usage: Usage,
 }
 
-/// How a key was used.
+/// How a key, or the tokens of a federated identity, were used.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
@@ -298,13 +298,16 @@ pub struct KeyLookup {
     pub retired_by: Option<Actor>,
 }
 
-/// The keys that were revoked.
+/// The keys and federated identities that were ended.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevokedKeys {
     /// The ids of the keys that this request revoked. Empty if there were none.
     #[schema(value_type = Vec<String>, example = json!(["key_9fKd2LmXo5PqZ7aB"]))]
     pub revoked_key_ids: Vec<KeyId>,
+    /// The ids of the federated identities that this request ended. Empty if there were none.
+    #[schema(value_type = Vec<String>, example = json!(["fid_5tGh8JkLp2WqZ9xC"]))]
+    pub ended_identity_ids: Vec<IdentityId>,
 }
 
 impl Key {
@@ -328,7 +331,7 @@ impl Key {
 }
 
 impl Usage {
-    fn new(activity: &GrantActivity, now: Timestamp) -> Self {
+    pub(super) fn new(activity: &GrantActivity, now: Timestamp) -> Self {
         let days = activity.series.by_day(now, SHOWN_DAYS).into_iter();
         let uses = days.map(|(day, counts)| (day, counts.allowed()));
         Self {

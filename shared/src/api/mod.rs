@@ -10,7 +10,9 @@ mod activity;
 mod attention;
 mod caller;
 mod events;
+mod federated_identities;
 mod instant;
+mod issuers;
 mod keys;
 mod problem;
 mod reviews;
@@ -38,6 +40,11 @@ pub use attention::{
 };
 pub use caller::{KeyDetails, RequestCheck, WhoamiResponse};
 pub use events::{AuditEvent, FoundEvents};
+pub use federated_identities::{
+    CreateFederatedIdentityRequest, EndedFederatedIdentity, FederatedIdentity, FederatedIdentityList,
+    IdentityRule, IdentityState,
+};
+pub use issuers::{PutIssuerRequest, TrustedIssuer, TrustedIssuerList};
 pub use keys::{
     IssueKeyRequest, IssuedKey, Key, KeyLookup, KeyState, LookupKeyRequest, ReplacedKey, RetiredKey,
     RevokedKeys, RotateKeyRequest, RotatedKey, SHOWN_DAYS, Usage,

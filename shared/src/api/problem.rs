@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::{AccountId, KeyId, redact_credentials};
+use crate::domain::{AccountId, IdentityId, KeyId, redact_credentials};
 use crate::store::RoleUser;
 
 macro_rules! problem_codes {
@@ -46,6 +46,8 @@ problem_codes! {
     RouteNotFound = "route_not_found", NOT_FOUND, "Route not found";
     ServiceAccountNotFound = "service_account_not_found", NOT_FOUND, "Service account not found";
     KeyNotFound = "key_not_found", NOT_FOUND, "Key not found";
+    FederatedIdentityNotFound = "federated_identity_not_found", NOT_FOUND, "Federated identity not found";
+    IssuerNotFound = "issuer_not_found", NOT_FOUND, "Trusted issuer not found";
     RoleNotFound = "role_not_found", NOT_FOUND, "Role not found";
     RoleBuiltIn = "role_built_in", CONFLICT, "The role is built in";
     RoleInUse = "role_in_use", CONFLICT, "The role is in use";
@@ -53,10 +55,16 @@ problem_codes! {
     NameTaken = "name_taken", CONFLICT, "The name is taken";
     ServiceAccountDisabled = "service_account_disabled", CONFLICT, "The service account is disabled";
     KeyLimitReached = "key_limit_reached", CONFLICT, "The service account has too many keys";
+    GrantLimitReached = "grant_limit_reached", CONFLICT, "The service account has too many keys and federated identities";
     KeyRevoked = "key_revoked", CONFLICT, "The key was revoked";
     KeyExpired = "key_expired", CONFLICT, "The key has expired";
     KeyAlreadyRotated = "key_already_rotated", CONFLICT, "The key was already rotated";
     KeyAlreadyIssued = "key_already_issued", CONFLICT, "The key was already issued";
+    /// The federated identity that an earlier attempt of this request added has ended.
+    FederatedIdentityEnded = "federated_identity_ended", CONFLICT, "The federated identity has ended";
+    /// The issuer of a name never changes, even after its deletion.
+    IssuerChanged = "issuer_changed", CONFLICT, "The name belongs to another issuer";
+    IssuerLimitReached = "issuer_limit_reached", CONFLICT, "The deployment has too many trusted issuers";
     /// The account that an earlier attempt of this request created has been
     /// deleted.
     ServiceAccountDeleted = "service_account_deleted", CONFLICT, "The service account was deleted";
@@ -99,7 +107,7 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldError>,
-    /// The first 20 service accounts and keys that have the role. Only with
+    /// The first 20 service accounts, keys and federated identities that have the role. Only with
     /// `role_in_use`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -121,8 +129,8 @@ pub struct FieldError {
     pub detail: String,
 }
 
-/// A use of a role: a service account that has the role, or a key that has the
-/// role as its own.
+/// A use of a role: a service account that has the role, or a key or federated identity that
+/// has the role as its own.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleUse {
@@ -136,6 +144,10 @@ pub struct RoleUse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "key_9fKd2LmXo5PqZ7aB")]
     pub key_id: Option<KeyId>,
+    /// The id of the federated identity, if the role is the identity's own role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, example = "fid_5tGh8JkLp2WqZ9xC")]
+    pub identity_id: Option<IdentityId>,
 }
 
 impl FieldError {
@@ -153,6 +165,7 @@ impl From<&RoleUser> for RoleUse {
             service_account_id: user.account,
             service_account_name: user.account_name.to_string(),
             key_id: user.key().map(|key| key.id),
+            identity_id: user.identity().map(|identity| identity.id),
         }
     }
 }

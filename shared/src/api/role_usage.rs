@@ -54,8 +54,8 @@ pub struct RoleUsage {
     /// - `roleMissing`: the role was deleted, so it permits nothing.
     /// - `roleChanged`: the account got the role, or the role was changed, after
     ///   `observedSince`. See `roleChangedAt`.
-    /// - `keyRoles`: a live key has its own role, so the key could use only part of the
-    ///   account's role.
+    /// - `keyRoles`: a live key or federated identity has its own role, so it could use only part
+    ///   of the account's role.
     #[schema(value_type = Vec<String>, example = json!(["roleChanged"]))]
     pub gaps: Vec<ObservationGap>,
     /// When the account last got another role, or its custom role was last changed, if that
@@ -156,8 +156,9 @@ impl Observation<'_> {
     }
 
     fn gaps(&self, usage: &policy::RoleUsage) -> Vec<ObservationGap> {
-        let has_key_role =
-            self.account.keys.iter().any(|key| key.spec.role.is_some() && key.ended(self.now).is_none());
+        let Account { keys, identities, .. } = self.account;
+        let has_key_role = keys.iter().any(|key| key.spec.role.is_some() && key.ended(self.now).is_none())
+            || identities.iter().any(|own| own.spec.role.is_some() && own.ended(self.now).is_none());
         let is_changed = self
             .role_changed_at
             .is_some_and(|at| at > self.account.created_at && utc_day(at) >= self.since());

@@ -66,11 +66,12 @@ pub struct PutRoleRequest {
     pub permissions: Vec<String>,
 }
 
-/// A page of the service accounts and live keys that have a role.
+/// A page of the service accounts, live keys and federated identities that have a role.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleUserList {
-    /// The service accounts and keys, in the order of the service accounts' names.
+    /// The service accounts, keys and federated identities, in the order of the service
+    /// accounts' names.
     pub items: Vec<ListedRoleUse>,
     /// The number of service accounts that were checked for this page.
     pub checked_accounts: usize,
@@ -84,7 +85,7 @@ pub struct RoleUserList {
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedRoleUse {
-    /// The service account or key.
+    /// The service account, key or federated identity.
     #[serde(flatten)]
     pub used_by: RoleUse,
     /// Whether the service account is enabled.
@@ -97,10 +98,16 @@ pub struct ListedRoleUse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "x7Qz")]
     pub key_hint: Option<String>,
+    /// The name of the federated identity, if the role is the identity's own role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String, example = "deploy workflow")]
+    pub identity_name: Option<String>,
     /// The number of live keys that the role limits. All live keys of a service
     /// account that has the role count, or only the key that has the role as its own.
     pub live_key_count: usize,
-    /// When a request with one of these keys was last allowed. The true time can be
+    /// The number of live federated identities that the role limits, like `liveKeyCount`.
+    pub live_identity_count: usize,
+    /// When a request with one of these keys or identities was last allowed. The true time can be
     /// later, but never earlier. Absent if no request was allowed.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
@@ -229,16 +236,19 @@ impl Explanation {
 }
 
 impl ListedRoleUse {
-    /// A `user` of the role, whose account's keys were last used at these times.
+    /// A `user` of the role, whose account's grants were last used at these times.
     pub fn new(user: &RoleUser, last_uses: &HashMap<GrantId, LastUse>) -> Self {
-        let last_used_at =
-            user.keys.iter().filter_map(|key| last_uses.get(&key.id.into())?.last_used_at).max();
+        let keys = user.keys.iter().map(|key| GrantId::from(key.id));
+        let grants = keys.chain(user.identities.iter().map(|identity| identity.id.into()));
+        let last_used_at = grants.filter_map(|grant| last_uses.get(&grant)?.last_used_at).max();
         Self {
             used_by: user.into(),
             service_account_enabled: user.is_enabled,
             key_name: user.key().map(|key| key.name.to_string()),
             key_hint: user.key().map(|key| key.hint.clone()),
+            identity_name: user.identity().map(|identity| identity.name.to_string()),
             live_key_count: user.keys.len(),
+            live_identity_count: user.identities.len(),
             last_used_at,
         }
     }

@@ -6,12 +6,17 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::{
-    AccountId, AccountName, Actor, Description, FieldChange, InvalidText, LiveKey, Owner, RoleName, TagKey,
-    TagValue,
+    AccountId, AccountName, Actor, Description, FederatedIdentity, FieldChange, InvalidText, LiveKey, Owner,
+    RoleName, TagKey, TagValue,
 };
 
 /// The maximum number of tags per account.
 pub const MAX_TAGS: usize = 10;
+
+/// The maximum number of grants (keys and federated identities) per account. One transaction
+/// ends all of them: one action for the account, and two for each grant (its record and its
+/// event). 40 grants need 81 actions, and `DynamoDB` accepts 100.
+pub const MAX_GRANTS: usize = 40;
 
 /// An account's tags, sorted by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -70,32 +75,35 @@ impl fmt::Display for Tags {
     }
 }
 
-/// A service account and its live keys.
+/// A service account and its grants: its live keys and its federated identities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     pub id: AccountId,
     /// The unique name.
     pub name: AccountName,
     pub description: Description,
-    /// The role that limits all keys of the account.
+    /// The role that limits all grants of the account.
     pub role: RoleName,
-    /// Whether the account is enabled. All keys of a disabled account are refused.
+    /// Whether the account is enabled. All grants of a disabled account are refused.
     pub enabled: bool,
     /// The team or person responsible for the account.
     pub owner: Owner,
     /// Labels that admins define.
     pub tags: Tags,
-    /// The version, which increases with each change of the account or its keys.
+    /// The version, which increases with each change of the account or its grants.
     pub version: u64,
     pub created_at: Timestamp,
     pub created_by: Actor,
-    /// When the account or one of its keys was last changed.
+    /// When the account or one of its grants was last changed.
     pub updated_at: Timestamp,
-    /// The admin who last changed the account or one of its keys.
+    /// The admin who last changed the account or one of its grants.
     pub updated_by: Actor,
     /// The account's keys, oldest first. Keys that have ended stay in the list until they
     /// are pruned.
     pub keys: Vec<LiveKey>,
+    /// The account's federated identities, oldest first. Expired identities stay in the list
+    /// until they are pruned.
+    pub identities: Vec<FederatedIdentity>,
 }
 
 /// An account to create.

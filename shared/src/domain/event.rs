@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{AccountId, Actor, EventId, KeyId, LiveKey, RoleName, named_enum};
+use super::{
+    AccountId, Actor, EventId, FederatedIdentity, GrantId, IdentityId, IssuerName, KeyId, LiveKey, RoleName,
+    named_enum,
+};
 
 named_enum! {
     /// The type of an audit event.
@@ -17,24 +20,36 @@ named_enum! {
         /// A successor replaced the key. The event's changes name the successor.
         KeyRotated = "key.rotated",
         KeyRevoked = "key.revoked",
+        FederatedIdentityCreated = "federatedIdentity.created",
+        FederatedIdentityDeleted = "federatedIdentity.deleted",
         RoleCreated = "role.created",
         RoleUpdated = "role.updated",
         RoleDeleted = "role.deleted",
+        IssuerCreated = "issuer.created",
+        IssuerUpdated = "issuer.updated",
+        IssuerDeleted = "issuer.deleted",
     }
 }
 
 impl EventType {
-    /// Whether events of this type are about a custom role. All others are about an account.
-    pub fn is_about_role(self) -> bool {
+    /// Whether events of this type are about an account or one of its grants.
+    pub fn is_about_account(self) -> bool {
         match self {
-            Self::RoleCreated | Self::RoleUpdated | Self::RoleDeleted => true,
             Self::ServiceAccountCreated
             | Self::ServiceAccountUpdated
             | Self::ServiceAccountDeleted
             | Self::ServiceAccountReviewed
             | Self::KeyIssued
             | Self::KeyRotated
-            | Self::KeyRevoked => false,
+            | Self::KeyRevoked
+            | Self::FederatedIdentityCreated
+            | Self::FederatedIdentityDeleted => true,
+            Self::RoleCreated
+            | Self::RoleUpdated
+            | Self::RoleDeleted
+            | Self::IssuerCreated
+            | Self::IssuerUpdated
+            | Self::IssuerDeleted => false,
         }
     }
 }
@@ -42,16 +57,18 @@ impl EventType {
 /// The subject of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// An account, or one of its keys.
+    /// An account, or one of its grants.
     Account {
         id: AccountId,
         /// The account's name at that time.
         name: String,
-        /// The key, in events about keys.
-        key: Option<KeyId>,
+        /// The key or federated identity, in events about one.
+        grant: Option<GrantId>,
     },
     /// A custom role.
     Role(RoleName),
+    /// A trusted issuer.
+    Issuer(IssuerName),
 }
 
 /// A key that an event names. Events that were recorded by earlier versions do not contain it.
@@ -71,6 +88,23 @@ pub struct EventKey {
 impl From<&LiveKey> for EventKey {
     fn from(key: &LiveKey) -> Self {
         Self { id: key.id, name: key.name.to_string(), hint: key.hint.clone() }
+    }
+}
+
+/// A federated identity that an event names.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
+pub struct EventIdentity {
+    /// The id of the federated identity.
+    #[schema(value_type = String, example = "fid_5tGh8JkLp2WqZ9xC")]
+    pub id: IdentityId,
+    /// The name of the federated identity.
+    #[schema(example = "deploy workflow")]
+    pub name: String,
+}
+
+impl From<&FederatedIdentity> for EventIdentity {
+    fn from(identity: &FederatedIdentity) -> Self {
+        Self { id: identity.id, name: identity.name.to_string() }
     }
 }
 
@@ -114,6 +148,8 @@ pub struct Event {
     pub subject: Subject,
     /// The keys that the event names: the key of the subject and its successor.
     pub keys: Vec<EventKey>,
+    /// The federated identity of the subject.
+    pub identity: Option<EventIdentity>,
     /// The changed fields.
     pub changes: Vec<FieldChange>,
     /// The id of the request that made the change.

@@ -1,7 +1,7 @@
 //! The `Idempotency-Key` of a POST, and the ids derived from it.
 
 use super::random::{DerivedEntropy, Entropy, EntropyError};
-use super::{AccountId, Actor, KeyId, ReviewId};
+use super::{AccountId, Actor, IdentityId, KeyId, ReviewId};
 
 /// The maximum length of an `Idempotency-Key`, in characters.
 const MAX_LENGTH: usize = 255;
@@ -68,6 +68,19 @@ impl ChangeRequest {
     /// The random source fails.
     pub fn new_key_id(&self, account: AccountId, entropy: &dyn Entropy) -> Result<KeyId, EntropyError> {
         self.generate("issueKey", account.bare(), entropy, KeyId::generate)
+    }
+
+    /// The id of the federated identity that this request adds to `account`, derived like
+    /// [`Self::new_account_id`].
+    ///
+    /// # Errors
+    /// The random source fails.
+    pub fn new_identity_id(
+        &self,
+        account: AccountId,
+        entropy: &dyn Entropy,
+    ) -> Result<IdentityId, EntropyError> {
+        self.generate("createFederatedIdentity", account.bare(), entropy, IdentityId::generate)
     }
 
     /// The id of the key that this request issues to replace `key` of `account`,

@@ -7,7 +7,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{Actor, Fingerprint, IdentityId, InvalidText, IssuerName, RoleName, is_control, is_invisible};
+use super::{
+    Actor, Fingerprint, IdentityId, InvalidText, IssuerName, KeyEnd, RetiredReason, RoleName, is_control,
+    is_invisible,
+};
 
 /// The maximum number of claims that an identity requires.
 pub const MAX_CLAIMS: usize = 10;
@@ -17,6 +20,13 @@ pub const MAX_CLAIM_VALUES: usize = 10;
 
 /// The maximum length of a claim's path and of a value, in characters.
 pub const MAX_CLAIM_CHARS: usize = 256;
+
+/// The maximum length of all required claims together, in bytes of JSON. It bounds the size of
+/// an account with [`MAX_GRANTS`](super::MAX_GRANTS) identities.
+pub const MAX_CLAIMS_BYTES: usize = 2048;
+
+/// The range of the maximum age of a JWT, in seconds.
+pub const AGE_SECONDS: std::ops::RangeInclusive<u32> = 60..=86_400;
 
 /// A value that a claim can have. Values of different types are different: `"1"` is not `1`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -28,6 +38,14 @@ pub enum ClaimValue {
 }
 
 impl ClaimValue {
+    /// The text, if the value is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Boolean(_) | Self::Number(_) => None,
+            Self::Text(text) => Some(text),
+        }
+    }
+
     /// Whether `value` is exactly this value, of the same type.
     fn is(&self, value: &Value) -> bool {
         match self {
@@ -62,6 +80,8 @@ pub enum InvalidClaims {
     None,
     #[error("must name at most {MAX_CLAIMS} claims")]
     TooMany,
+    #[error("must be at most {MAX_CLAIMS_BYTES} bytes of JSON in total")]
+    TooLong,
     #[error("must be the name of a claim or a JSON pointer")]
     Path,
     #[error("must have 1 to {MAX_CLAIM_VALUES} values")]
@@ -81,6 +101,26 @@ impl RequiredClaims {
     /// # Errors
     /// What is wrong, with the path of the claim if one is.
     pub fn parse(claims: BTreeMap<String, Vec<ClaimValue>>) -> Result<Self, (Option<String>, InvalidClaims)> {
+        for (path, values) in &claims {
+            let texts = values.iter().filter_map(ClaimValue::text);
+            if texts.chain([path.as_str()]).any(super::contains_credential) {
+                return Err((Some(path.clone()), InvalidClaims::Text(InvalidText::Credential)));
+            }
+        }
+        Self::new(claims)
+    }
+
+    /// Reads stored claims, which can contain a credential.
+    ///
+    /// # Errors
+    /// The errors of [`Self::parse`], except [`InvalidText::Credential`].
+    pub fn from_stored(
+        claims: BTreeMap<String, Vec<ClaimValue>>,
+    ) -> Result<Self, (Option<String>, InvalidClaims)> {
+        Self::new(claims)
+    }
+
+    fn new(claims: BTreeMap<String, Vec<ClaimValue>>) -> Result<Self, (Option<String>, InvalidClaims)> {
         if claims.is_empty() {
             return Err((None, InvalidClaims::None));
         }
@@ -90,7 +130,18 @@ impl RequiredClaims {
         for (path, values) in &claims {
             check(path, values).map_err(|error| (Some(path.clone()), error))?;
         }
-        Ok(Self(claims))
+        let claims = Self(claims);
+        if claims.to_json().len() > MAX_CLAIMS_BYTES {
+            return Err((None, InvalidClaims::TooLong));
+        }
+        Ok(claims)
+    }
+
+    /// The claims as canonical JSON: an object with sorted members. Equal claims have equal
+    /// texts.
+    pub fn to_json(&self) -> String {
+        // Maps of texts and scalars always serialize.
+        serde_json::to_string(&self.0).unwrap_or_default()
     }
 
     /// Each claim's path and its values.
@@ -161,8 +212,6 @@ fn check_text(text: &str) -> Result<(), InvalidClaims> {
         InvalidText::ControlCharacter
     } else if text.chars().any(is_invisible) {
         InvalidText::Invisible
-    } else if super::contains_credential(text) {
-        InvalidText::Credential
     } else {
         return Ok(());
     };
@@ -218,7 +267,7 @@ pub struct IdentitySpec {
     pub expires_at: Option<Timestamp>,
     /// Whether each JWT is accepted only once.
     pub single_use: bool,
-    /// The maximum age of a JWT since its `iat`, in seconds: 60 to 86,400.
+    /// The maximum age of a JWT since its `iat`, in seconds, within [`AGE_SECONDS`].
     pub max_age_seconds: u32,
 }
 
@@ -236,8 +285,17 @@ pub struct FederatedIdentity {
 }
 
 impl FederatedIdentity {
-    /// Whether the identity has expired at `now`.
-    pub fn has_expired(&self, now: Timestamp) -> bool {
-        self.spec.expires_at.is_some_and(|at| now.as_second() >= at.as_second())
+    /// The end of the identity, if it has expired at `now`. An expired identity can still be
+    /// in its account's list of identities.
+    pub fn ended(&self, now: Timestamp) -> Option<KeyEnd> {
+        self.spec.ended(now)
+    }
+}
+
+impl IdentitySpec {
+    /// The end of an identity with this spec, if it has expired at `now`.
+    pub fn ended(&self, now: Timestamp) -> Option<KeyEnd> {
+        let at = self.expires_at.filter(|at| now.as_second() >= at.as_second())?;
+        Some(KeyEnd { reason: RetiredReason::Expired, at })
     }
 }

@@ -125,6 +125,12 @@ impl IssuerUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The host, in the spelling of the URL and with its port, if it has one.
+    pub(super) fn host(&self) -> &str {
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split('/').next().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for IssuerUrl {

@@ -228,9 +228,9 @@ pub struct Rotation {
 }
 
 named_enum! {
-    /// Why a key is retired.
+    /// Why a key or a federated identity is retired.
     pub enum RetiredReason {
-        /// An admin revoked the key.
+        /// An admin revoked the key, or deleted the federated identity.
         Revoked = "revoked",
         Expired = "expired",
         /// The key was rotated, and its grace period has ended.
@@ -238,11 +238,11 @@ named_enum! {
     }
 }
 
-/// The end of a key that expired or was rotated out.
+/// The end of a key that expired or was rotated out, or of a federated identity that expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyEnd {
     pub reason: RetiredReason,
-    /// The first second in which the key is refused.
+    /// The first second in which the key or identity is refused.
     pub at: Timestamp,
 }
 

@@ -11,12 +11,14 @@ mod idempotency;
 mod identity;
 mod ids;
 mod issuer;
+mod jwks;
 mod key;
 mod named;
 mod network;
 mod notice;
 mod pasted;
 mod pepper;
+mod preset;
 mod random;
 mod review;
 mod role;
@@ -27,19 +29,20 @@ mod verifier;
 
 pub(crate) use named::named_enum;
 
-pub use account::{Account, AccountChanges, MAX_TAGS, NewAccount, Tags};
+pub use account::{Account, AccountChanges, MAX_GRANTS, MAX_TAGS, NewAccount, Tags};
 pub use caller::{Actor, ActorSearch, Caller, KeyCaller, PrincipalType, context};
-pub use event::{Event, EventKey, EventType, FieldChange, Subject};
+pub use event::{Event, EventIdentity, EventKey, EventType, FieldChange, Subject};
 pub use idempotency::{ChangeRequest, IdempotencyKey, InvalidIdempotencyKey};
 pub use identity::{
-    Audience, ClaimValue, FederatedIdentity, IdentitySpec, InvalidAudience, InvalidClaims, MAX_CLAIM_CHARS,
-    MAX_CLAIM_VALUES, MAX_CLAIMS, RequiredClaims,
+    AGE_SECONDS, Audience, ClaimValue, FederatedIdentity, IdentitySpec, InvalidAudience, InvalidClaims,
+    MAX_CLAIM_CHARS, MAX_CLAIM_VALUES, MAX_CLAIMS, MAX_CLAIMS_BYTES, RequiredClaims,
 };
 pub use ids::{AccountId, EventId, GrantId, IdentityId, InvalidId, IssuerId, KeyId, ReviewId, TokenId};
 pub use issuer::{
     InvalidIssuerName, InvalidIssuerUrl, IssuerHosts, IssuerKeys, IssuerName, IssuerUrl, SigningAlgorithm,
     TrustedIssuer,
 };
+pub use jwks::{InvalidKeySet, MAX_ISSUER_KEYS, read_key_set};
 pub use key::{
     ApiKey, DisplayedKey, Environment, InvalidEnvironment, KEY_PREFIX, KeyEnd, KeyError, KeySpec, LiveKey,
     RetiredReason, Rotation, Secret,
@@ -50,6 +53,7 @@ pub use pasted::{
     FindKeyError, KEY_PATTERN, contains_credential, may_contain_credential, redact_credentials,
 };
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, SecretVersion};
+pub use preset::{Platform, UnsafeRule, check_rule};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use review::{NewReview, Review, ReviewDecision};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
@@ -62,4 +66,4 @@ pub use token::{
     BoundRequest, DEFAULT_TOKEN_SECONDS, DisplayedToken, MAX_TOKEN_DEPTH, MAX_TOKEN_ROLES, MAX_TOKEN_SECONDS,
     REQUEST_TOKEN_SECONDS, SealedToken, TOKEN_PREFIX, Token, TokenClaims, TokenGrant, TokenKey,
 };
-pub use verifier::{Fingerprint, Verifier, VerifierEntry};
+pub use verifier::{Fingerprint, Seal, SealEntry, SealedVerifier, Verifier, VerifierEntry};

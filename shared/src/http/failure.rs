@@ -9,9 +9,9 @@ use lambda_http::{Body, Response};
 use super::reply;
 use crate::api::{FieldError, Problem, ProblemCode, RoleUse};
 use crate::config::variable;
-use crate::domain::{BuiltInRole, EntropyError, redact_credentials};
+use crate::domain::{BuiltInRole, EntropyError, MAX_GRANTS, redact_credentials};
 use crate::keyring::{KeyringError, SecretKind};
-use crate::store::{RoleUsers, StoreError};
+use crate::store::{MAX_ISSUERS, RoleUsers, StoreError};
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -68,23 +68,29 @@ impl Failure {
             Self::RoleBuiltIn(_) => ProblemCode::RoleBuiltIn,
             Self::BodyTooLarge(_) => ProblemCode::BodyTooLarge,
             Self::UnsupportedMediaType => ProblemCode::UnsupportedMediaType,
-            Self::InvalidFields(_) | Self::Store(StoreError::UnknownRole(_)) => ProblemCode::InvalidFields,
+            Self::InvalidFields(_) => ProblemCode::InvalidFields,
             Self::Store(error) => match error {
                 StoreError::AccountNotFound(_) => ProblemCode::ServiceAccountNotFound,
                 StoreError::KeyNotFound(..) => ProblemCode::KeyNotFound,
+                StoreError::IdentityNotFound(..) => ProblemCode::FederatedIdentityNotFound,
+                StoreError::IssuerNotFound(_) => ProblemCode::IssuerNotFound,
+                StoreError::IssuerUrlChanged(..) => ProblemCode::IssuerChanged,
+                StoreError::IssuerLimit => ProblemCode::IssuerLimitReached,
                 StoreError::NameTaken => ProblemCode::NameTaken,
                 StoreError::Stale => ProblemCode::PreconditionFailed,
                 StoreError::Disabled => ProblemCode::ServiceAccountDisabled,
                 StoreError::KeyLimit { .. } => ProblemCode::KeyLimitReached,
+                StoreError::GrantLimit => ProblemCode::GrantLimitReached,
                 StoreError::KeyRevoked(_) => ProblemCode::KeyRevoked,
                 StoreError::KeyExpired(_) => ProblemCode::KeyExpired,
                 StoreError::AlreadyRotated { .. } => ProblemCode::KeyAlreadyRotated,
-                StoreError::UnknownRole(_) => ProblemCode::InvalidFields,
+                StoreError::UnknownRole(_) | StoreError::UnknownIssuer(_) => ProblemCode::InvalidFields,
                 StoreError::RoleNotFound(_) => ProblemCode::RoleNotFound,
                 StoreError::RoleInUse(..) => ProblemCode::RoleInUse,
                 StoreError::RoleCheckIncomplete { .. } => ProblemCode::RoleCheckIncomplete,
                 StoreError::AlreadyIssued(_) => ProblemCode::KeyAlreadyIssued,
                 StoreError::CreatedAndDeleted(_) => ProblemCode::ServiceAccountDeleted,
+                StoreError::CreatedAndEnded(_) => ProblemCode::FederatedIdentityEnded,
                 StoreError::IdempotencyKeyReused => ProblemCode::IdempotencyKeyReused,
                 StoreError::Contention => ProblemCode::ConcurrentChanges,
                 StoreError::Throttled(_) => ProblemCode::Throttled,
@@ -153,6 +159,9 @@ impl Failure {
         } else if let Self::Store(error @ StoreError::UnknownRole(_)) = self {
             let detail = format!("{error}: see `GET /iam/v1/roles`");
             vec![FieldError { pointer: "/role".to_owned(), detail }]
+        } else if let Self::Store(error @ StoreError::UnknownIssuer(_)) = self {
+            let detail = format!("{error}: see `GET /iam/v1/issuers`");
+            vec![FieldError { pointer: "/issuer".to_owned(), detail }]
         } else {
             Vec::new()
         };
@@ -207,13 +216,37 @@ fn store_detail(error: &StoreError) -> String {
         StoreError::KeyNotFound(_, id) => {
             format!("This service account has no key {id}. The key never existed, or its record has expired.")
         }
+        StoreError::IdentityNotFound(_, id) => format!(
+            "This service account has no federated identity {id}. The identity never existed, or its record has \
+             expired."
+        ),
+        StoreError::IssuerNotFound(name) => format!(
+            "No trusted issuer is named {name}. Names are case-sensitive. List the issuers with `GET /iam/v1/issuers`."
+        ),
+        StoreError::IssuerUrlChanged(name, url) => format!(
+            "{name} is the name of the issuer {url}, and the issuer of a name never changes, even after its deletion. \
+             Choose another name."
+        ),
+        StoreError::IssuerLimit => {
+            format!(
+                "The deployment has {MAX_ISSUERS} trusted issuers, which is the limit. Delete one that is no longer needed."
+            )
+        }
+        StoreError::GrantLimit => format!(
+            "The service account has {MAX_GRANTS} keys and federated identities, which is the limit. Revoke a key or \
+             delete a federated identity that is no longer needed."
+        ),
+        StoreError::CreatedAndEnded(id) => format!(
+            "An earlier request with this Idempotency-Key added federated identity {id}, which has ended since. Use a \
+             new Idempotency-Key to add another one."
+        ),
         StoreError::RoleNotFound(name) => format!(
             "Role {name} does not exist. Role names are case-sensitive. List the roles with `GET /iam/v1/roles`."
         ),
         StoreError::RoleInUse(_, users) => role_in_use(users),
         StoreError::RoleCheckIncomplete { checked, .. } => format!(
             "The role was not deleted. {checked} service accounts were checked in time, and neither they nor their \
-             keys have the role. Repeat the request with the query parameter `cursor` set to `nextCursor` to check the \
+             keys and federated identities have the role. Repeat the request with the query parameter `cursor` set to `nextCursor` to check the \
              rest. The request that reaches the last account deletes the role."
         ),
         StoreError::NameTaken => {
@@ -252,7 +285,7 @@ fn store_detail(error: &StoreError) -> String {
             "The If-Match or If-None-Match precondition failed. Fetch the resource again and retry."
                 .to_owned()
         }
-        StoreError::UnknownRole(_) => INVALID_FIELDS.to_owned(),
+        StoreError::UnknownRole(_) | StoreError::UnknownIssuer(_) => INVALID_FIELDS.to_owned(),
         StoreError::IdempotencyKeyReused => {
             "Nothing was changed. Use a new Idempotency-Key for each new request.".to_owned()
         }
@@ -282,17 +315,20 @@ impl From<EntropyError> for Failure {
 fn role_in_use(users: &RoleUsers) -> String {
     let who = match users.count {
         count if users.stopped_at.is_some() => format!(
-            "At least {count} service accounts and keys have the role, and not all were checked: see `usedBy` for the first {}.",
+            "At least {count} service accounts, keys and federated identities have the role, and not all were checked: see `usedBy` for the first {}.",
             users.first.len()
         ),
-        1 => "One service account or key has the role: see `usedBy`.".to_owned(),
+        1 => "One service account, key or federated identity has the role: see `usedBy`.".to_owned(),
         count if count == users.first.len() => {
-            format!("{count} service accounts and keys have the role: see `usedBy`.")
+            format!("{count} service accounts, keys and federated identities have the role: see `usedBy`.")
         }
         count => format!(
-            "{count} service accounts and keys have the role: see `usedBy` for the first {}.",
+            "{count} service accounts, keys and federated identities have the role: see `usedBy` for the first {}.",
             users.first.len()
         ),
     };
-    format!("{who} Give the accounts another role and revoke the keys before you delete the role.")
+    format!(
+        "{who} Give the accounts another role, revoke the keys and delete the federated identities before you delete \
+         the role."
+    )
 }

@@ -10,7 +10,9 @@ use lambda_http::request::RequestContext;
 use serde::de::DeserializeOwned;
 
 use super::{Failure, body, caller};
-use crate::domain::{AccountId, Actor, Caller, ChangeRequest, IdempotencyKey, KeyId, RoleName};
+use crate::domain::{
+    AccountId, Actor, Caller, ChangeRequest, IdempotencyKey, IdentityId, IssuerName, KeyId, RoleName,
+};
 use crate::store::{DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition, StoreError};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -151,6 +153,22 @@ impl Request {
         self.path_parameter("keyId")
     }
 
+    /// The id of the federated identity in the path.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedId`] if it is malformed.
+    pub fn identity_id(&self) -> Result<IdentityId, Failure> {
+        self.path_parameter("identityId")
+    }
+
+    /// The name of the trusted issuer in the path.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedId`] if it is malformed.
+    pub fn issuer_name(&self) -> Result<IssuerName, Failure> {
+        self.path_parameter("name")
+    }
+
     /// The name of the role in the path.
     ///
     /// # Errors
@@ -247,15 +265,15 @@ impl Request {
         Ok(ChangeRequest { actor, request_id: self.id.clone(), idempotency_key })
     }
 
-    /// Refuses preconditions, for operations on keys: keys have no version, so a
-    /// precondition would be ignored.
+    /// Refuses preconditions, for operations on keys and federated identities: they have no
+    /// version, so a precondition would be ignored.
     ///
     /// # Errors
     /// [`Failure::MalformedRequest`] if there is `If-Match` or `If-None-Match`.
     pub fn has_no_condition(&self) -> Result<(), Failure> {
         if [header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|name| self.headers.contains_key(name)) {
             return Err(Failure::MalformedRequest(
-                "This operation takes neither If-Match nor If-None-Match: keys have no ETag.".to_owned(),
+                "This operation takes neither If-Match nor If-None-Match: keys and federated identities have no ETag.".to_owned(),
             ));
         }
         Ok(())
@@ -293,7 +311,7 @@ impl Request {
             (Some(_), None) => Ok(self.if_match()?.map_or(Precondition::Exists, Precondition::Version)),
             (None, Some("*")) => Ok(Precondition::Absent),
             (None, Some(_)) => Err(Failure::MalformedRequest(
-                "If-None-Match must be `*`, which creates the role only if it does not exist.".to_owned(),
+                "If-None-Match must be `*`, which creates the resource only if it does not exist.".to_owned(),
             )),
             (Some(_), Some(_)) => {
                 Err(Failure::MalformedRequest("Send either If-Match or If-None-Match, not both.".to_owned()))

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 
-use super::codec::{self, Map, Reader, n, s, seconds};
+use super::codec::{self, Map, Reader, Verifiers, n, s, seconds};
 use super::commit::{Attempt, Expression, Outcome};
 use super::directory::{ENTRY, Entry, StoredEntry};
 use super::events::NewEvent;
-use super::keys::{RecordFingerprint, RetirementDetails};
+use super::grants::{RecordFingerprint, RetirementDetails};
 use super::list::{AccountCursor, AccountFilter, AccountPage, ListOrder, MAX_LIMIT, Page, PageRequest};
 use super::schema::{self, attribute};
 use super::{MAX_QUERIES, Store, StoreError};
@@ -89,6 +89,7 @@ impl Store {
             updated_at: now,
             updated_by: request.actor.clone(),
             keys: Vec::new(),
+            identities: Vec::new(),
         };
         let id = account.id;
         let folded = account.name.folded();
@@ -141,12 +142,12 @@ impl Store {
         .await
     }
 
-    /// Finds an account and its keys with a consistent read.
+    /// Finds an account and its grants with a consistent read.
     pub async fn find_account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
         self.find_account_with(id, &[], |reader| reader.account(id)).await
     }
 
-    /// Reads an account and its keys consistently.
+    /// Reads an account and its grants consistently.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`].
@@ -154,7 +155,7 @@ impl Store {
         self.find_account(id).await?.ok_or(StoreError::AccountNotFound(id))
     }
 
-    /// Finds an account, its keys and their verifiers with a consistent read.
+    /// Finds an account, its grants and their verifiers with a consistent read.
     pub(super) async fn find_account_with_verifiers(
         &self,
         id: AccountId,
@@ -163,7 +164,7 @@ impl Store {
         self.find_account_with(id, &[attribute::VERIFIERS], read).await
     }
 
-    /// Reads what a change of an account's keys needs, consistently.
+    /// Reads what a change of an account's grants needs, consistently.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`].
@@ -171,7 +172,7 @@ impl Store {
         self.find_account_to_change(id).await?.ok_or(StoreError::AccountNotFound(id))
     }
 
-    /// Finds what a change of an account's keys needs, with a consistent read.
+    /// Finds what a change of an account's grants needs, with a consistent read.
     pub(super) async fn find_account_to_change(
         &self,
         id: AccountId,
@@ -198,7 +199,7 @@ impl Store {
             let Some((account, stored)) = self.find_account_with(id, &ENTRY, read).await? else {
                 return Ok(Attempt::Done(false));
             };
-            let entry = Entry::new(&account, &account.keys);
+            let entry = Entry::new(&account);
             if stored.is(&entry) {
                 return Ok(Attempt::Done(false));
             }
@@ -386,7 +387,7 @@ impl Store {
     }
 
     /// Deletes an account and releases its name. Its keys become retired keys and
-    /// keep their verifiers. Its events stay.
+    /// keep their verifiers, and its federated identities end. Its events stay.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::Stale`] if the account does
@@ -421,9 +422,7 @@ impl Store {
                 self.put_new(schema::retired_account_key(id), record)?,
                 self.record(event, request, now)?,
             ];
-            for key in &account.keys {
-                actions.push(self.retire(&account, key, verifiers.get(&key.id), &retirement)?);
-            }
+            actions.extend(self.retire_all(&account, &verifiers, &retirement)?);
             self.commit_unchanged(actions).await
         })
         .await
@@ -440,16 +439,13 @@ impl Store {
     }
 }
 
-/// What a change of an account's keys needs.
+/// What a change of an account's grants needs.
 pub(super) struct AccountToChange {
     pub(super) account: Account,
     pub(super) verifiers: Verifiers,
     /// The entry in the directory.
     pub(super) entry: StoredEntry,
 }
-
-/// The verifiers of an account's keys.
-pub(super) type Verifiers = HashMap<crate::domain::KeyId, crate::domain::VerifierEntry>;
 
 fn change_expression(before: &Account, after: &Account) -> Expression {
     let mut expression = Expression::equal(attribute::VERSION, n(before.version));
@@ -475,7 +471,7 @@ fn change_expression(before: &Account, after: &Account) -> Expression {
     if before.tags != after.tags {
         expression.set(attribute::TAGS, codec::tags(&after.tags));
     }
-    Entry::new(after, &after.keys).write(&mut expression);
+    Entry::new(after).write(&mut expression);
     expression
 }
 
@@ -501,7 +497,7 @@ fn item(account: &Account, folded: &FoldedName, fingerprint: Fingerprint) -> Map
         (schema::INDEX_PK, s(schema::INDEX_ACCOUNTS)),
         (schema::INDEX_SK, s(folded.as_str())),
     ]);
-    let entry = Entry::new(account, &account.keys).attributes();
+    let entry = Entry::new(account).attributes();
     item.extend(entry.map(|(name, value)| (name.to_owned(), value)));
     item
 }

@@ -10,9 +10,18 @@ use jiff::Timestamp;
 use super::StoreError;
 use super::schema::attribute;
 use crate::domain::{
-    Account, AccountId, AccountName, Actor, AllowedCidrs, Description, EventKey, Fingerprint, KeyId, KeyName,
-    KeySpec, LiveKey, Owner, RoleName, Rotation, SecretVersion, Tags, Verifier, VerifierEntry,
+    Account, AccountId, AccountName, Actor, AllowedCidrs, Audience, Description, EventIdentity, EventKey,
+    FederatedIdentity, Fingerprint, GrantId, IdentityId, IdentityName, IdentitySpec, IssuerName, KeyId,
+    KeyName, KeySpec, LiveKey, Owner, RequiredClaims, RoleName, Rotation, Seal, SealEntry, SealedVerifier,
+    SecretVersion, Tags, Verifier, VerifierEntry,
 };
+
+/// The verifiers of an account's grants.
+#[derive(Debug, Default)]
+pub(super) struct Verifiers {
+    pub(super) keys: HashMap<KeyId, VerifierEntry>,
+    pub(super) identities: HashMap<IdentityId, SealedVerifier>,
+}
 
 /// An item, or a map in an item.
 pub(super) type Map = HashMap<String, AttributeValue>;
@@ -165,7 +174,7 @@ impl<'a, M: Attributes> Reader<'a, M> {
         })
     }
 
-    /// A key's own role.
+    /// A grant's own role.
     pub(super) fn role_of_key(self) -> Result<Option<RoleName>, MalformedItem> {
         self.get_optional(attribute::ROLE, |value| RoleName::parse(value.text()?).ok())
     }
@@ -194,7 +203,40 @@ impl<'a, M: Attributes> Reader<'a, M> {
     pub(super) fn verifier(self) -> Result<VerifierEntry, MalformedItem> {
         Ok(VerifierEntry {
             verifier: self.get(attribute::VERIFIER, |value| Verifier::from_bytes(value.bytes()?))?,
-            pepper: self.get(attribute::PEPPER, |value| SecretVersion::parse(value.text()?))?,
+            pepper: self.pepper()?,
+        })
+    }
+
+    /// The seal of a federated identity or a trusted issuer.
+    pub(super) fn seal(self) -> Result<SealEntry, MalformedItem> {
+        Ok(SealEntry {
+            seal: self.get(attribute::SEAL, |value| Seal::from_bytes(value.bytes()?))?,
+            pepper: self.pepper()?,
+        })
+    }
+
+    /// The verifier of a federated identity and its seal.
+    pub(super) fn sealed_verifier(self) -> Result<SealedVerifier, MalformedItem> {
+        let VerifierEntry { verifier, .. } = self.verifier()?;
+        Ok(SealedVerifier { verifier, seal: self.seal()? })
+    }
+
+    fn pepper(self) -> Result<SecretVersion, MalformedItem> {
+        self.get(attribute::PEPPER, |value| SecretVersion::parse(value.text()?))
+    }
+
+    /// What a federated identity accepts, and what its tokens can do. The seal covers it.
+    pub(super) fn identity_spec(self) -> Result<IdentitySpec, MalformedItem> {
+        Ok(IdentitySpec {
+            issuer: self.parse(attribute::ISSUER, IssuerName::parse)?,
+            audience: self.parse(attribute::AUDIENCE, Audience::parse)?,
+            claims: self.get(attribute::CLAIMS, |value| {
+                RequiredClaims::from_stored(serde_json::from_str(value.text()?).ok()?).ok()
+            })?,
+            role: self.role_of_key()?,
+            expires_at: self.optional(attribute::EXPIRES_AT, Self::seconds)?,
+            single_use: self.boolean(attribute::SINGLE_USE)?,
+            max_age_seconds: self.get(attribute::MAX_AGE, |value| value.number()?.parse().ok())?,
         })
     }
 }
@@ -234,56 +276,87 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// An account's keys, oldest first.
-    pub(super) fn keys(self) -> Result<Vec<LiveKey>, MalformedItem> {
-        let mut keys = self.keys_of(attribute::KEYS, Reader::live_key)?;
-        keys.sort_by_key(|key| (key.created_at, key.id));
-        Ok(keys)
+    pub(super) fn federated_identity(self, id: IdentityId) -> Result<FederatedIdentity, MalformedItem> {
+        Ok(FederatedIdentity {
+            id,
+            name: self.parse(attribute::NAME, IdentityName::from_stored)?,
+            spec: self.identity_spec()?,
+            created_at: self.seconds(attribute::CREATED_AT)?,
+            created_by: self.actor(attribute::CREATED_BY)?,
+            fingerprint: self.fingerprint()?,
+        })
     }
 
-    /// The keys that an event names, in the order of their ids.
-    pub(super) fn event_keys(self, name: &str) -> Result<Vec<EventKey>, MalformedItem> {
-        let mut keys = self.keys_of(name, |key, id| {
-            let name = key.text(attribute::NAME)?.to_owned();
-            Ok(EventKey { id, name, hint: key.text(attribute::HINT)?.to_owned() })
+    /// An account's keys and federated identities, each oldest first.
+    pub(super) fn grants(self) -> Result<(Vec<LiveKey>, Vec<FederatedIdentity>), MalformedItem> {
+        let (mut keys, mut identities) = (Vec::new(), Vec::new());
+        self.each_grant(attribute::KEYS, |grant, id| {
+            match id {
+                GrantId::Key(id) => keys.push(grant.live_key(id)?),
+                GrantId::Identity(id) => identities.push(grant.federated_identity(id)?),
+            }
+            Ok(())
         })?;
-        keys.sort_by_key(|key| key.id);
-        Ok(keys)
+        keys.sort_by_key(|key| (key.created_at, key.id));
+        identities.sort_by_key(|identity| (identity.created_at, identity.id));
+        Ok((keys, identities))
     }
 
-    /// Reads a map of keys, with `read` for each key.
-    fn keys_of<T>(
+    /// The keys that an event names, in the order of their ids, and the federated identity.
+    pub(super) fn event_grants(
         self,
         name: &str,
-        read: impl Fn(Reader<'a>, KeyId) -> Result<T, MalformedItem>,
-    ) -> Result<Vec<T>, MalformedItem> {
-        let entries = self.map(name)?.0.iter();
-        let keys = entries.map(|(id, entry)| {
-            let id = id
-                .parse()
-                .map_err(|_| MalformedItem::new(name, "has a member whose name is not a key id"))?;
-            let entry =
-                entry.as_m().map_err(|_| MalformedItem::new(name, "has a member that is not a map"))?;
-            read(Reader(entry), id)
-        });
-        keys.collect()
+    ) -> Result<(Vec<EventKey>, Option<EventIdentity>), MalformedItem> {
+        let (mut keys, mut identity) = (Vec::new(), None);
+        self.each_grant(name, |grant, id| {
+            let name = grant.text(attribute::NAME)?.to_owned();
+            match id {
+                GrantId::Key(id) => {
+                    keys.push(EventKey { id, name, hint: grant.text(attribute::HINT)?.to_owned() });
+                }
+                GrantId::Identity(id) => identity = Some(EventIdentity { id, name }),
+            }
+            Ok(())
+        })?;
+        keys.sort_by_key(|key| key.id);
+        Ok((keys, identity))
     }
 
-    /// The verifiers of an account's keys, by key id.
-    pub(super) fn verifiers(self) -> Result<HashMap<KeyId, VerifierEntry>, MalformedItem> {
-        let entries = self.map(attribute::VERIFIERS)?;
-        entries
-            .0
-            .iter()
-            .map(|(id, entry)| {
-                let malformed = || MalformedItem::new(attribute::VERIFIERS, "has a malformed member");
-                let entry = entry.as_m().map_err(|_| malformed())?;
-                Ok((id.parse().map_err(|_| malformed())?, Reader(entry).verifier()?))
-            })
-            .collect()
+    /// The verifiers of an account's grants.
+    pub(super) fn verifiers(self) -> Result<Verifiers, MalformedItem> {
+        let mut verifiers = Verifiers::default();
+        self.each_grant(attribute::VERIFIERS, |entry, id| {
+            match id {
+                GrantId::Key(id) => drop(verifiers.keys.insert(id, entry.verifier()?)),
+                GrantId::Identity(id) => drop(verifiers.identities.insert(id, entry.sealed_verifier()?)),
+            }
+            Ok(())
+        })?;
+        Ok(verifiers)
+    }
+
+    /// Reads a map of keys and federated identities with `read`.
+    fn each_grant(
+        self,
+        name: &str,
+        mut read: impl FnMut(Reader<'a>, GrantId) -> Result<(), MalformedItem>,
+    ) -> Result<(), MalformedItem> {
+        for (id, entry) in self.map(name)?.0 {
+            let id = id.parse().map_err(|_| {
+                MalformedItem::new(
+                    name,
+                    "has a member whose name is neither the id of a key nor of a federated identity",
+                )
+            })?;
+            let entry =
+                entry.as_m().map_err(|_| MalformedItem::new(name, "has a member that is not a map"))?;
+            read(Reader(entry), id)?;
+        }
+        Ok(())
     }
 
     pub(super) fn account(self, id: AccountId) -> Result<Account, MalformedItem> {
+        let (keys, identities) = self.grants()?;
         Ok(Account {
             id,
             name: self.parse(attribute::NAME, AccountName::from_stored)?,
@@ -301,7 +374,8 @@ impl<'a> Reader<'a> {
             created_by: self.actor(attribute::CREATED_BY)?,
             updated_at: self.seconds(attribute::UPDATED_AT)?,
             updated_by: self.actor(attribute::UPDATED_BY)?,
-            keys: self.keys()?,
+            keys,
+            identities,
         })
     }
 }
@@ -368,6 +442,37 @@ pub(super) fn live_key(key: &LiveKey) -> Map {
         entry.insert(attribute::REPLACED_BY.to_owned(), s(rotation.replaced_by));
     }
     entry
+}
+
+/// A federated identity's entry in its account, without the verifier.
+pub(super) fn federated_identity(identity: &FederatedIdentity) -> Map {
+    let spec = &identity.spec;
+    let mut entry = map([
+        (attribute::NAME, s(&identity.name)),
+        (attribute::ISSUER, s(&spec.issuer)),
+        (attribute::AUDIENCE, s(&spec.audience)),
+        (attribute::CLAIMS, s(spec.claims.to_json())),
+        (attribute::SINGLE_USE, AttributeValue::Bool(spec.single_use)),
+        (attribute::MAX_AGE, n(spec.max_age_seconds)),
+        (attribute::CREATED_AT, seconds(identity.created_at)),
+        (attribute::CREATED_BY, actor(&identity.created_by)),
+        (attribute::FINGERPRINT, b(identity.fingerprint.as_bytes())),
+    ]);
+    entry.extend(spec.role.as_ref().map(|role| (attribute::ROLE.to_owned(), s(role))));
+    entry.extend(spec.expires_at.map(|at| (attribute::EXPIRES_AT.to_owned(), seconds(at))));
+    entry
+}
+
+/// The verifier and seal of a federated identity, as an entry in its account.
+pub(super) fn sealed_verifier(entry: &SealedVerifier) -> Map {
+    let mut verifier = seal(&entry.seal);
+    verifier.insert(attribute::VERIFIER.to_owned(), b(entry.verifier.as_bytes()));
+    verifier
+}
+
+/// A seal and the version of its pepper.
+pub(super) fn seal(entry: &SealEntry) -> Map {
+    map([(attribute::SEAL, b(entry.seal.as_bytes())), (attribute::PEPPER, s(entry.pepper.as_str()))])
 }
 
 /// A verifier, as an entry in its account or as part of a retired key's record.

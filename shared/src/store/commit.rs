@@ -199,7 +199,8 @@ impl Store {
         }
     }
 
-    fn check(&self, key: Key, conditions: Expression) -> Result<TransactWriteItem, StoreError> {
+    /// An action that checks the conditions on the item at `key`.
+    pub(super) fn check(&self, key: Key, conditions: Expression) -> Result<TransactWriteItem, StoreError> {
         let check = ConditionCheck::builder()
             .table_name(&*self.table)
             .set_key(Some(key))

@@ -3,7 +3,9 @@
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use super::{AccountCursor, RoleUsers};
-use crate::domain::{AccountId, EntropyError, KeyId, RoleName};
+use crate::domain::{
+    AccountId, EntropyError, IdentityId, IssuerName, IssuerUrl, KeyId, MAX_GRANTS, RoleName,
+};
 use crate::telemetry;
 
 /// Why an operation of the store failed. Unless the variant says otherwise, nothing
@@ -15,6 +17,9 @@ pub enum StoreError {
     /// The account has neither the key nor a record of it.
     #[error("service account {0} has no key {1}")]
     KeyNotFound(AccountId, KeyId),
+    /// The account has neither the federated identity nor a record of it.
+    #[error("service account {0} has no federated identity {1}")]
+    IdentityNotFound(AccountId, IdentityId),
     #[error("another service account has the name")]
     NameTaken,
     /// The account or role does not have the version that the caller requires.
@@ -30,6 +35,9 @@ pub enum StoreError {
         /// Whether the refused key is the successor of a rotation with a grace period.
         is_rotation: bool,
     },
+    /// The account has [`MAX_GRANTS`] keys and federated identities.
+    #[error("the service account has {MAX_GRANTS} keys and federated identities, which is the limit")]
+    GrantLimit,
     /// The key was revoked, and cannot be rotated.
     #[error("key {0} was revoked")]
     KeyRevoked(KeyId),
@@ -46,10 +54,22 @@ pub enum StoreError {
     /// The role that the request gives an account or key does not exist.
     #[error("role {0} does not exist")]
     UnknownRole(RoleName),
+    /// The trusted issuer that the request gives a federated identity is not registered.
+    #[error("no trusted issuer is named {0}")]
+    UnknownIssuer(IssuerName),
+    /// The trusted issuer that the request reads or deletes is not registered.
+    #[error("no trusted issuer is named {0}")]
+    IssuerNotFound(IssuerName),
+    /// The issuer of this name has, or had before its deletion, another URL.
+    #[error("trusted issuer {0} has the URL {1}")]
+    IssuerUrlChanged(IssuerName, IssuerUrl),
+    /// The deployment has the maximum number of trusted issuers.
+    #[error("the deployment has {} trusted issuers, which is the limit", super::MAX_ISSUERS)]
+    IssuerLimit,
     /// The custom role that the request reads or deletes does not exist.
     #[error("role {0} does not exist")]
     RoleNotFound(RoleName),
-    /// Accounts or live keys have the role.
+    /// Accounts or live grants have the role.
     #[error("role {0} is in use")]
     RoleInUse(RoleName, Box<RoleUsers>),
     /// No account that was checked uses the role, but there are more accounts than one
@@ -67,6 +87,9 @@ pub enum StoreError {
     /// The account that an earlier attempt of this request created was deleted.
     #[error("service account {0}, which an earlier attempt created, was deleted")]
     CreatedAndDeleted(AccountId),
+    /// The federated identity that an earlier attempt of this request added has ended.
+    #[error("federated identity {0}, which an earlier attempt added, has ended")]
+    CreatedAndEnded(IdentityId),
     /// The `Idempotency-Key` was used for another request.
     #[error("the Idempotency-Key was used for another request")]
     IdempotencyKeyReused,

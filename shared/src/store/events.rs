@@ -12,8 +12,8 @@ use super::list::{AllEventsCursor, EventCursor, EventFilter, EventScope, MAX_LIM
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
-    Account, AccountId, ChangeRequest, Event, EventId, EventKey, EventType, FieldChange, KeyId, LiveKey,
-    RoleName, Subject,
+    Account, AccountId, ChangeRequest, Event, EventId, EventIdentity, EventKey, EventType, FederatedIdentity,
+    FieldChange, GrantId, IssuerName, LiveKey, RoleName, Subject,
 };
 
 /// The maximum number of queries for one page of all events. A query reads at most
@@ -33,26 +33,45 @@ pub(super) struct NewEvent {
     pub(super) event_type: EventType,
     pub(super) subject: Subject,
     pub(super) keys: Vec<EventKey>,
+    pub(super) identity: Option<EventIdentity>,
     pub(super) changes: Vec<FieldChange>,
 }
 
 impl NewEvent {
     /// An event of an account as a whole.
     pub(super) fn account(event_type: EventType, account: &Account) -> Self {
-        let subject = Subject::Account { id: account.id, name: account.name.to_string(), key: None };
-        Self { event_type, subject, keys: Vec::new(), changes: Vec::new() }
+        Self::new(event_type, account_subject(account, None))
     }
 
     /// An event of one key of an account.
     pub(super) fn key(event_type: EventType, account: &Account, key: &LiveKey) -> Self {
-        let subject = Subject::Account { id: account.id, name: account.name.to_string(), key: Some(key.id) };
-        Self { event_type, subject, keys: vec![key.into()], changes: Vec::new() }
+        let subject = account_subject(account, Some(key.id.into()));
+        Self { keys: vec![key.into()], ..Self::new(event_type, subject) }
+    }
+
+    /// An event of one federated identity of an account.
+    pub(super) fn identity(event_type: EventType, account: &Account, identity: &FederatedIdentity) -> Self {
+        let subject = account_subject(account, Some(identity.id.into()));
+        Self { identity: Some(identity.into()), ..Self::new(event_type, subject) }
     }
 
     /// An event of a custom role.
     pub(super) fn role(event_type: EventType, name: &RoleName, changes: Vec<FieldChange>) -> Self {
-        Self { event_type, subject: Subject::Role(name.clone()), keys: Vec::new(), changes }
+        Self { changes, ..Self::new(event_type, Subject::Role(name.clone())) }
     }
+
+    /// An event of a trusted issuer.
+    pub(super) fn issuer(event_type: EventType, name: &IssuerName, changes: Vec<FieldChange>) -> Self {
+        Self { changes, ..Self::new(event_type, Subject::Issuer(name.clone())) }
+    }
+
+    fn new(event_type: EventType, subject: Subject) -> Self {
+        Self { event_type, subject, keys: Vec::new(), identity: None, changes: Vec::new() }
+    }
+}
+
+fn account_subject(account: &Account, grant: Option<GrantId>) -> Subject {
+    Subject::Account { id: account.id, name: account.name.to_string(), grant }
 }
 
 impl Store {
@@ -73,16 +92,21 @@ impl Store {
             (schema::INDEX_PK, schema::month_partition(at)),
             (schema::INDEX_SK, s(id)),
         ]);
-        if let Subject::Account { name, key, .. } = &event.subject {
+        if let Subject::Account { name, grant, .. } = &event.subject {
             item.insert(attribute::ACCOUNT_NAME.to_owned(), s(name));
-            item.extend(key.map(|key| (attribute::KEY.to_owned(), s(key))));
+            item.extend(grant.map(|grant| (attribute::KEY.to_owned(), s(grant))));
         }
-        if !event.keys.is_empty() {
-            let keys = event.keys.iter().map(|key| {
-                let key_map = codec::map([(attribute::NAME, s(&key.name)), (attribute::HINT, s(&key.hint))]);
-                (key.id.to_string(), AttributeValue::M(key_map))
-            });
-            item.insert(attribute::KEYS.to_owned(), AttributeValue::M(keys.collect()));
+        let keys = event.keys.iter().map(|key| {
+            let key_map = codec::map([(attribute::NAME, s(&key.name)), (attribute::HINT, s(&key.hint))]);
+            (key.id.to_string(), AttributeValue::M(key_map))
+        });
+        let identity = event.identity.iter().map(|identity| {
+            let identity_map = codec::map([(attribute::NAME, s(&identity.name))]);
+            (identity.id.to_string(), AttributeValue::M(identity_map))
+        });
+        let grants: Map = keys.chain(identity).collect();
+        if !grants.is_empty() {
+            item.insert(attribute::KEYS.to_owned(), AttributeValue::M(grants));
         }
         if !event.changes.is_empty() {
             let changes = event.changes.iter().map(|change| {
@@ -152,7 +176,7 @@ impl Store {
                 return Ok(Page::cut(events, page.limit, |event| AllEventsCursor(event.id)));
             };
             let range = match filter.scope {
-                EventScope::Account(_) | EventScope::Role(_) => first..=last,
+                EventScope::Account(_) | EventScope::Role(_) | EventScope::Issuer(_) => first..=last,
                 EventScope::All => first.max(EventId::first_at(start_of_month(last.at())))..=last,
             };
             let answer = self.query_events(filter, &range, page.limit).await?;
@@ -194,6 +218,7 @@ impl Store {
         let partition = match &filter.scope {
             EventScope::Account(account) => Some(schema::events_partition(*account)),
             EventScope::Role(role) => Some(schema::role_events_partition(role)),
+            EventScope::Issuer(issuer) => Some(schema::issuer_events_partition(issuer)),
             EventScope::All => None,
         };
         let query = match partition {
@@ -237,9 +262,14 @@ pub(super) enum Confirmation {
 /// has the names of all changed fields, and only the values that decide what keys can
 /// do. Names and descriptions are free text and are left out.
 pub(super) fn log(event: &Event, confirmation: Confirmation) {
-    let (account, account_name, key, role_name) = match &event.subject {
-        Subject::Account { id, name, key } => (Some(id.to_string()), Some(name), *key, None),
-        Subject::Role(name) => (None, None, None, Some(name.to_string())),
+    let (account, account_name, grant) = match &event.subject {
+        Subject::Account { id, name, grant } => (Some(id.to_string()), Some(name), *grant),
+        Subject::Role(_) | Subject::Issuer(_) => (None, None, None),
+    };
+    let (role_name, issuer_name) = match &event.subject {
+        Subject::Account { .. } => (None, None),
+        Subject::Role(name) => (Some(name.to_string()), None),
+        Subject::Issuer(name) => (None, Some(name.to_string())),
     };
     let changes_of = |field: &'static str| event.changes.iter().filter(move |change| change.field == field);
     let new_value = |field| changes_of(field).map(|change| change.to.as_str()).next();
@@ -259,10 +289,16 @@ pub(super) fn log(event: &Event, confirmation: Confirmation) {
                 actor_name = event.actor.name,
                 account_id = account,
                 account_name,
-                key_id = key.map(|key| key.to_string()),
+                key_id = grant.and_then(GrantId::key).map(|key| key.to_string()),
+                identity_id = grant.and_then(GrantId::identity).map(|identity| identity.to_string()),
                 role_name,
+                issuer_name,
                 changed = (!changed.is_empty()).then(|| changed.join(",")),
                 role = new_value(attribute::ROLE),
+                issuer = new_value(attribute::ISSUER),
+                audience = new_value(attribute::AUDIENCE),
+                claims = new_value(attribute::CLAIMS),
+                jwks_uri = new_value("jwksUri"),
                 enabled = new_value(attribute::ENABLED).map(|to| to == "true"),
                 granted = permissions(|change| &change.to),
                 withdrawn = permissions(|change| &change.from),
@@ -283,13 +319,15 @@ pub(super) fn log(event: &Event, confirmation: Confirmation) {
 fn event(item: &Map) -> Result<Event, StoreError> {
     let reader = Reader(item);
     let read = || -> Result<Event, MalformedItem> {
+        let (keys, identity) = reader.optional(attribute::KEYS, Reader::event_grants)?.unwrap_or_default();
         Ok(Event {
             id: reader.parse(schema::SK, str::parse::<EventId>)?,
             event_type: reader.get(attribute::TYPE, |value| EventType::parse(codec::text(value)?))?,
             at: reader.milliseconds(attribute::AT)?,
             actor: reader.actor(attribute::ACTOR)?,
             subject: subject(reader)?,
-            keys: reader.optional(attribute::KEYS, Reader::event_keys)?.unwrap_or_default(),
+            keys,
+            identity,
             changes: reader
                 .get_optional(attribute::CHANGES, |value| {
                     let changes = value.as_l().ok()?.iter();
@@ -302,18 +340,22 @@ fn event(item: &Map) -> Result<Event, StoreError> {
     read().map_err(|error| error.in_item("an event"))
 }
 
-/// The subject of an event. The partition shows whether it is an account or a role.
+/// The subject of an event. The partition shows whether it is an account, a role or an issuer.
 fn subject(reader: Reader<'_>) -> Result<Subject, MalformedItem> {
     if reader.text(schema::PK)?.starts_with(schema::partition::ROLE_EVENTS) {
         let name = |pk: &str| pk.strip_prefix(schema::partition::ROLE_EVENTS).unwrap_or_default().parse();
         return reader.parse(schema::PK, name).map(Subject::Role);
+    }
+    if reader.text(schema::PK)?.starts_with(schema::partition::ISSUER_EVENTS) {
+        let name = |pk: &str| pk.strip_prefix(schema::partition::ISSUER_EVENTS).unwrap_or_default().parse();
+        return reader.parse(schema::PK, name).map(Subject::Issuer);
     }
     Ok(Subject::Account {
         id: reader.parse(schema::PK, |pk| {
             pk.strip_prefix(schema::partition::EVENTS).unwrap_or_default().parse::<AccountId>()
         })?,
         name: reader.text(attribute::ACCOUNT_NAME)?.to_owned(),
-        key: reader.get_optional(attribute::KEY, |value| codec::text(value)?.parse::<KeyId>().ok())?,
+        grant: reader.get_optional(attribute::KEY, |value| codec::text(value)?.parse().ok())?,
     })
 }
 

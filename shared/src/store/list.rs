@@ -7,7 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Account, AccountId, ActorSearch, Event, EventId, EventType, FoldedName, RoleName, TagKey, TagValue,
+    Account, AccountId, ActorSearch, Event, EventId, EventType, FoldedName, IssuerName, RoleName, TagKey,
+    TagValue,
 };
 
 /// The default number of items in a page.
@@ -74,11 +75,12 @@ pub struct AccountPage {
 /// Whose audit events are listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EventScope {
-    /// All accounts and custom roles.
+    /// All accounts, custom roles and trusted issuers.
     #[default]
     All,
     Account(AccountId),
     Role(RoleName),
+    Issuer(IssuerName),
 }
 
 /// A filter for audit events.

@@ -65,7 +65,7 @@ impl Store {
         let (account, verifiers) = found.unzip();
         let live = account.iter().flat_map(|account| &account.keys).find(|live| live.id == key.id).cloned();
         if live.is_some() {
-            let verifier = verifiers.and_then(|mut verifiers| verifiers.remove(&key.id));
+            let verifier = verifiers.and_then(|mut verifiers| verifiers.keys.remove(&key.id));
             return Ok(KnownKey { account, key: live, verifier, retirement: None });
         }
         let record = self.read(schema::retired_key(key.account, key.id), &RECORD).await?;

@@ -2,7 +2,7 @@
 //!
 //! Only this module uses `aws_sdk_dynamodb`. The store has no trait and no fake: its
 //! rules are condition expressions, so tests run on a real engine. An account and
-//! its keys are one item, so every rule about them is one condition on one write,
+//! its grants are one item, so every rule about them is one condition on one write,
 //! and an authorization is one read. A change and its audit event are one
 //! transaction.
 
@@ -16,6 +16,9 @@ mod error;
 mod events;
 mod fast_read;
 mod get_item;
+mod grants;
+mod identities;
+mod issuers;
 mod keys;
 mod list;
 mod lookup;
@@ -44,18 +47,21 @@ pub use accounts::CreatedAccount;
 pub use activity::{AccountActivity, ActivityWrite, LastUse, Tally};
 pub use authorization::{Credential, CredentialLookup, RetiredCredential};
 pub use directory::{
-    DeletedAccount, DirectoryAccount, DirectoryCursor, DirectoryKey, DirectoryList, DirectoryPage, EndedKey,
-    FoundRetiredKey, KeyAt, UnusedKey,
+    DeletedAccount, DirectoryAccount, DirectoryCursor, DirectoryIdentity, DirectoryKey, DirectoryList,
+    DirectoryPage, EndedKey, FoundEndedIdentity, FoundRetiredKey, KeyAt, UnusedKey,
 };
 pub use error::StoreError;
 pub use fast_read::{FAST_READ_LIMIT, FastReads};
+pub use grants::EndedIds;
+pub use identities::NewIdentity;
+pub use issuers::{MAX_ISSUERS, NewIssuer, PutIssuer};
 pub use keys::NewKey;
 pub use list::{
     AccountCursor, AccountFilter, AccountPage, AllEventsCursor, DEFAULT_LIMIT, EventCursor, EventFilter,
     EventScope, InvalidCursor, ListOrder, MAX_LIMIT, Page, PageRequest, RoleCursor, TagFilter,
 };
 pub use lookup::{KnownKey, Retirement};
-pub use retired::{MAX_RETIRED_KEYS, RetiredKey};
+pub use retired::{EndedIdentity, MAX_RETIRED_KEYS, RetiredGrants, RetiredKey};
 pub use reviews::ReviewedAccount;
 pub use role_users::{RoleUser, RoleUserPage, RoleUsers};
 pub use roles::{CustomRole, ListedRole, NewRole, Precondition, PutRole, Roles};

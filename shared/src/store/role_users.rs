@@ -1,9 +1,9 @@
-//! Finds the accounts and keys that use a role: for a list, and before the role is
+//! Finds the accounts and grants that use a role: for a list, and before the role is
 //! deleted.
 //!
 //! Both read the partition of all accounts in the index. Each call reads a bounded part
 //! of the partition and returns the position at which it stopped. There is no counter of
-//! a role's users, because every change of a key, even a revocation, would contend for
+//! a role's users, because every change of a grant, even its end, would contend for
 //! the counter.
 
 use aws_sdk_dynamodb::operation::query::QueryOutput;
@@ -15,7 +15,7 @@ use super::codec::{self, MalformedItem, Map, Reader, s};
 use super::list::{AccountCursor, PageRequest};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{AccountId, AccountName, LiveKey, RoleName};
+use crate::domain::{AccountId, AccountName, FederatedIdentity, LiveKey, RoleName};
 
 /// The maximum number of users that a refusal to delete a role names.
 const MAX_NAMED_USERS: usize = 20;
@@ -26,7 +26,7 @@ const MAX_QUERIES: usize = 100;
 /// transaction, within the function's 15 s.
 const MAX_TIME: SignedDuration = SignedDuration::from_secs(6);
 
-/// An account that has a role, or a key that has the role as its own role.
+/// An account that has a role, or a grant that has the role as its own role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleUser {
     /// The account.
@@ -38,8 +38,11 @@ pub struct RoleUser {
     /// The live keys that the role limits: all live keys of an account that has the role,
     /// or only the key that has the role as its own.
     pub keys: Vec<LiveKey>,
-    /// Whether the user of the role is a key.
-    pub is_key: bool,
+    /// The federated identities that the role limits, like `keys`.
+    pub identities: Vec<FederatedIdentity>,
+    /// Whether the user of the role is the one grant in `keys` or `identities`, and not the
+    /// account.
+    pub is_grant: bool,
 }
 
 impl RoleUser {
@@ -50,7 +53,12 @@ impl RoleUser {
 
     /// The key, if the user of the role is a key.
     pub fn key(&self) -> Option<&LiveKey> {
-        self.keys.first().filter(|_| self.is_key)
+        self.keys.first().filter(|_| self.is_grant)
+    }
+
+    /// The federated identity, if the user of the role is one.
+    pub fn identity(&self) -> Option<&FederatedIdentity> {
+        self.identities.first().filter(|_| self.is_grant)
     }
 }
 
@@ -65,7 +73,7 @@ pub struct RoleUserPage {
     pub next: Option<AccountCursor>,
 }
 
-/// The accounts and live keys that use a role.
+/// The accounts and live grants that use a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleUsers {
     /// The first users, in the order of the accounts' names.
@@ -93,7 +101,7 @@ impl Store {
         self.clock.now().saturating_add(MAX_TIME).unwrap_or(Timestamp::MAX)
     }
 
-    /// Finds the accounts after `after` that have this role, and their live keys that
+    /// Finds the accounts after `after` that have this role, and their live grants that
     /// have it as their own role. Stops at `until` or after [`MAX_QUERIES`] queries, but
     /// makes at least one query.
     pub(super) async fn users_of(
@@ -105,7 +113,7 @@ impl Store {
         let mut start = after.map(AccountCursor::index_key);
         let mut users = RoleUsers::default();
         for _ in 0..MAX_QUERIES {
-            let answer = self.query_keys_of_accounts(start).await?;
+            let answer = self.query_grants_of_accounts(start).await?;
             let now = self.clock.now();
             for item in answer.items() {
                 users.checked += 1;
@@ -124,8 +132,8 @@ impl Store {
         users.stopped_at = start.map(|key| AccountCursor::from_item(&key)).transpose()?;
         Ok(users)
     }
-    /// Lists the accounts that have this role, and the live keys that have it as their own
-    /// role. An account and its keys are on the same page, so a page can have more users
+    /// Lists the accounts that have this role, and the live grants that have it as their own
+    /// role. An account and its grants are on the same page, so a page can have more users
     /// than its limit. The list reads the index, which can lag behind the table.
     ///
     /// Stops after six seconds or [`MAX_QUERIES`] queries. A page can be empty although
@@ -139,7 +147,7 @@ impl Store {
         let mut start = page.cursor.as_ref().map(AccountCursor::index_key);
         let (mut users, mut checked) = (Vec::new(), 0);
         for _ in 0..MAX_QUERIES {
-            let answer = self.query_keys_of_accounts(start).await?;
+            let answer = self.query_grants_of_accounts(start).await?;
             let now = self.clock.now();
             for item in answer.items() {
                 checked += 1;
@@ -158,9 +166,9 @@ impl Store {
         Ok(RoleUserPage { users, checked, next })
     }
 
-    /// Queries the accounts after `start` with their roles and keys, up to 1 MB.
-    async fn query_keys_of_accounts(&self, start: Option<Map>) -> Result<QueryOutput, StoreError> {
-        // Reads the whole map of keys, because an index cannot project a part of it.
+    /// Queries the accounts after `start` with their roles and grants, up to 1 MB.
+    async fn query_grants_of_accounts(&self, start: Option<Map>) -> Result<QueryOutput, StoreError> {
+        // Reads the whole map of grants, because an index cannot project a part of it.
         let read = [schema::PK, attribute::NAME, attribute::ROLE, attribute::ENABLED, attribute::KEYS];
         let (projection, mut names) = codec::projection(&read);
         names.insert("#partition".to_owned(), schema::INDEX_PK.to_owned());
@@ -180,22 +188,29 @@ impl Store {
 }
 
 /// The users of the role in the item of an account: the account, if it has the role, and
-/// its live keys that have the role as their own.
+/// its live grants that have the role as their own.
 fn users_in(item: &Map, role: &RoleName, now: Timestamp) -> Result<Vec<RoleUser>, MalformedItem> {
     let reader = Reader(item);
-    let user = |is_key, keys| -> Result<RoleUser, MalformedItem> {
+    let user = |is_grant, keys, identities| -> Result<RoleUser, MalformedItem> {
         Ok(RoleUser {
             account: reader.parse(schema::PK, account_id)?,
             account_name: reader.parse(attribute::NAME, AccountName::from_stored)?,
             is_enabled: reader.boolean(attribute::ENABLED)?,
             keys,
-            is_key,
+            identities,
+            is_grant,
         })
     };
-    let mut live = reader.keys()?;
-    live.retain(|key| key.ended(now).is_none());
-    let own: Vec<_> = live.iter().filter(|key| key.spec.role.as_ref() == Some(role)).cloned().collect();
+    let (mut keys, mut identities) = reader.grants()?;
+    keys.retain(|key| key.ended(now).is_none());
+    identities.retain(|identity| identity.ended(now).is_none());
+    let own_keys: Vec<_> = keys.iter().filter(|key| key.spec.role.as_ref() == Some(role)).cloned().collect();
+    let own_identities: Vec<_> =
+        identities.iter().filter(|identity| identity.spec.role.as_ref() == Some(role)).cloned().collect();
     let has_role = reader.parse(attribute::ROLE, RoleName::parse)? == *role;
-    let account = has_role.then(|| user(false, live)).into_iter();
-    account.chain(own.into_iter().map(|key| user(true, vec![key]))).collect()
+    let account = has_role.then(|| user(false, keys, identities)).into_iter();
+    account
+        .chain(own_keys.into_iter().map(|key| user(true, vec![key], Vec::new())))
+        .chain(own_identities.into_iter().map(|identity| user(true, Vec::new(), vec![identity])))
+        .collect()
 }

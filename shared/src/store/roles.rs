@@ -60,27 +60,27 @@ pub struct NewRole {
     pub permissions: Permissions,
 }
 
-/// The precondition of a write (RFC 9110, section 13.1).
+/// The precondition of a write of a role or a trusted issuer (RFC 9110, section 13.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
     /// No precondition.
     None,
-    /// The role exists.
+    /// The resource exists.
     Exists,
-    /// The role does not exist.
+    /// The resource does not exist.
     Absent,
-    /// The role has this version.
+    /// The resource has this version.
     Version(u64),
 }
 
 impl Precondition {
-    fn check(self, stored: &StoredRole) -> Result<(), StoreError> {
-        let is_missing = matches!(stored, StoredRole::Missing);
+    /// Checks the precondition for a resource that has `version`, if it has one.
+    pub(super) fn check(self, exists: bool, version: Option<u64>) -> Result<(), StoreError> {
         let is_met = match self {
             Self::None => true,
-            Self::Exists => !is_missing,
-            Self::Absent => is_missing,
-            Self::Version(wanted) => stored.role().is_some_and(|role| role.version == wanted),
+            Self::Exists => exists,
+            Self::Absent => !exists,
+            Self::Version(wanted) => version == Some(wanted),
         };
         if is_met { Ok(()) } else { Err(StoreError::Stale) }
     }
@@ -99,6 +99,11 @@ enum StoredRole {
 }
 
 impl StoredRole {
+    fn check(&self, precondition: Precondition) -> Result<(), StoreError> {
+        let exists = !matches!(self, Self::Missing);
+        precondition.check(exists, self.role().map(|role| role.version))
+    }
+
     fn role(&self) -> Option<&CustomRole> {
         match self {
             Self::Role(role) => Some(role),
@@ -296,7 +301,7 @@ impl Store {
         let name = new.name.name();
         self.retry(|| async {
             let stored = self.stored_role(name).await?;
-            precondition.check(&stored)?;
+            stored.check(precondition)?;
             let role = self.changed_role(new, stored.role(), request)?;
             let changes = changes(stored.role(), Some(&role));
             let key = schema::role_key(name);
@@ -339,12 +344,12 @@ impl Store {
         })
     }
 
-    /// Deletes a custom role that no account and no live key has, or a malformed item.
+    /// Deletes a custom role that no account and no live grant has, or a malformed item.
     /// Checks the accounts after `after` in the index, which can lag behind the table.
     /// If the check finds no user of the role but does not reach the last account in
     /// time, deletes nothing, and the error has the position to continue from.
     ///
-    /// An account or key that gets the role during the check keeps the role's name,
+    /// An account or grant that gets the role during the check keeps the role's name,
     /// which permits nothing while the role is missing. The same is true of an account
     /// that a caller skips with a forged `after`.
     ///
@@ -366,7 +371,7 @@ impl Store {
             if matches!(stored, StoredRole::Missing) {
                 return Err(StoreError::RoleNotFound(name.clone()));
             }
-            version.map_or(Precondition::None, Precondition::Version).check(&stored)?;
+            stored.check(version.map_or(Precondition::None, Precondition::Version))?;
             let users = self.users_of(name, after, until).await?;
             if users.count > 0 {
                 return Err(StoreError::RoleInUse(name.clone(), Box::new(users)));
@@ -384,7 +389,7 @@ impl Store {
 }
 
 /// A random version of 48 bits.
-fn first_version(entropy: &dyn Entropy) -> Result<u64, StoreError> {
+pub(super) fn first_version(entropy: &dyn Entropy) -> Result<u64, StoreError> {
     let mut random = [0; 8];
     entropy.fill(&mut random)?;
     Ok(u64::from_be_bytes(random) >> 16)

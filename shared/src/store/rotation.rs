@@ -8,16 +8,14 @@ use super::accounts::AccountToChange;
 use super::codec::{self, MalformedItem, Map, Reader, s, seconds};
 use super::commit::{Attempt, Expression, Outcome};
 use super::events::NewEvent;
-use super::keys::{
-    NewKey, RetirementDetails, add_key, changed_by, ended_keys, issued_before, limit_keys, remove_key,
-    without,
-};
+use super::grants::{EndedGrants, RetirementDetails, add_key, changed_by, limit_keys, remove_grant};
+use super::keys::{NewKey, issued_before};
 use super::retired::retired_reason;
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
-    Account, AccountId, ChangeRequest, EventType, FieldChange, Fingerprint, KeyEnd, KeyId, LiveKey,
-    RetiredReason, Rotation,
+    Account, AccountId, ChangeRequest, EventType, FieldChange, Fingerprint, KeyId, LiveKey, RetiredReason,
+    Rotation,
 };
 
 /// A requested rotation.
@@ -56,13 +54,13 @@ enum RotateCondition {
 impl Store {
     /// Issues a successor for a key. The old key works until its grace period is over.
     /// Without a grace period, the old key becomes a retired key in the same
-    /// transaction, as do the account's keys that have ended.
+    /// transaction, as do the account's grants that have ended.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::KeyNotFound`],
     /// [`StoreError::KeyRevoked`], [`StoreError::KeyExpired`],
     /// [`StoreError::AlreadyRotated`], [`StoreError::Disabled`],
-    /// [`StoreError::KeyLimit`] if the account cannot have both keys,
+    /// [`StoreError::KeyLimit`] or [`StoreError::GrantLimit`] if the account cannot have both keys,
     /// [`StoreError::AlreadyIssued`] or [`StoreError::IdempotencyKeyReused`] if a
     /// key with the successor's id exists, or [`StoreError::Contention`].
     pub async fn rotate_key(
@@ -79,7 +77,7 @@ impl Store {
             let AccountToChange { account, verifiers, entry } = self.get_account_to_change(id).await?;
             if let Some(made) = account.keys.iter().find(|live| live.id == new.successor) {
                 return match plan.get() {
-                    Some(plan) if plan.successor.is_stored_as(verifiers.get(&made.id)) => {
+                    Some(plan) if plan.successor.is_stored_as(verifiers.keys.get(&made.id)) => {
                         Ok(Attempt::Done(plan.clone()))
                     }
                     _ => Err(issued_before(made.id, made.fingerprint == new.fingerprint)),
@@ -96,13 +94,13 @@ impl Store {
                 }
             };
             let planned = plan.get_or_init(|| new.plan(old, now));
-            let ended = ended_keys(&account, now);
+            let ended = EndedGrants::find(&account, now);
             let mut expression = changed_by(&request.actor, now);
             add_key(&mut expression, &planned.successor);
             replace_key(&mut expression, old, planned, new);
-            entry.change(&mut expression, &account, &new.keys_after(&account, &ended, old, planned));
+            entry.change(&mut expression, &account, &new.account_after(&account, &ended, old, planned));
             if !new.stops_at_once() {
-                limit_keys(&mut expression, new.most, &ended);
+                limit_keys(&mut expression, &account, new.most, &ended);
             }
             let mut records = self.retire_ended(&mut expression, &account, &verifiers, &ended, now)?;
             let event = rotation_event(&account, old, planned);
@@ -117,7 +115,7 @@ impl Store {
             if new.stops_at_once() {
                 let replaced = LiveKey { rotation: Some(planned.rotation), ..old.clone() };
                 let retirement = RetirementDetails::by(&request.actor, RetiredReason::Rotated, now);
-                records.push(self.retire(&account, &replaced, verifiers.get(&key), &retirement)?);
+                records.push(self.retire(&account, &replaced, verifiers.keys.get(&key), &retirement)?);
             }
             actions.extend(records.into_iter().map(|record| (RotateCondition::Unchanged, record)));
             match self.commit(actions).await? {
@@ -149,17 +147,16 @@ impl Store {
             let record = record.ok_or(StoreError::KeyNotFound(account.id, key))?;
             return Err(retired_key_refusal(key, &record).unwrap_or_else(|error| error.in_item(key)));
         };
-        let live = account.keys.len() - ended_keys(account, now).len();
         if let Some(Rotation { replaced_by, .. }) = old.rotation {
             Err(StoreError::AlreadyRotated { key, replaced_by })
         } else if old.ended(now).is_some() {
             Err(StoreError::KeyExpired(key))
         } else if !account.enabled {
             Err(StoreError::Disabled)
-        } else if live >= new.most && !new.stops_at_once() {
-            Err(StoreError::KeyLimit { most: new.most, is_rotation: true })
-        } else {
+        } else if new.stops_at_once() {
             Ok(old)
+        } else {
+            EndedGrants::find(account, now).check_room_for_key(account, new.most, true).map(|()| old)
         }
     }
 }
@@ -184,21 +181,21 @@ impl NewRotation<'_> {
         self.grace.is_zero()
     }
 
-    /// The keys of `account` after the rotation of `old`.
-    fn keys_after(
+    /// `account` after the rotation of `old`.
+    fn account_after(
         &self,
         account: &Account,
-        ended: &[(&LiveKey, KeyEnd)],
+        ended: &EndedGrants<'_>,
         old: &LiveKey,
         planned: &RotatedKey,
-    ) -> Vec<LiveKey> {
-        let mut after = without(account, ended);
+    ) -> Account {
+        let mut after = ended.removed_from(account);
         if self.stops_at_once() {
-            after.retain(|key| key.id != old.id);
-        } else if let Some(replaced) = after.iter_mut().find(|key| key.id == old.id) {
+            after.keys.retain(|key| key.id != old.id);
+        } else if let Some(replaced) = after.keys.iter_mut().find(|key| key.id == old.id) {
             replaced.rotation = Some(planned.rotation);
         }
-        after.push(planned.successor.key.clone());
+        after.keys.push(planned.successor.key.clone());
         after
     }
 
@@ -218,7 +215,7 @@ fn replace_key(expression: &mut Expression, old: &LiveKey, planned: &RotatedKey,
     let replaced_by = expression.name(attribute::REPLACED_BY);
     expression.require(format!("attribute_not_exists({keys}.{id}.{replaced_by})"));
     if new.stops_at_once() {
-        remove_key(expression, old.id);
+        remove_grant(expression, old.id);
         return;
     }
     let retires_at = expression.name(attribute::RETIRES_AT);

@@ -8,7 +8,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{AccountId, EventId, FoldedName, GrantId, KeyId, ReviewId, RoleName, Subject};
+use crate::domain::{
+    AccountId, EventId, FoldedName, GrantId, IssuerName, KeyId, ReviewId, RoleName, Subject,
+};
 
 /// The partition key.
 pub const PK: &str = "pk";
@@ -51,7 +53,7 @@ pub(super) fn kept_until(now: Timestamp) -> Timestamp {
     now.saturating_add(SignedDuration::from_hours(24 * KEPT_DAYS)).unwrap_or(now)
 }
 
-/// The reason in the records of a deleted account and its keys.
+/// The reason in the records of a deleted account and its grants.
 pub(super) const ACCOUNT_DELETED: &str = "accountDeleted";
 
 /// The sort key of an account.
@@ -66,14 +68,16 @@ const REVIEW: &str = "REVIEW";
 /// The prefixes of partition keys. Each kind of item has its own prefix, so that IAM
 /// policies can tell the kinds apart by the leading key (`dynamodb:LeadingKeys`).
 pub mod partition {
-    /// An account and its keys.
+    /// An account and its grants.
     pub const ACCOUNT: &str = "ACCOUNT#";
     /// An account's audit events.
     pub const EVENTS: &str = "EVENTS#";
     /// A custom role's audit events. Account ids contain no `#`, so no account's
     /// partition starts with this prefix.
     pub const ROLE_EVENTS: &str = "EVENTS#ROLE#";
-    /// The records of an account's retired keys, and of the account itself after its
+    /// A trusted issuer's audit events.
+    pub const ISSUER_EVENTS: &str = "EVENTS#ISSUER#";
+    /// The records of an account's ended grants, and of the account itself after its
     /// deletion.
     pub const RETIRED: &str = "RETIRED#";
     /// The reservation of an account's name.
@@ -98,8 +102,10 @@ pub mod partition {
     pub const UNUSED: &str = "UNUSED#";
     /// The index's partition of the retired keys with the same last four characters.
     pub const HINT: &str = "HINT#";
-    /// The directory's partition of a retired key.
+    /// The directory's partition of an ended key or federated identity.
     pub const KEY: &str = "KEY#";
+    /// All trusted issuers, and the names of deleted ones.
+    pub const ISSUERS: &str = "ISSUERS";
 }
 
 /// An item's primary key.
@@ -129,7 +135,7 @@ pub(super) fn role_partition(name: &RoleName) -> String {
     format!("{}{}", partition::ROLE, name.as_str())
 }
 
-/// An account and its keys.
+/// An account and its grants.
 pub(super) fn account_key(id: AccountId) -> Key {
     key(partition::ACCOUNT, id, ACCOUNT)
 }
@@ -139,6 +145,7 @@ pub(super) fn event_key(subject: &Subject, event: EventId) -> Key {
     match subject {
         Subject::Account { id, .. } => account_event_key(*id, event),
         Subject::Role(name) => key(partition::ROLE_EVENTS, name, event),
+        Subject::Issuer(name) => key(partition::ISSUER_EVENTS, name, event),
     }
 }
 
@@ -157,7 +164,12 @@ pub(super) fn role_events_partition(role: &RoleName) -> AttributeValue {
     partition_key(partition::ROLE_EVENTS, role)
 }
 
-/// The partition of the records of an account's retired keys.
+/// The partition of a trusted issuer's events.
+pub(super) fn issuer_events_partition(issuer: &IssuerName) -> AttributeValue {
+    partition_key(partition::ISSUER_EVENTS, issuer)
+}
+
+/// The partition of the records of an account's ended grants.
 pub(super) fn retired_partition(account: AccountId) -> AttributeValue {
     partition_key(partition::RETIRED, account)
 }
@@ -238,9 +250,9 @@ pub(super) fn month_partition(at: Timestamp) -> AttributeValue {
     partition_key(partition::EVENTS, at.strftime("%Y-%m"))
 }
 
-/// A retired key's record.
-pub(super) fn retired_key(account: AccountId, id: KeyId) -> Key {
-    key(partition::RETIRED, account, id)
+/// The record of an ended key or federated identity.
+pub(super) fn retired_key(account: AccountId, id: impl Into<GrantId>) -> Key {
+    key(partition::RETIRED, account, id.into())
 }
 
 /// A deleted account's record.
@@ -253,9 +265,19 @@ pub(super) fn name_key(name: &FoldedName) -> Key {
     key(partition::NAME, name.as_str(), NAME)
 }
 
+/// A trusted issuer, or the name of a deleted one.
+pub(super) fn issuer_key(name: &IssuerName) -> Key {
+    key(partition::ISSUERS, "", name)
+}
+
 /// A custom role.
 pub(super) fn role_key(name: &RoleName) -> Key {
     key(partition::ROLE, name.as_str(), ROLE)
+}
+
+/// The partition of all trusted issuers.
+pub(super) fn issuers_partition() -> AttributeValue {
+    partition_key(partition::ISSUERS, "")
 }
 
 /// The partition of the counts and last uses of an account's grants.
@@ -298,8 +320,8 @@ pub(super) fn hint_partition(hint: &str) -> AttributeValue {
     partition_key(partition::HINT, hint)
 }
 
-/// The directory's partition of a retired key.
-pub(super) fn retired_key_partition(id: KeyId) -> AttributeValue {
+/// The directory's partition of an ended key or federated identity.
+pub(super) fn retired_key_partition(id: GrantId) -> AttributeValue {
     partition_key(partition::KEY, id)
 }
 
@@ -308,14 +330,19 @@ pub mod attribute {
     pub const ACCOUNT: &str = "account";
     pub const ACCOUNT_NAME: &str = "accountName";
     pub const ACTOR: &str = "actor";
+    pub const ALGORITHMS: &str = "algorithms";
     pub const AT: &str = "at";
+    pub const AUDIENCE: &str = "audience";
     pub const CHANGES: &str = "changes";
     pub const CIDRS: &str = "cidrs";
+    pub const CLAIMS: &str = "claims";
     pub const COMPLETED_AT: &str = "completedAt";
     pub const COMPLETED_FROM: &str = "completedFrom";
     pub const CREATED_AT: &str = "createdAt";
     pub const CREATED_BY: &str = "createdBy";
     pub const DECISION: &str = "decision";
+    pub const DELETED_AT: &str = "deletedAt";
+    pub const DELETED_BY: &str = "deletedBy";
     pub const DESCRIPTION: &str = "description";
     pub const ENABLED: &str = "enabled";
     pub const EXPIRES_AT: &str = "expiresAt";
@@ -324,11 +351,15 @@ pub mod attribute {
     pub const FROM: &str = "from";
     pub const HINT: &str = "hint";
     pub const ID: &str = "id";
+    pub const ISSUER: &str = "issuer";
+    pub const JWKS: &str = "jwks";
+    pub const JWKS_URI: &str = "jwksUri";
     pub const KEY: &str = "key";
     pub const KEYS: &str = "keys";
     pub const LABELS: &str = "labels";
     pub const LAST_USED_AT: &str = "lastUsedAt";
     pub const LAST_USED_ON: &str = "lastUsedOn";
+    pub const MAX_AGE: &str = "maxAge";
     pub const METHOD: &str = "method";
     pub const MISSING_PERMISSION: &str = "missingPermission";
     pub const NAME: &str = "name";
@@ -348,6 +379,8 @@ pub mod attribute {
     pub const RETIRES_AT: &str = "retiresAt";
     pub const ROLE: &str = "role";
     pub const ROUTE: &str = "route";
+    pub const SEAL: &str = "seal";
+    pub const SINGLE_USE: &str = "singleUse";
     pub const SOURCE: &str = "source";
     pub const STARTED_AT: &str = "startedAt";
     pub const TAGS: &str = "tags";

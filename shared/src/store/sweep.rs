@@ -65,7 +65,7 @@ pub struct ListedEntries(HashMap<AccountId, u64>);
 impl ListedEntries {
     /// Whether the directory has the entry that `account` must have.
     pub fn contains(&self, account: &Account) -> bool {
-        self.0.get(&account.id) == Some(&hash(&Entry::new(account, &account.keys)))
+        self.0.get(&account.id) == Some(&hash(&Entry::new(account)))
     }
 }
 

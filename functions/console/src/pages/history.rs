@@ -190,7 +190,7 @@ impl History {
 
 /// The names and labels of the types of events to choose from.
 fn types(is_of_account: bool) -> Vec<(&'static str, &'static str)> {
-    let types = EventType::ALL.iter().filter(|known| !(is_of_account && known.is_about_role()));
+    let types = EventType::ALL.iter().filter(|known| !is_of_account || known.is_about_account());
     types.map(|known| (known.name(), event_words(*known).0)).collect()
 }
 

@@ -136,9 +136,16 @@ pub(crate) fn event_words(event: EventType) -> (&'static str, &'static str) {
         EventType::KeyIssued => ("Key issued", "issued the key"),
         EventType::KeyRotated => ("Key rotated", "rotated the key"),
         EventType::KeyRevoked => ("Key revoked", "revoked the key"),
+        EventType::FederatedIdentityCreated => ("Federated identity added", "added the federated identity"),
+        EventType::FederatedIdentityDeleted => {
+            ("Federated identity deleted", "deleted the federated identity")
+        }
         EventType::RoleCreated => ("Role created", "created the role"),
         EventType::RoleUpdated => ("Role updated", "updated the role"),
         EventType::RoleDeleted => ("Role deleted", "deleted the role"),
+        EventType::IssuerCreated => ("Issuer added", "added the trusted issuer"),
+        EventType::IssuerUpdated => ("Issuer updated", "updated the trusted issuer"),
+        EventType::IssuerDeleted => ("Issuer deleted", "deleted the trusted issuer"),
     }
 }
 

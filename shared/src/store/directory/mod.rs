@@ -16,9 +16,11 @@ use crate::domain::{AccountId, GrantId};
 
 pub(super) use entry::{ENTRY, Entry, StoredEntry};
 pub(super) use read::key_at_sort_key;
-pub use read::{DirectoryAccount, DirectoryCursor, DirectoryKey, DirectoryList, DirectoryPage, KeyAt};
-pub(super) use retired::retired_key_attributes;
-pub use retired::{DeletedAccount, EndedKey, FoundRetiredKey};
+pub use read::{
+    DirectoryAccount, DirectoryCursor, DirectoryIdentity, DirectoryKey, DirectoryList, DirectoryPage, KeyAt,
+};
+pub use retired::{DeletedAccount, EndedKey, FoundEndedIdentity, FoundRetiredKey};
+pub(super) use retired::{ended_identity_attributes, retired_key_attributes};
 pub use unused::UnusedKey;
 
 /// The maximum number of keys or accounts that are read in parallel.

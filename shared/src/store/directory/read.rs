@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::entry::{self, DISABLED, ENABLED};
 use super::skip_malformed;
-use crate::domain::{AccountId, KeyEnd, KeyId, RoleName};
+use crate::domain::{AccountId, GrantId, IdentityId, IssuerName, KeyEnd, KeyId, RetiredReason, RoleName};
 use crate::store::accounts::account_id;
 use crate::store::codec::{self, MalformedItem, Map, Reader, s, seconds};
 use crate::store::list::{InvalidCursor, decode, encode};
@@ -30,7 +30,7 @@ pub enum DirectoryList {
     Search,
     /// Keys that were used after their end, the last use first.
     UsedAfterEnd,
-    /// Accounts whose keys expire soon.
+    /// Accounts whose keys or federated identities expire soon.
     Expiring,
     /// Unused keys, those that are unused for longest first.
     Unused,
@@ -50,13 +50,13 @@ impl DirectoryList {
     }
 }
 
-/// A position in a list of the directory: after a sort key, or after one of the keys of the
+/// A position in a list of the directory: after a sort key, or after one of the grants of the
 /// account with the sort key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryCursor {
     list: DirectoryList,
     sort_key: String,
-    within: Option<KeyId>,
+    within: Option<GrantId>,
 }
 
 impl DirectoryCursor {
@@ -76,14 +76,14 @@ impl DirectoryCursor {
         Ok(Self { list, sort_key: sort_key.to_owned(), within })
     }
 
-    /// The position after `key` of the account before this position.
+    /// The position after `grant` of the account before this position.
     #[must_use]
-    pub fn within(&self, key: KeyId) -> Self {
-        Self { within: Some(key), ..self.clone() }
+    pub fn within(&self, grant: GrantId) -> Self {
+        Self { within: Some(grant), ..self.clone() }
     }
 
-    /// The key after which more keys of the same account follow.
-    pub fn key(&self) -> Option<KeyId> {
+    /// The grant after which more grants of the same account follow.
+    pub fn grant(&self) -> Option<GrantId> {
         self.within
     }
 
@@ -104,7 +104,7 @@ impl fmt::Display for DirectoryCursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (letter, sort_key) = (self.list.letter(), &self.sort_key);
         match self.within {
-            Some(key) => encode(formatter, format_args!("{letter}{sort_key}/{key}")),
+            Some(grant) => encode(formatter, format_args!("{letter}{sort_key}/{grant}")),
             None => encode(formatter, format_args!("{letter}{sort_key}")),
         }
     }
@@ -128,10 +128,19 @@ pub struct DirectoryAccount {
     pub tags: BTreeMap<String, String>,
     pub role: RoleName,
     pub enabled: bool,
-    /// No key of this account, and of the accounts after it, expires earlier.
+    /// No grant of this account, and of the accounts after it, expires earlier.
     pub first_expiry: Timestamp,
     /// The keys, in the order in which they expire.
     pub keys: Vec<DirectoryKey>,
+    /// The federated identities, in the order in which they expire. Those that never expire
+    /// come last.
+    pub identities: Vec<DirectoryIdentity>,
+}
+
+/// A key or federated identity in the directory.
+pub(super) enum DirectoryGrant {
+    Key(DirectoryKey),
+    Identity(DirectoryIdentity),
 }
 
 /// A live key in the directory. The key can have ended since the index was written.
@@ -150,6 +159,24 @@ impl DirectoryKey {
     /// The end of the key, if it has ended at `now`.
     pub fn ended(&self, now: Timestamp) -> Option<KeyEnd> {
         KeyEnd::find(self.expires_at, self.retires_at, now)
+    }
+}
+
+/// A federated identity in the directory. The identity can have expired since the index was
+/// written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryIdentity {
+    pub id: IdentityId,
+    pub name: String,
+    pub issuer: IssuerName,
+    pub expires_at: Option<Timestamp>,
+}
+
+impl DirectoryIdentity {
+    /// The end of the identity, if it has expired at `now`.
+    pub fn ended(&self, now: Timestamp) -> Option<KeyEnd> {
+        let at = self.expires_at.filter(|at| now.as_second() >= at.as_second())?;
+        Some(KeyEnd { reason: RetiredReason::Expired, at })
     }
 }
 
@@ -181,8 +208,8 @@ impl Store {
         self.directory_accounts(DirectoryList::Search, (first, LAST.to_owned()), None).await
     }
 
-    /// Reads enabled accounts after `cursor` with keys that expire until `until`, in the
-    /// order in which the first of their keys expires. An account without such keys can be
+    /// Reads enabled accounts after `cursor` with grants that expire until `until`, in the
+    /// order in which the first of their grants expires. An account without such grants can be
     /// among them.
     pub async fn expiring_accounts(
         &self,
@@ -314,19 +341,15 @@ impl Store {
 fn account(item: &Map) -> Result<DirectoryAccount, MalformedItem> {
     let reader = Reader(item);
     let text = |name| reader.text(name).map(str::to_owned);
-    let labels = reader.get(attribute::LABELS, |value| value.as_m().ok())?;
-    let key = |(id, label): (&String, &AttributeValue)| {
-        let (id, label) = entry::parse_label(id, codec::text(label)?)?;
-        Some(DirectoryKey {
-            id,
-            name: label.name.to_owned(),
-            hint: label.hint.to_owned(),
-            expires_at: label.expires_at,
-            retires_at: label.retires_at,
-        })
-    };
-    let mut keys = reader.get(attribute::LABELS, |_| labels.iter().map(key).collect::<Option<Vec<_>>>())?;
+    let (mut keys, mut identities) = (Vec::new(), Vec::new());
+    for (id, label) in reader.get(attribute::LABELS, |value| value.as_m().ok())? {
+        match reader.get(attribute::LABELS, |_| entry::parse_label(id, codec::text(label)?))? {
+            DirectoryGrant::Key(key) => keys.push(key),
+            DirectoryGrant::Identity(identity) => identities.push(identity),
+        }
+    }
     keys.sort_by_key(|key| (key.expires_at, key.id));
+    identities.sort_by_key(|identity| (identity.expires_at.is_none(), identity.expires_at, identity.id));
     Ok(DirectoryAccount {
         id: reader.parse(schema::PK, account_id)?,
         name: text(attribute::NAME)?,
@@ -342,6 +365,7 @@ fn account(item: &Map) -> Result<DirectoryAccount, MalformedItem> {
             Timestamp::from_second(seconds.parse().ok()?).ok()
         })?,
         keys,
+        identities,
     })
 }
 

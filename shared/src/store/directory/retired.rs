@@ -4,7 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
 use super::{KeyAt, READS_AT_A_TIME, skip_malformed};
-use crate::domain::{Account, AccountId, KeyId, RetiredReason};
+use crate::domain::{Account, AccountId, IdentityId, KeyId, RetiredReason};
 use crate::store::codec::{self, MalformedItem, Map, Reader, s};
 use crate::store::retired::{is_account_deleted, retired_reason};
 use crate::store::schema::{self, attribute};
@@ -28,6 +28,14 @@ pub struct FoundRetiredKey {
     pub hint: Option<String>,
 }
 
+/// An ended federated identity that a search found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundEndedIdentity {
+    pub account: AccountId,
+    pub id: IdentityId,
+    pub name: String,
+}
+
 /// A key that has ended, and its account.
 #[derive(Clone, Debug)]
 pub struct EndedKey {
@@ -48,7 +56,8 @@ impl Store {
         limit: i32,
     ) -> Result<Vec<FoundRetiredKey>, StoreError> {
         let (index, names) = (schema::INDEX, schema::INDEX_PK);
-        let mut found = self.query_retired(index, names, schema::hint_partition(hint), limit).await?;
+        let partition = schema::hint_partition(hint);
+        let mut found = self.query_retired(index, names, partition, limit, found_retired_key).await?;
         // This index has no hints, except in its partition keys.
         for key in &mut found {
             key.hint = Some(hint.to_owned());
@@ -60,16 +69,28 @@ impl Store {
     /// are not found.
     pub async fn retired_key_by_id(&self, id: KeyId) -> Result<Option<FoundRetiredKey>, StoreError> {
         let (index, names) = (schema::DIRECTORY, schema::DIRECTORY_PK);
-        Ok(self.query_retired(index, names, schema::retired_key_partition(id), 1).await?.pop())
+        let partition = schema::retired_key_partition(id.into());
+        Ok(self.query_retired(index, names, partition, 1, found_retired_key).await?.pop())
     }
 
-    async fn query_retired(
+    /// Finds an ended federated identity by its id.
+    pub async fn ended_identity_by_id(
+        &self,
+        id: IdentityId,
+    ) -> Result<Option<FoundEndedIdentity>, StoreError> {
+        let (index, names) = (schema::DIRECTORY, schema::DIRECTORY_PK);
+        let partition = schema::retired_key_partition(id.into());
+        Ok(self.query_retired(index, names, partition, 1, found_ended_identity).await?.pop())
+    }
+
+    async fn query_retired<T>(
         &self,
         index: &str,
         partition_name: &str,
         partition: aws_sdk_dynamodb::types::AttributeValue,
         limit: i32,
-    ) -> Result<Vec<FoundRetiredKey>, StoreError> {
+        read: fn(&Map) -> Result<T, MalformedItem>,
+    ) -> Result<Vec<T>, StoreError> {
         let query = self
             .client
             .query()
@@ -80,9 +101,10 @@ impl Store {
             .expression_attribute_values(":pk", partition)
             .limit(limit);
         let answer = query.send().await.map_err(StoreError::from_sdk)?;
-        let found = answer.items().iter().map(|item| {
-            skip_malformed(found_retired_key(item).map(Some).map_err(|error| error.in_item("a retired key")))
-        });
+        let found = answer
+            .items()
+            .iter()
+            .map(|item| skip_malformed(read(item).map(Some).map_err(|error| error.in_item("a retired key"))));
         found.filter_map(Result::transpose).collect()
     }
 
@@ -161,13 +183,24 @@ fn found_retired_key(item: &Map) -> Result<FoundRetiredKey, MalformedItem> {
     let reader = Reader(item);
     let text = |name| reader.optional(name, |reader, name| reader.text(name).map(str::to_owned));
     Ok(FoundRetiredKey {
-        account: reader.get(schema::PK, |value| {
-            codec::text(value)?.strip_prefix(schema::partition::RETIRED)?.parse().ok()
-        })?,
+        account: account_of_record(reader)?,
         id: reader.parse(schema::SK, str::parse)?,
         name: text(attribute::NAME)?,
         hint: text(attribute::HINT)?,
     })
+}
+
+fn found_ended_identity(item: &Map) -> Result<FoundEndedIdentity, MalformedItem> {
+    let reader = Reader(item);
+    Ok(FoundEndedIdentity {
+        account: account_of_record(reader)?,
+        id: reader.parse(schema::SK, str::parse)?,
+        name: reader.text(attribute::NAME)?.to_owned(),
+    })
+}
+
+fn account_of_record(reader: Reader<'_>) -> Result<AccountId, MalformedItem> {
+    reader.get(schema::PK, |value| codec::text(value)?.strip_prefix(schema::partition::RETIRED)?.parse().ok())
 }
 
 /// The attributes with which a retired key's record is found.
@@ -175,7 +208,15 @@ pub(in crate::store) fn retired_key_attributes(hint: &str, id: KeyId) -> Map {
     codec::map([
         (schema::INDEX_PK, schema::hint_partition(hint)),
         (schema::INDEX_SK, s(id)),
-        (schema::DIRECTORY_PK, schema::retired_key_partition(id)),
+        (schema::DIRECTORY_PK, schema::retired_key_partition(id.into())),
+        (schema::DIRECTORY_SK, s(schema::DIRECTORY_ONLY)),
+    ])
+}
+
+/// The attributes with which an ended federated identity's record is found.
+pub(in crate::store) fn ended_identity_attributes(id: IdentityId) -> Map {
+    codec::map([
+        (schema::DIRECTORY_PK, schema::retired_key_partition(id.into())),
         (schema::DIRECTORY_SK, s(schema::DIRECTORY_ONLY)),
     ])
 }
