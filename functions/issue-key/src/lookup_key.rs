@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use shared::api::{Key, KeyLookup, KeyState, LookupKeyRequest, ServiceAccount};
-use shared::domain::{ApiKey, Verifier};
+use shared::domain::{ApiKey, PastedCredential, Verifier};
 use shared::http::{Failure, Reply, Request};
 use shared::keyring::KeyringError;
 use shared::policy::Reason;
@@ -36,8 +36,13 @@ use crate::IssueKey;
 pub async fn lookup_key(function: &IssueKey, request: &Request) -> Result<Reply, Failure> {
     request.has_no_query()?;
     let pasted: LookupKeyRequest = request.json().map_err(without_quotes)?;
-    let key = ApiKey::find_in(pasted.key.expose_secret(), &function.environment)
-        .map_err(|error| Failure::invalid_field("/key", error))?;
+    let found = PastedCredential::find_in(pasted.key.expose_secret(), &function.environment);
+    let key = match found.map_err(|error| Failure::invalid_field("/key", error))? {
+        PastedCredential::Key(key) => key,
+        PastedCredential::Token(_) => {
+            return Err(Failure::invalid_field("/key", "contains a token, which expires within an hour"));
+        }
+    };
     let known = function.store.get_known_key(&key).await?;
     let secret_matches = secret_matches(function, &key, &known).await?;
     let now = function.clock.now();

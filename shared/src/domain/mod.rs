@@ -50,7 +50,8 @@ pub use key::{
 pub use network::{AllowedCidrs, InvalidCidrs, MAX_CIDRS};
 pub use notice::{Notice, NoticeKind, UNUSED_NOTICE_DAYS, unused_since};
 pub use pasted::{
-    FindKeyError, KEY_PATTERN, contains_credential, may_contain_credential, redact_credentials,
+    FindCredentialError, KEY_PATTERN, PastedCredential, TOKEN_PATTERN, contains_credential,
+    may_contain_credential, redact_credentials,
 };
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, SecretVersion};
 pub use preset::{Platform, UnsafeRule, check_rule};

@@ -1,5 +1,5 @@
-//! Credentials in texts: a leaked key in text that an admin pasted, and credentials in
-//! places where they must not be, such as descriptions and log lines.
+//! Credentials in texts: a leaked key or token in text that an admin pasted, and credentials
+//! in places where they must not be, such as descriptions and log lines.
 
 use std::borrow::Cow;
 
@@ -10,80 +10,100 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::key::{KEY_PREFIX, SECRET_LENGTH};
-use super::{ApiKey, Environment, KeyError};
+use super::token::{MAX_LENGTH as MAX_TOKEN_LENGTH, TOKEN_PREFIX};
+use super::{ApiKey, Environment, KeyError, SealedToken};
 
 /// The regular expression that finds keys of every environment, for secret scanners
 /// (`infra/scanning/`), which cannot check the checksum.
 pub const KEY_PATTERN: &str = r"kwsa_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\b";
 
-/// The maximum length of a key, in characters.
-const MAX_LENGTH: usize = 5 + 12 + 1 + 16 + 1 + 16 + 1 + 49;
+/// The regular expression that finds tokens of every environment, like [`KEY_PATTERN`].
+pub const TOKEN_PATTERN: &str = r"kwst_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z]{134,468}\b";
 
-/// Why a text does not contain exactly one key of this environment. No message quotes
-/// the text.
+/// The maximum length of a key, in characters.
+const MAX_KEY_LENGTH: usize = 5 + 12 + 1 + 16 + 1 + 16 + 1 + 49;
+
+/// The only key or token in a text that an admin pasted.
+#[derive(Debug)]
+pub enum PastedCredential {
+    Key(ApiKey),
+    Token(SealedToken),
+}
+
+/// Why a text does not contain exactly one key or token of this environment. No message
+/// quotes the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FindKeyError {
-    /// The text does not contain the prefix of a key.
-    #[error("contains no key: a key starts with `{KEY_PREFIX}`")]
-    NoKey,
-    /// The prefix of a key is there, but the key is malformed or its checksum is wrong.
-    #[error("contains no valid key: the key in it is cut off, too long or mistyped")]
+pub enum FindCredentialError {
+    /// The text does not contain the prefix of a key or token.
+    #[error(
+        "contains no key and no token: a key starts with `{KEY_PREFIX}`, and a token with `{TOKEN_PREFIX}`"
+    )]
+    Nothing,
+    /// A prefix is there, but the rest is malformed or the checksum is wrong.
+    #[error("contains no valid key or token: a part is missing, too long or mistyped")]
     Incomplete,
-    /// All well-formed keys in the text belong to other environments.
-    #[error("contains a key of the `{}` environment, but this is the `{}` environment: look it up there", .there.as_str(), .here.as_str())]
+    /// All well-formed keys and tokens in the text belong to other environments.
+    #[error("contains a key or token of the `{}` environment, but this is the `{}` environment: look it up there", .there.as_str(), .here.as_str())]
     ForeignEnvironment {
-        /// The environment of the first key.
+        /// The environment of the first key or, without a key, of the first token.
         there: Environment,
         /// This environment.
         here: Environment,
     },
-    /// The text contains more than one key of this environment.
-    #[error("contains several keys: look them up one at a time")]
+    /// The text contains more than one key or token of this environment.
+    #[error("contains several keys or tokens: look them up one at a time")]
     Several,
 }
 
-impl ApiKey {
-    /// Finds the only key of `environment` in `text`. The text around the key, such as a
-    /// header's name, quotes or the rest of a line, is ignored.
+impl PastedCredential {
+    /// Finds the only key or token of `environment` in `text`. The text around the credential,
+    /// such as a header's name, quotes or the rest of a line, is ignored.
     ///
     /// # Errors
-    /// See [`FindKeyError`].
-    pub fn find_in(text: &str, environment: &Environment) -> Result<Self, FindKeyError> {
+    /// See [`FindCredentialError`].
+    pub fn find_in(text: &str, environment: &Environment) -> Result<Self, FindCredentialError> {
+        let keys = candidates(text, KEY_PREFIX, MAX_KEY_LENGTH)
+            .map(|text| (text, ApiKey::parse(text, environment).map(Self::Key)));
+        let tokens = candidates(text, TOKEN_PREFIX, MAX_TOKEN_LENGTH)
+            .map(|text| (text, SealedToken::parse(text, environment).map(Self::Token)));
         let mut found: Option<(&str, Self)> = None;
-        let mut error = FindKeyError::NoKey;
-        for (start, _) in text.match_indices(KEY_PREFIX) {
-            let rest = text.get(start..).unwrap_or_default();
-            let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-            // One character more than the longest key is enough to find that it is too
-            // long.
-            let length = rest.bytes().take(MAX_LENGTH + 1).take_while(is_part).count();
-            let candidate = rest.get(..length).unwrap_or_default();
-            match Self::parse(candidate, environment) {
-                Ok(key) => match &found {
-                    Some((other, _)) if *other != candidate => return Err(FindKeyError::Several),
-                    _ => found = Some((candidate, key)),
+        let mut error = FindCredentialError::Nothing;
+        for (candidate, parsed) in keys.chain(tokens) {
+            match parsed {
+                Ok(credential) => match &found {
+                    Some((other, _)) if *other != candidate => return Err(FindCredentialError::Several),
+                    _ => found = Some((candidate, credential)),
                 },
                 Err(KeyError::ForeignEnvironment) => {
                     let label = candidate.split('_').nth(1).unwrap_or_default();
-                    if let (Ok(there), FindKeyError::NoKey | FindKeyError::Incomplete) =
+                    if let (Ok(there), FindCredentialError::Nothing | FindCredentialError::Incomplete) =
                         (Environment::parse(label), &error)
                     {
-                        error = FindKeyError::ForeignEnvironment { there, here: environment.clone() };
+                        error = FindCredentialError::ForeignEnvironment { there, here: environment.clone() };
                     }
                 }
                 Err(KeyError::Malformed) => {
-                    if error == FindKeyError::NoKey {
-                        error = FindKeyError::Incomplete;
+                    if error == FindCredentialError::Nothing {
+                        error = FindCredentialError::Incomplete;
                     }
                 }
             }
         }
-        found.map(|(_, key)| key).ok_or(error)
+        found.map(|(_, credential)| credential).ok_or(error)
     }
 }
 
-/// The prefix of short-lived tokens that are issued for a key.
-const TOKEN_PREFIX: &str = "kwst_";
+/// The parts of a text that start with this prefix and continue with characters of a key or
+/// token, each cut off after `max_length` and one more character, which is enough to find that
+/// the part is too long.
+fn candidates<'a>(text: &'a str, prefix: &'a str, max_length: usize) -> impl Iterator<Item = &'a str> {
+    text.match_indices(prefix).map(move |(start, _)| {
+        let rest = text.get(start..).unwrap_or_default();
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let length = rest.bytes().take(max_length.saturating_add(1)).take_while(is_part).count();
+        rest.get(..length).unwrap_or_default()
+    })
+}
 
 /// The maximum number of characters after a key's prefix that are not secret:
 /// environment, account and key, each with a separator.

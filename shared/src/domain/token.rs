@@ -201,11 +201,11 @@ impl TokenClaims {
 }
 
 /// The maximum length of a token, in characters.
-const MAX_LENGTH: usize = 5 + 12 + 1 + 16 + 1 + 16 + 1 + MAX_CONTENTS_LENGTH + CHECKSUM_LENGTH;
+pub(super) const MAX_LENGTH: usize = 5 + 12 + 1 + 16 + 1 + 16 + 1 + MAX_CONTENTS_LENGTH + CHECKSUM_LENGTH;
 
-/// The maximum length of the contents, in characters: 346 bytes, in chunks of 8 bytes
+/// The maximum length of the contents, in characters: 336 bytes, in chunks of 8 bytes
 /// and 11 characters.
-const MAX_CONTENTS_LENGTH: usize = (346 / 8) * 11 + 3;
+const MAX_CONTENTS_LENGTH: usize = 336 / 8 * 11;
 
 /// A key with which outer tags are made. `Debug` does not show the key.
 #[derive(Clone, Debug)]
@@ -221,8 +221,8 @@ impl From<Pepper> for TokenKey {
 }
 
 /// A presented token that is well-formed and from this environment. Nothing else has been
-/// checked, so only the version of the token key can be read from it.
-#[derive(Debug)]
+/// checked, so only the version of the token key can be read from it. `Debug` does not show
+/// the tags.
 pub struct SealedToken {
     claims: TokenClaims,
     version: SecretVersion,
@@ -230,6 +230,12 @@ pub struct SealedToken {
     inner: [u8; TAG_LENGTH],
     outer: [u8; TAG_LENGTH],
     environment: Environment,
+}
+
+impl fmt::Debug for SealedToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SealedToken").field("claims", &self.claims).finish_non_exhaustive()
+    }
 }
 
 impl SealedToken {

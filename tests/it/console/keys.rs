@@ -543,7 +543,8 @@ async fn each_window_shows_the_result_of_its_own_lookup() {
             .push(browser.submit(&form, "/leaked", &[("key", text)]).await.expect(303).location().to_owned());
     }
     for _ in 0..2 {
-        for (page, text) in pages.iter().zip([&key.id, &other.id, "contains no key", "contains no valid key"])
+        for (page, text) in
+            pages.iter().zip([&key.id, &other.id, "contains no key and no token", "contains no valid key"])
         {
             browser.get(page).await.expect(200).expect_texts(&[text]);
         }

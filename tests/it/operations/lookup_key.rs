@@ -3,7 +3,7 @@
 use insta::assert_json_snapshot;
 use proptest::prelude::*;
 use serde_json::json;
-use shared::domain::{ApiKey, FindKeyError};
+use shared::domain::{ApiKey, FindCredentialError, PastedCredential};
 use tests::{Action, Event, Harness, Item, Key, Reply, RequestBuilder, SeededEntropy};
 
 use crate::support::faults::inject;
@@ -257,11 +257,12 @@ async fn unavailable_keyring_503() {
 
 proptest! {
     #[test]
-    fn random_text_has_no_key(text in any::<String>(), parts in prop::collection::vec("(kwsa_)?[a-z0-9_]{0,30}", 0..40)) {
+    fn random_text_has_no_key(text in any::<String>(), parts in prop::collection::vec("(kws[at]_)?[a-z0-9_]{0,30}", 0..40)) {
         let here = environment("prod");
         for text in [&text, &parts.concat(), &parts.join(" ")] {
-            let error = ApiKey::find_in(text, &here).unwrap_err();
-            prop_assert_eq!(error == FindKeyError::NoKey, !text.contains("kwsa_"));
+            let error = PastedCredential::find_in(text, &here).unwrap_err();
+            let has_prefix = text.contains("kwsa_") || text.contains("kwst_");
+            prop_assert_eq!(error == FindCredentialError::Nothing, !has_prefix);
         }
     }
 
@@ -271,15 +272,19 @@ proptest! {
         let here = environment("prod");
         let key = generate_key(&SeededEntropy::new(seed));
         let text = format!("{before}{}{after}", key.display(&here).expose());
-        let found = ApiKey::find_in(&text, &here).unwrap();
+        let found = PastedCredential::find_in(&text, &here).unwrap();
+        let PastedCredential::Key(found) = found else { return Err(TestCaseError::fail("a token")) };
         prop_assert_eq!((found.account, found.id), (key.account, key.id));
     }
 }
 
 #[test]
-fn a_long_text_of_key_prefixes_has_no_key() {
-    let text = "kwsa_".repeat(16 * 1024 / 5);
-    assert_eq!(ApiKey::find_in(&text, &environment("prod")).unwrap_err(), FindKeyError::Incomplete);
+fn a_long_text_of_prefixes_has_no_key_and_no_token() {
+    for prefix in ["kwsa_", "kwst_"] {
+        let text = prefix.repeat(16 * 1024 / 5);
+        let error = PastedCredential::find_in(&text, &environment("prod")).unwrap_err();
+        assert_eq!(error, FindCredentialError::Incomplete);
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Scanners find leaked keys in any text, with the published pattern or with gitleaks and
-//! the published rule.
+//! Scanners find leaked keys and tokens in any text, with the published patterns or with
+//! gitleaks and the published rules.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,7 +12,11 @@ use rand::seq::IndexedRandom as _;
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 use shared::config::Variables;
-use shared::domain::{ApiKey, KEY_PATTERN};
+use shared::domain::{
+    AccountId, BoundRequest, FindCredentialError, IdentityId, IssuerId, IssuerName, KEY_PATTERN, KeyId,
+    MAX_TOKEN_SECONDS, PastedCredential, Pepper, RoleName, SecretVersion, TOKEN_PATTERN, TokenClaims,
+    TokenGrant, TokenId, TokenKey, Verifier,
+};
 use tests::SeededEntropy;
 
 use crate::support::keys::{environment, generate_key};
@@ -22,37 +26,71 @@ use crate::support::report;
 const GITLEAKS: &str = "KEYWARD_TEST_GITLEAKS";
 const RULES: &str = include_str!("../../../infra/scanning/gitleaks.toml");
 const README: &str = include_str!("../../../infra/scanning/README.md");
-const KEYS: usize = 10_000;
+/// The number of keys, and of tokens.
+const COUNT: usize = 10_000;
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// The environments in the keys.
+/// The environments in the keys and tokens.
 const LABELS: [&str; 9] =
     ["prod", "stage", "dev", "test", "p", "0", "a1b2c3d4e5f6", "production", "eucentral1"];
 
-/// The published pattern as RE2 interprets it: `\b` is an ASCII word boundary.
-fn pattern() -> Regex {
-    RegexBuilder::new(KEY_PATTERN).unicode(false).build().unwrap()
+/// A published pattern as RE2 interprets it: `\b` is an ASCII word boundary.
+fn compiled(pattern: &str) -> Regex {
+    RegexBuilder::new(pattern).unicode(false).build().unwrap()
 }
 
-/// The matches of the pattern.
-fn matches(text: &str) -> Vec<&str> {
-    pattern().find_iter(text).map(|found| found.as_str()).collect()
+/// The matches of a published pattern.
+fn matches<'a>(pattern: &str, text: &'a str) -> Vec<&'a str> {
+    compiled(pattern).find_iter(text).map(|found| found.as_str()).collect()
 }
 
-/// [`KEYS`] keys of all environments.
+/// Keys of all environments.
 fn keys() -> Vec<String> {
     let entropy = SeededEntropy::new(62);
     let key = |label: &&str| generate_key(&entropy).display(&environment(label)).expose().to_owned();
-    LABELS.iter().cycle().take(KEYS).map(key).collect()
+    LABELS.iter().cycle().take(COUNT).map(key).collect()
+}
+
+/// Tokens of all environments, from the shortest to the longest.
+fn tokens() -> Vec<String> {
+    let entropy = SeededEntropy::new(65);
+    let role = |letter: &str| RoleName::parse(&letter.repeat(64)).unwrap();
+    let id = || TokenId::generate(&entropy).unwrap();
+    let key = TokenKey::from(Pepper::new(&[7; 64]).unwrap());
+    let token = |(number, label): (usize, &&str)| {
+        let is_identity = number % 2 == 1;
+        let identity = || {
+            TokenGrant::Identity(
+                IdentityId::generate(&entropy).unwrap(),
+                IssuerName::parse(&"i".repeat(32)).unwrap(),
+            )
+        };
+        let claims = TokenClaims {
+            account: AccountId::generate(&entropy).unwrap(),
+            grant: if is_identity { identity() } else { TokenGrant::Key(KeyId::generate(&entropy).unwrap()) },
+            id: id(),
+            issued_at: jiff::Timestamp::from_second(1_800_000_000).unwrap(),
+            lifetime_seconds: MAX_TOKEN_SECONDS,
+            roles: (0..number / 2 % 3).map(|at| role(["A", "B"][at])).collect(),
+            parents: (0..number / 6 % 4).map(|_| id()).collect(),
+            request: (number / 24 % 2 == 1).then(|| BoundRequest::new("GET", "/teams/42")),
+        };
+        let verifier = Verifier::from_bytes(&[9; 32]).unwrap();
+        let issuer = is_identity.then(|| IssuerId::generate(&entropy).unwrap());
+        let version = SecretVersion::from_number(1).unwrap();
+        let token = claims.seal(&environment(label), (&version, &key), &verifier, issuer).unwrap();
+        token.expose().to_owned()
+    };
+    LABELS.iter().cycle().take(COUNT).enumerate().map(token).collect()
 }
 
 fn base62(random: &mut StdRng, length: usize) -> String {
     (0..length).map(|_| char::from(*BASE62.choose(random).unwrap())).collect()
 }
 
-/// The keys as they leak, each on its own line, in several kinds of text.
-fn leaked(keys: &[String]) -> String {
+/// The keys or tokens as they leak, each on its own line, in several kinds of text.
+fn leaked(credentials: &[String]) -> String {
     let mut text = String::new();
-    for (number, key) in keys.iter().enumerate() {
+    for (number, key) in credentials.iter().enumerate() {
         match number % 8 {
             0 => writeln!(text, "{key}"),
             1 => writeln!(text, "Authorization: Bearer {key}"),
@@ -92,6 +130,21 @@ fn decoys() -> String {
         ] {
             let [account, id, tail] = [base62(account), base62(id), base62(tail)];
             writeln!(text, "kwsa_{label}_{account}_{id}_{tail}").unwrap();
+        }
+        for (label, account, id, tail) in [
+            ("prod", 15, 16, 134),
+            ("prod", 17, 16, 134),
+            ("prod", 16, 15, 134),
+            ("prod", 16, 17, 134),
+            ("prod", 16, 16, 49),
+            ("prod", 16, 16, 133),
+            ("prod", 16, 16, 469),
+            ("", 16, 16, 134),
+            ("thirteenchars", 16, 16, 134),
+            ("Prod", 16, 16, 134),
+        ] {
+            let [account, id, tail] = [base62(account), base62(id), base62(tail)];
+            writeln!(text, "kwst_{label}_{account}_{id}_{tail}").unwrap();
         }
         let [account, id, tail] = [base62(16), base62(16), base62(49)];
         for decoy in [
@@ -134,51 +187,82 @@ fn decoys() -> String {
     for filler in ["x", "X", "0", "ab", "abc123"] {
         let fill = |length: usize| filler.chars().cycle().take(length).collect::<String>();
         writeln!(text, "kwsa_prod_{}_{}_{}", fill(16), fill(16), fill(49)).unwrap();
+        writeln!(text, "kwst_prod_{}_{}_{}", fill(16), fill(16), fill(180)).unwrap();
     }
     text
 }
 
-/// The value of a field of the gitleaks rule, without its quotes.
-fn rule_field(name: &str, quote: &str) -> String {
-    let line = RULES.lines().find_map(|line| line.strip_prefix(&format!("{name} = "))).unwrap();
-    line.strip_prefix(quote).unwrap().strip_suffix(quote).unwrap().to_owned()
+#[test]
+fn gitleaks_rules_and_their_page_contain_the_published_patterns() {
+    let regexes = RULES.lines().filter_map(|line| line.strip_prefix("regex = '''")?.strip_suffix("'''"));
+    assert_eq!(regexes.collect::<Vec<_>>(), [KEY_PATTERN, TOKEN_PATTERN]);
+    for (pattern, prefix) in [(KEY_PATTERN, "kwsa_"), (TOKEN_PATTERN, "kwst_")] {
+        assert!(README.lines().any(|line| line == pattern), "infra/scanning/README.md lacks {pattern}");
+        // gitleaks applies a pattern only to texts that contain one of its keywords.
+        assert!(RULES.contains(&format!("keywords = [\"{prefix}\"]")), "{prefix}");
+    }
 }
 
 #[test]
-fn gitleaks_rule_and_its_page_contain_the_published_pattern() {
-    assert_eq!(rule_field("regex", "'''"), KEY_PATTERN);
-    assert!(README.lines().any(|line| line == KEY_PATTERN), "infra/scanning/README.md lacks the pattern");
-    // gitleaks applies the pattern only to texts that contain a keyword.
-    assert!(RULES.contains("keywords = [\"kwsa_\"]"));
-}
-
-#[test]
-fn pattern_matches_every_key_and_no_decoy() {
-    let keys = keys();
-    assert_eq!(matches(&leaked(&keys)), keys);
-    // Placeholders match the pattern, too. They contain few distinct characters.
+fn patterns_match_every_key_and_token_and_no_decoy() {
+    // Placeholders match the patterns, too. They contain few distinct characters.
     let is_placeholder = |text: &&str| text.bytes().collect::<BTreeSet<_>>().len() < 20;
     let decoys = decoys();
-    let mut found = matches(&decoys);
-    found.retain(|text| !is_placeholder(text));
-    assert_eq!(found, [""; 0]);
+    for (pattern, credentials, others) in [(KEY_PATTERN, keys(), tokens()), (TOKEN_PATTERN, tokens(), keys())]
+    {
+        assert_eq!(matches(pattern, &leaked(&credentials)), credentials);
+        assert_eq!(matches(pattern, &leaked(&others)), [""; 0]);
+        let mut found = matches(pattern, &decoys);
+        found.retain(|text| !is_placeholder(text));
+        assert_eq!(found, [""; 0]);
+    }
+}
+
+/// The lengths in the published pattern are those of the shortest and the longest token.
+#[test]
+fn pattern_of_tokens_has_the_lengths_of_the_shortest_and_the_longest_token() {
+    let lengths: BTreeSet<usize> =
+        tokens().iter().map(|token| token.rsplit('_').next().unwrap().len()).collect();
+    assert_eq!((lengths.first(), lengths.last()), (Some(&134), Some(&468)));
 }
 
 #[test]
 fn lookup_ignores_matches_with_a_wrong_checksum() {
     let environment = environment("prod");
     let mut random = StdRng::seed_from_u64(64);
-    let pattern = pattern();
-    for _ in 0..10_000 {
-        let [account, id, tail] = [16, 16, 49].map(|length| base62(&mut random, length));
-        let text = format!("kwsa_prod_{account}_{id}_{tail}");
-        assert!(pattern.is_match(&text));
-        // The checksum of one text in 2^32 is right.
-        assert!(ApiKey::find_in(&text, &environment).is_err(), "{text}");
+    for (pattern, prefix, length) in [(KEY_PATTERN, "kwsa", 49), (TOKEN_PATTERN, "kwst", 150)] {
+        let pattern = compiled(pattern);
+        for _ in 0..10_000 {
+            let [account, id, tail] = [16, 16, length].map(|length| base62(&mut random, length));
+            let text = format!("{prefix}_prod_{account}_{id}_{tail}");
+            assert!(pattern.is_match(&text));
+            // The checksum of one text in 2^32 is right.
+            assert!(PastedCredential::find_in(&text, &environment).is_err(), "{text}");
+        }
     }
 }
 
-/// The keys that gitleaks finds in this text. Writes the text to short files in `folder`,
+#[test]
+fn lookup_finds_the_only_token_in_a_text_and_names_its_account_and_grant() {
+    let keys = keys();
+    for (number, token) in tokens().iter().enumerate().take(1_000) {
+        let label = LABELS[number % LABELS.len()];
+        let text = leaked(std::slice::from_ref(token));
+        let found = PastedCredential::find_in(&text, &environment(label)).unwrap();
+        let PastedCredential::Token(found) = found else { panic!("{found:?}") };
+        let (account, grant) = found.named();
+        let ids: Vec<String> = [account.to_string(), grant.to_string()].to_vec();
+        let bare = ids.iter().map(|id| id.split_once('_').unwrap().1);
+        assert!(token.starts_with(&format!("kwst_{label}_{}_", bare.collect::<Vec<_>>().join("_"))));
+        let elsewhere = PastedCredential::find_in(&text, &environment("other")).unwrap_err();
+        assert!(matches!(elsewhere, FindCredentialError::ForeignEnvironment { .. }), "{elsewhere:?}");
+        let both = format!("{text} {}", keys[number % LABELS.len()]);
+        let several = PastedCredential::find_in(&both, &environment(label)).unwrap_err();
+        assert_eq!(several, FindCredentialError::Several);
+    }
+}
+
+/// The keys and tokens that gitleaks finds in this text. Writes the text to short files in `folder`,
 /// because gitleaks reads a long file in chunks and misses keys across their borders.
 fn scan(gitleaks: &str, folder: &Path, text: &str) -> Vec<String> {
     std::fs::create_dir_all(folder).unwrap();
@@ -210,10 +294,10 @@ fn scan(gitleaks: &str, folder: &Path, text: &str) -> Vec<String> {
 
 #[test]
 #[ignore = "needs gitleaks, which .ci/run installs"]
-fn gitleaks_finds_every_key_and_no_decoy() {
+fn gitleaks_finds_every_key_and_token_and_no_decoy() {
     let gitleaks = Variables::from_process().get(GITLEAKS).expect(GITLEAKS).to_owned();
     let folder = std::env::temp_dir().join(format!("keyward-scanning-{}", std::process::id()));
-    let keys = keys();
+    let keys = [keys(), tokens()].concat();
     let mut found = scan(&gitleaks, &folder.join("keys"), &leaked(&keys));
     let decoys = decoys();
     let false_alarms = scan(&gitleaks, &folder.join("decoys"), &decoys);
@@ -225,5 +309,9 @@ fn gitleaks_finds_every_key_and_no_decoy() {
     assert_eq!(found, expected);
     assert_eq!(false_alarms, [""; 0]);
     let lines = decoys.lines().count();
-    report(&format!("gitleaks found {} of {KEYS} keys, and none in {lines} lines of decoys", found.len()));
+    let all = 2 * COUNT;
+    report(&format!(
+        "gitleaks found {} of {all} keys and tokens, and none in {lines} lines of decoys",
+        found.len()
+    ));
 }
