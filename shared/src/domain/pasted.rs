@@ -27,7 +27,7 @@ const MAX_KEY_LENGTH: usize = 5 + 12 + 1 + 16 + 1 + 16 + 1 + 49;
 #[derive(Debug)]
 pub enum PastedCredential {
     Key(ApiKey),
-    Token(SealedToken),
+    Token(Box<SealedToken>),
 }
 
 /// Why a text does not contain exactly one key or token of this environment. No message
@@ -64,8 +64,9 @@ impl PastedCredential {
     pub fn find_in(text: &str, environment: &Environment) -> Result<Self, FindCredentialError> {
         let keys = candidates(text, KEY_PREFIX, MAX_KEY_LENGTH)
             .map(|text| (text, ApiKey::parse(text, environment).map(Self::Key)));
-        let tokens = candidates(text, TOKEN_PREFIX, MAX_TOKEN_LENGTH)
-            .map(|text| (text, SealedToken::parse(text, environment).map(Self::Token)));
+        let tokens = candidates(text, TOKEN_PREFIX, MAX_TOKEN_LENGTH).map(|text| {
+            (text, SealedToken::parse(text, environment).map(|token| Self::Token(Box::new(token))))
+        });
         let mut found: Option<(&str, Self)> = None;
         let mut error = FindCredentialError::Nothing;
         for (candidate, parsed) in keys.chain(tokens) {
