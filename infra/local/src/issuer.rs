@@ -3,8 +3,11 @@
 //! The issuer signs access tokens like Cognito's for three clients: one for the IAM API,
 //! one for business APIs, and the console. The first two exchange the admin's password
 //! for a token (RFC 6749, section 4.3). The console uses a sign-in page ([`sign_in`]).
+//!
+//! The issuer also signs JWTs for a CI job ([`workload`]).
 
 mod sign_in;
+mod workload;
 
 use std::sync::Arc;
 
@@ -99,6 +102,8 @@ pub struct Issuer {
     key: Arc<SigningKey>,
     clock: Arc<dyn Clock>,
     password: String,
+    /// The credential with which the CI job asks for its JWT.
+    workload_bearer: String,
     console: Arc<ConsoleClient>,
 }
 
@@ -119,15 +124,17 @@ impl ConsoleClient {
 }
 
 impl Issuer {
-    /// The issuer at `url` whose admin has `password`.
+    /// The issuer at `url` whose admin has `password`, and whose CI job has
+    /// `workload_bearer`.
     pub(crate) fn new(
         url: String,
         key: Arc<SigningKey>,
         clock: Arc<dyn Clock>,
         password: String,
+        workload_bearer: String,
         console: ConsoleClient,
     ) -> Self {
-        Self { url, key, clock, password, console: Arc::new(console) }
+        Self { url, key, clock, password, workload_bearer, console: Arc::new(console) }
     }
 
     pub fn url(&self) -> &str {
@@ -137,6 +144,16 @@ impl Issuer {
     /// The URL of the issuer's public keys.
     pub fn jwks_uri(&self) -> String {
         format!("{}/.well-known/jwks.json", self.url)
+    }
+
+    /// The URL at which the CI job asks for its JWT. A job adds `&audience=` and a value.
+    pub fn workload_token_url(&self) -> String {
+        format!("{}{}?api-version=2.0", self.url, workload::PATH)
+    }
+
+    /// The credential with which the CI job asks for its JWT.
+    pub fn workload_bearer(&self) -> &str {
+        &self.workload_bearer
     }
 
     /// The header of the issuer's tokens.
@@ -170,17 +187,17 @@ impl Issuer {
     /// # Errors
     /// When the signature fails.
     pub fn token(&self, client: &str) -> Result<String, StartError> {
-        self.issue(self.claims(client))
+        self.issue(&self.header(), self.claims(client))
     }
 
-    /// Signs a token with these claims and a unique id (`jti`: RFC 7519, section
-    /// 4.1.7).
-    fn issue(&self, mut claims: Value) -> Result<String, StartError> {
+    /// Signs a token with this header, these claims and a unique id (`jti`: RFC 7519,
+    /// section 4.1.7).
+    fn issue(&self, header: &Value, mut claims: Value) -> Result<String, StartError> {
         let id = account::text(&OsEntropy, 26)?;
         if let Some(claims) = claims.as_object_mut() {
             claims.insert("jti".to_owned(), id.into());
         }
-        self.key.sign(&self.header(), &claims)
+        self.key.sign(header, &claims)
     }
 
     /// The issuer's endpoints.
@@ -193,6 +210,7 @@ impl Issuer {
             )
             .route("/authorize", get(sign_in::page).post(sign_in::submit))
             .route("/token", post(token))
+            .route(workload::PATH, get(workload::token))
             .with_state(self)
     }
 }

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::NoSubscriber;
 
-use crate::account::{ADMIN_EMAIL, ConsoleSecret, LocalAccount};
+use crate::account::{self, ADMIN_EMAIL, ConsoleSecret, LocalAccount};
 use crate::backend::Backend;
 use crate::data::{DataFolder, LOCAL_JSON};
 use crate::demo::{self, Demo, DemoClock};
@@ -84,6 +84,10 @@ pub struct LocalJson {
     pub admin_api_token: String,
     pub admin_email: String,
     pub admin_password: String,
+    /// Like `ACTIONS_ID_TOKEN_REQUEST_URL` in a job of GitHub Actions.
+    pub workload_token_url: String,
+    /// Like `ACTIONS_ID_TOKEN_REQUEST_TOKEN`.
+    pub workload_token_bearer: String,
 }
 
 /// The running system. Dropping it stops it.
@@ -172,6 +176,7 @@ impl System {
             overrides.signing_key.map_or_else(|| SigningKey::generate().map(Arc::new), Ok)?,
             Arc::clone(&overrides.clock),
             account.admin_password.clone(),
+            account::text(&OsEntropy, 40)?,
             ConsoleClient::new(seen_console_url, console_secret.client_secret),
         );
         let guard = Guard::new(issuer_address);
@@ -355,6 +360,8 @@ fn facts(
         admin_api_token: issuer.token(API_CLIENT)?,
         admin_email: ADMIN_EMAIL.to_owned(),
         admin_password,
+        workload_token_url: issuer.workload_token_url(),
+        workload_token_bearer: issuer.workload_bearer().to_owned(),
     })
 }
 
@@ -412,7 +419,8 @@ fn storage(options: &Options, data: &DataFolder) -> String {
     }
 }
 
-/// The variables that Lambda sets for every function.
+/// The variables that Lambda sets for every function, and the one that lets Keyward trust the
+/// local issuer.
 fn lambda_variables(dynamodb: &str) -> Variables {
     Variables::from_iter([
         ("AWS_REGION", "local"),
@@ -421,6 +429,7 @@ fn lambda_variables(dynamodb: &str) -> Variables {
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
         ("AWS_ENDPOINT_URL_EVENTBRIDGE", services::ENDPOINT),
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", services::ENDPOINT),
+        (variable::LOOPBACK_ISSUERS, "true"),
     ])
 }
 

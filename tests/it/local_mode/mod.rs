@@ -4,3 +4,4 @@ mod demo;
 mod log;
 mod process;
 mod sigkill;
+mod workload;

@@ -304,6 +304,8 @@ async fn local_json_has_what_scripts_need_and_is_private() {
         ".adminToken" => "[token]",
         ".adminApiToken" => "[token]",
         ".adminPassword" => "[password]",
+        ".workloadTokenUrl" => "[url]",
+        ".workloadTokenBearer" => "[token]",
     });
     let ids = ["adminToken", "adminApiToken"].map(|member| {
         let payload = local.facts[member].as_str().unwrap().split('.').nth(1).unwrap();

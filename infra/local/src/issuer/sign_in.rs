@@ -131,7 +131,7 @@ pub(super) fn by_code(
         "iat": now,
         "exp": now + TOKEN_LIFETIME_SECONDS,
     });
-    let issue = |claims| issuer.issue(claims).map_err(|_| SERVER_ERROR);
+    let issue = |claims| issuer.issue(&issuer.header(), claims).map_err(|_| SERVER_ERROR);
     Ok(Tokens::new(issue(access)?, Some(issue(id)?)))
 }
 
