@@ -2,3 +2,4 @@
 
 mod pepper_rotation;
 mod sweep_keys;
+mod token_key_rotation;
