@@ -5,6 +5,7 @@
 //! - [`activity`]: the counted and recorded requests of keys. No I/O.
 //! - [`store`]: the only place that names `aws_sdk_dynamodb`.
 //! - [`api`]: the requests and answers of the IAM API.
+//! - [`authentication`]: checks keys and tokens of service accounts.
 //! - [`http`]: the only place that names `lambda_http`.
 //! - [`http_client`]: bounded calls to servers other than AWS.
 //! - [`issuer_http`]: the documents of trusted issuers, from public addresses only.
@@ -18,6 +19,7 @@
 
 pub mod activity;
 pub mod api;
+pub mod authentication;
 pub mod config;
 pub mod domain;
 pub mod http;

@@ -18,7 +18,7 @@ use shared::config::Setup;
 use shared::domain::{
     AccountId, ApiKey, BuiltInRole, Environment, KeyId, KeySpec, OsEntropy, Pepper, Verifier,
 };
-use shared::policy::{Api, BuiltInRoles, Grant, PathPrefix, Target, decide};
+use shared::policy::{Api, BuiltInRoles, Grant, GrantRoles, PathPrefix, Target, decide};
 use tests::{Harness, Key};
 use tokio::runtime::Runtime;
 
@@ -51,7 +51,7 @@ fn pure(criterion: &mut Criterion) {
     criterion.bench_function("decide a route (0 calls)", |bencher| {
         bencher.iter(|| {
             let target = Target::parse("GET", black_box("/teams/7/members")).unwrap();
-            decide(Api::Business, Grant::Key { role, key_role: None }, &target).is_ok()
+            decide(Api::Business, Grant::ServiceAccount(GrantRoles::new(role)), &target).is_ok()
         });
     });
 }

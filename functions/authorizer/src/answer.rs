@@ -53,9 +53,9 @@ enum Effect {
 pub(crate) struct Context(Vec<(&'static str, Cow<'static, str>)>);
 
 impl Context {
-    /// An empty context with space for a key's members.
+    /// An empty context with space for a token's members.
     pub(crate) fn new() -> Self {
-        Self(Vec::with_capacity(7))
+        Self(Vec::with_capacity(11))
     }
 
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
@@ -152,12 +152,14 @@ impl From<Reason> for ClientOutcome {
             | Reason::Expired
             | Reason::Disabled
             | Reason::WrongSecret
+            | Reason::Issuer
             | Reason::Audience
             | Reason::Scope => Self::Unauthorized,
             Reason::Role
             | Reason::Network
             | Reason::AmbiguousPath
             | Reason::PathMismatch
+            | Reason::Request
             | Reason::Reserved => Self::Forbidden,
             Reason::Outage => Self::Failed,
         }

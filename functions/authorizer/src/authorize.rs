@@ -4,15 +4,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::authentication::{Authenticated, Authentication, EndedCredential, Rejected, Rejection};
 use shared::config::{ConfigError, Setup};
 use shared::domain::{
-    AccountId, ApiKey, Clock, Environment, KeyId, PrincipalType, RoleName, Verifier, context,
+    AccountId, Clock, Environment, GrantId, PrincipalType, RoleName, TokenClaims, TokenGrant, TokenId,
+    context,
 };
-use shared::keyring::{Keyring, KeyringError};
-use shared::policy::{
-    Api, Grant, PathPrefix, Permission, Reason, Refusal, Role, Source, Target, check_use, decide,
-};
-use shared::store::{Credential as StoredCredential, CredentialLookup, Roles, Store, StoreError};
+use shared::policy::{Api, Grant, PathPrefix, Permission, Reason, Refusal, Source, Target, decide};
+use shared::store::{Roles, Store, StoreError};
 use shared::time_limit::TimeLimit;
 
 use crate::activity::Activity;
@@ -21,7 +20,7 @@ use crate::answer::{Answer, ClientOutcome, Context, FunctionError};
 use crate::credential::{self, Credential};
 use crate::event::{self, Event, Shape};
 use crate::follow_up::{FollowUp, RequestLine};
-use crate::retired_keys::RetiredKeys;
+use crate::retired_grants::RetiredGrants;
 
 /// The time limit of a decision. API Gateway itself waits for up to 10 s.
 const TIME_LIMIT: Duration = Duration::from_millis(2800);
@@ -33,15 +32,15 @@ pub struct Authorizer {
     pub(crate) activity: Activity,
     /// Whether the log and the activity contain source addresses.
     pub(crate) records_addresses: bool,
-    pub(crate) keyring: Keyring,
+    pub(crate) authentication: Authentication,
     admin_tokens: AdminTokens,
     time_limit: TimeLimit,
     pub(crate) clock: Arc<dyn Clock>,
     environment: Environment,
-    /// `None` for the IAM API, where roles permit a key nothing.
+    /// `None` for the IAM API, where roles permit a service account nothing.
     roles: Option<Roles>,
     base_paths: Vec<PathPrefix>,
-    pub(crate) retired_keys: RetiredKeys,
+    pub(crate) retired_grants: RetiredGrants,
 }
 
 /// A decision: the answer to API Gateway, and the work after it.
@@ -56,10 +55,10 @@ pub struct Decision {
 pub(crate) enum Denial {
     /// The credential or the policy refuses the request.
     Refused(Refused),
-    /// The account does not exist, or has no such live key.
-    NotLive(ApiKey),
-    /// The verifier names a pepper version that the secret does not have, so the
-    /// key cannot be checked. The cause, for the log.
+    /// The account does not exist, or has no such live grant.
+    NotLive(EndedCredential),
+    /// The verifier or token names a version of a secret that does not exist, so the
+    /// credential cannot be checked. The cause, for the log.
     Unverifiable(String),
     /// A dependency failed, so there is no decision. The cause, for the log.
     Outage(String),
@@ -67,7 +66,7 @@ pub(crate) enum Denial {
 
 impl Denial {
     /// The answer to API Gateway. All invalid credentials get the same answer.
-    /// `is_verified` is whether the request has a key with the correct secret.
+    /// `is_verified` is whether the request has a genuine key or token.
     fn answer(&self, event: &Event<'_>, is_verified: bool) -> Result<Answer, FunctionError> {
         let outcome = match self {
             Self::Refused(refused) => ClientOutcome::from(refused.reason),
@@ -98,7 +97,7 @@ impl Denial {
 /// The reason for a refusal, and its details.
 pub(crate) struct Refused {
     pub(crate) reason: Reason,
-    /// The part of a valid key's scope that refused the request, if one did.
+    /// The part of a valid credential's scope that refused the request, if one did.
     pub(crate) scope: Option<Scope>,
     /// The narrowest permission that would cover the request, if a role refused it.
     pub(crate) missing_permission: Option<Permission>,
@@ -136,20 +135,23 @@ impl From<Refusal> for Refused {
         let (scope, missing_permission) = match refusal {
             Refusal::Reserved => (None, None),
             Refusal::Role(missing) => (Some(Scope::AccountRole), Some(missing)),
-            Refusal::KeyRole(missing) => (Some(Scope::KeyRole), Some(missing)),
+            Refusal::GrantRole(missing) => (Some(Scope::KeyRole), Some(missing)),
+            Refusal::TokenRole(missing) => (Some(Scope::TokenRole), Some(missing)),
         };
         Self { reason, scope, missing_permission }
     }
 }
 
-/// The part of a valid key's scope that refused a request: `refused_by` in the
+/// The part of a valid credential's scope that refused a request: `refused_by` in the
 /// log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// The account's role.
     AccountRole,
-    /// The key's own role. The account's role permits the request.
+    /// The own role of the key or federated identity. The account's role permits the request.
     KeyRole,
+    /// A role that narrows the token. The roles of the account and the grant permit the request.
+    TokenRole,
     /// The networks from which the key can be used.
     Network,
 }
@@ -160,6 +162,7 @@ impl Scope {
         match self {
             Self::AccountRole => "account_role",
             Self::KeyRole => "key_role",
+            Self::TokenRole => "token_role",
             Self::Network => "network",
         }
     }
@@ -183,13 +186,13 @@ impl From<StoreError> for Denial {
     }
 }
 
-impl From<KeyringError> for Denial {
-    fn from(error: KeyringError) -> Self {
-        match error {
-            // The secret was read and does not have this version. A retry would not
-            // help: the table or the secret was changed by hand.
-            KeyringError::UnknownVersion(..) => Self::Unverifiable(error.to_string()),
-            KeyringError::Unavailable(..) | KeyringError::Malformed(..) => Self::Outage(error.to_string()),
+impl From<Rejection> for Denial {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Refused(reason) => reason.into(),
+            Rejection::NotLive(credential) => Self::NotLive(credential),
+            Rejection::Unverifiable(cause) => Self::Unverifiable(cause),
+            Rejection::Outage(cause) => Self::Outage(cause),
         }
     }
 }
@@ -198,19 +201,36 @@ impl From<KeyringError> for Denial {
 #[derive(Default)]
 pub(crate) struct Subject {
     pub(crate) principal: Option<String>,
-    /// The ids in the presented key.
-    pub(crate) key: Option<(AccountId, KeyId)>,
-    /// Whether the account of `key` exists.
+    /// The ids in the presented key or token.
+    pub(crate) grant: Option<(AccountId, GrantId)>,
+    /// The id of the presented token.
+    pub(crate) token: Option<TokenId>,
+    /// Whether the account of `grant` exists.
     pub(crate) account_exists: bool,
-    /// Whether `key` is a key of the account and has the correct secret.
+    /// Whether the key or token is genuine.
     pub(crate) is_verified: bool,
 }
 
-/// A valid key, and what the decision needs of its account.
-struct ValidKey {
-    account_name: String,
-    role: RoleName,
-    key_role: Option<RoleName>,
+impl Subject {
+    /// Sets the ids in the presented key or token.
+    fn name(&mut self, account: AccountId, grant: GrantId) {
+        self.principal = Some(account.to_string());
+        self.grant = Some((account, grant));
+    }
+
+    /// Sets what was learned about the credential from `checked`.
+    fn learn(&mut self, checked: Result<Authenticated, Rejected>) -> Result<Authenticated, Denial> {
+        match checked {
+            Ok(valid) => {
+                (self.account_exists, self.is_verified) = (true, true);
+                Ok(valid)
+            }
+            Err(Rejected { cause, account_exists, is_genuine }) => {
+                (self.account_exists, self.is_verified) = (account_exists, is_genuine);
+                Err(cause.into())
+            }
+        }
+    }
 }
 
 impl Authorizer {
@@ -229,22 +249,22 @@ impl Authorizer {
             api,
             activity: Activity::new(store.clone()),
             records_addresses: setup.records_source_addresses()?,
+            authentication: Authentication::new(setup, store.clone())?,
             store,
-            keyring: setup.keyring()?,
             admin_tokens: AdminTokens::new(setup)?,
             time_limit: TimeLimit::new(TIME_LIMIT),
             clock: Arc::clone(&setup.clock),
             environment: setup.environment()?,
             roles,
             base_paths: setup.base_paths()?,
-            retired_keys: RetiredKeys::default(),
+            retired_grants: RetiredGrants::default(),
         })
     }
 
-    /// Opens the connections and reads the keyring, so that the first event
-    /// does not wait for them.
+    /// Opens the connections and reads the secrets, so that the first event does not wait for
+    /// them.
     pub async fn warm(&self) {
-        tokio::join!(self.store.warm(), self.keyring.warm());
+        self.authentication.warm().await;
     }
 
     /// Writes all pending activity. Takes at most 450 ms.
@@ -309,32 +329,24 @@ impl Authorizer {
         if !event.arn.is_exact() {
             return Err(Reason::AmbiguousPath.into());
         }
+        let source = event.source.map_or(Source::Unknown, Source::Address);
         match credential::read(&event.authorization, &self.environment)? {
             Credential::Key(key) => {
-                subject.principal = Some(key.account.to_string());
-                subject.key = Some((key.account, key.id));
-                let source = event.source.map_or(Source::Unknown, Source::Address);
-                let (account, id) = (key.account, key.id);
-                let valid = self.check_key(key, source, subject).await?;
-                let roles = self.find_roles(&valid).await?;
-                let grant = roles.as_ref().map_or(Grant::KeyWithoutRoles, |(role, key_role)| Grant::Key {
-                    role,
-                    key_role: key_role.as_deref(),
-                });
-                let allowed = decide(self.api, grant, &target)?;
-                let mut context = Context::new()
-                    .with(context::PRINCIPAL_TYPE, PrincipalType::ServiceAccount.name())
-                    .with(context::PRINCIPAL_ID, account.to_string())
-                    .with(context::PRINCIPAL_NAME, valid.account_name)
-                    .with(context::KEY_ID, id.to_string())
-                    .with(context::ROLE, valid.role.into_string());
-                if let Some(role) = valid.key_role {
-                    context = context.with(context::KEY_ROLE, role.into_string());
-                }
-                let context = context.with(context::ENVIRONMENT, self.environment.as_str().to_owned());
-                Ok(Answer::allow(allowed, &event.arn, context))
+                subject.name(key.account, key.id.into());
+                let valid = subject.learn(self.authentication.check_key(key, source).await)?;
+                self.authorize_service_account(valid, &target, event).await
             }
             Credential::Token(token) => {
+                let (account, grant) = token.named();
+                subject.name(account, grant);
+                subject.token = Some(token.named_id());
+                let request = Some((event.arn.method(), event.arn.path()));
+                // Boxed, so that the decision on a key does not reserve space for it.
+                let checked = Box::pin(self.authentication.check_token(*token, source, request)).await;
+                let valid = subject.learn(checked)?;
+                self.authorize_service_account(valid, &target, event).await
+            }
+            Credential::AdminToken(token) => {
                 let (actor, token_use) =
                     Box::pin(self.admin_tokens.check(token)).await.map_err(|error| match error {
                         TokenError::Refused(reason) => reason.into(),
@@ -354,49 +366,56 @@ impl Authorizer {
         }
     }
 
-    /// Checks that `key` can be used now and from `source`. This takes one consistent read.
-    /// Sets in `subject` whether the account exists and whether the key is verified.
-    async fn check_key(
+    /// Decides on a request with a valid key or token.
+    async fn authorize_service_account(
         &self,
-        key: ApiKey,
-        source: Source,
-        subject: &mut Subject,
-    ) -> Result<ValidKey, Denial> {
-        let (found, ()) = tokio::join!(self.store.find_credential(&key), self.keyring.renew());
-        let found = found?;
-        subject.account_exists = found.is_some();
-        let Some(CredentialLookup { account_name, role, enabled, credential: Some(credential) }) = found
-        else {
-            return Err(Denial::NotLive(key));
+        valid: Authenticated,
+        target: &Target<'_>,
+        event: &Event<'_>,
+    ) -> Result<Answer, Denial> {
+        let roles = match &self.roles {
+            Some(roles) => Some(valid.find_roles(roles).await?),
+            None => None,
         };
-        let StoredCredential { spec, rotation, verifier } = credential;
-        let pepper = self.keyring.get(&verifier.pepper).await?;
-        // The secret is checked first, so that neither a client without it nor the log
-        // learns anything about the key's state.
-        if !Verifier::compute(&pepper, &key, &spec).matches(&verifier.verifier) {
-            return Err(Reason::WrongSecret.into());
-        }
-        subject.is_verified = true;
-        check_use(&spec, rotation.as_ref(), enabled, self.clock.now(), source)?;
-        Ok(ValidKey { account_name, role, key_role: spec.role })
+        let allowed = match &roles {
+            Some(roles) => roles.decide(self.api, target)?,
+            None => decide(self.api, Grant::ServiceAccountWithoutRoles, target)?,
+        };
+        Ok(Answer::allow(allowed, &event.arn, self.context(valid)))
     }
 
-    /// The roles that must permit a key's request. A role that the account and
-    /// the key share is read once.
-    async fn find_roles(&self, key: &ValidKey) -> Result<Option<(Arc<Role>, Option<Arc<Role>>)>, Denial> {
-        let Some(roles) = &self.roles else {
-            return Ok(None);
+    /// The context that describes a valid key or token to the backend.
+    fn context(&self, valid: Authenticated) -> Context {
+        let Authenticated { account, account_name, role, grant, grant_role, token, .. } = valid;
+        let grant_id = match grant {
+            TokenGrant::Key(_) => context::KEY_ID,
+            TokenGrant::Identity(..) => context::IDENTITY_ID,
         };
-        Ok(Some(match &key.key_role {
-            None => (roles.get(&key.role).await?, None),
-            Some(same) if *same == key.role => {
-                let role = roles.get(same).await?;
-                (Arc::clone(&role), Some(role))
+        let mut context = Context::new()
+            .with(context::PRINCIPAL_TYPE, PrincipalType::ServiceAccount.name())
+            .with(context::PRINCIPAL_ID, account.to_string())
+            .with(context::PRINCIPAL_NAME, account_name)
+            .with(grant_id, grant.to_string());
+        if let Some(token) = &token {
+            context = context
+                .with(context::TOKEN_ID, token.id.to_string())
+                .with(context::TOKEN_EXPIRES_AT, token.expires_at().to_string());
+            if !token.parents.is_empty() {
+                context = context.with(context::ACTORS, joined(token.parents.iter()));
             }
-            Some(other) => {
-                let (role, key_role) = tokio::try_join!(roles.get(&key.role), roles.get(other))?;
-                (role, Some(key_role))
-            }
-        }))
+        }
+        context = context.with(context::ROLE, role.into_string());
+        if let Some(role) = grant_role {
+            context = context.with(context::KEY_ROLE, role.into_string());
+        }
+        if let Some(TokenClaims { roles, .. }) = token.filter(|token| !token.roles.is_empty()) {
+            context = context.with(context::TOKEN_ROLES, joined(roles.iter().map(RoleName::as_str)));
+        }
+        context.with(context::ENVIRONMENT, self.environment.as_str().to_owned())
     }
+}
+
+/// The items, separated by spaces.
+fn joined(items: impl Iterator<Item: ToString>) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(" ")
 }

@@ -1,6 +1,6 @@
 //! The one Bearer credential of a request (RFC 6750, section 2.1).
 
-use shared::domain::{ApiKey, Environment, KEY_PREFIX, KeyError};
+use shared::domain::{ApiKey, Environment, KEY_PREFIX, KeyError, SealedToken, TOKEN_PREFIX};
 
 use crate::Reason;
 use crate::event::Authorization;
@@ -13,8 +13,11 @@ const MAX_LENGTH: usize = 10_240;
 pub(crate) enum Credential<'a> {
     /// A service account's key.
     Key(ApiKey),
+    /// A token of a service account. Boxed, because a token is large and most credentials are
+    /// keys.
+    Token(Box<SealedToken>),
     /// Text in the form of a JWT, which may be an admin user's token.
-    Token(&'a str),
+    AdminToken(&'a str),
 }
 
 /// Reads the credential without any I/O, so refusing one here costs nothing.
@@ -33,14 +36,22 @@ pub(crate) fn read<'a>(
         return Err(Reason::Malformed);
     }
     if credential.starts_with(KEY_PREFIX) {
-        return ApiKey::parse(credential, environment).map(Credential::Key).map_err(|error| match error {
-            KeyError::Malformed => Reason::Malformed,
-            KeyError::ForeignEnvironment => Reason::ForeignEnvironment,
-        });
+        return ApiKey::parse(credential, environment).map(Credential::Key).map_err(reason);
+    }
+    if credential.starts_with(TOKEN_PREFIX) {
+        let token = SealedToken::parse(credential, environment).map_err(reason)?;
+        return Ok(Credential::Token(Box::new(token)));
     }
     // The compact form of a JWS (RFC 7515, section 7.1). It contains no comma, so
     // two headers that were joined into one are refused.
     let is_compact = credential.split('.').count() == 3
         && credential.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    if is_compact { Ok(Credential::Token(credential)) } else { Err(Reason::Malformed) }
+    if is_compact { Ok(Credential::AdminToken(credential)) } else { Err(Reason::Malformed) }
+}
+
+fn reason(error: KeyError) -> Reason {
+    match error {
+        KeyError::Malformed => Reason::Malformed,
+        KeyError::ForeignEnvironment => Reason::ForeignEnvironment,
+    }
 }

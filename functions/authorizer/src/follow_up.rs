@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use shared::activity::RecordedRequest;
-use shared::domain::{ApiKey, Verifier};
+use shared::authentication::EndedCredential;
+use shared::domain::{AccountId, GrantId};
 use shared::policy::Reason;
 use shared::store::RetiredCredential;
 use shared::telemetry::loggable;
@@ -16,7 +17,7 @@ use crate::activity::Observation;
 use crate::authorize::{Authorizer, Denial, Scope, Subject};
 use crate::event::Event;
 
-/// The time limit for reading a retired key's record. The instance's next request
+/// The time limit for reading the record of an ended grant. The instance's next request
 /// waits for it.
 const RECORD_LIMIT: Duration = Duration::from_millis(500);
 
@@ -73,12 +74,12 @@ impl Authorizer {
     /// Each call to AWS has its own time limit: [`RECORD_LIMIT`], and 200 ms for a write.
     pub async fn follow_up(&self, follow_up: FollowUp) {
         let FollowUp { request_id, request, subject, decided } = follow_up;
-        let Subject { principal, key, account_exists, mut is_verified } = subject;
+        let Subject { principal, grant, token, account_exists, mut is_verified } = subject;
         let (reason, refused, cause) = match decided {
             Ok(()) => (Reason::Allowed, None, None),
             Err(Denial::Refused(refused)) => (refused.reason, Some(refused), None),
-            Err(Denial::NotLive(key)) => {
-                let (reason, cause) = Box::pin(self.why_not_live(&key)).await;
+            Err(Denial::NotLive(credential)) => {
+                let (reason, cause) = Box::pin(self.why_not_live(&credential)).await;
                 is_verified = matches!(reason, Reason::Revoked | Reason::Retired | Reason::Expired);
                 (reason, None, cause)
             }
@@ -96,6 +97,7 @@ impl Authorizer {
         let route = route.map(|route| loggable(route, MAX_PATH));
         let sent = request.and_then(|request| request.sent.as_ref());
         let (sent_method, sent_path) = sent.map(|(method, path)| line(method, path)).unzip();
+        let grant_id = grant.map(|(_, grant)| grant);
         macro_rules! decision {
             ($level:ident) => {
                 tracing::$level!(
@@ -111,7 +113,9 @@ impl Authorizer {
                     sent_method = sent_method.as_deref(),
                     sent_path = sent_path.as_deref(),
                     principal,
-                    key_id = key.map(|(_, key)| key.to_string()),
+                    key_id = grant_id.and_then(GrantId::key).map(|key| key.to_string()),
+                    identity_id = grant_id.and_then(GrantId::identity).map(|identity| identity.to_string()),
+                    token_id = token.map(|token| token.to_string()),
                     cause,
                     "decision"
                 )
@@ -122,7 +126,7 @@ impl Authorizer {
         } else {
             decision!(info);
         }
-        let Some((account, key)) = key.filter(|_| reason != Reason::Outage) else { return };
+        let Some((account, grant)) = grant.filter(|_| reason != Reason::Outage) else { return };
         let at = self.clock.now();
         if is_verified {
             let request = RecordedRequest {
@@ -133,51 +137,54 @@ impl Authorizer {
                 route: route.map(Cow::into_owned),
                 source,
             };
-            let observation =
-                Observation::Verified { account, grant: key.into(), reason, request, missing_permission };
+            let observation = Observation::Verified { account, grant, reason, request, missing_permission };
             Box::pin(self.activity.record(observation, at)).await;
         } else if account_exists && matches!(reason, Reason::WrongSecret | Reason::Unknown) {
             Box::pin(self.activity.record(Observation::Unverified { account, reason }, at)).await;
         }
     }
 
-    /// Why a key is not live. The record of a retired key counts only if the
-    /// presented key matches its verifier.
-    async fn why_not_live(&self, key: &ApiKey) -> (Reason, Option<String>) {
-        let record = match self.retired_keys.find(key) {
+    /// Why the grant of a credential is not live. The record of a retired key counts only if
+    /// its verifier matches the credential.
+    async fn why_not_live(&self, credential: &EndedCredential) -> (Reason, Option<String>) {
+        let grant = credential.names();
+        let record = match self.retired_grants.find(grant) {
             Some(record) => Ok(Some(record)),
-            None if !self.retired_keys.take_read(self.clock.now()) => {
-                Err("too many unknown keys in this second to look up each one".to_owned())
+            None if !self.retired_grants.take_read(self.clock.now()) => {
+                Err("too many unknown grants in this second to look up each one".to_owned())
             }
-            None => self.read_record(key).await,
+            None => self.read_record(grant).await,
         };
         let reason = match record {
-            Ok(Some(record)) => self.reason_on_record(key, &record).await,
+            Ok(Some(record)) => self.reason_on_record(credential, &record).await,
             Ok(None) => Ok(Reason::Unknown),
             Err(cause) => Err(cause),
         };
         reason.map_or_else(|cause| (Reason::Unknown, Some(cause)), |reason| (reason, None))
     }
 
-    /// Reads the record of `key`, and remembers it.
-    async fn read_record(&self, key: &ApiKey) -> Result<Option<RetiredCredential>, String> {
-        let record = match tokio::time::timeout(RECORD_LIMIT, self.store.find_retired(key)).await {
+    /// Reads the record of an ended grant, and remembers it.
+    async fn read_record(&self, grant: (AccountId, GrantId)) -> Result<Option<RetiredCredential>, String> {
+        let reading = self.store.find_retired(grant.0, grant.1);
+        let record = match tokio::time::timeout(RECORD_LIMIT, reading).await {
             Ok(record) => record.map_err(|error| format!("its record could not be read: {error}"))?,
             Err(_) => return Err("its record could not be read in time".to_owned()),
         };
         if let Some(record) = &record {
-            self.retired_keys.remember(key, record.clone());
+            self.retired_grants.remember(grant, record.clone());
         }
         Ok(record)
     }
 
-    /// Why `record` says that `key` was retired.
-    async fn reason_on_record(&self, key: &ApiKey, record: &RetiredCredential) -> Result<Reason, String> {
-        let RetiredCredential { reason, spec, verifier } = record;
-        let pepper = tokio::time::timeout(RECORD_LIMIT, self.keyring.get(&verifier.pepper)).await;
-        let pepper = pepper.map_err(|_| "its pepper could not be read in time".to_owned())?;
-        let pepper = pepper.map_err(|error| format!("its pepper could not be read: {error}"))?;
-        let matches = Verifier::compute(&pepper, key, spec).matches(&verifier.verifier);
-        Ok(if matches { *reason } else { Reason::WrongSecret })
+    /// The reason that `record` gives for refusing `credential`.
+    async fn reason_on_record(
+        &self,
+        credential: &EndedCredential,
+        record: &RetiredCredential,
+    ) -> Result<Reason, String> {
+        let reading = self.authentication.reason_on_record(credential, record);
+        let reason = tokio::time::timeout(RECORD_LIMIT, reading).await;
+        let reason = reason.map_err(|_| "its pepper could not be read in time".to_owned())?;
+        reason.map_err(|error| format!("its pepper could not be read: {error}"))
     }
 }

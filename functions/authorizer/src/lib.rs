@@ -15,7 +15,7 @@ mod event;
 mod follow_up;
 mod invocation;
 mod jwks;
-mod retired_keys;
+mod retired_grants;
 mod shutdown;
 
 use std::sync::Arc;

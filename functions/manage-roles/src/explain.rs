@@ -7,7 +7,8 @@ use shared::api::{ExplainRequest, ExplainedRole, Explanation, RoleHolder};
 use shared::domain::{Account, AccountId, KeyId, LiveKey, RoleName};
 use shared::http::{Failure, Fields, Reply, Request};
 use shared::policy::{
-    ConsultedRole, ExplainedDecision, Method, Reason, Source, Target, check_path_form, check_use,
+    ConsultedRole, ConsultedRoles, ExplainedDecision, GrantKind, Method, Reason, Source, Target,
+    check_path_form, check_use,
 };
 use shared::store::StoreError;
 
@@ -50,7 +51,7 @@ pub async fn explain(function: &ManageRoles, request: &Request) -> Result<Reply,
     let (decision, roles) = match (Target::parse(&body.method, &body.path), &found) {
         (Err(_), _) => (Reason::AmbiguousPath.into(), Vec::new()),
         (Ok(_), Found::RetiredKey(reason)) => ((*reason).into(), Vec::new()),
-        (Ok(target), Found::Role(role)) => decide_by_roles(&target, role, RoleHolder::Role, None),
+        (Ok(target), Found::Role(role)) => decide_by_roles(&target, RoleHolder::Role, role.clone(), None),
         (Ok(target), Found::Account(account)) => {
             decide_for_account(function, &target, account, source).await?
         }
@@ -163,23 +164,25 @@ async fn decide_for_account(
         Some(name) => Some(find_role(function, name).await?),
         None => None,
     };
-    Ok(decide_by_roles(target, &role, RoleHolder::ServiceAccount, key_role.as_ref()))
+    Ok(decide_by_roles(target, RoleHolder::ServiceAccount, role, key_role))
 }
 
 /// The decision for a valid credential, and the roles that it depends on. All of them must
 /// permit the request.
 fn decide_by_roles(
     target: &Target<'_>,
-    role: &ConsultedRole,
     holder: RoleHolder,
-    key_role: Option<&ConsultedRole>,
+    role: ConsultedRole,
+    key_role: Option<ConsultedRole>,
 ) -> (ExplainedDecision, Vec<ExplainedRole>) {
-    let decision = ExplainedDecision::for_key(target, role, key_role);
+    let grant = key_role.map(|role| (GrantKind::Key, role));
+    let roles = ConsultedRoles { account: role, grant, token: Vec::new() };
+    let decision = ExplainedDecision::for_service_account(target, &roles);
     if decision.reason == Reason::Reserved {
         return (decision, Vec::new());
     }
-    let key_role = key_role.map(|role| (RoleHolder::Key, role));
-    let roles = [(holder, role)].into_iter().chain(key_role).map(|(holder, consulted)| ExplainedRole {
+    let holders = [holder, RoleHolder::Key];
+    let roles = holders.into_iter().zip(roles.iter()).map(|(holder, consulted)| ExplainedRole {
         holder,
         role: consulted.role.name.clone(),
         exists: consulted.exists,

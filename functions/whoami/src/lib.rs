@@ -1,16 +1,20 @@
 //! `GET /iam/v1/whoami`: returns who the caller is and what it can do, and whether a
-//! request would be allowed. This is the only operation of the IAM API that a key can call.
+//! request would be allowed. This is the only operation of the IAM API that a key or token of
+//! a service account can call.
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Deserialize;
-use shared::api::{KeyDetails, WhoamiResponse, permissions};
+use shared::api::{CredentialDetails, TokenDetails, TokenRole, WhoamiResponse, permissions};
 use shared::config::{ConfigError, Setup};
-use shared::domain::{Caller, Clock, Environment, KeyCaller, LiveKey, PrincipalType, RoleName};
+use shared::domain::{
+    Account, Caller, Clock, Environment, GrantId, PrincipalType, RoleName, ServiceAccountCaller, TokenCaller,
+};
 use shared::http::{Failure, Operation, Reply, Request, query_parameter};
 use shared::policy::{
-    AmbiguousPath, ConsultedRole, ExplainedDecision, Method, RESERVED_PREFIX, Reason, Source, Target,
-    check_path_form, check_use,
+    AmbiguousPath, ConsultedRole, ConsultedRoles, ExplainedDecision, Method, RESERVED_PREFIX, Reason, Source,
+    Target, check_identity_use, check_path_form, check_use,
 };
 use shared::store::{Roles, Store, StoreError};
 use utoipa::IntoParams;
@@ -79,8 +83,8 @@ impl Operation for Whoami {
 /// Get the caller
 ///
 /// Returns who the caller is and what it can do. This is the only operation that
-/// accepts a service account's key. Any valid key can call it, whatever its role,
-/// so use it to check that a key works.
+/// accepts a service account's key or token. Any valid key or token can call it,
+/// whatever its roles, so use it to check that a key or token works.
 ///
 /// With `method` and `path`, the response also says whether that request would be
 /// allowed, and if not, why and which permission is missing. The authorizer's own
@@ -96,7 +100,7 @@ impl Operation for Whoami {
         (status = 200, description = "The caller, and the decision on the request in the query.", body = WhoamiResponse),
         (status = 400, description = "malformed_request"),
         (status = 403, description = "The authorizer refused the credential (`message`: `Forbidden`): the key or token is invalid, has ended, or cannot be used from this address."),
-        (status = 404, description = "service_account_not_found, key_not_found"),
+        (status = 404, description = "service_account_not_found, key_not_found, federated_identity_not_found"),
     )
 )]
 pub async fn whoami(function: &Whoami, caller: Caller, request: &Request) -> Result<Reply, Failure> {
@@ -119,86 +123,156 @@ pub async fn whoami(function: &Whoami, caller: Caller, request: &Request) -> Res
                 Ok(target) => ExplainedDecision::for_iam_admin(&target).into(),
                 Err(AmbiguousPath) => ExplainedDecision::from(Reason::AmbiguousPath).into(),
             }),
-            key: None,
+            credential: None,
         },
-        Caller::Key(caller) => describe_key(function, caller, environment, question).await?,
+        Caller::ServiceAccount(caller) => describe(function, caller, environment, question).await?,
     };
     Ok(Reply::ok(&principal))
 }
 
-async fn describe_key(
+/// The key or federated identity that the caller uses.
+struct UsedGrant {
+    id: GrantId,
+    role: Option<RoleName>,
+    expires_at: Option<Timestamp>,
+    /// When the grace period of a rotated key ends.
+    retires_at: Option<Timestamp>,
+    allowed_cidrs: Vec<String>,
+    /// Whether the grant can be used now.
+    usable: Result<(), Reason>,
+}
+
+impl UsedGrant {
+    /// Finds a grant of `account`. The authorizer has just found the grant. If it is gone, it
+    /// has ended since.
+    fn find(account: &Account, id: GrantId, now: Timestamp) -> Result<Self, Failure> {
+        match id {
+            GrantId::Key(id) => {
+                let key = account.keys.iter().find(|key| key.id == id);
+                let key = key.ok_or(StoreError::KeyNotFound(account.id, id))?;
+                let (spec, rotation) = (&key.spec, key.rotation.as_ref());
+                Ok(Self {
+                    id: id.into(),
+                    role: spec.role.clone(),
+                    expires_at: Some(spec.expires_at),
+                    retires_at: rotation.map(|rotation| rotation.retires_at),
+                    allowed_cidrs: spec.cidrs.iter().collect(),
+                    usable: check_use(spec, rotation, account.enabled, now, Source::Permitted),
+                })
+            }
+            GrantId::Identity(id) => {
+                let identity = account.identities.iter().find(|identity| identity.id == id);
+                let identity = identity.ok_or(StoreError::IdentityNotFound(account.id, id))?;
+                let expires_at = identity.spec.expires_at;
+                Ok(Self {
+                    id: id.into(),
+                    role: identity.spec.role.clone(),
+                    expires_at,
+                    retires_at: None,
+                    allowed_cidrs: Vec::new(),
+                    usable: check_identity_use(expires_at, account.enabled, now),
+                })
+            }
+        }
+    }
+}
+
+async fn describe(
     function: &Whoami,
-    caller: KeyCaller,
+    caller: ServiceAccountCaller,
     environment: String,
     question: Option<Question<'_>>,
 ) -> Result<WhoamiResponse, Failure> {
     let account = function.store.get_account(caller.account).await?;
-    // The authorizer has just found the key. If it is gone, it has ended since.
-    let key = account
-        .keys
-        .iter()
-        .find(|key| key.id == caller.key)
-        .ok_or(StoreError::KeyNotFound(caller.account, caller.key))?;
-    let role = find_role(function, &account.role).await?;
-    let key_role = match &key.spec.role {
-        Some(name) => Some(find_role(function, name).await?),
-        None => None,
-    };
-    let missing: Vec<_> = [&role].into_iter().chain(&key_role).filter(|role| !role.exists).collect();
-    let usable =
-        check_use(&key.spec, key.rotation.as_ref(), account.enabled, function.clock.now(), Source::Permitted);
+    let grant = UsedGrant::find(&account, caller.grant, function.clock.now())?;
+    let roles = find_roles(function, &account, &grant, caller.token.as_ref()).await?;
     // The authorizer's checks, in its order.
-    let decide = |question: Question<'_>| match (question, usable) {
+    let decide = |question: Question<'_>| match (question, grant.usable) {
         (Err(AmbiguousPath), _) => Reason::AmbiguousPath.into(),
         (Ok(_), Err(reason)) => reason.into(),
-        (Ok(target), Ok(())) => ExplainedDecision::for_key(&target, &role, key_role.as_ref()),
+        (Ok(target), Ok(())) => ExplainedDecision::for_service_account(&target, &roles),
     };
     Ok(WhoamiResponse {
         principal_type: PrincipalType::ServiceAccount,
         principal_id: caller.account.to_string(),
         principal_name: account.name.to_string(),
         environment,
-        summary: summary(key, &missing),
-        permissions: permissions(&role.role),
+        summary: summary(&grant, &roles),
+        permissions: permissions(&roles.account.role),
         check: question.map(|question| decide(question).into()),
-        key: Some(KeyDetails {
-            key_id: key.id,
-            expires_at: key.spec.expires_at,
-            retires_at: key.rotation.map(|rotation| rotation.retires_at),
+        credential: Some(CredentialDetails {
+            key_id: grant.id.key(),
+            identity_id: grant.id.identity(),
+            expires_at: grant.expires_at,
+            retires_at: grant.retires_at,
             role: account.role.clone(),
-            key_role: key.spec.role.clone(),
-            key_permissions: key_role.as_ref().map(|role| permissions(&role.role)),
-            allowed_cidrs: key.spec.cidrs.iter().collect(),
+            key_role: grant.role,
+            key_permissions: roles.grant.as_ref().map(|(_, role)| permissions(&role.role)),
+            allowed_cidrs: grant.allowed_cidrs,
+            token: caller.token.map(|token| token_details(token, &roles)),
         }),
     })
+}
+
+fn token_details(token: TokenCaller, roles: &ConsultedRoles) -> TokenDetails {
+    let roles = roles.token.iter().map(|consulted| TokenRole {
+        role: consulted.role.name.clone(),
+        permissions: permissions(&consulted.role),
+    });
+    TokenDetails { id: token.id, expires_at: token.expires_at, roles: roles.collect(), actors: token.parents }
+}
+
+/// Finds the roles that must permit a request of the caller.
+async fn find_roles(
+    function: &Whoami,
+    account: &Account,
+    grant: &UsedGrant,
+    token: Option<&TokenCaller>,
+) -> Result<ConsultedRoles, Failure> {
+    let mut roles =
+        ConsultedRoles { account: find_role(function, &account.role).await?, grant: None, token: Vec::new() };
+    if let Some(name) = &grant.role {
+        roles.grant = Some((grant.id.into(), find_role(function, name).await?));
+    }
+    for name in token.iter().flat_map(|token| &token.roles) {
+        roles.token.push(find_role(function, name).await?);
+    }
+    Ok(roles)
 }
 
 async fn find_role(function: &Whoami, name: &RoleName) -> Result<ConsultedRole, Failure> {
     Ok(ConsultedRole::new(name, function.roles.find(name).await?))
 }
 
-/// Describes what `key` can do, for readers who do not know how roles work.
-fn summary(key: &LiveKey, missing: &[&ConsultedRole]) -> String {
-    let mut sentences = vec![if key.spec.role.is_some() {
+/// Describes what the caller can do, for readers who do not know how roles work.
+fn summary(grant: &UsedGrant, roles: &ConsultedRoles) -> String {
+    let mut sentences = vec![if roles.grant.is_some() {
         "A request is allowed only if one of `permissions` and one of `keyPermissions` both cover its method and path."
             .to_owned()
     } else {
         "A request is allowed only if one of `permissions` covers its method and path.".to_owned()
     }];
+    if !roles.token.is_empty() {
+        sentences.push(
+            "Each role of the token in `token` must have a permission that covers the request too."
+                .to_owned(),
+        );
+    }
     sentences.push(
         "`ANY` stands for every method, `{name}` for exactly one segment of the path, and `{name+}` for one or \
          more segments at its end. Nothing else is permitted. Below /iam, only this operation is permitted."
             .to_owned(),
     );
-    if !key.spec.cidrs.is_empty() {
+    if !grant.allowed_cidrs.is_empty() {
         sentences.push("The request must come from one of the networks in `allowedCidrs`.".to_owned());
     }
-    if key.rotation.is_some() {
+    if grant.retires_at.is_some() {
         sentences.push("This key was rotated, and is refused from `retiresAt` on.".to_owned());
     }
     sentences.extend(
-        missing
+        roles
             .iter()
+            .filter(|consulted| !consulted.exists)
             .map(|missing| format!("Role {} does not exist, so nothing is permitted.", missing.role.name)),
     );
     sentences.join(" ")

@@ -20,13 +20,18 @@ const PREFIX: &str = "x-keyward-";
 
 /// Each member of the authorizer's context, the header that carries it, and its name in
 /// the response of the echo.
-const PRINCIPAL: [(&str, &str, &str); 6] = [
+const PRINCIPAL: [(&str, &str, &str); 11] = [
     (context::PRINCIPAL_TYPE, "x-keyward-principal-type", "type"),
     (context::PRINCIPAL_ID, "x-keyward-principal-id", "id"),
     (context::PRINCIPAL_NAME, "x-keyward-principal-name", "name"),
     (context::KEY_ID, "x-keyward-key-id", "keyId"),
+    (context::IDENTITY_ID, "x-keyward-identity-id", "identityId"),
+    (context::TOKEN_ID, "x-keyward-token-id", "tokenId"),
+    (context::TOKEN_EXPIRES_AT, "x-keyward-token-expires-at", "tokenExpiresAt"),
+    (context::ACTORS, "x-keyward-actors", "actors"),
     (context::ROLE, "x-keyward-role", "role"),
     (context::KEY_ROLE, "x-keyward-key-role", "keyRole"),
+    (context::TOKEN_ROLES, "x-keyward-token-roles", "tokenRoles"),
 ];
 
 /// Hop-by-hop headers (RFC 9110, section 7.6.1), and headers that the HTTP client

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::instant;
-use crate::domain::{KeyId, PrincipalType, RoleName};
+use crate::domain::{IdentityId, KeyId, PrincipalType, RoleName, TokenId};
 use crate::policy::{ExplainedDecision, Reason};
 
-/// The caller and what it can do. The fields from `keyId` to `allowedCidrs` are
-/// present only if the caller is a key.
+/// The caller and what it can do. The fields from `keyId` to `token` are present only
+/// if the caller is a service account.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WhoamiResponse {
@@ -36,10 +36,10 @@ pub struct WhoamiResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = RequestCheck)]
     pub check: Option<RequestCheck>,
-    /// The key that called, and what it can do.
+    /// The key or token that called, and what it can do.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    #[schema(required = false, value_type = KeyDetails)]
-    pub key: Option<KeyDetails>,
+    #[schema(required = false, value_type = CredentialDetails)]
+    pub credential: Option<CredentialDetails>,
 }
 
 /// The decision on a request that the caller asked about.
@@ -77,18 +77,24 @@ impl From<ExplainedDecision> for RequestCheck {
     }
 }
 
-/// A key that called `whoami`, and what it can do. No field is required,
+/// A key or token that called `whoami`, and what it can do. No field is required,
 /// because the response to an admin contains none of them.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct KeyDetails {
-    /// The id of the key.
+pub struct CredentialDetails {
+    /// The id of the key, or of the key that the token was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "key_9fKd2LmXo5PqZ7aB")]
-    pub key_id: KeyId,
-    /// When the key expires. It is refused from this instant on.
-    #[serde(serialize_with = "instant::seconds")]
+    pub key_id: Option<KeyId>,
+    /// The id of the federated identity that the token was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, example = "fid_8sVc4hQ0bTnYwLzR")]
+    pub identity_id: Option<IdentityId>,
+    /// When the key or federated identity expires. It is refused from this instant on.
+    /// Absent if a federated identity never expires.
+    #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
-    pub expires_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
     /// When the grace period of a rotated key ends. The key is refused from
     /// this instant on. Absent if the key was not rotated.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
@@ -97,12 +103,12 @@ pub struct KeyDetails {
     /// The name of the account's role.
     #[schema(value_type = String, required = false, example = "ServiceAccountReader")]
     pub role: RoleName,
-    /// The name of the key's own role, if it has one. Both roles must permit a
-    /// request.
+    /// The name of the own role of the key or federated identity, if it has one. Both roles
+    /// must permit a request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "ReportsReader")]
     pub key_role: Option<RoleName>,
-    /// The permissions of the key's own role, if it has one.
+    /// The permissions of the own role of the key or federated identity, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Vec<String>, example = json!(["GET /reports/{id}"]))]
     pub key_permissions: Option<Vec<String>>,
@@ -110,4 +116,38 @@ pub struct KeyDetails {
     /// it can be used from anywhere.
     #[schema(required = false, example = json!(["203.0.113.0/24"]))]
     pub allowed_cidrs: Vec<String>,
+    /// The token. Absent if the caller used a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = TokenDetails)]
+    pub token: Option<TokenDetails>,
+}
+
+/// A token that called `whoami`.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenDetails {
+    /// The id of the token.
+    #[schema(value_type = String, example = "tok_4hQ0bTnYwLzR8sVc")]
+    pub id: TokenId,
+    /// When the token expires. It is refused from this instant on.
+    #[serde(serialize_with = "instant::seconds")]
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+    /// The roles that narrow the token. Each must permit a request too.
+    pub roles: Vec<TokenRole>,
+    /// The ids of the tokens that this token was made from, oldest first.
+    #[schema(value_type = Vec<String>, example = json!(["tok_8sVc4hQ0bTnYwLzR"]))]
+    pub actors: Vec<TokenId>,
+}
+
+/// A role that narrows a token.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenRole {
+    /// The name of the role.
+    #[schema(value_type = String, example = "ReportsReader")]
+    pub role: RoleName,
+    /// The permissions of the role. Empty if the role does not exist.
+    #[schema(example = json!(["GET /reports/{id}"]))]
+    pub permissions: Vec<String>,
 }

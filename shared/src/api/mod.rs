@@ -38,7 +38,7 @@ pub use attention::{
     AccountSummary, Attention, AttentionCounts, AttentionItem, AttentionReason, EndReason, KeySummary,
     MinimumCount,
 };
-pub use caller::{KeyDetails, RequestCheck, WhoamiResponse};
+pub use caller::{CredentialDetails, RequestCheck, TokenDetails, TokenRole, WhoamiResponse};
 pub use events::{AuditEvent, FoundEvents};
 pub use federated_identities::{
     CreateFederatedIdentityRequest, EndedFederatedIdentity, FederatedIdentity, FederatedIdentityList,

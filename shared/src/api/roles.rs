@@ -227,7 +227,7 @@ impl Explanation {
             reason: decision.reason,
             detail: decision.detail,
             permission: text(decision.permission),
-            key_permission: text(decision.key_permission),
+            key_permission: text(decision.grant_permission),
             missing_permission: text(decision.missing_permission),
             roles,
             allowed_cidrs,

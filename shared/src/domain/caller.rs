@@ -1,6 +1,8 @@
 //! The caller of a request, as the authorizer determined it.
 
-use super::{AccountId, Environment, FoldedName, InvalidText, KeyId, RoleName, named_enum};
+use jiff::Timestamp;
+
+use super::{AccountId, Environment, FoldedName, GrantId, InvalidText, RoleName, TokenId, named_enum};
 
 /// The names of the values in the authorizer's context. The authorizer writes the
 /// context. Functions and business APIs can read it.
@@ -8,11 +10,24 @@ pub mod context {
     pub const PRINCIPAL_TYPE: &str = "principalType";
     pub const PRINCIPAL_ID: &str = "principalId";
     pub const PRINCIPAL_NAME: &str = "principalName";
+    /// The id of the key that the request was made with, or that its token was made from.
     pub const KEY_ID: &str = "keyId";
+    /// The id of the federated identity that the token was made from.
+    pub const IDENTITY_ID: &str = "identityId";
+    /// The id of the token.
+    pub const TOKEN_ID: &str = "tokenId";
+    /// When the token expires.
+    pub const TOKEN_EXPIRES_AT: &str = "tokenExpiresAt";
+    /// The ids of the tokens that the token was made from, oldest first, separated by spaces.
+    pub const ACTORS: &str = "actors";
     pub const ROLE: &str = "role";
+    /// The own role of the key or federated identity.
     pub const KEY_ROLE: &str = "keyRole";
+    /// The names of the roles that narrow the token, separated by spaces.
+    pub const TOKEN_ROLES: &str = "tokenRoles";
     pub const ENVIRONMENT: &str = "environment";
-    /// The reason for a refusal. Only a refusal of a valid key to a REST API has a context.
+    /// The reason for a refusal. Only a refusal of a valid credential to a REST API has a
+    /// context.
     /// That context contains only this value and [`MISSING_PERMISSION`].
     pub const REASON: &str = "reason";
     /// The narrowest permission that would cover a refused request.
@@ -22,7 +37,7 @@ pub mod context {
 named_enum! {
     /// The two kinds of principal.
     pub enum PrincipalType {
-        /// A program with a key.
+        /// A program with a key or token.
         ServiceAccount = "serviceAccount",
         /// A member of the admin group.
         Admin = "admin",
@@ -69,23 +84,38 @@ impl ActorSearch {
     }
 }
 
-/// A program that authenticated with a key.
+/// A program that authenticated with a key or token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyCaller {
+pub struct ServiceAccountCaller {
     pub account: AccountId,
     pub account_name: String,
-    pub key: KeyId,
+    /// The key, or the grant that the token was made from.
+    pub grant: GrantId,
     /// The account's role.
     pub role: RoleName,
-    /// The key's own role, if it has one.
-    pub key_role: Option<RoleName>,
-    /// The environment of the key.
+    /// The own role of the key or federated identity, if it has one.
+    pub grant_role: Option<RoleName>,
+    /// The token. `None` if the program authenticated with a key.
+    pub token: Option<TokenCaller>,
+    /// The environment of the key or token.
     pub environment: Environment,
+}
+
+/// The token with which a program authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenCaller {
+    pub id: TokenId,
+    /// The first second in which the token is refused.
+    pub expires_at: Timestamp,
+    /// The roles that narrow the token.
+    pub roles: Vec<RoleName>,
+    /// The tokens that the token was made from, oldest first.
+    pub parents: Vec<TokenId>,
 }
 
 /// The caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     Admin(Actor),
-    Key(KeyCaller),
+    ServiceAccount(ServiceAccountCaller),
 }

@@ -262,14 +262,20 @@ impl KeySpec {
 }
 
 impl KeyEnd {
+    /// The end, past or future, of a key with this expiry and end of its grace period: the
+    /// earlier of both.
+    pub fn new(expires_at: Timestamp, retires_at: Option<Timestamp>) -> Self {
+        let expiry = Self { reason: RetiredReason::Expired, at: expires_at };
+        retires_at
+            .map(|at| Self { reason: RetiredReason::Rotated, at })
+            .filter(|retirement| retirement.at.as_second() < expiry.at.as_second())
+            .unwrap_or(expiry)
+    }
+
     /// The end of a key with this expiry and end of its grace period, if it has ended at
     /// `now`. The reason is the earlier of both, even if both are in the past.
     pub fn find(expires_at: Timestamp, retires_at: Option<Timestamp>, now: Timestamp) -> Option<Self> {
-        let expiry = Self { reason: RetiredReason::Expired, at: expires_at };
-        let end = retires_at
-            .map(|at| Self { reason: RetiredReason::Rotated, at })
-            .filter(|retirement| retirement.at.as_second() < expiry.at.as_second())
-            .unwrap_or(expiry);
+        let end = Self::new(expires_at, retires_at);
         (now.as_second() >= end.at.as_second()).then_some(end)
     }
 }

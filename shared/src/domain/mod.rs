@@ -30,7 +30,7 @@ mod verifier;
 pub(crate) use named::named_enum;
 
 pub use account::{Account, AccountChanges, MAX_GRANTS, MAX_TAGS, NewAccount, Tags};
-pub use caller::{Actor, ActorSearch, Caller, KeyCaller, PrincipalType, context};
+pub use caller::{Actor, ActorSearch, Caller, PrincipalType, ServiceAccountCaller, TokenCaller, context};
 pub use event::{Event, EventIdentity, EventKey, EventType, FieldChange, Subject};
 pub use idempotency::{ChangeRequest, IdempotencyKey, InvalidIdempotencyKey};
 pub use identity::{

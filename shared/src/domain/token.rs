@@ -285,6 +285,11 @@ impl SealedToken {
         (self.claims.account, self.claims.grant.id())
     }
 
+    /// The id of the token, for the log. An attacker can choose it.
+    pub fn named_id(&self) -> TokenId {
+        self.claims.id
+    }
+
     /// Checks the outer tag with the token key of [`Self::key_version`]. `None` if the tag is
     /// wrong. Takes constant time.
     pub fn open(self, key: &TokenKey) -> Option<Token> {
@@ -303,6 +308,11 @@ impl Token {
     /// What the token says.
     pub fn claims(&self) -> &TokenClaims {
         &self.0.claims
+    }
+
+    /// What the token says, without the tags.
+    pub fn into_claims(self) -> TokenClaims {
+        self.0.claims
     }
 
     /// Whether the inner tag is right: the token was made from the grant with this verifier

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use super::Failure;
-use crate::domain::{Actor, Caller, Environment, KeyCaller, PrincipalType, RoleName, context};
+use crate::domain::{
+    Actor, Caller, Environment, GrantId, PrincipalType, RoleName, ServiceAccountCaller, TokenCaller, context,
+    parse_instant,
+};
 
 /// An admin. A function with this type of caller refuses all other callers.
 #[derive(Clone, Debug)]
@@ -33,7 +36,7 @@ impl FromCaller for Admin {
     fn from_caller(caller: Option<Caller>) -> Result<Self, Failure> {
         match caller {
             Some(Caller::Admin(actor)) => Ok(Self(actor)),
-            Some(Caller::Key(_)) => Err(Failure::NotPermitted),
+            Some(Caller::ServiceAccount(_)) => Err(Failure::NotPermitted),
             None => Err(Failure::Unauthenticated),
         }
     }
@@ -57,15 +60,34 @@ pub(super) fn read(fields: &HashMap<String, serde_json::Value>) -> Option<Caller
     if kind != PrincipalType::ServiceAccount.name() {
         return None;
     }
-    Some(Caller::Key(KeyCaller {
+    let grant = match (get(context::KEY_ID), get(context::IDENTITY_ID)) {
+        (Some(key), None) => GrantId::Key(key.parse().ok()?),
+        (None, Some(identity)) => GrantId::Identity(identity.parse().ok()?),
+        (Some(_), Some(_)) | (None, None) => return None,
+    };
+    Some(Caller::ServiceAccount(ServiceAccountCaller {
         account: id.parse().ok()?,
         account_name: name.to_owned(),
-        key: get(context::KEY_ID)?.parse().ok()?,
+        grant,
         role: RoleName::parse(get(context::ROLE)?).ok()?,
-        key_role: match get(context::KEY_ROLE) {
+        grant_role: match get(context::KEY_ROLE) {
             Some(role) => Some(RoleName::parse(role).ok()?),
+            None => None,
+        },
+        token: match get(context::TOKEN_ID) {
+            Some(id) => Some(TokenCaller {
+                id: id.parse().ok()?,
+                expires_at: parse_instant(get(context::TOKEN_EXPIRES_AT)?).ok()?,
+                roles: list(get(context::TOKEN_ROLES), |name| RoleName::parse(name).ok())?,
+                parents: list(get(context::ACTORS), |id| id.parse().ok())?,
+            }),
             None => None,
         },
         environment: Environment::parse(get(context::ENVIRONMENT)?).ok()?,
     }))
+}
+
+/// Reads items that are separated by spaces. `None` if one is malformed.
+fn list<T>(text: Option<&str>, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    text.map_or_else(|| Some(Vec::new()), |text| text.split(' ').map(parse).collect())
 }

@@ -81,7 +81,7 @@ pub async fn answer<O: Operation>(
     };
     let principal = match request.caller() {
         Some(Caller::Admin(actor)) => &actor.id,
-        Some(Caller::Key(_)) => "key",
+        Some(Caller::ServiceAccount(_)) => "key",
         None => "-",
     };
     match outcome {

@@ -140,10 +140,10 @@ impl Versions {
 impl Keyring {
     /// A keyring of the secret `secret_id` (a name or an ARN). This reads nothing yet.
     pub fn connect(config: &SdkConfig, secret_id: String, clock: Arc<dyn Clock>) -> Self {
-        Self::of_kind(SecretKind::Pepper, config, secret_id, clock)
+        Self::with_kind(SecretKind::Pepper, config, secret_id, clock)
     }
 
-    fn of_kind(kind: SecretKind, config: &SdkConfig, secret_id: String, clock: Arc<dyn Clock>) -> Self {
+    fn with_kind(kind: SecretKind, config: &SdkConfig, secret_id: String, clock: Arc<dyn Clock>) -> Self {
         Self { client: Client::new(config), secret_id, kind, clock, state: Arc::default() }
     }
 
@@ -282,7 +282,7 @@ pub struct TokenKeyring(Keyring);
 impl TokenKeyring {
     /// A keyring of the secret `secret_id` (a name or an ARN). This reads nothing yet.
     pub fn connect(config: &SdkConfig, secret_id: String, clock: Arc<dyn Clock>) -> Self {
-        Self(Keyring::of_kind(SecretKind::TokenKey, config, secret_id, clock))
+        Self(Keyring::with_kind(SecretKind::TokenKey, config, secret_id, clock))
     }
 
     /// Reads the secret. See [`Keyring::warm`].

@@ -1,19 +1,21 @@
 //! The decision whether a request is allowed.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::{Permission, Reason, Role, Target};
 use crate::domain::{KeySpec, Rotation, named_enum};
 
-/// The source address of a request with a key.
+/// The source address of a request with a credential of a service account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Address(IpAddr),
     /// The address is unknown, so only a key without networks can be used.
     Unknown,
-    /// Any address that the key permits, for an explanation.
+    /// Any address that the key permits: in an explanation, and for a request token, whose
+    /// source was checked when the token was made.
     Permitted,
 }
 
@@ -32,15 +34,33 @@ pub fn check_use(
     if let Some(end) = spec.ended(rotation, now) {
         return Err(end.reason.into());
     }
-    if !enabled {
-        return Err(Reason::Disabled);
-    }
+    check_enabled(enabled)?;
     let is_permitted = match source {
         Source::Address(address) => spec.cidrs.permit(Some(address)),
         Source::Unknown => spec.cidrs.permit(None),
         Source::Permitted => true,
     };
     if is_permitted { Ok(()) } else { Err(Reason::Network) }
+}
+
+/// Checks that a federated identity can be used at `now`: the identity has not expired, and
+/// its account is enabled. An identity has no networks.
+///
+/// # Errors
+/// The reason why the identity is refused.
+pub fn check_identity_use(
+    expires_at: Option<Timestamp>,
+    enabled: bool,
+    now: Timestamp,
+) -> Result<(), Reason> {
+    if expires_at.is_some_and(|at| now.as_second() >= at.as_second()) {
+        return Err(Reason::Expired);
+    }
+    check_enabled(enabled)
+}
+
+fn check_enabled(enabled: bool) -> Result<(), Reason> {
+    if enabled { Ok(()) } else { Err(Reason::Disabled) }
 }
 
 named_enum! {
@@ -62,6 +82,24 @@ impl Api {
     }
 }
 
+/// The roles that must all permit a request with a credential of a service account.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantRoles<'a> {
+    /// The account's role.
+    pub account: &'a Role,
+    /// The own role of the key or federated identity, if it has one.
+    pub grant: Option<&'a Role>,
+    /// The roles that narrow the token. Empty for a key.
+    pub token: &'a [Arc<Role>],
+}
+
+impl<'a> GrantRoles<'a> {
+    /// Only the account's role.
+    pub fn new(account: &'a Role) -> Self {
+        Self { account, grant: None, token: &[] }
+    }
+}
+
 /// The rights of a principal.
 #[derive(Clone, Copy, Debug)]
 pub enum Grant<'a> {
@@ -69,22 +107,18 @@ pub enum Grant<'a> {
     IamAdmin,
     /// An admin with a token of an API client, which is valid only at business APIs.
     ApiAdmin,
-    /// A valid key whose roles were not read. Only `whoami` is allowed.
-    KeyWithoutRoles,
-    /// A valid key with its account's role and its own role, if it has one.
-    Key {
-        /// The account's role.
-        role: &'a Role,
-        /// The key's own role. Both roles must permit a request.
-        key_role: Option<&'a Role>,
-    },
+    /// A valid credential of a service account whose roles were not read. Only `whoami` is
+    /// allowed.
+    ServiceAccountWithoutRoles,
+    /// A valid credential of a service account.
+    ServiceAccount(GrantRoles<'a>),
 }
 
 /// Proof that a request is allowed. Only [`decide`] creates it.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'a> {
     permission: Option<&'a Permission>,
-    key_permission: Option<&'a Permission>,
+    grant_permission: Option<&'a Permission>,
 }
 
 impl<'a> Allowed<'a> {
@@ -94,10 +128,10 @@ impl<'a> Allowed<'a> {
         self.permission
     }
 
-    /// The permission of the key's own role that allowed the request, if the key has a
+    /// The permission of the grant's own role that allowed the request, if the grant has a
     /// role.
-    pub fn key_permission(&self) -> Option<&'a Permission> {
-        self.key_permission
+    pub fn grant_permission(&self) -> Option<&'a Permission> {
+        self.grant_permission
     }
 }
 
@@ -109,9 +143,12 @@ pub enum Refusal {
     /// No permission of the account's role covers the request. Contains the missing
     /// permission.
     Role(Permission),
-    /// The account's role covers the request, but the key's own role does not. Contains
-    /// the missing permission.
-    KeyRole(Permission),
+    /// The account's role covers the request, but the own role of the key or federated
+    /// identity does not. Contains the missing permission.
+    GrantRole(Permission),
+    /// The roles of the account and the grant cover the request, but a role that narrows the
+    /// token does not. Contains the missing permission.
+    TokenRole(Permission),
 }
 
 impl Refusal {
@@ -119,7 +156,7 @@ impl Refusal {
     pub fn missing_permission(&self) -> Option<&Permission> {
         match self {
             Self::Reserved => None,
-            Self::Role(missing) | Self::KeyRole(missing) => Some(missing),
+            Self::Role(missing) | Self::GrantRole(missing) | Self::TokenRole(missing) => Some(missing),
         }
     }
 }
@@ -129,19 +166,27 @@ impl Refusal {
 /// # Errors
 /// The reason why the request is refused.
 pub fn decide<'a>(api: Api, grant: Grant<'a>, target: &Target<'_>) -> Result<Allowed<'a>, Refusal> {
-    let allowed = |permission, key_permission| Ok(Allowed { permission, key_permission });
+    let without_permission = Allowed { permission: None, grant_permission: None };
     match (api, grant) {
-        (Api::Iam, Grant::IamAdmin) if target.is_iam_api() => allowed(None, None),
-        (Api::Iam, Grant::KeyWithoutRoles | Grant::Key { .. }) if target.is_whoami() => allowed(None, None),
-        (Api::Business, Grant::ApiAdmin) if !target.is_reserved() => allowed(None, None),
-        (Api::Business, Grant::Key { role, key_role }) if !target.is_reserved() => {
-            let missing = || Permission::for_target(target);
-            let permission = role.permission_for(target).ok_or_else(|| Refusal::Role(missing()))?;
-            let key_permission = key_role
-                .map(|role| role.permission_for(target).ok_or_else(|| Refusal::KeyRole(missing())))
-                .transpose()?;
-            allowed(Some(permission), key_permission)
+        (Api::Iam, Grant::IamAdmin) if target.is_iam_api() => Ok(without_permission),
+        (Api::Iam, Grant::ServiceAccountWithoutRoles | Grant::ServiceAccount(_)) if target.is_whoami() => {
+            Ok(without_permission)
         }
+        (Api::Business, Grant::ApiAdmin) if !target.is_reserved() => Ok(without_permission),
+        (Api::Business, Grant::ServiceAccount(roles)) if !target.is_reserved() => permit(roles, target),
         (Api::Iam | Api::Business, _) => Err(Refusal::Reserved),
     }
+}
+
+/// Checks that each role has a permission that covers `target`.
+fn permit<'a>(roles: GrantRoles<'a>, target: &Target<'_>) -> Result<Allowed<'a>, Refusal> {
+    let find = |role: &'a Role, refusal: fn(Permission) -> Refusal| {
+        role.permission_for(target).ok_or_else(|| refusal(Permission::for_target(target)))
+    };
+    let permission = find(roles.account, Refusal::Role)?;
+    let grant_permission = roles.grant.map(|role| find(role, Refusal::GrantRole)).transpose()?;
+    for role in roles.token {
+        find(role, Refusal::TokenRole)?;
+    }
+    Ok(Allowed { permission: Some(permission), grant_permission })
 }

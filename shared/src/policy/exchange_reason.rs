@@ -106,6 +106,8 @@ impl From<Reason> for ExchangeReason {
             Reason::Expired => Self::Expired,
             Reason::Disabled => Self::Disabled,
             Reason::WrongSecret => Self::WrongSecret,
+            Reason::Issuer => Self::IssuerUnknown,
+            Reason::Request => Self::RequestToken,
             Reason::Audience => Self::Audience,
             Reason::Scope => Self::Scope,
             Reason::Role => Self::Role,

@@ -1,9 +1,9 @@
-//! Explanations of decisions, for admins and for the holders of keys.
+//! Explanations of decisions, for admins and for the holders of credentials.
 
 use std::sync::Arc;
 
-use super::{Allowed, Api, Grant, Permission, Reason, Refusal, Role, Target, decide};
-use crate::domain::RoleName;
+use super::{Api, Grant, GrantRoles, Permission, Reason, Refusal, Role, Target, decide};
+use crate::domain::{GrantId, RoleName};
 
 /// A role that must permit a request. A missing role permits nothing.
 #[derive(Clone, Debug)]
@@ -21,6 +21,50 @@ impl ConsultedRole {
     }
 }
 
+/// The kind of a grant, for explanations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantKind {
+    Key,
+    Identity,
+}
+
+impl GrantKind {
+    /// The noun for people.
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Identity => "federated identity",
+        }
+    }
+}
+
+impl From<GrantId> for GrantKind {
+    fn from(id: GrantId) -> Self {
+        match id {
+            GrantId::Key(_) => Self::Key,
+            GrantId::Identity(_) => Self::Identity,
+        }
+    }
+}
+
+/// The roles that must all permit a request with a credential of a service account.
+#[derive(Clone, Debug)]
+pub struct ConsultedRoles {
+    /// The account's role.
+    pub account: ConsultedRole,
+    /// The own role of the key or federated identity, if it has one.
+    pub grant: Option<(GrantKind, ConsultedRole)>,
+    /// The roles that narrow the token. Empty for a key.
+    pub token: Vec<ConsultedRole>,
+}
+
+impl ConsultedRoles {
+    /// All roles, in the order in which they are checked.
+    pub fn iter(&self) -> impl Iterator<Item = &ConsultedRole> {
+        [&self.account].into_iter().chain(self.grant.iter().map(|(_, role)| role)).chain(&self.token)
+    }
+}
+
 /// A decision on a request, and its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainedDecision {
@@ -29,8 +73,8 @@ pub struct ExplainedDecision {
     pub detail: String,
     /// The permission of the account's role that allows the request.
     pub permission: Option<Permission>,
-    /// The permission of the key's own role that allows the request.
-    pub key_permission: Option<Permission>,
+    /// The permission of the grant's own role that allows the request.
+    pub grant_permission: Option<Permission>,
     /// The narrowest permission that would cover the request, if a role refused it.
     pub missing_permission: Option<Permission>,
 }
@@ -42,29 +86,33 @@ impl ExplainedDecision {
             reason,
             detail: detail.into(),
             permission: None,
-            key_permission: None,
+            grant_permission: None,
             missing_permission: None,
         }
     }
 
-    /// Decides on a request with a key that can be used. Both roles must permit the
-    /// request.
-    pub fn for_key(target: &Target<'_>, role: &ConsultedRole, key_role: Option<&ConsultedRole>) -> Self {
-        let grant = Grant::Key { role: &role.role, key_role: key_role.map(|key_role| &*key_role.role) };
+    /// Decides on a request with a credential of a service account that can be used. All roles
+    /// must permit the request.
+    pub fn for_service_account(target: &Target<'_>, roles: &ConsultedRoles) -> Self {
+        let token: Vec<_> = roles.token.iter().map(|consulted| Arc::clone(&consulted.role)).collect();
+        let grant = roles.grant.as_ref().map(|(_, consulted)| &*consulted.role);
+        let grant = Grant::ServiceAccount(GrantRoles { account: &roles.account.role, grant, token: &token });
         match decide(Api::serving(target), grant, target) {
             Ok(allowed) => Self {
                 permission: allowed.permission().cloned(),
-                key_permission: allowed.key_permission().cloned(),
-                ..Self::new(Reason::Allowed, allowed_detail(&allowed, role, key_role))
+                grant_permission: allowed.grant_permission().cloned(),
+                ..Self::new(Reason::Allowed, allowed_detail(target, roles))
             },
             Err(refusal) => {
                 let reason = Reason::from(&refusal);
                 match refusal {
                     Refusal::Reserved => reason.into(),
-                    Refusal::Role(missing) | Refusal::KeyRole(missing) => Self {
-                        missing_permission: Some(missing),
-                        ..Self::new(reason, refused_detail(target, [role].into_iter().chain(key_role)))
-                    },
+                    Refusal::Role(missing) | Refusal::GrantRole(missing) | Refusal::TokenRole(missing) => {
+                        Self {
+                            missing_permission: Some(missing),
+                            ..Self::new(reason, refused_detail(target, roles))
+                        }
+                    }
                 }
             }
         }
@@ -96,8 +144,11 @@ impl From<Reason> for ExplainedDecision {
                  segment, an empty segment or a special character."
             }
             Reason::Reserved => {
-                "/iam is reserved for admin users. A key can call only `GET /iam/v1/whoami` there."
+                "/iam is reserved for admin users. A key or token of a service account can call only `GET \
+                 /iam/v1/whoami` there."
             }
+            Reason::Issuer => "The issuer of the federated identity is no longer trusted.",
+            Reason::Request => "The request token is bound to another request.",
             Reason::Allowed
             | Reason::Missing
             | Reason::Malformed
@@ -114,19 +165,34 @@ impl From<Reason> for ExplainedDecision {
     }
 }
 
-fn allowed_detail(allowed: &Allowed<'_>, role: &ConsultedRole, key_role: Option<&ConsultedRole>) -> String {
-    match (allowed.permission(), allowed.key_permission(), key_role) {
-        (Some(one), Some(other), Some(key_role)) => format!(
-            "`{one}` of the account's role {} permits the request, and so does `{other}` of the key's role {}.",
-            role.role.name, key_role.role.name
-        ),
-        (Some(one), ..) => format!("`{one}` of role {} permits the request.", role.role.name),
-        (None, ..) => "Every key can call this operation.".to_owned(),
+fn allowed_detail(target: &Target<'_>, roles: &ConsultedRoles) -> String {
+    let permission = |consulted: &ConsultedRole| consulted.role.permission_for(target).cloned();
+    let Some(one) = permission(&roles.account).filter(|_| !target.is_reserved()) else {
+        return "Every key and token of a service account can call this operation.".to_owned();
+    };
+    let own = roles.grant.iter().map(|(kind, consulted)| (format!("the {}'s role", kind.noun()), consulted));
+    let narrowing = roles.token.iter().map(|consulted| ("the token's role".to_owned(), consulted));
+    let others: Vec<_> = own
+        .chain(narrowing)
+        .filter_map(|(whose, consulted)| {
+            Some(format!("`{}` of {whose} {}", permission(consulted)?, consulted.role.name))
+        })
+        .collect();
+    let name = &roles.account.role.name;
+    match others.as_slice() {
+        [] => format!("`{one}` of role {name} permits the request."),
+        [other] => {
+            format!("`{one}` of the account's role {name} permits the request, and so does {other}.")
+        }
+        others => {
+            let others = others.join(" and ");
+            format!("`{one}` of the account's role {name} permits the request, and so do {others}.")
+        }
     }
 }
 
-fn refused_detail<'a>(target: &Target<'_>, roles: impl Iterator<Item = &'a ConsultedRole>) -> String {
-    let lacking = roles.filter(|consulted| consulted.role.permission_for(target).is_none());
+fn refused_detail(target: &Target<'_>, roles: &ConsultedRoles) -> String {
+    let lacking = roles.iter().filter(|consulted| consulted.role.permission_for(target).is_none());
     let sentences = lacking.map(|ConsultedRole { role, exists }| {
         if *exists {
             format!("No permission of role {} covers the request.", role.name)

@@ -15,9 +15,9 @@ mod role;
 mod target;
 mod usage;
 
-pub use decision::{Allowed, Api, Grant, Refusal, Source, check_use, decide};
+pub use decision::{Allowed, Api, Grant, GrantRoles, Refusal, Source, check_identity_use, check_use, decide};
 pub use exchange_reason::ExchangeReason;
-pub use explanation::{ConsultedRole, ExplainedDecision};
+pub use explanation::{ConsultedRole, ConsultedRoles, ExplainedDecision, GrantKind};
 pub use permission::{
     InvalidPermission, InvalidPermissions, MAX_PERMISSIONS, Permission, Permissions, Unreachable,
 };

@@ -15,21 +15,26 @@ named_enum! {
         Malformed = "malformed",
         /// A key of another environment.
         ForeignEnvironment = "foreign_environment",
-        /// The account or key does not exist, or the token's key, issuer or client is
-        /// unknown.
+        /// The account, key or federated identity does not exist, or the key, issuer or client
+        /// of an admin's token is unknown.
         Unknown = "unknown",
-        /// The key was revoked.
+        /// The key or federated identity was revoked.
         Revoked = "revoked",
-        /// The key was rotated and its grace period is over, or its account was deleted.
-        /// The record of a key keeps its verifier for 400 days, also after its account is
-        /// deleted, so the key is still recognized.
+        /// The key was rotated and its grace period is over, or the account of the key or
+        /// federated identity was deleted. The record of a key keeps its verifier for 400 days,
+        /// also after its account is deleted, so the key is still recognized.
         Retired = "retired",
-        /// The key or token has expired.
+        /// The key, federated identity or token has expired.
         Expired = "expired",
         /// The account is disabled.
         Disabled = "disabled",
-        /// The key's secret or the token's signature is wrong.
+        /// The key's secret, or the signature or a tag of the token, is wrong.
         WrongSecret = "wrong_secret",
+        /// The issuer of the federated identity is no longer trusted, or has been registered
+        /// again since the token was made.
+        Issuer = "issuer",
+        /// The request token is bound to another request.
+        Request = "request",
         /// The token is not for the audience of this API.
         Audience = "audience",
         /// The token has the scope `aws.cognito.signin.user.admin`, which allows changes to
@@ -66,7 +71,7 @@ impl From<&Refusal> for Reason {
     fn from(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::Reserved => Self::Reserved,
-            Refusal::Role(_) | Refusal::KeyRole(_) => Self::Role,
+            Refusal::Role(_) | Refusal::GrantRole(_) | Refusal::TokenRole(_) => Self::Role,
         }
     }
 }

@@ -1,29 +1,35 @@
-//! The read of an authorization: one consistent read of the base table.
+//! The reads of an authorization: one consistent read of the base table and, for a token of
+//! a federated identity, another one of its issuer.
+
+use jiff::Timestamp;
 
 use super::codec::{Attribute, Attributes, MalformedItem, Map, Reader};
 use super::get_item::{FromItem, GetItem};
 use super::retired::{is_account_deleted, refusal, retired_reason};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{AccountId, ApiKey, KeyId, KeySpec, RetiredReason, RoleName, Rotation, VerifierEntry};
+use crate::domain::{
+    AccountId, GrantId, IdentityId, IssuerId, IssuerName, KeyId, KeySpec, RetiredReason, RoleName, Rotation,
+    Verifier, VerifierEntry,
+};
 use crate::policy::Reason;
 
-/// The account of a presented key, and the key if the account has it.
+/// The account of a presented credential, and the grant if the account has it.
 #[derive(Debug)]
-pub struct CredentialLookup {
+pub struct CredentialLookup<G> {
     /// The account's name.
     pub account_name: String,
     /// The account's role.
     pub role: RoleName,
     /// Whether the account is enabled.
     pub enabled: bool,
-    /// The key, if it is one of the account's keys.
-    pub credential: Option<Credential>,
+    /// The grant, if it is one of the account's grants.
+    pub grant: Option<G>,
 }
 
 /// A key of an account, as an authorization needs it.
 #[derive(Debug)]
-pub struct Credential {
+pub struct StoredKey {
     /// The key's expiry, role and networks.
     pub spec: KeySpec,
     /// The key's rotation, if a successor replaces it.
@@ -32,20 +38,46 @@ pub struct Credential {
     pub verifier: VerifierEntry,
 }
 
-/// The record of a retired key, as an authorization needs it.
+/// A federated identity of an account, as an authorization needs it.
+#[derive(Debug)]
+pub struct StoredIdentity {
+    /// The name of the identity's issuer.
+    pub issuer: IssuerName,
+    /// The identity's own role.
+    pub role: Option<RoleName>,
+    /// The first second in which the identity is refused. `None` if it never expires.
+    pub expires_at: Option<Timestamp>,
+    /// The verifier that keys the inner tag of the identity's tokens.
+    pub verifier: Verifier,
+}
+
+/// The registration of a trusted issuer, which ends with the issuer.
+#[derive(Clone, Copy, Debug)]
+pub struct IssuerRegistration {
+    pub id: IssuerId,
+    pub created_at: Timestamp,
+}
+
+/// The record of an ended grant, as an authorization needs it.
 #[derive(Clone, Debug)]
 pub struct RetiredCredential {
     /// The refusal reason.
     pub reason: Reason,
+    /// The key's limits and its verifier. Without a match, the record says nothing about the
+    /// presented credential. `None` for a federated identity, whose record has no verifier.
+    pub key: Option<RetiredVerifier>,
+}
+
+/// What identifies a retired key.
+#[derive(Clone, Debug)]
+pub struct RetiredVerifier {
     /// The key's expiry, role and networks.
     pub spec: KeySpec,
-    /// The verifier that the presented key must match. Without a match, the record
-    /// says nothing about the presented key.
     pub verifier: VerifierEntry,
 }
 
-/// The attributes of a retired key's record that identify the key and name the
-/// refusal reason.
+/// The attributes of an ended grant's record that identify a key and name the refusal
+/// reason.
 const RECORD: [&str; 7] = [
     schema::PK,
     attribute::REASON,
@@ -57,13 +89,17 @@ const RECORD: [&str; 7] = [
 ];
 
 impl Store {
-    /// Finds the account and the key that `key` names. This costs one consistent
-    /// read, of one unit for an ordinary account with up to ten keys.
-    pub async fn find_credential(&self, key: &ApiKey) -> Result<Option<CredentialLookup>, StoreError> {
-        let id = key.id.to_string();
+    /// Finds an account and one of its keys. This costs one consistent read, of one unit for
+    /// an ordinary account with up to ten keys.
+    pub async fn find_key_credential(
+        &self,
+        account: AccountId,
+        key: KeyId,
+    ) -> Result<Option<CredentialLookup<StoredKey>>, StoreError> {
+        let id = key.to_string();
         let request = GetItem {
             table: &self.table,
-            pk: &schema::account_partition(key.account),
+            pk: &schema::account_partition(account),
             sk: schema::ACCOUNT,
             projection: "#name,#role,#enabled,#keys.#id.#expiresAt,#keys.#id.#role,#keys.#id.#cidrs,\
                          #keys.#id.#retiresAt,#keys.#id.#replacedBy,#verifiers.#id",
@@ -80,17 +116,66 @@ impl Store {
                 ("#id", &id),
             ],
         };
-        self.get_item(&request, id.as_str(), key.account).await
+        self.get_item(&request, id.as_str(), account).await
     }
 
-    /// Finds the record of `key`, if the key is retired and its record has a
-    /// verifier. (A record that an operator wrote by hand may have none.) Only used
-    /// to name the refusal reason in the log.
-    pub async fn find_retired(&self, key: &ApiKey) -> Result<Option<RetiredCredential>, StoreError> {
-        let record = self.read(schema::retired_key(key.account, key.id), &RECORD).await?;
-        let record = record.filter(|record| record.contains_key(attribute::VERIFIER));
-        let retired = |record: Map| retired_credential(&record).map_err(|error| error.in_item(key.id));
-        record.map(retired).transpose()
+    /// Finds an account and one of its federated identities. This costs one consistent read.
+    pub async fn find_identity_credential(
+        &self,
+        account: AccountId,
+        identity: IdentityId,
+    ) -> Result<Option<CredentialLookup<StoredIdentity>>, StoreError> {
+        let id = identity.to_string();
+        let request = GetItem {
+            table: &self.table,
+            pk: &schema::account_partition(account),
+            sk: schema::ACCOUNT,
+            projection: "#name,#role,#enabled,#keys.#id.#issuer,#keys.#id.#role,#keys.#id.#expiresAt,\
+                         #verifiers.#id.#verifier",
+            names: &[
+                ("#name", attribute::NAME),
+                ("#role", attribute::ROLE),
+                ("#enabled", attribute::ENABLED),
+                ("#keys", attribute::KEYS),
+                ("#issuer", attribute::ISSUER),
+                ("#expiresAt", attribute::EXPIRES_AT),
+                ("#verifiers", attribute::VERIFIERS),
+                ("#verifier", attribute::VERIFIER),
+                ("#id", &id),
+            ],
+        };
+        self.get_item(&request, id.as_str(), account).await
+    }
+
+    /// Finds the registration of a trusted issuer. `None` if no issuer has this name, or if
+    /// the issuer was deleted. This costs one consistent read.
+    pub async fn find_issuer_registration(
+        &self,
+        issuer: &IssuerName,
+    ) -> Result<Option<IssuerRegistration>, StoreError> {
+        let request = GetItem {
+            table: &self.table,
+            pk: schema::partition::ISSUERS,
+            sk: issuer.as_str(),
+            projection: "#id,#createdAt",
+            names: &[("#id", attribute::ID), ("#createdAt", attribute::CREATED_AT)],
+        };
+        let found: Option<Option<IssuerRegistration>> = self.get_item(&request, (), issuer).await?;
+        Ok(found.flatten())
+    }
+
+    /// Finds the record of an ended grant. A record of a key without a verifier does not
+    /// count: an operator may have written it by hand. Only used to name the refusal reason
+    /// in the log.
+    pub async fn find_retired(
+        &self,
+        account: AccountId,
+        grant: GrantId,
+    ) -> Result<Option<RetiredCredential>, StoreError> {
+        let record = self.read(schema::retired_key(account, grant), &RECORD).await?;
+        let is_usable = |record: &Map| grant.key().is_none() || record.contains_key(attribute::VERIFIER);
+        let retired = |record: Map| retired_credential(&record, grant).map_err(|error| error.in_item(grant));
+        record.filter(is_usable).map(retired).transpose()
     }
 
     /// Finds why a key was retired, without reading its verifier. `None` for a key
@@ -106,21 +191,39 @@ impl Store {
     }
 }
 
-impl FromItem<&str> for CredentialLookup {
-    fn from_item<M: Attributes>(account: Reader<'_, M>, key_id: &str) -> Result<Self, MalformedItem> {
+/// A grant that is read from its entry and its verifier in an account.
+trait StoredGrant: Sized {
+    fn read<M: Attributes>(entry: Reader<'_, M>, verifier: Reader<'_, M>) -> Result<Self, MalformedItem>;
+}
+
+impl StoredGrant for StoredKey {
+    fn read<M: Attributes>(entry: Reader<'_, M>, verifier: Reader<'_, M>) -> Result<Self, MalformedItem> {
+        Ok(Self { spec: entry.key_spec()?, rotation: entry.rotation()?, verifier: verifier.verifier()? })
+    }
+}
+
+impl StoredGrant for StoredIdentity {
+    fn read<M: Attributes>(entry: Reader<'_, M>, verifier: Reader<'_, M>) -> Result<Self, MalformedItem> {
+        Ok(Self {
+            issuer: entry.parse(attribute::ISSUER, IssuerName::parse)?,
+            role: entry.role_of_key()?,
+            expires_at: entry.optional(attribute::EXPIRES_AT, Reader::seconds)?,
+            verifier: verifier.get(attribute::VERIFIER, |value| Verifier::from_bytes(value.bytes()?))?,
+        })
+    }
+}
+
+impl<G: StoredGrant> FromItem<&str> for CredentialLookup<G> {
+    fn from_item<M: Attributes>(account: Reader<'_, M>, id: &str) -> Result<Self, MalformedItem> {
         let entry = |attribute| {
             let entries = account.get_optional(attribute, Attribute::map)?.map(Reader);
-            let entry = entries.map(|entries| entries.get_optional(key_id, Attribute::map)).transpose()?;
+            let entry = entries.map(|entries| entries.get_optional(id, Attribute::map)).transpose()?;
             Ok::<_, MalformedItem>(entry.flatten().map(Reader))
         };
-        let credential = match (entry(attribute::KEYS)?, entry(attribute::VERIFIERS)?) {
-            (Some(key), Some(verifier)) => Some(Credential {
-                spec: key.key_spec()?,
-                rotation: key.rotation()?,
-                verifier: verifier.verifier()?,
-            }),
+        let grant = match (entry(attribute::KEYS)?, entry(attribute::VERIFIERS)?) {
+            (Some(entry), Some(verifier)) => Some(G::read(entry, verifier)?),
             (None, None) => None,
-            // A key without a verifier, or the reverse, is an error, so that an operator
+            // A grant without a verifier, or the reverse, is an error, so that an operator
             // notices.
             (Some(_), None) => return Err(MalformedItem::missing(attribute::VERIFIERS)),
             (None, Some(_)) => return Err(MalformedItem::missing(attribute::KEYS)),
@@ -129,12 +232,22 @@ impl FromItem<&str> for CredentialLookup {
             account_name: account.text(attribute::NAME)?.to_owned(),
             role: account.parse(attribute::ROLE, RoleName::parse)?,
             enabled: account.boolean(attribute::ENABLED)?,
-            credential,
+            grant,
         })
     }
 }
 
-fn retired_credential(record: &Map) -> Result<RetiredCredential, MalformedItem> {
+impl FromItem<()> for Option<IssuerRegistration> {
+    fn from_item<M: Attributes>(issuer: Reader<'_, M>, (): ()) -> Result<Self, MalformedItem> {
+        let id = issuer.get_optional(attribute::ID, |value| value.text()?.parse().ok())?;
+        let registration =
+            |id| Ok(IssuerRegistration { id, created_at: issuer.seconds(attribute::CREATED_AT)? });
+        id.map(registration).transpose()
+    }
+}
+
+fn retired_credential(record: &Map, grant: GrantId) -> Result<RetiredCredential, MalformedItem> {
     let reader = Reader(record);
-    Ok(RetiredCredential { reason: refusal(record)?, spec: reader.key_spec()?, verifier: reader.verifier()? })
+    let key = || Ok(RetiredVerifier { spec: reader.key_spec()?, verifier: reader.verifier()? });
+    Ok(RetiredCredential { reason: refusal(record)?, key: grant.key().map(|_| key()).transpose()? })
 }

@@ -45,7 +45,9 @@ use schema::Key;
 
 pub use accounts::CreatedAccount;
 pub use activity::{AccountActivity, ActivityWrite, LastUse, Tally};
-pub use authorization::{Credential, CredentialLookup, RetiredCredential};
+pub use authorization::{
+    CredentialLookup, IssuerRegistration, RetiredCredential, RetiredVerifier, StoredIdentity, StoredKey,
+};
 pub use directory::{
     DeletedAccount, DirectoryAccount, DirectoryCursor, DirectoryIdentity, DirectoryKey, DirectoryList,
     DirectoryPage, EndedKey, FoundEndedIdentity, FoundRetiredKey, KeyAt, UnusedKey,

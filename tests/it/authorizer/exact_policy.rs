@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 use shared::domain::{BuiltInRole, RoleName};
 use shared::policy::{
-    Api, BuiltInRoles, Grant, InvalidPermission, Method, PathPrefix, Permission, Refusal, Role, Target,
-    decide,
+    Api, BuiltInRoles, Grant, GrantRoles, InvalidPermission, Method, PathPrefix, Permission, Refusal, Role,
+    Target, decide,
 };
 use tests::{Harness, Shape, Verdict};
 
@@ -259,7 +259,7 @@ proptest! {
     ) {
         let (account_role, key_role) = (role(&account), key.as_deref().map(role));
         let target = Target::parse(method, &path).unwrap();
-        let grant = Grant::Key { role: &account_role, key_role: key_role.as_ref() };
+        let grant = Grant::ServiceAccount(GrantRoles { grant: key_role.as_ref(), ..GrantRoles::new(&account_role) });
         let expected = naive::allows(&account, key.as_deref(), method, &path);
         prop_assert_eq!(decide(Api::serving(&target), grant, &target).is_ok(), expected, "{:?} {:?} {} {}", account, key, method, path);
     }
@@ -325,10 +325,10 @@ proptest! {
         let mut by_key_role = Vec::new();
         // At most both roles lack the permission, the account's role first.
         for _ in 0..3 {
-            let grant = Grant::Key { role: &account, key_role: key.as_ref() };
+            let grant = Grant::ServiceAccount(GrantRoles { grant: key.as_ref(), ..GrantRoles::new(&account) });
             let Err(refusal) = decide(Api::Business, grant, &target) else { break };
             let missing = refusal.missing_permission().unwrap().clone();
-            by_key_role.push(matches!(refusal, Refusal::KeyRole(_)));
+            by_key_role.push(matches!(refusal, Refusal::GrantRole(_)));
             let lacking = if by_key_role.ends_with(&[true]) { key.as_mut().unwrap() } else { &mut account };
             lacking.permissions.push(missing);
         }
@@ -344,7 +344,7 @@ proptest! {
     ) {
         let (account, key) = (role(&account), role(&key));
         let target = Target::parse(method, &path).unwrap();
-        let with = |key_role| decide(Api::Business, Grant::Key { role: &account, key_role }, &target).is_ok();
+        let with = |key_role| decide(Api::Business, Grant::ServiceAccount(GrantRoles { grant: key_role, ..GrantRoles::new(&account) }), &target).is_ok();
         prop_assert!(with(None) || !with(Some(&key)));
         prop_assert!(!with(Some(&role(&[]))));
     }
@@ -356,8 +356,8 @@ proptest! {
         let admin = role(&["ANY /".to_owned(), "ANY /{proxy+}".to_owned()]);
         let is_whoami = method == "GET" && path == "/iam/v1/whoami";
         for (grant, at_iam) in [
-            (Grant::Key { role: &admin, key_role: None }, is_whoami),
-            (Grant::KeyWithoutRoles, is_whoami),
+            (Grant::ServiceAccount(GrantRoles::new(&admin)), is_whoami),
+            (Grant::ServiceAccountWithoutRoles, is_whoami),
             (Grant::ApiAdmin, false),
             (Grant::IamAdmin, prefix == "/iam"),
         ] {
@@ -373,9 +373,9 @@ proptest! {
         let target = Target::parse(method, &path).unwrap();
         prop_assume!(!target.is_reserved());
         let admin = role(&["ANY /".to_owned(), "ANY /{proxy+}".to_owned()]);
-        let key = Grant::Key { role: &admin, key_role: None };
+        let key = Grant::ServiceAccount(GrantRoles::new(&admin));
         for (grant, at_business) in
-            [(key, true), (Grant::KeyWithoutRoles, false), (Grant::ApiAdmin, true), (Grant::IamAdmin, false)]
+            [(key, true), (Grant::ServiceAccountWithoutRoles, false), (Grant::ApiAdmin, true), (Grant::IamAdmin, false)]
         {
             prop_assert_eq!(decide(Api::Iam, grant, &target).unwrap_err(), Refusal::Reserved);
             prop_assert_eq!(decide(Api::Business, grant, &target).is_ok(), at_business);
@@ -436,9 +436,13 @@ fn the_missing_permission_has_the_segments_that_its_syntax_can_express() {
 #[test]
 fn each_grant_is_limited_to_its_api() {
     let role = role(&["ANY /".to_owned(), "ANY /{proxy+}".to_owned()]);
-    let key = Grant::Key { role: &role, key_role: None };
-    let grants =
-        [("iam", Grant::IamAdmin), ("api", Grant::ApiAdmin), ("key", key), ("valid", Grant::KeyWithoutRoles)];
+    let key = Grant::ServiceAccount(GrantRoles::new(&role));
+    let grants = [
+        ("iam", Grant::IamAdmin),
+        ("api", Grant::ApiAdmin),
+        ("key", key),
+        ("valid", Grant::ServiceAccountWithoutRoles),
+    ];
     for path in [
         "/iam/v1/service-accounts",
         "/iam/v1/whoami",
@@ -470,7 +474,7 @@ fn each_grant_is_limited_to_its_api() {
 fn an_allow_names_the_permission_that_allowed() {
     let role = role(&["GET /a".to_owned(), "GET /{x}".to_owned()]);
     let target = Target::parse("GET", "/b").unwrap();
-    let allowed = decide(Api::Business, Grant::Key { role: &role, key_role: None }, &target).unwrap();
+    let allowed = decide(Api::Business, Grant::ServiceAccount(GrantRoles::new(&role)), &target).unwrap();
     assert_eq!(allowed.permission().unwrap().to_string(), "GET /{x}");
 }
 
@@ -566,8 +570,12 @@ fn the_built_in_roles_cover_their_prefixes_and_methods() {
     let roles = BuiltInRoles::new(&PathPrefix::parse_list("/organizations,/v2/teams").unwrap());
     let is_allowed = |role: BuiltInRole, method: &str, path: &str| {
         let role = roles.get(role);
-        decide(Api::Business, Grant::Key { role, key_role: None }, &Target::parse(method, path).unwrap())
-            .is_ok()
+        decide(
+            Api::Business,
+            Grant::ServiceAccount(GrantRoles::new(role)),
+            &Target::parse(method, path).unwrap(),
+        )
+        .is_ok()
     };
     let inside = [
         "/organizations",

@@ -11,3 +11,4 @@ mod keyring;
 mod ledger;
 mod reasons;
 mod shutdown;
+mod tokens;

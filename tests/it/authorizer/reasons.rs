@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 use crate::support::audit_lines::with_message;
 use crate::support::changes;
 use crate::support::keys::{environment, foreign, parsed};
+use crate::support::tokens::{Parent, add_identity, end_issuer, register_issuer};
 
 /// The audience of business APIs.
 const AUDIENCE: &str = "business-apis";
@@ -21,6 +22,7 @@ struct Case {
     verdict: Verdict,
     event: Value,
     key: Option<String>,
+    identity: Option<String>,
 }
 
 /// A case for each reason, in the order of the [`Reason`] variants.
@@ -40,6 +42,8 @@ async fn cases(harness: &Harness) -> Vec<Case> {
     changes::disable(harness, &disabled_account).await;
     let broken = harness.reader_key_of("broken").await;
     harness.table.tamper(&broken.account, |item| drop(item.remove("enabled"))).await;
+    register_issuer(harness, "platform").await;
+    let identity = add_identity(harness, &account, "platform", None).await;
     let mut unknown = parsed(&good);
     unknown.id = "key_0000000000000000".parse().unwrap();
     let mut wrong = parsed(&good);
@@ -54,15 +58,23 @@ async fn cases(harness: &Harness) -> Vec<Case> {
     };
     let other_audience = token(&|claims| claims["aud"] = "another-api".into());
     let admin_scope = token(&|claims| claims["scope"] = "openid aws.cognito.signin.user.admin".into());
+    let of_ended_issuer = identity.token(harness).await;
+    end_issuer(harness, "platform").await;
+    let of_request = Parent::key(&good).request_token(harness, "GET", "/teams/42").await;
     let mut mismatch = shape.bearer(&good.secret);
     mismatch["rawPath"] = "/teams/42".into();
 
-    let key =
-        |reason, verdict, key: &Key, event: Value| Case { reason, verdict, event, key: Some(key.id.clone()) };
+    let key = |reason, verdict, key: &Key, event: Value| Case {
+        reason,
+        verdict,
+        event,
+        key: Some(key.id.clone()),
+        identity: None,
+    };
     let with = |key: &Key| shape.bearer(&key.secret);
     let with_parsed = |key: &ApiKey| shape.bearer(key.display(&local).expose());
     let at = |path: &str| shape.request("GET", path, &good.secret);
-    let no_key = |reason, event| Case { reason, verdict: Verdict::Deny, event, key: None };
+    let no_key = |reason, event| Case { reason, verdict: Verdict::Deny, event, key: None, identity: None };
     let deny = Verdict::Deny;
     vec![
         key(Reason::Allowed, Verdict::Allow, &good, with(&good)),
@@ -74,12 +86,21 @@ async fn cases(harness: &Harness) -> Vec<Case> {
             verdict: deny,
             event: with_parsed(&unknown),
             key: Some(unknown.id.to_string()),
+            identity: None,
         },
         key(Reason::Revoked, deny, &revoked, with(&revoked)),
         key(Reason::Retired, deny, &retired, with(&retired)),
         key(Reason::Expired, deny, &short, with(&short)),
         key(Reason::Disabled, deny, &disabled, with(&disabled)),
         key(Reason::WrongSecret, deny, &good, with_parsed(&wrong)),
+        Case {
+            reason: Reason::Issuer,
+            verdict: deny,
+            event: shape.bearer(&of_ended_issuer),
+            key: None,
+            identity: Some(identity.grant.to_string()),
+        },
+        key(Reason::Request, deny, &good, shape.bearer(&of_request)),
         no_key(Reason::Audience, other_audience),
         no_key(Reason::Scope, admin_scope),
         key(Reason::Role, deny, &good, at("/orders")),
@@ -105,14 +126,16 @@ fn number(reason: Reason) -> usize {
         Reason::Expired => 7,
         Reason::Disabled => 8,
         Reason::WrongSecret => 9,
-        Reason::Audience => 10,
-        Reason::Scope => 11,
-        Reason::Role => 12,
-        Reason::Network => 13,
-        Reason::AmbiguousPath => 14,
-        Reason::PathMismatch => 15,
-        Reason::Reserved => 16,
-        Reason::Outage => 17,
+        Reason::Issuer => 10,
+        Reason::Request => 11,
+        Reason::Audience => 12,
+        Reason::Scope => 13,
+        Reason::Role => 14,
+        Reason::Network => 15,
+        Reason::AmbiguousPath => 16,
+        Reason::PathMismatch => 17,
+        Reason::Reserved => 18,
+        Reason::Outage => 19,
     }
 }
 
@@ -120,8 +143,8 @@ fn number(reason: Reason) -> usize {
 async fn each_decision_logs_one_line_with_its_reason() {
     let harness = Harness::builder().variable(variable::OIDC_API_AUDIENCE, AUDIENCE).start().await;
     let cases = cases(&harness).await;
-    assert_eq!(cases.iter().map(|case| number(case.reason)).collect::<Vec<_>>(), (0..18).collect::<Vec<_>>());
-    for Case { reason, verdict, event, key } in cases {
+    assert_eq!(cases.iter().map(|case| number(case.reason)).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+    for Case { reason, verdict, event, key, identity } in cases {
         let logs = Logs::capture(LevelFilter::TRACE);
         assert_eq!(harness.verdict(&event).await, verdict, "{}", reason.name());
         let log = logs.take();
@@ -131,6 +154,9 @@ async fn each_decision_logs_one_line_with_its_reason() {
         assert_eq!(line["reason"], reason.name());
         assert_eq!(line["request_id"], "request-1");
         assert_eq!(line["key_id"].as_str(), key.as_deref(), "{}", reason.name());
+        assert_eq!(line["identity_id"].as_str(), identity.as_deref(), "{}", reason.name());
+        let has_token = matches!(reason, Reason::Issuer | Reason::Request);
+        assert_eq!(line.get("token_id").is_some(), has_token, "{}", reason.name());
         assert_eq!(line["level"], if reason == Reason::Outage { "ERROR" } else { "INFO" });
         assert_eq!(line.get("cause").is_some(), reason == Reason::Outage);
         if let Some(header) = event["headers"]["authorization"].as_str() {

@@ -17,6 +17,7 @@ use shared::store::schema;
 use tests::{Account, Call, Event, Harness, Shape};
 
 use crate::support;
+use crate::support::tokens;
 
 /// One action of a request, with the values that IAM evaluates.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -350,6 +351,18 @@ impl Recorder<'_> {
         }
     }
 
+    /// Calls both authorizers with these keys, and with the token of a federated identity.
+    async fn authorize_each(&mut self, account: &Account, keys: [&Value; 2]) {
+        for key in keys {
+            self.authorize(key["secret"].as_str().unwrap()).await;
+        }
+        tokens::register_issuer(self.harness, "platform").await;
+        let identity = tokens::add_identity(self.harness, account, "platform", None).await;
+        let token = identity.token(self.harness).await;
+        self.authorize(&token).await;
+        tokens::end_identity(self.harness, &identity).await;
+    }
+
     /// Looks up a retired key, and rotates both secrets.
     async fn look_up_and_rotate(&mut self, secret: &Value) {
         self.issue_key("/iam/v1/keys/lookup", json!({ "key": secret })).await;
@@ -435,9 +448,7 @@ async fn record(harness: &Harness) -> Recorded {
     let live = recorder.issue_key(&keys, restricted.clone()).await;
     recorder.send("IssueKey", ("POST", &keys), Some(restricted.clone()), Some("key")).await;
 
-    for credential in [&live, &expiring] {
-        recorder.authorize(credential["secret"].as_str().unwrap()).await;
-    }
+    recorder.authorize_each(&account, [&live, &expiring]).await;
     let one = format!("{keys}/{}", live["id"].as_str().unwrap());
     recorder.send("ListServiceAccounts", ("GET", "/iam/v1/activity"), None, None).await;
     // One key is live, and the other is retired.

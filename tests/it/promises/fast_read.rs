@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use shared::config::{Setup, Variables};
 use shared::domain::{ApiKey, Clock, Environment, OsEntropy, RoleName, SystemClock};
 use shared::network::{BoxStream, Connect, Network, Server, sdk_http_client};
-use shared::store::{CredentialLookup, FAST_READ_LIMIT, FastReads, Store, StoreError};
+use shared::store::{CredentialLookup, FAST_READ_LIMIT, FastReads, Store, StoreError, StoredKey};
 use tests::{Harness, TestClock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -232,7 +232,7 @@ impl Sample {
         let received = Arc::clone(&tap.received);
         let fast_reads = Some(FastReads { connect: Arc::new(tap), limit });
         let store = Setup { fast_reads, ..setup }.fast_store().unwrap();
-        store.find_credential(&parsed).await.unwrap().unwrap().credential.unwrap();
+        store.find_key_credential(parsed.account, parsed.id).await.unwrap().unwrap().grant.unwrap();
         let [call] = <[_; 1]>::try_from(harness.wire.take_calls()).expect("one read");
         assert_eq!(call.invocation, "", "the SDK did not make the read");
         let response = String::from_utf8(received.lock().unwrap().clone()).unwrap();
@@ -243,7 +243,7 @@ impl Sample {
 
     /// The outcome of a read: the value, or the kind of error.
     async fn read(&self, store: &Store) -> String {
-        describe(store.find_credential(&self.key).await)
+        describe(store.find_key_credential(self.key.account, self.key.id).await)
     }
 
     /// Checks that both ways to read have the same outcome, and returns the outcome
@@ -259,7 +259,7 @@ impl Sample {
     }
 }
 
-fn describe(outcome: Result<Option<CredentialLookup>, StoreError>) -> String {
+fn describe(outcome: Result<Option<CredentialLookup<StoredKey>>, StoreError>) -> String {
     match outcome {
         Ok(found) => format!("{found:?}"),
         Err(StoreError::Corrupt { problem, .. }) => format!("corrupt: {problem}"),

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use shared::domain::BuiltInRole;
-use shared::policy::{Api, BuiltInRoles, Grant, PathPrefix, Target, decide};
+use shared::policy::{Api, BuiltInRoles, Grant, GrantRoles, PathPrefix, Target, decide};
 use tests::{Harness, Shape, Verdict};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -496,7 +496,7 @@ proptest! {
         let roles = BuiltInRoles::new(&PathPrefix::parse_list("/organizations,/teams").unwrap());
         let Ok(target) = Target::parse("GET", &path) else { return Ok(()) };
         let allows = |role| {
-            let grant = Grant::Key { role: roles.get(role), key_role: None };
+            let grant = Grant::ServiceAccount(GrantRoles::new(roles.get(role)));
             decide(Api::Business, grant, &target).is_ok()
         };
         for other in interpretations(&path) {

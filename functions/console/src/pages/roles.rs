@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::Query;
 use axum::response::Redirect;
 use shared::domain::BuiltInRole;
-use shared::policy::{Api, Grant, Method, PathPrefix, RESERVED_PREFIX, Target, decide};
+use shared::policy::{Api, Grant, GrantRoles, Method, PathPrefix, RESERVED_PREFIX, Target, decide};
 
 use super::request::Cursor;
 use crate::app_state::AppState;
@@ -155,7 +155,7 @@ fn permits(console: &AppState, role: BuiltInRole, request: &str) -> bool {
     let (method, path) = request.split_once(' ').unwrap_or_default();
     // Without braces, a parameter is an ordinary segment.
     let path = path.replace(['{', '}'], "");
-    let grant = Grant::Key { role: console.built_in_roles.get(role), key_role: None };
+    let grant = Grant::ServiceAccount(GrantRoles::new(console.built_in_roles.get(role)));
     let target = Target::parse(method, &path);
     target.is_ok_and(|target| decide(Api::serving(&target), grant, &target).is_ok())
 }

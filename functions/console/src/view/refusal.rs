@@ -15,6 +15,8 @@ pub(crate) fn label(reason: Reason) -> &'static str {
         Reason::Expired => "key expired",
         Reason::Disabled => "account disabled",
         Reason::WrongSecret => "wrong secret",
+        Reason::Issuer => "issuer not trusted",
+        Reason::Request => "token of another request",
         Reason::Audience => "wrong audience",
         Reason::Scope => "scope not accepted",
         Reason::Role => "no permission",
@@ -41,6 +43,10 @@ pub(crate) fn sentence(reason: Reason) -> &'static str {
         Reason::Expired => "The key had expired.",
         Reason::Disabled => "The account was disabled.",
         Reason::WrongSecret => "The secret was wrong.",
+        Reason::Issuer => {
+            "The issuer of the federated identity was no longer trusted, or had been registered again."
+        }
+        Reason::Request => "The token was bound to another request.",
         Reason::Audience => "The token was for another API.",
         Reason::Scope => "The token had a scope that is not accepted.",
         Reason::Role => "A role did not permit the request.",

@@ -1,10 +1,10 @@
-//! The records of retired keys that were presented to this instance.
+//! The records of ended grants whose keys or tokens were presented to this instance.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use shared::domain::{AccountId, ApiKey, KeyId};
+use shared::domain::{AccountId, GrantId};
 use shared::store::RetiredCredential;
 
 /// The maximum number of records that an instance reads per second. Without this limit,
@@ -14,22 +14,22 @@ const READS_PER_SECOND: u32 = 5;
 /// The maximum number of records that an instance remembers.
 const MAX_RECORDS: usize = 256;
 
-/// The records of retired keys, and the limit for reading more. A record never changes and
+/// The records of ended grants, and the limit for reading more. A record never changes and
 /// never allows a request, so the instance can keep it.
 #[derive(Default)]
-pub(crate) struct RetiredKeys(Mutex<State>);
+pub(crate) struct RetiredGrants(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    records: HashMap<(AccountId, KeyId), RetiredCredential>,
+    records: HashMap<(AccountId, GrantId), RetiredCredential>,
     second: i64,
     reads: u32,
 }
 
-impl RetiredKeys {
-    /// The record with the ids of `key`, if it was read before.
-    pub(crate) fn find(&self, key: &ApiKey) -> Option<RetiredCredential> {
-        self.state().records.get(&(key.account, key.id)).cloned()
+impl RetiredGrants {
+    /// The record of a grant, if the record was read before.
+    pub(crate) fn find(&self, grant: (AccountId, GrantId)) -> Option<RetiredCredential> {
+        self.state().records.get(&grant).cloned()
     }
 
     /// Whether one more record can be read at `now`.
@@ -43,14 +43,14 @@ impl RetiredKeys {
         is_allowed
     }
 
-    /// Remembers the record with the ids of `key`.
-    pub(crate) fn remember(&self, key: &ApiKey, record: RetiredCredential) {
+    /// Remembers the record of a grant.
+    pub(crate) fn remember(&self, grant: (AccountId, GrantId), record: RetiredCredential) {
         let mut state = self.state();
         // Any record can be forgotten, because it can be read again.
         if state.records.len() >= MAX_RECORDS {
             state.records.clear();
         }
-        state.records.insert((key.account, key.id), record);
+        state.records.insert(grant, record);
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
