@@ -82,6 +82,8 @@ def a_new_user_calls_with_a_new_key_in_two_minutes(start, browser) -> None:
             user.click("Create service account")
             user.read_to("Issue key")
             user.click("Issue key")
+            user.read_to("Issue a key")
+            user.click("Issue a key")
             user.read_to("Issue key")
             user.type("Name", "my laptop")
             user.click("Issue key")

@@ -101,6 +101,7 @@ def a_role_in_use_is_not_deleted(local: Local, browser: Browser) -> None:
     browser.open("/accounts")
     browser.click("reporting")
     browser.click("Issue key")
+    browser.click("Issue a key")
     browser.type("Name", "narrow")
     browser.find("Restrict this key").click()
     browser.field("ReportsReader").click()

@@ -29,6 +29,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 import account
+import federation
 import frame
 import journeys
 import roles
@@ -324,7 +325,11 @@ def the_four_steps_by_mouse(local: Local, browser: Browser) -> None:
     browser.look("account-without-keys")
     account = browser.path
 
+    # From the page of an account, a key takes three clicks.
     browser.click("Issue first key")
+    check("the console first asks where the program runs", browser.heading(), "Where does the program run?")
+    browser.look("choose-access")
+    browser.click("Issue a key")
     browser.look("issue-key")
     browser.type("Name", "batch server 1")
     browser.click("Issue key")
@@ -383,6 +388,7 @@ def a_double_click_issues_one_key(local: Local, browser: Browser) -> None:
     before = browser.live_keys()
     account = browser.path
     browser.click("Issue key")
+    browser.click("Issue a key")
     browser.type("Name", "double")
     button = browser.find("Issue key")
     browser.leaving(lambda: ActionChains(browser.driver).double_click(button).perform())
@@ -400,6 +406,7 @@ def the_four_steps_by_keyboard(local: Local, browser: Browser) -> None:
     browser.enter("Create service account")
     check("an account is created by keyboard", browser.heading(), "by-keyboard Enabled")
     browser.enter("Issue key")
+    browser.enter("Issue a key")
     browser.press("typed")
     browser.enter("Issue key")
     key = browser.secret()
@@ -751,6 +758,7 @@ def keys_by_keyboard(local: Local, browser: Browser) -> None:
     browser.press("rotated-by-keyboard")
     browser.enter("Create service account")
     browser.enter("Issue key")
+    browser.enter("Issue a key")
     browser.press("typed")
     browser.enter("Issue key")
     browser.enter("I have stored the key")
@@ -812,6 +820,7 @@ def main() -> None:
         *roles.STORIES,
         *frame.STORIES,
         *account.STORIES,
+        *federation.STORIES,
     ]
     for flags, told in (((), stories), (("--demo",), journeys.STORIES)):
         with tempfile.TemporaryDirectory() as folder:

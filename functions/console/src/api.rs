@@ -9,13 +9,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::api::{
-    Activity, Attention, AttentionReason, AuditEvent, CreateServiceAccountRequest, ExplainRequest,
-    Explanation, FoundEvents, IssueKeyRequest, IssuedKey, KeyActivity, KeyLookup, List, LookupKeyRequest,
-    Problem, ProblemCode, PutRoleRequest, Review, ReviewServiceAccountRequest, ReviewedServiceAccount,
+    Activity, Attention, AttentionReason, AuditEvent, CreateFederatedIdentityRequest,
+    CreateServiceAccountRequest, ExplainRequest, Explanation, FederatedIdentity, FoundEvents,
+    IssueKeyRequest, IssuedKey, KeyActivity, KeyLookup, List, LookupKeyRequest, Problem, ProblemCode,
+    PutIssuerRequest, PutRoleRequest, Review, ReviewServiceAccountRequest, ReviewedServiceAccount,
     RevokedKeys, Role, RoleUsage, RoleUserList, RotateKeyRequest, RotatedKey, SearchResults, ServiceAccount,
-    ServiceAccountList, ServiceAccountWithKeys, UpdateServiceAccountRequest,
+    ServiceAccountList, ServiceAccountWithKeys, TrustedIssuer, TrustedIssuerList,
+    UpdateServiceAccountRequest,
 };
-use shared::domain::{AccountId, EventType, KeyId, RoleName};
+use shared::domain::{AccountId, EventType, GrantId, IdentityId, IssuerName, KeyId, RoleName};
 use shared::http_client::HttpClient;
 use zeroize::Zeroizing;
 
@@ -26,6 +28,7 @@ use crate::problem::{for_console, without_backticks};
 const REQUEST_ID: &str = "apigw-requestid";
 const ACCOUNTS: &str = "/iam/v1/service-accounts";
 const ROLES: &str = "/iam/v1/roles";
+const ISSUERS: &str = "/iam/v1/issuers";
 /// The largest page size of the API.
 pub(crate) const MAX_PAGE_SIZE: u8 = 100;
 
@@ -379,19 +382,66 @@ impl AdminApi<'_> {
         self.get(&with_query("/iam/v1/search", &SearchQuery { q: text, cursor })?).await
     }
 
-    /// The activity of a live or retired key, also of a deleted account.
-    pub(crate) async fn key_activity(self, id: AccountId, key: KeyId) -> ApiResult<KeyActivity> {
-        self.get(&format!("{ACCOUNTS}/{id}/keys/{key}/activity")).await
+    /// The activity of a live or ended key or federated identity, also of a deleted account.
+    pub(crate) async fn grant_activity(self, id: AccountId, grant: GrantId) -> ApiResult<KeyActivity> {
+        let path = match grant {
+            GrantId::Key(key) => format!("keys/{key}"),
+            GrantId::Identity(identity) => format!("federated-identities/{identity}"),
+        };
+        self.get(&format!("{ACCOUNTS}/{id}/{path}/activity")).await
+    }
+
+    /// All trusted issuers, in the order of their names.
+    pub(crate) async fn issuers(self) -> ApiResult<Vec<TrustedIssuer>> {
+        self.get(ISSUERS).await.map(|list: TrustedIssuerList| list.items)
+    }
+
+    /// A trusted issuer and its version.
+    pub(crate) async fn issuer_with_version(self, name: &IssuerName) -> ApiResult<(TrustedIssuer, String)> {
+        self.get_with_version(&format!("{ISSUERS}/{name}")).await
+    }
+
+    /// Changes a trusted issuer if its version is still `version` or, without a version, registers a
+    /// new issuer.
+    pub(crate) async fn put_issuer(
+        self,
+        name: &IssuerName,
+        issuer: &PutIssuerRequest,
+        version: Option<&str>,
+    ) -> ApiResult<TrustedIssuer> {
+        let precondition = version.map_or(("if-none-match", "*"), |version| ("if-match", version));
+        parse(&self.send_json(Method::PUT, &format!("{ISSUERS}/{name}"), &[precondition], issuer).await?)
+    }
+
+    /// Deletes a trusted issuer if its version is still `version`.
+    pub(crate) async fn delete_issuer(self, name: &IssuerName, version: &str) -> ApiResult<()> {
+        self.send(Method::DELETE, &format!("{ISSUERS}/{name}"), &[("if-match", version)]).await.map(drop)
+    }
+
+    /// Adds a federated identity. A retry with the same `attempt` returns the same identity.
+    pub(crate) async fn create_federated_identity(
+        self,
+        id: AccountId,
+        identity: &CreateFederatedIdentityRequest,
+        attempt: &str,
+    ) -> ApiResult<FederatedIdentity> {
+        let path = format!("{ACCOUNTS}/{id}/federated-identities");
+        parse(&self.send_json(Method::POST, &path, &[("idempotency-key", attempt)], identity).await?)
+    }
+
+    /// Ends a federated identity.
+    pub(crate) async fn end_identity(self, id: AccountId, identity: IdentityId) -> ApiResult<()> {
+        let path = format!("{ACCOUNTS}/{id}/federated-identities/{identity}");
+        self.send(Method::DELETE, &path, &[]).await.map(drop)
     }
 
     pub(crate) async fn revoke_key(self, id: AccountId, key: KeyId) -> ApiResult<()> {
         self.send(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys/{key}"), &[]).await.map(drop)
     }
 
-    /// Revokes all keys and returns their number.
-    pub(crate) async fn revoke_all_keys(self, id: AccountId) -> ApiResult<usize> {
-        let response = self.send(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys"), &[]).await?;
-        parse(&response).map(|revoked: RevokedKeys| revoked.revoked_key_ids.len())
+    /// Revokes all keys, and ends all federated identities.
+    pub(crate) async fn revoke_all_keys(self, id: AccountId) -> ApiResult<RevokedKeys> {
+        parse(&self.send(Method::DELETE, &format!("{ACCOUNTS}/{id}/keys"), &[]).await?)
     }
 
     async fn get<T: DeserializeOwned>(self, path: &str) -> ApiResult<T> {

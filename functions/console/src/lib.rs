@@ -16,6 +16,7 @@ mod openapi;
 mod pages;
 mod problem;
 mod request_id;
+mod secret_text;
 mod view;
 
 use std::sync::Arc;

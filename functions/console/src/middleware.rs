@@ -13,7 +13,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use shared::domain::KEY_PREFIX;
+use shared::domain::{KEY_PREFIX, TOKEN_PREFIX};
 
 use crate::app_state::AppState;
 use crate::auth::oidc::CALLBACK;
@@ -66,9 +66,9 @@ pub(crate) fn router(console: AppState) -> Router {
 
 /// Refuses a form from another origin, and replaces a response that misses the deadline.
 async fn check(State(console): State<AppState>, request: Request, next: Next) -> Response {
-    // A key that was pasted into a filter must not stay in the address.
-    let has_key = request.uri().query().is_some_and(|query| query.contains(KEY_PREFIX));
-    if request.method() == Method::GET && has_key {
+    // A key or token that was pasted into a filter must not stay in the address.
+    let has_credential = |query: &str| query.contains(KEY_PREFIX) || query.contains(TOKEN_PREFIX);
+    if request.method() == Method::GET && request.uri().query().is_some_and(has_credential) {
         return Redirect::to(leaked::PATH).into_response();
     }
     if !is_same_origin(request.method(), request.headers(), console.url.origin()) {

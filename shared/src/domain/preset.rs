@@ -5,6 +5,7 @@ use super::{ClaimValue, IssuerUrl, RequiredClaims, SigningAlgorithm, named_enum}
 
 named_enum! {
     /// The platform of a trusted issuer.
+    #[derive(Default)]
     pub enum Platform {
         GitHubActions = "githubActions",
         /// GitLab.com. A self-managed GitLab is [`Platform::Other`].
@@ -13,6 +14,7 @@ named_enum! {
         Kubernetes = "kubernetes",
         /// An AWS account with outbound identity federation.
         Aws = "aws",
+        #[default]
         Other = "other",
     }
 }

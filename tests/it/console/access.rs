@@ -648,7 +648,7 @@ async fn account_is_created_once_then_edited_disabled_enabled_and_deleted() {
     assert_eq!(check().await, 403);
     let page = browser.get(&first).await.expect(200);
     assert!(
-        page.text.contains("once was disabled. All of its keys have been refused since"),
+        page.text.contains("once was disabled. All of its keys and tokens have been refused since"),
         "{}",
         page.text
     );

@@ -18,7 +18,7 @@ fn stopping_pages(account: &Account) -> [(String, &'static str); 3] {
     let path = path_of(account);
     [
         (format!("{path}/disable"), "Disabling the account"),
-        (format!("{path}/keys/revoke"), "Revoking the keys"),
+        (format!("{path}/keys/revoke"), "Revoking them"),
         (format!("{path}/delete"), "Deleting the account"),
     ]
 }

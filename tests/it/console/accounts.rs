@@ -203,8 +203,8 @@ async fn keys_of_selected_accounts_are_revoked_after_a_confirmation() {
         "Revoke all keys of 2 accounts?",
         "stop working immediately and permanently",
         "2 active keys, with 0 allowed requests in the last 24 hours. No request has been allowed yet.",
-        "batch Enabled 2 0 Never",
-        "idle Enabled 0 0 Never",
+        "batch Enabled 2 0 0 Never",
+        "idle Enabled 0 0 0 Never",
         "Revoke all keys of 2 accounts",
     ]);
     let done = browser.submit_all(&confirm, "/accounts/change").await.expect(200);
@@ -391,7 +391,7 @@ async fn incomplete_export_says_so() {
     assert_eq!(csv.header("keyward-export-truncated"), reason);
     let lines = lines(&csv);
     assert_eq!(lines.len(), 102);
-    assert_eq!(lines[101], format!("\"INCOMPLETE: {reason}\",,,,,,,,,,,,,,,"));
+    assert_eq!(lines[101], format!("\"INCOMPLETE: {reason}\",,,,,,,,,,,,,,,,"));
     let exported = browser.get("/accounts/export?what=accounts&format=json").await.expect(200);
     let value: Value = serde_json::from_str(&exported.text).unwrap();
     assert_eq!(value["items"].as_array().unwrap().len(), 100);

@@ -128,7 +128,7 @@ async fn role_is_created_once_then_shown_replaced_and_deleted() {
 
     let delete = "/roles/Reports/delete";
     let confirm = browser.get(delete).await.expect(200);
-    confirm.expect_texts(&["No account or key has this role."]);
+    confirm.expect_texts(&["No account, key or federated identity has this role."]);
     assert_eq!(browser.submit(&confirm, delete, &[]).await.expect(303).location(), "/roles");
     browser.get("/roles").await.expect_texts(&["Role Reports was deleted.", "No custom roles"]);
     browser.get("/roles/Reports").await.expect(404);
@@ -162,7 +162,7 @@ async fn review_shows_the_difference_and_who_is_affected_before_a_role_is_saved(
         HOSTILE,
         "Enabled 1",
         &format!(
-            "Key narrow Ending in {} {} of Holder Disabled 1 Never",
+            "Key narrow Ending in {} {} of Holder Disabled 1 0 Never",
             &key.secret[key.secret.len() - 4..],
             key.id
         ),
@@ -210,7 +210,7 @@ async fn role_page_lists_accounts_and_keys_with_the_role_page_by_page() {
         harness.create_account(&format!("batch {number:02}"), "ServiceAccountReader").await;
     }
     let page = browser.get("/roles/ServiceAccountReader").await.expect(200);
-    page.expect_texts(&["Accounts and keys with this role", "batch 00", "batch 24", "Next page"]);
+    page.expect_texts(&["Accounts, keys and identities with this role", "batch 00", "batch 24", "Next page"]);
     page.expect_without("batch 25");
     let next = browser.get(page.next_page().unwrap().split('#').next().unwrap()).await.expect(200);
     next.expect_texts(&["batch 25", "First page"]);
@@ -905,7 +905,8 @@ async fn history_of_all_accounts_is_shown_and_filtered() {
     let mut browser = Browser::signed_in(&harness).await;
     let page = browser.get("/history").await.expect(200);
     let admin = "admin@keyward.local";
-    let deleted = format!("{admin} deleted the account {HOSTILE} and its keys just now");
+    let deleted =
+        format!("{admin} deleted the account {HOSTILE} and its keys and federated identities just now");
     let hint = &key.secret[key.secret.len() - 4..];
     let issued =
         format!("{admin} issued the key test key (ending in {hint} , {} ) of {HOSTILE} 2 days ago", key.id);

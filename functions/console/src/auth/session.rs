@@ -12,7 +12,7 @@ use axum_extra::extract::cookie::{Cookie, PrivateCookieJar, SameSite};
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::domain::{Description, KEY_PREFIX};
+use shared::domain::Description;
 use shared::policy::{MAX_PERMISSIONS, Permission};
 use zeroize::Zeroizing;
 
@@ -24,6 +24,7 @@ use crate::app_state::AppState;
 use crate::console_url::ConsoleUrl;
 use crate::error::{PageError, PageResult, RetryForm};
 use crate::openapi;
+use crate::secret_text::may_contain_secret;
 
 /// How long a notice is kept for its page, in seconds.
 const NOTICE_SECONDS: i64 = 60;
@@ -329,13 +330,13 @@ async fn read_form<T: DeserializeOwned>(
 }
 
 /// A copy of the form to send again, with the CSRF token `csrf`. The token is empty without a
-/// session. `None` for a form that can contain a key.
+/// session. `None` for a form that can contain a secret.
 ///
 /// The form comes from a page of the console ([`crate::middleware`] checks this).
 fn retry_form(parts: &Parts, body: &[u8], csrf: String) -> Option<RetryForm> {
     let action = parts.uri.path();
     let fields: Vec<(String, String)> = serde_html_form::from_bytes(body).ok()?;
-    if fields.iter().any(|(_, value)| value.contains(KEY_PREFIX)) {
+    if fields.iter().any(|(_, value)| may_contain_secret(value)) {
         return None;
     }
     let typed = fields.into_iter().filter(|(name, _)| name != CSRF);

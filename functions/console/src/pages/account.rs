@@ -1,4 +1,4 @@
-//! `GET /accounts/{id}`: an account with its keys.
+//! `GET /accounts/{id}`: an account with its keys and federated identities.
 
 use askama::Template;
 use axum::extract::Path;
@@ -6,6 +6,7 @@ use axum::response::Redirect;
 use shared::api::{Key, KeyState, ServiceAccount, ServiceAccountWithKeys, UnverifiedCounts};
 use shared::domain::{AccountId, KeyId};
 
+use super::identity::{EndedRow, IdentityRow};
 use super::retired_keys::RetiredRow;
 use super::role_usage;
 use crate::auth::session::Session;
@@ -87,6 +88,12 @@ struct AccountPage {
     role_usage: String,
     /// Newest first.
     keys: Vec<KeyRow>,
+    /// Newest first.
+    identities: Vec<IdentityRow>,
+    /// Newest first.
+    ended: Vec<EndedRow>,
+    /// How many more ended identities the account has.
+    more_ended: usize,
     retired: Excerpt<RetiredRow>,
     /// The number of retired keys that were used after retirement.
     used_after_end: usize,
@@ -111,6 +118,8 @@ pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageRes
     let mut retired: Vec<_> = read.retired_keys.into_iter().map(|key| RetiredRow::new(key, now)).collect();
     let used_after_end = retired.iter().filter(|row| row.uses.used_after_end.is_some()).count();
     retired.sort_by_key(|row| row.uses.used_after_end.is_none());
+    let identities = IdentityRow::all(read.federated_identities, &account, &session);
+    let ended = Excerpt::first(read.ended_federated_identities, RETIRED);
     let role = role_chooser::find(&session, account.role.as_str()).await;
     let page = AccountPage {
         page: session.page(),
@@ -118,6 +127,9 @@ pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageRes
         role_usage: usage.as_ref().map(role_usage::summary).unwrap_or_default(),
         role: role.ok().flatten(),
         keys,
+        identities,
+        ended: ended.items.into_iter().map(|identity| EndedRow::new(identity, now)).collect(),
+        more_ended: ended.more,
         retired: Excerpt::first(retired, RETIRED),
         used_after_end,
         unverified: read.unverified,

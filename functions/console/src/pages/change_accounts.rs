@@ -8,7 +8,7 @@ use axum::extract::RawQuery;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use shared::api::{KeyState, ServiceAccountWithKeys};
+use shared::api::{IdentityState, KeyState, ServiceAccountWithKeys};
 use shared::domain::AccountId;
 
 use super::changed_accounts;
@@ -66,7 +66,10 @@ struct Impact {
     is_enabled: bool,
     /// The number of keys that are not revoked, expired or rotated.
     keys: usize,
-    /// The requests that these keys made in the last 24 hours, without refused requests.
+    /// The number of federated identities that give access.
+    identities: usize,
+    /// The requests that these keys and identities made in the last 24 hours, without refused
+    /// requests.
     requests: u64,
     last_used_at: Option<Timestamp>,
 }
@@ -74,11 +77,17 @@ struct Impact {
 impl Impact {
     fn new(read: ServiceAccountWithKeys) -> Self {
         let is_live = |state| matches!(state, KeyState::Active | KeyState::Retiring);
-        let live: Vec<_> = read.keys.iter().filter(|key| is_live(key.state)).collect();
+        let keys: Vec<_> = read.keys.iter().filter(|key| is_live(key.state)).collect();
+        let identities = read.federated_identities.iter();
+        let identities: Vec<_> =
+            identities.filter(|identity| matches!(identity.state, IdentityState::Active)).collect();
+        let usages =
+            keys.iter().map(|key| &key.usage).chain(identities.iter().map(|identity| &identity.usage));
         Self {
-            keys: live.len(),
-            requests: live.iter().map(|key| key.usage.recent.last_24_hours.allowed).sum(),
-            last_used_at: live.iter().filter_map(|key| key.usage.last_use.last_used_at).max(),
+            keys: keys.len(),
+            identities: identities.len(),
+            requests: usages.clone().map(|usage| usage.recent.last_24_hours.allowed).sum(),
+            last_used_at: usages.filter_map(|usage| usage.last_use.last_used_at).max(),
             name: read.account.name,
             is_enabled: read.account.enabled,
         }
@@ -105,10 +114,17 @@ impl ChangeAccounts {
         count(u64::try_from(self.rows.len()).unwrap_or(u64::MAX), "account")
     }
 
-    /// For example, `5 active keys`.
-    fn keys(&self) -> String {
-        let keys = self.known().map(|impact| u64::try_from(impact.keys).unwrap_or(u64::MAX)).sum();
-        count(keys, "active key")
+    /// For example, `5 active keys` or `5 active keys and 1 federated identity`.
+    fn grants(&self) -> String {
+        let sum = |number: fn(&Impact) -> usize| {
+            self.known().map(|impact| u64::try_from(number(impact)).unwrap_or(u64::MAX)).sum()
+        };
+        let keys = count(sum(|impact| impact.keys), "active key");
+        match sum(|impact| impact.identities) {
+            0 => keys,
+            1 => format!("{keys} and 1 federated identity"),
+            identities => format!("{keys} and {identities} federated identities"),
+        }
     }
 
     /// The allowed requests of the last 24 hours.

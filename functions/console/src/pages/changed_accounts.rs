@@ -12,7 +12,7 @@ use crate::api::{AdminApi, ApiError, ApiResult};
 use crate::auth::session::Session;
 use crate::error::PageResult;
 use crate::request_id;
-use crate::view::formatting::count;
+use crate::view::formatting::{count, revoked_words};
 use crate::view::layout::Page;
 
 /// The time limit, below the deadline of a page. Accounts after it are not changed.
@@ -89,12 +89,11 @@ async fn change(api: AdminApi<'_>, action: Action, id: AccountId) -> ApiResult<S
                 ..UpdateServiceAccountRequest::default()
             };
             api.update_account(id, &changes, "*").await?;
-            Ok("Disabled. All of its keys are refused.".to_owned())
+            Ok("Disabled. All of its keys and tokens are refused.".to_owned())
         }
         Action::Revoke => {
             let revoked = api.revoke_all_keys(id).await?;
-            let keys = count(u64::try_from(revoked).unwrap_or(u64::MAX), "key");
-            Ok(format!("{keys} revoked."))
+            Ok(format!("{}.", revoked_words(&revoked)))
         }
     }
 }

@@ -7,6 +7,7 @@ use shared::api::{ServiceAccount, ServiceAccountWithKeys};
 use shared::domain::{AccountId, AccountName};
 
 use super::account::KeyRow;
+use super::identity::IdentityRow;
 use crate::auth::session::{Posted, Session};
 use crate::error::PageResult;
 use crate::view::form::FormErrors;
@@ -24,8 +25,10 @@ pub(super) struct Form {
 struct DeleteAccount {
     page: Page,
     account: ServiceAccount,
-    /// Newest first.
+    /// The keys, newest first.
     rows: Vec<KeyRow>,
+    /// Newest first.
+    identities: Vec<IdentityRow>,
     impact: Impact,
     form: Form,
     errors: FormErrors,
@@ -33,9 +36,10 @@ struct DeleteAccount {
 
 impl DeleteAccount {
     async fn new(session: &Session, read: ServiceAccountWithKeys, form: Form, errors: FormErrors) -> Self {
-        let impact = Impact::of_account(session, &read.account, &read.keys).await;
+        let impact = Impact::of_account(session, &read).await;
+        let identities = IdentityRow::all(read.federated_identities, &read.account, session);
         let rows = KeyRow::all(read.keys, &read.account, session);
-        Self { page: session.page(), account: read.account, rows, impact, form, errors }
+        Self { page: session.page(), account: read.account, rows, identities, impact, form, errors }
     }
 }
 
@@ -61,5 +65,8 @@ pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, form): Pos
         return with_status(422, DeleteAccount::new(&session, read, form, errors).await);
     }
     session.api().delete_account(id).await.map_err(|error| session.or_retry(error))?;
-    session.redirect("/accounts", &format!("{} was deleted. Its keys are refused.", read.account.name))
+    session.redirect(
+        "/accounts",
+        &format!("{} was deleted. Its keys and tokens are refused.", read.account.name),
+    )
 }

@@ -6,6 +6,7 @@ use shared::api::{ServiceAccount, UpdateServiceAccountRequest};
 use shared::domain::AccountId;
 
 use super::account::KeyRow;
+use super::identity::IdentityRow;
 use crate::auth::session::{EmptyForm, Posted, Session};
 use crate::error::PageResult;
 use crate::view::formatting::TimeText;
@@ -17,8 +18,10 @@ use crate::view::layout::Page;
 struct DisableAccount {
     page: Page,
     account: ServiceAccount,
-    /// Newest first.
+    /// The keys, newest first.
     rows: Vec<KeyRow>,
+    /// Newest first.
+    identities: Vec<IdentityRow>,
     impact: Impact,
 }
 
@@ -28,9 +31,10 @@ pub(super) async fn show(session: Session, Path(id): Path<AccountId>) -> PageRes
         let notice = format!("{} is already disabled.", read.account.name);
         return session.redirect(&format!("/accounts/{id}"), &notice);
     }
-    let impact = Impact::of_account(&session, &read.account, &read.keys).await;
+    let impact = Impact::of_account(&session, &read).await;
+    let identities = IdentityRow::all(read.federated_identities, &read.account, &session);
     let rows = KeyRow::all(read.keys, &read.account, &session);
-    let page = DisableAccount { page: session.page(), account: read.account, rows, impact };
+    let page = DisableAccount { page: session.page(), account: read.account, rows, identities, impact };
     session.show(page)
 }
 
@@ -43,6 +47,7 @@ pub(super) async fn submit(
     let disabled = session.api().update_account(id, &changes, "*").await;
     let account = disabled.map_err(|error| session.or_retry(error))?;
     let since = TimeText::new(account.updated_at, session.now()).exact;
-    let notice = format!("{} was disabled. All of its keys have been refused since {since}.", account.name);
+    let notice =
+        format!("{} was disabled. All of its keys and tokens have been refused since {since}.", account.name);
     session.redirect(&format!("/accounts/{id}"), &notice)
 }

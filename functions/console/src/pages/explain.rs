@@ -8,7 +8,7 @@ use axum::extract::Query;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use shared::api::{ExplainRequest, Explanation, RequestRecord, RoleHolder, ServiceAccountWithKeys};
-use shared::domain::{AccountId, KeyId};
+use shared::domain::{AccountId, GrantId, KeyId};
 use shared::policy::{Method, Permission, Reason, Target};
 
 use crate::api::ApiError;
@@ -101,10 +101,11 @@ fn permitting(role: RoleChoice, target: &Target<'_>) -> Option<(String, String)>
 
 /// The address of the page for a request with a key, if the record has the method and the
 /// path.
-pub(crate) fn link(account: &AccountId, key: &KeyId, request: &RequestRecord) -> Option<String> {
+pub(crate) fn link(account: &AccountId, grant: &GrantId, request: &RequestRecord) -> Option<String> {
     let form = Form {
         account: account.to_string(),
-        key: key.to_string(),
+        // The form has only keys. A federated identity without its own role is checked as its account.
+        key: grant.key().map(|key| key.to_string()).unwrap_or_default(),
         role: String::new(),
         method: request.method.clone()?,
         path: request.path.clone()?,

@@ -1,6 +1,7 @@
-//! `GET /accounts/export`: accounts or keys as a CSV or JSON file, with the filters of the
+//! `GET /accounts/export`: accounts, or keys and federated identities, as a CSV or JSON file, with the filters of the
 //! list of accounts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,11 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
-use shared::api::{Key, ListedServiceAccount, RetiredKey, ServiceAccount, ServiceAccountWithKeys, Usage};
-use shared::domain::{Actor, KeyId, RoleName};
+use shared::api::{
+    EndedFederatedIdentity, FederatedIdentity, IdentityRule, Key, ListedServiceAccount, RetiredKey,
+    ServiceAccount, ServiceAccountWithKeys, Usage,
+};
+use shared::domain::{Actor, ClaimValue, GrantId, KeyId, RoleName};
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::{AccountsQuery, ApiResult, MAX_PAGE_SIZE};
@@ -39,6 +43,7 @@ const ACCOUNT_COLUMNS: &[Column<ListedServiceAccount>] = &[
     ("owner", |listed| listed.account.owner.clone().into()),
     ("tags", |listed| listed.account.tags.clone().into_iter().collect()),
     ("liveKeyCount", |listed| listed.account.live_key_count.into()),
+    ("liveIdentityCount", |listed| listed.account.live_identity_count.into()),
     ("unusedKeyCount", |listed| listed.unused_key_count.into()),
     ("nextKeyExpiresAt", |listed| instant(listed.account.next_key_expires_at)),
     ("lastUsedAt", |listed| instant(listed.last_used_at)),
@@ -49,7 +54,7 @@ const ACCOUNT_COLUMNS: &[Column<ListedServiceAccount>] = &[
     ("updatedBy", |listed| listed.account.updated_by.name.clone().into()),
 ];
 
-const KEY_COLUMNS: &[Column<ExportedKey>] = &[
+const GRANT_COLUMNS: &[Column<ExportedGrant>] = &[
     ("accountId", |key| key.account.id.to_string().into()),
     ("accountName", |key| key.account.name.clone().into()),
     ("accountEnabled", |key| key.account.enabled.into()),
@@ -72,15 +77,20 @@ const KEY_COLUMNS: &[Column<ExportedKey>] = &[
     ("usedAfterEndAt", |key| instant(key.usage.last_use.used_after_end_at)),
     ("allowedIn30Days", |key| key.usage.recent.last_30_days.allowed.into()),
     ("refusedIn30Days", |key| key.usage.recent.last_30_days.refused.into()),
+    ("kind", |key| if key.rule.is_some() { "federatedIdentity" } else { "key" }.into()),
+    ("issuer", |key| key.rule.as_ref().map(|rule| rule.issuer.to_string()).into()),
+    ("audience", |key| key.rule.as_ref().map(|rule| rule.audience.clone()).into()),
+    ("claims", |key| key.rule.as_ref().map_or(Value::Null, |rule| claims(&rule.claims))),
 ];
 
-/// A live or retired key, with its account.
-struct ExportedKey {
+/// A live or ended key or federated identity, with its account.
+struct ExportedGrant {
     account: Arc<ServiceAccount>,
-    id: KeyId,
+    id: GrantId,
     name: Option<String>,
+    /// The last characters of a key.
     hint: Option<String>,
-    /// The state of a live key, or how a retired key ended.
+    /// The state of a live grant, or how the grant ended.
     state: Value,
     role: Option<RoleName>,
     allowed_cidrs: Vec<String>,
@@ -91,14 +101,16 @@ struct ExportedKey {
     retired_at: Option<Timestamp>,
     retired_by: Option<Actor>,
     replaced_by: Option<KeyId>,
+    /// What a federated identity accepts. `None` for a key.
+    rule: Option<IdentityRule>,
     usage: Usage,
 }
 
-impl ExportedKey {
+impl ExportedGrant {
     fn live(account: Arc<ServiceAccount>, key: Key) -> PageResult<Self> {
         Ok(Self {
             account,
-            id: key.id,
+            id: key.id.into(),
             name: Some(key.name),
             hint: Some(key.hint),
             state: serde_json::to_value(key.state).map_err(PageError::unavailable)?,
@@ -111,6 +123,7 @@ impl ExportedKey {
             retired_at: None,
             retired_by: None,
             replaced_by: key.replaced_by,
+            rule: None,
             usage: key.usage,
         })
     }
@@ -118,7 +131,7 @@ impl ExportedKey {
     fn retired(account: Arc<ServiceAccount>, key: RetiredKey) -> PageResult<Self> {
         Ok(Self {
             account,
-            id: key.id,
+            id: key.id.into(),
             name: key.name,
             hint: key.hint,
             state: serde_json::to_value(key.reason).map_err(PageError::unavailable)?,
@@ -131,9 +144,59 @@ impl ExportedKey {
             retired_at: Some(key.retired_at),
             retired_by: key.retired_by,
             replaced_by: key.replaced_by,
+            rule: None,
             usage: key.usage,
         })
     }
+}
+
+impl ExportedGrant {
+    fn live_identity(account: Arc<ServiceAccount>, identity: FederatedIdentity) -> Self {
+        Self {
+            account,
+            id: identity.id.into(),
+            name: Some(identity.name),
+            hint: None,
+            state: identity.state.name().into(),
+            role: identity.rule.role.clone(),
+            allowed_cidrs: Vec::new(),
+            created_at: Some(identity.created_at),
+            created_by: Some(identity.created_by),
+            expires_at: identity.rule.expires_at,
+            retires_at: None,
+            retired_at: None,
+            retired_by: None,
+            replaced_by: None,
+            rule: Some(identity.rule),
+            usage: identity.usage,
+        }
+    }
+
+    fn ended_identity(account: Arc<ServiceAccount>, identity: EndedFederatedIdentity) -> Self {
+        Self {
+            account,
+            id: identity.id.into(),
+            name: Some(identity.name),
+            hint: None,
+            state: identity.state.name().into(),
+            role: identity.rule.role.clone(),
+            allowed_cidrs: Vec::new(),
+            created_at: Some(identity.created_at),
+            created_by: Some(identity.created_by),
+            expires_at: identity.rule.expires_at,
+            retires_at: None,
+            retired_at: Some(identity.ended_at),
+            retired_by: identity.ended_by,
+            replaced_by: None,
+            rule: Some(identity.rule),
+            usage: identity.usage,
+        }
+    }
+}
+
+/// A cell with required claims.
+fn claims(claims: &BTreeMap<String, Vec<ClaimValue>>) -> Value {
+    serde_json::to_value(claims).unwrap_or_default()
 }
 
 /// What an export contains.
@@ -189,8 +252,8 @@ async fn keys(
     session: &Session,
     query: AccountsQuery,
     format: ExportFormat,
-) -> PageResult<Export<ExportedKey>> {
-    let mut export = Export::new(format, KEY_COLUMNS);
+) -> PageResult<Export<ExportedGrant>> {
+    let mut export = Export::new(format, GRANT_COLUMNS);
     let mut list = AccountPages::new(session, query);
     let mut accounts = 0;
     while let Some(page) = list.next(&mut export).await? {
@@ -200,7 +263,7 @@ async fn keys(
         let mut calls = futures::stream::iter(calls).buffered(CALLS_AT_A_TIME);
         while !export.is_truncated() {
             match timeout_at(deadline, calls.next()).await {
-                Ok(Some(Ok(account))) => add_keys(&mut export, account)?,
+                Ok(Some(Ok(account))) => add_grants(&mut export, account)?,
                 // The account was deleted after it was listed.
                 Ok(Some(Err(error))) if error.is_not_found() => {}
                 Ok(Some(Err(_))) => export.truncate(API_FAILED),
@@ -256,14 +319,20 @@ impl<'a> AccountPages<'a> {
     }
 }
 
-/// Adds a row for each live and retired key of an account.
-fn add_keys(export: &mut Export<ExportedKey>, read: ServiceAccountWithKeys) -> PageResult<()> {
+/// Adds a row for each live and ended key and federated identity of an account.
+fn add_grants(export: &mut Export<ExportedGrant>, read: ServiceAccountWithKeys) -> PageResult<()> {
     let account = Arc::new(read.account);
     for key in read.keys {
-        export.push(&ExportedKey::live(Arc::clone(&account), key)?)?;
+        export.push(&ExportedGrant::live(Arc::clone(&account), key)?)?;
     }
     for key in read.retired_keys {
-        export.push(&ExportedKey::retired(Arc::clone(&account), key)?)?;
+        export.push(&ExportedGrant::retired(Arc::clone(&account), key)?)?;
+    }
+    for identity in read.federated_identities {
+        export.push(&ExportedGrant::live_identity(Arc::clone(&account), identity))?;
+    }
+    for identity in read.ended_federated_identities {
+        export.push(&ExportedGrant::ended_identity(Arc::clone(&account), identity))?;
     }
     Ok(())
 }

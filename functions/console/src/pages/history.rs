@@ -1,4 +1,4 @@
-//! `GET /history`: the audit events of all accounts and roles.
+//! `GET /history`: the audit events of all accounts, roles and trusted issuers.
 //! `GET /accounts/{id}/history`: the audit events of an account.
 
 use askama::Template;

@@ -3,22 +3,18 @@
 use askama::Template;
 use axum::extract::Path;
 use jiff::Timestamp;
-use shared::activity::{COUNTS_KEPT_DAYS, SHOWN_HOURS};
-use shared::api::{AuditEvent, KeyActivity, ServiceAccount, ServiceAccountWithKeys};
-use shared::domain::{AccountId, EventType, KeyId, RoleName};
+use shared::api::{ServiceAccount, ServiceAccountWithKeys};
+use shared::domain::{AccountId, GrantId, KeyId, RoleName};
 
 use super::account::KeyRow;
 use super::retired_keys::RetiredRow;
-use crate::api::{AdminApi, MAX_PAGE_SIZE};
 use crate::auth::session::Session;
 use crate::error::PageResult;
-use crate::view::chart::Chart;
-use crate::view::formatting::{HistoryEntry, KeyNames, KeyReference, TimeText, successor};
+use crate::view::formatting::{HistoryEntry, KeyNames, KeyReference, TimeText};
+use crate::view::grant_activity::GrantActivity;
+use crate::view::grant_history::GrantHistory;
 use crate::view::layout::Page;
 use crate::view::usage::KeyUsage;
-
-/// How many pages of the account's events are searched for those about the key.
-const EVENT_PAGES: usize = 2;
 
 /// What is known about the key.
 struct KeyDetails {
@@ -48,15 +44,6 @@ struct KeyDetails {
     is_revocable: bool,
 }
 
-/// The events about the key among the account's newest events.
-struct KeyHistory {
-    events: Vec<AuditEvent>,
-    /// How many events were searched.
-    searched: usize,
-    /// Whether the account has older events.
-    has_more: bool,
-}
-
 #[derive(Template)]
 #[template(path = "key.html")]
 struct KeyPage {
@@ -66,9 +53,7 @@ struct KeyPage {
     account: Option<ServiceAccount>,
     key: KeyDetails,
     uses: KeyUsage,
-    activity: KeyActivity,
-    hours: Chart,
-    days: Chart,
+    activity: GrantActivity,
     events: Vec<HistoryEntry>,
     /// How many of the account's events were searched, if not all. `None` also if the history
     /// is not available.
@@ -78,8 +63,11 @@ struct KeyPage {
 
 pub(super) async fn show(session: Session, Path((id, key)): Path<(AccountId, KeyId)>) -> PageResult {
     let api = session.api();
-    let (activity, read, history) =
-        tokio::join!(api.key_activity(id, key), api.account(id), KeyHistory::read(api, id, key));
+    let (activity, read, history) = tokio::join!(
+        api.grant_activity(id, GrantId::Key(key)),
+        api.account(id),
+        GrantHistory::read(api, id, GrantId::Key(key))
+    );
     let activity = activity?;
     // A deleted account has no keys, but the activity of its keys remains.
     let read = match read {
@@ -90,18 +78,16 @@ pub(super) async fn show(session: Session, Path((id, key)): Path<(AccountId, Key
     let now = session.now();
     let names = read.as_ref().map(|read| KeyNames::new(&read.keys, &read.retired_keys)).unwrap_or_default();
     let (account, details) = KeyDetails::find(key, read, &names, &session);
-    let cut = history.as_ref().filter(|history| history.has_more).map(|history| history.searched);
+    let cut = history.as_ref().and_then(GrantHistory::cut);
     let is_history_known = history.is_some();
     let events = history.map(|history| history.events).unwrap_or_default().into_iter();
     let page = KeyPage {
         page: session.page(),
         account_id: id,
-        account,
         key: details,
         uses: KeyUsage::new(activity.activity.recent, activity.last_use, now),
-        hours: Chart::of_hours(&activity.activity, SHOWN_HOURS, now),
-        days: Chart::of_days(&activity.activity, COUNTS_KEPT_DAYS, now),
-        activity,
+        activity: GrantActivity::new((id, GrantId::Key(key)), account.is_some(), activity, now),
+        account,
         events: events.map(|event| HistoryEntry::for_account(event, &names, now)).collect(),
         cut,
         is_history_known,
@@ -201,33 +187,4 @@ impl KeyDetails {
     fn title(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.id.to_string())
     }
-}
-
-impl KeyHistory {
-    /// Searches the account's newest events. `None` if they are not available.
-    async fn read(api: AdminApi<'_>, account: AccountId, key: KeyId) -> Option<Self> {
-        let mut history = Self { events: Vec::new(), searched: 0, has_more: true };
-        let mut cursor = String::new();
-        for _ in 0..EVENT_PAGES {
-            let Ok(list) = api.events(account, &cursor, MAX_PAGE_SIZE).await else {
-                return Some(history).filter(|history| history.searched > 0);
-            };
-            history.searched += list.items.len();
-            history.events.extend(list.items.into_iter().filter(|event| is_about(event, key)));
-            let Some(next) = list.next_cursor else {
-                history.has_more = false;
-                break;
-            };
-            cursor = next;
-        }
-        Some(history)
-    }
-}
-
-/// Whether an event of the key's account is about the key. The deletion of the account ends
-/// all of its keys.
-fn is_about(event: &AuditEvent, key: KeyId) -> bool {
-    event.key_id == Some(key)
-        || successor(event) == Some(key)
-        || event.r#type == EventType::ServiceAccountDeleted
 }

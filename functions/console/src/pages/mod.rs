@@ -2,27 +2,35 @@
 
 mod account;
 mod accounts;
+mod add_identity;
 mod attention;
 mod change_accounts;
 mod change_role;
 mod changed_accounts;
+mod choose_access;
 mod create_account;
 mod delete_account;
+mod delete_issuer;
 mod delete_role;
 mod disable_account;
 mod edit_account;
+mod edit_issuer;
 mod edit_role;
 mod enable_account;
+mod end_identity;
 pub(crate) mod error;
 pub(crate) mod explain;
 mod export_accounts;
 mod export_history;
 mod export_review;
 mod history;
+mod identity;
 mod import_permissions;
 mod issue_key;
 mod issued_before;
 mod issued_key;
+mod issuer;
+mod issuers;
 mod key;
 pub(crate) mod leaked;
 mod leaked_key;
@@ -75,6 +83,14 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/accounts/{id}/review", post(review::submit).get(review::redirect))
         .route("/accounts/{id}/delete", get(delete_account::show).post(delete_account::submit))
         .route("/accounts/{id}/history", get(history::show))
+        .route("/accounts/{id}/access", get(choose_access::show))
+        .route("/accounts/{id}/identities/new", get(add_identity::show))
+        .route("/accounts/{id}/identities", post(add_identity::submit).get(account::redirect))
+        .route("/accounts/{id}/identities/{identity_id}", get(identity::show))
+        .route(
+            "/accounts/{id}/identities/{identity_id}/end",
+            get(end_identity::show).post(end_identity::submit),
+        )
         .route("/accounts/{id}/keys/new", get(issue_key::show))
         // Opening a form's address redirects instead of showing an error.
         .route("/accounts/{id}/keys", post(issue_key::submit).get(account::redirect))
@@ -87,6 +103,11 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/history/export", get(export_history::download))
         .route("/review", get(review::show))
         .route("/review/export", get(export_review::download))
+        .route("/issuers", get(issuers::show))
+        .route("/issuers/{name}", get(issuer::show))
+        .route("/issuers/{name}/edit", get(edit_issuer::show).post(edit_issuer::submit))
+        .route("/issuers/{name}/delete", get(delete_issuer::show).post(delete_issuer::submit))
+        .route("/new-issuer", get(edit_issuer::show_new).post(edit_issuer::submit_new))
         .route("/roles", get(roles::show))
         .route("/roles/{name}", get(role::show))
         .route("/roles/{name}/edit", get(edit_role::show).post(edit_role::submit))

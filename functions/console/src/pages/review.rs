@@ -38,7 +38,7 @@ pub(super) struct Form {
     decision: String,
     note: String,
     attempt: String,
-    /// Whether the account has live keys.
+    /// Whether the account has live keys or federated identities.
     has_keys: bool,
     /// The account to return to in the list.
     next: Option<AccountId>,

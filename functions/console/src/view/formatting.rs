@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::{SignedDuration, Timestamp};
-use shared::api::{AuditEvent, Key, RetiredKey};
-use shared::domain::{AccountId, EventType, FieldChange, KeyId, ReviewDecision, RoleName};
+use shared::api::{AuditEvent, Key, RetiredKey, RevokedKeys};
+use shared::domain::{
+    AccountId, EventType, FieldChange, IdentityId, IssuerName, KeyId, ReviewDecision, RoleName,
+};
 
 use crate::view::excerpt::Excerpt;
 use crate::view::permissions::width;
@@ -67,6 +69,17 @@ pub(crate) fn count(number: u64, unit: &str) -> String {
     if number == 1 { format!("1 {unit}") } else { format!("{} {unit}s", thousands(number)) }
 }
 
+/// What a revocation of all keys ended, for example `2 keys revoked and 1 federated identity ended`.
+pub(crate) fn revoked_words(revoked: &RevokedKeys) -> String {
+    let number = |ids: usize| u64::try_from(ids).unwrap_or(u64::MAX);
+    let keys = count(number(revoked.revoked_key_ids.len()), "key");
+    match number(revoked.ended_identity_ids.len()) {
+        0 => format!("{keys} revoked"),
+        1 => format!("{keys} revoked and 1 federated identity ended"),
+        identities => format!("{keys} revoked and {identities} federated identities ended"),
+    }
+}
+
 /// For example, `1,204`.
 pub(crate) fn thousands(number: u64) -> String {
     if number < 1000 {
@@ -98,6 +111,13 @@ pub(crate) struct KeyReference {
     pub(crate) known: Option<(String, String)>,
 }
 
+/// A federated identity to link to.
+pub(crate) struct IdentityReference {
+    pub(crate) account: AccountId,
+    pub(crate) id: IdentityId,
+    pub(crate) name: String,
+}
+
 /// The consequences of a rotation for the old key.
 pub(crate) struct RotationSummary {
     pub(crate) successor: Option<KeyReference>,
@@ -115,10 +135,12 @@ pub(crate) struct HistoryEntry {
     /// The text after the account.
     pub(crate) suffix: &'static str,
     pub(crate) key: Option<KeyReference>,
+    pub(crate) identity: Option<IdentityReference>,
     pub(crate) rotation: Option<RotationSummary>,
     /// The account's ID and its name at that time. `None` in the account's own history.
     pub(crate) account: Option<(AccountId, String)>,
     pub(crate) role: Option<RoleName>,
+    pub(crate) issuer: Option<IssuerName>,
     pub(crate) changes: Excerpt<FieldChange>,
     /// The note of an access review. Empty if there is none.
     pub(crate) note: String,
@@ -137,15 +159,13 @@ pub(crate) fn event_words(event: EventType) -> (&'static str, &'static str) {
         EventType::KeyRotated => ("Key rotated", "rotated the key"),
         EventType::KeyRevoked => ("Key revoked", "revoked the key"),
         EventType::FederatedIdentityCreated => ("Federated identity added", "added the federated identity"),
-        EventType::FederatedIdentityDeleted => {
-            ("Federated identity deleted", "deleted the federated identity")
-        }
+        EventType::FederatedIdentityDeleted => ("Federated identity ended", "ended the federated identity"),
         EventType::RoleCreated => ("Role created", "created the role"),
         EventType::RoleUpdated => ("Role updated", "updated the role"),
         EventType::RoleDeleted => ("Role deleted", "deleted the role"),
-        EventType::IssuerCreated => ("Issuer added", "added the trusted issuer"),
-        EventType::IssuerUpdated => ("Issuer updated", "updated the trusted issuer"),
-        EventType::IssuerDeleted => ("Issuer deleted", "deleted the trusted issuer"),
+        EventType::IssuerCreated => ("Trusted issuer added", "added the trusted issuer"),
+        EventType::IssuerUpdated => ("Trusted issuer updated", "updated the trusted issuer"),
+        EventType::IssuerDeleted => ("Trusted issuer deleted", "deleted the trusted issuer"),
     }
 }
 
@@ -218,7 +238,11 @@ impl HistoryEntry {
     /// An entry in the history of all accounts.
     pub(crate) fn new(event: AuditEvent, keys: &KeyNames, now: Timestamp) -> Self {
         let (_, action) = event_words(event.r#type);
-        let suffix = if event.r#type == EventType::ServiceAccountDeleted { "and its keys" } else { "" };
+        let suffix = if event.r#type == EventType::ServiceAccountDeleted {
+            "and its keys and federated identities"
+        } else {
+            ""
+        };
         let (action, is_switch) = match event.changes.as_slice() {
             [change] if change.field == "enabled" && change.to == "true" => ("enabled the account", true),
             [change] if change.field == "enabled" => ("disabled the account", true),
@@ -230,6 +254,12 @@ impl HistoryEntry {
         let rotation = is_rotation.then(|| RotationSummary::new(&event, keys, now));
         let key = event.key_id.zip(event.service_account_id);
         let key = key.map(|(id, account)| keys.in_event(&event, account, id));
+        let identity = event.federated_identity.zip(event.service_account_id);
+        let identity = identity.map(|(identity, account)| IdentityReference {
+            account,
+            id: identity.id,
+            name: identity.name,
+        });
         let changes = event.changes.iter().filter(|change| {
             let field = change.field.as_str();
             let is_in_summary = (is_rotation && [REPLACED_BY, RETIRES_AT].contains(&field))
@@ -246,11 +276,13 @@ impl HistoryEntry {
             rotation,
             note,
             key,
+            identity,
             account: event.service_account_id.map(|id| {
                 let name = event.service_account_name.unwrap_or_else(|| id.to_string());
                 (id, name)
             }),
             role: event.role,
+            issuer: event.issuer,
             changes: Excerpt::first(changes, SHOWN_CHANGES),
             when: TimeText::new(event.at, now),
             request_id: event.request_id,

@@ -1,43 +1,45 @@
-//! What stops when keys are refused: how the keys were used.
+//! What stops when keys and federated identities are refused: how they were used.
 
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use shared::api::{Key, KeyState, LastUse, ServiceAccount};
-use shared::domain::{AccountId, KeyId, utc_day};
+use shared::api::{
+    FederatedIdentity, IdentityState, Key, KeyState, LastUse, ServiceAccount, ServiceAccountWithKeys, Usage,
+};
+use shared::domain::{AccountId, GrantId, utc_day};
 
 use crate::auth::session::Session;
-use crate::view::formatting::{KeyNames, KeyReference, TimeText, count};
+use crate::view::formatting::{IdentityReference, KeyNames, KeyReference, TimeText, count};
 
-/// The use of the keys that an action stops.
+/// The use of the grants (keys and federated identities) that an action stops.
 pub(crate) struct Impact {
     pub(crate) words: Words,
-    /// How many of the keys work now.
-    pub(crate) keys: usize,
+    /// How many of the grants work now.
+    pub(crate) grants: usize,
     /// The number of allowed requests of today (UTC).
     today: u64,
     /// The number of allowed requests of the last 30 days.
     pub(crate) last_30_days: u64,
-    /// When one of the keys was last used.
+    /// When one of the grants was last used.
     pub(crate) last: Option<TimeText>,
     /// Where the last request came from.
     pub(crate) source: Source,
-    /// Of several keys, the key with the most requests today or, if none was used today, in
+    /// Of several grants, the one with the most requests today or, if none was used today, in
     /// the last 30 days.
-    pub(crate) busiest: Option<BusiestKey>,
+    pub(crate) busiest: Option<BusiestGrant>,
 }
 
-/// Sentences about one key, or about all keys of an account.
+/// Sentences about one grant, or about all grants of an account.
 pub(crate) struct Words {
-    /// No key works now.
+    /// No grant works now.
     pub(crate) refused: &'static str,
-    /// The keys were not used.
+    /// The grants were not used.
     pub(crate) unused: &'static str,
     /// The start of a sentence about the use.
     pub(crate) used: &'static str,
-    /// The keys were not used for 30 days.
+    /// The grants were not used for 30 days.
     pub(crate) rare: &'static str,
-    /// The keys were used in the last 30 days.
+    /// The grants were used in the last 30 days.
     pub(crate) consequence: &'static str,
 }
 
@@ -57,6 +59,22 @@ const ACCOUNT: Words = Words {
     consequence: "Programs that use these keys will be refused.",
 };
 
+const IDENTITY: Words = Words {
+    refused: "The federated identity already gives no access.",
+    unused: "No use of a token of this identity is recorded.",
+    used: "Tokens of this identity were",
+    rare: "A program that rarely uses the identity will be refused.",
+    consequence: "Programs that use the identity will be refused.",
+};
+
+const ACCOUNT_WITH_IDENTITIES: Words = Words {
+    refused: "No key or federated identity of this account works now.",
+    unused: "No use of this account's keys and federated identities is recorded.",
+    used: "The keys and federated identities of this account were",
+    rare: "A program that rarely uses this account will be refused.",
+    consequence: "Programs that use this account will be refused.",
+};
+
 /// The source of a request.
 pub(crate) enum Source {
     Address(IpAddr),
@@ -68,45 +86,91 @@ pub(crate) enum Source {
     Unavailable,
 }
 
-/// The key with the most requests.
-pub(crate) struct BusiestKey {
-    pub(crate) key: KeyReference,
+/// The grant with the most requests.
+pub(crate) struct BusiestGrant {
+    pub(crate) grant: GrantReference,
     /// For example, `1,204 requests today`.
     pub(crate) requests: String,
+}
+
+/// A key or a federated identity to link to.
+pub(crate) enum GrantReference {
+    Key(KeyReference),
+    Identity(IdentityReference),
+}
+
+/// A grant, and how it was used.
+struct Grant<'a> {
+    id: GrantId,
+    name: &'a str,
+    usage: &'a Usage,
+    /// Whether the grant works while its account is enabled.
+    is_live: bool,
+}
+
+impl<'a> From<&'a Key> for Grant<'a> {
+    fn from(key: &'a Key) -> Self {
+        let is_live = matches!(key.state, KeyState::Active | KeyState::Retiring);
+        Self { id: GrantId::Key(key.id), name: &key.name, usage: &key.usage, is_live }
+    }
+}
+
+impl<'a> From<&'a FederatedIdentity> for Grant<'a> {
+    fn from(identity: &'a FederatedIdentity) -> Self {
+        let is_live = matches!(identity.state, IdentityState::Active);
+        Self { id: GrantId::Identity(identity.id), name: &identity.name, usage: &identity.usage, is_live }
+    }
 }
 
 impl Impact {
     /// The impact of refusing one key of `account`.
     pub(crate) async fn of_key(session: &Session, account: &ServiceAccount, key: &Key) -> Self {
-        Self::new(session, account, std::slice::from_ref(key), KEY).await
+        Self::new(session, account, &[key.into()], &KeyNames::default(), KEY).await
     }
 
-    /// The impact of refusing all `keys` of `account`.
-    pub(crate) async fn of_account(session: &Session, account: &ServiceAccount, keys: &[Key]) -> Self {
-        Self::new(session, account, keys, ACCOUNT).await
+    /// The impact of refusing one federated identity of `account`.
+    pub(crate) async fn of_identity(
+        session: &Session,
+        account: &ServiceAccount,
+        identity: &FederatedIdentity,
+    ) -> Self {
+        Self::new(session, account, &[identity.into()], &KeyNames::default(), IDENTITY).await
     }
 
-    /// Reads the last request of only the key that was used last.
-    async fn new(session: &Session, account: &ServiceAccount, keys: &[Key], words: Words) -> Self {
+    /// The impact of refusing all keys and federated identities of an account.
+    pub(crate) async fn of_account(session: &Session, read: &ServiceAccountWithKeys) -> Self {
+        let keys = read.keys.iter().map(Grant::from);
+        let grants: Vec<_> = keys.chain(read.federated_identities.iter().map(Grant::from)).collect();
+        let words = if read.federated_identities.is_empty() { ACCOUNT } else { ACCOUNT_WITH_IDENTITIES };
+        Self::new(session, &read.account, &grants, &KeyNames::new(&read.keys, &[]), words).await
+    }
+
+    /// Reads the last request of only the grant that was used last.
+    async fn new(
+        session: &Session,
+        account: &ServiceAccount,
+        grants: &[Grant<'_>],
+        names: &KeyNames,
+        words: Words,
+    ) -> Self {
         let now = session.now();
-        let is_live = |key: &&Key| matches!(key.state, KeyState::Active | KeyState::Retiring);
-        let live: Vec<_> = keys.iter().filter(is_live).filter(|_| account.enabled).collect();
-        let latest = live.iter().max_by_key(|key| key.usage.last_use.last_used_at);
-        let latest = latest.and_then(|key| Some((key.id, key.usage.last_use.last_used_at?)));
-        let sum = |number: fn(&Key, Timestamp) -> u64| {
-            live.iter().map(|key| number(key, now)).fold(0, u64::saturating_add)
+        let live: Vec<_> = grants.iter().filter(|grant| grant.is_live && account.enabled).collect();
+        let latest = live.iter().max_by_key(|grant| grant.usage.last_use.last_used_at);
+        let latest = latest.and_then(|grant| Some((grant.id, grant.usage.last_use.last_used_at?)));
+        let sum = |number: fn(&Usage, Timestamp) -> u64| {
+            live.iter().map(|grant| number(grant.usage, now)).fold(0, u64::saturating_add)
         };
         Self {
             words,
-            keys: live.len(),
+            grants: live.len(),
             today: sum(today),
             last_30_days: sum(last_30_days),
             last: latest.map(|(_, at)| TimeText::new(at, now)),
             source: match latest {
-                Some((key, at)) => Source::find(session, account.id, key, at).await,
+                Some((grant, at)) => Source::find(session, account.id, grant, at).await,
                 None => Source::NotRecorded,
             },
-            busiest: BusiestKey::find(account.id, keys, &live, now),
+            busiest: BusiestGrant::find(account.id, names, &live, now),
         }
     }
 
@@ -119,19 +183,19 @@ impl Impact {
     }
 }
 
-fn today(key: &Key, now: Timestamp) -> u64 {
-    key.usage.uses_by_day.get(&utc_day(now)).copied().unwrap_or_default()
+fn today(usage: &Usage, now: Timestamp) -> u64 {
+    usage.uses_by_day.get(&utc_day(now)).copied().unwrap_or_default()
 }
 
-fn last_30_days(key: &Key, _: Timestamp) -> u64 {
-    key.usage.recent.last_30_days.allowed
+fn last_30_days(usage: &Usage, _: Timestamp) -> u64 {
+    usage.recent.last_30_days.allowed
 }
 
 impl Source {
-    /// The source of the request that used `key` last, at `last_used_at`. A page that asks
-    /// before a key is stopped works without it.
-    async fn find(session: &Session, account: AccountId, key: KeyId, last_used_at: Timestamp) -> Self {
-        let Ok(activity) = session.api().key_activity(account, key).await else {
+    /// The source of the request that used `grant` last, at `last_used_at`. A page that asks
+    /// before a grant is stopped works without it.
+    async fn find(session: &Session, account: AccountId, grant: GrantId, last_used_at: Timestamp) -> Self {
+        let Ok(activity) = session.api().grant_activity(account, grant).await else {
             return Self::Unavailable;
         };
         let LastUse { last_used_at: read_at, .. } = activity.last_use;
@@ -149,18 +213,24 @@ impl Source {
     }
 }
 
-impl BusiestKey {
-    fn find(account: AccountId, keys: &[Key], live: &[&Key], now: Timestamp) -> Option<Self> {
+impl BusiestGrant {
+    fn find(account: AccountId, names: &KeyNames, live: &[&Grant<'_>], now: Timestamp) -> Option<Self> {
         let [_, _, ..] = live else { return None };
-        let most = |number: fn(&Key, Timestamp) -> u64| {
-            let numbers = live.iter().map(|key| (number(key, now), key.id));
-            numbers.max_by_key(|(number, _)| *number).filter(|(number, _)| *number > 0)
+        let most = |number: fn(&Usage, Timestamp) -> u64| {
+            let numbers = live.iter().map(|grant| (number(grant.usage, now), *grant));
+            numbers.max_by_key(|(number, grant)| (*number, grant.id)).filter(|(number, _)| *number > 0)
         };
-        let (id, requests) = match (most(today), most(last_30_days)) {
-            (Some((number, id)), _) => (id, format!("{} today", count(number, "request"))),
-            (None, Some((number, id))) => (id, format!("{} in 30 days", count(number, "request"))),
+        let (grant, requests) = match (most(today), most(last_30_days)) {
+            (Some((number, grant)), _) => (grant, format!("{} today", count(number, "request"))),
+            (None, Some((number, grant))) => (grant, format!("{} in 30 days", count(number, "request"))),
             (None, None) => return None,
         };
-        Some(Self { key: KeyNames::new(keys, &[]).reference(account, id), requests })
+        let grant = match grant.id {
+            GrantId::Key(id) => GrantReference::Key(names.reference(account, id)),
+            GrantId::Identity(id) => {
+                GrantReference::Identity(IdentityReference { account, id, name: grant.name.to_owned() })
+            }
+        };
+        Some(Self { grant, requests })
     }
 }

@@ -10,10 +10,11 @@ pub(crate) struct Link {
     pub(crate) keys: &'static str,
 }
 
-const LINKS: [Link; 7] = [
+const LINKS: [Link; 8] = [
     Link { path: OVERVIEW, label: "Overview", keys: "g o" },
     Link { path: "/accounts", label: "Service accounts", keys: "g a" },
     Link { path: ROLES, label: "Roles", keys: "g r" },
+    Link { path: ISSUERS, label: "Trusted issuers", keys: "g i" },
     Link { path: "/review", label: "Access review", keys: "g v" },
     Link { path: "/history", label: "History", keys: "g h" },
     Link { path: "/explain", label: "Check access", keys: "g c" },
@@ -22,11 +23,12 @@ const LINKS: [Link; 7] = [
 
 const OVERVIEW: &str = "/";
 const ROLES: &str = "/roles";
+const ISSUERS: &str = "/issuers";
 
 /// The other shortcuts and what they do. The templates set them.
 const OTHER_SHORTCUTS: [(&str, &str); 3] = [
     ("/", "Search accounts and keys"),
-    ("n", "Create a service account, a key or a role, on a page that has a button for it"),
+    ("n", "Create a service account, a key, a role or a trusted issuer, on a page that has a button for it"),
     ("?", "Open this page"),
 ];
 
@@ -49,6 +51,7 @@ impl Link {
         match first {
             "attention" => self.path == OVERVIEW,
             "new-role" => self.path == ROLES,
+            "new-issuer" => self.path == ISSUERS,
             first => self.path.strip_prefix('/') == Some(first),
         }
     }

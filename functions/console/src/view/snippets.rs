@@ -1,8 +1,20 @@
-//! Examples of how to use a new key. No example contains the key: each one reads an environment
-//! variable or asks for the key, so that the key is in no file and in no shell's history.
+//! Examples of how to use a new key or a federated identity. No example contains a credential:
+//! each one reads an environment variable, asks for the key or gets the credential from the
+//! platform, so that no credential is in a file or in a shell's history.
+
+use serde_json::Value;
+use shared::domain::{AccountId, IdentityId, Platform};
 
 /// The address in the files of the examples, which stands for the API's address.
 const PLACEHOLDER: &str = "https://api.example.com";
+
+/// Other texts in the files of the examples of federated identities. A quoted text stands for a
+/// string of the file's language, and the others for texts that need no quotes.
+const IDENTITY: &str = "ACCOUNT_ID/IDENTITY_ID";
+const AUDIENCE: &str = "\"AUDIENCE\"";
+const ENVIRONMENT: &str = "\"ENVIRONMENT\"";
+const NAMESPACE: &str = "\"NAMESPACE\"";
+const SERVICE_ACCOUNT: &str = "\"SERVICE_ACCOUNT\"";
 
 /// Reads the key into an environment variable.
 pub(crate) const VARIABLE: &str = include_str!("../../assets/snippets/variable.sh");
@@ -110,4 +122,135 @@ pub(crate) fn tabs(api: &str) -> Vec<Tab> {
              for example ${env:KEYWARD_KEY} in Cursor.",
         ),
     ]
+}
+
+/// The values of a federated identity that its examples contain.
+pub(crate) struct Workload<'a> {
+    pub(crate) account: AccountId,
+    pub(crate) identity: IdentityId,
+    pub(crate) audience: &'a str,
+    /// The required environment of a GitHub or GitLab job.
+    pub(crate) environment: Option<&'a str>,
+    /// The namespace and the name of a Kubernetes service account.
+    pub(crate) service_account: Option<(&'a str, &'a str)>,
+    /// Whether a GitHub job must be defined in a certain workflow file.
+    pub(crate) has_workflow: bool,
+}
+
+/// How a program on `platform` exchanges its JWT for a token, and uses the token at the API with
+/// the address `api`.
+pub(crate) fn token_steps(
+    api: &str,
+    platform: Platform,
+    workload: &Workload<'_>,
+) -> (Vec<Step>, &'static str) {
+    let files: &[(&'static str, &str, Language)] = match platform {
+        Platform::GitHubActions if workload.has_workflow => &[(
+            "Add the permissions and steps of this example to the workflow that the identity accepts:",
+            file!("github-token.yaml"),
+            Language::GitHub,
+        )],
+        Platform::GitHubActions => &[(
+            "Save this as .github/workflows/whoami.yaml, or add the permissions and steps to a workflow:",
+            file!("github-token.yaml"),
+            Language::GitHub,
+        )],
+        Platform::GitLab => {
+            &[("Add this job to .gitlab-ci.yml:", file!("gitlab-token.yaml"), Language::GitLab)]
+        }
+        Platform::Kubernetes => &[(
+            "Save this as whoami.yaml, and run kubectl apply -f whoami.yaml:",
+            file!("kubernetes-token.yaml"),
+            Language::Json,
+        )],
+        Platform::Aws => &[
+            ("With the AWS CLI, curl and jq:", file!("aws-token.sh"), Language::Shell),
+            ("Or save this as whoami.py, and run python3 whoami.py:", file!("aws-token.py"), Language::Json),
+        ],
+        Platform::Other => &[
+            ("Read the program's JWT into a shell variable:", file!("jwt-variable.sh"), Language::Shell),
+            ("Exchange the JWT, and call the API (with curl and jq):", file!("token.sh"), Language::Shell),
+        ],
+    };
+    let steps = (1..).zip(files).map(|(number, (place, file, language))| Step {
+        id: format!("use-{number}"),
+        name: format!("example {number}"),
+        place,
+        text: language.fill_in(file, api, workload),
+    });
+    (steps.collect(), note(platform))
+}
+
+/// What to know about the examples for `platform`.
+fn note(platform: Platform) -> &'static str {
+    match platform {
+        Platform::GitHubActions => {
+            "The token works for 15 minutes. If a job takes longer, run the first step again: GitHub issues a new JWT \
+             each time."
+        }
+        Platform::GitLab => {
+            "The token works for 15 minutes. If a job takes longer, exchange the same JWT again. Never print the token: \
+             GitLab does not hide it in the job's log."
+        }
+        Platform::Kubernetes => {
+            "The token works for 15 minutes. A program that runs longer reads the file and exchanges the JWT again, \
+             because the kubelet renews the file."
+        }
+        Platform::Aws => {
+            "The role needs permission for sts:GetWebIdentityToken, and the AWS account needs outbound identity \
+             federation: aws iam enable-outbound-web-identity-federation"
+        }
+        Platform::Other => {
+            "The token works for 15 minutes. A program that runs longer exchanges a JWT again."
+        }
+    }
+}
+
+/// How strings are written in a file.
+#[derive(Clone, Copy)]
+enum Language {
+    /// JSON, and Python and YAML, whose strings can be written as in JSON.
+    Json,
+    /// YAML in which `${{` starts an expression.
+    GitHub,
+    /// YAML in which `$` starts a variable.
+    GitLab,
+    /// A POSIX shell.
+    Shell,
+}
+
+impl Language {
+    fn string(self, text: &str) -> String {
+        let json = |text: String| Value::String(text).to_string();
+        match self {
+            Self::Json => json(text.to_owned()),
+            Self::GitHub => json(text.replace("${{", "${{ '${{' }}")),
+            Self::GitLab => json(text.replace('$', "$$")),
+            Self::Shell => format!("'{}'", text.replace('\'', "'\\''")),
+        }
+    }
+
+    /// The text of `file` with the values of the identity.
+    fn fill_in(self, file: &str, api: &str, workload: &Workload<'_>) -> String {
+        let Workload { account, identity, audience, environment, service_account, has_workflow: _ } =
+            workload;
+        let (namespace, name) = service_account.unwrap_or(("default", "default"));
+        let values = [
+            (PLACEHOLDER, Some(api.trim_end_matches('/').to_owned())),
+            (IDENTITY, Some(format!("{account}/{identity}"))),
+            (AUDIENCE, Some(self.string(audience))),
+            (ENVIRONMENT, environment.map(|text| self.string(text))),
+            (NAMESPACE, Some(self.string(namespace))),
+            (SERVICE_ACCOUNT, Some(self.string(name))),
+        ];
+        let lines = file.trim_end().lines().filter_map(|line| {
+            // A line has at most one value of the identity. So no value is searched for placeholders.
+            match values.iter().find(|(placeholder, _)| line.contains(placeholder)) {
+                Some((placeholder, Some(value))) => Some(line.replace(placeholder, value)),
+                Some((_, None)) => None,
+                None => Some(line.to_owned()),
+            }
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
 }

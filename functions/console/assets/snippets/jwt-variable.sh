@@ -1,0 +1,1 @@
+read -rs KEYWARD_JWT
