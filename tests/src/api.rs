@@ -284,6 +284,27 @@ impl Harness {
         (account, key)
     }
 
+    /// Registers or changes a trusted issuer.
+    pub async fn put_issuer(&self, name: &str, body: &Value) -> Reply {
+        let request = self.request("PUT", &format!("/iam/v1/issuers/{name}")).admin();
+        let reply = request.json(body).send().await;
+        assert!([200, 201].contains(&reply.status), "{reply:?}");
+        reply
+    }
+
+    /// Registers GitHub Actions as the trusted issuer `github`.
+    pub async fn trust_github(&self) {
+        let _ = self
+            .put_issuer("github", &json!({ "issuer": "https://token.actions.githubusercontent.com" }))
+            .await;
+    }
+
+    /// Adds a federated identity with this request body. Returns the response's body.
+    pub async fn add_identity(&self, account: &Account, body: &Value) -> Value {
+        let request = self.request("POST", &format!("{}/federated-identities", account.path())).admin();
+        request.json(body).send().await.expect(201).json()
+    }
+
     /// Creates or replaces a custom role.
     pub async fn put_role(&self, name: &str, permissions: &[&str]) {
         let request = self.request("PUT", &format!("/iam/v1/roles/{name}")).admin();

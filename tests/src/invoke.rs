@@ -64,6 +64,7 @@ macro_rules! with_operation {
             "UpdateServiceAccount" => update_service_account::UpdateServiceAccount,
             "IssueKey" => issue_key::IssueKey,
             "ExchangeToken" => exchange_token::ExchangeToken,
+            "ManageIssuers" => manage_issuers::ManageIssuers,
             "ManageRoles" => manage_roles::ManageRoles,
             "RevokeKey" => revoke_key::RevokeKey,
             "Whoami" => whoami::Whoami,

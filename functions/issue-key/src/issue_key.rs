@@ -27,7 +27,7 @@ struct ValidRequest {
 /// store it at once. The key cannot be changed later.
 ///
 /// The account must be enabled and have fewer live keys than the deployment allows
-/// (20 by default). A retry with the same `Idempotency-Key` never issues a second
+/// (20 by default), and fewer than 40 keys and federated identities. A retry with the same `Idempotency-Key` never issues a second
 /// key and never shows the secret again: the response is 409 `key_already_issued`
 /// with the key's id.
 #[utoipa::path(
@@ -41,7 +41,7 @@ struct ValidRequest {
         (status = 201, description = "The new key with its secret.", body = IssuedKey, headers(("Location" = String))),
         (status = 400, description = "malformed_id, malformed_request, malformed_json"),
         (status = 404, description = "service_account_not_found"),
-        (status = 409, description = "key_already_issued, service_account_disabled, key_limit_reached, concurrent_changes"),
+        (status = 409, description = "key_already_issued, service_account_disabled, key_limit_reached, grant_limit_reached, concurrent_changes"),
         (status = 422, description = "invalid_fields, idempotency_key_reused"),
     )
 )]

@@ -1,6 +1,7 @@
-//! Issues, rotates and looks up keys. Only the responses to `issueKey` and
-//! `rotateKey` contain a key's secret. Each operation has its own module.
+//! Issues, rotates and looks up keys, and adds federated identities. Only the responses to
+//! `issueKey` and `rotateKey` contain a key's secret. Each operation has its own module.
 
+pub mod create_federated_identity;
 pub mod issue_key;
 pub mod lookup_key;
 pub mod rotate_key;
@@ -49,6 +50,9 @@ impl Operation for IssueKey {
     async fn handle(&self, admin: Admin, request: &Request) -> Result<Reply, Failure> {
         match request.route() {
             "POST /iam/v1/service-accounts/{id}/keys" => issue_key::issue_key(self, admin, request).await,
+            "POST /iam/v1/service-accounts/{id}/federated-identities" => {
+                create_federated_identity::create_federated_identity(self, admin, request).await
+            }
             "POST /iam/v1/keys/lookup" => lookup_key::lookup_key(self, request).await,
             "POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation" => {
                 rotate_key::rotate_key(self, admin, request).await

@@ -39,7 +39,7 @@ const MAX_GRACE_SECONDS: u32 = 604_800;
         (status = 201, description = "The successor with its secret.", body = RotatedKey, headers(("Location" = String))),
         (status = 400, description = "malformed_id, malformed_request, malformed_json"),
         (status = 404, description = "service_account_not_found, key_not_found"),
-        (status = 409, description = "key_already_issued, key_already_rotated, key_revoked, key_expired, service_account_disabled, key_limit_reached, concurrent_changes"),
+        (status = 409, description = "key_already_issued, key_already_rotated, key_revoked, key_expired, service_account_disabled, key_limit_reached, grant_limit_reached, concurrent_changes"),
         (status = 422, description = "invalid_fields, idempotency_key_reused"),
     )
 )]

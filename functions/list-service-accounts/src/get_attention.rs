@@ -5,14 +5,14 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use shared::api::{
-    AccountSummary, Attention, AttentionCounts, AttentionItem, AttentionReason, EndReason, KeySummary,
-    MinimumCount,
+    AccountSummary, Attention, AttentionCounts, AttentionItem, AttentionReason, EndReason, IdentitySummary,
+    KeySummary, MinimumCount,
 };
-use shared::domain::{Account, AccountId, FoldedName, Owner};
+use shared::domain::{Account, AccountId, FoldedName, GrantId, Owner};
 use shared::http::{Failure, Paging, Reply, Request, query_parameter};
 use shared::store::{
-    DirectoryAccount, DirectoryCursor, DirectoryKey, DirectoryList, DirectoryPage, EndedKey, InvalidCursor,
-    KeyAt, MAX_LIMIT, StoreError, UnusedKey,
+    DirectoryAccount, DirectoryCursor, DirectoryIdentity, DirectoryKey, DirectoryList, DirectoryPage,
+    EndedKey, InvalidCursor, KeyAt, MAX_LIMIT, StoreError, UnusedKey,
 };
 use utoipa::IntoParams;
 
@@ -20,10 +20,10 @@ use crate::ListServiceAccounts;
 
 /// Days for which a use of a key after its end needs attention.
 const USED_AFTER_END_DAYS: i64 = 30;
-/// Days before its expiry from which a key needs attention, unless the request has another
-/// number.
+/// Days before its expiry from which a key or federated identity needs attention, unless the
+/// request has another number.
 const EXPIRING_DAYS: i64 = 30;
-/// Days before its expiry from which a key needs attention soon.
+/// Days before its expiry from which a key or federated identity needs attention soon.
 const SOON_DAYS: i64 = 7;
 /// The maximum of `withinDays`.
 const MAX_WITHIN_DAYS: i64 = 90;
@@ -40,8 +40,8 @@ struct AttentionQuery {
     /// reasons, and no `nextCursor`.
     #[param(example = "expiring")]
     reason: Option<String>,
-    /// Only keys that expire within this number of days. Only with the reason
-    /// `expiring`.
+    /// Only keys and federated identities that expire within this number of days. Only with
+    /// the reason `expiring`.
     #[param(value_type = Option<u8>, minimum = 1, maximum = 90, default = 30)]
     within_days: Option<String>,
     /// Only items of service accounts whose owner contains this text, ignoring case.
@@ -115,16 +115,18 @@ fn list_of(reason: AttentionReason) -> DirectoryList {
 
 /// Get what needs attention
 ///
-/// Returns the keys and service accounts that need attention, most urgent first: keys
-/// that were used after their end, keys that expire soon, keys that have not been used
-/// for 90 days, and disabled service accounts. The items of one reason are sorted: keys
-/// used after their end by their last use, latest first; expiring keys by account, the
-/// account with the earliest expiry first; and unused keys, the longest unused first.
+/// Returns the keys, federated identities and service accounts that need attention, most
+/// urgent first: keys that were used after their end, keys and identities that expire soon,
+/// keys that have not been used for 90 days, and disabled service accounts. The items of one
+/// reason are sorted: keys used after their end by their last use, latest first; expiring keys
+/// and identities by account, the account with the earliest expiry first; and unused keys, the
+/// longest unused first.
 ///
 /// The response also has the number of items in the whole deployment. Changes may take a
 /// moment to appear. Only the daily sweep finds unused keys: `unusedCountedAt` says when.
 /// A key that was used, revoked or rotated since then is still counted, but not listed.
-/// The keys of a disabled service account count neither as expiring nor as unused.
+/// The keys and identities of a disabled service account count neither as expiring nor as
+/// unused.
 #[utoipa::path(
     get,
     path = "/iam/v1/attention",
@@ -189,7 +191,7 @@ impl Overview {
         let expiring = |days| {
             let until = days_after(self.now, days);
             let accounts = self.expiring.items.iter().map(|(account, _)| account);
-            let count = accounts.map(|account| expiring_keys(account, self.now, until).count()).sum();
+            let count = accounts.map(|account| expiring_grants(account, self.now, until).len()).sum();
             let last = self.expiring.items.last();
             let is_complete = last.is_some_and(|(account, _)| account.first_expiry > until);
             MinimumCount { count, is_minimum: self.expiring.next.is_some() && !is_complete }
@@ -231,10 +233,13 @@ impl List<'_> {
         let until = days_after(overview.now, EXPIRING_DAYS);
         let accounts = overview.expiring.items.iter().map(|(account, _)| account);
         let mut expiring: Vec<_> = accounts
-            .flat_map(|account| expiring_keys(account, overview.now, until).map(move |key| (account, key)))
+            .flat_map(|account| {
+                let grants = expiring_grants(account, overview.now, until);
+                grants.into_iter().map(move |grant| (account, grant))
+            })
             .collect();
-        expiring.sort_by_key(|(_, key)| (key.expires_at, key.id));
-        self.add(&mut items, expiring.into_iter().map(|(account, key)| expiring_item(account, key)));
+        expiring.sort_by_key(|(_, grant)| (grant.expires_at, grant.id()));
+        self.add(&mut items, expiring.into_iter().map(|(account, grant)| expiring_item(account, &grant)));
         if items.len() < limit {
             self.add(&mut items, self.unused(overview.unused.items.iter(), checked).await?);
         }
@@ -276,7 +281,7 @@ impl List<'_> {
             }
             AttentionReason::Expiring => {
                 let until = days_after(now, self.filter.within_days);
-                Ok(self.cut_keys(store.expiring_accounts(until, cursor, account_limit).await?, until))
+                Ok(self.cut_grants(store.expiring_accounts(until, cursor, account_limit).await?, until))
             }
             AttentionReason::Unused => {
                 let Some(swept) = self.overview.swept else { return Ok((Vec::new(), None)) };
@@ -290,20 +295,20 @@ impl List<'_> {
         }
     }
 
-    /// The expiring keys of a page of accounts, up to the limit.
-    fn cut_keys(&self, page: DirectoryPage<DirectoryAccount>, until: Timestamp) -> Items {
+    /// The expiring grants of a page of accounts, up to the limit.
+    fn cut_grants(&self, page: DirectoryPage<DirectoryAccount>, until: Timestamp) -> Items {
         let (mut items, mut last) = (Vec::new(), None);
         let resumed = self.filter.cursor.as_ref().and_then(DirectoryCursor::grant);
         for (account, position) in page.items.iter().filter(|(account, _)| self.has_owner(&account.owner)) {
-            let keys: Vec<_> = expiring_keys(account, self.overview.now, until).collect();
-            // The previous page ended after this key.
-            let shown = keys.iter().position(|key| Some(key.id.into()) == resumed).map_or(0, |at| at + 1);
-            for key in keys.into_iter().skip(shown) {
+            let grants = expiring_grants(account, self.overview.now, until);
+            // The previous page ended after this grant.
+            let shown = grants.iter().position(|grant| Some(grant.id()) == resumed).map_or(0, |at| at + 1);
+            for grant in grants.into_iter().skip(shown) {
                 if items.len() == self.filter.limit {
                     return (items, last);
                 }
-                items.push(expiring_item(account, key));
-                last = Some(position.within(key.id.into()));
+                items.push(expiring_item(account, &grant));
+                last = Some(position.within(grant.id()));
             }
         }
         (items, page.next)
@@ -370,32 +375,65 @@ impl List<'_> {
         let last_uses: HashMap<_, _> = accounts.into_iter().zip(last_uses).collect();
         for item in items {
             let last_uses = last_uses.get(&item.account.id);
-            let last_use = last_uses.zip(item.key.as_ref()).and_then(|(uses, key)| uses.get(&key.id.into()));
+            let key = item.key.as_ref().map(|key| GrantId::from(key.id));
+            let grant = key.or(item.identity.as_ref().map(|identity| identity.id.into()));
+            let last_use = last_uses.zip(grant).and_then(|(uses, grant)| uses.get(&grant));
             item.last_used_at = item.last_used_at.or(last_use.and_then(|last_use| last_use.last_used_at));
         }
         Ok(())
     }
 }
 
-/// The keys that work and expire until `until`. A successor replaces a rotated key, so a
-/// rotated key does not count.
-fn expiring_keys(
-    account: &DirectoryAccount,
-    now: Timestamp,
-    until: Timestamp,
-) -> impl Iterator<Item = &DirectoryKey> {
-    let counts = move |key: &&DirectoryKey| {
-        key.retires_at.is_none() && key.ended(now).is_none() && key.expires_at <= until
-    };
-    account.keys.iter().filter(counts)
+/// A key or federated identity that expires soon.
+struct ExpiringGrant<'a> {
+    grant: DirectoryGrant<'a>,
+    expires_at: Timestamp,
 }
 
-fn expiring_item(account: &DirectoryAccount, key: &DirectoryKey) -> AttentionItem {
+enum DirectoryGrant<'a> {
+    Key(&'a DirectoryKey),
+    Identity(&'a DirectoryIdentity),
+}
+
+impl ExpiringGrant<'_> {
+    fn id(&self) -> GrantId {
+        match self.grant {
+            DirectoryGrant::Key(key) => key.id.into(),
+            DirectoryGrant::Identity(identity) => identity.id.into(),
+        }
+    }
+}
+
+/// The grants that work and expire until `until`, in this order. A successor replaces a
+/// rotated key, so a rotated key does not count.
+fn expiring_grants(account: &DirectoryAccount, now: Timestamp, until: Timestamp) -> Vec<ExpiringGrant<'_>> {
+    let keys = account.keys.iter().filter(|key| key.retires_at.is_none() && key.ended(now).is_none());
+    let keys = keys.map(|key| ExpiringGrant { grant: DirectoryGrant::Key(key), expires_at: key.expires_at });
+    let identities = account.identities.iter().filter(|identity| identity.ended(now).is_none());
+    let identities = identities.filter_map(|identity| {
+        Some(ExpiringGrant { grant: DirectoryGrant::Identity(identity), expires_at: identity.expires_at? })
+    });
+    let mut grants: Vec<_> = keys.chain(identities).filter(|grant| grant.expires_at <= until).collect();
+    grants.sort_by_key(|grant| (grant.expires_at, grant.id()));
+    grants
+}
+
+fn expiring_item(account: &DirectoryAccount, expiring: &ExpiringGrant<'_>) -> AttentionItem {
+    let (key, identity) = match expiring.grant {
+        DirectoryGrant::Key(key) => (
+            Some(KeySummary { id: key.id, name: Some(key.name.clone()), hint: Some(key.hint.clone()) }),
+            None,
+        ),
+        DirectoryGrant::Identity(identity) => {
+            (None, Some(IdentitySummary { id: identity.id, name: identity.name.clone() }))
+        }
+    };
     AttentionItem {
         reason: AttentionReason::Expiring,
         account: listed(account),
-        key: Some(KeySummary { id: key.id, name: Some(key.name.clone()), hint: Some(key.hint.clone()) }),
-        at: Some(key.expires_at),
+        key,
+        identity,
+        at: Some(expiring.expires_at),
         last_used_at: None,
         end_reason: None,
     }
@@ -406,6 +444,7 @@ fn disabled_item(account: &DirectoryAccount) -> AttentionItem {
         reason: AttentionReason::Disabled,
         account: listed(account),
         key: None,
+        identity: None,
         at: None,
         last_used_at: None,
         end_reason: None,
@@ -427,6 +466,7 @@ fn used_after_end_item(key: &KeyAt, ended: EndedKey) -> AttentionItem {
         reason: AttentionReason::UsedAfterEnd,
         account,
         key: Some(KeySummary { id: key.key, name: ended.name, hint: ended.hint }),
+        identity: None,
         at: Some(key.at),
         last_used_at: None,
         end_reason: Some(ended.reason.map_or(EndReason::AccountDeleted, EndReason::from)),
@@ -439,6 +479,7 @@ fn unused_item(unused: UnusedKey) -> AttentionItem {
         reason: AttentionReason::Unused,
         account: summary(&account),
         key: Some(KeySummary { id: key.id, name: Some(key.name.to_string()), hint: Some(key.hint) }),
+        identity: None,
         at: Some(since),
         last_used_at,
         end_reason: None,

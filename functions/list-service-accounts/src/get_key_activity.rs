@@ -33,7 +33,7 @@ pub async fn get_key_activity(function: &ListServiceAccounts, request: &Request)
     let key = request.key_id()?;
     request.has_no_query()?;
     let store = &function.store;
-    store.check_key_exists(account, key).await?;
+    store.check_grant_exists(account, key.into()).await?;
     let (activity, recent, routes) = tokio::try_join!(
         store.grant_activity(account, key),
         store.recent_requests(account, key),

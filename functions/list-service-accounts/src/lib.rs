@@ -2,12 +2,15 @@
 
 pub mod get_activity;
 pub mod get_attention;
+pub mod get_federated_identity;
+pub mod get_federated_identity_activity;
 pub mod get_key_activity;
 pub mod get_role_usage;
 pub mod get_service_account;
 pub mod list_access_review;
 pub mod list_all_events;
 pub mod list_events;
+pub mod list_federated_identities;
 pub mod list_service_accounts;
 pub mod search;
 
@@ -62,6 +65,16 @@ impl Operation for ListServiceAccounts {
             "GET /iam/v1/service-accounts/{id}/events" => list_events::list_events(self, request).await,
             "GET /iam/v1/service-accounts/{id}/keys/{keyId}/activity" => {
                 Box::pin(get_key_activity::get_key_activity(self, request)).await
+            }
+            "GET /iam/v1/service-accounts/{id}/federated-identities" => {
+                list_federated_identities::list_federated_identities(self, request).await
+            }
+            "GET /iam/v1/service-accounts/{id}/federated-identities/{identityId}" => {
+                get_federated_identity::get_federated_identity(self, request).await
+            }
+            "GET /iam/v1/service-accounts/{id}/federated-identities/{identityId}/activity" => {
+                Box::pin(get_federated_identity_activity::get_federated_identity_activity(self, request))
+                    .await
             }
             "GET /iam/v1/service-accounts/{id}/role-usage" => {
                 Box::pin(get_role_usage::get_role_usage(self, request)).await

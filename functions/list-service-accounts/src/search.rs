@@ -1,13 +1,16 @@
 //! `GET /iam/v1/search`: searches service accounts and keys.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use shared::api::{
-    FoundAccount, FoundKey, FoundKeyAccount, KeyState, KeySummary, MatchedField, SearchResults,
+    FoundAccount, FoundIdentity, FoundKey, FoundKeyAccount, IdentityState, IdentitySummary, KeyState,
+    KeySummary, MatchedField, SearchResults,
 };
-use shared::domain::{AccountId, FoldedName, KeyId, may_contain_credential};
+use shared::domain::{AccountId, FoldedName, IdentityId, KeyId, may_contain_credential};
 use shared::http::{Failure, Reply, Request, query_parameter};
 use shared::store::{
-    DirectoryAccount, DirectoryCursor, DirectoryKey, DirectoryList, FoundRetiredKey, StoreError,
+    DirectoryAccount, DirectoryCursor, DirectoryIdentity, DirectoryKey, DirectoryList, FoundRetiredKey,
+    StoreError,
 };
 use utoipa::IntoParams;
 
@@ -20,7 +23,7 @@ const TEXT_CHARS: std::ops::RangeInclusive<usize> = 2..=128;
 const MIN_ID_CHARS: usize = 4;
 /// The number of a key's last characters that people see.
 const HINT_CHARS: usize = 4;
-/// The maximum number of accounts, and of keys, in a response.
+/// The maximum number of accounts, of keys, and of federated identities in a response.
 const MAX_FOUND: usize = 50;
 /// The maximum number of queries of the directory for a response. Each reads at most 1 MB.
 const MAX_QUERIES: usize = 5;
@@ -43,6 +46,8 @@ enum Target {
     Account(AccountId),
     /// The key with this id.
     Key(KeyId),
+    /// The federated identity with this id.
+    Identity(IdentityId),
     /// Everything that contains the text.
     Text(Text),
 }
@@ -57,21 +62,22 @@ struct Text {
     hint: Option<String>,
 }
 
-/// Search service accounts and keys
+/// Search service accounts, keys and federated identities
 ///
-/// Finds service accounts whose name, owner or tags contain a text, and live keys whose
-/// name contains the text, ignoring case. To search for a tag with its value, write
+/// Finds service accounts whose name, owner or tags contain a text, and live keys and
+/// federated identities whose name contains the text, ignoring case. To search for a tag with its value, write
 /// `name=value`. With four or more characters, the text can also be a part of an id.
 /// The last four characters of a key find the key, even if it is retired.
 ///
 /// A whole id finds only what has this id: a service account (`sa_…`), even a deleted
-/// one, or a key (`key_…`), even a retired one. Deleted service accounts and retired keys
-/// are found for 400 days, and only if this version of Keyward or a later one deleted or
-/// retired them. The names of retired keys are never searched.
+/// one, or a key (`key_…`) or federated identity (`fid_…`), even one that has ended. Deleted
+/// service accounts, retired keys and ended identities are found for 400 days, and only if
+/// this version of Keyward or a later one deleted or retired them. The names of retired keys
+/// and ended identities are never searched.
 ///
 /// The results have a fixed order. One response searches at most 5 MB of data, about
-/// 10,000 service accounts, and finds at most 50 accounts and 50 keys. `nextCursor`
-/// continues the search where it stopped. Changes may take a moment to be found.
+/// 10,000 service accounts, and finds at most 50 accounts, 50 keys and 50 identities.
+/// `nextCursor` continues the search where it stopped. Changes may take a moment to be found.
 #[utoipa::path(
     get,
     path = "/iam/v1/search",
@@ -92,6 +98,7 @@ pub async fn search(function: &ListServiceAccounts, request: &Request) -> Result
     match target {
         Some(Target::Account(id)) => search.find_account(id).await?,
         Some(Target::Key(id)) => search.find_key(id, cursor).await?,
+        Some(Target::Identity(id)) => search.find_identity(id, cursor).await?,
         Some(Target::Text(text)) => Box::pin(search.find_text(&text, cursor)).await?,
         None => {}
     }
@@ -114,6 +121,9 @@ fn target(text: &str) -> Result<Target, String> {
     }
     if let Ok(id) = text.parse() {
         return Ok(Target::Key(id));
+    }
+    if let Ok(id) = text.parse() {
+        return Ok(Target::Identity(id));
     }
     let is_hint = text.len() == HINT_CHARS && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let folded = FoldedName::new(text).as_str().to_owned();
@@ -167,9 +177,45 @@ impl Search<'_> {
         {
             return self.add_retired(vec![retired], MatchedField::Id).await;
         }
-        self.scan(cursor, |account| {
-            let key = account.keys.iter().find(|key| key.id == id);
-            (Vec::new(), key.map(|key| (key, vec![MatchedField::Id])).into_iter().collect())
+        self.scan(cursor, |account| Matches {
+            keys: account
+                .keys
+                .iter()
+                .filter(|key| key.id == id)
+                .map(|key| (key, vec![MatchedField::Id]))
+                .collect(),
+            ..Matches::default()
+        })
+        .await
+    }
+
+    /// Finds a federated identity, or the record of an ended one.
+    async fn find_identity(
+        &mut self,
+        id: IdentityId,
+        cursor: Option<DirectoryCursor>,
+    ) -> Result<(), StoreError> {
+        let store = &self.function.store;
+        if cursor.is_none()
+            && let Some(ended) = store.ended_identity_by_id(id).await?
+        {
+            let name = store.account_names(vec![ended.account]).await?.into_iter().flatten().next();
+            self.results.federated_identities.push(FoundIdentity {
+                identity: IdentitySummary { id, name: ended.name },
+                state: if ended.has_expired { IdentityState::Expired } else { IdentityState::Deleted },
+                account: FoundKeyAccount { id: ended.account, name: name.unwrap_or_default() },
+                matched: vec![MatchedField::Id],
+            });
+            return Ok(());
+        }
+        self.scan(cursor, |account| Matches {
+            identities: account
+                .identities
+                .iter()
+                .filter(|identity| identity.id == id)
+                .map(|identity| (identity, vec![MatchedField::Id]))
+                .collect(),
+            ..Matches::default()
         })
         .await
     }
@@ -183,7 +229,12 @@ impl Search<'_> {
         }
         self.scan(cursor, |account| {
             let keys = account.keys.iter().map(|key| (key, text.fields_of_key(key)));
-            (text.fields_of_account(account), keys.filter(|(_, matched)| !matched.is_empty()).collect())
+            let identities = account.identities.iter().map(|own| (own, text.fields_of_identity(own)));
+            Matches {
+                account: text.fields_of_account(account),
+                keys: keys.filter(|(_, matched)| !matched.is_empty()).collect(),
+                identities: identities.filter(|(_, matched)| !matched.is_empty()).collect(),
+            }
         })
         .await
     }
@@ -207,21 +258,21 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Searches the directory from `cursor` on. `find` returns the fields of an account that
-    /// match, and its keys that match.
+    /// Searches the directory from `cursor` on. `find` returns what matches in an account.
     async fn scan(
         &mut self,
         mut cursor: Option<DirectoryCursor>,
-        find: impl Fn(&DirectoryAccount) -> (Vec<MatchedField>, Vec<(&DirectoryKey, Vec<MatchedField>)>),
+        find: impl Fn(&DirectoryAccount) -> Matches<'_>,
     ) -> Result<(), StoreError> {
         let now = self.function.clock.now();
         for _ in 0..MAX_QUERIES {
             let page = self.function.store.directory(cursor.as_ref()).await?;
             for (account, position) in &page.items {
-                let (matched, keys) = find(account);
+                let Matches { account: matched, keys, identities } = find(account);
                 let results = &mut self.results;
                 let is_full = results.accounts.len() + usize::from(!matched.is_empty()) > MAX_FOUND
-                    || results.keys.len() + keys.len() > MAX_FOUND;
+                    || results.keys.len() + keys.len() > MAX_FOUND
+                    || results.federated_identities.len() + identities.len() > MAX_FOUND;
                 if is_full && results.searched_accounts > 0 {
                     results.next_cursor = cursor.map(|cursor| cursor.to_string());
                     return Ok(());
@@ -230,16 +281,13 @@ impl Search<'_> {
                 if !matched.is_empty() {
                     results.accounts.push(found_account(account, matched));
                 }
-                results.keys.extend(keys.into_iter().map(|(key, matched)| FoundKey {
-                    key: KeySummary {
-                        id: key.id,
-                        name: Some(key.name.clone()),
-                        hint: Some(key.hint.clone()),
-                    },
-                    state: KeyState::new(key.ended(now), key.retires_at.is_some()),
-                    account: FoundKeyAccount { id: account.id, name: account.name.clone() },
-                    matched,
-                }));
+                results
+                    .keys
+                    .extend(keys.into_iter().map(|(key, matched)| found_key(account, key, matched, now)));
+                let identities = identities.into_iter();
+                results
+                    .federated_identities
+                    .extend(identities.map(|(own, matched)| found_identity(account, own, matched, now)));
                 cursor = Some(position.clone());
             }
             cursor = page.next;
@@ -249,6 +297,43 @@ impl Search<'_> {
         }
         self.results.next_cursor = cursor.map(|cursor| cursor.to_string());
         Ok(())
+    }
+}
+
+/// What matches in an account: its own fields, keys and federated identities.
+#[derive(Default)]
+struct Matches<'a> {
+    account: Vec<MatchedField>,
+    keys: Vec<(&'a DirectoryKey, Vec<MatchedField>)>,
+    identities: Vec<(&'a DirectoryIdentity, Vec<MatchedField>)>,
+}
+
+fn found_key(
+    account: &DirectoryAccount,
+    key: &DirectoryKey,
+    matched: Vec<MatchedField>,
+    now: Timestamp,
+) -> FoundKey {
+    FoundKey {
+        key: KeySummary { id: key.id, name: Some(key.name.clone()), hint: Some(key.hint.clone()) },
+        state: KeyState::new(key.ended(now), key.retires_at.is_some()),
+        account: FoundKeyAccount { id: account.id, name: account.name.clone() },
+        matched,
+    }
+}
+
+fn found_identity(
+    account: &DirectoryAccount,
+    identity: &DirectoryIdentity,
+    matched: Vec<MatchedField>,
+    now: Timestamp,
+) -> FoundIdentity {
+    let is_expired = identity.ended(now).is_some();
+    FoundIdentity {
+        identity: IdentitySummary { id: identity.id, name: identity.name.clone() },
+        state: if is_expired { IdentityState::Expired } else { IdentityState::Active },
+        account: FoundKeyAccount { id: account.id, name: account.name.clone() },
+        matched,
     }
 }
 
@@ -282,6 +367,14 @@ impl Text {
             (MatchedField::Id, self.is_in_id(KeyId::PREFIX, key.id.bare())),
             (MatchedField::Name, self.is_in(&key.name)),
             (MatchedField::Hint, is_hint),
+        ];
+        fields.into_iter().filter_map(|(field, is_match)| is_match.then_some(field)).collect()
+    }
+
+    fn fields_of_identity(&self, identity: &DirectoryIdentity) -> Vec<MatchedField> {
+        let fields = [
+            (MatchedField::Id, self.is_in_id(IdentityId::PREFIX, identity.id.bare())),
+            (MatchedField::Name, self.is_in(&identity.name)),
         ];
         fields.into_iter().filter_map(|(field, is_match)| is_match.then_some(field)).collect()
     }

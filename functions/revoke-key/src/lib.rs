@@ -1,6 +1,7 @@
-//! Revokes keys and deletes service accounts. Each operation has its own
-//! module.
+//! Revokes keys, and deletes federated identities and service accounts. Each operation has
+//! its own module.
 
+pub mod delete_federated_identity;
 pub mod delete_service_account;
 pub mod revoke_all_keys;
 pub mod revoke_key;
@@ -31,6 +32,9 @@ impl Operation for RevokeKey {
             }
             "DELETE /iam/v1/service-accounts/{id}/keys" => {
                 revoke_all_keys::revoke_all_keys(self, admin, request).await
+            }
+            "DELETE /iam/v1/service-accounts/{id}/federated-identities/{identityId}" => {
+                delete_federated_identity::delete_federated_identity(self, admin, request).await
             }
             "DELETE /iam/v1/service-accounts/{id}" => {
                 delete_service_account::delete_service_account(self, admin, request).await

@@ -44,6 +44,7 @@ impl Functions {
                 "UpdateServiceAccount" => handler::<update_service_account::UpdateServiceAccount>(&setup)?,
                 "IssueKey" => handler::<issue_key::IssueKey>(&setup)?,
                 "ExchangeToken" => handler::<exchange_token::ExchangeToken>(&setup)?,
+                "ManageIssuers" => handler::<manage_issuers::ManageIssuers>(&setup)?,
                 "ManageRoles" => handler::<manage_roles::ManageRoles>(&setup)?,
                 "RevokeKey" => handler::<revoke_key::RevokeKey>(&setup)?,
                 "Whoami" => handler::<whoami::Whoami>(&setup)?,

@@ -54,7 +54,7 @@ const COMMON_RESPONSES: [(&str, &str); 5] = [
 const BODY_RESPONSES: [(&str, &str); 2] = [("413", "body_too_large"), ("415", "unsupported_media_type")];
 
 /// What the problem codes of single operations mean, and what to do.
-const PROBLEMS: [(&str, &str); 23] = [
+const PROBLEMS: [(&str, &str); 29] = [
     (
         "malformed_request",
         "A header or query parameter is malformed, unknown, or not accepted by this operation. See `detail`.",
@@ -69,6 +69,23 @@ const PROBLEMS: [(&str, &str); 23] = [
         "key_not_found",
         "This service account has no such key, and no record of it. Records of retired keys are kept for 400 days.",
     ),
+    (
+        "federated_identity_not_found",
+        "This service account has no such federated identity, and no record of it. Records of ended identities are \
+         kept for 400 days.",
+    ),
+    (
+        "issuer_not_found",
+        "No trusted issuer has this name. Names are case-sensitive. Use `listIssuers` to find names.",
+    ),
+    (
+        "issuer_changed",
+        "The name belongs to another issuer, or did before it was deleted. Choose another name.",
+    ),
+    (
+        "issuer_limit_reached",
+        "The deployment has the maximum number of trusted issuers (50). Delete one that is no longer needed.",
+    ),
     ("role_not_found", "No role has this name. Names are case-sensitive. Use `listRoles` to find names."),
     (
         "role_built_in",
@@ -77,8 +94,8 @@ const PROBLEMS: [(&str, &str); 23] = [
     ),
     (
         "role_in_use",
-        "Service accounts or live keys have the role: see `usedBy` for the first 20. Give the accounts another \
-         role and revoke the keys, then delete the role.",
+        "Service accounts, live keys or federated identities have the role: see `usedBy` for the first 20. Give the \
+         accounts another role, revoke the keys and delete the identities, then delete the role.",
     ),
     (
         "role_check_incomplete",
@@ -92,6 +109,11 @@ const PROBLEMS: [(&str, &str); 23] = [
         "The service account has the maximum number of live keys (20 by default). Revoke a key that is no longer \
          needed. A rotation with `graceSeconds` 0 is possible at the limit, because it ends the old key at once.",
     ),
+    (
+        "grant_limit_reached",
+        "The service account has 40 keys and federated identities, which is the maximum. Revoke a key or delete a \
+         federated identity that is no longer needed.",
+    ),
     ("key_revoked", "The key was revoked and cannot be rotated. Issue a new key."),
     ("key_expired", "The key has expired and cannot be rotated. Issue a new key."),
     (
@@ -103,6 +125,11 @@ const PROBLEMS: [(&str, &str); 23] = [
         "An earlier request with this `Idempotency-Key` issued a key: see `detail` for its id. The secret is not \
          shown again. If you did not receive it, revoke that key and issue another one with a new \
          `Idempotency-Key`.",
+    ),
+    (
+        "federated_identity_ended",
+        "An earlier request with this `Idempotency-Key` added a federated identity that has ended since. Use a new \
+         `Idempotency-Key` to add another one.",
     ),
     (
         "service_account_deleted",
@@ -135,9 +162,10 @@ const PROBLEMS: [(&str, &str); 23] = [
 
 /// The parameters in paths and headers that are the same for all operations, each
 /// with an example.
-const PARAMETERS: [(&str, &str, &str); 6] = [
+const PARAMETERS: [(&str, &str, &str); 7] = [
     ("id", "The id of the service account.", "sa_4hQ0bTnYwLzR8sVc"),
     ("keyId", "The id of the key. It is not secret.", "key_9fKd2LmXo5PqZ7aB"),
+    ("identityId", "The id of the federated identity. It is not secret.", "fid_5tGh8JkLp2WqZ9xC"),
     ("name", "The name of the role. Names are case-sensitive.", "ReportsReader"),
     (
         "If-Match",
@@ -166,7 +194,7 @@ const PARAMETERS: [(&str, &str, &str); 6] = [
 /// The headers of responses.
 const HEADERS: [(&str, &str); 2] = [
     ("ETag", "The version of the resource. Send it as `If-Match` to change or delete only this version."),
-    ("Location", "The path of the service account."),
+    ("Location", "The path of the service account or of its federated identity."),
 ];
 
 #[derive(utoipa::OpenApi)]
@@ -177,6 +205,11 @@ const HEADERS: [(&str, &str); 2] = [
         (name = "Keys", description = "Keys are the credentials of service accounts. A key cannot be changed. It \
          ends when it is revoked, when it expires, or when its grace period after a rotation is over. Keys that \
          have ended are listed as the account's retired keys."),
+        (name = "Federated identities", description = "A federated identity lets workloads that another platform \
+         identifies, such as CI jobs and containers, act as a service account without a key. The platform is a \
+         trusted issuer."),
+        (name = "Trusted issuers", description = "Platforms whose workloads can exchange their own tokens for tokens \
+         of service accounts. Each service account decides which workloads, with federated identities."),
         (name = "Roles", description = "Roles are named lists of permissions on your APIs. Three are built in, and you can add your own."),
         (name = "Audit events", description = "Each change writes one audit event in the same transaction."),
         (name = "Access review", description = "An access review asks for each service account whether it still needs its access. Each answer is recorded as an audit event."),
@@ -188,6 +221,9 @@ const HEADERS: [(&str, &str); 2] = [
         list_service_accounts::list_service_accounts::list_service_accounts,
         list_service_accounts::get_service_account::get_service_account,
         list_service_accounts::get_key_activity::get_key_activity,
+        list_service_accounts::list_federated_identities::list_federated_identities,
+        list_service_accounts::get_federated_identity::get_federated_identity,
+        list_service_accounts::get_federated_identity_activity::get_federated_identity_activity,
         list_service_accounts::get_activity::get_activity,
         list_service_accounts::get_attention::get_attention,
         list_service_accounts::search::search,
@@ -203,6 +239,12 @@ const HEADERS: [(&str, &str); 2] = [
         issue_key::rotate_key::rotate_key,
         revoke_key::revoke_key::revoke_key,
         revoke_key::revoke_all_keys::revoke_all_keys,
+        issue_key::create_federated_identity::create_federated_identity,
+        revoke_key::delete_federated_identity::delete_federated_identity,
+        manage_issuers::list_issuers::list_issuers,
+        manage_issuers::get_issuer::get_issuer,
+        manage_issuers::put_issuer::put_issuer,
+        manage_issuers::delete_issuer::delete_issuer,
         manage_roles::list_roles::list_roles,
         manage_roles::get_role::get_role,
         manage_roles::list_role_users::list_role_users,

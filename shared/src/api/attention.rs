@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::instant;
-use crate::domain::{AccountId, KeyId, RetiredReason, named_enum};
+use crate::domain::{AccountId, IdentityId, KeyId, RetiredReason, named_enum};
 
 named_enum! {
     /// Why a key or an account needs attention.
     pub enum AttentionReason {
         /// A key was used after its end.
         UsedAfterEnd = "usedAfterEnd",
-        /// A key expires soon.
+        /// A key or federated identity expires soon.
         Expiring = "expiring",
         /// A key has not been used for 90 days.
         Unused = "unused",
@@ -75,10 +75,11 @@ pub struct AttentionCounts {
     /// The keys that were used after their end in the last 30 days. All these requests
     /// were refused. Further uses of the same key can take up to an hour to count.
     pub used_after_end: MinimumCount,
-    /// The keys that expire within 7 days. Rotated keys, and keys of disabled service
-    /// accounts, do not count.
+    /// The keys and federated identities that expire within 7 days. Rotated keys, and the
+    /// keys and identities of disabled service accounts, do not count.
     pub expiring_in_7_days: MinimumCount,
-    /// The keys that expire within 30 days, including those that expire within 7 days.
+    /// The keys and federated identities that expire within 30 days, including those that
+    /// expire within 7 days.
     pub expiring_in_30_days: MinimumCount,
     /// The live keys that had not been used for 90 days when the last daily sweep counted
     /// them: see `unusedCountedAt`.
@@ -99,7 +100,8 @@ pub struct MinimumCount {
     pub is_minimum: bool,
 }
 
-/// A key or, for the reason `disabled`, a service account that needs attention.
+/// A key, a federated identity or, for the reason `disabled`, a service account that needs
+/// attention.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AttentionItem {
@@ -109,16 +111,20 @@ pub struct AttentionItem {
     pub reason: AttentionReason,
     /// The service account.
     pub account: AccountSummary,
-    /// The key. Absent for the reason `disabled`.
+    /// The key, if the item is about a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = KeySummary)]
     pub key: Option<KeySummary>,
-    /// When the key was last used after its end, when it expires, or since when it has
-    /// counted as unused. Absent for the reason `disabled`.
+    /// The federated identity, if the item is about one. Only for the reason `expiring`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = IdentitySummary)]
+    pub identity: Option<IdentitySummary>,
+    /// When the key was last used after its end, when the key or identity expires, or since
+    /// when the key has counted as unused. Absent for the reason `disabled`.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
     pub at: Option<Timestamp>,
-    /// When a request with the key was last allowed. The true time can be later, but
+    /// When a request with the key or identity was last allowed. The true time can be later, but
     /// never earlier. Absent if no request was allowed.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
@@ -167,4 +173,16 @@ pub struct KeySummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "x7Qz")]
     pub hint: Option<String>,
+}
+
+/// The federated identity that an item is about.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentitySummary {
+    /// The id of the federated identity.
+    #[schema(value_type = String, example = "fid_5tGh8JkLp2WqZ9xC")]
+    pub id: IdentityId,
+    /// The name of the identity.
+    #[schema(example = "deploy workflow")]
+    pub name: String,
 }

@@ -35,8 +35,8 @@ pub use activity::{
     RequestCounts, RequestRecord, RouteUse, UnverifiedCounts,
 };
 pub use attention::{
-    AccountSummary, Attention, AttentionCounts, AttentionItem, AttentionReason, EndReason, KeySummary,
-    MinimumCount,
+    AccountSummary, Attention, AttentionCounts, AttentionItem, AttentionReason, EndReason, IdentitySummary,
+    KeySummary, MinimumCount,
 };
 pub use caller::{CredentialDetails, RequestCheck, TokenDetails, TokenRole, WhoamiResponse};
 pub use events::{AuditEvent, FoundEvents};
@@ -56,7 +56,7 @@ pub use roles::{
     ExplainRequest, ExplainedRole, Explanation, ListedRoleUse, PutRoleRequest, Role, RoleHolder,
     RoleUserList, permissions,
 };
-pub use search::{FoundAccount, FoundKey, FoundKeyAccount, MatchedField, SearchResults};
+pub use search::{FoundAccount, FoundIdentity, FoundKey, FoundKeyAccount, MatchedField, SearchResults};
 pub use token::{
     AuthorizationServer, RequestTokenAnswer, RequestTokenEvent, RequestTokenMarker, TokenError,
     TokenErrorCode, TokenRequest, TokenResponse, oauth,

@@ -56,6 +56,8 @@ pub struct ReviewedServiceAccount {
     pub listed: ListedServiceAccount,
     /// The number of live keys that expire within 30 days.
     pub expiring_key_count: usize,
+    /// The number of live federated identities that expire within 30 days.
+    pub expiring_identity_count: usize,
     /// The number of permissions of the account's role. Absent if the role was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = usize, example = 12)]
@@ -87,6 +89,7 @@ impl ReviewedServiceAccount {
         Self {
             listed: ListedServiceAccount::new(account, last_uses, now),
             expiring_key_count: expiring_keys(account, now),
+            expiring_identity_count: expiring_identities(account, now),
             permission_count: role.map(|role| role.permissions.len()),
             unused_permission_count: observation.unused_permissions(),
             last_review: review.map(Review::from),
@@ -96,8 +99,18 @@ impl ReviewedServiceAccount {
 
 /// The number of live keys that expire soon.
 fn expiring_keys(account: &Account, now: Timestamp) -> usize {
-    let soon = jiff::SignedDuration::from_hours(24 * EXPIRING_DAYS);
-    let is_expiring =
-        |key: &&domain::LiveKey| key.ended(now).is_none() && key.spec.expires_at.duration_since(now) <= soon;
+    let is_expiring = |key: &&domain::LiveKey| key.ended(now).is_none() && is_soon(key.spec.expires_at, now);
     account.keys.iter().filter(is_expiring).count()
+}
+
+/// The number of live federated identities that expire soon.
+fn expiring_identities(account: &Account, now: Timestamp) -> usize {
+    let is_expiring = |identity: &&domain::FederatedIdentity| {
+        identity.ended(now).is_none() && identity.spec.expires_at.is_some_and(|at| is_soon(at, now))
+    };
+    account.identities.iter().filter(is_expiring).count()
+}
+
+fn is_soon(at: Timestamp, now: Timestamp) -> bool {
+    at.duration_since(now) <= jiff::SignedDuration::from_hours(24 * EXPIRING_DAYS)
 }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::attention::KeySummary;
+use super::attention::{IdentitySummary, KeySummary};
+use super::federated_identities::IdentityState;
 use super::instant;
 use super::keys::KeyState;
 use crate::domain::{AccountId, RoleName, named_enum};
@@ -22,7 +23,7 @@ named_enum! {
     }
 }
 
-/// The service accounts and keys that a search found.
+/// The service accounts, keys and federated identities that a search found.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchResults {
@@ -33,6 +34,9 @@ pub struct SearchResults {
     /// `accounts`, unless they match too.
     #[schema(max_items = 50)]
     pub keys: Vec<FoundKey>,
+    /// The federated identities with the text in their own fields, like `keys`.
+    #[schema(max_items = 50)]
+    pub federated_identities: Vec<FoundIdentity>,
     /// The number of service accounts that this response searched.
     #[schema(example = 312)]
     pub searched_accounts: usize,
@@ -86,7 +90,25 @@ pub struct FoundKey {
     pub matched: Vec<MatchedField>,
 }
 
-/// The service account of a key that matches a search.
+/// A federated identity that matches a search.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundIdentity {
+    /// The federated identity.
+    #[serde(flatten)]
+    pub identity: IdentitySummary,
+    /// The state of the identity: `active`, `expired` or `deleted`. Whether its issuer is still
+    /// trusted is not checked.
+    #[schema(value_type = String, example = "active")]
+    pub state: IdentityState,
+    /// The service account.
+    pub account: FoundKeyAccount,
+    /// The fields that contain the text: `id` or `name`.
+    #[schema(value_type = Vec<String>, example = json!(["name"]))]
+    pub matched: Vec<MatchedField>,
+}
+
+/// The service account of a key or federated identity that matches a search.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FoundKeyAccount {

@@ -247,17 +247,11 @@ impl Rule<'_> {
     fn check_other(mut self, url: &IssuerUrl) {
         if let Some((host, identifying)) = SHARED_ISSUERS.iter().find(|(host, _)| *host == url.host()) {
             if !identifying.iter().any(|name| self.identifies(name)) {
-                let names = identifying.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+                let names: Vec<_> = identifying.iter().map(|name| format!("`{name}`")).collect();
+                let names = names.join(" or ");
                 self.refuse(
                     None,
-                    format!(
-                        "must have {}: other workloads use {host} too, and would match",
-                        if names.len() == 1 {
-                            names.join("")
-                        } else {
-                            format!("one of {}", names.join(", "))
-                        }
-                    ),
+                    format!("must have {names}: other workloads use {host} too, and would match"),
                 );
             }
             return;

@@ -27,6 +27,12 @@ impl Fields {
             .ok()
     }
 
+    /// The JSON pointer (RFC 6901) to a member of the body, from the names of its parents and its
+    /// own.
+    pub fn pointer(names: &[&str]) -> String {
+        names.iter().flat_map(|name| ["/".to_owned(), escape(name)]).collect()
+    }
+
     /// Records an error. `detail` completes a sentence that starts with the field's name.
     pub fn refuse(&mut self, pointer: &str, detail: impl ToString) {
         self.0.push(FieldError { pointer: pointer.to_owned(), detail: detail.to_string() });

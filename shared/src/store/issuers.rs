@@ -161,12 +161,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::IssuerNotFound`].
     pub async fn get_issuer(&self, name: &IssuerName) -> Result<TrustedIssuer, StoreError> {
-        match self.stored_issuer(name).await? {
-            StoredIssuer::Registered(issuer) => Ok(*issuer),
-            StoredIssuer::Missing | StoredIssuer::Deleted { .. } => {
-                Err(StoreError::IssuerNotFound(name.clone()))
-            }
-        }
+        self.find_issuer(name).await?.ok_or_else(|| StoreError::IssuerNotFound(name.clone()))
+    }
+
+    /// Finds a trusted issuer with a consistent read.
+    pub async fn find_issuer(&self, name: &IssuerName) -> Result<Option<TrustedIssuer>, StoreError> {
+        Ok(match self.stored_issuer(name).await? {
+            StoredIssuer::Registered(issuer) => Some(*issuer),
+            StoredIssuer::Missing | StoredIssuer::Deleted { .. } => None,
+        })
     }
 
     async fn stored_issuer(&self, name: &IssuerName) -> Result<StoredIssuer, StoreError> {

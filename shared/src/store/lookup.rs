@@ -6,7 +6,7 @@ use super::codec::{MalformedItem, Map, Reader};
 use super::retired::refusal;
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{Account, AccountId, Actor, ApiKey, KeyId, LiveKey, VerifierEntry};
+use crate::domain::{Account, AccountId, Actor, ApiKey, GrantId, KeyId, LiveKey, VerifierEntry};
 use crate::policy::Reason;
 
 /// The attributes of a retired key's record.
@@ -73,24 +73,29 @@ impl Store {
         retired_key(account, key.id, &record).map_err(|error| error.in_item(key.id))
     }
 
-    /// Checks that an account has a key or, even after the account's deletion, a record of
-    /// the key.
+    /// Checks that an account has a grant or, even after the account's deletion, a record of
+    /// the grant.
     ///
     /// # Errors
-    /// [`StoreError::KeyNotFound`], or [`StoreError::AccountNotFound`] if the account does
-    /// not exist either.
-    pub async fn check_key_exists(&self, account: AccountId, key: KeyId) -> Result<(), StoreError> {
-        // A key moves to its record in one transaction, so one of these reads finds it.
+    /// [`StoreError::KeyNotFound`] or [`StoreError::IdentityNotFound`], or
+    /// [`StoreError::AccountNotFound`] if the account does not exist either.
+    pub async fn check_grant_exists(&self, account: AccountId, grant: GrantId) -> Result<(), StoreError> {
+        // A grant moves to its record in one transaction, so one of these reads finds it.
         let found = self.find_account(account).await?;
-        if found.iter().flat_map(|account| &account.keys).any(|live| live.id == key) {
+        let has_grant = |account: &Account| match grant {
+            GrantId::Key(id) => account.keys.iter().any(|key| key.id == id),
+            GrantId::Identity(id) => account.identities.iter().any(|identity| identity.id == id),
+        };
+        if found.as_ref().is_some_and(has_grant) {
             return Ok(());
         }
-        if self.read(schema::retired_key(account, key), &[schema::SK]).await?.is_some() {
+        if self.read(schema::retired_key(account, grant), &[schema::SK]).await?.is_some() {
             return Ok(());
         }
-        Err(match found {
-            Some(_) => StoreError::KeyNotFound(account, key),
-            None => StoreError::AccountNotFound(account),
+        Err(match (found, grant) {
+            (None, _) => StoreError::AccountNotFound(account),
+            (Some(_), GrantId::Key(id)) => StoreError::KeyNotFound(account, id),
+            (Some(_), GrantId::Identity(id)) => StoreError::IdentityNotFound(account, id),
         })
     }
 }

@@ -273,11 +273,13 @@ fn selects(operation: &str, request: &Value) -> bool {
     is_projection
 }
 
-/// A partition key with `*` after its prefix. The events of roles have a longer prefix than
-/// those of accounts.
+/// A partition key with `*` after its prefix. The events of roles and issuers have longer
+/// prefixes than those of accounts.
 fn partition_pattern(partition: &str) -> String {
-    if partition.starts_with(schema::partition::ROLE_EVENTS) {
-        return format!("{}*", schema::partition::ROLE_EVENTS);
+    for events in [schema::partition::ROLE_EVENTS, schema::partition::ISSUER_EVENTS] {
+        if partition.starts_with(events) {
+            return format!("{events}*");
+        }
     }
     partition.find('#').map_or_else(|| partition.to_owned(), |at| format!("{}*", &partition[..=at]))
 }
@@ -363,6 +365,41 @@ impl Recorder<'_> {
         tokens::end_identity(self.harness, &identity).await;
     }
 
+    /// Registers, changes, reads and deletes issuers, and adds federated identities to this
+    /// account, one of which expires. Returns the path of the other one.
+    async fn federate(&mut self, account: &Account) -> String {
+        let issuers = "/iam/v1/issuers";
+        let issuer = format!("{issuers}/corp");
+        let url = "https://id.example.com";
+        let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": "A".repeat(43) });
+        for body in [
+            json!({ "issuer": url, "jwks": { "keys": [key] } }),
+            json!({ "issuer": url, "jwksUri": "https://id.example.com/keys" }),
+        ] {
+            self.send("ManageIssuers", ("PUT", &issuer), Some(body), None).await;
+        }
+        for path in [issuers, &issuer] {
+            self.send("ManageIssuers", ("GET", path), None, None).await;
+        }
+        let identities = format!("{}/federated-identities", account.path());
+        let identity = |days: u32| {
+            json!({
+                "name": "w", "issuer": "corp", "audience": "a", "claims": { "sub": "w" }, "role": "Custom",
+                "expiresInDays": days,
+            })
+        };
+        let mut paths = Vec::new();
+        for days in [1, 300] {
+            let key = format!("days-{days}");
+            let added = self.send("IssueKey", ("POST", &identities), Some(identity(days)), Some(&key)).await;
+            paths.push(format!("{identities}/{}", added["id"].as_str().unwrap()));
+        }
+        for path in [&identities, &paths[0], &format!("{}/activity", paths[0])] {
+            self.send("ListServiceAccounts", ("GET", path), None, None).await;
+        }
+        paths.remove(1)
+    }
+
     /// Looks up a retired key, and rotates both secrets.
     async fn look_up_and_rotate(&mut self, secret: &Value) {
         self.issue_key("/iam/v1/keys/lookup", json!({ "key": secret })).await;
@@ -440,6 +477,7 @@ async fn record(harness: &Harness) -> Recorded {
         recorder.send("ListServiceAccounts", ("GET", list), None, None).await;
     }
 
+    let identity = recorder.federate(&account).await;
     let keys = format!("{path}/keys");
     let restricted =
         json!({ "name": "k", "role": "Custom", "expiresInDays": 1, "allowedCidrs": ["127.0.0.0/8"] });
@@ -474,6 +512,10 @@ async fn record(harness: &Harness) -> Recorded {
         recorder.rotate(&keys, &next, 0).await;
         recorder.send("RevokeKey", ("DELETE", &one), None, None).await;
     }
+    for _ in 0..2 {
+        recorder.send("RevokeKey", ("DELETE", &identity), None, None).await;
+    }
+    recorder.send("ListServiceAccounts", ("GET", &format!("{identity}/activity")), None, None).await;
     recorder.search(&account, &live).await;
     // An account of an earlier version of Keyward is not in the directory.
     harness.table.tamper(&account.id, |item| drop(item.remove("labels"))).await;
@@ -492,6 +534,12 @@ async fn record(harness: &Harness) -> Recorded {
     // expired.
     let short = json!({ "name": "s", "role": "Custom", "allowedCidrs": ["::/0"], "expiresInDays": 120 });
     recorder.issue_key(&keys, short).await;
+    let identity = json!({
+        "name": "w", "issuer": "corp", "audience": "a", "claims": { "sub": "w" }, "role": "Custom",
+        "expiresInDays": 120,
+    });
+    recorder.issue_key(&format!("{path}/federated-identities"), identity).await;
+    recorder.send("ManageIssuers", ("DELETE", "/iam/v1/issuers/corp"), None, None).await;
     let rotated = recorder.issue_key(&keys, json!({ "name": "r" })).await;
     recorder.rotate(&keys, &rotated, 60).await;
     harness.wire.take_calls();
@@ -715,7 +763,7 @@ fn each_condition_key_is_listed_for_its_action() {
         assert_eq!(unlisted_keys(&text), ["dynamodb:ConditionCheckItem under dynamodb:EnclosingOperation"]);
         planted += 1;
     }
-    assert_eq!(planted, 3, "each statement that allows ConditionCheckItem");
+    assert_eq!(planted, 4, "each statement that allows ConditionCheckItem");
 
     let scan = TEXT.replacen("Action: dynamodb:GetItem", "Action: dynamodb:Scan", 1);
     assert_eq!(unlisted_keys(&scan), ["dynamodb:Scan is not in tests/condition_keys.json"]);
@@ -743,7 +791,7 @@ fn sensitive_rights_are_separated() {
     let pepper = |s: &Statement| s.resource == Resource::Pepper;
     assert_eq!(
         holders(&pepper),
-        ["Authorizer", "ExchangeToken", "IamAuthorizer", "IssueKey", "RotateSecret"],
+        ["Authorizer", "ExchangeToken", "IamAuthorizer", "IssueKey", "ManageIssuers", "RotateSecret"],
         "the pepper"
     );
     let change = ["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"];
@@ -814,8 +862,12 @@ fn sensitive_rights_are_separated() {
     let roles =
         |s: &Statement| on("ROLE#*")(s) && (does("dynamodb:PutItem")(s) || does("dynamodb:DeleteItem")(s));
     assert_eq!(holders(&roles), ["ManageRoles"], "changing what a role permits");
+    let issuers =
+        |s: &Statement| on("ISSUERS")(s) && (does("dynamodb:PutItem")(s) || does("dynamodb:DeleteItem")(s));
+    assert_eq!(holders(&issuers), ["ManageIssuers"], "changing who is trusted");
     let rewrites_events = |s: &Statement| {
-        (on("EVENTS#*")(s) || on("EVENTS#ROLE#*")(s))
+        let events = ["EVENTS#*", "EVENTS#ROLE#*", "EVENTS#ISSUER#*"];
+        events.into_iter().any(|partition| on(partition)(s))
             && (does("dynamodb:UpdateItem")(s) || does("dynamodb:DeleteItem")(s))
     };
     assert_eq!(holders(&rewrites_events), Vec::<&str>::new(), "changing an event");

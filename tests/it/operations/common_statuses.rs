@@ -47,7 +47,7 @@ async fn malformed_path_parameters_400() {
     let harness = Harness::start().await;
     let (_, key) = routes::create_target(&harness, "target").await;
     let before = harness.table.dump().await;
-    let mut responses: BTreeMap<&str, Value> = BTreeMap::new();
+    let mut responses: BTreeMap<String, Value> = BTreeMap::new();
     for route in &ROUTES {
         for (parameter, _) in route.parameters(&key) {
             let malformed = if parameter == "name" { &MALFORMED_NAMES[..] } else { &MALFORMED_IDS[..] };
@@ -57,7 +57,10 @@ async fn malformed_path_parameters_400() {
                 assert_eq!(reply.status, status, "{parameter} {value} of {}: {reply:?}", route.key());
                 if status == 400 {
                     let response = reply.snapshot();
-                    assert_eq!(*responses.entry(parameter).or_insert_with(|| response.clone()), response);
+                    // Names of roles and of issuers differ.
+                    let kind = if route.path.contains("/issuers/") { "issuer's " } else { "" };
+                    let first = responses.entry(format!("{kind}{parameter}"));
+                    assert_eq!(*first.or_insert_with(|| response.clone()), response);
                 }
             }
         }
@@ -106,9 +109,17 @@ async fn malformed_bodies_400_413_415_422() {
             json!({ "role": "ServiceAccountReader", "method": "GET", "path": "/teams" }),
         ),
         ("POST /iam/v1/service-accounts", json!({ "name": "Batch", "role": "ServiceAccountReader" })),
+        (
+            "POST /iam/v1/service-accounts/{id}/federated-identities",
+            json!({ "name": "w", "issuer": "corp", "audience": "a", "claims": { "sub": "w" } }),
+        ),
         ("POST /iam/v1/service-accounts/{id}/keys", json!({ "name": "k", "expiresInDays": 1 })),
         ("POST /iam/v1/service-accounts/{id}/keys/{keyId}/rotation", json!({ "graceSeconds": 60 })),
         ("POST /iam/v1/service-accounts/{id}/reviews", json!({ "decision": "keep", "note": "name" })),
+        (
+            "PUT /iam/v1/issuers/{name}",
+            json!({ "issuer": "https://id.example.com", "algorithms": ["RS256"] }),
+        ),
         ("PUT /iam/v1/roles/{name}", json!({ "description": "name", "permissions": ["GET /teams"] })),
     ]);
     for route in ROUTES.iter().filter(|route| route.has_body(&key)) {
@@ -137,12 +148,14 @@ async fn malformed_idempotency_keys_400() {
     assert_json_snapshot!(response);
 }
 
-/// Keys have no version, so a precondition could not be checked.
+/// Keys and federated identities have no version, so a precondition could not be checked.
 #[tokio::test]
 async fn preconditions_on_changes_of_keys_400() {
     let harness = Harness::start().await;
     let (_, key) = routes::create_target(&harness, "target").await;
-    for route in ROUTES.iter().filter(|route| route.is_change() && route.path.contains("/keys")) {
+    let is_of_grants =
+        |route: &&Route| ["/keys", "/federated-identities"].iter().any(|part| route.path.contains(part));
+    for route in ROUTES.iter().filter(|route| route.is_change()).filter(is_of_grants) {
         for (name, value) in [("if-match", "*"), ("if-match", "\"1\""), ("if-none-match", "*")] {
             let request = route.request(&harness, &key).admin().header(name, value);
             harness.refuse(request, 400, "malformed_request").await;
@@ -230,6 +243,9 @@ async fn malformed_items_500() {
     event.insert("type".to_owned(), AttributeValue::S("unheard.of".to_owned()));
     harness.table.put(event).await;
     harness.table.tamper_role(routes::SPARE_ROLE, |item| drop(item.remove("permissions"))).await;
+    let mut issuer = harness.table.get("ISSUERS", routes::SPARE_ROLE).await.unwrap();
+    issuer.remove("algorithms");
+    harness.table.put(issuer).await;
     let counts = [("pk", "TOTALS#0"), ("sk", "2026-01-01"), ("00_allowed", "many")];
     let counts = counts.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())));
     harness.table.put(counts.into()).await;
@@ -239,7 +255,8 @@ async fn malformed_items_500() {
     let repairs =
         |route: &Route| route.function == "ManageRoles" && ["PUT", "DELETE"].contains(&route.method);
     // These leave malformed items out, so that a malformed item hides no other item.
-    let leaves_out = |route: &Route| ["/iam/v1/attention", "/iam/v1/search"].contains(&route.path);
+    let leaves_out =
+        |route: &Route| ["/iam/v1/attention", "/iam/v1/issuers", "/iam/v1/search"].contains(&route.path);
     let fails =
         |route: &&Route| route.function != "CreateServiceAccount" && !repairs(route) && !leaves_out(route);
     for route in ROUTES.iter().filter(fails) {

@@ -85,7 +85,7 @@ async fn names_the_first_twenty_users_and_counts_all_409() {
     let refused = harness.refuse(delete(&harness), 409, "role_in_use").await.json();
     let named = refused["usedBy"].as_array().unwrap();
     assert_eq!((named.len(), &named[18]["serviceAccountName"]), (20, &json!("batch 6")));
-    assert!(refused["detail"].as_str().unwrap().starts_with("24 service accounts and keys"), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().starts_with("24 service accounts, keys and"), "{refused}");
 }
 
 #[tokio::test]

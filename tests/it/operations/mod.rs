@@ -1,12 +1,16 @@
 //! One module for each operation of the API.
 
 mod common_statuses;
+mod create_federated_identity;
 mod create_service_account;
+mod delete_federated_identity;
+mod delete_issuer;
 mod delete_role;
 mod delete_service_account;
 mod explain;
 mod get_activity;
 mod get_attention;
+mod get_issuer;
 mod get_key_activity;
 mod get_role;
 mod get_role_usage;
@@ -15,10 +19,13 @@ mod issue_key;
 mod list_access_review;
 mod list_all_events;
 mod list_events;
+mod list_federated_identities;
+mod list_issuers;
 mod list_role_users;
 mod list_roles;
 mod list_service_accounts;
 mod lookup_key;
+mod put_issuer;
 mod put_role;
 mod review_service_account;
 mod revoke_all_keys;

@@ -29,9 +29,14 @@ enum Change {
     CreateRole,
     ReplaceRole,
     DeleteRole,
+    AddIdentity,
+    DeleteIdentity,
+    RegisterIssuer,
+    ChangeIssuer,
+    DeleteIssuer,
 }
 
-const CHANGES: [Change; 14] = [
+const CHANGES: [Change; 19] = [
     Change::Create,
     Change::Describe,
     Change::Rename,
@@ -46,22 +51,40 @@ const CHANGES: [Change; 14] = [
     Change::CreateRole,
     Change::ReplaceRole,
     Change::DeleteRole,
+    Change::AddIdentity,
+    Change::DeleteIdentity,
+    Change::RegisterIssuer,
+    Change::ChangeIssuer,
+    Change::DeleteIssuer,
 ];
 
 impl Change {
-    /// The number of audit events: one, or one for each of the two revoked keys.
+    /// The number of audit events: one, or one for each of the two revoked keys and the ended
+    /// identity.
     fn event_count(self) -> usize {
-        if self == Self::RevokeAll { 2 } else { 1 }
+        if self == Self::RevokeAll { 3 } else { 1 }
     }
 
-    /// Creates an account with two keys and, if the change needs one, a role. Before a
-    /// change that removes expired keys, one of the keys expires.
+    /// Creates an account with two keys and, if the change needs them, a role, an issuer and an
+    /// identity. Before a change that removes expired grants, one of the keys and the identity
+    /// expire.
     async fn prepare(self, harness: &Harness, name: &str) -> (Account, Key) {
         let account = harness.create_account(name, "ServiceAccountReader").await;
         let short = json!({ "name": "short", "expiresInDays": 1 });
         harness.issue_key_with(&account, &short).await;
         let key = harness.issue_key(&account).await;
-        if matches!(self, Self::Issue | Self::Rotate | Self::RotateWithoutGrace) {
+        if matches!(self, Self::ChangeIssuer | Self::DeleteIssuer) {
+            let _ = harness.put_issuer(&role_name(&account), &issuer()).await;
+        }
+        let has_identity =
+            matches!(self, Self::Issue | Self::RevokeAll | Self::Delete | Self::DeleteIdentity);
+        if has_identity || self == Self::AddIdentity {
+            let _ = harness.put_issuer("corp", &issuer()).await;
+        }
+        if has_identity {
+            harness.add_identity(&account, &identity()).await;
+        }
+        if matches!(self, Self::Issue | Self::Rotate | Self::RotateWithoutGrace | Self::AddIdentity) {
             harness.clock.advance_days(2);
         }
         if matches!(self, Self::ReplaceRole | Self::DeleteRole) {
@@ -74,6 +97,8 @@ impl Change {
     async fn request(self, harness: &Harness, account: &Account, key: &Key, name: &str) -> Reply {
         let keys = format!("{}/keys", account.path());
         let role = format!("/iam/v1/roles/{}", role_name(account));
+        let trusted = format!("/iam/v1/issuers/{}", role_name(account));
+        let identities = format!("{}/federated-identities", account.path());
         let (method, path, body) = match self {
             Self::Create => {
                 let body = json!({ "name": format!("{name} new"), "role": "ServiceAccountReader" });
@@ -97,6 +122,19 @@ impl Change {
                 ("PUT", role, Some(json!({ "permissions": ["GET /teams", "PUT /teams"] })))
             }
             Self::DeleteRole => ("DELETE", role, None),
+            Self::AddIdentity => ("POST", identities, Some(identity())),
+            Self::DeleteIdentity => {
+                let item = harness.table.account(&account.id).await;
+                let id = item["keys"].as_m().unwrap().keys().find(|id| id.starts_with("fid_")).unwrap();
+                ("DELETE", format!("{identities}/{id}"), None)
+            }
+            Self::RegisterIssuer => ("PUT", trusted, Some(issuer())),
+            Self::ChangeIssuer => {
+                let mut body = issuer();
+                body["algorithms"] = json!(["ES256"]);
+                ("PUT", trusted, Some(body))
+            }
+            Self::DeleteIssuer => ("DELETE", trusted, None),
         };
         let request = harness.request(method, &path).admin();
         let request = if let Some(body) = body { request.json(&body) } else { request };
@@ -104,7 +142,18 @@ impl Change {
     }
 }
 
-/// A role name that no other case uses.
+fn issuer() -> Value {
+    json!({ "issuer": "https://id.example.com" })
+}
+
+/// A federated identity that expires after a day.
+fn identity() -> Value {
+    json!({
+        "name": "w", "issuer": "corp", "audience": "a", "claims": { "sub": "w" }, "expiresInDays": 1,
+    })
+}
+
+/// A name of a role or an issuer that no other case uses.
 fn role_name(account: &Account) -> String {
     format!("of.{}", account.id)
 }
@@ -185,14 +234,15 @@ async fn assert_atomic(fault: fn(&Call) -> Action, lasting: bool) {
     assert_events_match_items(&harness).await;
 }
 
-/// Compares all items with all events: each account, role, key, revocation, rotation, review
-/// and deletion has exactly one event, and each event has its item.
+/// Compares all items with all events: each account, role, issuer, grant, revocation, rotation,
+/// review and deletion has exactly one event, and each event has its item.
 async fn assert_events_match_items(harness: &Harness) {
     let (items, events) = state(harness).await;
     let mut actual: Vec<(String, String, String)> = Vec::new();
     for ((pk, _), event) in &events {
         let kind = event["type"].as_s().unwrap();
-        if !["serviceAccount.updated", "role.updated", "role.deleted"].contains(&kind.as_str()) {
+        let updates = ["serviceAccount.updated", "role.updated", "role.deleted", "issuer.updated"];
+        if !updates.contains(&kind.as_str()) {
             let key = event.get("key").map(|key| key.as_s().unwrap().clone()).unwrap_or_default();
             actual.push((kind.clone(), pk.replace("EVENTS#", ""), key));
         }
@@ -207,10 +257,21 @@ async fn assert_events_match_items(harness: &Harness) {
         expected.push((kind.to_owned(), account.to_owned(), key.to_owned()));
     };
     for ((pk, sk), item) in &items {
+        if pk == "ISSUERS" {
+            expect("issuer.created", &format!("ISSUER#{sk}"), "");
+            if item.contains_key("deletedAt") {
+                expect("issuer.deleted", &format!("ISSUER#{sk}"), "");
+            }
+            continue;
+        }
         match (pk.split_once('#').unwrap(), sk.as_str()) {
             (("ACCOUNT", account), _) => {
                 expect("serviceAccount.created", account, "");
                 for (key, entry) in item["keys"].as_m().unwrap() {
+                    if key.starts_with("fid_") {
+                        expect("federatedIdentity.created", account, key);
+                        continue;
+                    }
                     expect("key.issued", account, key);
                     if entry.as_m().unwrap().contains_key("replacedBy") {
                         expect("key.rotated", account, key);
@@ -220,6 +281,12 @@ async fn assert_events_match_items(harness: &Harness) {
             (("RETIRED", account), "ACCOUNT") => {
                 expect("serviceAccount.created", account, "");
                 expect("serviceAccount.deleted", account, "");
+            }
+            (("RETIRED", account), identity) if identity.starts_with("fid_") => {
+                expect("federatedIdentity.created", account, identity);
+                if item["reason"].as_s().unwrap() == "revoked" {
+                    expect("federatedIdentity.deleted", account, identity);
+                }
             }
             (("RETIRED", account), key) => {
                 expect("key.issued", account, key);

@@ -81,6 +81,30 @@ async fn role_changes_log_granted_and_withdrawn_permissions() {
     assert!(!Value::from(lines).to_string().contains("Lovelace"));
 }
 
+/// A line has everything that decides which workloads a new identity accepts.
+#[tokio::test]
+async fn changes_of_identities_and_issuers_log_what_is_trusted() {
+    let harness = Harness::start().await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    let logs = Logs::capture(LevelFilter::INFO);
+    let _ = harness.put_issuer("corp", &json!({ "issuer": "https://id.example.com" })).await;
+    let uri = json!({ "issuer": "https://id.example.com", "jwksUri": "https://keys.example.com/" });
+    let _ = harness.put_issuer("corp", &uri).await;
+    let body = json!({
+        "name": "of Ada Lovelace", "issuer": "corp", "audience": "https://keyward.example.com",
+        "claims": { "sub": ["a", "b"] }, "role": "ServiceAccountReader",
+    });
+    let identity = harness.add_identity(&account, &body).await;
+    let path = format!("{}/federated-identities/{}", account.path(), identity["id"].as_str().unwrap());
+    let _ = harness.request("DELETE", &path).admin().send().await.expect(204);
+    let _ = harness.request("DELETE", "/iam/v1/issuers/corp").admin().send().await.expect(204);
+    let lines = with_message(&logs.take_lines(), "audit");
+    assert_json_snapshot!(lines, {
+        "[].timestamp" => "[timestamp]", "[].request_id" => "[request id]", "[].event_id" => "[event id]",
+    });
+    assert!(!Value::from(lines).to_string().contains("Lovelace"));
+}
+
 #[tokio::test]
 async fn requests_that_change_nothing_log_no_audit_line() {
     let harness = Harness::start().await;

@@ -82,6 +82,64 @@ async fn concurrent_issues_stop_at_the_key_limit() {
     assert_eq!(harness.table.items(&format!("RETIRED#{}", account.id)).await.len(), LIMIT);
 }
 
+/// Adds this number of federated identities concurrently, like [`issue_many`].
+async fn add_many(harness: &Harness, account: &Account, count: usize) -> Vec<Reply> {
+    let body = json!({ "name": "w", "issuer": "corp", "audience": "a", "claims": { "sub": "w" } });
+    join_all((0..count).map(|number| {
+        let (body, attempt) = (&body, format!("identity-{number}"));
+        async move {
+            loop {
+                let path = format!("{}/federated-identities", account.path());
+                let request = harness.request("POST", &path).admin().idempotency_key(&attempt);
+                let reply = request.json(body).send().await;
+                let is_contended = reply.status == 409 && reply.code() == "concurrent_changes";
+                if reply.status != 503 && !is_contended {
+                    return reply;
+                }
+            }
+        }
+    }))
+    .await
+}
+
+/// Whatever the order, an account gets exactly 40 keys and identities, and never more keys than
+/// the deployment permits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_issues_and_additions_stop_at_40_grants() {
+    for most_keys in [40, 8] {
+        let harness =
+            Harness::builder().variable("KEYWARD_MAX_KEYS_PER_ACCOUNT", &most_keys.to_string()).start().await;
+        let _ = harness.put_issuer("corp", &json!({ "issuer": "https://id.example.com" })).await;
+        let account = harness.create_account("batch", "ServiceAccountReader").await;
+        random_conflicts(&harness, 0.2);
+        let body = json!({ "name": "batch" });
+        let issues = async {
+            let mut replies = issue_many(&harness, &account, 32, &body).await;
+            // A client would also repeat a request that others got ahead of.
+            while replies.iter().any(|reply| reply.status == 409 && reply.code() == "concurrent_changes") {
+                let count = replies.len();
+                replies.retain(|reply| reply.status != 409 || reply.code() != "concurrent_changes");
+                let missing = count - replies.len();
+                replies.extend(issue_many(&harness, &account, missing, &body).await);
+            }
+            replies
+        };
+        let (issued, added) = join(issues, add_many(&harness, &account, 48)).await;
+        harness.wire.pass_all();
+        let item = harness.table.account(&account.id).await;
+        let (keys, verifiers) = (item["keys"].as_m().unwrap(), item["verifiers"].as_m().unwrap());
+        assert_eq!((keys.len(), verifiers.len()), (40, 40), "{most_keys} keys are permitted");
+        let key_count = keys.keys().filter(|id| id.starts_with("key_")).count();
+        assert!(key_count <= most_keys, "{key_count} keys, {most_keys} are permitted");
+        for reply in issued.iter().chain(&added) {
+            let limits = ["key_limit_reached", "grant_limit_reached", "key_already_issued"];
+            assert!(reply.status == 201 || limits.contains(&reply.code().as_str()), "{reply:?}");
+        }
+        assert_eq!(count_events(&harness, "key.issued").await, key_count);
+        assert_eq!(count_events(&harness, "federatedIdentity.created").await, 40 - key_count);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_of_several_updates_of_the_same_version_succeeds() {
     let harness = Harness::start().await;

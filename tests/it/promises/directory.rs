@@ -18,8 +18,15 @@ fn expected(item: &Item) -> (BTreeMap<String, String>, String) {
     let mut first = "9999999999".to_owned();
     for (id, key) in keys {
         let key = key.as_m().unwrap();
-        let expires = number(key, "expiresAt").unwrap();
         let text = |name: &str| key[name].as_s().unwrap().clone();
+        if id.starts_with("fid_") {
+            let expires = number(key, "expiresAt");
+            first = first.min(expires.clone().unwrap_or_else(|| "9999999999".to_owned()));
+            let expires = expires.unwrap_or_else(|| "-".to_owned());
+            labels.insert(id.clone(), format!("{expires} {} {}", text("issuer"), text("name")));
+            continue;
+        }
+        let expires = number(key, "expiresAt").unwrap();
         let times = if let Some(retires) = number(key, "retiresAt") {
             format!("{expires}/{retires}")
         } else {
@@ -38,7 +45,7 @@ fn stored(item: &Item) -> (BTreeMap<String, String>, String) {
     (labels, item["gsi2sk"].as_s().unwrap().clone())
 }
 
-/// Fails unless each account's labels are those of its keys, and its sort key is at most
+/// Fails unless each account's labels are those of its grants, and its sort key is at most
 /// that of the first expiry.
 async fn assert_in_step(harness: &Harness, operation: &str) {
     for item in harness.table.items("ACCOUNT#").await {
@@ -70,8 +77,23 @@ async fn patch(harness: &Harness, account: &Account, changes: Value) {
     let _ = harness.request("PATCH", &account.path()).admin().json(&changes).send().await.expect(200);
 }
 
+/// Adds a federated identity that expires after this number of days, or never.
+async fn add_identity(harness: &Harness, account: &Account, days: Option<u32>) -> String {
+    let mut body = json!({ "name": "w", "issuer": "corp", "audience": "a", "claims": { "sub": "w" } });
+    if let Some(days) = days {
+        body["expiresInDays"] = days.into();
+    }
+    let id = harness.add_identity(account, &body).await["id"].as_str().unwrap().to_owned();
+    format!("{}/federated-identities/{id}", account.path())
+}
+
 /// Makes each kind of change, and checks the directory after each.
 async fn change_everything(harness: &Harness, account: &Account) {
+    let _ = harness.put_issuer("corp", &json!({ "issuer": "https://id.example.com" })).await;
+    add_identity(harness, account, None).await;
+    assert_in_step(harness, "adding an identity that never expires").await;
+    let expiring = add_identity(harness, account, Some(2)).await;
+    assert_exact(harness).await;
     let first = issue(harness, account, "first", 30).await;
     assert_in_step(harness, "the issue of the first key").await;
     let earlier = issue(harness, account, "earlier", 1).await;
@@ -83,6 +105,9 @@ async fn change_everything(harness: &Harness, account: &Account) {
     assert_in_step(harness, "a rotation that ends the old key").await;
     let _ = harness.revoke(&earlier).await.expect(204);
     assert_in_step(harness, "a revocation").await;
+    let _ = harness.request("DELETE", &expiring).admin().send().await.expect(204);
+    assert_in_step(harness, "the deletion of an identity").await;
+    add_identity(harness, account, Some(1)).await;
     patch(harness, account, json!({ "enabled": false })).await;
     assert_in_step(harness, "disabling the account").await;
     assert_exact(harness).await;

@@ -96,6 +96,22 @@ async fn issuing_a_key_reports_a_missing_role_before_a_changed_account() {
 }
 
 #[tokio::test]
+async fn adding_an_identity_reports_a_missing_issuer_before_a_missing_role() {
+    let (harness, account) = start().await;
+    let _ = harness.put_issuer("corp", &json!({ "issuer": "https://id.example.com" })).await;
+    let path = format!("{}/federated-identities", account.path());
+    let body = json!({ "name": "w", "issuer": "corp", "audience": "a", "claims": { "sub": "w" }, "role": "Auditor" });
+    for (prefixes, pointer) in [(&["ISSUERS", "ROLE#"][..], "/issuer"), (&["ACCOUNT#", "ROLE#"][..], "/role")]
+    {
+        let reply = send(&harness, "POST", &path, &body, prefixes).await;
+        assert_eq!(reply.expect_problem(422, "invalid_fields").errors()[0]["pointer"], pointer);
+    }
+    // No record of this identity exists, so the write is retried.
+    let _ = send(&harness, "POST", &path, &body, &["RETIRED#", "ISSUERS"]).await.expect(201);
+    let _ = send(&harness, "POST", &path, &body, &["EVENTS#"]).await.expect(201);
+}
+
+#[tokio::test]
 async fn a_rotation_is_retried_if_its_conditions_fail() {
     let (harness, account) = start().await;
     let mut key = harness.issue_key(&account).await;

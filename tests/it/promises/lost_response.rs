@@ -149,6 +149,60 @@ async fn retried_rotation_creates_no_second_successor_and_returns_no_secret() {
 }
 
 #[tokio::test]
+async fn retried_addition_returns_the_same_identity() {
+    let harness = Harness::start().await;
+    let _ = harness.put_issuer("corp", &json!({ "issuer": "https://id.example.com" })).await;
+    let account = harness.create_account("batch", "ServiceAccountReader").await;
+    let path = format!("{}/federated-identities", account.path());
+    let body =
+        |sub: &str| json!({ "name": "w", "issuer": "corp", "audience": "a", "claims": { "sub": sub } });
+    let add = |attempt: &str, sub: &str| post(&harness, &path, attempt, &body(sub));
+    lose_responses(&harness);
+    let _ = add("attempt-1", "w").send().await.expect_problem(503, "dependency_unavailable");
+    recover(&harness);
+    let stored = harness.table.account(&account.id).await;
+    let first = add("attempt-1", "w").send().await.expect(201);
+    assert_eq!(harness.get(&path).await.json()["items"], json!([first.json()]));
+    assert_eq!(add("attempt-1", "w").send().await.expect(201).json(), first.json());
+    assert_eq!(harness.table.account(&account.id).await, stored, "the retry changes nothing");
+    harness.refuse(add("attempt-1", "x"), 422, "idempotency_key_reused").await;
+    assert_eq!(count_events(&harness, "federatedIdentity.created").await, 1);
+
+    let identity = format!("{path}/{}", first.json()["id"].as_str().unwrap());
+    lose_responses(&harness);
+    let delete = || harness.request("DELETE", &identity).admin().send();
+    let _ = delete().await.expect_problem(503, "dependency_unavailable");
+    recover(&harness);
+    let _ = delete().await.expect(204);
+    assert_eq!(count_events(&harness, "federatedIdentity.deleted").await, 1);
+    harness.refuse(add("attempt-1", "w"), 409, "federated_identity_ended").await;
+    harness.refuse(add("attempt-1", "x"), 422, "idempotency_key_reused").await;
+    let _ = add("attempt-2", "w").send().await.expect(201);
+}
+
+#[tokio::test]
+async fn retried_registration_of_an_issuer_changes_nothing() {
+    let harness = Harness::start().await;
+    let put = || {
+        let body = json!({ "issuer": "https://id.example.com" });
+        harness.request("PUT", "/iam/v1/issuers/corp").admin().json(&body).send()
+    };
+    let delete = || harness.request("DELETE", "/iam/v1/issuers/corp").admin().send();
+    lose_responses(&harness);
+    let _ = put().await.expect_problem(503, "dependency_unavailable");
+    recover(&harness);
+    let before = harness.table.dump().await;
+    let _ = put().await.expect(200);
+    assert_eq!(before, harness.table.dump().await);
+    lose_responses(&harness);
+    let _ = delete().await.expect_problem(503, "dependency_unavailable");
+    recover(&harness);
+    let _ = delete().await.expect_problem(404, "issuer_not_found");
+    assert_eq!(count_events(&harness, "issuer.created").await, 1);
+    assert_eq!(count_events(&harness, "issuer.deleted").await, 1);
+}
+
+#[tokio::test]
 async fn retried_review_records_no_second_answer() {
     let harness = Harness::start().await;
     let account = harness.create_account("batch", "ServiceAccountReader").await;

@@ -1,7 +1,9 @@
 //! The routes of the IAM API, each with a valid request. A test checks that this table and
 //! the template have the same routes.
 
+use local::issuer::ADMIN_SUB;
 use serde_json::{Value, json};
+use shared::domain::{Actor, ChangeRequest, IdempotencyKey, OsEntropy};
 use tests::{Account, Event, Harness, Key, RequestBuilder};
 
 /// A route with a valid body.
@@ -16,19 +18,41 @@ pub(crate) struct Route {
     body: fn(&Key) -> Option<Value>,
 }
 
-/// A custom role that no account and no key has. [`create_target`] creates the role.
+/// A custom role that no account and no grant has, and a trusted issuer. [`create_target`]
+/// creates both.
 pub(crate) const SPARE_ROLE: &str = "Spare";
 
+/// The `Idempotency-Key` with which [`create_target`] adds a federated identity, so that the
+/// account's id determines the identity's id.
+const IDENTITY_ATTEMPT: &str = "identity";
+
+/// The content of the trusted issuer [`SPARE_ROLE`].
+fn issuer() -> Value {
+    json!({ "issuer": "https://issuer.example.com" })
+}
+
+/// A federated identity that the trusted issuer [`SPARE_ROLE`] makes possible.
+fn identity() -> Value {
+    json!({
+        "name": "workload", "issuer": SPARE_ROLE, "audience": "https://keyward.example.com",
+        "claims": { "sub": "workload-1" },
+    })
+}
+
 /// All routes with the authorizer, sorted by method and path.
-pub(crate) const ROUTES: [Route; 26] = [
+pub(crate) const ROUTES: [Route; 35] = [
+    route("DELETE", "/iam/v1/issuers/{name}", "ManageIssuers", |_| None),
     route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}", "RevokeKey", |_| None),
+    route("DELETE", "/iam/v1/service-accounts/{id}/federated-identities/{identityId}", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys", "RevokeKey", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}/keys/{keyId}", "RevokeKey", |_| None),
     route("GET", "/iam/v1/access-review", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/activity", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/attention", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/events", "ListServiceAccounts", |_| None),
+    route("GET", "/iam/v1/issuers", "ManageIssuers", |_| None),
+    route("GET", "/iam/v1/issuers/{name}", "ManageIssuers", |_| None),
     route("GET", "/iam/v1/roles", "ManageRoles", |_| None),
     route("GET", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("GET", "/iam/v1/roles/{name}/users", "ManageRoles", |_| None),
@@ -36,6 +60,19 @@ pub(crate) const ROUTES: [Route; 26] = [
     route("GET", "/iam/v1/service-accounts", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/service-accounts/{id}", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/service-accounts/{id}/events", "ListServiceAccounts", |_| None),
+    route("GET", "/iam/v1/service-accounts/{id}/federated-identities", "ListServiceAccounts", |_| None),
+    route(
+        "GET",
+        "/iam/v1/service-accounts/{id}/federated-identities/{identityId}",
+        "ListServiceAccounts",
+        |_| None,
+    ),
+    route(
+        "GET",
+        "/iam/v1/service-accounts/{id}/federated-identities/{identityId}/activity",
+        "ListServiceAccounts",
+        |_| None,
+    ),
     route("GET", "/iam/v1/service-accounts/{id}/keys/{keyId}/activity", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/service-accounts/{id}/role-usage", "ListServiceAccounts", |_| None),
     Route { is_for_keys: true, ..route("GET", "/iam/v1/whoami", "Whoami", |_| None) },
@@ -49,10 +86,14 @@ pub(crate) const ROUTES: [Route; 26] = [
     route("POST", "/iam/v1/service-accounts", "CreateServiceAccount", |_| {
         Some(json!({ "name": "another", "role": "ServiceAccountReader" }))
     }),
+    route("POST", "/iam/v1/service-accounts/{id}/federated-identities", "IssueKey", |_| Some(identity())),
     route("POST", "/iam/v1/service-accounts/{id}/keys", "IssueKey", |_| Some(json!({ "name": "another" }))),
     route("POST", "/iam/v1/service-accounts/{id}/keys/{keyId}/rotation", "IssueKey", |_| Some(json!({}))),
     route("POST", "/iam/v1/service-accounts/{id}/reviews", "UpdateServiceAccount", |_| {
         Some(json!({ "decision": "keep" }))
+    }),
+    route("PUT", "/iam/v1/issuers/{name}", "ManageIssuers", |_| {
+        Some(json!({ "issuer": "https://issuer.example.com", "algorithms": ["ES256"] }))
     }),
     route("PUT", "/iam/v1/roles/{name}", "ManageRoles", |_| {
         Some(json!({ "permissions": ["GET /elsewhere"] }))
@@ -92,8 +133,13 @@ impl Route {
     }
 
     /// The path parameters, with their values for `key`.
-    pub(crate) fn parameters<'a>(&self, key: &'a Key) -> Vec<(&'static str, &'a str)> {
-        let all = [("id", key.account.as_str()), ("keyId", &key.id), ("name", SPARE_ROLE)];
+    pub(crate) fn parameters(&self, key: &Key) -> Vec<(&'static str, String)> {
+        let all = [
+            ("id", key.account.clone()),
+            ("keyId", key.id.clone()),
+            ("identityId", identity_id(&key.account)),
+            ("name", SPARE_ROLE.to_owned()),
+        ];
         all.into_iter().filter(|(name, _)| self.path.contains(&format!("{{{name}}}"))).collect()
     }
 
@@ -104,7 +150,7 @@ impl Route {
 
     fn fill(&self, path: &str, key: &Key) -> String {
         let parameters = self.parameters(key).into_iter();
-        parameters.fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value))
+        parameters.fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), &value))
     }
 
     /// A request about `key` and its account, without a credential.
@@ -160,10 +206,26 @@ pub(crate) fn key_context(key: &Key) -> Value {
     })
 }
 
-/// Creates what [`Route::request`] and [`Route::event`] act on: an account with a key, and
-/// [`SPARE_ROLE`].
+/// Creates what [`Route::request`] and [`Route::event`] act on: an account with a key and a
+/// federated identity, and the role and the trusted issuer [`SPARE_ROLE`].
 pub(crate) async fn create_target(harness: &Harness, name: &str) -> (Account, Key) {
     harness.put_role(SPARE_ROLE, &["GET /spare"]).await;
-    let (account, key) = harness.account_with_key(name, "ServiceAccountReader").await;
+    let _ = harness.put_issuer(SPARE_ROLE, &issuer()).await;
+    // A route can be too long for a name.
+    let name = name.replace("/iam/v1/service-accounts", "");
+    let (account, key) = harness.account_with_key(&name, "ServiceAccountReader").await;
+    let request = harness.request("POST", &format!("{}/federated-identities", account.path())).admin();
+    let added = request.idempotency_key(IDENTITY_ATTEMPT).json(&identity()).send().await.expect(201);
+    assert_eq!(added.json()["id"], identity_id(&account.id));
     (account, key)
+}
+
+/// The id of the federated identity that [`create_target`] adds to this account.
+fn identity_id(account: &str) -> String {
+    let request = ChangeRequest {
+        actor: Actor { id: ADMIN_SUB.to_owned(), name: String::new() },
+        request_id: String::new(),
+        idempotency_key: Some(IdempotencyKey::parse(IDENTITY_ATTEMPT).unwrap()),
+    };
+    request.new_identity_id(account.parse().unwrap(), &OsEntropy).unwrap().to_string()
 }

@@ -34,6 +34,8 @@ pub struct FoundEndedIdentity {
     pub account: AccountId,
     pub id: IdentityId,
     pub name: String,
+    /// Whether the identity expired, and was not deleted.
+    pub has_expired: bool,
 }
 
 /// A key that has ended, and its account.
@@ -80,7 +82,13 @@ impl Store {
     ) -> Result<Option<FoundEndedIdentity>, StoreError> {
         let (index, names) = (schema::DIRECTORY, schema::DIRECTORY_PK);
         let partition = schema::retired_key_partition(id.into());
-        Ok(self.query_retired(index, names, partition, 1, found_ended_identity).await?.pop())
+        let found = self.query_retired(index, names, partition, 1, found_ended_identity).await?.pop();
+        let Some(mut found) = found else { return Ok(None) };
+        // The index does not tell why the identity ended.
+        let record = self.read(schema::retired_key(found.account, id), &[attribute::REASON]).await?;
+        let reason = record.and_then(|record| retired_reason(&record).ok());
+        found.has_expired = reason == Some(RetiredReason::Expired);
+        Ok(Some(found))
     }
 
     async fn query_retired<T>(
@@ -196,6 +204,7 @@ fn found_ended_identity(item: &Map) -> Result<FoundEndedIdentity, MalformedItem>
         account: account_of_record(reader)?,
         id: reader.parse(schema::SK, str::parse)?,
         name: reader.text(attribute::NAME)?.to_owned(),
+        has_expired: false,
     })
 }
 
