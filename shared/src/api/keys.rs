@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::accounts::ServiceAccount;
 use super::activity::{LastUse, RecentCounts};
+use super::federated_identities::FederatedIdentity;
 use super::instant;
 use crate::activity::GrantActivity;
 use crate::domain::{AccountId, Actor, IdentityId, KeyEnd, KeyId, LiveKey, RetiredReason, RoleName};
@@ -240,35 +241,38 @@ pub struct ReplacedKey {
 
 // The function reads this with `SecretString`, which cannot be serialized. A
 // client sends it with `K = &str`.
-/// A key to look up.
+/// A key or token to look up.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(bound = "")]
 pub struct LookupKeyRequest<K = SecretString> {
-    /// The key, or a text that contains exactly one key of this environment,
-    /// such as an `Authorization` header or a line of a file. The text is
-    /// neither stored nor logged.
+    /// The key or token, or a text that contains exactly one key or token of this
+    /// environment, such as an `Authorization` header or a line of a file. The
+    /// text is neither stored nor logged.
     #[schema(value_type = String, example = "Authorization: Bearer kwsa_prod_…")]
     pub key: K,
 }
 
-/// What is known about a key.
+/// What is known about a key or token.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyLookup {
-    /// Whether the key works now, from the networks that it allows.
+    /// Whether the key works now, from the networks that it allows. For a token: whether the
+    /// token works now, if it is genuine. Its tags are not checked, so anyone who knows the ids
+    /// could have written it.
     pub alive: bool,
-    /// Why the key is refused, as in the authorizer's log: `revoked`,
-    /// `expired`, `retired` (its grace period after a rotation is over, or its
-    /// account was deleted), `disabled` (its account is disabled) or
-    /// `wrong_secret` (a key has this id, but another secret). Absent if the
-    /// key works.
+    /// Why the key or token is refused, as in the authorizer's log: `revoked`,
+    /// `expired`, `retired` (the key's grace period after a rotation is over, or
+    /// the account was deleted), `disabled` (the account is disabled),
+    /// `wrong_secret` (a key has this id, but another secret) or `issuer` (the
+    /// issuer of the federated identity is no longer trusted). Absent if the key
+    /// or token works.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "revoked")]
     pub reason: Option<Reason>,
     /// Whether the secret is the one that was issued. If not, the key is not
-    /// genuine, although its ids exist. Absent if the record of the retired key
-    /// contains nothing to compare the secret with.
+    /// genuine, although its ids exist. Absent for a token, and if the record of the
+    /// retired key contains nothing to compare the secret with.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = bool)]
     pub secret_matches: Option<bool>,
@@ -279,20 +283,35 @@ pub struct KeyLookup {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = ServiceAccount)]
     pub service_account: Option<ServiceAccount>,
-    /// The id of the key.
-    #[schema(value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
-    pub key_id: KeyId,
+    /// When the token expires, as the token says. At most an hour after it was made. Present
+    /// only if the text contains a token.
+    #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, required = false, value_type = String)]
+    pub token_expires_at: Option<Timestamp>,
+    /// The id of the key, or of the key that the token was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String, example = "key_9fKd2LmXo5PqZ7aB")]
+    pub key_id: Option<KeyId>,
     /// The key. Absent if its record contains only how it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Key)]
     pub key: Option<Key>,
-    /// When the key ended. Absent if the key is still one of the account's
-    /// keys.
+    /// The id of the federated identity that the token was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String, example = "fid_5tGh8JkLp2WqZ9xC")]
+    pub identity_id: Option<IdentityId>,
+    /// The federated identity. Absent if it has ended: `getServiceAccount` returns the ended
+    /// identities of the account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = FederatedIdentity)]
+    pub federated_identity: Option<FederatedIdentity>,
+    /// When the key or federated identity ended. Absent if it is still one of the
+    /// account's.
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, required = false, value_type = String)]
     pub retired_at: Option<Timestamp>,
-    /// The admin who ended the key. Absent if the key is still one of the
-    /// account's keys, expired, or reached the end of its grace period.
+    /// The admin who ended the key or federated identity. Absent if it is still one
+    /// of the account's, expired, or reached the end of its grace period.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = Actor)]
     pub retired_by: Option<Actor>,

@@ -279,6 +279,12 @@ impl SealedToken {
         &self.version
     }
 
+    /// The first second in which the token is refused, as the token says, for people. An
+    /// attacker can choose it.
+    pub fn named_expiry(&self) -> Timestamp {
+        self.claims.expires_at()
+    }
+
     /// The account and the grant that the token names, for the log. An attacker can choose
     /// both.
     pub fn named(&self) -> (AccountId, GrantId) {

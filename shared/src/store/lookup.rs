@@ -1,4 +1,4 @@
-//! Looks up live and retired keys for admins.
+//! Looks up live and ended grants for admins.
 
 use jiff::Timestamp;
 
@@ -6,7 +6,7 @@ use super::codec::{MalformedItem, Map, Reader};
 use super::retired::refusal;
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
-use crate::domain::{Account, AccountId, Actor, ApiKey, GrantId, KeyId, LiveKey, VerifierEntry};
+use crate::domain::{Account, AccountId, Actor, GrantId, IdentityId, KeyId, LiveKey, VerifierEntry};
 use crate::policy::Reason;
 
 /// The attributes of a retired key's record.
@@ -42,35 +42,62 @@ pub struct KnownKey {
     pub retirement: Option<Retirement>,
 }
 
-/// How a key was retired.
+/// The stored data about a federated identity.
+#[derive(Debug)]
+pub struct KnownIdentity {
+    /// The account, unless it has been deleted.
+    pub account: Option<Account>,
+    /// How the identity ended, if the account no longer has it.
+    pub retirement: Option<Retirement>,
+}
+
+/// How a grant ended.
 #[derive(Debug)]
 pub struct Retirement {
-    /// Why requests with the key are refused.
+    /// Why requests with the grant are refused.
     pub reason: Reason,
-    /// When the key was retired.
+    /// When the grant ended.
     pub at: Timestamp,
-    /// The admin who retired the key. `None` if it expired or its grace period was
-    /// over.
+    /// The admin who ended the grant. `None` if it expired or, for a key, if its grace period
+    /// was over.
     pub by: Option<Actor>,
 }
 
 impl Store {
-    /// Reads the account and the key that `key` names, live or retired. The caller
-    /// must check the key's secret.
+    /// Reads an account and one of its keys, live or retired. The caller must check the
+    /// secret of a presented key.
     ///
     /// # Errors
     /// [`StoreError::KeyNotFound`] if neither the key nor its record exists.
-    pub async fn get_known_key(&self, key: &ApiKey) -> Result<KnownKey, StoreError> {
-        let found = self.find_account_with_verifiers(key.account).await?;
-        let (account, verifiers) = found.unzip();
-        let live = account.iter().flat_map(|account| &account.keys).find(|live| live.id == key.id).cloned();
+    pub async fn get_known_key(&self, id: AccountId, key: KeyId) -> Result<KnownKey, StoreError> {
+        let (account, verifiers) = self.find_account_with_verifiers(id).await?.unzip();
+        let live = account.iter().flat_map(|account| &account.keys).find(|live| live.id == key).cloned();
         if live.is_some() {
-            let verifier = verifiers.and_then(|mut verifiers| verifiers.keys.remove(&key.id));
+            let verifier = verifiers.and_then(|mut verifiers| verifiers.keys.remove(&key));
             return Ok(KnownKey { account, key: live, verifier, retirement: None });
         }
-        let record = self.read(schema::retired_key(key.account, key.id), &RECORD).await?;
-        let record = record.ok_or(StoreError::KeyNotFound(key.account, key.id))?;
-        retired_key(account, key.id, &record).map_err(|error| error.in_item(key.id))
+        let record = self.read(schema::retired_key(id, key), &RECORD).await?;
+        let record = record.ok_or(StoreError::KeyNotFound(id, key))?;
+        retired_key(account, key, &record).map_err(|error| error.in_item(key))
+    }
+
+    /// Reads an account and one of its federated identities, live or ended.
+    ///
+    /// # Errors
+    /// [`StoreError::IdentityNotFound`] if neither the identity nor its record exists.
+    pub async fn get_known_identity(
+        &self,
+        id: AccountId,
+        identity: IdentityId,
+    ) -> Result<KnownIdentity, StoreError> {
+        let account = self.find_account(id).await?;
+        if account.iter().flat_map(|account| &account.identities).any(|own| own.id == identity) {
+            return Ok(KnownIdentity { account, retirement: None });
+        }
+        let record = self.read(schema::retired_key(id, identity), &RECORD).await?;
+        let record = record.ok_or(StoreError::IdentityNotFound(id, identity))?;
+        let retirement = retirement(&record).map_err(|error| error.in_item(identity))?;
+        Ok(KnownIdentity { account, retirement: Some(retirement) })
     }
 
     /// Checks that an account has a grant or, even after the account's deletion, a record of
@@ -108,10 +135,15 @@ fn retired_key(account: Option<Account>, id: KeyId, record: &Map) -> Result<Know
         // commands wrote such records.
         key: reader.optional(attribute::NAME, |reader, _| reader.live_key(id))?,
         verifier: reader.optional(attribute::VERIFIER, |reader, _| reader.verifier())?,
-        retirement: Some(Retirement {
-            reason: refusal(record)?,
-            at: reader.seconds(attribute::RETIRED_AT)?,
-            by: reader.optional(attribute::RETIRED_BY, Reader::actor)?,
-        }),
+        retirement: Some(retirement(record)?),
+    })
+}
+
+fn retirement(record: &Map) -> Result<Retirement, MalformedItem> {
+    let reader = Reader(record);
+    Ok(Retirement {
+        reason: refusal(record)?,
+        at: reader.seconds(attribute::RETIRED_AT)?,
+        by: reader.optional(attribute::RETIRED_BY, Reader::actor)?,
     })
 }

@@ -62,7 +62,7 @@ pub use list::{
     AccountCursor, AccountFilter, AccountPage, AllEventsCursor, DEFAULT_LIMIT, EventCursor, EventFilter,
     EventScope, InvalidCursor, ListOrder, MAX_LIMIT, Page, PageRequest, RoleCursor, TagFilter,
 };
-pub use lookup::{KnownKey, Retirement};
+pub use lookup::{KnownIdentity, KnownKey, Retirement};
 pub use retired::{EndedIdentity, MAX_RETIRED_KEYS, RetiredGrants, RetiredKey};
 pub use reviews::ReviewedAccount;
 pub use role_users::{RoleUser, RoleUserPage, RoleUsers};

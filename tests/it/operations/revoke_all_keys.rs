@@ -75,7 +75,10 @@ async fn ends_the_most_grants_that_an_account_can_have_in_one_transaction_200() 
             .collect();
         // On a busy machine, the SDK repeats a transaction that takes too long, with its token.
         for write in &writes {
-            assert_eq!(write.body["ClientRequestToken"], writes[0].body["ClientRequestToken"], "one transaction");
+            assert_eq!(
+                write.body["ClientRequestToken"], writes[0].body["ClientRequestToken"],
+                "one transaction"
+            );
             assert_eq!(write.body["TransactItems"].as_array().unwrap().len(), 81);
         }
         let count = |name: &str| ended[name].as_array().unwrap().len();

@@ -38,8 +38,7 @@ async fn updates_every_field_200() {
     let read = harness.get(&account.path()).await;
     assert_eq!(read.headers["etag"], updated.headers["etag"]);
     let mut shown = read.json();
-    let others =
-        ["keys", "retiredKeys", "federatedIdentities", "endedFederatedIdentities", "unverified"];
+    let others = ["keys", "retiredKeys", "federatedIdentities", "endedFederatedIdentities", "unverified"];
     shown.as_object_mut().unwrap().retain(|name, _| !others.contains(&name.as_str()));
     assert_eq!(shown, updated.json());
 }

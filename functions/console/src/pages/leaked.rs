@@ -55,10 +55,18 @@ pub(super) struct FoundKey {
     pub(super) retired_by: Option<Actor>,
 }
 
-impl From<KeyLookup> for FoundKey {
+impl From<KeyLookup> for Outcome {
     fn from(found: KeyLookup) -> Self {
         let KeyLookup { service_account_id, key_id, reason, retired_at, retired_by, .. } = found;
-        Self { service_account_id, key_id, reason, retired_at, retired_by }
+        match key_id {
+            Some(key_id) => {
+                Self::Key(FoundKey { service_account_id, key_id, reason, retired_at, retired_by })
+            }
+            None => Self::None(format!(
+                "the pasted text contains a token of a federated identity of {service_account_id}. The token expires \
+                 by itself within an hour. To stop it at once, delete the identity"
+            )),
+        }
     }
 }
 
@@ -213,9 +221,13 @@ pub(super) async fn submit(PostedSecret(session, form): PostedSecret<Form>) -> P
 /// Looks up the key in `pasted` and redirects to the result.
 pub(super) async fn look_up(session: Session, pasted: &SecretString) -> PageResult {
     let name = new_attempt(&session.console)?;
-    let (page, outcome) = match session.api().look_up_key(pasted).await {
-        Ok(found) => ("/key", Outcome::Key(found.into())),
-        Err(error) => ("", Outcome::None(lookup_error(error)?)),
+    let outcome = match session.api().look_up_key(pasted).await {
+        Ok(found) => found.into(),
+        Err(error) => Outcome::None(lookup_error(error)?),
+    };
+    let page = match outcome {
+        Outcome::Key(_) => "/key",
+        Outcome::None(_) => "",
     };
     let path = format!("{PATH}{page}?found={name}");
     let kept = RecentLookups::read(&session).with(name, outcome);
