@@ -16,9 +16,11 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use event::event;
 use shared::config::Setup;
 use shared::domain::{
-    AccountId, ApiKey, BuiltInRole, Environment, KeyId, KeySpec, OsEntropy, Pepper, Verifier,
+    AccountId, ApiKey, BuiltInRole, Clock as _, Environment, KeyId, KeySpec, OsEntropy, Pepper, SealedToken,
+    SecretVersion, SystemClock, TokenClaims, TokenGrant, TokenId, TokenKey, Verifier,
 };
 use shared::policy::{Api, BuiltInRoles, Grant, GrantRoles, PathPrefix, Target, decide};
+use tests::tokens::{Parent, add_identity, register_issuer};
 use tests::{Harness, Key};
 use tokio::runtime::Runtime;
 
@@ -46,6 +48,28 @@ fn pure(criterion: &mut Criterion) {
     criterion.bench_function("verify a key (0 calls)", |bencher| {
         bencher.iter(|| Verifier::compute(&pepper, black_box(&key), &spec).matches(&stored));
     });
+    let token_key = TokenKey::from(pepper);
+    let claims = TokenClaims {
+        account: key.account,
+        grant: TokenGrant::Key(key.id),
+        id: TokenId::generate(&OsEntropy).unwrap(),
+        issued_at: SystemClock.now(),
+        lifetime_seconds: 900,
+        roles: Vec::new(),
+        parents: Vec::new(),
+        request: None,
+    };
+    let version = SecretVersion::parse("v1").unwrap();
+    let token = claims.seal(&environment, (&version, &token_key), &stored, None).unwrap();
+    criterion.bench_function("parse a token (0 calls)", |bencher| {
+        bencher.iter(|| SealedToken::parse(black_box(token.expose()), &environment).is_ok());
+    });
+    criterion.bench_function("parse a token and check its tags (0 calls)", |bencher| {
+        bencher.iter(|| {
+            let sealed = SealedToken::parse(black_box(token.expose()), &environment).unwrap();
+            sealed.open(&token_key).unwrap().matches(&stored, None)
+        });
+    });
     let roles = BuiltInRoles::new(&PathPrefix::parse_list("/organizations,/teams").unwrap());
     let role: &Arc<_> = roles.get(BuiltInRole::Reader);
     criterion.bench_function("decide a route (0 calls)", |bencher| {
@@ -56,15 +80,21 @@ fn pure(criterion: &mut Criterion) {
     });
 }
 
-/// A system, and one of the ten keys of an account.
-async fn system() -> (Harness, Key) {
+/// A system, one of the ten keys of an account, a token of this key, and a token of a federated
+/// identity of another account.
+async fn system() -> (Harness, Key, [String; 2]) {
     let harness = Harness::start().await;
     let account = harness.create_account("benchmark", "ServiceAccountReader").await;
     let mut key = None;
     for _ in 0..10 {
         key = Some(harness.issue_key(&account).await);
     }
-    (harness, key.unwrap())
+    let key = key.unwrap();
+    register_issuer(&harness, "platform").await;
+    let other = harness.create_account("workload", "ServiceAccountReader").await;
+    let identity = add_identity(&harness, &other, "platform", None).await;
+    let tokens = [Parent::key(&key).token(&harness).await, identity.token(&harness).await];
+    (harness, key, tokens)
 }
 
 /// An authorizer whose HTTP client is not wrapped by the harness.
@@ -77,7 +107,7 @@ fn plain_authorizer(harness: &Harness) -> Authorizer {
 /// The whole authorizer against the embedded database.
 fn whole(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
-    let (harness, key) = runtime.block_on(system());
+    let (harness, key, [of_key, of_identity]) = runtime.block_on(system());
     let authorizer = runtime.block_on(async {
         let authorizer = plain_authorizer(&harness);
         authorizer.warm().await;
@@ -85,7 +115,12 @@ fn whole(criterion: &mut Criterion) {
     });
     let mistyped = format!("{}0", key.secret.get(..key.secret.len() - 1).unwrap());
     let mut group = criterion.benchmark_group("authorizer");
-    for (name, credential) in [("refuse a mistyped key", mistyped), ("allow a key", key.secret.clone())] {
+    for (name, credential) in [
+        ("refuse a mistyped key", mistyped),
+        ("allow a key", key.secret.clone()),
+        ("allow a token of a key", of_key),
+        ("allow a token of an identity", of_identity),
+    ] {
         let event = event(&credential);
         let calls = runtime.block_on(async {
             // The first decision of an instance also fetches the keyring.

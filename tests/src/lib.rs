@@ -21,6 +21,7 @@ mod logs;
 mod openapi;
 mod sharing;
 mod table;
+pub mod tokens;
 mod wire;
 
 pub use api::{Account, Key, Reply, RequestBuilder};

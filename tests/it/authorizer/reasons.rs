@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 use crate::support::audit_lines::with_message;
 use crate::support::changes;
 use crate::support::keys::{environment, foreign, parsed};
-use crate::support::tokens::{Parent, add_identity, end_issuer, register_issuer};
+use tests::tokens::{Parent, add_identity, end_issuer, register_issuer};
 
 /// The audience of business APIs.
 const AUDIENCE: &str = "business-apis";

@@ -11,10 +11,10 @@ use tracing::level_filters::LevelFilter;
 
 use crate::support::activity::is_activity_write;
 use crate::support::keys::environment;
-use crate::support::tokens::{
+use crate::support::{allowed, changes, decide, denied, rotate_token_key};
+use tests::tokens::{
     Parent, add_identity, add_identity_until, after, end_identity, end_issuer, entropy, register_issuer, seal,
 };
-use crate::support::{allowed, changes, decide, denied, rotate_token_key};
 
 const SHAPE: Shape = Shape::HttpV2;
 

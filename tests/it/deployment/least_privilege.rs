@@ -17,7 +17,7 @@ use shared::store::schema;
 use tests::{Account, Call, Event, Harness, Shape};
 
 use crate::support;
-use crate::support::tokens;
+use tests::tokens;
 
 /// One action of a request, with the values that IAM evaluates.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
+use shared::domain::{RoleName, TokenClaims};
+use tests::tokens::{Parent, add_identity, register_issuer, seal};
 use tests::{Event, Harness, Key, Reply, Shape, Verdict};
 
 use crate::support::{changes, naive};
@@ -50,6 +52,41 @@ async fn shows_both_roles_of_a_key_200() {
         json!({ "name": "k", "role": "Auditor", "allowedCidrs": ["127.0.0.1/32"], "expiresInDays": 1 });
     let key = harness.issue_key_with(&account, &body).await;
     assert_json_snapshot!(whoami(&harness, &key.secret).await.snapshot());
+}
+
+/// The response to a token, without what differs between runs.
+async fn shown_to(harness: &Harness, token: &str) -> Value {
+    let mut shown = whoami(harness, token).await.expect(200).json();
+    assert!(shown["token"]["id"].as_str().unwrap().starts_with("tok_"), "{shown}");
+    shown["token"]["id"] = "[token id]".into();
+    for actor in shown["token"]["actors"].as_array_mut().unwrap() {
+        *actor = "[token id]".into();
+    }
+    if shown.get("identityId").is_some() {
+        shown["identityId"] = "[identity id]".into();
+    }
+    shown
+}
+
+#[tokio::test]
+async fn shows_a_token_with_the_roles_that_narrow_it_200() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports/{id}", "ANY /audits/{proxy+}"]).await;
+    let (account, key) = harness.account_with_key("Batch", "ServiceAccountAdmin").await;
+    assert_json_snapshot!(
+        "token_of_a_key_200",
+        shown_to(&harness, &Parent::key(&key).token(&harness).await).await
+    );
+    register_issuer(&harness, "platform").await;
+    let identity = add_identity(&harness, &account, "platform", Some("ServiceAccountReader")).await;
+    let roles = ["Auditor", "Missing"].map(|name| RoleName::parse(name).unwrap()).into();
+    let parents = vec![identity.claims(&harness).id];
+    let token = seal(&harness, &TokenClaims { roles, parents, ..identity.claims(&harness) }).await;
+    assert_json_snapshot!("token_of_an_identity_200", shown_to(&harness, &token).await);
+    let asked = ask(&harness, &token, "method=GET&path=/teams/7").await.expect(200).json();
+    assert_json_snapshot!("check_of_a_token_200", asked["check"]);
+    harness.clock.advance_seconds(900);
+    assert_eq!(whoami(&harness, &token).await.status, 403);
 }
 
 /// The response to a question about a request. `query` is the query string.

@@ -18,6 +18,7 @@ mod lanes;
 mod leaks;
 mod lost_response;
 mod malformed_items;
+mod narrow_tokens;
 mod overview_cost;
 mod path_abuse;
 mod revocation_histories;

@@ -17,7 +17,6 @@ pub(crate) mod model;
 pub(crate) mod naive;
 pub(crate) mod routes;
 pub(crate) mod tally;
-pub(crate) mod tokens;
 pub(crate) mod yaml;
 
 use std::io::Write as _;

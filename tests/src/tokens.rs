@@ -1,5 +1,5 @@
 //! Tokens that are made with the domain API, and the federated identities and issuers that
-//! they need.
+//! they need, which are written to the table.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,34 +7,32 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use shared::domain::{
-    AccountId, BoundRequest, Clock as _, Entropy, IdentityId, IssuerId, IssuerName, RoleName, TokenClaims,
-    TokenGrant, TokenId, Verifier,
+    AccountId, BoundRequest, Clock as _, Entropy, Environment, IdentityId, IssuerId, IssuerName, RoleName,
+    TokenClaims, TokenGrant, TokenId, Verifier,
 };
-use tests::{Account, Harness, Item, Key, SeededEntropy};
 
-use super::items::map_at;
-use super::keys::environment;
+use crate::{Account, Harness, Item, Key, SeededEntropy};
 
 /// A random source that differs at each call.
-pub(crate) fn entropy() -> impl Entropy {
+pub fn entropy() -> impl Entropy {
     static NEXT: AtomicU64 = AtomicU64::new(1 << 32);
     SeededEntropy::new(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A grant of an account, from which tokens can be made.
 #[derive(Clone, Debug)]
-pub(crate) struct Parent {
-    pub(crate) account: AccountId,
-    pub(crate) grant: TokenGrant,
+pub struct Parent {
+    pub account: AccountId,
+    pub grant: TokenGrant,
 }
 
 impl Parent {
-    pub(crate) fn key(key: &Key) -> Self {
+    pub fn key(key: &Key) -> Self {
         Self { account: key.account.parse().unwrap(), grant: TokenGrant::Key(key.id.parse().unwrap()) }
     }
 
     /// The claims of a token that is made now and lives for 15 minutes.
-    pub(crate) fn claims(&self, harness: &Harness) -> TokenClaims {
+    pub fn claims(&self, harness: &Harness) -> TokenClaims {
         TokenClaims {
             account: self.account,
             grant: self.grant.clone(),
@@ -48,25 +46,25 @@ impl Parent {
     }
 
     /// A token that is made now and lives for 15 minutes.
-    pub(crate) async fn token(&self, harness: &Harness) -> String {
+    pub async fn token(&self, harness: &Harness) -> String {
         seal(harness, &self.claims(harness)).await
     }
 
     /// A token that these roles narrow.
-    pub(crate) async fn narrow_token(&self, harness: &Harness, roles: &[&str]) -> String {
+    pub async fn narrow_token(&self, harness: &Harness, roles: &[&str]) -> String {
         let roles = roles.iter().map(|name| RoleName::parse(name).unwrap()).collect();
         seal(harness, &TokenClaims { roles, ..self.claims(harness) }).await
     }
 
     /// A token that works only for this request.
-    pub(crate) async fn request_token(&self, harness: &Harness, method: &str, path: &str) -> String {
+    pub async fn request_token(&self, harness: &Harness, method: &str, path: &str) -> String {
         let request = Some(BoundRequest::new(method, path));
         let claims = TokenClaims { request, lifetime_seconds: 60, ..self.claims(harness) };
         seal(harness, &claims).await
     }
 
     /// The grant's stored verifier.
-    pub(crate) async fn verifier(&self, harness: &Harness) -> Verifier {
+    pub async fn verifier(&self, harness: &Harness) -> Verifier {
         let item = harness.table.account(&self.account.to_string()).await;
         let entry = &item["verifiers"].as_m().unwrap()[&self.grant.to_string()];
         Verifier::from_bytes(entry.as_m().unwrap()["verifier"].as_b().unwrap().as_ref()).unwrap()
@@ -74,7 +72,7 @@ impl Parent {
 }
 
 /// The token with these claims, as this deployment makes it.
-pub(crate) async fn seal(harness: &Harness, claims: &TokenClaims) -> String {
+pub async fn seal(harness: &Harness, claims: &TokenClaims) -> String {
     let parent = Parent { account: claims.account, grant: claims.grant.clone() };
     let issuer = match claims.grant.issuer() {
         Some(name) => Some(issuer_id(harness, name).await),
@@ -83,7 +81,8 @@ pub(crate) async fn seal(harness: &Harness, claims: &TokenClaims) -> String {
     let keyring = harness.system.setup_for("Authorizer").unwrap().token_keyring().unwrap();
     let (version, key) = keyring.current().await.unwrap();
     let verifier = parent.verifier(harness).await;
-    let token = claims.seal(&environment("local"), (&version, &key), &verifier, issuer).unwrap();
+    let environment = Environment::parse("local").unwrap();
+    let token = claims.seal(&environment, (&version, &key), &verifier, issuer).unwrap();
     token.expose().to_owned()
 }
 
@@ -108,8 +107,14 @@ fn admin() -> AttributeValue {
     AttributeValue::M(item([("id", s("admin")), ("name", s("admin@example.com"))]))
 }
 
+/// A map of an account's grants.
+fn grants<'a>(account: &'a mut Item, name: &str) -> &'a mut Item {
+    let Some(AttributeValue::M(map)) = account.get_mut(name) else { panic!("{name} is not a map") };
+    map
+}
+
 /// Registers an issuer.
-pub(crate) async fn register_issuer(harness: &Harness, name: &str) {
+pub async fn register_issuer(harness: &Harness, name: &str) {
     let now = n(harness.clock.now().as_second());
     let issuer = item([
         ("pk", s("ISSUERS")),
@@ -129,7 +134,7 @@ pub(crate) async fn register_issuer(harness: &Harness, name: &str) {
 }
 
 /// Ends an issuer. Its name stays.
-pub(crate) async fn end_issuer(harness: &Harness, name: &str) {
+pub async fn end_issuer(harness: &Harness, name: &str) {
     let now = n(harness.clock.now().as_second());
     let tombstone = item([
         ("pk", s("ISSUERS")),
@@ -143,17 +148,12 @@ pub(crate) async fn end_issuer(harness: &Harness, name: &str) {
 }
 
 /// Adds a federated identity to an account, with this issuer and own role.
-pub(crate) async fn add_identity(
-    harness: &Harness,
-    account: &Account,
-    issuer: &str,
-    role: Option<&str>,
-) -> Parent {
+pub async fn add_identity(harness: &Harness, account: &Account, issuer: &str, role: Option<&str>) -> Parent {
     add_identity_until(harness, account, issuer, role, None).await
 }
 
 /// Adds a federated identity that expires.
-pub(crate) async fn add_identity_until(
+pub async fn add_identity_until(
     harness: &Harness,
     account: &Account,
     issuer: &str,
@@ -184,8 +184,8 @@ pub(crate) async fn add_identity_until(
     harness
         .table
         .tamper(&account.id, |account| {
-            map_at(account, &["keys"]).insert(id.to_string(), AttributeValue::M(entry));
-            map_at(account, &["verifiers"]).insert(id.to_string(), AttributeValue::M(verifier));
+            grants(account, "keys").insert(id.to_string(), AttributeValue::M(entry));
+            grants(account, "verifiers").insert(id.to_string(), AttributeValue::M(verifier));
         })
         .await;
     let issuer = IssuerName::parse(issuer).unwrap();
@@ -193,13 +193,13 @@ pub(crate) async fn add_identity_until(
 }
 
 /// Ends a federated identity, with its record.
-pub(crate) async fn end_identity(harness: &Harness, identity: &Parent) {
+pub async fn end_identity(harness: &Harness, identity: &Parent) {
     let (account, id) = (identity.account.to_string(), identity.grant.to_string());
     harness
         .table
         .tamper(&account, |account| {
-            map_at(account, &["keys"]).remove(&id);
-            map_at(account, &["verifiers"]).remove(&id);
+            grants(account, "keys").remove(&id);
+            grants(account, "verifiers").remove(&id);
         })
         .await;
     let record = item([
@@ -213,6 +213,6 @@ pub(crate) async fn end_identity(harness: &Harness, identity: &Parent) {
 }
 
 /// Seconds after `at`.
-pub(crate) fn after(at: Timestamp, seconds: i64) -> Timestamp {
+pub fn after(at: Timestamp, seconds: i64) -> Timestamp {
     at.checked_add(SignedDuration::from_secs(seconds)).unwrap()
 }
