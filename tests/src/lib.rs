@@ -23,6 +23,7 @@ mod sharing;
 mod table;
 pub mod tokens;
 mod wire;
+pub mod workload;
 
 pub use api::{Account, Key, Reply, RequestBuilder};
 pub use clock::TestClock;

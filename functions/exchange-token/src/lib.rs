@@ -1,26 +1,89 @@
 //! Exchanges keys, tokens and the JWTs of workloads for short-lived tokens. Requests
 //! authenticate themselves, so the routes have no authorizer.
+//!
+//! [`exchange_token`] is the token endpoint. [`form`] parses a request. A key or token is
+//! checked as by the authorizer, and [`workload`] checks a JWT. [`token`] makes the token.
+//! [`request_token`] answers direct invocations.
 
+pub mod exchange_token;
+mod form;
+pub mod get_metadata;
+mod issuer_keys;
+mod jwt;
+mod key_set;
+mod refusal;
+mod request_token;
+mod strict_json;
+mod token;
+mod workload;
+
+use std::sync::Arc;
+
+use shared::api::{RequestTokenAnswer, RequestTokenEvent};
+use shared::authentication::Authentication;
 use shared::config::{ConfigError, Setup};
-use shared::http::{Anyone, Failure, Operation, Reply, Request};
-use shared::store::Store;
+use shared::domain::{Clock, Entropy, Environment, IssuerHosts};
+use shared::http::{Anyone, Failure, Invocable, Operation, Reply, Request};
+use shared::keyring::{Keyring, TokenKeyring};
+use shared::store::{Roles, Store};
+
+use issuer_keys::AllIssuerKeys;
 
 pub struct ExchangeToken {
     store: Store,
+    authentication: Authentication,
+    /// The peppers, which seal federated identities and issuers.
+    keyring: Keyring,
+    token_keyring: TokenKeyring,
+    roles: Roles,
+    issuer_keys: AllIssuerKeys,
+    issuer_hosts: IssuerHosts,
+    environment: Environment,
+    /// Whether the log contains source addresses.
+    records_addresses: bool,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
 }
 
 impl Operation for ExchangeToken {
     type Caller = Anyone;
 
     fn new(setup: &Setup) -> Result<Self, ConfigError> {
-        Ok(Self { store: setup.store()? })
+        let store = setup.store()?;
+        let issuer_hosts = setup.issuer_hosts()?;
+        Ok(Self {
+            authentication: Authentication::new(setup, store.clone())?,
+            keyring: setup.keyring()?,
+            token_keyring: setup.token_keyring()?,
+            roles: Roles::new(store.clone(), setup.built_in_roles()?),
+            issuer_keys: AllIssuerKeys::new(Arc::clone(&setup.clock), issuer_hosts),
+            issuer_hosts,
+            environment: setup.environment()?,
+            records_addresses: setup.records_source_addresses()?,
+            clock: Arc::clone(&setup.clock),
+            entropy: Arc::clone(&setup.entropy),
+            store,
+        })
     }
 
     async fn warm(&self) {
-        self.store.warm().await;
+        self.authentication.warm().await;
     }
 
-    async fn handle(&self, _: Anyone, _: &Request) -> Result<Reply, Failure> {
-        Err(Failure::RouteNotFound)
+    async fn handle(&self, _: Anyone, request: &Request) -> Result<Reply, Failure> {
+        match request.route() {
+            "POST /iam/v1/token" => Ok(exchange_token::exchange_token(self, request).await),
+            "GET /.well-known/oauth-authorization-server" => get_metadata::get_metadata(self, request),
+            _ => Err(Failure::RouteNotFound),
+        }
+    }
+}
+
+impl Invocable for ExchangeToken {
+    type Event = RequestTokenEvent;
+    type Answer = RequestTokenAnswer;
+
+    async fn invoke(&self, event: RequestTokenEvent) -> RequestTokenAnswer {
+        request_token::request_token(self, &event).await
     }
 }

@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), shared::http::Error> {
-    shared::http::serve::<exchange_token::ExchangeToken>().await
+    shared::http::serve_invocable::<exchange_token::ExchangeToken>().await
 }

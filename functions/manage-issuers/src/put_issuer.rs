@@ -3,7 +3,8 @@
 use serde_json::Value;
 use shared::api::{PutIssuerRequest, TrustedIssuer};
 use shared::domain::{
-    IssuerHosts, IssuerKeys, IssuerName, IssuerUrl, Platform, Seal, SealEntry, SigningAlgorithm, read_key_set,
+    self, IssuerHosts, IssuerKeys, IssuerName, IssuerUrl, Platform, Seal, SealEntry, SigningAlgorithm,
+    read_key_set,
 };
 use shared::http::{Admin, Failure, Fields, Reply, Request};
 use shared::store::NewIssuer;
@@ -60,7 +61,13 @@ pub async fn put_issuer(
     let precondition = request.precondition()?;
     let new = new_issuer(name, request.json()?, function.hosts)?;
     let (version, pepper) = function.keyring.current().await?;
-    let seal = |issuer: &_| SealEntry { seal: Seal::of_issuer(&pepper, issuer), pepper: version.clone() };
+    let seal = |issuer: &domain::TrustedIssuer| {
+        let domain::TrustedIssuer { name, id, url, keys, algorithms, .. } = issuer;
+        SealEntry {
+            seal: Seal::of_issuer(&pepper, name, *id, url, keys, algorithms),
+            pepper: version.clone(),
+        }
+    };
     let put = function.store.put_issuer(&new, precondition, &seal, &change).await?;
     let version = put.issuer.version;
     let body = TrustedIssuer::from(put.issuer);

@@ -210,6 +210,8 @@ const HEADERS: [(&str, &str); 2] = [
          trusted issuer."),
         (name = "Trusted issuers", description = "Platforms whose workloads can exchange their own tokens for tokens \
          of service accounts. Each service account decides which workloads, with federated identities."),
+        (name = "Tokens", description = "Tokens are short-lived credentials of service accounts. A key, a token or a \
+         workload's JWT is exchanged for a token."),
         (name = "Roles", description = "Roles are named lists of permissions on your APIs. Three are built in, and you can add your own."),
         (name = "Audit events", description = "Each change writes one audit event in the same transaction."),
         (name = "Access review", description = "An access review asks for each service account whether it still needs its access. Each answer is recorded as an audit event."),
@@ -252,6 +254,8 @@ const HEADERS: [(&str, &str); 2] = [
         manage_roles::delete_role::delete_role,
         manage_roles::explain::explain,
         whoami::whoami,
+        exchange_token::exchange_token::exchange_token,
+        exchange_token::get_metadata::get_metadata,
     ),
     components(schemas(GatewayMessage, Problem))
 )]
@@ -306,13 +310,17 @@ fn complete_parameters(operation: &mut Value) {
 }
 
 /// Adds the common responses, describes headers, replaces the codes of problems
-/// by their descriptions, and gives each error its media types.
+/// by their descriptions, and gives each error its media types. Errors that have a schema of
+/// their own stay as they are.
 fn complete_responses(operation: &mut Value) {
-    let has_body = operation.get("requestBody").is_some();
+    // Requests of an operation without the authorizer have no admin's token, and no JSON.
+    let is_open = operation.get("security").is_some();
+    let has_body = operation.get("requestBody").is_some() && !is_open;
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
         return;
     };
-    for (status, description) in COMMON_RESPONSES.iter().chain(BODY_RESPONSES.iter().filter(|_| has_body)) {
+    let common = COMMON_RESPONSES.iter().filter(|(status, _)| !(is_open && ["401", "403"].contains(status)));
+    for (status, description) in common.chain(BODY_RESPONSES.iter().filter(|_| has_body)) {
         responses.entry(*status).or_insert_with(|| json!({ "description": description }));
     }
     for (status, response) in responses {
@@ -324,6 +332,9 @@ fn complete_responses(operation: &mut Value) {
                     header.insert("description".to_owned(), json!(description));
                 }
             }
+            continue;
+        }
+        if response.get("content").is_some() {
             continue;
         }
         let description = response.get("description").and_then(Value::as_str).unwrap_or_default();

@@ -10,8 +10,8 @@ use subtle::ConstantTimeEq;
 
 use super::random::{Entropy, EntropyError};
 use super::{
-    AccountId, ApiKey, IdentityId, IdentitySpec, IssuerKeys, KeySpec, Pepper, RoleName, SecretVersion,
-    TrustedIssuer,
+    AccountId, ApiKey, IdentityId, IdentitySpec, IssuerId, IssuerKeys, IssuerName, IssuerUrl, KeySpec,
+    Pepper, RoleName, SecretVersion, SigningAlgorithm,
 };
 
 /// The first fields of the hash frames, which separate the uses of the pepper.
@@ -151,20 +151,27 @@ impl Seal {
     /// URI of the keys, inline keys, algorithms))`.
     ///
     /// Absent keys have length 0, and commas separate the algorithms.
-    pub fn of_issuer(pepper: &Pepper, issuer: &TrustedIssuer) -> Self {
-        let (uri, inline) = match &issuer.keys {
+    pub fn of_issuer(
+        pepper: &Pepper,
+        name: &IssuerName,
+        id: IssuerId,
+        url: &IssuerUrl,
+        keys: &IssuerKeys,
+        algorithms: &[SigningAlgorithm],
+    ) -> Self {
+        let (uri, inline) = match keys {
             IssuerKeys::Discovery => ("", ""),
             IssuerKeys::Uri(uri) => (uri.as_str(), ""),
             IssuerKeys::Inline(keys) => ("", keys.as_str()),
         };
-        let algorithms: Vec<_> = issuer.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        let algorithms: Vec<_> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
         Self(frame_mac(
             pepper,
             &[
                 &[ISSUER_DOMAIN],
-                &[issuer.name.as_str().as_bytes()],
-                &[super::IssuerId::PREFIX.as_bytes(), issuer.id.bare().as_bytes()],
-                &[issuer.url.as_str().as_bytes()],
+                &[name.as_str().as_bytes()],
+                &[IssuerId::PREFIX.as_bytes(), id.bare().as_bytes()],
+                &[url.as_str().as_bytes()],
                 &[uri.as_bytes()],
                 &[inline.as_bytes()],
                 &[algorithms.join(",").as_bytes()],

@@ -192,7 +192,7 @@ impl Store {
 }
 
 /// A grant that is read from its entry and its verifier in an account.
-trait StoredGrant: Sized {
+pub(super) trait StoredGrant: Sized {
     fn read<M: Attributes>(entry: Reader<'_, M>, verifier: Reader<'_, M>) -> Result<Self, MalformedItem>;
 }
 

@@ -14,6 +14,7 @@ mod commit;
 mod directory;
 mod error;
 mod events;
+mod exchange;
 mod fast_read;
 mod get_item;
 mod grants;
@@ -53,6 +54,7 @@ pub use directory::{
     DirectoryPage, EndedKey, FoundEndedIdentity, FoundRetiredKey, KeyAt, UnusedKey,
 };
 pub use error::StoreError;
+pub use exchange::{SealedIdentity, SealedIssuer};
 pub use fast_read::{FAST_READ_LIMIT, FastReads};
 pub use grants::EndedIds;
 pub use identities::NewIdentity;

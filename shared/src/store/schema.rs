@@ -62,6 +62,7 @@ const NAME: &str = "NAME";
 /// The sort key of a custom role.
 pub(super) const ROLE: &str = "ROLE";
 const SWEEP: &str = "SWEEP";
+const ASSERTION: &str = "ASSERTION";
 /// The sort key of an account's latest review.
 const REVIEW: &str = "REVIEW";
 
@@ -106,6 +107,8 @@ pub mod partition {
     pub const KEY: &str = "KEY#";
     /// All trusted issuers, and the names of deleted ones.
     pub const ISSUERS: &str = "ISSUERS";
+    /// A JWT that was exchanged and must not be accepted again.
+    pub const ASSERTION: &str = "ASSERTION#";
 }
 
 /// An item's primary key.
@@ -268,6 +271,11 @@ pub(super) fn name_key(name: &FoldedName) -> Key {
 /// A trusted issuer, or the name of a deleted one.
 pub(super) fn issuer_key(name: &IssuerName) -> Key {
     key(partition::ISSUERS, "", name)
+}
+
+/// A JWT that was exchanged. `hash` is the hash of what its issuer signed.
+pub(super) fn assertion_key(hash: &str) -> Key {
+    key(partition::ASSERTION, hash, ASSERTION)
 }
 
 /// A custom role.

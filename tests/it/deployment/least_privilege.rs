@@ -17,7 +17,7 @@ use shared::store::schema;
 use tests::{Account, Call, Event, Harness, Shape};
 
 use crate::support;
-use tests::tokens;
+use tests::{tokens, workload};
 
 /// One action of a request, with the values that IAM evaluates.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -424,6 +424,20 @@ impl Recorder<'_> {
         }
     }
 
+    /// Exchanges a workload's JWT, which can be used once, for a token with a custom role, and
+    /// the token for a child.
+    async fn exchange(&mut self, account: &Account) {
+        workload::put_inline_issuer(self.harness).await;
+        let identity =
+            workload::add_identity(self.harness, account, &json!({ "name": "x", "singleUse": true })).await;
+        let (jwt, audience) = (workload::jwt(self.harness), identity.audience());
+        let form = [workload::jwt_exchange(&jwt, &audience), vec![("scope", "Custom")]].concat();
+        self.harness.wire.take_calls();
+        let token = workload::token(&workload::post(self.harness, &form).await);
+        let _ = workload::exchange(self.harness, workload::TOKEN_TYPE, &token, &[]).await.expect(200);
+        self.record("ExchangeToken");
+    }
+
     /// Lists what needs attention, and searches for this account and this retired key.
     async fn search(&mut self, account: &Account, retired: &Value) {
         let search = |text: &str| format!("/iam/v1/search?q={text}");
@@ -530,6 +544,7 @@ async fn record(harness: &Harness) -> Recorded {
         recorder.send("UpdateServiceAccount", ("PATCH", &path), Some(changes), None).await;
     }
     recorder.review(&path).await;
+    recorder.exchange(&account).await;
     // The sweeps below find this key when it is unused, when it expires soon, and when it has
     // expired.
     let short = json!({ "name": "s", "role": "Custom", "allowedCidrs": ["::/0"], "expiresInDays": 120 });

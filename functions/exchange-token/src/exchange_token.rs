@@ -1,0 +1,274 @@
+//! `POST /iam/v1/token`: exchanges a credential for a token.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::{StatusCode, header};
+use secrecy::ExposeSecret as _;
+use shared::api::{TokenError, TokenErrorCode, TokenRequest, TokenResponse, oauth};
+use shared::authentication::{Authenticated, Rejected, Rejection};
+use shared::domain::{ApiKey, DisplayedToken, IssuerName, KeyError, SealedToken, TokenClaims};
+use shared::http::{Reply, Request};
+use shared::policy::{ExchangeReason, Source};
+use shared::telemetry::loggable;
+
+use crate::ExchangeToken;
+use crate::form::{Style, Subject, TokenForm};
+use crate::refusal::Refusal;
+use crate::token::{Parent, UnsealedToken};
+use crate::workload::SingleUse;
+
+/// The time limit of an exchange: three calls to AWS with their retries, or fewer and the
+/// issuer's limit.
+const TIME_LIMIT: Duration = Duration::from_secs(9);
+
+/// The maximum number of characters of a workload's subject, and of a claim's path, that are
+/// logged.
+const MAX_LOGGED: usize = 256;
+
+/// The description of every refused credential.
+const REFUSED: &str =
+    "The credential was refused. An admin can find the reason in the log of the token endpoint.";
+
+/// The description of every error that a retry can help.
+const UNAVAILABLE: &str = "The token endpoint cannot check the credential right now. Retry later.";
+
+/// What is known about an exchange, for the log.
+#[derive(Default)]
+pub(crate) struct Trace {
+    /// The account and grant, as the request names them.
+    pub(crate) named: Option<(String, String)>,
+    /// The issuer of the federated identity.
+    pub(crate) issuer: Option<IssuerName>,
+    /// The `sub` claim of a JWT whose signature is right.
+    pub(crate) subject: Option<String>,
+    /// The path of the claim that does not have a required value.
+    pub(crate) claim: Option<String>,
+}
+
+/// Exchange a credential for a token
+///
+/// Issues a short-lived token for a service account. The request authenticates itself with one
+/// of these credentials:
+///
+/// - The JWT of a workload, such as a CI job, which a federated identity of the account trusts.
+/// - A key of the account.
+/// - A token of the account. The new token is its child.
+///
+/// A token ends with its credential, works from the same networks, and permits at most what
+/// its credential permits. `scope` narrows it to one more role.
+///
+/// All refusals of a credential look the same. The function's log has the reason of each.
+#[utoipa::path(
+    post,
+    path = "/iam/v1/token",
+    operation_id = "exchangeToken",
+    tag = "Tokens",
+    security(()),
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "The token.", body = TokenResponse),
+        (
+            status = 400,
+            description = "`invalid_grant`: the credential was refused. `invalid_request`, `unsupported_grant_type`, `invalid_scope`, `invalid_target`: the request is wrong, and `error_description` says what to change.",
+            body = TokenError,
+        ),
+        (
+            status = 401,
+            description = "`invalid_client`: the client credentials were refused.",
+            body = TokenError,
+        ),
+        (
+            status = 503,
+            description = "`temporarily_unavailable`: a service that Keyward depends on, or the issuer of the JWT, is unavailable. Wait for the time that `Retry-After` gives, and then retry.",
+            body = TokenError,
+        ),
+    )
+)]
+pub async fn exchange_token(function: &ExchangeToken, request: &Request) -> Reply {
+    let (mut style, mut trace) = (Style::default(), Trace::default());
+    let outcome = {
+        let exchanging = exchange(function, request, &mut style, &mut trace);
+        // Boxed, because the futures of SDK calls are large.
+        tokio::time::timeout(TIME_LIMIT, Box::pin(exchanging)).await
+    };
+    let outcome = outcome.unwrap_or_else(|_| Err(Refusal::timeout()));
+    let source = request.source().filter(|_| function.records_addresses);
+    log(request.id(), style.grant_type, source, &trace, outcome.as_ref().map(|(_, claims)| claims));
+    match outcome {
+        Ok((token, claims)) => issued(&token, &claims),
+        Err(refusal) => refused(&refusal, style),
+    }
+}
+
+async fn exchange(
+    function: &ExchangeToken,
+    request: &Request,
+    style: &mut Style,
+    trace: &mut Trace,
+) -> Result<(DisplayedToken, TokenClaims), Refusal> {
+    let TokenForm { subject, role, lifetime_seconds } = TokenForm::parse(request, style)?;
+    let source = request.source().map_or(Source::Unknown, Source::Address);
+    let (parent, single_use) = match &subject {
+        Subject::Jwt { jwt, account, identity } => {
+            trace.named = Some((account.to_string(), identity.to_string()));
+            function.check_jwt(jwt.expose_secret(), *account, *identity, trace).await?
+        }
+        Subject::Key(key) => (function.check_key(key.expose_secret(), source, trace).await?.into(), None),
+        Subject::Client { account, key } => {
+            let found = function.check_key(key.expose_secret(), source, trace).await?;
+            if found.account != *account {
+                return Err(ExchangeReason::Client.into());
+            }
+            (Parent::from(found), None)
+        }
+        Subject::Token(token) => {
+            (function.check_token(token.expose_secret(), source, trace).await?.into(), None)
+        }
+    };
+    let token = function.prepare(parent, role, lifetime_seconds, None).await?;
+    if let Some(single_use) = single_use {
+        function.use_once(&single_use, &token).await?;
+    }
+    Ok((function.seal(&token)?, token.claims))
+}
+
+impl ExchangeToken {
+    /// Checks a key as the authorizer does.
+    pub(crate) async fn check_key(
+        &self,
+        text: &str,
+        source: Source,
+        trace: &mut Trace,
+    ) -> Result<Authenticated, Refusal> {
+        let key = ApiKey::parse(text, &self.environment).map_err(malformed)?;
+        trace.named = Some((key.account.to_string(), key.id.to_string()));
+        self.authentication.check_key(key, source).await.map_err(rejected)
+    }
+
+    /// Checks a token as the authorizer does. Refuses request tokens.
+    pub(crate) async fn check_token(
+        &self,
+        text: &str,
+        source: Source,
+        trace: &mut Trace,
+    ) -> Result<Authenticated, Refusal> {
+        let token = SealedToken::parse(text, &self.environment).map_err(malformed)?;
+        let (account, grant) = token.named();
+        trace.named = Some((account.to_string(), grant.to_string()));
+        self.authentication.check_token(token, source, None).await.map_err(rejected)
+    }
+
+    /// Records the use of a JWT.
+    ///
+    /// # Errors
+    /// The JWT was used before, or the use could not be recorded.
+    async fn use_once(&self, single_use: &SingleUse, token: &UnsealedToken) -> Result<(), Refusal> {
+        let SingleUse { hash, remembered_until } = single_use;
+        let is_first = self.store.use_assertion(hash, token.claims.id, *remembered_until).await?;
+        if is_first { Ok(()) } else { Err(ExchangeReason::Replayed.into()) }
+    }
+}
+
+fn malformed(error: KeyError) -> Refusal {
+    match error {
+        KeyError::Malformed => ExchangeReason::Malformed.into(),
+        KeyError::ForeignEnvironment => ExchangeReason::ForeignEnvironment.into(),
+    }
+}
+
+fn rejected(rejected: Rejected) -> Refusal {
+    match rejected.cause {
+        Rejection::Refused(reason) => reason.into(),
+        Rejection::NotLive(_) => ExchangeReason::Unknown.into(),
+        Rejection::Unverifiable(_) => ExchangeReason::WrongSecret.into(),
+        Rejection::Outage(cause) => Refusal::outage(cause),
+    }
+}
+
+/// Logs an exchange or a request token in one line. A failed dependency is an error. A changed
+/// item in the table and an issuer that fails are warnings.
+pub(crate) fn log(
+    request_id: &str,
+    grant_type: Option<&str>,
+    source: Option<IpAddr>,
+    trace: &Trace,
+    outcome: Result<&TokenClaims, &Refusal>,
+) {
+    let reason = outcome.as_ref().map_or_else(|refusal| refusal.reason(), |_| ExchangeReason::Issued);
+    let claims = outcome.as_ref().ok();
+    let parent = claims.and_then(|claims| claims.parents.last());
+    let (principal, grant) = trace.named.as_ref().map(|(account, grant)| (account, grant)).unzip();
+    macro_rules! exchange {
+        ($level:ident) => {
+            tracing::$level!(
+                request_id,
+                reason = reason.name(),
+                grant_type,
+                source = source.map(|source| source.to_string()),
+                principal,
+                key_id = grant.filter(|grant| grant.starts_with(shared::domain::KeyId::PREFIX)),
+                identity_id = grant.filter(|grant| grant.starts_with(shared::domain::IdentityId::PREFIX)),
+                issuer = trace.issuer.as_ref().map(IssuerName::as_str),
+                subject = trace.subject.as_deref().map(|text| loggable(text, MAX_LOGGED)).as_deref(),
+                claim = trace.claim.as_deref().map(|text| loggable(text, MAX_LOGGED)).as_deref(),
+                token_id = claims.map(|claims| claims.id.to_string()),
+                parent_id = parent.map(|parent| parent.to_string()),
+                expires_in = claims.map(|claims| claims.lifetime_seconds),
+                cause = outcome.as_ref().err().and_then(|refusal| refusal.cause()),
+                "exchange"
+            )
+        };
+    }
+    let refusal = outcome.err();
+    if reason == ExchangeReason::Outage {
+        exchange!(error);
+    } else if reason == ExchangeReason::Seal || matches!(refusal, Some(Refusal::Unavailable { .. })) {
+        exchange!(warn);
+    } else {
+        exchange!(info);
+    }
+}
+
+/// The response with a token.
+fn issued(token: &DisplayedToken, claims: &TokenClaims) -> Reply {
+    let roles: Vec<_> = claims.roles.iter().map(shared::domain::RoleName::as_str).collect();
+    let response = TokenResponse {
+        access_token: token.expose(),
+        issued_token_type: oauth::ACCESS_TOKEN_TYPE,
+        token_type: "Bearer",
+        expires_in: claims.lifetime_seconds,
+        scope: (!roles.is_empty()).then(|| roles.join(" ")),
+    };
+    Reply::ok(&response).with_header(header::PRAGMA, "no-cache")
+}
+
+/// The response without a token. All refusals of a credential look the same.
+fn refused(refusal: &Refusal, style: Style) -> Reply {
+    let (status, error, description) = match refusal {
+        Refusal::Request { error, description, .. } => (StatusCode::BAD_REQUEST, *error, *description),
+        Refusal::Credential(_) | Refusal::Role { .. } if style.is_client() => {
+            (StatusCode::UNAUTHORIZED, TokenErrorCode::InvalidClient, REFUSED)
+        }
+        Refusal::Credential(_) | Refusal::Role { .. } => {
+            (StatusCode::BAD_REQUEST, TokenErrorCode::InvalidGrant, REFUSED)
+        }
+        Refusal::Unavailable { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, TokenErrorCode::TemporarilyUnavailable, UNAVAILABLE)
+        }
+    };
+    let body = TokenError { error, error_description: description.to_owned() };
+    let reply = Reply::with_status(status, &body).with_header(header::PRAGMA, "no-cache");
+    match error {
+        TokenErrorCode::InvalidClient if style.is_basic => {
+            reply.with_header(header::WWW_AUTHENTICATE, "Basic realm=\"Keyward\"")
+        }
+        TokenErrorCode::TemporarilyUnavailable => reply.with_header(header::RETRY_AFTER, "1"),
+        TokenErrorCode::InvalidRequest
+        | TokenErrorCode::UnsupportedGrantType
+        | TokenErrorCode::InvalidGrant
+        | TokenErrorCode::InvalidClient
+        | TokenErrorCode::InvalidScope
+        | TokenErrorCode::InvalidTarget => reply,
+    }
+}

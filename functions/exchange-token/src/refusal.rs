@@ -1,0 +1,124 @@
+//! Refused exchanges.
+
+use shared::api::TokenErrorCode;
+use shared::domain::EntropyError;
+use shared::keyring::KeyringError;
+use shared::policy::{ExchangeReason, Reason, Refusal as PolicyRefusal};
+use shared::store::StoreError;
+
+use crate::issuer_keys::KeysUnavailable;
+
+/// Why no token is issued.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The request itself is wrong. The client learns what is wrong.
+    Request { error: TokenErrorCode, reason: ExchangeReason, description: &'static str },
+    /// The credential is refused. The client does not learn why.
+    Credential(ExchangeReason),
+    /// No decision was possible, and a retry can help. Contains the cause for the log.
+    Unavailable { reason: ExchangeReason, cause: String },
+    /// No permission covers the request of a request token.
+    Role { missing_permission: String },
+}
+
+impl Refusal {
+    /// A malformed request.
+    pub(crate) fn invalid_request(description: &'static str) -> Self {
+        Self::Request {
+            error: TokenErrorCode::InvalidRequest,
+            reason: ExchangeReason::MalformedRequest,
+            description,
+        }
+    }
+
+    /// A request for a resource or audience that tokens cannot be limited to.
+    pub(crate) fn invalid_target(description: &'static str) -> Self {
+        Self::Request { error: TokenErrorCode::InvalidTarget, reason: ExchangeReason::Target, description }
+    }
+
+    /// A request with a scope that cannot be granted.
+    pub(crate) fn invalid_scope(description: &'static str) -> Self {
+        Self::Request { error: TokenErrorCode::InvalidScope, reason: ExchangeReason::Scope, description }
+    }
+
+    /// The reason, for the log.
+    pub(crate) fn reason(&self) -> ExchangeReason {
+        match self {
+            Self::Request { reason, .. } | Self::Credential(reason) | Self::Unavailable { reason, .. } => {
+                *reason
+            }
+            Self::Role { .. } => ExchangeReason::Role,
+        }
+    }
+
+    /// The cause, for the log.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        match self {
+            Self::Unavailable { cause, .. } => Some(cause),
+            Self::Request { description, .. } => Some(description),
+            Self::Credential(_) | Self::Role { .. } => None,
+        }
+    }
+
+    /// A failed dependency.
+    pub(crate) fn outage(cause: impl ToString) -> Self {
+        Self::Unavailable { reason: ExchangeReason::Outage, cause: cause.to_string() }
+    }
+
+    /// A fault in this function.
+    pub(crate) fn internal(cause: impl ToString) -> Self {
+        Self::outage(cause)
+    }
+
+    /// An exchange that took too long.
+    pub(crate) fn timeout() -> Self {
+        Self::outage("the exchange took too long")
+    }
+}
+
+impl From<ExchangeReason> for Refusal {
+    fn from(reason: ExchangeReason) -> Self {
+        Self::Credential(reason)
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self::Credential(reason.into())
+    }
+}
+
+impl From<PolicyRefusal> for Refusal {
+    fn from(refusal: PolicyRefusal) -> Self {
+        match refusal {
+            PolicyRefusal::Reserved => Reason::Reserved.into(),
+            PolicyRefusal::Role(missing)
+            | PolicyRefusal::GrantRole(missing)
+            | PolicyRefusal::TokenRole(missing) => Self::Role { missing_permission: missing.to_string() },
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::outage(error)
+    }
+}
+
+impl From<EntropyError> for Refusal {
+    fn from(error: EntropyError) -> Self {
+        Self::outage(error)
+    }
+}
+
+impl From<KeysUnavailable> for Refusal {
+    fn from(error: KeysUnavailable) -> Self {
+        Self::Unavailable { reason: error.reason, cause: error.cause }
+    }
+}
+
+impl From<KeyringError> for Refusal {
+    fn from(error: KeyringError) -> Self {
+        Self::outage(error)
+    }
+}
