@@ -1,4 +1,4 @@
-//! The cost of a decision: `cargo bench -p tests --bench decision`.
+//! The cost of a decision and of an exchange: `cargo bench -p tests --bench decision`.
 //!
 //! Each name has the number of calls to AWS per iteration. A bare `GetItem` through the same SDK is
 //! the baseline for the whole authorizer.
@@ -12,16 +12,19 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use authorizer::Authorizer;
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 use event::event;
+use exchange_token::ExchangeToken;
 use shared::config::Setup;
 use shared::domain::{
     AccountId, ApiKey, BuiltInRole, Clock as _, Environment, KeyId, KeySpec, OsEntropy, Pepper, SealedToken,
     SecretVersion, SystemClock, TokenClaims, TokenGrant, TokenId, TokenKey, Verifier,
 };
+use shared::http::{Operation as _, respond};
 use shared::policy::{Api, BuiltInRoles, Grant, GrantRoles, PathPrefix, Target, decide};
 use tests::tokens::{Parent, add_identity, register_issuer};
-use tests::{Harness, Key};
+use tests::{Harness, Key, workload};
 use tokio::runtime::Runtime;
 
 fn key_parts() -> (Environment, ApiKey, Pepper, KeySpec) {
@@ -146,5 +149,49 @@ fn whole(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pure, whole);
+/// The token endpoint against the embedded database. The keys of the issuer are inline.
+fn exchange(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let (harness, identity) = runtime.block_on(workload::start());
+    let key = runtime.block_on(harness.issue_key(&identity.account));
+    let setup = harness.system.setup_for("ExchangeToken").unwrap();
+    let http_client = local::services::http_client(harness.system.services().connector());
+    let function = ExchangeToken::new(&Setup { http_client, ..setup }).unwrap();
+    runtime.block_on(function.warm());
+    let mut group = criterion.benchmark_group("token endpoint");
+    let audience = identity.audience();
+    let claims = workload::claims(&harness);
+    for signing_key in workload::KEYS.iter() {
+        let jwt = signing_key.sign(&signing_key.header(), &claims);
+        let body = workload::form(&workload::jwt_exchange(&jwt, &audience));
+        let id = BenchmarkId::new(format!("exchange a JWT ({})", signing_key.algorithm()), "2 calls");
+        bench_exchange(&mut group, &runtime, &function, id, &body);
+    }
+    for (name, credential, calls) in
+        [("exchange a key", key.secret.as_str(), "1 calls"), ("refuse a malformed key", "kwsa_x", "0 calls")]
+    {
+        let body = workload::form(&[
+            ("grant_type", workload::TOKEN_EXCHANGE),
+            ("subject_token", credential),
+            ("subject_token_type", workload::KEY_TYPE),
+        ]);
+        bench_exchange(&mut group, &runtime, &function, BenchmarkId::new(name, calls), &body);
+    }
+    group.finish();
+}
+
+fn bench_exchange(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    runtime: &Runtime,
+    function: &ExchangeToken,
+    id: BenchmarkId,
+    body: &str,
+) {
+    let event = workload::token_event(body, "192.0.2.1").to_string();
+    group.bench_function(id, |bencher| {
+        bencher.to_async(runtime).iter(|| async { respond(function, &event).await.is_ok() });
+    });
+}
+
+criterion_group!(benches, pure, whole, exchange);
 criterion_main!(benches);
