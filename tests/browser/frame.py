@@ -101,7 +101,7 @@ def an_expired_form_is_sent_after_signing_in(local: Local, browser: Browser) -> 
 def shortcuts_open_pages(_: Local, browser: Browser) -> None:
     browser.open("/")
     browser.press("/")
-    check("/ goes to the search box", browser.driver.switch_to.active_element, browser.field("Search accounts and keys"))
+    check("/ goes to the search box", browser.driver.switch_to.active_element, browser.field("Search accounts, keys and identities"))
     browser.open("/")
     browser.leaving(lambda: browser.press("?"))
     check("? opens the list of shortcuts", browser.heading(), "Keyboard shortcuts")

@@ -112,6 +112,8 @@ pub(crate) struct EventsQuery {
     pub(crate) account: Option<AccountId>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) role: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) issuer: String,
     pub(crate) r#type: Option<EventType>,
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,

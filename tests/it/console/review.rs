@@ -214,7 +214,7 @@ async fn review_is_exported_as_csv_and_json() {
     assert_eq!(
         lines[1],
         format!(
-            "{},Nightly batch,,true,Reports,4,2,2026-01-01T00:00:00Z,1,0,0,0,2026-01-01T00:00:00Z,\
+            "{},Nightly batch,,true,Reports,4,2,2026-01-01T00:00:00Z,1,0,0,0,0,2026-01-01T00:00:00Z,\
              admin@keyward.local,keep,\"'=HYPERLINK(\"\"https://example.com\"\");' +1\"",
             account.id
         )

@@ -636,7 +636,10 @@ async fn access_check_names_the_deciding_permission() {
             name,
             "GET",
             "/iam/v1/whoami",
-            vec!["Allowed: GET /iam/v1/whoami", "Every key can call this operation."],
+            vec![
+                "Allowed: GET /iam/v1/whoami",
+                "Every key and token of a service account can call this operation.",
+            ],
         ),
         (name, "GET", "/teams/..%2f", vec!["Refused:", "could mean something else to the backend"]),
         (

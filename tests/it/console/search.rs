@@ -96,7 +96,7 @@ async fn token_or_part_of_a_key_is_not_searched_and_not_in_the_address() {
     let redirect = search(&mut browser, &format!("Bearer {token}")).await;
     assert_eq!(redirect.location(), "/search?q=&token=true");
     let page = browser.get(redirect.location()).await.expect(422);
-    page.expect_texts(&["Nothing was searched.", "The text contains a token, or a part of a key."]);
+    page.expect_texts(&["Nothing was searched.", "The text contains a JWT, or a part of a key or token."]);
     let key = harness.reader_key().await;
     let redirect = search(&mut browser, &key.secret["kwsa_".len()..]).await;
     assert_eq!(redirect.location(), "/search?q=&token=true");
@@ -113,7 +113,7 @@ async fn empty_result_says_what_was_searched_and_what_to_try() {
     page.expect_texts(&[
         "No matches",
         "All accounts were searched (2 accounts).",
-        "Names of retired keys are not searched",
+        "Names of retired keys and ended identities are not searched",
         "What you can search for",
     ]);
     page.expect_no_script();

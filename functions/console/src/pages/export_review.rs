@@ -31,6 +31,7 @@ const COLUMNS: &[Column<ReviewedServiceAccount>] = &[
     ("expiringKeyCount", |reviewed| reviewed.expiring_key_count.into()),
     ("unusedKeyCount", |reviewed| reviewed.listed.unused_key_count.into()),
     ("liveIdentityCount", |reviewed| reviewed.listed.account.live_identity_count.into()),
+    ("expiringIdentityCount", |reviewed| reviewed.expiring_identity_count.into()),
     ("lastReviewAt", |reviewed| instant(reviewed.last_review.as_ref().map(|review| review.at))),
     ("lastReviewBy", |reviewed| reviewed.last_review.as_ref().map(|review| review.by.name.clone()).into()),
     ("lastReviewDecision", |reviewed| {

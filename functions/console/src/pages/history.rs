@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use shared::api::{FoundEvents, List, ServiceAccountWithKeys};
-use shared::domain::{AccountId, ActorSearch, EventType};
+use shared::domain::{AccountId, ActorSearch, EventType, IssuerName};
 
 use crate::api::{ApiError, EventsQuery};
 use crate::auth::session::Session;
@@ -33,6 +33,8 @@ pub(super) struct Form {
     account: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     role: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    issuer: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     r#type: String,
     /// The first day, inclusive.
@@ -68,8 +70,8 @@ struct History {
 
 impl Form {
     fn is_filtered(&self) -> bool {
-        let Self { actor, account, role, r#type, from, to, cursor: _ } = self;
-        [actor, account, role, r#type, from, to].iter().any(|value| !value.is_empty())
+        let Self { actor, account, role, issuer, r#type, from, to, cursor: _ } = self;
+        [actor, account, role, issuer, r#type, from, to].iter().any(|value| !value.is_empty())
     }
 
     /// The API's query for these filters.
@@ -88,6 +90,14 @@ impl Form {
             let problem = "cannot be combined with an account: no event is about both";
             return Err(FormErrors::field("role", problem).into());
         }
+        let issuer = self.issuer.trim();
+        if !issuer.is_empty() {
+            IssuerName::parse(issuer).map_err(|error| FormErrors::field("issuer", error.to_string()))?;
+        }
+        if !issuer.is_empty() && (account.is_some() || !role.is_empty()) {
+            let problem = "cannot be combined with an account or a role: no event is about both";
+            return Err(FormErrors::field("issuer", problem).into());
+        }
         let from = day("from", &self.from)?;
         let to = day("to", &self.to)?;
         if from.zip(to).is_some_and(|(from, to)| from > to) {
@@ -98,6 +108,7 @@ impl Form {
             actor: actor.to_owned(),
             account,
             role: role.to_owned(),
+            issuer: issuer.to_owned(),
             r#type: event_type(&self.r#type)?,
             from: start(from),
             // The API's `to` is exclusive.
@@ -123,7 +134,7 @@ pub(super) async fn show(
     Query(form): Query<Form>,
 ) -> PageResult {
     let path = format!("/accounts/{id}/history");
-    let form = Form { account: String::new(), role: String::new(), ..form };
+    let form = Form { account: String::new(), role: String::new(), issuer: String::new(), ..form };
     let account = session.api().account(id).await;
     let (account, unknown) = match account {
         Ok(account) => (Some(account), None),

@@ -1,4 +1,4 @@
-//! `GET, POST /leaked`: the form to look up a leaked key.
+//! `GET, POST /leaked`: the form to look up a leaked key or token.
 //!
 //! No address, log or page contains the pasted text. Every response to the form is a
 //! redirect, even if the form is refused ([`redirect_errors`]). Otherwise, the browser
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use shared::api::{KeyLookup, ProblemCode};
-use shared::domain::{AccountId, Actor, KeyId};
+use shared::domain::{AccountId, Actor, IdentityId, KeyId};
 use shared::policy::Reason;
 
 use crate::api::ApiError;
@@ -55,17 +55,30 @@ pub(super) struct FoundKey {
     pub(super) retired_by: Option<Actor>,
 }
 
+/// The part of a lookup of a token that its page needs.
+#[derive(Deserialize, Serialize)]
+pub(super) struct FoundToken {
+    pub(super) service_account_id: AccountId,
+    /// The key that the token was made from.
+    pub(super) key_id: Option<KeyId>,
+    /// The federated identity that the token was made from.
+    pub(super) identity_id: Option<IdentityId>,
+    pub(super) expires_at: Timestamp,
+    /// The reason why the token is refused, if it is refused.
+    pub(super) reason: Option<Reason>,
+}
+
 impl From<KeyLookup> for Outcome {
     fn from(found: KeyLookup) -> Self {
-        let KeyLookup { service_account_id, key_id, reason, retired_at, retired_by, .. } = found;
-        match key_id {
-            Some(key_id) => {
+        let KeyLookup { service_account_id, key_id, identity_id, reason, retired_at, retired_by, .. } = found;
+        match (found.token_expires_at, key_id) {
+            (Some(expires_at), key_id) => {
+                Self::Token(FoundToken { service_account_id, key_id, identity_id, expires_at, reason })
+            }
+            (None, Some(key_id)) => {
                 Self::Key(FoundKey { service_account_id, key_id, reason, retired_at, retired_by })
             }
-            None => Self::None(format!(
-                "the pasted text contains a token of a federated identity of {service_account_id}. The token expires \
-                 by itself within an hour. To stop it at once, delete the identity"
-            )),
+            (None, None) => Self::None("the API's answer names no key or token".to_owned()),
         }
     }
 }
@@ -75,6 +88,8 @@ impl From<KeyLookup> for Outcome {
 pub(super) enum Outcome {
     /// The key was found.
     Key(FoundKey),
+    /// The key or federated identity of a token was found.
+    Token(FoundToken),
     /// No key was found. The text is the reason to show.
     None(String),
 }
@@ -207,7 +222,7 @@ struct Leaked {
 pub(super) async fn show(session: Session, Query(query): Query<LookupQuery>) -> PageResult {
     let why = match RecentLookups::read(&session).take(&query.found) {
         Some(Outcome::None(why)) => Some(why),
-        Some(Outcome::Key(_)) | None => query.why.map(|why| why.in_words().to_owned()),
+        Some(Outcome::Key(_) | Outcome::Token(_)) | None => query.why.map(|why| why.in_words().to_owned()),
     };
     let errors = why.map_or_else(FormErrors::default, |why| FormErrors::field("key", why));
     let page = Leaked { page: session.page(), errors };
@@ -218,7 +233,7 @@ pub(super) async fn submit(PostedSecret(session, form): PostedSecret<Form>) -> P
     look_up(session, &form.key).await
 }
 
-/// Looks up the key in `pasted` and redirects to the result.
+/// Looks up the key or token in `pasted` and redirects to the result.
 pub(super) async fn look_up(session: Session, pasted: &SecretString) -> PageResult {
     let name = new_attempt(&session.console)?;
     let outcome = match session.api().look_up_key(pasted).await {
@@ -227,6 +242,7 @@ pub(super) async fn look_up(session: Session, pasted: &SecretString) -> PageResu
     };
     let page = match outcome {
         Outcome::Key(_) => "/key",
+        Outcome::Token(_) => "/token",
         Outcome::None(_) => "",
     };
     let path = format!("{PATH}{page}?found={name}");
@@ -240,8 +256,8 @@ fn lookup_error(error: ApiError) -> PageResult<String> {
     match error {
         ApiError::NotPermitted => Err(error.into()),
         ApiError::Problem(problem) if problem.code == ProblemCode::KeyNotFound => Ok(
-            "the key is well formed, but its ID is unknown. It was never issued here, or was retired more than 400 \
-             days ago. It gives no access"
+            "the key or token is well formed, but its ID is unknown. Its key or federated identity never existed here, or \
+             ended more than 400 days ago. It gives no access"
                 .to_owned(),
         ),
         ApiError::Problem(problem) if problem.code == ProblemCode::BodyTooLarge => {

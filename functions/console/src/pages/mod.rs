@@ -34,6 +34,7 @@ mod issuers;
 mod key;
 pub(crate) mod leaked;
 mod leaked_key;
+mod leaked_token;
 mod overview;
 mod request;
 mod retired_keys;
@@ -117,6 +118,7 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/new-role/import", get(roles::redirect).post(import_permissions::submit_new))
         .route("/explain", get(explain::show).post(explain::submit))
         .route("/leaked/key", get(leaked_key::show))
+        .route("/leaked/token", get(leaked_token::show))
         .route("/sign-in", get(sign_in::sign_in))
         .route(CALLBACK, get(sign_in::callback))
         .route("/sign-out", post(sign_in::sign_out).get(overview::redirect))

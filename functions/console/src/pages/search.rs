@@ -1,8 +1,9 @@
-//! `GET, POST /search`: searches accounts and keys.
+//! `GET, POST /search`: searches accounts, keys and federated identities.
 //!
-//! The search box sends its text with POST, so that a pasted key never gets into an address.
-//! A text without a credential is redirected to an address that can be shared. A whole key is
-//! looked up like a leaked key: see [`leaked`].
+//! The search box sends its text with POST, so that a pasted credential never gets into an
+//! address.
+//! A text without a credential is redirected to an address that can be shared. A whole key or token
+//! is looked up like a leaked one: see [`leaked`].
 
 use askama::Template;
 use axum::body::Body;
@@ -11,7 +12,7 @@ use axum::response::{IntoResponse as _, Redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use shared::api::{KeyState, MatchedField, SearchResults};
-use shared::domain::{AccountId, KEY_PREFIX, KeyId, may_contain_credential};
+use shared::domain::{AccountId, IdentityId, KEY_PREFIX, KeyId, TOKEN_PREFIX, may_contain_credential};
 
 use super::leaked;
 use crate::app_state::AppState;
@@ -43,8 +44,8 @@ pub(super) struct SearchQuery {
     q: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     cursor: String,
-    /// Whether the text was not searched, because it contains a token. The address does not
-    /// have the text.
+    /// Whether the text was not searched, because it contains a JWT or a part of a credential. The
+    /// address does not have the text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     token: bool,
 }
@@ -67,6 +68,12 @@ impl Search {
     fn searched(&self) -> String {
         let searched = self.results.as_ref().map_or(0, |results| results.searched_accounts);
         count(u64::try_from(searched).unwrap_or(u64::MAX), "account")
+    }
+
+    /// Whether nothing matches.
+    fn is_empty(results: &SearchResults) -> bool {
+        let SearchResults { accounts, keys, federated_identities, .. } = results;
+        accounts.is_empty() && keys.is_empty() && federated_identities.is_empty()
     }
 
     /// The fields that matched, for example `Name, tags`.
@@ -103,7 +110,7 @@ pub(super) async fn submit(State(console): State<AppState>, request: Request) ->
     let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await.map_err(|_| PageError::Malformed)?;
     let form: Form = serde_html_form::from_bytes(&body).map_err(|_| PageError::Malformed)?;
     let text = form.q.expose_secret();
-    if !text.contains(KEY_PREFIX) {
+    if !text.contains(KEY_PREFIX) && !text.contains(TOKEN_PREFIX) {
         let token = may_contain_credential(text);
         let q = if token { String::new() } else { text.trim().to_owned() };
         let query = SearchQuery { q, token, ..SearchQuery::default() };
@@ -141,7 +148,8 @@ pub(super) async fn show(session: Session, Query(query): Query<SearchQuery>) -> 
 fn check(query: &SearchQuery) -> FormErrors {
     let length = query.q.chars().count();
     let problem = if query.token {
-        "the text contains a token, or a part of a key. Such texts are not searched. To look up a key, paste the whole key"
+        "the text contains a JWT, or a part of a key or token. Such texts are not searched. To look up a key or token, \
+         paste all of it"
     } else if length > MAX_CHARS {
         "the text must be at most 128 characters"
     } else if length > 0 && length < MIN_CHARS {
@@ -154,13 +162,17 @@ fn check(query: &SearchQuery) -> FormErrors {
 
 /// The page of the only result, if `text` is a whole ID.
 fn exact_page(text: &str, results: &SearchResults) -> Option<String> {
-    match (results.accounts.as_slice(), results.keys.as_slice()) {
-        ([account], []) if text.parse::<AccountId>().is_ok() => {
+    let SearchResults { accounts, keys, federated_identities, .. } = results;
+    match (accounts.as_slice(), keys.as_slice(), federated_identities.as_slice()) {
+        ([account], [], []) if text.parse::<AccountId>().is_ok() => {
             let history = if account.deleted_at.is_some() { "/history" } else { "" };
             Some(format!("/accounts/{}{history}", account.id))
         }
-        ([], [found]) if text.parse::<KeyId>().is_ok() => {
+        ([], [found], []) if text.parse::<KeyId>().is_ok() => {
             Some(format!("/accounts/{}/keys/{}", found.account.id, found.key.id))
+        }
+        ([], [], [found]) if text.parse::<IdentityId>().is_ok() => {
+            Some(format!("/accounts/{}/identities/{}", found.account.id, found.identity.id))
         }
         _ => None,
     }

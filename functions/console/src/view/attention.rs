@@ -1,15 +1,15 @@
-//! Lines about keys and accounts that need attention.
+//! Lines about keys, federated identities and accounts that need attention.
 
 use jiff::Timestamp;
 use shared::api::{AttentionItem, AttentionReason, EndReason, MinimumCount};
 
 use crate::view::formatting::{TimeText, thousands};
 
-/// A line about a key or an account.
+/// A line about a key, a federated identity or an account.
 pub(crate) struct AttentionLine {
     pub(crate) item: AttentionItem,
-    /// When the key was last used after its end, when it expires, or since when it has counted
-    /// as unused.
+    /// When the key was last used after its end, when the key or identity expires, or since when the
+    /// key has counted as unused.
     pub(crate) at: Option<TimeText>,
     pub(crate) last_used: Option<TimeText>,
 }
@@ -52,8 +52,11 @@ impl AttentionLine {
 
     /// The address and the label of the action that the line suggests.
     pub(crate) fn action(&self) -> (String, &'static str) {
-        let AttentionItem { reason, account, key, .. } = &self.item;
+        let AttentionItem { reason, account, key, identity, .. } = &self.item;
         let page = format!("/accounts/{}", account.id);
+        if let Some(identity) = identity {
+            return (format!("{page}/identities/{}", identity.id), "View identity");
+        }
         let Some(key) = key else { return (page, "View account") };
         let page = format!("{page}/keys/{}", key.id);
         match reason {

@@ -27,7 +27,7 @@ const ISSUERS: &str = "/issuers";
 
 /// The other shortcuts and what they do. The templates set them.
 const OTHER_SHORTCUTS: [(&str, &str); 3] = [
-    ("/", "Search accounts and keys"),
+    ("/", "Search accounts, keys and identities"),
     ("n", "Create a service account, a key, a role or a trusted issuer, on a page that has a button for it"),
     ("?", "Open this page"),
 ];
