@@ -1,13 +1,13 @@
 //! Tokens that are made with the domain API, and the federated identities and issuers that
-//! they need, which are written to the table.
+//! they need.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use shared::domain::{
-    AccountId, BoundRequest, Clock as _, Entropy, Environment, IdentityId, IssuerId, IssuerName, RoleName,
+    AccountId, BoundRequest, Clock as _, Entropy, Environment, IssuerId, IssuerName, RoleName,
     TokenClaims, TokenGrant, TokenId, Verifier,
 };
 
@@ -91,22 +91,6 @@ async fn issuer_id(harness: &Harness, name: &IssuerName) -> IssuerId {
     item["id"].as_s().unwrap().parse().unwrap()
 }
 
-fn s(text: impl ToString) -> AttributeValue {
-    AttributeValue::S(text.to_string())
-}
-
-fn n(number: impl ToString) -> AttributeValue {
-    AttributeValue::N(number.to_string())
-}
-
-fn item<const N: usize>(members: [(&str, AttributeValue); N]) -> Item {
-    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-fn admin() -> AttributeValue {
-    AttributeValue::M(item([("id", s("admin")), ("name", s("admin@example.com"))]))
-}
-
 /// A map of an account's grants.
 fn grants<'a>(account: &'a mut Item, name: &str) -> &'a mut Item {
     let Some(AttributeValue::M(map)) = account.get_mut(name) else { panic!("{name} is not a map") };
@@ -115,44 +99,30 @@ fn grants<'a>(account: &'a mut Item, name: &str) -> &'a mut Item {
 
 /// Registers an issuer.
 pub async fn register_issuer(harness: &Harness, name: &str) {
-    let now = n(harness.clock.now().as_second());
-    let issuer = item([
-        ("pk", s("ISSUERS")),
-        ("sk", s(name)),
-        ("id", s(IssuerId::generate(&entropy()).unwrap())),
-        ("issuer", s("https://issuer.example.com")),
-        ("algorithms", AttributeValue::L(vec![s("RS256")])),
-        ("version", n(1)),
-        ("createdAt", now.clone()),
-        ("createdBy", admin()),
-        ("updatedAt", now),
-        ("updatedBy", admin()),
-        ("pepper", s("v1")),
-        ("seal", AttributeValue::B(Blob::new([0; 32]))),
-    ]);
-    harness.table.put(issuer).await;
+    let _ = harness.put_issuer(name, &json!({ "issuer": "https://issuer.example.com" })).await;
 }
 
-/// Ends an issuer. Its name stays.
+/// Ends an issuer.
 pub async fn end_issuer(harness: &Harness, name: &str) {
-    let now = n(harness.clock.now().as_second());
-    let tombstone = item([
-        ("pk", s("ISSUERS")),
-        ("sk", s(name)),
-        ("issuer", s("https://issuer.example.com")),
-        ("version", n(2)),
-        ("deletedAt", now),
-        ("deletedBy", admin()),
-    ]);
-    harness.table.put(tombstone).await;
+    let path = format!("/iam/v1/issuers/{name}");
+    let _ = harness.request("DELETE", &path).admin().send().await.expect(204);
 }
 
 /// Adds a federated identity to an account, with this issuer and own role.
 pub async fn add_identity(harness: &Harness, account: &Account, issuer: &str, role: Option<&str>) -> Parent {
-    add_identity_until(harness, account, issuer, role, None).await
+    let mut body = json!({
+        "name": "workload", "issuer": issuer, "audience": "keyward", "claims": { "sub": "workload" },
+    });
+    if let Some(role) = role {
+        body["role"] = role.into();
+    }
+    let id = harness.add_identity(account, &body).await["id"].as_str().unwrap().parse().unwrap();
+    let issuer = IssuerName::parse(issuer).unwrap();
+    Parent { account: account.id.parse().unwrap(), grant: TokenGrant::Identity(id, issuer) }
 }
 
-/// Adds a federated identity that expires.
+/// Adds a federated identity that expires at this instant. Its seal does not cover the expiry,
+/// but the authorizer does not check seals.
 pub async fn add_identity_until(
     harness: &Harness,
     account: &Account,
@@ -160,56 +130,23 @@ pub async fn add_identity_until(
     role: Option<&str>,
     expires_at: Option<Timestamp>,
 ) -> Parent {
-    let id = IdentityId::generate(&entropy()).unwrap();
-    let mut entry = item([
-        ("name", s("workload")),
-        ("issuer", s(issuer)),
-        ("audience", s("keyward")),
-        ("claims", s(r#"{"sub":["workload"]}"#)),
-        ("singleUse", AttributeValue::Bool(false)),
-        ("maxAge", n(3600)),
-        ("createdAt", n(harness.clock.now().as_second())),
-        ("createdBy", admin()),
-        ("fingerprint", AttributeValue::B(Blob::new([0; 16]))),
-    ]);
-    entry.extend(role.map(|role| ("role".to_owned(), s(role))));
-    entry.extend(expires_at.map(|at| ("expiresAt".to_owned(), n(at.as_second()))));
-    let mut verifier = [0; 32];
-    entropy().fill(&mut verifier).unwrap();
-    let verifier = item([
-        ("verifier", AttributeValue::B(Blob::new(verifier))),
-        ("pepper", s("v1")),
-        ("seal", AttributeValue::B(Blob::new([0; 32]))),
-    ]);
-    harness
-        .table
-        .tamper(&account.id, |account| {
-            grants(account, "keys").insert(id.to_string(), AttributeValue::M(entry));
-            grants(account, "verifiers").insert(id.to_string(), AttributeValue::M(verifier));
-        })
-        .await;
-    let issuer = IssuerName::parse(issuer).unwrap();
-    Parent { account: account.id.parse().unwrap(), grant: TokenGrant::Identity(id, issuer) }
+    let identity = add_identity(harness, account, issuer, role).await;
+    let Some(expires_at) = expires_at else { return identity };
+    let at = AttributeValue::N(expires_at.as_second().to_string());
+    let change = |item: &mut Item| {
+        let Some(AttributeValue::M(entry)) = grants(item, "keys").get_mut(&identity.grant.to_string()) else {
+            panic!("the identity is not a map")
+        };
+        entry.insert("expiresAt".to_owned(), at);
+    };
+    harness.table.tamper(&account.id, change).await;
+    identity
 }
 
-/// Ends a federated identity, with its record.
+/// Ends a federated identity.
 pub async fn end_identity(harness: &Harness, identity: &Parent) {
-    let (account, id) = (identity.account.to_string(), identity.grant.to_string());
-    harness
-        .table
-        .tamper(&account, |account| {
-            grants(account, "keys").remove(&id);
-            grants(account, "verifiers").remove(&id);
-        })
-        .await;
-    let record = item([
-        ("pk", s(format!("RETIRED#{account}"))),
-        ("sk", s(&id)),
-        ("name", s("workload")),
-        ("reason", s("revoked")),
-        ("retiredAt", n(harness.clock.now().as_second())),
-    ]);
-    harness.table.put(record).await;
+    let path = format!("/iam/v1/service-accounts/{}/federated-identities/{}", identity.account, identity.grant);
+    let _ = harness.request("DELETE", &path).admin().send().await.expect(204);
 }
 
 /// Seconds after `at`.

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tests::{Account, Harness, Key, Logs, Shape};
+use tests::{Account, Harness, Key, Logs, Shape, tokens};
 use tracing::level_filters::LevelFilter;
 
 use crate::support::lists;
@@ -404,4 +404,47 @@ async fn forged_cursors_only_select_a_position_200() {
                 .await;
         }
     }
+}
+
+#[tokio::test]
+async fn federated_identities_that_expire_soon_are_listed_and_counted_200() {
+    let harness = Harness::start().await;
+    tokens::register_issuer(&harness, "corp").await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    let add = async |name: &str, days: Option<u32>| {
+        let mut body = json!({ "name": name, "issuer": "corp", "audience": "a", "claims": { "sub": "w" } });
+        if let Some(days) = days {
+            body["expiresInDays"] = days.into();
+        }
+        harness.add_identity(&account, &body).await
+    };
+    let soon = add("soon", Some(5)).await;
+    add("later", Some(20)).await;
+    add("much later", Some(200)).await;
+    add("never", None).await;
+    issue(&harness, &account, "key", 10).await;
+    let attention = harness.get("/iam/v1/attention?reason=expiring").await.json();
+    assert_json_snapshot!(attention["items"]);
+    assert_eq!(attention["counts"]["expiringIn7Days"]["count"], 1);
+    assert_eq!(attention["counts"]["expiringIn30Days"]["count"], 3);
+    // Pages continue within an account, whatever the kind of grant.
+    let (mut names, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = harness.get(&format!("/iam/v1/attention?reason=expiring&limit=1{cursor}")).await.json();
+        for item in page["items"].as_array().unwrap() {
+            let grant = if item["key"].is_null() { &item["identity"] } else { &item["key"] };
+            names.push(grant["name"].as_str().unwrap().to_owned());
+        }
+        let Some(next) = page["nextCursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(names, ["soon", "key", "later"]);
+    let review = harness.get("/iam/v1/access-review").await.json();
+    assert_eq!(
+        (&review["items"][0]["expiringIdentityCount"], &review["items"][0]["expiringKeyCount"]),
+        (&json!(2), &json!(1))
+    );
+    let path = format!("{}/federated-identities/{}", account.path(), soon["id"].as_str().unwrap());
+    let _ = harness.request("DELETE", &path).admin().send().await.expect(204);
+    assert_eq!(harness.get("/iam/v1/attention").await.json()["counts"]["expiringIn7Days"]["count"], 0);
 }

@@ -2,7 +2,7 @@
 
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
-use tests::{Action, Harness};
+use tests::{Action, Harness, tokens};
 
 use crate::support::changes;
 use crate::support::keys::store_usage;
@@ -122,4 +122,25 @@ async fn unknown_role_404() {
         let request = harness.request("GET", &format!("/iam/v1/roles/{name}/users")).admin();
         harness.refuse(request, 404, "role_not_found").await;
     }
+}
+
+#[tokio::test]
+async fn lists_the_federated_identities_with_the_role_200() {
+    let harness = Harness::start().await;
+    harness.put_role("Auditor", &["GET /reports"]).await;
+    tokens::register_issuer(&harness, "corp").await;
+    let account = harness.create_account("Batch", "Auditor").await;
+    tokens::add_identity(&harness, &account, "corp", None).await;
+    let other = harness.create_account("Other", "ServiceAccountReader").await;
+    let own = tokens::add_identity(&harness, &other, "corp", Some("Auditor")).await;
+    let items = harness.get(PATH).await.json()["items"].clone();
+    assert_json_snapshot!(items);
+    // The role cannot be deleted until no account and no identity has it.
+    let delete = || harness.request("DELETE", "/iam/v1/roles/Auditor").admin();
+    changes::update(&harness, &account, json!({ "role": "ServiceAccountReader" })).await;
+    let refused = harness.refuse(delete(), 409, "role_in_use").await.json();
+    assert_eq!(refused["usedBy"][0]["identityId"], own.grant.to_string());
+    assert_eq!(refused["usedBy"].as_array().unwrap().len(), 1);
+    tokens::end_identity(&harness, &own).await;
+    let _ = delete().send().await.expect(204);
 }

@@ -4,6 +4,7 @@ use insta::assert_json_snapshot;
 use proptest::prelude::*;
 use serde_json::json;
 use shared::domain::{ApiKey, FindCredentialError, PastedCredential};
+use tests::tokens::{self, Parent};
 use tests::{Action, Event, Harness, Item, Key, Reply, RequestBuilder, SeededEntropy};
 
 use crate::support::faults::inject;
@@ -292,4 +293,67 @@ fn debug_output_of_the_request_is_redacted() {
     let request: shared::api::LookupKeyRequest =
         serde_json::from_value::<_>(json!({ "key": "kwsa_canary" })).unwrap();
     assert_eq!(format!("{request:?}"), "LookupKeyRequest { key: SecretBox<str>([REDACTED]) }");
+}
+
+/// A token does not prove that it is genuine, so the response says only what its grant is.
+#[tokio::test]
+async fn returns_the_key_of_a_token_200() {
+    let harness = Harness::start().await;
+    let (account, key) = harness.account_with_key("Batch", "ServiceAccountReader").await;
+    let token = Parent::key(&key).token(&harness).await;
+    let reply = found(&harness, &format!("Authorization: Bearer {token}")).await;
+    assert!(!reply.text.contains("kwst_"), "{reply:?}");
+    assert_json_snapshot!(reply.snapshot());
+    // The reason is that of the token: its own expiry, or the end of its key.
+    harness.clock.advance_seconds(899);
+    assert_eq!(found(&harness, &token).await.json()["alive"], true);
+    harness.clock.advance_seconds(1);
+    assert_eq!(found(&harness, &token).await.json()["reason"], "expired");
+    let token = Parent::key(&key).token(&harness).await;
+    changes::disable(&harness, &account).await;
+    assert_eq!(found(&harness, &token).await.json()["reason"], "disabled");
+    let _ = harness.revoke(&key).await.expect(204);
+    assert_eq!(found(&harness, &token).await.json()["reason"], "revoked");
+}
+
+#[tokio::test]
+async fn returns_the_federated_identity_of_a_token_200() {
+    let harness = Harness::start().await;
+    tokens::register_issuer(&harness, "corp").await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    let identity = tokens::add_identity(&harness, &account, "corp", None).await;
+    let token = identity.token(&harness).await;
+    let reply = found(&harness, &token).await;
+    assert_json_snapshot!(reply.snapshot());
+    assert_eq!(
+        reply.json()["federatedIdentity"],
+        harness.get(&account.path()).await.json()["federatedIdentities"][0]
+    );
+    tokens::end_issuer(&harness, "corp").await;
+    let reply = found(&harness, &token).await.json();
+    assert_eq!((&reply["alive"], &reply["reason"]), (&json!(false), &json!("issuer")));
+    tokens::end_identity(&harness, &identity).await;
+    let reply = found(&harness, &token).await;
+    assert_json_snapshot!("ended_identity", reply.snapshot());
+    changes::delete(&harness, &account).await;
+    let reply = found(&harness, &token).await.json();
+    assert_eq!(
+        (&reply["reason"], &reply["identityId"]),
+        (&json!("revoked"), &json!(identity.grant.to_string()))
+    );
+}
+
+/// Anyone can write a token that names an account and a grant.
+#[tokio::test]
+async fn a_token_of_an_unknown_grant_404() {
+    let harness = Harness::start().await;
+    let (account, key) = harness.account_with_key("Batch", "ServiceAccountReader").await;
+    tokens::register_issuer(&harness, "corp").await;
+    let identity = tokens::add_identity(&harness, &account, "corp", None).await;
+    let of_key = Parent::key(&key).token(&harness).await;
+    let of_identity = identity.token(&harness).await;
+    for (token, code) in [(of_key, "key_not_found"), (of_identity, "federated_identity_not_found")] {
+        harness.table.delete(&format!("ACCOUNT#{}", account.id), "ACCOUNT").await;
+        harness.refuse(lookup(&harness, &token), 404, code).await;
+    }
 }

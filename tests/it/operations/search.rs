@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
-use tests::{Account, Harness, Item, Key};
+use tests::{Account, Harness, Item, Key, tokens};
 
-use crate::support::lists;
+use crate::support::{changes, lists};
 
 const PATH: &str = "/iam/v1/search";
 
@@ -203,4 +203,40 @@ async fn a_whole_key_or_token_is_refused_and_not_quoted_400() {
         assert!(!refused.text.contains(secret) && !refused.text.contains(&token), "{}", refused.text);
         assert!(refused.text.contains("/iam/v1/keys/lookup"), "{}", refused.text);
     }
+}
+
+#[tokio::test]
+async fn finds_federated_identities_by_name_and_id_200() {
+    let harness = Harness::start().await;
+    tokens::register_issuer(&harness, "corp").await;
+    let account = harness.create_account("Batch", "ServiceAccountReader").await;
+    let body =
+        json!({ "name": "Nightly deploy", "issuer": "corp", "audience": "a", "claims": { "sub": "w" } });
+    let added = harness.add_identity(&account, &body).await;
+    let id = added["id"].as_str().unwrap().to_owned();
+    for (text, matched) in [("nightly DEPLOY", "name"), (&id, "id"), (&id[..12], "id"), (&id[4..10], "id")] {
+        let found = search(&harness, text).await;
+        let expected = json!([{
+            "id": id, "name": "Nightly deploy", "state": "active",
+            "account": { "id": account.id, "name": "Batch" }, "matched": [matched],
+        }]);
+        assert_eq!((&found["federatedIdentities"], &found["keys"]), (&expected, &json!([])), "{text}");
+    }
+    let path = format!("{}/federated-identities/{id}", account.path());
+    let _ = harness.request("DELETE", &path).admin().send().await.expect(204);
+    assert_eq!(search(&harness, "nightly deploy").await["federatedIdentities"], json!([]));
+    assert_eq!(search(&harness, &id).await["federatedIdentities"][0]["state"], "deleted");
+    // An identity that expired has been moved by the sweep.
+    let mut short = body.clone();
+    short["expiresInDays"] = 1.into();
+    let short = harness.add_identity(&account, &short).await;
+    let id = short["id"].as_str().unwrap().to_owned();
+    harness.clock.advance_days(1);
+    for _ in 0..2 {
+        assert_eq!(search(&harness, &id).await["federatedIdentities"][0]["state"], "expired");
+        harness.system.sweep_keys().sweep(jiff::Timestamp::MAX).await.unwrap();
+    }
+    changes::delete(&harness, &account).await;
+    let found = search(&harness, &id).await["federatedIdentities"][0].clone();
+    assert_eq!((&found["state"], &found["account"]["name"]), (&json!("expired"), &json!("Batch")));
 }

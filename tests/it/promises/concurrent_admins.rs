@@ -113,7 +113,7 @@ async fn concurrent_issues_and_additions_stop_at_40_grants() {
         let account = harness.create_account("batch", "ServiceAccountReader").await;
         random_conflicts(&harness, 0.2);
         let body = json!({ "name": "batch" });
-        let issues = async {
+        let issue_all = async {
             let mut replies = issue_many(&harness, &account, 32, &body).await;
             // A client would also repeat a request that others got ahead of.
             while replies.iter().any(|reply| reply.status == 409 && reply.code() == "concurrent_changes") {
@@ -124,7 +124,7 @@ async fn concurrent_issues_and_additions_stop_at_40_grants() {
             }
             replies
         };
-        let (issued, added) = join(issues, add_many(&harness, &account, 48)).await;
+        let (issued, added) = join(issue_all, add_many(&harness, &account, 48)).await;
         harness.wire.pass_all();
         let item = harness.table.account(&account.id).await;
         let (keys, verifiers) = (item["keys"].as_m().unwrap(), item["verifiers"].as_m().unwrap());
