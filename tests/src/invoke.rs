@@ -99,11 +99,16 @@ pub fn construct(function: &str, setup: &Setup) -> Result<(), ConfigError> {
 impl Harness {
     /// Sends `event` to the function with this logical id.
     pub async fn invoke(&self, function: &str, event: &Event) -> Reply {
-        with_operation!(function, O => self.run::<O>(function, event).await)
+        self.invoke_with(function, &self.system.setup_for(function).unwrap(), event).await
     }
 
-    async fn run<O: Operation>(&self, function: &str, event: &Event) -> Reply {
-        let operation = O::new(&self.system.setup_for(function).unwrap()).unwrap();
+    /// Sends `event` to the function with this logical id, with another setup.
+    pub async fn invoke_with(&self, function: &str, setup: &Setup, event: &Event) -> Reply {
+        with_operation!(function, O => Self::run::<O>(setup, event).await)
+    }
+
+    async fn run<O: Operation>(setup: &Setup, event: &Event) -> Reply {
+        let operation = O::new(setup).unwrap();
         let request = lambda_http::request::from_str(&event.to_json().to_string()).unwrap();
         let (parts, body) = answer(&operation, request).await.into_parts();
         let headers = parts.headers.iter();

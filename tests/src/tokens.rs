@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use shared::domain::{
-    AccountId, BoundRequest, Clock as _, Entropy, Environment, IssuerId, IssuerName, RoleName,
-    TokenClaims, TokenGrant, TokenId, Verifier,
+    AccountId, BoundRequest, Clock as _, Entropy, Environment, IssuerId, IssuerName, RoleName, TokenClaims,
+    TokenGrant, TokenId, Verifier,
 };
 
 use crate::{Account, Harness, Item, Key, SeededEntropy};
@@ -145,7 +145,8 @@ pub async fn add_identity_until(
 
 /// Ends a federated identity.
 pub async fn end_identity(harness: &Harness, identity: &Parent) {
-    let path = format!("/iam/v1/service-accounts/{}/federated-identities/{}", identity.account, identity.grant);
+    let path =
+        format!("/iam/v1/service-accounts/{}/federated-identities/{}", identity.account, identity.grant);
     let _ = harness.request("DELETE", &path).admin().send().await.expect(204);
 }
 

@@ -767,11 +767,12 @@ fn each_condition_key_is_listed_for_its_action() {
 
     // The mistake that this test exists for: see the comment on the functions' rights in the
     // template.
-    let attributes = "\"ForAllValues:StringEquals\": { \"dynamodb:Attributes\": [pk, sk] }\n";
+    let attributes = "\"ForAllValues:StringEquals\": { \"dynamodb:Attributes\": [pk, sk";
     let checks = TEXT.match_indices("Action: dynamodb:ConditionCheckItem\n");
     let mut planted = 0;
     for (start, _) in checks {
-        let at = start + TEXT[start..].find(attributes).unwrap() + attributes.len();
+        let line = start + TEXT[start..].find(attributes).unwrap();
+        let at = line + TEXT[line..].find('\n').unwrap() + 1;
         let transaction = "                \"ForAnyValue:StringEquals\": \
                            { \"dynamodb:EnclosingOperation\": TransactWriteItems }\n";
         let text = format!("{}{transaction}{}", &TEXT[..at], &TEXT[at..]);

@@ -2,9 +2,10 @@
 
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
-use tests::{Harness, RequestBuilder};
+use shared::config::{Setup, variable};
+use tests::{Event, Harness, RequestBuilder};
 
-use crate::support::bad_input;
+use crate::support::{bad_input, routes};
 
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
@@ -213,7 +214,6 @@ async fn each_invalid_value_422() {
         "",
         "id.example.com",
         "http://id.example.com",
-        "http://127.0.0.1:8080",
         "ftp://id.example.com",
         "https://",
         "https://id.example.com?x=1",
@@ -297,4 +297,26 @@ async fn each_invalid_key_422() {
         errors.push(refused.errors());
     }
     assert_json_snapshot!(errors);
+}
+
+/// Only local mode and tests accept issuers on their own machine.
+#[tokio::test]
+async fn an_issuer_on_this_machine_is_refused_when_deployed_422() {
+    let harness = Harness::start().await;
+    let put = async |trusts: &str| {
+        let setup = harness.system.setup_for("ManageIssuers").unwrap();
+        let own = setup.variables.iter().filter(|(name, _)| *name != variable::LOOPBACK_ISSUERS);
+        let own = own.chain([(variable::LOOPBACK_ISSUERS, trusts)]);
+        let setup = Setup { variables: own.collect(), ..setup.clone() };
+        let event = Event {
+            route: "PUT /iam/v1/issuers/{name}".to_owned(),
+            parameters: json!({ "name": "local" }),
+            body: Some(json!({ "issuer": "http://127.0.0.1:8080" })),
+            context: Some(routes::admin_context()),
+        };
+        harness.invoke_with("ManageIssuers", &setup, &event).await
+    };
+    let refused = put("false").await;
+    assert_eq!((refused.status, &refused.errors()[0]["pointer"]), (422, &json!("/issuer")));
+    assert_eq!(put("true").await.status, 201);
 }
