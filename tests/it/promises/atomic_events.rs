@@ -32,7 +32,7 @@ enum Change {
     AddIdentity,
     DeleteIdentity,
     RegisterIssuer,
-    ChangeIssuer,
+    ReplaceIssuer,
     DeleteIssuer,
 }
 
@@ -54,7 +54,7 @@ const CHANGES: [Change; 19] = [
     Change::AddIdentity,
     Change::DeleteIdentity,
     Change::RegisterIssuer,
-    Change::ChangeIssuer,
+    Change::ReplaceIssuer,
     Change::DeleteIssuer,
 ];
 
@@ -73,7 +73,7 @@ impl Change {
         let short = json!({ "name": "short", "expiresInDays": 1 });
         harness.issue_key_with(&account, &short).await;
         let key = harness.issue_key(&account).await;
-        if matches!(self, Self::ChangeIssuer | Self::DeleteIssuer) {
+        if matches!(self, Self::ReplaceIssuer | Self::DeleteIssuer) {
             let _ = harness.put_issuer(&role_name(&account), &issuer()).await;
         }
         let has_identity =
@@ -129,7 +129,7 @@ impl Change {
                 ("DELETE", format!("{identities}/{id}"), None)
             }
             Self::RegisterIssuer => ("PUT", trusted, Some(issuer())),
-            Self::ChangeIssuer => {
+            Self::ReplaceIssuer => {
                 let mut body = issuer();
                 body["algorithms"] = json!(["ES256"]);
                 ("PUT", trusted, Some(body))
