@@ -400,6 +400,52 @@ impl Recorder<'_> {
         paths.remove(1)
     }
 
+    /// Deletes a federated identity twice, and reads its activity.
+    async fn delete_identity(&mut self, identity: &str) {
+        for _ in 0..2 {
+            self.send("RevokeKey", ("DELETE", identity), None, None).await;
+        }
+        self.send("ListServiceAccounts", ("GET", &format!("{identity}/activity")), None, None).await;
+    }
+
+    /// Calls whoami with this key, which has its own role.
+    async fn whoami(&mut self, account: &Account, key: &Value) {
+        let whoami = Event {
+            route: "GET /iam/v1/whoami".to_owned(),
+            parameters: json!({}),
+            body: None,
+            context: Some(json!({
+                "principalType": "serviceAccount", "principalId": account.id, "principalName": "a",
+                "keyId": key["id"], "role": "Custom", "keyRole": "Custom", "environment": "local",
+            })),
+        };
+        self.harness.wire.take_calls();
+        let _ = self.harness.invoke("Whoami", &whoami).await.expect(200);
+        self.record("Whoami");
+    }
+
+    /// Sweeps when a key and a federated identity are unused, expire soon, and have expired.
+    /// Deletes the identity's issuer before.
+    async fn sweep(&mut self, account: &Account) {
+        let keys = format!("{}/keys", account.path());
+        let short = json!({ "name": "s", "role": "Custom", "allowedCidrs": ["::/0"], "expiresInDays": 120 });
+        self.issue_key(&keys, short).await;
+        let identity = json!({
+            "name": "w", "issuer": "corp", "audience": "a", "claims": { "sub": "w" }, "role": "Custom",
+            "expiresInDays": 120,
+        });
+        self.issue_key(&format!("{}/federated-identities", account.path()), identity).await;
+        self.send("ManageIssuers", ("DELETE", "/iam/v1/issuers/corp"), None, None).await;
+        let rotated = self.issue_key(&keys, json!({ "name": "r" })).await;
+        self.rotate(&keys, &rotated, 60).await;
+        self.harness.wire.take_calls();
+        for (days, until) in [(100, Timestamp::MAX), (30, Timestamp::MAX), (0, Timestamp::MIN)] {
+            self.harness.clock.advance_days(days);
+            self.harness.system.sweep_keys().sweep(until).await.unwrap();
+        }
+        self.record("SweepKeys");
+    }
+
     /// Looks up a retired key, and rotates both secrets.
     async fn look_up_and_rotate(&mut self, secret: &Value) {
         self.issue_key("/iam/v1/keys/lookup", json!({ "key": secret })).await;
@@ -508,28 +554,14 @@ async fn record(harness: &Harness) -> Recorded {
         let activity = format!("{keys}/{}/activity", key["id"].as_str().unwrap());
         recorder.send("ListServiceAccounts", ("GET", &activity), None, None).await;
     }
-    let whoami = Event {
-        route: "GET /iam/v1/whoami".to_owned(),
-        parameters: json!({}),
-        body: None,
-        context: Some(json!({
-            "principalType": "serviceAccount", "principalId": account.id, "principalName": "a",
-            "keyId": live["id"], "role": "Custom", "keyRole": "Custom", "environment": "local",
-        })),
-    };
-    harness.wire.take_calls();
-    let _ = harness.invoke("Whoami", &whoami).await.expect(200);
-    recorder.record("Whoami");
+    recorder.whoami(&account, &live).await;
 
     let next = recorder.rotate(&keys, &live, 60).await;
     for _ in 0..2 {
         recorder.rotate(&keys, &next, 0).await;
         recorder.send("RevokeKey", ("DELETE", &one), None, None).await;
     }
-    for _ in 0..2 {
-        recorder.send("RevokeKey", ("DELETE", &identity), None, None).await;
-    }
-    recorder.send("ListServiceAccounts", ("GET", &format!("{identity}/activity")), None, None).await;
+    recorder.delete_identity(&identity).await;
     recorder.search(&account, &live).await;
     // An account of an earlier version of Keyward is not in the directory.
     harness.table.tamper(&account.id, |item| drop(item.remove("labels"))).await;
@@ -545,24 +577,7 @@ async fn record(harness: &Harness) -> Recorded {
     }
     recorder.review(&path).await;
     recorder.exchange(&account).await;
-    // The sweeps below find this key when it is unused, when it expires soon, and when it has
-    // expired.
-    let short = json!({ "name": "s", "role": "Custom", "allowedCidrs": ["::/0"], "expiresInDays": 120 });
-    recorder.issue_key(&keys, short).await;
-    let identity = json!({
-        "name": "w", "issuer": "corp", "audience": "a", "claims": { "sub": "w" }, "role": "Custom",
-        "expiresInDays": 120,
-    });
-    recorder.issue_key(&format!("{path}/federated-identities"), identity).await;
-    recorder.send("ManageIssuers", ("DELETE", "/iam/v1/issuers/corp"), None, None).await;
-    let rotated = recorder.issue_key(&keys, json!({ "name": "r" })).await;
-    recorder.rotate(&keys, &rotated, 60).await;
-    harness.wire.take_calls();
-    for (days, until) in [(100, Timestamp::MAX), (30, Timestamp::MAX), (0, Timestamp::MIN)] {
-        harness.clock.advance_days(days);
-        harness.system.sweep_keys().sweep(until).await.unwrap();
-    }
-    recorder.record("SweepKeys");
+    recorder.sweep(&account).await;
     recorder.search(&account, &live).await;
     recorder.issue_key(&keys, json!({ "name": "last", "allowedCidrs": ["::/0"] })).await;
     let narrower = recorder.issue_key(&keys, json!({ "name": "narrower", "role": "Custom" })).await;
