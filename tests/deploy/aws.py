@@ -277,7 +277,12 @@ def use_secret_arns(part: object) -> None:
     emulator, a reference is the name, which a policy cannot use as a resource."""
     for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
         use_secret_arns(item)
-    for secret in ("Pepper", "ConsoleSecret"):
-        if isinstance(part, dict) and part.get("Resource") == {"Ref": secret}:
-            arn = f"arn:aws:secretsmanager:${{AWS::Region}}:${{AWS::AccountId}}:secret:${{{secret}}}*"
-            part["Resource"] = {"Fn::Sub": arn}
+    def arn(resource: object) -> object:
+        for secret in ("Pepper", "TokenKey", "ConsoleSecret"):
+            if resource == {"Ref": secret}:
+                return {"Fn::Sub": f"arn:aws:secretsmanager:${{AWS::Region}}:${{AWS::AccountId}}:secret:${{{secret}}}*"}
+        return resource
+
+    if isinstance(part, dict) and "Resource" in part:
+        resource = part["Resource"]
+        part["Resource"] = [arn(one) for one in resource] if isinstance(resource, list) else arn(resource)

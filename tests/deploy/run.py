@@ -24,6 +24,8 @@ import sys
 import time
 import urllib.parse
 
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from aws import ROOT, Aws, Stack
@@ -183,17 +185,19 @@ def run_story(aws: Aws, debug: bool) -> None:
     response = one.call("GET", "/iam/v1/whoami")
     check("whoami names the admin", (response.status, response.json.get("principalName")), (200, ADMIN))
     routes = [route["RouteKey"].split(" ") for route in aws.client("apigatewayv2").get_routes(ApiId=one.api)["Items"]]
-    open_routes = [route for route in routes if aws.call(one.api, *route).status != 401]
-    check("without a credential, every route responds with 401", (len(routes) > 0, open_routes), (True, []))
+    open_routes = sorted(" ".join(route) for route in routes if aws.call(one.api, *route).status != 401)
+    expected = ["GET /.well-known/oauth-authorization-server", "POST /iam/v1/token"]
+    check("without a credential, every route but the open ones responds with 401", open_routes, expected)
     greedy = [route for route in routes if route[0] in ("ANY", "$default") or "+" in route[1]]
     check("no route is greedy, and no function has a URL", (greedy, "AWS::Lambda::Url" in one.stack.types), ([], False))
     check("a token for business APIs gets 403", one.call("GET", ACCOUNTS, token=one.api_token).status, 403)
 
-    for api, group, throttled in ("Api", "ApiAccessLogs", 5), ("ConsoleApi", "ConsoleAccessLogs", 0):
+    written = yaml_parse((INFRA / "template.yaml").read_text())["Resources"]["Api"]["Properties"]["RouteSettings"]
+    for api, group, throttled in ("Api", "ApiAccessLogs", len(written)), ("ConsoleApi", "ConsoleAccessLogs", 0):
         (stage,) = aws.client("apigatewayv2").get_stages(ApiId=one.stack.resources[api])["Items"]
         actual = (stage["AccessLogSettings"]["DestinationArn"].endswith(f":log-group:{one.stack.resources[group]}"),
                   len(stage.get("RouteSettings", {})))
-        check(f"{api} logs its requests, and routes that remove access have their own limits", actual, (True, throttled))
+        check(f"{api} logs its requests, and its routes have the limits of the template", actual, (True, throttled))
 
     # The console has its own API, and no admin is signed in yet.
     console = one.stack.resources["ConsoleApi"]
@@ -255,18 +259,21 @@ def run_story(aws: Aws, debug: bool) -> None:
         example.check("the key of the enabled account is allowed", key, 200)
 
     use_every_right(aws, one, examples)
+    exchanged = check_exchange(aws, one, examples)
     check_activity(one, examples)
     check_sweep(aws, one)
 
     # Emergency commands of the operating guide, for when no admin can sign in.
     check_break_glass(aws, one, examples, reader, key)
 
-    rotate_pepper(aws, one)
+    after, before = rotate(aws, one, "Pepper")
+    check("the rotation adds one version", (after.pop("current"), sorted(after)), ("v2", ["v1", "v2"]))
+    check("the rotation keeps the other version", after["v1"], before["v1"])
     for example in examples:
         example.check("the key is allowed after a pepper rotation", key, 200)
 
     # An update of the stack in place.
-    kept = {name: one.stack.resources[name] for name in ("Table", "Pepper", "UserPool", "Api", "Authorizer")}
+    kept = {name: one.stack.resources[name] for name in ("Table", "Pepper", "TokenKey", "UserPool", "Api", "Authorizer")}
     events = one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"]
     check("every change has its event", len(events), 8)
     check("the list of all events has the same events", one.call("GET", f"/iam/v1/events?account={reader}").json["items"], events)
@@ -320,9 +327,11 @@ def run_story(aws: Aws, debug: bool) -> None:
     check_adoption(aws, two, other_key)
     check_console(aws, template)
 
-    secrets = aws.client("secretsmanager").get_secret_value(SecretId=one.stack.resources["Pepper"])["SecretString"]
-    peppers = [pepper for name, pepper in json.loads(secrets).items() if name != "current"]
-    check_logs(aws, one, [key, new_key, writer_key, other_key, one.token, one.api_token, *peppers])
+    secrets = []
+    for name in "Pepper", "TokenKey":
+        value = aws.client("secretsmanager").get_secret_value(SecretId=one.stack.resources[name])["SecretString"]
+        secrets += [secret for version, secret in json.loads(value).items() if version not in ("current", "since")]
+    check_logs(aws, one, [key, new_key, writer_key, other_key, one.token, one.api_token, *exchanged, *secrets])
 
     # Last, because this adds to the logs.
     check_first_deploy(aws, one)
@@ -614,16 +623,16 @@ def check_activity(one: Environment, examples: list[Example]) -> None:
     check("the activity of the deleted key remains", (response.status, count(response.json)[1]), (200, 4))
 
 
-def rotate_pepper(aws: Aws, one: Environment) -> None:
-    """Rotates the pepper in the steps of Secrets Manager. The emulator's own rotation
-    calls no function."""
+def rotate(aws: Aws, one: Environment, name: str, number: int = 1) -> tuple[dict, dict]:
+    """Rotates a secret in the steps of Secrets Manager. Returns its new value and its old
+    value. The emulator's own rotation calls no function."""
     secrets, functions = aws.client("secretsmanager"), aws.client("lambda")
-    secret, function = one.stack.resources["Pepper"], one.stack.resources["RotateSecret"]
+    secret, function = one.stack.resources[name], one.stack.resources["RotateSecret"]
     rules = {"AutomaticallyAfterDays": 30}
-    arn = one.stack.outputs["RotateSecretArn"]
-    secrets.rotate_secret(SecretId=secret, RotationLambdaARN=arn, RotationRules=rules, ClientRequestToken="set-up".ljust(32, "-"))
+    arn, set_up = one.stack.outputs["RotateSecretArn"], f"set-up-{number}".ljust(32, "-")
+    secrets.rotate_secret(SecretId=secret, RotationLambdaARN=arn, RotationRules=rules, ClientRequestToken=set_up)
     before = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
-    token = "rotation".ljust(32, "-")
+    token = f"rotation-{number}".ljust(32, "-")
     # The emulator has no versions without a value.
     pending = {"ClientRequestToken": token, "SecretString": json.dumps(before), "VersionStages": ["AWSPENDING"]}
     secrets.put_secret_value(SecretId=secret, **pending)
@@ -634,10 +643,115 @@ def rotate_pepper(aws: Aws, one: Environment) -> None:
         event = {"Step": step, "SecretId": secret, "ClientRequestToken": token}
         response = functions.invoke(FunctionName=function, Payload=json.dumps(event))
         outcomes.append(response.get("FunctionError") or response["StatusCode"])
-    check("every step of a pepper rotation succeeds", outcomes, [200] * 8)
-    after = json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"])
-    check("the rotation adds one version", (after.pop("current"), sorted(after)), ("v2", ["v1", "v2"]))
-    check("the rotation keeps the other version", after["v1"], before["v1"])
+    check(f"every step of a rotation of {name} succeeds", outcomes, [200] * 8)
+    return json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"]), before
+
+
+def check_exchange(aws: Aws, one: Environment, examples: list[Example]) -> list[str]:
+    """Exchanges the JWT of a workload and a key for tokens, uses the tokens, rotates the token
+    key, and ends what the tokens were made from. Returns the credentials."""
+    signing_key = ec.generate_private_key(ec.SECP256R1())
+    jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(signing_key.public_key())) | {"kid": "1", "alg": "ES256"}
+    issuer = "/iam/v1/issuers/ci"
+    body = {"issuer": "https://ci.example.com", "jwks": {"keys": [jwk]}, "algorithms": ["ES256"]}
+    check("an issuer is registered with its keys", one.call("PUT", issuer, body).status, 201)
+    check("the issuer is changed", one.call("PUT", issuer, body | {"algorithms": ["ES256", "ES384"]}).status, 200)
+    names = [item["name"] for item in one.call("GET", "/iam/v1/issuers").json["items"]]
+    check("the issuer is listed", (names, one.call("GET", issuer).status), (["ci"], 200))
+    role = "/iam/v1/roles/organizations"
+    check("a role is created", one.call("PUT", role, {"permissions": ["GET /organizations"]}).status, 201)
+
+    account = one.create("deployer", "ServiceAccountReader")
+    identities = f"{ACCOUNTS}/{account}/federated-identities"
+    rule = {
+        "name": "deploy job", "issuer": "ci", "audience": "https://keyward.example.com", "claims": {"sub": "job-1"},
+        "role": "organizations", "expiresInDays": 30, "singleUse": True, "maxAgeSeconds": 300,
+    }
+    added = one.call("POST", identities, rule, attempt="identity")
+    check("a federated identity is added", added.status, 201)
+    again = one.call("POST", identities, rule, attempt="identity")
+    check("a retry adds no second identity", again.json["id"], added.json["id"])
+    identity = f"{identities}/{added.json['id']}"
+    check("the identity can be read", one.call("GET", identity).json["name"], "deploy job")
+
+    def assertion(**claims: object) -> str:
+        now = int(time.time())
+        claims = {"iss": "https://ci.example.com", "sub": "job-1", "aud": "https://keyward.example.com", "iat": now,
+                  "exp": now + 300, "jti": os.urandom(8).hex()} | claims
+        return jwt.encode(claims, signing_key, algorithm="ES256", headers={"kid": "1"})
+
+    def exchange(token: str, kind: str, **parameters: str):
+        fields = {"grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "subject_token": token}
+        fields |= {"subject_token_type": kind} | parameters
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return aws.send(one.api, "POST", "/iam/v1/token", headers, urllib.parse.urlencode(fields))
+
+    of_jwt, audience = "urn:ietf:params:oauth:token-type:jwt", f"{account}/{added.json['id']}"
+    used = assertion()
+    response = exchange(used, of_jwt, audience=audience, scope="organizations")
+    actual = (response.status, response.json.get("token_type"), response.headers.get("cache-control"))
+    check("a workload exchanges its JWT for a token", actual, (200, "Bearer", "no-store"))
+    token = response.json["access_token"]
+    for example in examples:
+        example.check("the token is allowed", token, 200)
+        example.check("the token's role refuses other paths", token, 403, path="/organizations/42")
+    principal = examples[0].call("GET", "/organizations", token).json["principal"]
+    actual = [principal.get(name) for name in ("principalId", "identityId", "keyId")]
+    check("the backend gets the identity", actual, [account, added.json["id"], None])
+    whoami = one.call("GET", "/iam/v1/whoami", token=token)
+    check("the token can call whoami", (whoami.status, whoami.json.get("principalId")), (200, account))
+    check("the token cannot manage accounts", one.call("GET", ACCOUNTS, token=token).status, 403)
+    refused = [exchange(used, of_jwt, audience=audience), exchange(assertion(sub="job-2"), of_jwt, audience=audience)]
+    refused += [exchange(assertion(aud="other"), of_jwt, audience=audience), exchange("x.y.z", of_jwt, audience=audience)]
+    actual = [(response.status, response.json["error"]) for response in refused]
+    check("a used, a foreign and a malformed JWT are refused", actual, [(400, "invalid_grant")] * 4)
+    check("the refusals look the same", len({response.text for response in refused}), 1)
+
+    metadata = aws.send(one.api, "GET", "/.well-known/oauth-authorization-server", {}, None)
+    actual = (metadata.status, metadata.json["token_endpoint"].endswith("/iam/v1/token"))
+    check("the metadata names the token endpoint", actual, (200, True))
+
+    # Tokens of a key, and a child of such a token.
+    key_id, key = one.issue(account, expiresInDays=1)
+    response = exchange(key, "urn:keyward:token-type:key")
+    check("a key is exchanged for a token", response.status, 200)
+    of_key = response.json["access_token"]
+    response = exchange(of_key, "urn:ietf:params:oauth:token-type:access_token", scope="organizations", expires_in="60")
+    check("a token is exchanged for a narrower token", (response.status, response.json["expires_in"]), (200, 60))
+    child = response.json["access_token"]
+    form = {"grant_type": "client_credentials", "client_id": account, "client_secret": key}
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    response = aws.send(one.api, "POST", "/iam/v1/token", headers, urllib.parse.urlencode(form))
+    check("client credentials give a token", response.status, 200)
+
+    after, before = rotate(aws, one, "TokenKey")
+    check("the rotation of the token key adds a version", sorted(after), ["current", "since", "v1", "v2"])
+    check("the previous version stays", (after["v1"], after["current"]), (before["v1"], "v2"))
+    newer = exchange(assertion(), of_jwt, audience=audience).json["access_token"]
+    for example in examples:
+        for name, credential in ("token", token), ("key's token", of_key), ("child token", child), ("new token", newer):
+            example.check(f"the {name} is allowed after a rotation of the token key", credential, 200)
+
+    check("the key is revoked", one.call("DELETE", f"{ACCOUNTS}/{account}/keys/{key_id}").status, 204)
+    check("the identity is deleted", one.call("DELETE", identity).status, 204)
+    for example in examples:
+        for name, credential in ("token", token), ("key's token", of_key), ("child token", child), ("new token", newer):
+            example.check(f"the {name} is refused at once", credential, example.unauthorized)
+    response = exchange(assertion(), of_jwt, audience=audience)
+    check("the deleted identity gives no token", (response.status, response.json["error"]), (400, "invalid_grant"))
+
+    # A token ends with its issuer, too.
+    other = one.call("POST", identities, rule | {"singleUse": False}).json["id"]
+    last = exchange(assertion(), of_jwt, audience=f"{account}/{other}").json["access_token"]
+    examples[0].check("a token of another identity is allowed", last, 200)
+    check("the issuer is deleted", one.call("DELETE", issuer).status, 204)
+    for example in examples:
+        example.check("the token of the deleted issuer is refused", last, example.unauthorized)
+    moved = one.call("PUT", issuer, body | {"issuer": "https://other.example.com"})
+    check("a name never gets another issuer", (moved.status, moved.json["code"]), (409, "issuer_changed"))
+    activity = one.call("GET", f"{identities}/{other}/activity")
+    check("the identity has activity", activity.status, 200)
+    return [token, of_key, child, newer, last, key, used]
 
 
 def pepper_version(aws: Aws, one: Environment, account: str, key: str) -> str:
@@ -833,6 +947,17 @@ def check_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
         (transformation,) = metric["metricTransformations"]
         counted[transformation["metricName"]] = sum(matches(metric["filterPattern"], line) for line in authorizer)
     check("the metric filters count the lines", counted, expected)
+    exchanges = printed[one.stack.resources["ExchangeTokenLogs"]]
+    lines = [json.loads(line) for line in exchanges if '"message":"exchange"' in line]
+    reasons = [line["reason"] for line in lines]
+    check("each exchange's reason is in the log", {"issued", "replayed", "claim", "audience"} - set(reasons), set())
+    filters = logs.describe_metric_filters(logGroupName=one.stack.resources["ExchangeTokenLogs"])["metricFilters"]
+    counted = {}
+    for metric in filters:
+        (transformation,) = metric["metricTransformations"]
+        counted[transformation["metricName"]] = sum(matches(metric["filterPattern"], line) for line in exchanges)
+    refused = sum(reason not in ("issued", "outage") for reason in reasons)
+    check("the metric filters count the exchanges", counted, {"ExchangesByReason": len(lines), "ExchangeRefusals": refused})
 
 
 def matches(pattern: str, line: str) -> bool:
