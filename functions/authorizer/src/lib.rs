@@ -3,8 +3,9 @@
 //! [`event`] reads the four shapes of event that API Gateway sends,
 //! [`credential`] the one Bearer credential in them, [`authorize`] decides, and
 //! [`answer`] builds the response that API Gateway expects. A key costs one
-//! consistent read of `DynamoDB`; a malformed credential costs none. After the
-//! answer, [`follow_up`] logs the decision and [`activity`] counts the request.
+//! consistent read of `DynamoDB`, and a token one or two. A malformed credential or a
+//! forged token costs none. After the answer, [`follow_up`] logs the decision and
+//! [`activity`] counts the request.
 
 pub mod activity;
 mod admin_token;
