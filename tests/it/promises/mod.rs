@@ -33,4 +33,5 @@ mod scanning;
 mod seals;
 mod smaller_role;
 mod stored_hash;
+mod token_histories;
 mod uniform_refusals;

@@ -328,7 +328,7 @@ async fn no_instance_uses_an_older_account_state_than_another() {
 
 /// An authorizer in another process: this binary, which runs only
 /// [`authorizer_process`].
-struct AuthorizerProcess {
+pub(super) struct AuthorizerProcess {
     _child: Child,
     credentials: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
@@ -348,7 +348,15 @@ impl AuthorizerProcess {
         Self { credentials: child.stdin.take().unwrap(), output, _child: child }
     }
 
-    async fn check(&mut self, credential: &str) -> Verdict {
+    /// Starts `count` processes with the system's table and secrets.
+    pub(super) async fn start_several(harness: &Harness, count: usize) -> Vec<Self> {
+        let variables = harness.variables_to_share("Authorizer").await;
+        let variables = serde_json::to_string(&variables.iter().collect::<Vec<_>>()).unwrap();
+        (0..count).map(|_| Self::start(&variables)).collect()
+    }
+
+    /// The verdict of the process on `credential`.
+    pub(super) async fn check(&mut self, credential: &str) -> Verdict {
         self.credentials.write_all(format!("{credential}\n").as_bytes()).await.unwrap();
         loop {
             let line = self.output.next_line().await.unwrap().expect("the authorizer process has ended");
@@ -386,9 +394,7 @@ async fn authorizer_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn revoked_key_is_denied_on_the_next_check_in_another_process() {
     let harness = start().await;
-    let variables = harness.variables_to_share("Authorizer").await;
-    let variables = serde_json::to_string(&variables.iter().collect::<Vec<_>>()).unwrap();
-    let mut processes: Vec<_> = (0..3).map(|_| AuthorizerProcess::start(&variables)).collect();
+    let mut processes = AuthorizerProcess::start_several(&harness, 3).await;
     let mut summary = Summary::default();
     let operations = [
         Operation::RevokeKey(0),
