@@ -199,6 +199,9 @@ pub(crate) fn log(
     let claims = outcome.as_ref().ok();
     let parent = claims.and_then(|claims| claims.parents.last());
     let (principal, grant) = trace.named.as_ref().map(|(account, grant)| (account, grant)).unzip();
+    // An issuer's server can choose parts of it.
+    let cause = outcome.as_ref().err().and_then(|refusal| refusal.cause());
+    let cause = cause.map(|cause| loggable(cause, MAX_LOGGED));
     macro_rules! exchange {
         ($level:ident) => {
             tracing::$level!(
@@ -215,7 +218,7 @@ pub(crate) fn log(
                 token_id = claims.map(|claims| claims.id.to_string()),
                 parent_id = parent.map(|parent| parent.to_string()),
                 expires_in = claims.map(|claims| claims.lifetime_seconds),
-                cause = outcome.as_ref().err().and_then(|refusal| refusal.cause()),
+                cause = cause.as_deref(),
                 "exchange"
             )
         };

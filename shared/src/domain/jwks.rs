@@ -9,6 +9,10 @@ use super::{InvalidText, SigningAlgorithm, contains_credential};
 /// The maximum number of keys of an issuer.
 pub const MAX_ISSUER_KEYS: usize = 100;
 
+/// The maximum length of an inline set, in bytes of JSON. Each use of a token reads the issuer's
+/// item, and DynamoDB counts reads in units of 4 KB.
+const MAX_SET_BYTES: usize = 3072;
+
 /// The minimum size of an RSA modulus, in bits (RFC 7518, section 3.3).
 const MIN_RSA_BITS: usize = 2048;
 
@@ -26,6 +30,10 @@ const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "r",
 pub enum InvalidKeySet {
     #[error("must be a JWK set: an object with the member `keys`, which has 1 to {MAX_ISSUER_KEYS} keys")]
     NotASet,
+    #[error(
+        "must be at most {MAX_SET_BYTES} bytes with only the public members: leave out keys that are not in use"
+    )]
+    TooLarge,
     #[error("must be an object")]
     NotAKey,
     #[error(
@@ -107,8 +115,12 @@ pub fn read_key_set(
     }
     let found = SigningAlgorithm::ALL.into_iter().filter(|algorithm| found.contains(algorithm));
     let algorithms = algorithms.map_or_else(|| found.collect(), <[SigningAlgorithm]>::to_vec);
-    let set = Map::from_iter([("keys".to_owned(), Value::Array(read))]);
-    Ok((Value::Object(set).to_string(), algorithms))
+    let set = Value::Object(Map::from_iter([("keys".to_owned(), Value::Array(read))])).to_string();
+    if set.len() > MAX_SET_BYTES {
+        Err((String::new(), InvalidKeySet::TooLarge))
+    } else {
+        Ok((set, algorithms))
+    }
 }
 
 /// The public members of a key, and its algorithm.

@@ -1,6 +1,7 @@
 //! What is known about platforms: the defaults of their issuers and identities, and the claims
 //! that a federated identity must require so that it does not match the workloads of others.
 
+use super::identity::claim_of;
 use super::{ClaimValue, IssuerUrl, RequiredClaims, SigningAlgorithm, named_enum};
 
 named_enum! {
@@ -28,7 +29,9 @@ impl Platform {
             || host.ends_with(".oic.prod-aks.azure.com")
             || host == "kubernetes.default.svc"
             || host.starts_with("kubernetes.default.svc.");
-        if host == "token.actions.githubusercontent.com" {
+        let is_github = host == "token.actions.githubusercontent.com"
+            || (host.starts_with("token.actions.") && host.ends_with(".ghe.com"));
+        if is_github {
             Self::GitHubActions
         } else if host == "gitlab.com" {
             Self::GitLab
@@ -102,14 +105,16 @@ const COMMON_CLAIMS: [&str; 17] = [
 
 /// Issuers that sign for many organizations or for many kinds of principals, with the claims
 /// of which at least one must be required.
-const SHARED_ISSUERS: [(&str, &[&str]); 8] = [
-    ("accounts.google.com", &["sub", "email"]),
+const SHARED_ISSUERS: [(&str, &[&str]); 10] = [
+    ("accounts.google.com", &["sub"]),
     ("agent.buildkite.com", &["sub", "pipeline_id", "organization_id"]),
     ("api.pulumi.com", &["sub"]),
     (
         "app.terraform.io",
         &["sub", "terraform_workspace_id", "terraform_project_id", "terraform_organization_id"],
     ),
+    ("cloud.google.com", &["sub"]),
+    ("cognito-identity.amazonaws.com", &["sub"]),
     ("login.microsoftonline.com", &["sub", "oid", "azp", "appid"]),
     ("oidc.circleci.com", &["sub", "oidc.circleci.com/project-id"]),
     ("oidc.vercel.com", &["sub", "project_id", "owner_id"]),
@@ -256,8 +261,8 @@ impl Rule<'_> {
             }
             return;
         }
-        let mut names = self.claims.iter().map(|(path, _)| path.strip_prefix('/').unwrap_or(path));
-        if !names.any(|name| !COMMON_CLAIMS.contains(&name) && self.identifies(name)) {
+        let mut paths = self.claims.iter().map(|(path, _)| path);
+        if !paths.any(|path| !COMMON_CLAIMS.contains(&&*claim_of(path)) && self.identifies(path)) {
             self.refuse(
                 None,
                 "must have a claim that identifies the workload, such as `sub`. Otherwise other workloads of \

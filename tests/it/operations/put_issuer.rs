@@ -71,9 +71,13 @@ async fn accepts_every_kind_of_key_and_the_most_keys_201() {
         json!({ "kty": "EC", "crv": "P-384", "x": "A".repeat(64), "y": "A".repeat(64), "kid": "p384" });
     let all = put(&harness, "all", &cluster(&[rsa("rsa"), ec(), okp, p384])).send().await.expect(201);
     assert_eq!(all.json()["algorithms"], json!(["RS256", "ES256", "ES384", "EdDSA"]));
-    let keys: Vec<_> = (0..100).map(|number| with(ec(), "kid", format!("k{number}").into())).collect();
+    // The keys take 3 KB at most.
+    let keys: Vec<_> = (0..18).map(|number| with(ec(), "kid", format!("k{number}").into())).collect();
     let most = put(&harness, "most", &cluster(&keys)).send().await.expect(201);
-    assert_eq!(most.json()["jwks"]["keys"].as_array().unwrap().len(), 100);
+    assert_eq!(most.json()["jwks"]["keys"].as_array().unwrap().len(), 18);
+    let keys: Vec<_> = (0..24).map(|number| with(ec(), "kid", format!("k{number}").into())).collect();
+    let reply = put(&harness, "more", &cluster(&keys)).send().await.expect_problem(422, "invalid_fields");
+    assert_eq!(reply.errors()[0]["pointer"], "/jwks");
 }
 
 #[tokio::test]
