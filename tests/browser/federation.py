@@ -95,7 +95,7 @@ def an_issuer_is_changed_and_deleted(local: Local, browser: Browser) -> None:
     browser.click("own")
     browser.click("Edit issuer")
     browser.look("edit-issuer")
-    browser.field("Registered here").click()
+    browser.field("Inline JWK set").click()
     browser.type("JWK set", "not a set")
     browser.click("Save changes")
     check("a wrong JWK set is reported at its field", "Must be a JWK set in JSON" in browser.text)

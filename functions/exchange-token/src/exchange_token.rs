@@ -30,7 +30,7 @@ const MAX_LOGGED: usize = 256;
 const REFUSED: &str =
     "The credential was refused. An admin can find the reason in the log of the token endpoint.";
 
-/// The description of every error that a retry can help.
+/// The description of every error that a retry can fix.
 const UNAVAILABLE: &str = "The token endpoint cannot check the credential right now. Retry later.";
 
 /// What is known about an exchange, for the log.
@@ -55,7 +55,7 @@ pub(crate) struct Trace {
 /// - A key of the account.
 /// - A token of the account. The new token is its child.
 ///
-/// A token ends with its credential, works from the same networks, and permits at most what
+/// A token stops working when its credential ends, works from the same networks, and permits at most what
 /// its credential permits. `scope` narrows it to one more role.
 ///
 /// All refusals of a credential look the same. The function's log has the reason of each.
@@ -80,7 +80,7 @@ pub(crate) struct Trace {
         ),
         (
             status = 503,
-            description = "`temporarily_unavailable`: a service that Keyward depends on, or the issuer of the JWT, is unavailable. Wait for the time that `Retry-After` gives, and then retry.",
+            description = "`temporarily_unavailable`: a service that Keyward depends on, or the issuer of the JWT, is unavailable. Retry after the time in `Retry-After`.",
             body = TokenError,
         ),
     )

@@ -114,7 +114,7 @@ impl TokenForm {
         let grant_type = style.grant_type.ok_or(Refusal::Request {
             error: TokenErrorCode::UnsupportedGrantType,
             reason: ExchangeReason::UnsupportedGrantType,
-            description: "Use token exchange, JWT bearer or client credentials.",
+            description: "`grant_type` is not supported. Use token exchange, JWT bearer or client credentials.",
         })?;
         if parameters.text("actor_token").is_some() || parameters.text("actor_token_type").is_some() {
             return Err(Refusal::invalid_request("`actor_token` is not supported."));
@@ -124,14 +124,14 @@ impl TokenForm {
         }
         if parameters.text("requested_token_type").is_some_and(|kind| kind != oauth::ACCESS_TOKEN_TYPE) {
             return Err(Refusal::invalid_request(
-                "`requested_token_type` must be the type of access tokens.",
+                "`requested_token_type` must be `urn:ietf:params:oauth:token-type:access_token`.",
             ));
         }
         if grant_type != oauth::CLIENT_CREDENTIALS
             && (basic.is_some() || parameters.text("client_secret").is_some())
         {
             return Err(Refusal::invalid_request(
-                "Only client credentials use a client secret or `Authorization`.",
+                "Send a client secret or `Authorization` only with `grant_type=client_credentials`.",
             ));
         }
         let role = match parameters.text("scope").map(RoleName::parse) {
@@ -186,7 +186,8 @@ fn exchanged(parameters: &mut Parameters) -> Result<Subject, Refusal> {
 
 /// The account and the federated identity that a workload names.
 fn identity(named: Option<SecretString>) -> Result<(AccountId, IdentityId), Refusal> {
-    let named = named.ok_or(Refusal::invalid_request("`audience` is missing."))?;
+    let named =
+        named.ok_or(Refusal::invalid_request("`audience` is missing. Send `<account id>/<identity id>`."))?;
     let ids = named.expose_secret().split_once('/');
     ids.and_then(|(account, identity)| Some((account.parse().ok()?, identity.parse().ok()?)))
         .ok_or(Refusal::invalid_target("`audience` must be `<account id>/<identity id>`."))

@@ -25,8 +25,7 @@ const MAX_AGE: Duration = Duration::from_hours(1);
 /// The time limit for fetching an issuer's metadata and keys.
 const FETCH_LIMIT: Duration = Duration::from_millis(2500);
 
-/// The maximum number of issuers in the cache. There are at most 50 issuers, but one that is
-/// registered again is another one here.
+/// The maximum number of issuers in the cache. There are at most 50 issuers, but an issuer that is registered again gets a new entry.
 const MAX_ISSUERS: usize = 64;
 
 /// The path of an issuer's metadata (`OpenID` Connect Discovery 1.0, section 4).

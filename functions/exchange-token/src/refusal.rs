@@ -15,7 +15,7 @@ pub(crate) enum Refusal {
     Request { error: TokenErrorCode, reason: ExchangeReason, description: &'static str },
     /// The credential is refused. The client does not learn why.
     Credential(ExchangeReason),
-    /// No decision was possible, and a retry can help. Contains the cause for the log.
+    /// No decision was possible, and a retry might succeed. Contains the cause for the log.
     Unavailable { reason: ExchangeReason, cause: String },
     /// No permission covers the request of a request token.
     Role { missing_permission: String },

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// The maximum number of arrays and objects inside each other.
+/// The maximum number of nested arrays and objects.
 const MAX_DEPTH: usize = 16;
 
 /// Parses one JSON object. `None` if the text is anything else, repeats a member at any depth,
@@ -21,7 +21,7 @@ pub(crate) fn parse_object(json: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// Parses a value that contains at most `depth_left` arrays and objects inside each other.
+/// Parses a value that contains at most `depth_left` nested arrays and objects.
 #[derive(Clone, Copy)]
 struct Strict {
     depth_left: usize,

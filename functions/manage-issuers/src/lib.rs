@@ -1,4 +1,4 @@
-//! Manages trusted issuers, whose workloads can exchange their tokens. Each operation has its
+//! Manages trusted issuers, whose workloads can exchange their JWTs. Each operation has its
 //! own module.
 
 pub mod delete_issuer;

@@ -13,8 +13,7 @@ use crate::ManageIssuers;
 
 /// Register or change a trusted issuer
 ///
-/// Registers a platform whose workloads can exchange their own tokens, or replaces where its
-/// keys come from and its algorithms. The change applies from the next exchange on. Nothing
+/// Registers a platform whose workloads can exchange their own tokens, or replaces its key source and algorithms. The change applies from the next exchange on. Nothing
 /// works through a new issuer until a service account has a federated identity that names it.
 ///
 /// The issuer of a name never changes: the response is 409 `issuer_changed`, even if the
@@ -23,7 +22,10 @@ use crate::ManageIssuers;
 ///
 /// Keys are found by OpenID Connect discovery below `issuer`, or fetched from `jwksUri`, or
 /// given in `jwks`. Keyward fetches only from public addresses, and caches keys for an hour.
-/// They are not fetched now, so a mistake shows only when a token is exchanged.
+/// This request does not fetch them, so a wrong URL causes errors only when a JWT is exchanged.
+///
+/// Tokens stay valid when the keys change. If an issuer's key was stolen, delete the issuer,
+/// which ends all tokens made through it, and register it again with new keys.
 ///
 /// A request that changes nothing succeeds, keeps the version and writes no audit
 /// event. So a retry is safe.

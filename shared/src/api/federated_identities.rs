@@ -18,7 +18,7 @@ use crate::store;
 named_enum! {
     /// The state of a federated identity. Its tokens only work while its account is enabled.
     pub enum IdentityState {
-        /// Workloads can exchange their tokens.
+        /// Workloads can exchange their JWTs.
         Active = "active",
         Expired = "expired",
         /// The issuer is no longer trusted: it was deleted.
@@ -39,7 +39,7 @@ pub struct FederatedIdentity {
     /// The name of the identity, for people. It need not be unique.
     #[schema(example = "deploy workflow")]
     pub name: String,
-    /// The rule that a workload's token must match.
+    /// The rule that a workload's JWT must match.
     #[serde(flatten)]
     pub rule: IdentityRule,
     /// The state of the identity: `active`, `expired`, or `issuerDeleted` (its trusted issuer
@@ -65,10 +65,10 @@ pub struct IdentityRule {
     /// The name of the trusted issuer.
     #[schema(value_type = String, example = "github")]
     pub issuer: IssuerName,
-    /// The only audience (`aud`) that a workload's token can have.
+    /// The only audience (`aud`) that a workload's JWT can have.
     #[schema(example = "https://keyward.example.com")]
     pub audience: String,
-    /// The claims that a workload's token must have, each with the accepted values. A claim is
+    /// The claims that a workload's JWT must have, each with the accepted values. A claim is
     /// a name or, if it starts with `/`, a JSON pointer.
     #[schema(
         value_type = BTreeMap<String, Vec<Value>>,
@@ -84,9 +84,9 @@ pub struct IdentityRule {
     #[serde(serialize_with = "instant::optional_seconds", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, required = false)]
     pub expires_at: Option<Timestamp>,
-    /// Whether each token of a workload is accepted only once.
+    /// Whether each JWT of a workload is accepted only once.
     pub single_use: bool,
-    /// The maximum age of a workload's token, in seconds since its `iat`.
+    /// The maximum age of a workload's JWT, in seconds since its `iat`.
     #[schema(example = 600)]
     pub max_age_seconds: u32,
 }
@@ -111,7 +111,7 @@ pub struct EndedFederatedIdentity {
     /// The name of the identity.
     #[schema(example = "deploy workflow")]
     pub name: String,
-    /// The rule that a workload's token had to match.
+    /// The rule that a workload's JWT had to match.
     #[serde(flatten)]
     pub rule: IdentityRule,
     /// How the identity ended: `deleted` or `expired`.
@@ -146,12 +146,12 @@ pub struct CreateFederatedIdentityRequest {
     /// The name of a trusted issuer.
     #[schema(max_length = 32, example = "github")]
     pub issuer: String,
-    /// The only audience (`aud`) that a workload's token can have: 1 to 255 visible ASCII
+    /// The only audience (`aud`) that a workload's JWT can have: 1 to 255 visible ASCII
     /// characters. Choose a value that only tokens for this deployment have, such as the URL
     /// of the IAM API.
     #[schema(min_length = 1, max_length = 255, example = "https://keyward.example.com")]
     pub audience: String,
-    /// The claims that a workload's token must have, each with the value, or an array of the
+    /// The claims that a workload's JWT must have, each with the value, or an array of the
     /// values, that it can have. Values are compared exactly, with their types: `"1"` is not
     /// `1`. A claim is a name or, if it starts with `/`, a JSON pointer (RFC 6901), such as
     /// `/kubernetes.io/namespace`. At most 10 claims, 10 values for each, 256 characters for
@@ -177,11 +177,11 @@ pub struct CreateFederatedIdentityRequest {
     /// The lifetime in days, from 1 to 3,650. If omitted, the identity never expires.
     #[schema(required = false, value_type = u32, minimum = 1, maximum = 3650, example = 365)]
     pub expires_in_days: Option<u32>,
-    /// Whether each token of a workload is accepted only once. If omitted, `true` for GitHub
+    /// Whether each JWT of a workload is accepted only once. If omitted, `true` for GitHub
     /// Actions, else `false`.
     #[schema(required = false, value_type = bool)]
     pub single_use: Option<bool>,
-    /// The maximum age of a workload's token, in seconds since its `iat`: from 60 to 86,400. If
+    /// The maximum age of a workload's JWT, in seconds since its `iat`: from 60 to 86,400. If
     /// omitted, 600 for GitHub Actions and AWS, else 3,600.
     #[schema(required = false, value_type = u32, minimum = 60, maximum = 86_400, example = 600)]
     pub max_age_seconds: Option<u32>,

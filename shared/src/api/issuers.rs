@@ -8,14 +8,14 @@ use utoipa::ToSchema;
 use super::instant;
 use crate::domain::{self, Actor, IssuerKeys, IssuerName, IssuerUrl, Platform, SigningAlgorithm};
 
-/// A trusted issuer: a platform whose workloads can exchange their tokens for Keyward tokens.
+/// A trusted issuer: a platform whose workloads can exchange their JWTs for Keyward tokens.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrustedIssuer {
     /// The name, by which federated identities refer to the issuer.
     #[schema(value_type = String, example = "github")]
     pub name: IssuerName,
-    /// The issuer: the `iss` claim of its tokens.
+    /// The issuer: the `iss` claim of its JWTs.
     #[schema(example = "https://token.actions.githubusercontent.com")]
     pub issuer: String,
     /// The URL of the issuer's public keys (a JWK set). Absent if OpenID Connect discovery finds
@@ -60,7 +60,7 @@ pub struct TrustedIssuerList {
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct PutIssuerRequest {
-    /// The issuer: an https URL that equals the `iss` claim of its tokens byte for byte. The
+    /// The issuer: an https URL that equals the `iss` claim of its JWTs byte for byte. The
     /// issuer of a name never changes, even after it was deleted.
     #[schema(max_length = 512, example = "https://token.actions.githubusercontent.com")]
     pub issuer: String,

@@ -24,9 +24,9 @@ pub mod oauth {
     pub const JWT_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
     /// A JWT of a workload, as an `OpenID` Connect ID token.
     pub const ID_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:id_token";
-    /// A token of Keyward.
+    /// A Keyward token.
     pub const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
-    /// A key of Keyward.
+    /// A Keyward key.
     pub const KEY_TYPE: &str = "urn:keyward:token-type:key";
 }
 
@@ -34,7 +34,7 @@ pub mod oauth {
 /// counts as absent, and no parameter can be sent twice.
 #[derive(Debug, ToSchema)]
 pub struct TokenRequest {
-    /// What the request proves who it is with: `urn:ietf:params:oauth:grant-type:token-exchange`
+    /// The grant type: `urn:ietf:params:oauth:grant-type:token-exchange`
     /// (any credential), `urn:ietf:params:oauth:grant-type:jwt-bearer` (a workload's JWT) or
     /// `client_credentials` (a key).
     #[schema(example = "urn:ietf:params:oauth:grant-type:token-exchange")]
@@ -93,7 +93,7 @@ pub struct TokenResponse<'a> {
     /// The lifetime of the token, in seconds.
     #[schema(example = 900)]
     pub expires_in: u16,
-    /// The names of the roles that narrow the token, separated by a space. Absent if the token
+    /// The names of the roles that narrow the token, separated by spaces. Absent if the token
     /// permits all that the credential permits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, example = "ServiceAccountReader")]

@@ -73,7 +73,7 @@ impl Platform {
     }
 }
 
-/// Why a rule is too wide or can never match. The message completes a sentence that starts
+/// Why a rule is too broad or can never match. The message completes a sentence that starts
 /// with the name of the claim or, if `claim` is `None`, with "the claims".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnsafeRule {

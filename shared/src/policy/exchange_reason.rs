@@ -35,7 +35,7 @@ named_enum! {
         Disabled = "disabled",
         /// The key's secret or the token's tag is wrong.
         WrongSecret = "wrong_secret",
-        /// The key belongs to another account than the client id names.
+        /// The key does not belong to the account that the client id names.
         Client = "client",
         /// The key cannot be used from this network.
         Network = "network",
@@ -43,10 +43,9 @@ named_enum! {
         RequestToken = "request_token",
         /// The token already has the maximum number of ancestors.
         Depth = "depth",
-        /// The seal of the identity or the issuer is wrong: the item in the table was changed
-        /// by other means than Keyward.
+        /// The seal of the identity or the issuer is wrong: the item in the table was changed outside Keyward.
         Seal = "seal",
-        /// The identity's issuer is not registered, or is not the issuer of the token.
+        /// The identity's issuer is not registered, or was registered again after the token was issued.
         IssuerUnknown = "issuer_unknown",
         /// The JWT is from another issuer.
         Issuer = "issuer",

@@ -71,7 +71,7 @@ async fn keys_of_an_unreachable_issuer_are_pasted() {
     ];
     let added = browser.submit(&form, "/new-issuer", &typed).await.expect(303);
     let page = browser.get(added.location()).await.expect(200);
-    page.expect_texts(&["Registered here, as shown below", "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4"]);
+    page.expect_texts(&["Inline JWK set, as shown below", "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4"]);
     // The form of the issuer has its keys.
     let page = browser.get("/issuers/cluster-a/edit").await.expect(200);
     assert!(page.text.contains("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4"), "{}", page.text);

@@ -26,7 +26,7 @@ pub(super) async fn show(session: Session) -> PageResult {
 /// Where the keys of an issuer come from.
 pub(super) fn source(issuer: &TrustedIssuer) -> &'static str {
     if issuer.jwks.is_some() {
-        "Registered here"
+        "Inline JWK set"
     } else if issuer.jwks_uri.is_some() {
         "JWK set URL"
     } else {
