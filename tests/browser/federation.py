@@ -3,6 +3,9 @@ an identity and an issuer, with the mouse, with the keyboard only and without sc
 
 from __future__ import annotations
 
+import json
+import urllib.parse
+import urllib.request
 from typing import TYPE_CHECKING
 
 from selenium.webdriver.common.by import By
@@ -21,7 +24,7 @@ def a_github_workflow_gets_access_without_a_key(local: Local, browser: Browser) 
     browser.look("issuers-empty")
     account = browser.create_account("deploy")
     browser.click("Issue key")
-    browser.click("Add federated identity for GitHub Actions")
+    browser.click("GitHub Actions")
     check("GitHub is added first", "First, add GitHub as a trusted issuer" in browser.text)
     browser.look("add-identity-without-issuer")
     browser.click("Add trusted issuer")
@@ -123,7 +126,7 @@ def an_identity_is_added_and_ended_by_keyboard(local: Local, browser: Browser) -
     browser.press("identity-by-keyboard")
     browser.enter("Create service account")
     browser.enter("Issue key")
-    browser.enter("Add federated identity for Another platform")
+    browser.enter("Another platform")
     browser.press("typed", Keys.TAB, "keyboard")
     browser.tab_to("Required claims")
     browser.press("sub=importer")
@@ -135,12 +138,33 @@ def an_identity_is_added_and_ended_by_keyboard(local: Local, browser: Browser) -
     check("an identity is ended by keyboard", "was ended at" in browser.text)
 
 
+def a_leaked_token_is_stopped(local: Local, browser: Browser) -> None:
+    key = browser.issue_key(browser.create_account("token"), "source")
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token_type": "urn:keyward:token-type:key",
+        "subject_token": key,
+    }
+    with urllib.request.urlopen(f"{local.api}/iam/v1/token", urllib.parse.urlencode(form).encode()) as response:
+        token = json.load(response)["access_token"]
+    check("the token works", local.status(token), 200)
+    browser.open("/leaked")
+    browser.type("Key or token", f"Authorization: Bearer {token}")
+    browser.click("Look up")
+    check("a leaked token is recognized", browser.heading(), "This token can be active")
+    check("neither the page nor its address contains the token", "kwst_" in browser.driver.page_source + browser.path, False)
+    browser.look("leaked-token")
+    browser.click("Revoke the key")
+    browser.click("Revoke key")
+    check("the token ends with its key", local.status(token), 403)
+
+
 def an_identity_is_added_without_scripts(local: Local, browser: Browser) -> None:
     browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     browser.open("/issuers")
     account = browser.create_account("identity-without-scripts")
     browser.click("Issue key")
-    browser.click("Add federated identity for GitHub Actions")
+    browser.click("GitHub Actions")
     browser.type("Repository", "octo-org/octo-repo")
     browser.click("Show commands")
     check("commands are shown without scripts", "gh api repos/octo-org/octo-repo" in browser.text)
@@ -162,6 +186,7 @@ STORIES = [
         a_github_workflow_gets_access_without_a_key,
         other_platforms_have_their_own_forms,
         an_issuer_is_changed_and_deleted,
+        a_leaked_token_is_stopped,
         an_identity_is_added_without_scripts,
     ],
     [an_identity_is_added_and_ended_by_keyboard],

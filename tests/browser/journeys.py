@@ -43,7 +43,7 @@ def from_the_overview_to_a_revoked_key_by_keyboard(_: Local, browser: Browser) -
     browser.sign_in_by_keyboard("/")
     browser.look("demo-overview")
     browser.enter(link(browser, "expire in 7 days"))
-    check("a tile opens its list", browser.heading(), "Keys that expire soon")
+    check("a tile opens its list", browser.heading(), "Keys and identities that expire soon")
     browser.look("demo-attention")
     browser.enter(link(browser, "^ci runner"))
     check("a line leads to the page of its key", browser.heading(), "Key ci runner Active")

@@ -35,7 +35,7 @@ import journeys
 import roles
 import visited
 from checks import HOSTILE, check, failed, nothing_runs_on, passed
-from new_user import a_new_user_calls_with_a_new_key_in_two_minutes
+from new_user import a_new_user_soon_calls_with_a_new_key
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYSTEM = ROOT / "target" / "debug" / "local"
@@ -777,7 +777,7 @@ def keys_by_keyboard(local: Local, browser: Browser) -> None:
 
 
 def a_new_user(_: Local, browser: Browser) -> None:
-    a_new_user_calls_with_a_new_key_in_two_minutes(Local, browser)
+    a_new_user_soon_calls_with_a_new_key(Local, browser)
 
 
 # Chapters in which pages of other origins cause errors on purpose, and one that ends with a closed browser.

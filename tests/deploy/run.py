@@ -791,7 +791,7 @@ def check_sweep(aws: Aws, one: Environment) -> None:
     live = sorted(key["id"] for key in one.call("GET", f"{ACCOUNTS}/{account}").json["keys"])
     check("the other keys stay", live, sorted([soon, fresh, rotated.json["id"]]))
     attention = one.call("GET", "/iam/v1/attention?reason=expiring&withinDays=30").json["items"]
-    check("the key that expires soon needs attention", soon in [item["key"]["id"] for item in attention], True)
+    check("the key that expires soon needs attention", soon in [item["key"]["id"] for item in attention if "key" in item], True)
     for attempt in range(200):
         attention = one.call("GET", "/iam/v1/attention?reason=usedAfterEnd").json["items"]
         if attention:

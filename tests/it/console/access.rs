@@ -44,11 +44,14 @@ fn pages(account: &str, key: &str) -> Vec<String> {
         "/keys/revoke",
         "/keys/retired",
         "/role-usage",
+        "/access",
+        "/identities/new?platform=githubActions",
+        "/identities/new?platform=other",
     ];
     let mut pages: Vec<_> = of_account.iter().map(|page| format!("{account}{page}")).collect();
     let of_key = ["", "/revoke", "/rotate"].map(|page| format!("{account}/keys/{key}{page}"));
     pages.extend(
-        ["/", "/accounts", "/accounts/new", "/leaked", "/review"]
+        ["/", "/accounts", "/accounts/new", "/leaked", "/review", "/issuers", "/new-issuer"]
             .map(str::to_owned)
             .into_iter()
             .chain(of_key),

@@ -16,6 +16,7 @@ mod roles;
 mod search;
 mod sizes;
 mod snippets;
+mod workload_snippets;
 
 use serde_json::json;
 use tests::{Account, Harness, Key, Reply};

@@ -1,4 +1,4 @@
-//! Logs contain no key, pepper, verifier, admin token or admin password, and the only
+//! Logs contain no key, pepper, verifier, seal, admin token or admin password, and the only
 //! response that contains a key is the one that issues it. The test sends these secrets
 //! in valid and invalid requests at the most verbose log level.
 //!
@@ -33,13 +33,15 @@ const REPORT: &str = "report ";
 /// A pepper of 64 letters and digits, like those that `CloudFormation` generates.
 const PEPPER: &str = "PepperCanary0123456789PepperCanary0123456789PepperCanary01234567";
 /// Keyward's own packages, whose events are checked at every level.
-const OWN_PACKAGES: [&str; 13] = [
+const OWN_PACKAGES: [&str; 15] = [
     "authorizer",
     "console",
     "create_service_account",
+    "exchange_token",
     "issue_key",
     "list_service_accounts",
     "local",
+    "manage_issuers",
     "manage_roles",
     "revoke_key",
     "rotate_secret",
@@ -74,6 +76,7 @@ async fn child() {
     let account = harness.create_account("canary", "ServiceAccountReader").await;
     let key = responses.add(issue(&harness, &account).await.expect(201)).json();
     let secret = key["secret"].as_str().unwrap().to_owned();
+    add_identity(&harness, &account, &mut responses).await;
     let verifiers = encoded_verifiers(&harness).await;
 
     send_valid_and_invalid_requests(&harness, &account, &secret, &mut responses).await;
@@ -98,11 +101,27 @@ async fn issue(harness: &Harness, account: &Account) -> Reply {
     request.idempotency_key("the-attempt").json(&json!({ "name": "canary" })).send().await
 }
 
-/// The verifiers in the table, in the usual encodings of bytes.
+/// Registers an issuer and adds a federated identity.
+async fn add_identity(harness: &Harness, account: &Account, responses: &mut Responses) {
+    responses.add(harness.put_issuer("corp", &json!({ "issuer": "https://id.example.com" })).await);
+    let body = json!({ "name": "canary", "issuer": "corp", "audience": "a", "claims": { "sub": "w" } });
+    let request = harness.request("POST", &format!("{}/federated-identities", account.path())).admin();
+    responses.add(request.json(&body).send().await.expect(201));
+    responses.add(harness.get("/iam/v1/issuers").await);
+}
+
+/// The verifiers and seals in the table, in the usual encodings of bytes.
 async fn encoded_verifiers(harness: &Harness) -> Vec<String> {
-    let items = harness.table.items("ACCOUNT#").await;
-    let entries = items.iter().flat_map(|item| item["verifiers"].as_m().unwrap().values());
-    let bytes = entries.map(|entry| entry.as_m().unwrap()["verifier"].as_b().unwrap().as_ref().to_vec());
+    let mut items = harness.table.items("ISSUERS").await;
+    for account in harness.table.items("ACCOUNT#").await {
+        items
+            .extend(account["verifiers"].as_m().unwrap().values().map(|entry| entry.as_m().unwrap().clone()));
+    }
+    let names = ["verifier", "seal"];
+    let secrets = items.iter().flat_map(|item| names.into_iter().filter_map(|name| item.get(name)));
+    let bytes: Vec<_> = secrets.map(|value| value.as_b().unwrap().as_ref().to_vec()).collect();
+    assert_eq!(bytes.len(), 4, "a verifier of each grant, and the seals of the identity and the issuer");
+    let bytes = bytes.into_iter();
     let encoded = bytes.flat_map(|bytes| {
         let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         let upper = hex.to_uppercase();

@@ -75,6 +75,12 @@ impl AddIdentity {
         }
     }
 
+    /// Whether a field of the restrictions has an error.
+    fn has_option_errors(&self) -> bool {
+        let fields = ["role", "find_role", "expiresInDays", "singleUse", "maxAgeSeconds"];
+        fields.iter().any(|field| self.errors.on(field).is_some())
+    }
+
     /// Whether a field of the restrictions is filled in.
     fn has_options(&self) -> bool {
         let Form { role, find_role, expires_in_days, single_use, max_age_seconds, .. } = &self.form;

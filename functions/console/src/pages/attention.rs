@@ -72,7 +72,7 @@ impl AllAttention {
 fn heading(reason: AttentionReason) -> &'static str {
     match reason {
         AttentionReason::UsedAfterEnd => "Retired keys used",
-        AttentionReason::Expiring => "Keys that expire soon",
+        AttentionReason::Expiring => "Keys and identities that expire soon",
         AttentionReason::Unused => "Keys unused for 90 days",
         AttentionReason::Disabled => "Disabled accounts",
     }

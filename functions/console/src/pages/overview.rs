@@ -117,8 +117,8 @@ fn tiles(attention: &Attention, session: &Session) -> Vec<Tile> {
     let used = "Retired keys used";
     [
         (used, counts.used_after_end, with_reason(AttentionReason::UsedAfterEnd), "In the last 30 days"),
-        ("Keys that expire in 7 days", counts.expiring_in_7_days, expiring(7), moments),
-        ("Keys that expire in 30 days", counts.expiring_in_30_days, expiring(30), moments),
+        ("Keys and identities that expire in 7 days", counts.expiring_in_7_days, expiring(7), moments),
+        ("Keys and identities that expire in 30 days", counts.expiring_in_30_days, expiring(30), moments),
         ("Keys unused for 90 days", counts.unused, with_reason(AttentionReason::Unused), unused.as_str()),
         ("Disabled accounts", counts.disabled_accounts, "/accounts?enabled=false".to_owned(), moments),
     ]

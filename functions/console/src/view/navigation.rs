@@ -14,7 +14,7 @@ const LINKS: [Link; 8] = [
     Link { path: OVERVIEW, label: "Overview", keys: "g o" },
     Link { path: "/accounts", label: "Service accounts", keys: "g a" },
     Link { path: ROLES, label: "Roles", keys: "g r" },
-    Link { path: ISSUERS, label: "Trusted issuers", keys: "g i" },
+    Link { path: ISSUERS, label: "Issuers", keys: "g i" },
     Link { path: "/review", label: "Access review", keys: "g v" },
     Link { path: "/history", label: "History", keys: "g h" },
     Link { path: "/explain", label: "Check access", keys: "g c" },
