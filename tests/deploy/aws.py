@@ -215,8 +215,9 @@ class Stack:
                     IntegrationUri=self.resolve(given["uri"]),
                     PayloadFormatVersion=given["payloadFormatVersion"],
                 )["IntegrationId"]
-                # An operation without `security` is an open route, as on AWS.
-                names = [name for item in operation.get("security", []) for name in item]
+                # An operation without `security` is an open route, as on AWS. SAM writes the
+                # authorizer NONE for a route that has no authorizer.
+                names = [name for item in operation.get("security", []) for name in item if name != "NONE"]
                 secured = {"AuthorizationType": "CUSTOM", "AuthorizerId": authorizers[names[0]]} if names else {}
                 target = f"integrations/{integration}"
                 gateway.create_route(ApiId=api, RouteKey=f"{method.upper()} {path}", Target=target, **secured)
