@@ -324,18 +324,13 @@ async fn identity_page(harness: &Harness, account: &Account, body: &Value) -> St
 fn without_ids(text: &str) -> String {
     let mut text = text.to_owned();
     for prefix in ["sa_", "fid_", "· request "] {
-        text = text
-            .split(prefix)
-            .enumerate()
-            .map(|(at, part)| match at {
-                0 => part.to_owned(),
-                _ => {
-                    let end =
-                        part.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(part.len());
-                    format!("{prefix}[id]{}", &part[end..])
-                }
-            })
-            .collect();
+        let mut parts = text.split(prefix);
+        let mut replaced = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(part.len());
+            replaced.extend([prefix, "[id]", &part[end..]]);
+        }
+        text = replaced;
     }
     text
 }

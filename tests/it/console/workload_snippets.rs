@@ -9,6 +9,7 @@ use axum::extract::Query;
 use axum::http::HeaderMap;
 use axum::routing::get;
 use serde_json::{Value, json};
+use shared::config::Variables;
 use tests::workload::{self, KEYS};
 use tests::{Account, Harness};
 use tokio::io::AsyncWriteExt as _;
@@ -44,7 +45,7 @@ async fn identity(harness: &Harness, issuer: &str, claims: &Value) -> (Page, Str
 /// Runs a program with these environment variables and this standard input. Returns its output.
 async fn run(folder: &Path, program: &[&str], variables: &[(&str, &str)], input: &str) -> String {
     let mut command = Command::new(program[0]);
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let path = format!("{}:{}", folder.display(), Variables::from_process().get("PATH").unwrap());
     command.args(&program[1..]).current_dir(folder).env("PATH", path).envs(variables.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

@@ -502,6 +502,7 @@ fn the_template_follows_every_rule() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the function is a table of violations")]
 fn a_violation_of_any_rule_is_reported() {
     let whoami = "Properties: { ApiId: !Ref Api, Method: GET, Path: /iam/v1/whoami }";
     let violations = [

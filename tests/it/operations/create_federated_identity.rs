@@ -142,6 +142,7 @@ async fn dangerous_rules_422() {
         identity("terraform", &json!({ "terraform_run_phase": "apply" })),
         identity("corp", &json!({ "ref": "main", "email_verified": true })),
         identity("corp", &json!({ "admin": true })),
+        identity("corp", &json!({ "/amr/0": "pwd" })),
     ];
     let mut errors = Vec::new();
     for body in cases {
@@ -188,6 +189,7 @@ async fn each_invalid_value_422() {
         claims(json!({ "sub": vec!["x"; 11] })),
         claims(json!({ "sub": "" })),
         claims(json!({ "sub": format!("{long}x") })),
+        claims(json!({ "/aud/0": "api" })),
         claims(json!({ "sub": "a\u{200b}b" })),
         claims(json!({ "iss": "https://id.example.com" })),
         claims(json!({ "/aud": "x" })),
