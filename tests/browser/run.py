@@ -482,7 +482,7 @@ def hostile_names_are_escaped(local: Local, browser: Browser) -> None:
     browser.look("delete-account")
     browser.type("Type the account name to confirm", HOSTILE)
     browser.click("Delete account")
-    check("the right name deletes the account", "was deleted. Its keys are refused." in browser.text)
+    check("the right name deletes the account", "was deleted. Its keys and tokens are refused." in browser.text)
     browser.look("overview")
 
 

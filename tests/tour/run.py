@@ -24,13 +24,14 @@ SYSTEM = ROOT / "target" / "debug" / "local"
 END = "--- end of block ---"
 
 # The pages, and the headings before and after the commands.
-PAGES = [(ROOT / "README.md", "## Try it with curl", "## Deploy"), (ROOT / "infra" / "tour.md", "# The tour", "## The API")]
+PAGES = [(ROOT / "README.md", "## Try it with curl", "## Deploy"), (ROOT / "infra" / "tour.md", "# The tour", "## The API"), (ROOT / "infra" / "federation" / "other.md", "## Your own JWTs", "## Keys that Keyward cannot reach")]
 
 # Patterns of values that differ in each run, and their replacements for the comparison.
 FORMS = [
     (r"kwsa_local_\w+", "<key>"),
     (r"\bsa_\w{16}\b", "<account>"),
     (r"\bkey_\w{16}\b", "<key id>"),
+    (r'"jwks":\{.*?\}\]\}', '"jwks":"<keys>"'),
     (r"kwst_local_\w+", "<token>"),
     (r"\btok_\w{16}\b", "<token id>"),
     (r"\bfid_\w{16}\b", "<identity id>"),
