@@ -327,7 +327,9 @@ fn without_ids(text: &str) -> String {
         let mut parts = text.split(prefix);
         let mut replaced = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(part.len());
+            let end = part
+                .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_'))
+                .unwrap_or(part.len());
             replaced.extend([prefix, "[id]", &part[end..]]);
         }
         text = replaced;

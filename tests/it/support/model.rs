@@ -18,6 +18,12 @@ pub(crate) fn history_count() -> u64 {
     Variables::from_process().get("KEYWARD_TEST_HISTORIES").map_or(30, |count| count.parse().unwrap())
 }
 
+/// The number of checks of each authorizer in a history of tokens: `KEYWARD_TEST_CHECKS`,
+/// or 16.
+pub(crate) fn check_count() -> u32 {
+    Variables::from_process().get("KEYWARD_TEST_CHECKS").map_or(16, |count| count.parse().unwrap())
+}
+
 /// Starts the instances of the authorizer that check keys concurrently.
 pub(crate) fn start_authorizers(harness: &Harness) -> Vec<Authorizer> {
     (0..4).map(|_| harness.another_authorizer()).collect()
