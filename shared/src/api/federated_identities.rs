@@ -155,7 +155,7 @@ pub struct CreateFederatedIdentityRequest {
     /// values, that it can have. Values are compared exactly, with their types: `"1"` is not
     /// `1`. A claim is a name or, if it starts with `/`, a JSON pointer (RFC 6901), such as
     /// `/kubernetes.io/namespace`. At most 10 claims, 10 values for each, 256 characters for
-    /// each name and value, and 2,048 bytes of JSON in total.
+    /// each name and value, and 512 bytes of JSON in total.
     ///
     /// The claims must identify the workload. For known platforms, some are required:
     /// - GitHub Actions: `repository_id`, `repository_owner_id`, and one of `environment`,

@@ -69,8 +69,9 @@ pub struct PutIssuerRequest {
     #[schema(required = false, value_type = String, max_length = 512, example = "https://issuer.example.com/keys")]
     pub jwks_uri: Option<String>,
     /// The issuer's public keys as a JWK set (RFC 7517, section 5), for an issuer that Keyward
-    /// cannot reach, such as a private cluster. At most 100 keys: RSA of at least 2,048 bits,
-    /// EC on P-256 or P-384, or Ed25519. Cannot be combined with `jwksUri`.
+    /// cannot reach, such as a private cluster. At most 3,072 bytes of JSON with only the public
+    /// members: RSA of at least 2,048 bits, EC on P-256 or P-384, or Ed25519. Cannot be combined
+    /// with `jwksUri`.
     #[schema(required = false, value_type = Value)]
     pub jwks: Option<Value>,
     /// The algorithms with which the issuer can sign: `RS256`, `ES256`, `ES384` and `EdDSA`. If
