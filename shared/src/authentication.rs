@@ -84,7 +84,7 @@ pub enum EndedCredential {
 }
 
 impl Rejected {
-    /// A refusal of a credential of which nothing is known.
+    /// A refusal of a credential about which nothing is known.
     fn unknown(cause: impl Into<Rejection>) -> Self {
         Self { cause: cause.into(), account_exists: false, is_genuine: false }
     }

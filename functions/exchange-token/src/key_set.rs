@@ -36,7 +36,7 @@ impl KeySet {
     }
 
     /// The key with this id for signatures of `algorithm`. A JWT without a key id matches only
-    /// a set of one key. `None` if there is no such key, or several.
+    /// a set of one key. `None` if there is no such key or more than one.
     pub(crate) fn find(&self, id: Option<&str>, algorithm: SigningAlgorithm) -> Option<&DecodingKey> {
         let is_candidate = |key: &&PublicKey| match id {
             Some(id) => key.id.as_deref() == Some(id) && key.algorithm == algorithm,

@@ -175,28 +175,20 @@ impl RequiredClaims {
 
 /// The name of the claim that `path` is in.
 pub(super) fn claim_of(path: &str) -> Cow<'_, str> {
-    match path.strip_prefix('/') {
-        None => path.into(),
-        Some(pointer) => unescape(pointer.split('/').next().unwrap_or_default()),
-    }
-}
-
-/// A part of a JSON pointer without its escapes (RFC 6901, section 4).
-fn unescape(part: &str) -> Cow<'_, str> {
+    let Some(pointer) = path.strip_prefix('/') else {
+        return path.into();
+    };
+    let part = pointer.split('/').next().unwrap_or_default();
+    // The escapes of a JSON pointer (RFC 6901, section 4).
     if part.contains('~') { part.replace("~1", "/").replace("~0", "~").into() } else { part.into() }
 }
 
 /// The value that a JSON pointer points to.
 fn pointed_to<'a>(claims: &'a Map<String, Value>, pointer: &str) -> Option<&'a Value> {
-    let (first, rest) = match pointer.strip_prefix('/')?.split_once('/') {
-        Some((first, rest)) => (first, Some(rest)),
-        None => (pointer.strip_prefix('/')?, None),
-    };
-    let value = claims.get(&*unescape(first))?;
-    match rest {
-        None => Some(value),
-        Some(rest) => value.pointer(&format!("/{rest}")),
-    }
+    let value = claims.get(&*claim_of(pointer))?;
+    // The pointer within the claim. An empty pointer is the claim itself.
+    let within = pointer.match_indices('/').nth(1).and_then(|(at, _)| pointer.get(at..));
+    value.pointer(within.unwrap_or_default())
 }
 
 fn check(path: &str, values: &[ClaimValue]) -> Result<(), InvalidClaims> {

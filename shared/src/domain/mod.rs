@@ -7,6 +7,7 @@
 mod account;
 mod caller;
 mod event;
+mod frame;
 mod idempotency;
 mod identity;
 mod ids;

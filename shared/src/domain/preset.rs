@@ -103,8 +103,8 @@ const COMMON_CLAIMS: [&str; 17] = [
     "version",
 ];
 
-/// Issuers that sign for many organizations or for many kinds of principals, with the claims
-/// of which at least one must be required.
+/// Issuers that sign for many organizations or for many kinds of principals. A rule must require
+/// at least one of the claims.
 const SHARED_ISSUERS: [(&str, &[&str]); 10] = [
     ("accounts.google.com", &["sub"]),
     ("agent.buildkite.com", &["sub", "pipeline_id", "organization_id"]),

@@ -10,8 +10,8 @@
 //! - The *outer tag* is an HMAC with the token key. It is checked before any I/O, so a
 //!   forged token costs no read.
 //!
-//! Whoever makes a token therefore needs both the token key and the verifier. The checksum is
-//! that of a key.
+//! Making a token therefore takes both the token key and the verifier. The checksum is that of a
+//! key.
 
 use std::fmt::{self, Display};
 
@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use static_assertions::assert_not_impl_any;
 use subtle::ConstantTimeEq;
 
+use super::frame::update_frame;
 use super::key::{CHECKSUM_LENGTH, checksum};
 use super::random::{decode_base62, encode_base62};
 use super::{
@@ -68,10 +69,7 @@ impl BoundRequest {
     /// The request `method` `path`, both exactly as in the ARN that API Gateway invokes.
     pub fn new(method: &str, path: &str) -> Self {
         let mut hash = Sha256::new();
-        for part in [REQUEST_DOMAIN, method.as_bytes(), path.as_bytes()] {
-            hash.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-            hash.update(part);
-        }
+        update_frame(&mut hash, &[&[REQUEST_DOMAIN], &[method.as_bytes()], &[path.as_bytes()]]);
         Self(hash.finalize().into())
     }
 }
@@ -176,18 +174,12 @@ impl TokenClaims {
         body.extend_from_slice(&u32::try_from(self.issued_at.as_second()).ok()?.to_be_bytes());
         body.extend_from_slice(&self.lifetime_seconds.to_be_bytes());
         body.extend_from_slice(self.id.bare().as_bytes());
-        let mut short = |text: &str| {
-            body.push(u8::try_from(text.len()).ok()?);
-            body.extend_from_slice(text.as_bytes());
-            Some(())
-        };
         if let Some(issuer) = self.grant.issuer() {
-            short(issuer.as_str())?;
+            push_short(&mut body, issuer.as_str())?;
         }
         body.push(u8::try_from(self.roles.len()).ok()?);
         for role in &self.roles {
-            body.push(u8::try_from(role.as_str().len()).ok()?);
-            body.extend_from_slice(role.as_str().as_bytes());
+            push_short(&mut body, role.as_str())?;
         }
         body.push(u8::try_from(self.parents.len()).ok()?);
         for parent in &self.parents {
@@ -363,6 +355,13 @@ fn decode(account: AccountId, grant: &str, contents: &[u8]) -> Option<(TokenClai
     is_canonical.then_some((claims, version))
 }
 
+/// Appends a text of at most 255 bytes, after its length.
+fn push_short(body: &mut Vec<u8>, text: &str) -> Option<()> {
+    body.push(u8::try_from(text.len()).ok()?);
+    body.extend_from_slice(text.as_bytes());
+    Some(())
+}
+
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, left) = rest.split_first_chunk()?;
     *rest = left;
@@ -389,7 +388,10 @@ fn outer_tag(
     key: &TokenKey,
 ) -> [u8; TAG_LENGTH] {
     let (account, grant) = (claims.account.bare().as_bytes(), claims.grant.bare().as_bytes());
-    tag(key.0.mac(), &[OUTER_DOMAIN, environment.as_str().as_bytes(), account, grant, body, inner])
+    tag(
+        key.0.mac(),
+        &[&[OUTER_DOMAIN], &[environment.as_str().as_bytes()], &[account], &[grant], &[body], &[inner]],
+    )
 }
 
 fn inner_tag(
@@ -405,15 +407,12 @@ fn inner_tag(
     let Ok(mac) = Hmac::<Sha256>::new_from_slice(verifier.as_bytes()) else {
         return [0; TAG_LENGTH];
     };
-    tag(mac, &[INNER_DOMAIN, environment.as_str().as_bytes(), account, grant, issuer, body])
+    tag(mac, &[&[INNER_DOMAIN], &[environment.as_str().as_bytes()], &[account], &[grant], &[issuer], &[body]])
 }
 
-/// The HMAC of a frame. Each field is its length (4 bytes, big-endian) and its bytes.
-fn tag(mut mac: Hmac<Sha256>, fields: &[&[u8]]) -> [u8; TAG_LENGTH] {
-    for field in fields {
-        mac.update(&u32::try_from(field.len()).unwrap_or(u32::MAX).to_be_bytes());
-        mac.update(field);
-    }
+/// The HMAC of a frame.
+fn tag(mut mac: Hmac<Sha256>, fields: &[&[&[u8]]]) -> [u8; TAG_LENGTH] {
+    update_frame(&mut mac, fields);
     mac.finalize().into_bytes().into()
 }
 

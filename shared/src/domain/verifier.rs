@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use static_assertions::assert_not_impl_any;
 use subtle::ConstantTimeEq;
 
+use super::frame::update_frame;
 use super::random::{Entropy, EntropyError};
 use super::{
     AccountId, ApiKey, IdentityId, IdentitySpec, IssuerId, IssuerKeys, IssuerName, IssuerUrl, KeySpec,
@@ -84,17 +85,10 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// The HMAC of a frame. Each field is its length (4 bytes, big-endian) and its bytes, which
-/// are given in parts.
+/// The HMAC of a frame.
 fn frame_mac(pepper: &Pepper, fields: &[&[&[u8]]]) -> [u8; 32] {
     let mut mac = pepper.mac();
-    for parts in fields {
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        mac.update(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-        for part in *parts {
-            mac.update(part);
-        }
-    }
+    update_frame(&mut mac, fields);
     mac.finalize().into_bytes().into()
 }
 

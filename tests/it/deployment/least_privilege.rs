@@ -366,7 +366,7 @@ impl Recorder<'_> {
     }
 
     /// Registers, changes, reads and deletes issuers, and adds federated identities to this
-    /// account, one of which expires. Returns the path of the other one.
+    /// account. One expires. Returns the path of the other.
     async fn federate(&mut self, account: &Account) -> String {
         let issuers = "/iam/v1/issuers";
         let issuer = format!("{issuers}/corp");

@@ -1,5 +1,5 @@
 //! The rotation of the token key keeps the version that was current, drops the one before,
-//! and records when it began. It never applies to the pepper, of which every version stays.
+//! and records when it began. It never applies to the pepper, whose versions all stay.
 
 use local::Secrets;
 use rotate_secret::{Event, RotateSecret};
