@@ -151,7 +151,7 @@ def a_leaked_token_is_stopped(local: Local, browser: Browser) -> None:
     browser.open("/leaked")
     browser.type("Key or token", f"Authorization: Bearer {token}")
     browser.click("Look up")
-    check("a leaked token is recognized", browser.heading(), "This token can be active")
+    check("a leaked token is recognized", browser.heading(), "This token may be active")
     check("neither the page nor its address contains the token", "kwst_" in browser.driver.page_source + browser.path, False)
     browser.look("leaked-token")
     browser.click("Revoke the key")

@@ -89,7 +89,7 @@ pub enum InvalidClaims {
     Values,
     #[error("{0}")]
     Text(InvalidText),
-    #[error("is checked by Keyward itself")]
+    #[error("must not be listed: Keyward always checks this claim")]
     Reserved,
 }
 

@@ -37,7 +37,7 @@ pub enum InvalidKeySet {
     #[error("must be an object")]
     NotAKey,
     #[error(
-        "must not be a private or symmetric key. Revoke this key, because it has left its owner, and register only \
+        "must not be a private or symmetric key. This key is now exposed: replace it at the issuer, and register only \
          public keys"
     )]
     Private,

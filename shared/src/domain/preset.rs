@@ -199,7 +199,7 @@ impl Rule<'_> {
         if !scopes.iter().any(|scope| self.has(scope)) {
             self.refuse(
                 None,
-                "must have one of `environment`, `ref`, `job_workflow_ref` and `workflow_ref`. Otherwise every \
+                "must include at least one of `environment`, `ref`, `job_workflow_ref` and `workflow_ref`. Otherwise every \
                  workflow on every branch of the repository matches",
             );
         }
@@ -220,7 +220,7 @@ impl Rule<'_> {
         if !is_scoped {
             self.refuse(
                 None,
-                "must have one of `environment`, `ref`, `ref_protected` and `ci_config_ref_uri`. Otherwise every \
+                "must include at least one of `environment`, `ref`, `ref_protected` and `ci_config_ref_uri`. Otherwise every \
                  job on every branch of the project matches",
             );
         }
@@ -256,7 +256,7 @@ impl Rule<'_> {
                 let names = names.join(" or ");
                 self.refuse(
                     None,
-                    format!("must have {names}: other workloads use {host} too, and would match"),
+                    format!("must include {names}: other workloads use {host} too, and would match"),
                 );
             }
             return;
@@ -265,7 +265,7 @@ impl Rule<'_> {
         if !paths.any(|path| !COMMON_CLAIMS.contains(&&*claim_of(path)) && self.identifies(path)) {
             self.refuse(
                 None,
-                "must have a claim that identifies the workload, such as `sub`. Otherwise other workloads of \
+                "must include a claim that identifies the workload, such as `sub`. Otherwise other workloads of \
                  this issuer match too",
             );
         }

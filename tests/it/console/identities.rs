@@ -283,7 +283,8 @@ async fn refused_identity_keeps_the_input_and_shows_the_reasons_at_their_fields(
     let typed = [("name", "any"), ("issuer", "other"), ("claims", "aud=x"), ("expires_in_days", "")];
     let page = browser.submit(&page, &action, &typed).await.expect(422);
     assert!(
-        page.field_error("claims").starts_with("Claim “aud” is checked by Keyward"),
+        page.field_error("claims")
+            .starts_with("Claim “aud” must not be listed: Keyward always checks this claim"),
         "{}",
         page.field_error("claims")
     );

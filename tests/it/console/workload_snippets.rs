@@ -228,7 +228,7 @@ async fn program_with_another_jwt_uses_a_token_until_the_identity_is_ended() {
     assert!(found.starts_with("/leaked/token?found="), "{found}");
     let page = browser.get(&found).await.expect(200);
     page.expect_texts(&[
-        "This token can be active",
+        "This token may be active",
         "Batch",
         "Federated identity job",
         "End the federated identity",
