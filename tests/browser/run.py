@@ -85,7 +85,7 @@ class Local:
     """`cargo dev`, in memory, on free ports."""
 
     def __init__(self, folder: pathlib.Path, *flags: str) -> None:
-        ports = ["--port", "0", "--console-port", "0", "--issuer-port", "0"]
+        ports = ["--port", "0", "--console-port", "0", "--issuer-port", "0", "--mcp-port", "0"]
         self.folder, self.text = folder, folder.with_suffix(".txt")
         with self.text.open("w") as text:
             self.process = subprocess.Popen([SYSTEM, "--memory", "--data", folder, *ports, *flags], stdout=subprocess.DEVNULL, stderr=text)

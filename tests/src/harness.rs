@@ -180,9 +180,10 @@ impl Builder {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let unique = format!("keyward-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(&unique);
-        let defaults = ["cargo dev", "--memory", "--port=0", "--console-port=0", "--issuer-port=0", "--data"]
-            .map(str::to_owned);
-        let arguments = defaults.into_iter().chain([folder.display().to_string()]).chain(self.arguments);
+        let ports = ["--port=0", "--console-port=0", "--issuer-port=0", "--mcp-port=0"];
+        let defaults =
+            ["cargo dev", "--memory"].into_iter().chain(ports).chain(["--data"]).map(str::to_owned);
+        let arguments = defaults.chain([folder.display().to_string()]).chain(self.arguments);
         let (clock, wire) = (Arc::new(TestClock::default()), Wire::default());
         let dynamodb = Variables::from_process().get(DYNAMODB).map(|endpoint| (endpoint.to_owned(), unique));
         let overrides = Overrides {

@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use local::services::{ENDPOINT, Services};
 use shared::config::Variables;
 use tokio::net::TcpListener;
@@ -20,9 +20,14 @@ pub(crate) async fn share(services: &Services, variables: &Variables) -> Variabl
     variables.map(|(name, value)| (name, if value == ENDPOINT { &url } else { value })).collect()
 }
 
-async fn respond(State(services): State<Services>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
-    let target = headers["x-amz-target"].to_str().unwrap().to_owned();
-    let response = tokio::task::spawn_blocking(move || services.answer(&target, &body)).await;
-    let (status, body) = response.unwrap();
+async fn respond(
+    State(services): State<Services>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, String) {
+    // Requests to Lambda have no such header.
+    let target = headers.get("x-amz-target").map_or("", |target| target.to_str().unwrap());
+    let (status, body) = services.respond(uri.path(), target, body).await.unwrap();
     (StatusCode::from_u16(status).unwrap(), body)
 }

@@ -113,7 +113,9 @@ impl std::fmt::Debug for WiredConnector {
 impl HttpConnector for WiredConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let header = |name: &str| request.headers().get(name).unwrap_or_default();
-        let operation = header("x-amz-target").rsplit('.').next().unwrap_or_default().to_owned();
+        // Requests to Lambda have no such header. Functions only call its `Invoke`.
+        let target = header("x-amz-target").rsplit('.').next().filter(|operation| !operation.is_empty());
+        let operation = target.unwrap_or("Invoke").to_owned();
         let invocation = header("amz-sdk-invocation-id").to_owned();
         let body = request.body().bytes().and_then(|bytes| serde_json::from_slice(bytes).ok());
         let action = self.wire.record(Call { operation, invocation, body: body.unwrap_or_default() });

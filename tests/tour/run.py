@@ -51,7 +51,7 @@ def form(text: str) -> str:
 
 
 def start(data: pathlib.Path) -> tuple[subprocess.Popen, dict]:
-    ports = ["--port", "0", "--console-port", "0", "--issuer-port", "0"]
+    ports = ["--port", "0", "--console-port", "0", "--issuer-port", "0", "--mcp-port", "0"]
     system = subprocess.Popen([SYSTEM, "--data", data, *ports], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     facts = data / "local.json"
     for _ in range(300):
@@ -68,7 +68,8 @@ class Shell:
     """A shell for one run of a page. Replaces the URLs of the page by the actual ones."""
 
     def __init__(self, folder: str, facts: dict):
-        self.urls = {"http://127.0.0.1:8080": facts["api"], "http://127.0.0.1:8082": facts["issuer"]}
+        self.urls = {"http://127.0.0.1:8080": facts["api"], "http://127.0.0.1:8082": facts["issuer"],
+                     "http://127.0.0.1:8083": facts["mcp"].removesuffix("/mcp")}
         self.process = subprocess.Popen(
             ["bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder
         )

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use authorizer::Authorizer;
 use console::Console;
+use exchange_token::ExchangeToken;
 use futures::future::BoxFuture;
 use lambda_http::{Body, Request, Response};
 use rotate_secret::RotateSecret;
@@ -26,6 +27,8 @@ pub(crate) struct Functions {
     pub(crate) sweep_keys: Arc<SweepKeys>,
     /// The console has its own HTTP API and serves HTTP itself.
     pub(crate) console: Arc<Console>,
+    /// Another function invokes this one directly.
+    pub(crate) exchange_token: Arc<ExchangeToken>,
     handlers: HashMap<String, Handler>,
 }
 
@@ -35,6 +38,7 @@ impl Functions {
     /// as it does when deployed.
     pub(crate) fn new(template: &Template, setup: &Setup, values: &Variables) -> Result<Self, StartError> {
         let setup_for = |name: &str| Self::setup_for(template, setup, values, name);
+        let exchange_token = Arc::new(ExchangeToken::new(&setup_for("ExchangeToken")?)?);
         let mut handlers = HashMap::new();
         for function in template.functions() {
             let setup = setup_of(&function, setup, values)?;
@@ -43,7 +47,7 @@ impl Functions {
                 "ListServiceAccounts" => handler::<list_service_accounts::ListServiceAccounts>(&setup)?,
                 "UpdateServiceAccount" => handler::<update_service_account::UpdateServiceAccount>(&setup)?,
                 "IssueKey" => handler::<issue_key::IssueKey>(&setup)?,
-                "ExchangeToken" => handler::<exchange_token::ExchangeToken>(&setup)?,
+                "ExchangeToken" => handler_of(Arc::clone(&exchange_token)),
                 "ManageIssuers" => handler::<manage_issuers::ManageIssuers>(&setup)?,
                 "ManageRoles" => handler::<manage_roles::ManageRoles>(&setup)?,
                 "RevokeKey" => handler::<revoke_key::RevokeKey>(&setup)?,
@@ -65,6 +69,7 @@ impl Functions {
             rotate_secret: Arc::new(RotateSecret::new(&setup_for("RotateSecret")?)?),
             sweep_keys: Arc::new(SweepKeys::new(&setup_for("SweepKeys")?)?),
             console: Arc::new(Console::new(&setup_for("Console")?)?),
+            exchange_token,
             handlers,
         })
     }
@@ -102,9 +107,12 @@ fn setup_of(function: &Function, setup: &Setup, values: &Variables) -> Result<Se
 }
 
 fn handler<O: Operation>(setup: &Setup) -> Result<Handler, ConfigError> {
-    let operation = Arc::new(O::new(setup)?);
-    Ok(Arc::new(move |request| {
+    Ok(handler_of(Arc::new(O::new(setup)?)))
+}
+
+fn handler_of<O: Operation>(operation: Arc<O>) -> Handler {
+    Arc::new(move |request| {
         let operation = Arc::clone(&operation);
         Box::pin(async move { answer(&*operation, request).await })
-    }))
+    })
 }

@@ -36,6 +36,9 @@ pub struct Options {
     /// The local OpenID Connect issuer's port. 0 picks a free port.
     #[arg(long, value_name = "N", default_value_t = 8082)]
     pub issuer_port: u16,
+    /// The MCP server's port. 0 picks a free port.
+    #[arg(long, value_name = "N", default_value_t = 8083)]
+    pub mcp_port: u16,
     /// The URL of your own API, to protect instead of the echo backend.
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,

@@ -1,5 +1,5 @@
-//! The AWS services of local mode, in this process: DynamoDB, Secrets Manager and
-//! `EventBridge`.
+//! The AWS services of local mode, in this process: DynamoDB, Secrets Manager, `EventBridge`
+//! and Lambda.
 //!
 //! They have no port. The functions reach them through a connector that answers
 //! requests to [`ENDPOINT`] itself, so neither a web page nor another user of the
@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use axum::body::Bytes;
 use dynoxide::Database;
+use exchange_token::ExchangeToken;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -35,6 +36,9 @@ use crate::{database, notices};
 /// section 6.4), so a client that does not use [`Services::connector`] fails.
 pub const ENDPOINT: &str = "http://aws.invalid";
 
+/// The name of the only function that another function invokes.
+pub(crate) const EXCHANGE_FUNCTION: &str = "keyward-exchange-token";
+
 /// A response: its status, and its JSON body.
 pub type Answer = (u16, String);
 
@@ -47,15 +51,54 @@ struct Inner {
     database: Option<Database>,
     secrets: NamedSecrets,
     published: Published,
+    /// A weak reference, because the function has a client of these services.
+    exchange_token: OnceLock<Weak<ExchangeToken>>,
 }
 
 impl Services {
     pub(crate) fn new(database: Option<Database>, secrets: NamedSecrets, published: Published) -> Self {
-        Self(Arc::new(Inner { database, secrets, published }))
+        Self(Arc::new(Inner { database, secrets, published, exchange_token: OnceLock::new() }))
     }
 
-    /// Answers a request with this `X-Amz-Target` header, which is
-    /// `Service.Operation` in AWS's JSON protocols.
+    /// Sets the function that [`EXCHANGE_FUNCTION`] names. Only the first call has an effect.
+    pub(crate) fn set_exchange_token(&self, function: &Arc<ExchangeToken>) {
+        let _ = self.0.exchange_token.set(Arc::downgrade(function));
+    }
+
+    /// Answers a request. A path other than `/` is that of an operation of Lambda. The
+    /// `X-Amz-Target` header is `Service.Operation` in the JSON protocols of the other services.
+    ///
+    /// # Errors
+    /// The task that answers the request was cancelled or panicked.
+    pub async fn respond(&self, path: &str, target: &str, body: Bytes) -> io::Result<Answer> {
+        if let Some(function) = invoked_function(path) {
+            return Ok(self.invoke(function, &body).await);
+        }
+        let (services, target) = (self.clone(), target.to_owned());
+        // On another thread, so that requests overlap as they do over a network.
+        let answer = tokio::task::spawn_blocking(move || services.answer(&target, &body)).await;
+        answer.map_err(io::Error::other)
+    }
+
+    /// Answers Lambda's `Invoke`.
+    /// (<https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>)
+    async fn invoke(&self, name: &str, event: &[u8]) -> Answer {
+        let function = self.0.exchange_token.get().filter(|_| name == EXCHANGE_FUNCTION);
+        let Some(function) = function.and_then(Weak::upgrade) else {
+            let message = json!({ "Type": "User", "Message": format!("Function not found: {name}") });
+            return (404, message.to_string());
+        };
+        let invalid = || failure("InvalidRequestContentException", "the function cannot read this event");
+        let Ok(event) = std::str::from_utf8(event) else {
+            return invalid();
+        };
+        match shared::http::respond(&*function, event).await.map(|answer| serde_json::to_string(&answer)) {
+            Ok(Ok(answer)) => (200, answer),
+            Ok(Err(_)) | Err(_) => invalid(),
+        }
+    }
+
+    /// Answers a request with this `X-Amz-Target` header.
     #[must_use]
     pub fn answer(&self, target: &str, body: &[u8]) -> Answer {
         let (service, operation) = target.split_once('.').unwrap_or_default();
@@ -74,6 +117,11 @@ impl Services {
         let network = SharedHttpConnector::new(SdkConnector::new());
         SharedHttpConnector::new(ServicesConnector { services: self.clone(), network })
     }
+}
+
+/// The function that a request with this path to Lambda invokes.
+fn invoked_function(path: &str) -> Option<&str> {
+    path.strip_prefix("/2015-03-31/functions/")?.strip_suffix("/invocations")
 }
 
 /// An error response in AWS's JSON protocols.
@@ -101,17 +149,16 @@ impl fmt::Debug for ServicesConnector {
 impl HttpConnector for ServicesConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let path = request.uri().strip_prefix(ENDPOINT);
-        if !path.is_some_and(|path| path.is_empty() || path.starts_with('/')) {
+        let path = path.filter(|path| path.is_empty() || path.starts_with('/'));
+        let Some(path) = path.map(str::to_owned) else {
             return self.network.call(request);
-        }
+        };
         let services = self.services.clone();
         HttpConnectorFuture::new(async move {
-            // On another thread, so that requests overlap as they do over a network.
-            let answer = tokio::task::spawn_blocking(move || {
-                let target = request.headers().get("x-amz-target").unwrap_or_default();
-                services.answer(target, request.body().bytes().unwrap_or_default())
-            });
-            let (status, body) = answer.await.map_err(|error| ConnectorError::io(error.into()))?;
+            let target = request.headers().get("x-amz-target").unwrap_or_default();
+            let body = Bytes::copy_from_slice(request.body().bytes().unwrap_or_default());
+            let answer = services.respond(&path, target, body).await;
+            let (status, body) = answer.map_err(|error| ConnectorError::io(error.into()))?;
             let status = StatusCode::try_from(status);
             let status = status.map_err(|error| ConnectorError::other(error.into(), None))?;
             Ok(HttpResponse::new(status, SdkBody::from(body)))

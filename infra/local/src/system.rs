@@ -1,6 +1,7 @@
 //! The running system.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use shared::domain::{Clock, Entropy, OsEntropy, SystemClock};
 use shared::keyring::{Progress, RotationError, RotationStep};
 use shared::store::{FAST_READ_LIMIT, FastReads};
 use sweep_keys::SweepKeys;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::instrument::WithSubscriber as _;
@@ -78,6 +80,8 @@ pub struct LocalJson {
     pub api: String,
     pub console: String,
     pub issuer: String,
+    /// The URL of the MCP server. A slash and the name of a registered API follow it.
+    pub mcp: String,
     /// The admin's token for the IAM API.
     pub admin_token: String,
     /// The admin's token for business APIs.
@@ -139,11 +143,12 @@ impl System {
         }
         // Binds the ports first, so that a start that fails because of a port creates no
         // database.
-        let (api_listener, api) = server::bind(options.host, options.port, "the API", "--port").await?;
-        let (console_listener, console_address) =
-            server::bind(options.host, options.console_port, "the console", "--console-port").await?;
-        let (issuer_listener, issuer_address) =
-            server::bind(options.host, options.issuer_port, "the issuer", "--issuer-port").await?;
+        let Ports {
+            api: (api_listener, api),
+            console: (console_listener, console_address),
+            issuer: (issuer_listener, issuer_address),
+            mcp: (mcp_listener, mcp),
+        } = Ports::bind(options).await?;
         if overrides.logs_to_file {
             log::start(&data, options)?;
         }
@@ -152,12 +157,7 @@ impl System {
         let (stop, stopped) = Stop::channel();
         let mut tasks = Vec::new();
 
-        let (database, (dynamodb, table)) = if let Some(elsewhere) = overrides.dynamodb {
-            (None, elsewhere)
-        } else {
-            let database = database::open((!options.memory).then_some(&data))?;
-            (Some(database), (services::ENDPOINT.to_owned(), "keyward".to_owned()))
-        };
+        let (database, (dynamodb, table)) = open_database(options, &data, overrides.dynamodb)?;
         let secrets = NamedSecrets {
             pepper: Secrets::new(account.keyring()),
             token_key: Secrets::new(account.token_keys()),
@@ -200,6 +200,7 @@ impl System {
         own.extend(overrides.variables);
         let values = values(options, &table, &issuer, own);
         let functions = Functions::new(&template, &setup, &values)?;
+        services.set_exchange_token(&functions.exchange_token);
         let demo = create_demo(options, &data, &template, &setup, &values, database.as_ref()).await?;
         // The notices of the demo are weeks old.
         published.lock().map(|mut published| published.clear()).unwrap_or_default();
@@ -210,7 +211,10 @@ impl System {
         let gateway = Gateway { routes: template.routes()?, functions, backend, clock: overrides.clock };
         tasks.push(server::serve(api_listener, Guard::new(api), gateway.router(), stopped.clone()));
 
-        let facts = facts((api_url, console_url), &issuer, account.admin_password)?;
+        tasks.push(server::serve(mcp_listener, Guard::new(mcp), axum::Router::new(), stopped.clone()));
+
+        let urls = (api_url, console_url, format!("http://{mcp}/mcp"));
+        let facts = facts(urls, &issuer, account.admin_password)?;
         data.write(LOCAL_JSON, &facts)?;
         let storage = storage(options, &data);
         let welcome = welcome::text(&data, options, &storage, &facts, demo.as_ref());
@@ -346,9 +350,29 @@ impl System {
     }
 }
 
+/// The listener and the address of each server.
+struct Ports {
+    api: (TcpListener, SocketAddr),
+    console: (TcpListener, SocketAddr),
+    issuer: (TcpListener, SocketAddr),
+    mcp: (TcpListener, SocketAddr),
+}
+
+impl Ports {
+    async fn bind(options: &Options) -> Result<Self, StartError> {
+        let host = options.host;
+        Ok(Self {
+            api: server::bind(host, options.port, "the API", "--port").await?,
+            console: server::bind(host, options.console_port, "the console", "--console-port").await?,
+            issuer: server::bind(host, options.issuer_port, "the issuer", "--issuer-port").await?,
+            mcp: server::bind(host, options.mcp_port, "the MCP server", "--mcp-port").await?,
+        })
+    }
+}
+
 /// The contents of `local.json`.
 fn facts(
-    (api, console): (String, String),
+    (api, console, mcp): (String, String, String),
     issuer: &Issuer,
     admin_password: String,
 ) -> Result<LocalJson, StartError> {
@@ -356,6 +380,7 @@ fn facts(
         api,
         console,
         issuer: issuer.url().to_owned(),
+        mcp,
         admin_token: issuer.token(IAM_CLIENT)?,
         admin_api_token: issuer.token(API_CLIENT)?,
         admin_email: ADMIN_EMAIL.to_owned(),
@@ -419,6 +444,20 @@ fn storage(options: &Options, data: &DataFolder) -> String {
     }
 }
 
+/// The embedded database, if `elsewhere` does not name another one, and the endpoint and table of
+/// the database.
+fn open_database(
+    options: &Options,
+    data: &DataFolder,
+    elsewhere: Option<(String, String)>,
+) -> Result<(Option<Database>, (String, String)), StartError> {
+    if let Some(elsewhere) = elsewhere {
+        return Ok((None, elsewhere));
+    }
+    let database = database::open((!options.memory).then_some(data))?;
+    Ok((Some(database), (services::ENDPOINT.to_owned(), "keyward".to_owned())))
+}
+
 /// The variables that Lambda sets for every function, and the one that lets Keyward trust the
 /// local issuer.
 fn lambda_variables(dynamodb: &str) -> Variables {
@@ -428,6 +467,7 @@ fn lambda_variables(dynamodb: &str) -> Variables {
         ("AWS_SECRET_ACCESS_KEY", "local"),
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
         ("AWS_ENDPOINT_URL_EVENTBRIDGE", services::ENDPOINT),
+        ("AWS_ENDPOINT_URL_LAMBDA", services::ENDPOINT),
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", services::ENDPOINT),
         (variable::LOOPBACK_ISSUERS, "true"),
     ])

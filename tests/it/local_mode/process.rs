@@ -65,7 +65,7 @@ async fn names_the_flag_for_a_port_that_is_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let mut errors = Vec::new();
-    for flag in ["--port", "--console-port", "--issuer-port"] {
+    for flag in ["--port", "--console-port", "--issuer-port", "--mcp-port"] {
         errors.push(start_error(&Folder::new(), &[flag, &port]).await.replace(&port, "[port]"));
     }
     assert_snapshot!(errors.join("\n"));
@@ -301,6 +301,7 @@ async fn local_json_has_what_scripts_need_and_is_private() {
         ".api" => "[url]",
         ".console" => "[url]",
         ".issuer" => "[url]",
+        ".mcp" => "[url]",
         ".adminToken" => "[token]",
         ".adminApiToken" => "[token]",
         ".adminPassword" => "[password]",
@@ -321,13 +322,13 @@ async fn local_json_has_what_scripts_need_and_is_private() {
 
 /// Another user of this machine cannot connect to the table or to the secrets.
 #[tokio::test]
-async fn listens_only_on_the_ports_of_the_api_the_console_and_the_issuer() {
+async fn listens_only_on_the_ports_that_local_json_names() {
     let data = Folder::new();
     let local = LocalProcess::start(&data, &[]).await;
-    let mut expected: Vec<String> = ["api", "console", "issuer"]
+    let mut expected: Vec<String> = ["api", "console", "issuer", "mcp"]
         .iter()
         .map(|member| {
-            let port = local.facts[*member].as_str().unwrap().rsplit(':').next().unwrap();
+            let port = local.facts[*member].as_str().unwrap().split(['/', ':']).nth(4).unwrap();
             // 127.0.0.1 in the byte order of a little-endian machine.
             format!("0100007F:{:04X}", port.parse::<u16>().unwrap())
         })

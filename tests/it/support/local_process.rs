@@ -57,7 +57,7 @@ pub(crate) fn command(data: &Folder, arguments: &[&str]) -> Command {
     if !arguments.contains(&"--data") {
         command.args(["--data", data.text()]);
     }
-    for port in ["--port", "--console-port", "--issuer-port"] {
+    for port in ["--port", "--console-port", "--issuer-port", "--mcp-port"] {
         if !arguments.contains(&port) {
             command.args([port, "0"]);
         }
