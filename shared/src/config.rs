@@ -10,7 +10,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-use crate::domain::{Clock, Entropy, Environment, IssuerHosts, OsEntropy, SystemClock};
+use crate::domain::{Clock, Entropy, Environment, OsEntropy, SystemClock, UrlHosts};
 use crate::keyring::{Keyring, RotatedSecrets, SecretRotation, TokenKeyring};
 use crate::network::{self, Network};
 use crate::notices::Notices;
@@ -73,9 +73,9 @@ pub mod variable {
     pub const CONSOLE_AUDIENCE: &str = "KEYWARD_CONSOLE_AUDIENCE";
     /// The name or ARN of the console's secret.
     pub const CONSOLE_SECRET: &str = "KEYWARD_CONSOLE_SECRET";
-    /// Whether issuers on this machine can be trusted: `true` or not set. Only for local mode
-    /// and tests. A function on Lambda refuses to start with it.
-    pub const LOOPBACK_ISSUERS: &str = "KEYWARD_LOOPBACK_ISSUERS";
+    /// Whether the URLs of trusted issuers and protected APIs can name this machine: `true` or
+    /// not set. Only for local mode and tests. A function on Lambda refuses to start with it.
+    pub const LOOPBACK_HOSTS: &str = "KEYWARD_LOOPBACK_HOSTS";
     /// The log level. No value can turn off `INFO` lines, because metrics and alarms
     /// are computed from them.
     pub const LOG_LEVEL: &str = "KEYWARD_LOG_LEVEL";
@@ -335,20 +335,20 @@ impl Setup {
         })
     }
 
-    /// The hosts that the URLs of trusted issuers can name.
+    /// The hosts that the URLs of trusted issuers and protected APIs can name.
     ///
     /// # Errors
     /// The variable is neither `true` nor `false`, or it is `true` on Lambda.
-    pub fn issuer_hosts(&self) -> Result<IssuerHosts, ConfigError> {
-        let name = variable::LOOPBACK_ISSUERS;
+    pub fn url_hosts(&self) -> Result<UrlHosts, ConfigError> {
+        let name = variable::LOOPBACK_HOSTS;
         if self.variables.get(name).is_none() {
-            return Ok(IssuerHosts::Public);
+            return Ok(UrlHosts::Public);
         }
         let is_on_lambda = self.variables.get(LAMBDA_RUNTIME).is_some();
         self.variables.read(name, |value| match value {
             "true" if is_on_lambda => Err("must not be `true` on Lambda"),
-            "true" => Ok(IssuerHosts::PublicAndLoopback),
-            "false" => Ok(IssuerHosts::Public),
+            "true" => Ok(UrlHosts::PublicAndLoopback),
+            "false" => Ok(UrlHosts::Public),
             _ => Err("must be `true` or `false`"),
         })
     }

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use ipnet::{Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
-use crate::domain::{IssuerHosts, IssuerUrl};
+use crate::domain::{IssuerUrl, UrlHosts};
 use crate::network;
 use crate::telemetry;
 
@@ -53,7 +53,7 @@ pub enum FetchError {
 ///
 /// # Errors
 /// See [`FetchError`].
-pub async fn fetch(url: &IssuerUrl, hosts: IssuerHosts) -> Result<Vec<u8>, FetchError> {
+pub async fn fetch(url: &IssuerUrl, hosts: UrlHosts) -> Result<Vec<u8>, FetchError> {
     let url = IssuerUrl::parse(url.as_str(), hosts).map_err(|_| FetchError::Url)?;
     let url = Url::parse(url.as_str()).map_err(|_| FetchError::Url)?;
     let (host, port) = url.host().zip(url.port_or_known_default()).ok_or(FetchError::Url)?;
@@ -83,10 +83,10 @@ async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, FetchError> {
     found.map(Iterator::collect).map_err(|error| FetchError::Unreachable(telemetry::cause(&error)))
 }
 
-fn is_permitted(address: IpAddr, hosts: IssuerHosts) -> bool {
+fn is_permitted(address: IpAddr, hosts: UrlHosts) -> bool {
     match hosts {
-        IssuerHosts::Public => is_public(address),
-        IssuerHosts::PublicAndLoopback => is_public(address) || address.is_loopback(),
+        UrlHosts::Public => is_public(address),
+        UrlHosts::PublicAndLoopback => is_public(address) || address.is_loopback(),
     }
 }
 

@@ -302,8 +302,8 @@ pub async fn reason(exchange: impl Future<Output = Reply>) -> (Reply, String) {
 pub fn another_instance(harness: &Harness, trusts_loopback: bool) -> ExchangeToken {
     let mut setup = harness.system.setup_for("ExchangeToken").unwrap();
     let trusts = trusts_loopback.to_string();
-    let own = setup.variables.iter().filter(|(name, _)| *name != variable::LOOPBACK_ISSUERS);
-    let own = own.chain([(variable::LOOPBACK_ISSUERS, trusts.as_str())]);
+    let own = setup.variables.iter().filter(|(name, _)| *name != variable::LOOPBACK_HOSTS);
+    let own = own.chain([(variable::LOOPBACK_HOSTS, trusts.as_str())]);
     setup.variables = own.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     ExchangeToken::new(&setup).unwrap()
 }

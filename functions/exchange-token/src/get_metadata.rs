@@ -1,7 +1,7 @@
 //! `GET /.well-known/oauth-authorization-server`: the metadata of the token endpoint.
 
 use shared::api::{AuthorizationServer, oauth};
-use shared::domain::IssuerHosts;
+use shared::domain::UrlHosts;
 use shared::http::{Failure, Reply, Request};
 
 use crate::ExchangeToken;
@@ -26,8 +26,8 @@ pub fn get_metadata(function: &ExchangeToken, request: &Request) -> Result<Reply
     let domain = request.domain().ok_or_else(|| Failure::Internal("the event has no domain".to_owned()))?;
     // API Gateway serves only https. Local mode serves http.
     let scheme = match function.issuer_hosts {
-        IssuerHosts::Public => "https",
-        IssuerHosts::PublicAndLoopback => "http",
+        UrlHosts::Public => "https",
+        UrlHosts::PublicAndLoopback => "http",
     };
     let issuer = format!("{scheme}://{domain}");
     Ok(Reply::ok(&AuthorizationServer {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
-use shared::domain::{Clock, IssuerHosts, IssuerId, IssuerKeys, IssuerUrl, SigningAlgorithm};
+use shared::domain::{Clock, IssuerId, IssuerKeys, IssuerUrl, SigningAlgorithm, UrlHosts};
 use shared::issuer_http::{FetchError, fetch};
 use shared::policy::ExchangeReason;
 use shared::store::SealedIssuer;
@@ -79,12 +79,12 @@ struct CachedKeys {
 /// The keys of all issuers.
 pub(crate) struct AllIssuerKeys {
     clock: Arc<dyn Clock>,
-    hosts: IssuerHosts,
+    hosts: UrlHosts,
     cache: Mutex<HashMap<Source, Arc<AsyncMutex<CachedKeys>>>>,
 }
 
 impl AllIssuerKeys {
-    pub(crate) fn new(clock: Arc<dyn Clock>, hosts: IssuerHosts) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, hosts: UrlHosts) -> Self {
         Self { clock, hosts, cache: Mutex::default() }
     }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use shared::api::{RequestTokenAnswer, RequestTokenEvent};
 use shared::authentication::Authentication;
 use shared::config::{ConfigError, Setup};
-use shared::domain::{Clock, Entropy, Environment, IssuerHosts};
+use shared::domain::{Clock, Entropy, Environment, UrlHosts};
 use shared::http::{Anyone, Failure, Invocable, Operation, Reply, Request};
 use shared::keyring::{Keyring, TokenKeyring};
 use shared::store::{Roles, Store};
@@ -37,7 +37,7 @@ pub struct ExchangeToken {
     token_keyring: TokenKeyring,
     roles: Roles,
     issuer_keys: AllIssuerKeys,
-    issuer_hosts: IssuerHosts,
+    issuer_hosts: UrlHosts,
     environment: Environment,
     /// Whether the log contains source addresses.
     records_addresses: bool,
@@ -50,7 +50,7 @@ impl Operation for ExchangeToken {
 
     fn new(setup: &Setup) -> Result<Self, ConfigError> {
         let store = setup.store()?;
-        let issuer_hosts = setup.issuer_hosts()?;
+        let issuer_hosts = setup.url_hosts()?;
         Ok(Self {
             authentication: Authentication::new(setup, store.clone())?,
             keyring: setup.keyring()?,

@@ -7,7 +7,7 @@ pub mod list_issuers;
 pub mod put_issuer;
 
 use shared::config::{ConfigError, Setup};
-use shared::domain::IssuerHosts;
+use shared::domain::UrlHosts;
 use shared::http::{Admin, Failure, Operation, Reply, Request};
 use shared::keyring::Keyring;
 use shared::store::Store;
@@ -15,14 +15,14 @@ use shared::store::Store;
 pub struct ManageIssuers {
     store: Store,
     keyring: Keyring,
-    hosts: IssuerHosts,
+    hosts: UrlHosts,
 }
 
 impl Operation for ManageIssuers {
     type Caller = Admin;
 
     fn new(setup: &Setup) -> Result<Self, ConfigError> {
-        Ok(Self { store: setup.store()?, keyring: setup.keyring()?, hosts: setup.issuer_hosts()? })
+        Ok(Self { store: setup.store()?, keyring: setup.keyring()?, hosts: setup.url_hosts()? })
     }
 
     async fn warm(&self) {

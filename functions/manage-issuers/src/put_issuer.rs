@@ -3,7 +3,7 @@
 use serde_json::Value;
 use shared::api::{PutIssuerRequest, TrustedIssuer};
 use shared::domain::{
-    self, IssuerHosts, IssuerKeys, IssuerName, IssuerUrl, Platform, Seal, SealEntry, SigningAlgorithm,
+    self, IssuerKeys, IssuerName, IssuerUrl, Platform, Seal, SealEntry, SigningAlgorithm, UrlHosts,
     read_key_set,
 };
 use shared::http::{Admin, Failure, Fields, Reply, Request};
@@ -77,7 +77,7 @@ pub async fn put_issuer(
     Ok(reply.with_version(version))
 }
 
-fn new_issuer(name: IssuerName, body: PutIssuerRequest, hosts: IssuerHosts) -> Result<NewIssuer, Failure> {
+fn new_issuer(name: IssuerName, body: PutIssuerRequest, hosts: UrlHosts) -> Result<NewIssuer, Failure> {
     let mut fields = Fields::default();
     let url = fields.check("/issuer", IssuerUrl::parse(&body.issuer, hosts));
     let uri = body.jwks_uri.map(|uri| fields.check("/jwksUri", IssuerUrl::parse(&uri, hosts)));

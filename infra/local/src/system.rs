@@ -469,7 +469,7 @@ fn lambda_variables(dynamodb: &str) -> Variables {
         ("AWS_ENDPOINT_URL_EVENTBRIDGE", services::ENDPOINT),
         ("AWS_ENDPOINT_URL_LAMBDA", services::ENDPOINT),
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", services::ENDPOINT),
-        (variable::LOOPBACK_ISSUERS, "true"),
+        (variable::LOOPBACK_HOSTS, "true"),
     ])
 }
 

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod activity;
+mod apis;
 mod attention;
 mod caller;
 mod events;
@@ -34,6 +35,7 @@ pub use activity::{
     Activity, CountsByReason, DayCounts, HourCounts, KeyActivity, LastUse, RecentCounts, RefusalRecord,
     RequestCounts, RequestRecord, RouteUse, UnverifiedCounts,
 };
+pub use apis::{ApiList, ApiSettings, PutApiRequest, RegisteredApi, SkippedOperation, ToolSummary};
 pub use attention::{
     AccountSummary, Attention, AttentionCounts, AttentionItem, AttentionReason, EndReason, IdentitySummary,
     KeySummary, MinimumCount,

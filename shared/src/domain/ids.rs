@@ -130,6 +130,11 @@ base62_id!(
     /// deleted and registered again gets another id.
     IssuerId, "iss_"
 );
+base62_id!(
+    /// The id of a build: the tools and the document of a protected API, as one registration
+    /// stored them. A build never changes.
+    BuildId, "bld_"
+);
 
 /// The id of a grant: a key or a federated identity of an account.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use super::ids::from_text;
-use super::{Actor, IssuerId, named_enum};
+use super::{Actor, IssuerId, UrlHosts, named_enum};
 
 /// The name of a trusted issuer: a letter, then letters, digits, `.`, `_` and `-`, at most
 /// 32 characters.
@@ -59,15 +59,6 @@ impl<'de> Deserialize<'de> for IssuerName {
     }
 }
 
-/// The hosts that an issuer's URL can name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IssuerHosts {
-    /// Any host, over https. Its keys are fetched from public addresses only.
-    Public,
-    /// Also this machine, over http or https. Only for local mode and tests.
-    PublicAndLoopback,
-}
-
 /// A URL of an issuer or of its keys: https, without a user, a query or a fragment, at most
 /// 512 visible ASCII characters. URLs are compared byte for byte.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize)]
@@ -92,21 +83,13 @@ impl IssuerUrl {
     ///
     /// # Errors
     /// See [`InvalidIssuerUrl`].
-    pub fn parse(text: &str, hosts: IssuerHosts) -> Result<Self, InvalidIssuerUrl> {
+    pub fn parse(text: &str, hosts: UrlHosts) -> Result<Self, InvalidIssuerUrl> {
         if text.len() > Self::MAX_CHARS {
             return Err(InvalidIssuerUrl::TooLong);
         }
         let is_visible = text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
         let url = url::Url::parse(text).ok().filter(|_| is_visible).ok_or(InvalidIssuerUrl::NotHttps)?;
-        let is_loopback = match url.host() {
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        let is_https = text.starts_with("https://");
-        let is_local = text.starts_with("http://") && is_loopback && hosts == IssuerHosts::PublicAndLoopback;
-        if !(is_https || is_local) || url.host().is_none() {
+        if !hosts.permit(text, &url) {
             return Err(InvalidIssuerUrl::NotHttps);
         }
         let has_forbidden_part = text.contains(['?', '#', '@']) || !url.username().is_empty();
@@ -118,7 +101,7 @@ impl IssuerUrl {
     /// # Errors
     /// See [`InvalidIssuerUrl`].
     pub fn from_stored(text: &str) -> Result<Self, InvalidIssuerUrl> {
-        Self::parse(text, IssuerHosts::PublicAndLoopback)
+        Self::parse(text, UrlHosts::PublicAndLoopback)
     }
 
     /// The URL.

@@ -20,12 +20,14 @@ mod notice;
 mod pasted;
 mod pepper;
 mod preset;
+mod protected_api;
 mod random;
 mod review;
 mod role;
 mod text;
 mod time;
 mod token;
+mod url_hosts;
 mod verifier;
 
 pub(crate) use named::named_enum;
@@ -38,10 +40,11 @@ pub use identity::{
     AGE_SECONDS, Audience, ClaimValue, FederatedIdentity, IdentitySpec, InvalidAudience, InvalidClaims,
     MAX_CLAIM_CHARS, MAX_CLAIM_VALUES, MAX_CLAIMS, MAX_CLAIMS_BYTES, RequiredClaims,
 };
-pub use ids::{AccountId, EventId, GrantId, IdentityId, InvalidId, IssuerId, KeyId, ReviewId, TokenId};
+pub use ids::{
+    AccountId, BuildId, EventId, GrantId, IdentityId, InvalidId, IssuerId, KeyId, ReviewId, TokenId,
+};
 pub use issuer::{
-    InvalidIssuerName, InvalidIssuerUrl, IssuerHosts, IssuerKeys, IssuerName, IssuerUrl, SigningAlgorithm,
-    TrustedIssuer,
+    InvalidIssuerName, InvalidIssuerUrl, IssuerKeys, IssuerName, IssuerUrl, SigningAlgorithm, TrustedIssuer,
 };
 pub use jwks::{InvalidKeySet, MAX_ISSUER_KEYS, read_key_set};
 pub use key::{
@@ -56,16 +59,22 @@ pub use pasted::{
 };
 pub use pepper::{MIN_PEPPER_LENGTH, Pepper, PepperText, SecretVersion};
 pub use preset::{Platform, UnsafeRule, check_rule};
+pub(crate) use protected_api::is_literal_segment;
+pub use protected_api::{
+    ApiId, ApiName, BaseUrl, Confirmation, InvalidApiId, InvalidApiName, InvalidBaseUrl, InvalidRoutePrefix,
+    RoutePrefix,
+};
 pub use random::{DerivedEntropy, Entropy, EntropyError, OsEntropy};
 pub use review::{NewReview, Review, ReviewDecision};
 pub use role::{BuiltInRole, CustomRoleName, InvalidRoleName, RoleName};
 pub use text::{
-    AccountName, Description, FoldedName, IdentityName, InvalidText, KeyName, Owner, ReviewNote, TagKey,
-    TagValue, is_control, is_invisible,
+    AccountName, ApiTitle, Description, FoldedName, IdentityName, InvalidText, KeyName, Owner, ReviewNote,
+    TagKey, TagValue, is_control, is_invisible,
 };
 pub use time::{Clock, InvalidInstant, SystemClock, parse_instant, seconds, utc_day};
 pub use token::{
     BoundRequest, DEFAULT_TOKEN_SECONDS, DisplayedToken, MAX_TOKEN_DEPTH, MAX_TOKEN_ROLES, MAX_TOKEN_SECONDS,
     REQUEST_TOKEN_SECONDS, SealedToken, TOKEN_PREFIX, Token, TokenClaims, TokenGrant, TokenKey,
 };
+pub use url_hosts::UrlHosts;
 pub use verifier::{Fingerprint, Seal, SealEntry, SealedVerifier, Verifier, VerifierEntry};

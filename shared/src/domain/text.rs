@@ -179,6 +179,10 @@ text!(
     Owner, 128, true
 );
 text!(
+    /// A protected API's title: 1–128 characters.
+    ApiTitle, 128, false
+);
+text!(
     /// The reason for the answer of an access review: at most 256 characters.
     ReviewNote, 256, true
 );

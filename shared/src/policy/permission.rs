@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::target::is_reserved_segment;
 use super::{Method, Target};
-use crate::domain::contains_credential;
+use crate::domain::{contains_credential, is_literal_segment};
 
 /// The maximum number of permissions per role.
 pub const MAX_PERMISSIONS: usize = 100;
@@ -493,8 +493,5 @@ fn is_segment(text: &str, is_last: bool) -> bool {
         let name = if is_last { name.strip_suffix('+').unwrap_or(name) } else { name };
         return !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     }
-    // The unreserved characters and sub-delimiters of RFC 3986 that have no special
-    // meaning in IAM policies and cannot change by decoding.
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!&'(),;=:@".contains(&b);
-    text.bytes().all(plain) && !matches!(text, "." | "..") && (is_last || !text.is_empty())
+    if text.is_empty() { is_last } else { is_literal_segment(text) }
 }

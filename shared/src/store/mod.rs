@@ -8,6 +8,7 @@
 
 mod accounts;
 mod activity;
+mod apis;
 mod authorization;
 mod codec;
 mod commit;
@@ -46,6 +47,7 @@ use schema::Key;
 
 pub use accounts::CreatedAccount;
 pub use activity::{AccountActivity, ActivityWrite, LastUse, Tally};
+pub use apis::{ApiChoices, MAX_APIS, StoredApi};
 pub use authorization::{
     CredentialLookup, IssuerRegistration, RetiredCredential, RetiredVerifier, StoredIdentity, StoredKey,
 };

@@ -309,8 +309,8 @@ async fn an_issuer_on_this_machine_is_refused_when_deployed_422() {
     let harness = Harness::start().await;
     let put = async |trusts: &str| {
         let setup = harness.system.setup_for("ManageIssuers").unwrap();
-        let own = setup.variables.iter().filter(|(name, _)| *name != variable::LOOPBACK_ISSUERS);
-        let own = own.chain([(variable::LOOPBACK_ISSUERS, trusts)]);
+        let own = setup.variables.iter().filter(|(name, _)| *name != variable::LOOPBACK_HOSTS);
+        let own = own.chain([(variable::LOOPBACK_HOSTS, trusts)]);
         let setup = Setup { variables: own.collect(), ..setup.clone() };
         let event = Event {
             route: "PUT /iam/v1/issuers/{name}".to_owned(),
