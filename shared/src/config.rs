@@ -76,6 +76,14 @@ pub mod variable {
     /// Whether the URLs of trusted issuers and protected APIs can name this machine: `true` or
     /// not set. Only for local mode and tests. A function on Lambda refuses to start with it.
     pub const LOOPBACK_HOSTS: &str = "KEYWARD_LOOPBACK_HOSTS";
+    /// The name of the function that exchanges credentials for tokens.
+    pub const EXCHANGE_FUNCTION: &str = "KEYWARD_EXCHANGE_FUNCTION";
+    /// The URL of the IAM API, without a path, which is the authorization server of the MCP
+    /// server.
+    pub const IAM_URL: &str = "KEYWARD_IAM_URL";
+    /// The hosts of the MCP server, each with its port if it is not the scheme's default,
+    /// separated by commas.
+    pub const MCP_HOSTS: &str = "KEYWARD_MCP_HOSTS";
     /// The log level. No value can turn off `INFO` lines, because metrics and alarms
     /// are computed from them.
     pub const LOG_LEVEL: &str = "KEYWARD_LOG_LEVEL";

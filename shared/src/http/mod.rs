@@ -8,6 +8,7 @@ mod body;
 mod caller;
 mod failure;
 mod fields;
+mod gateway;
 mod invocation;
 mod reply;
 mod request;
@@ -21,8 +22,9 @@ use crate::telemetry;
 pub use caller::{Admin, Anyone, FromCaller};
 pub use failure::Failure;
 pub use fields::Fields;
+pub use gateway::Gateway;
 pub use invocation::{InvalidEvent, Invocable, Invoked, respond, serve_invocable};
-/// Runs an HTTP service as this Lambda function. The console uses it.
+/// Runs an HTTP service as this Lambda function. The console and the MCP server use it.
 pub use lambda_http::{Error, run};
 pub use reply::Reply;
 pub use request::{Paging, Request, query_parameter};

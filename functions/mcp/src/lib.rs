@@ -1,0 +1,102 @@
+//! The MCP server: registered APIs as tools for agents.
+//!
+//! A request takes this path:
+//!
+//! 1. [`guard`] checks the host and takes the credential off the request.
+//! 2. rmcp parses the JSON-RPC message, checks it, and calls a method of [`handler`].
+//! 3. The handler reads the API and its tools, and invokes `exchange-token` with the credential,
+//!    which returns what the roles permit or a token for a single request.
+//! 4. A call sends one request to the API, and its answer becomes the result.
+//! 5. [`guard`] replaces the response if the credential was refused or Keyward failed, and logs
+//!    one line.
+//!
+//! This function parses hostile documents and responses, so it has no secret and no access to
+//! accounts.
+
+mod credential;
+mod guard;
+mod handler;
+mod metadata;
+mod record;
+mod refusal;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{any, get};
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use shared::config::{ConfigError, Setup, variable};
+use shared::domain::{Environment, UrlHosts};
+
+use crate::guard::Hosts;
+use crate::handler::Handler;
+
+/// The largest message of a client, in bytes.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// The MCP server.
+pub struct Mcp(Arc<Server>);
+
+/// The state that all requests share.
+struct Server {
+    hosts: Hosts,
+    environment: Environment,
+    /// The URL of the IAM API, whose token endpoint issues tokens.
+    iam_url: String,
+    protocol: StreamableHttpService<Handler, NeverSessionManager>,
+}
+
+impl Mcp {
+    /// Creates the server from its setup, without any calls.
+    ///
+    /// # Errors
+    /// A required variable is missing or invalid.
+    pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
+        // API Gateway serves only https. Local mode serves http.
+        let scheme = match setup.url_hosts()? {
+            UrlHosts::Public => "https",
+            UrlHosts::PublicAndLoopback => "http",
+        };
+        let hosts = Hosts { scheme, names: setup.variables.list(variable::MCP_HOSTS)? };
+        let handler = Handler::new();
+        Ok(Self(Arc::new(Server {
+            protocol: protocol(handler, &hosts),
+            hosts,
+            environment: setup.environment()?,
+            iam_url: setup.variables.text(variable::IAM_URL)?,
+        })))
+    }
+
+    /// Opens connections, so that the first request does not wait for them.
+    pub async fn warm(&self) {}
+
+    /// All routes, with middleware. The client's address is taken from the event of API Gateway
+    /// or, in local mode, from a [`Gateway`](shared::http::Gateway) in the request's extensions.
+    /// Without an address, keys with networks are refused.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/mcp/{name}", any(guard::serve))
+            .route(metadata::ROOT, get(metadata::of_server))
+            .route(&format!("{}/mcp/{{name}}", metadata::ROOT), get(metadata::of_api))
+            .fallback(guard::no_route)
+            .method_not_allowed_fallback(guard::wrong_method)
+            .layer(from_fn_with_state(Arc::clone(&self.0), guard::finish))
+            .with_state(Arc::clone(&self.0))
+    }
+}
+
+/// The protocol without sessions, with JSON responses.
+fn protocol(handler: Handler, hosts: &Hosts) -> StreamableHttpService<Handler, NeverSessionManager> {
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_allowed_hosts(hosts.names.clone())
+        .with_allowed_origins(hosts.page_origins())
+        // Without this, an empty list would allow all origins.
+        .enforce_origin_validation()
+        .with_sse_keep_alive(None)
+        .with_max_request_body_bytes(MAX_MESSAGE_BYTES);
+    StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config)
+}
