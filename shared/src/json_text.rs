@@ -1,4 +1,4 @@
-//! Writes JSON strings faster than a serializer does.
+//! JSON strings, written faster than by a serializer, and JSON pointers.
 
 /// Appends `text` as a JSON string.
 pub(crate) fn append_string(json: &mut Vec<u8>, text: &str) {
@@ -12,4 +12,9 @@ pub(crate) fn append_string(json: &mut Vec<u8>, text: &str) {
         json.extend_from_slice(text.as_bytes());
         json.push(b'"');
     }
+}
+
+/// Escapes a member's name for a JSON pointer (RFC 6901, section 3).
+pub(crate) fn escape_pointer(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }

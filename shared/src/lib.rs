@@ -12,10 +12,12 @@
 //! - [`network`]: connections to servers, with TLS.
 //! - [`keyring`]: the peppers that turn a key into its stored verifier.
 //! - [`notices`]: what is published on `EventBridge`.
+//! - [`openapi`]: reads `OpenAPI` documents. No I/O.
 //! - [`secret`]: a secret that one function alone reads.
 //! - [`config`]: the only reader of the environment.
 //! - [`telemetry`]: structured logs.
 //! - [`time_limit`]: cheap time limits.
+//! - [`tools`]: the operations of an `OpenAPI` document as tools of an MCP server. No I/O.
 
 pub mod activity;
 pub mod api;
@@ -29,8 +31,10 @@ mod json_text;
 pub mod keyring;
 pub mod network;
 pub mod notices;
+pub mod openapi;
 pub mod policy;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
 pub mod time_limit;
+pub mod tools;

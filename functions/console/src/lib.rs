@@ -12,7 +12,6 @@ mod auth;
 mod console_url;
 mod error;
 mod middleware;
-mod openapi;
 mod pages;
 mod problem;
 mod request_id;

@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::Failure;
-use super::fields::escape;
+use crate::json_text::escape_pointer;
 
 /// The maximum size of a body, in bytes. The largest valid body is smaller: a role with
 /// the maximum number of permissions of the maximum length.
@@ -94,7 +94,7 @@ fn failure(error: &serde_json::Error, pointer: String) -> Failure {
             let member = ["missing field `", "duplicate field `"]
                 .iter()
                 .find_map(|problem| detail.strip_prefix(problem)?.strip_suffix('`'))
-                .map(|member| format!("/{}", escape(member)));
+                .map(|member| format!("/{}", escape_pointer(member)));
             Failure::invalid_field(&(pointer + &member.unwrap_or_default()), detail)
         }
         serde_json::error::Category::Syntax
@@ -107,7 +107,7 @@ fn failure(error: &serde_json::Error, pointer: String) -> Failure {
 fn pointer(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     let segment = |segment: &Segment| match segment {
-        Segment::Map { key } => format!("/{}", escape(key)),
+        Segment::Map { key } => format!("/{}", escape_pointer(key)),
         Segment::Seq { index } => format!("/{index}"),
         Segment::Enum { .. } | Segment::Unknown => String::new(),
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Failure;
 use crate::api::FieldError;
 use crate::domain::Tags;
+use crate::json_text::escape_pointer;
 
 /// The errors found so far in a body's fields.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ impl Fields {
         let parsed = Tags::parse(tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         parsed
             .map_err(|(key, error)| {
-                let pointer = key.map_or("/tags".to_owned(), |key| format!("/tags/{}", escape(&key)));
+                let pointer = key.map_or("/tags".to_owned(), |key| format!("/tags/{}", escape_pointer(&key)));
                 self.refuse(&pointer, error);
             })
             .ok()
@@ -30,7 +31,7 @@ impl Fields {
     /// The JSON pointer (RFC 6901) to a member of the body, from the names of its parents and its
     /// own.
     pub fn pointer(names: &[&str]) -> String {
-        names.iter().flat_map(|name| ["/".to_owned(), escape(name)]).collect()
+        names.iter().flat_map(|name| ["/".to_owned(), escape_pointer(name)]).collect()
     }
 
     /// Records an error. `detail` completes a sentence that starts with the field's name.
@@ -48,9 +49,4 @@ impl Fields {
             _ => Err(Failure::InvalidFields(self.0)),
         }
     }
-}
-
-/// Escapes a member's name for a JSON pointer (RFC 6901, section 3).
-pub(super) fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }

@@ -77,7 +77,7 @@ async fn operations_of_a_yaml_document_become_permissions() {
         "proxy (1)",
         "ANY /proxy/{proxy+}",
         "Operations that cannot be imported",
-        "/paths/~1elsewhere/$ref References are not supported.",
+        "/paths/~1elsewhere/$ref The value must refer to a value that the document contains.",
         "/paths/~1iam~1v1~1roles/get The permission must have a path outside of /iam",
         "/paths/~1odd~1{a b}~1$value/put The permission must have a path that starts with",
         "/paths/~1traced/trace A permission cannot contain the method TRACE.",

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::domain::Description;
+use shared::openapi;
 use shared::policy::{MAX_PERMISSIONS, Permission};
 use zeroize::Zeroizing;
 
@@ -23,7 +24,6 @@ use crate::api::{AdminApi, ApiError};
 use crate::app_state::AppState;
 use crate::console_url::ConsoleUrl;
 use crate::error::{PageError, PageResult, RetryForm};
-use crate::openapi;
 use crate::secret_text::may_contain_secret;
 
 /// How long a notice is kept for its page, in seconds.

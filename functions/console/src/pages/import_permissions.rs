@@ -10,12 +10,12 @@ use askama::Template;
 use axum::extract::Path;
 use serde::Deserialize;
 use shared::domain::RoleName;
+use shared::openapi::{Document, MAX_BYTES, Route, Routes, Skipped};
 use shared::policy::{Method, Permission};
 
 use super::edit_role;
 use crate::auth::session::{PostedDocument, Session};
 use crate::error::PageResult;
-use crate::openapi::{Document, MAX_BYTES, Operation, Skipped};
 use crate::view::excerpt::Excerpt;
 use crate::view::form::FormErrors;
 use crate::view::layout::{Page, with_status};
@@ -63,7 +63,7 @@ struct ImportPermissions {
 
 /// The operations of a document that match the filter.
 struct Listing {
-    groups: BTreeMap<String, Vec<Operation>>,
+    groups: BTreeMap<String, Vec<Route>>,
     /// How many operations are listed.
     listed: usize,
     /// How many operations match the filter.
@@ -77,28 +77,28 @@ struct Listing {
 }
 
 impl Listing {
-    fn new(document: Document, find: &str, base_path: &str) -> Self {
-        let all = document.operations.len();
+    fn new(routes: Routes, find: &str, base_path: &str) -> Self {
+        let all = routes.routes.len();
         let find = find.trim().to_lowercase();
-        let matches = |operation: &Operation| {
-            [operation.permission.as_str(), &operation.group, &operation.summary]
+        let matches = |route: &Route| {
+            [route.permission.as_str(), &route.group, &route.summary]
                 .iter()
                 .any(|text| text.to_lowercase().contains(&find))
         };
-        let matching: Vec<_> = document.operations.into_iter().filter(matches).collect();
+        let matching: Vec<_> = routes.routes.into_iter().filter(matches).collect();
         let matches = matching.len();
         let (mut groups, mut listed, mut bytes) = (BTreeMap::<String, Vec<_>>::new(), 0, 0);
-        for operation in matching {
+        for route in matching {
             // The page contains a permission three times.
-            bytes += 3 * operation.permission.as_str().len() + operation.summary.len();
+            bytes += 3 * route.permission.as_str().len() + route.summary.len();
             if bytes > MAX_LISTED_BYTES {
                 break;
             }
             listed += 1;
-            groups.entry(operation.group.clone()).or_default().push(operation);
+            groups.entry(route.group.clone()).or_default().push(route);
         }
-        let server_path = document.server_path.filter(|_| base_path.is_empty());
-        let skipped = Excerpt::first(document.skipped, MAX_SHOWN_SKIPPED);
+        let server_path = routes.server_path.filter(|_| base_path.is_empty());
+        let skipped = Excerpt::first(routes.skipped, MAX_SHOWN_SKIPPED);
         Self { groups, listed, matches, all, skipped, server_path }
     }
 
@@ -109,8 +109,8 @@ impl Listing {
 }
 
 /// The permissions of several operations, one per line.
-fn lines(operations: &[Operation]) -> String {
-    operations.iter().map(|operation| operation.permission.as_str()).collect::<Vec<_>>().join("\n")
+fn lines(routes: &[Route]) -> String {
+    routes.iter().map(|route| route.permission.as_str()).collect::<Vec<_>>().join("\n")
 }
 
 pub(super) async fn submit_new(PostedDocument(session, form): PostedDocument<Form>) -> PageResult {
@@ -158,13 +158,19 @@ fn list(form: &Form) -> (Option<Listing>, FormErrors) {
         let problem = "must be a path such as /v1, with only letters, digits, hyphens, dots and underscores";
         return (None, FormErrors::field("base_path", problem));
     }
-    match Document::read(&form.document, base_path) {
-        Ok(document) if document.operations.is_empty() && document.skipped.is_empty() => {
-            (None, FormErrors::field("document", "the document has no operations"))
+    let document = match Document::read(&form.document) {
+        Ok(document) => document,
+        Err(errors) => {
+            let problems: Vec<_> =
+                errors.iter().map(|error| format!("the document {}", error.detail)).collect();
+            return (None, FormErrors::field("document", problems.join(". ")));
         }
-        Ok(document) => (Some(Listing::new(document, &form.find, base_path)), FormErrors::default()),
-        Err(error) => (None, FormErrors::field("document", format!("the document {error}"))),
+    };
+    let routes = document.routes(base_path);
+    if routes.routes.is_empty() && routes.skipped.is_empty() {
+        return (None, FormErrors::field("document", "the document has no operations"));
     }
+    (Some(Listing::new(routes, &form.find, base_path)), FormErrors::default())
 }
 
 /// Adds the `selected` permissions to `lines` of permissions. Permissions with the same path

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// The maximum depth of nested values. JSON documents have a similar limit, in `serde_json`.
 const MAX_DEPTH: usize = 100;
@@ -16,7 +16,7 @@ const BYTES_PER_VALUE: usize = 64;
 
 /// Why a text is not a YAML document that can be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum InvalidYaml {
+pub(super) enum InvalidYaml {
     #[error("line {line}, column {column}: {problem}")]
     Syntax { line: usize, column: usize, problem: String },
     #[error("values are nested more than {MAX_DEPTH} levels deep")]
@@ -62,7 +62,7 @@ struct Builder {
     root: Option<Value>,
 }
 
-/// Parses the first document of `text`. Scalars become strings, except for null.
+/// Parses the first document of `text`, with the core schema of YAML 1.2. Keys are strings.
 pub(super) fn parse(text: &str) -> Result<Value, InvalidYaml> {
     let (mut parser, mut builder) = (Parser::new_from_str(text), Builder::default());
     while let Some(next) = parser.next_event() {
@@ -78,9 +78,14 @@ pub(super) fn parse(text: &str) -> Result<Value, InvalidYaml> {
 impl Builder {
     fn add(&mut self, event: Event<'_>, line: usize) -> Result<(), InvalidYaml> {
         match event {
-            Event::Scalar(text, style, anchor, _) => {
-                let is_null = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null");
-                let value = if is_null { Value::Null } else { Value::String(text.into_owned()) };
+            Event::Scalar(text, style, anchor, tag) => {
+                let is_text = style != ScalarStyle::Plain
+                    || tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
+                let value = if is_text || self.expects_key() {
+                    Value::String(text.into_owned())
+                } else {
+                    plain_scalar(text.into_owned())
+                };
                 let size = 1 + value.as_str().map_or(0, str::len) / BYTES_PER_VALUE;
                 self.count(size)?;
                 self.finish(value, anchor, size, line)
@@ -114,6 +119,11 @@ impl Builder {
         }
     }
 
+    /// Whether the next value is the key of a mapping.
+    fn expects_key(&self) -> bool {
+        matches!(self.open.last(), Some(Open { collection: Collection::Mapping(_, None), .. }))
+    }
+
     fn count(&mut self, values: usize) -> Result<(), InvalidYaml> {
         self.values = self.values.saturating_add(values);
         if self.values > MAX_VALUES { Err(InvalidYaml::TooManyValues) } else { Ok(()) }
@@ -145,12 +155,45 @@ impl Builder {
                     members.insert(key, value);
                 }
                 (None, Value::String(text)) => *key = Some(text),
-                (None, Value::Null) => *key = Some("null".to_owned()),
-                (None, _) => return Err(InvalidYaml::Key(line)),
+                // Keys become strings before they get here, except for aliases.
+                (None, value @ (Value::Null | Value::Bool(_) | Value::Number(_))) => {
+                    *key = Some(value.to_string())
+                }
+                (None, Value::Array(_) | Value::Object(_)) => return Err(InvalidYaml::Key(line)),
             },
         }
         Ok(())
     }
+}
+
+/// The value of a scalar without quotes (<https://yaml.org/spec/1.2.2/#103-core-schema>). Numbers
+/// that JSON does not have, such as `.inf`, stay text.
+fn plain_scalar(text: String) -> Value {
+    match &*text {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "true" | "True" | "TRUE" => Value::Bool(true),
+        "false" | "False" | "FALSE" => Value::Bool(false),
+        _ => number(&text).map_or(Value::String(text), Value::Number),
+    }
+}
+
+fn number(text: &str) -> Option<Number> {
+    let radix = |digits: &str, radix| {
+        let is_plain = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        u64::from_str_radix(digits, radix).ok().filter(|_| is_plain).map(Number::from)
+    };
+    if let Some(digits) = text.strip_prefix("0x") {
+        return radix(digits, 16);
+    }
+    if let Some(digits) = text.strip_prefix("0o") {
+        return radix(digits, 8);
+    }
+    // Rust's parser also accepts `inf`, `nan` and `infinity`.
+    if !text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) {
+        return None;
+    }
+    let integer = text.parse::<u64>().map(Number::from).or_else(|_| text.parse::<i64>().map(Number::from));
+    integer.ok().or_else(|| Number::from_f64(text.parse().ok()?))
 }
 
 /// The number of levels of collections in a value, at most [`MAX_DEPTH`].
