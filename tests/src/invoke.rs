@@ -2,6 +2,7 @@
 
 use authorizer::Authorizer;
 use console::Console;
+use mcp::Mcp;
 use rotate_secret::RotateSecret;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Setup};
@@ -89,6 +90,7 @@ pub fn construct(function: &str, setup: &Setup) -> Result<(), ConfigError> {
     match function {
         "IamAuthorizer" | "Authorizer" => return Authorizer::new(setup).map(drop),
         "Console" => return Console::new(setup).map(drop),
+        "Mcp" => return Mcp::new(setup).map(drop),
         "RotateSecret" => return RotateSecret::new(setup).map(drop),
         "SweepKeys" => return SweepKeys::new(setup).map(drop),
         _ => {}

@@ -8,6 +8,7 @@ use console::Console;
 use exchange_token::ExchangeToken;
 use futures::future::BoxFuture;
 use lambda_http::{Body, Request, Response};
+use mcp::Mcp;
 use rotate_secret::RotateSecret;
 use shared::config::{ConfigError, Setup, Variables};
 use shared::http::{Operation, answer};
@@ -27,7 +28,9 @@ pub(crate) struct Functions {
     pub(crate) sweep_keys: Arc<SweepKeys>,
     /// The console has its own HTTP API and serves HTTP itself.
     pub(crate) console: Arc<Console>,
-    /// Another function invokes this one directly.
+    /// The MCP server has its own HTTP API and serves HTTP itself.
+    pub(crate) mcp: Arc<Mcp>,
+    /// `mcp` invokes this function directly.
     pub(crate) exchange_token: Arc<ExchangeToken>,
     handlers: HashMap<String, Handler>,
 }
@@ -52,7 +55,7 @@ impl Functions {
                 "ManageRoles" => handler::<manage_roles::ManageRoles>(&setup)?,
                 "RevokeKey" => handler::<revoke_key::RevokeKey>(&setup)?,
                 "Whoami" => handler::<whoami::Whoami>(&setup)?,
-                "IamAuthorizer" | "Authorizer" | "RotateSecret" | "SweepKeys" | "Console" => continue,
+                "IamAuthorizer" | "Authorizer" | "RotateSecret" | "SweepKeys" | "Console" | "Mcp" => continue,
                 other => {
                     let problem = format!("local mode does not know the function {other}");
                     return Err(StartError::Template(problem));
@@ -69,6 +72,7 @@ impl Functions {
             rotate_secret: Arc::new(RotateSecret::new(&setup_for("RotateSecret")?)?),
             sweep_keys: Arc::new(SweepKeys::new(&setup_for("SweepKeys")?)?),
             console: Arc::new(Console::new(&setup_for("Console")?)?),
+            mcp: Arc::new(Mcp::new(&setup_for("Mcp")?)?),
             exchange_token,
             handlers,
         })

@@ -9,6 +9,7 @@
 //! - an OpenID Connect [`issuer`] with one admin
 
 mod account;
+mod agents;
 mod backend;
 mod data;
 mod database;

@@ -22,6 +22,7 @@ use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::NoSubscriber;
 
 use crate::account::{self, ADMIN_EMAIL, ConsoleSecret, LocalAccount};
+use crate::agents;
 use crate::backend::Backend;
 use crate::data::{DataFolder, LOCAL_JSON};
 use crate::demo::{self, Demo, DemoClock};
@@ -158,11 +159,7 @@ impl System {
         let mut tasks = Vec::new();
 
         let (database, (dynamodb, table)) = open_database(options, &data, overrides.dynamodb)?;
-        let secrets = NamedSecrets {
-            pepper: Secrets::new(account.keyring()),
-            token_key: Secrets::new(account.token_keys()),
-            console: Secrets::new(console_secret.value()),
-        };
+        let secrets = named_secrets(&account, &console_secret);
         let published = notices::Published::default();
         let services = Services::new(database.clone(), secrets.clone(), Arc::clone(&published));
 
@@ -195,8 +192,7 @@ impl System {
         };
         let client = database::client(&dynamodb, services::http_client(services.connector()));
         database::create_table(&client, &template, &table).await?;
-        let mut own =
-            vec![(variable::API_URL, api_url.clone()), (variable::CONSOLE_URL, console_url.clone())];
+        let mut own = addresses(&api_url, &console_url, mcp);
         own.extend(overrides.variables);
         let values = values(options, &table, &issuer, own);
         let functions = Functions::new(&template, &setup, &values)?;
@@ -207,14 +203,13 @@ impl System {
         let authorizers = functions.authorizers.clone();
         let rotate_secret = Arc::clone(&functions.rotate_secret);
         let sweep_keys = Arc::clone(&functions.sweep_keys);
-        let console = Arc::clone(&functions.console);
+        let (console, mcp_server) = (Arc::clone(&functions.console), Arc::clone(&functions.mcp));
         let gateway = Gateway { routes: template.routes()?, functions, backend, clock: overrides.clock };
         tasks.push(server::serve(api_listener, Guard::new(api), gateway.router(), stopped.clone()));
+        let agents = agents::router(&mcp_server);
+        tasks.push(server::serve(mcp_listener, Guard::new(mcp), agents, stopped.clone()));
 
-        tasks.push(server::serve(mcp_listener, Guard::new(mcp), axum::Router::new(), stopped.clone()));
-
-        let urls = (api_url, console_url, format!("http://{mcp}/mcp"));
-        let facts = facts(urls, &issuer, account.admin_password)?;
+        let facts = facts((api_url, console_url, mcp), &issuer, account.admin_password)?;
         data.write(LOCAL_JSON, &facts)?;
         let storage = storage(options, &data);
         let welcome = welcome::text(&data, options, &storage, &facts, demo.as_ref());
@@ -372,7 +367,7 @@ impl Ports {
 
 /// The contents of `local.json`.
 fn facts(
-    (api, console, mcp): (String, String, String),
+    (api, console, mcp): (String, String, SocketAddr),
     issuer: &Issuer,
     admin_password: String,
 ) -> Result<LocalJson, StartError> {
@@ -380,7 +375,7 @@ fn facts(
         api,
         console,
         issuer: issuer.url().to_owned(),
-        mcp,
+        mcp: format!("http://{mcp}/mcp"),
         admin_token: issuer.token(IAM_CLIENT)?,
         admin_api_token: issuer.token(API_CLIENT)?,
         admin_email: ADMIN_EMAIL.to_owned(),
@@ -435,6 +430,14 @@ fn account(options: &Options, data: &DataFolder) -> Result<LocalAccount, StartEr
     }
 }
 
+fn named_secrets(account: &LocalAccount, console: &ConsoleSecret) -> NamedSecrets {
+    NamedSecrets {
+        pepper: Secrets::new(account.keyring()),
+        token_key: Secrets::new(account.token_keys()),
+        console: Secrets::new(console.value()),
+    }
+}
+
 /// One sentence that says where data is stored.
 fn storage(options: &Options, data: &DataFolder) -> String {
     if options.memory {
@@ -473,6 +476,16 @@ fn lambda_variables(dynamodb: &str) -> Variables {
     ])
 }
 
+/// The variables with the addresses of the servers.
+fn addresses(api_url: &str, console_url: &str, mcp: SocketAddr) -> Vec<(&'static str, String)> {
+    vec![
+        (variable::API_URL, api_url.to_owned()),
+        (variable::CONSOLE_URL, console_url.to_owned()),
+        (variable::IAM_URL, api_url.to_owned()),
+        (variable::MCP_HOSTS, agents::hosts(mcp)),
+    ]
+}
+
 /// The values of the template's parameters and resources in local mode.
 fn values(options: &Options, table: &str, issuer: &Issuer, others: Vec<(&'static str, String)>) -> Variables {
     let mut values = vec![
@@ -497,6 +510,7 @@ fn values(options: &Options, table: &str, issuer: &Issuer, others: Vec<(&'static
         // Empty, as with Cognito, whose access tokens have no audience.
         (variable::OIDC_IAM_AUDIENCE, String::new()),
         (variable::OIDC_API_AUDIENCE, String::new()),
+        (variable::EXCHANGE_FUNCTION, services::EXCHANGE_FUNCTION.to_owned()),
     ];
     values.extend(others);
     Variables::from_iter(values)
