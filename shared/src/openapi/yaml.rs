@@ -157,7 +157,7 @@ impl Builder {
                 (None, Value::String(text)) => *key = Some(text),
                 // Keys become strings before they get here, except for aliases.
                 (None, value @ (Value::Null | Value::Bool(_) | Value::Number(_))) => {
-                    *key = Some(value.to_string())
+                    *key = Some(value.to_string());
                 }
                 (None, Value::Array(_) | Value::Object(_)) => return Err(InvalidYaml::Key(line)),
             },

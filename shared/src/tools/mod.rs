@@ -4,25 +4,38 @@
 //! stored form. [`Tool::request`] turns the arguments of a call into one request. No argument
 //! can change the route of the request.
 
+mod arguments;
+mod body;
 mod codec;
 mod compile;
+mod headers;
+mod keywords;
 mod name;
+mod output;
 mod parameters;
+mod path;
+mod patterns;
+mod permissions;
+mod query;
 mod request;
+mod schema;
 mod template;
 mod text;
+mod value;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use arguments::InvalidArguments;
 pub use codec::{InvalidPack, pack, pack_text, unpack, unpack_text};
 pub use compile::{Compiled, Selection, Skipped, compile};
 pub use name::{InvalidToolName, ToolName};
-pub use request::{InvalidArguments, ToolBody, ToolRequest};
+pub use request::{ToolBody, ToolRequest};
 pub use template::{InvalidTemplate, Template};
 
-use crate::domain::RoutePrefix;
-use crate::policy::{Method, Permission};
+use crate::policy::Method;
+use arguments::CachedValidator;
+use body::Body;
 use parameters::Parameter;
 
 /// A JSON object.
@@ -45,6 +58,9 @@ pub struct Tool {
     pub output_schema: Option<JsonObject>,
     pub hints: Hints,
     parameters: Vec<Parameter>,
+    body: Option<Body>,
+    #[serde(skip)]
+    validator: CachedValidator,
 }
 
 /// What calls of a tool do, judged by the method.
@@ -70,22 +86,6 @@ impl Hints {
             Method::Patch => (false, true, false),
         };
         Self { read_only, destructive, idempotent }
-    }
-}
-
-impl Tool {
-    /// The permissions that could allow the tool's requests: one, or one for each combination of
-    /// the `enum` values in the path.
-    #[must_use]
-    pub fn permissions(&self, prefix: &RoutePrefix) -> Vec<Permission> {
-        self.permission(prefix).into_iter().collect()
-    }
-
-    /// The permission that covers all of the tool's requests. A tool is compiled only if there is
-    /// one.
-    #[must_use]
-    pub fn permission(&self, prefix: &RoutePrefix) -> Option<Permission> {
-        Permission::parse(&format!("{} {prefix}{}", self.method.name(), self.template)).ok()
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::text::identifier;
-use crate::policy::Method;
 
 /// The name of a tool: 1 to 48 ASCII letters, digits, underscores and hyphens.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -73,11 +72,11 @@ impl Names {
 
     /// The name of an operation: its `operationId` or, without one, its method and path. A name
     /// that is taken gets a number.
-    pub(super) fn add(&mut self, operation_id: Option<&str>, method: Method, path: &str) -> ToolName {
+    pub(super) fn add(&mut self, operation_id: Option<&str>, method: &str, path: &str) -> ToolName {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
         let name = operation_id.and_then(|id| identifier(id, ToolName::MAX_CHARS, is_plain));
         let name = name.unwrap_or_else(|| {
-            let text = format!("{}_{path}", method.name().to_ascii_lowercase());
+            let text = format!("{}_{path}", method.to_ascii_lowercase());
             identifier(&text, ToolName::MAX_CHARS, is_plain).unwrap_or_default()
         });
         let mut unique = name.clone();
