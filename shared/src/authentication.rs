@@ -51,6 +51,15 @@ pub struct Authenticated {
     pub token: Option<TokenClaims>,
 }
 
+/// A request, as in the ARN that API Gateway invokes.
+#[derive(Clone, Copy, Debug)]
+pub struct InvokedRequest<'a> {
+    /// The API's id in API Gateway.
+    pub api: &'a str,
+    pub method: &'a str,
+    pub path: &'a str,
+}
+
 /// Why a credential is not accepted.
 #[derive(Debug)]
 pub struct Rejected {
@@ -183,10 +192,9 @@ impl Authentication {
         })
     }
 
-    /// Checks that `token` can be used now, from `source` and for `request`: a method and a
-    /// path, exactly as in the ARN that API Gateway invokes. Without `request`, this refuses
-    /// all request tokens. A genuine token takes one consistent read and, if its grant is a
-    /// federated identity, a second one at the same time.
+    /// Checks that `token` can be used now, from `source` and for `request`. Without `request`,
+    /// this refuses all request tokens. A genuine token takes one consistent read and, if its
+    /// grant is a federated identity, a second one at the same time.
     ///
     /// # Errors
     /// See [`Rejection`].
@@ -194,7 +202,7 @@ impl Authentication {
         &self,
         token: SealedToken,
         source: Source,
-        request: Option<(&str, &str)>,
+        request: Option<InvokedRequest<'_>>,
     ) -> Result<Authenticated, Rejected> {
         let key = self.token_keyring.get(token.key_version()).await.map_err(Rejected::unknown)?;
         let token = token.open(&key).ok_or_else(|| Rejected::unknown(Reason::WrongSecret))?;
@@ -204,7 +212,9 @@ impl Authentication {
         let source = match &token.claims().request {
             None => source,
             Some(bound)
-                if request.is_some_and(|(method, path)| BoundRequest::new(method, path) == *bound) =>
+                if request.is_some_and(|InvokedRequest { api, method, path }| {
+                    BoundRequest::new(api, method, path) == *bound
+                }) =>
             {
                 Source::Permitted
             }
@@ -360,6 +370,17 @@ pub struct RequiredRoles {
 }
 
 impl RequiredRoles {
+    /// All roles, each once.
+    pub fn all(&self) -> Vec<&Role> {
+        let mut roles: Vec<&Role> = vec![&self.account];
+        for role in self.grant.iter().chain(&self.token) {
+            if roles.iter().all(|known| known.name != role.name) {
+                roles.push(role);
+            }
+        }
+        roles
+    }
+
     /// Decides whether all roles permit `target` at this kind of API.
     ///
     /// # Errors
@@ -371,6 +392,12 @@ impl RequiredRoles {
 }
 
 impl Authenticated {
+    /// The first second in which the credential is refused, because the token or its grant ends.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        let expires_at = self.token.as_ref().map(TokenClaims::expires_at);
+        self.grant_ends_at.into_iter().chain(expires_at).min()
+    }
+
     /// The roles that narrow the token. Empty for a key.
     pub fn token_roles(&self) -> &[RoleName] {
         self.token.as_ref().map_or(&[], |token| &token.roles)

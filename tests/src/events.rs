@@ -4,6 +4,9 @@
 use authorizer::{Answer, FunctionError};
 use serde_json::{Value, json};
 
+/// The id of the API in the events.
+pub const API_ID: &str = "abcdef123";
+
 /// The shape of an authorizer event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -53,7 +56,7 @@ impl Shape {
     pub fn event(self, method: &str, path: &str, authorization: &str) -> Value {
         let mut event = self.sample();
         let arn_of = |stage: &str| {
-            format!("arn:aws:execute-api:eu-central-1:123456789012:abcdef123/{stage}/{method}{path}").into()
+            format!("arn:aws:execute-api:eu-central-1:123456789012:{API_ID}/{stage}/{method}{path}").into()
         };
         match self {
             Self::RestToken => {

@@ -28,7 +28,7 @@ pub mod workload;
 pub use api::{Account, Key, Reply, RequestBuilder};
 pub use clock::TestClock;
 pub use entropy::{BreakableEntropy, FailingEntropy, SeededEntropy};
-pub use events::{Shape, Verdict};
+pub use events::{API_ID, Shape, Verdict};
 pub use harness::{Builder, Harness, sign};
 pub use invoke::{Event, construct};
 pub use logs::Logs;

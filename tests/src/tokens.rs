@@ -11,7 +11,7 @@ use shared::domain::{
     TokenGrant, TokenId, Verifier,
 };
 
-use crate::{Account, Harness, Item, Key, SeededEntropy};
+use crate::{API_ID, Account, Harness, Item, Key, SeededEntropy};
 
 /// A random source that differs at each call.
 pub fn entropy() -> impl Entropy {
@@ -56,9 +56,9 @@ impl Parent {
         seal(harness, &TokenClaims { roles, ..self.claims(harness) }).await
     }
 
-    /// A token that works only for this request.
+    /// A token that works only for this request to the API of the tests' events.
     pub async fn request_token(&self, harness: &Harness, method: &str, path: &str) -> String {
-        let request = Some(BoundRequest::new(method, path));
+        let request = Some(BoundRequest::new(API_ID, method, path));
         let claims = TokenClaims { request, lifetime_seconds: 60, ..self.claims(harness) };
         seal(harness, &claims).await
     }

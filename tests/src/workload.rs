@@ -13,7 +13,7 @@ use exchange_token::ExchangeToken;
 use serde_json::{Value, json};
 use shared::config::variable;
 use shared::domain::Clock as _;
-use shared::http::{Operation as _, answer};
+use shared::http::{Operation as _, answer, respond};
 use tracing::level_filters::LevelFilter;
 
 use crate::{Account, Harness, Logs, Reply};
@@ -306,6 +306,12 @@ pub fn another_instance(harness: &Harness, trusts_loopback: bool) -> ExchangeTok
     let own = own.chain([(variable::LOOPBACK_HOSTS, trusts.as_str())]);
     setup.variables = own.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     ExchangeToken::new(&setup).unwrap()
+}
+
+/// The answer of a new instance to a direct invocation with this event.
+pub async fn invoke_directly(harness: &Harness, event: &Value) -> Value {
+    let answer = respond(&another_instance(harness, false), &event.to_string()).await.unwrap();
+    serde_json::to_value(answer).unwrap()
 }
 
 /// The event of a request to the token endpoint.

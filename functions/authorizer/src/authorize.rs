@@ -4,7 +4,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::authentication::{Authenticated, Authentication, EndedCredential, Rejected, Rejection};
+use shared::authentication::{
+    Authenticated, Authentication, EndedCredential, InvokedRequest, Rejected, Rejection,
+};
 use shared::config::{ConfigError, Setup};
 use shared::domain::{
     AccountId, Clock, Environment, GrantId, PrincipalType, RoleName, TokenClaims, TokenGrant, TokenId,
@@ -340,9 +342,10 @@ impl Authorizer {
                 let (account, grant) = token.named();
                 subject.name(account, grant);
                 subject.token = Some(token.named_id());
-                let request = Some((event.arn.method(), event.arn.path()));
+                let arn = &event.arn;
+                let request = InvokedRequest { api: arn.api(), method: arn.method(), path: arn.path() };
                 // Boxed, so that the decision on a key does not reserve space for it.
-                let checked = Box::pin(self.authentication.check_token(*token, source, request)).await;
+                let checked = Box::pin(self.authentication.check_token(*token, source, Some(request))).await;
                 let valid = subject.learn(checked)?;
                 self.authorize_service_account(valid, &target, event).await
             }

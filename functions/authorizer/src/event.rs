@@ -287,6 +287,7 @@ fn address(text: Option<Cow<'_, str>>) -> Option<IpAddr> {
 #[derive(Clone, Debug)]
 pub(crate) struct MethodArn<'a> {
     text: Cow<'a, str>,
+    api_at: usize,
     stage_at: usize,
     method_at: usize,
     path_at: usize,
@@ -295,12 +296,12 @@ pub(crate) struct MethodArn<'a> {
 impl<'a> MethodArn<'a> {
     fn parse(text: Option<Cow<'a, str>>) -> Result<Self, MalformedEvent> {
         let text = text.ok_or(MalformedEvent::Arn)?;
-        let (stage_at, method_at, path_at) = Self::positions(&text).ok_or(MalformedEvent::Arn)?;
-        Ok(Self { text, stage_at, method_at, path_at })
+        let [api_at, stage_at, method_at, path_at] = Self::positions(&text).ok_or(MalformedEvent::Arn)?;
+        Ok(Self { text, api_at, stage_at, method_at, path_at })
     }
 
-    /// Where the stage, the method and the path begin, if the ARN is well-formed.
-    fn positions(text: &str) -> Option<(usize, usize, usize)> {
+    /// Where the API's id, the stage, the method and the path begin, if the ARN is well-formed.
+    fn positions(text: &str) -> Option<[usize; 4]> {
         let mut parts = text.splitn(6, ':');
         let prefix = parts.next()? == "arn";
         let partition = parts.next()?;
@@ -326,14 +327,20 @@ impl<'a> MethodArn<'a> {
             && (stage == "$default" || word(stage, b"_-"))
             // Any token: a client can send any method (RFC 9110, section 5.6.2).
             && word(method, b"!#$%&'*+-.^_`|~");
-        let stage_at = text.len() - resource.len() + api.len() + 1;
+        let api_at = text.len() - resource.len();
+        let stage_at = api_at + api.len() + 1;
         let method_at = stage_at + stage.len() + 1;
-        form.then_some((stage_at, method_at, method_at + method.len()))
+        form.then_some([api_at, stage_at, method_at, method_at + method.len()])
     }
 
     /// The whole ARN.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The API's id in API Gateway.
+    pub(crate) fn api(&self) -> &str {
+        self.text.get(self.api_at..self.stage_at.saturating_sub(1)).unwrap_or_default()
     }
 
     /// The stage, such as `$default`.

@@ -4,27 +4,22 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{StatusCode, header};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use shared::api::{TokenError, TokenErrorCode, TokenRequest, TokenResponse, oauth};
 use shared::authentication::{Authenticated, Rejected, Rejection};
-use shared::domain::{ApiKey, DisplayedToken, IssuerName, KeyError, SealedToken, TokenClaims};
+use shared::domain::{ApiKey, DisplayedToken, KEY_PREFIX, KeyError, SealedToken, TokenClaims};
 use shared::http::{Reply, Request};
 use shared::policy::{ExchangeReason, Source};
-use shared::telemetry::loggable;
 
 use crate::ExchangeToken;
 use crate::form::{Style, Subject, TokenForm};
+use crate::log::{Exchange, Success, Trace};
 use crate::refusal::Refusal;
-use crate::token::{Parent, UnsealedToken};
-use crate::workload::SingleUse;
+use crate::token::Parent;
 
 /// The time limit of an exchange: three calls to AWS with their retries, or fewer and the
 /// issuer's limit.
 const TIME_LIMIT: Duration = Duration::from_secs(9);
-
-/// The maximum number of characters of a workload's subject, and of a claim's path, that are
-/// logged.
-const MAX_LOGGED: usize = 256;
 
 /// The description of every refused credential.
 const REFUSED: &str =
@@ -32,19 +27,6 @@ const REFUSED: &str =
 
 /// The description of every error that a retry can fix.
 const UNAVAILABLE: &str = "The token endpoint cannot check the credential right now. Retry later.";
-
-/// What is known about an exchange, for the log.
-#[derive(Default)]
-pub(crate) struct Trace {
-    /// The account and grant, as the request names them.
-    pub(crate) named: Option<(String, String)>,
-    /// The issuer of the federated identity.
-    pub(crate) issuer: Option<IssuerName>,
-    /// The `sub` claim of a JWT whose signature is right.
-    pub(crate) subject: Option<String>,
-    /// The path of the claim that does not have a required value.
-    pub(crate) claim: Option<String>,
-}
 
 /// Exchange a credential for a token
 ///
@@ -94,7 +76,8 @@ pub async fn exchange_token(function: &ExchangeToken, request: &Request) -> Repl
     };
     let outcome = outcome.unwrap_or_else(|_| Err(Refusal::timeout()));
     let source = request.source().filter(|_| function.records_addresses);
-    log(request.id(), style.grant_type, source, &trace, outcome.as_ref().map(|(_, claims)| claims));
+    let exchange = Exchange { request_id: request.id(), grant_type: style.grant_type, source, request: None };
+    exchange.log(&trace, outcome.as_ref().map(|(_, claims)| Success::Issued(claims)));
     match outcome {
         Ok((token, claims)) => issued(&token, &claims),
         Err(refusal) => refused(&refusal, style),
@@ -127,15 +110,32 @@ async fn exchange(
         }
     };
     let token = function.prepare(parent, role, lifetime_seconds, None).await?;
-    if let Some(single_use) = single_use {
-        function.use_once(&single_use, &token).await?;
+    if let Some(single_use) = single_use
+        && !function.use_once(&single_use, &token).await?
+    {
+        return Err(ExchangeReason::Replayed.into());
     }
     Ok((function.seal(&token)?, token.claims))
 }
 
 impl ExchangeToken {
+    /// Checks a key or token as the authorizer does. Refuses request tokens.
+    pub(crate) async fn check_credential(
+        &self,
+        text: &SecretString,
+        source: Option<IpAddr>,
+        trace: &mut Trace,
+    ) -> Result<Authenticated, Refusal> {
+        let (text, source) = (text.expose_secret(), source.map_or(Source::Unknown, Source::Address));
+        if text.starts_with(KEY_PREFIX) {
+            self.check_key(text, source, trace).await
+        } else {
+            self.check_token(text, source, trace).await
+        }
+    }
+
     /// Checks a key as the authorizer does.
-    pub(crate) async fn check_key(
+    async fn check_key(
         &self,
         text: &str,
         source: Source,
@@ -147,7 +147,7 @@ impl ExchangeToken {
     }
 
     /// Checks a token as the authorizer does. Refuses request tokens.
-    pub(crate) async fn check_token(
+    async fn check_token(
         &self,
         text: &str,
         source: Source,
@@ -157,16 +157,6 @@ impl ExchangeToken {
         let (account, grant) = token.named();
         trace.named = Some((account.to_string(), grant.to_string()));
         self.authentication.check_token(token, source, None).await.map_err(rejected)
-    }
-
-    /// Records the use of a JWT.
-    ///
-    /// # Errors
-    /// The JWT was used before, or the use could not be recorded.
-    async fn use_once(&self, single_use: &SingleUse, token: &UnsealedToken) -> Result<(), Refusal> {
-        let SingleUse { hash, remembered_until } = single_use;
-        let is_first = self.store.use_assertion(hash, token.claims.id, *remembered_until).await?;
-        if is_first { Ok(()) } else { Err(ExchangeReason::Replayed.into()) }
     }
 }
 
@@ -183,53 +173,6 @@ fn rejected(rejected: Rejected) -> Refusal {
         Rejection::NotLive(_) => ExchangeReason::Unknown.into(),
         Rejection::Unverifiable(_) => ExchangeReason::WrongSecret.into(),
         Rejection::Outage(cause) => Refusal::outage(cause),
-    }
-}
-
-/// Logs an exchange or a request token in one line. A failed dependency is an error. A changed
-/// item in the table and an issuer that fails are warnings.
-pub(crate) fn log(
-    request_id: &str,
-    grant_type: Option<&str>,
-    source: Option<IpAddr>,
-    trace: &Trace,
-    outcome: Result<&TokenClaims, &Refusal>,
-) {
-    let reason = outcome.as_ref().map_or_else(|refusal| refusal.reason(), |_| ExchangeReason::Issued);
-    let claims = outcome.as_ref().ok();
-    let parent = claims.and_then(|claims| claims.parents.last());
-    let (principal, grant) = trace.named.as_ref().map(|(account, grant)| (account, grant)).unzip();
-    // An issuer's server can choose parts of it.
-    let cause = outcome.as_ref().err().and_then(|refusal| refusal.cause());
-    let cause = cause.map(|cause| loggable(cause, MAX_LOGGED));
-    macro_rules! exchange {
-        ($level:ident) => {
-            tracing::$level!(
-                request_id,
-                reason = reason.name(),
-                grant_type,
-                source = source.map(|source| source.to_string()),
-                principal,
-                key_id = grant.filter(|grant| grant.starts_with(shared::domain::KeyId::PREFIX)),
-                identity_id = grant.filter(|grant| grant.starts_with(shared::domain::IdentityId::PREFIX)),
-                issuer = trace.issuer.as_ref().map(IssuerName::as_str),
-                subject = trace.subject.as_deref().map(|text| loggable(text, MAX_LOGGED)).as_deref(),
-                claim = trace.claim.as_deref().map(|text| loggable(text, MAX_LOGGED)).as_deref(),
-                token_id = claims.map(|claims| claims.id.to_string()),
-                parent_id = parent.map(|parent| parent.to_string()),
-                expires_in = claims.map(|claims| claims.lifetime_seconds),
-                cause = cause.as_deref(),
-                "exchange"
-            )
-        };
-    }
-    let refusal = outcome.err();
-    if reason == ExchangeReason::Outage {
-        exchange!(error);
-    } else if reason == ExchangeReason::Seal || matches!(refusal, Some(Refusal::Unavailable { .. })) {
-        exchange!(warn);
-    } else {
-        exchange!(info);
     }
 }
 
@@ -250,10 +193,12 @@ fn issued(token: &DisplayedToken, claims: &TokenClaims) -> Reply {
 fn refused(refusal: &Refusal, style: Style) -> Reply {
     let (status, error, description) = match refusal {
         Refusal::Request { error, description, .. } => (StatusCode::BAD_REQUEST, *error, *description),
-        Refusal::Credential(_) | Refusal::Role { .. } if style.is_client() => {
+        Refusal::Credential(_) | Refusal::NotPermitted { .. } | Refusal::Confirmation(_)
+            if style.is_client() =>
+        {
             (StatusCode::UNAUTHORIZED, TokenErrorCode::InvalidClient, REFUSED)
         }
-        Refusal::Credential(_) | Refusal::Role { .. } => {
+        Refusal::Credential(_) | Refusal::NotPermitted { .. } | Refusal::Confirmation(_) => {
             (StatusCode::BAD_REQUEST, TokenErrorCode::InvalidGrant, REFUSED)
         }
         Refusal::Unavailable { .. } => {

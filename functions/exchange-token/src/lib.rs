@@ -3,7 +3,7 @@
 //!
 //! [`exchange_token`] is the token endpoint. [`form`] parses a request. A key or token is
 //! checked as by the authorizer, and [`workload`] checks a JWT. [`token`] makes the token.
-//! [`request_token`] answers direct invocations.
+//! [`permissions`] and [`request_token`] answer direct invocations, which the MCP server makes.
 
 pub mod exchange_token;
 mod form;
@@ -11,15 +11,18 @@ pub mod get_metadata;
 mod issuer_keys;
 mod jwt;
 mod key_set;
+mod log;
+mod permissions;
 mod refusal;
 mod request_token;
+mod single_use;
 mod strict_json;
 mod token;
 mod workload;
 
 use std::sync::Arc;
 
-use shared::api::{RequestTokenAnswer, RequestTokenEvent};
+use shared::api::{DirectAnswer, DirectEvent};
 use shared::authentication::Authentication;
 use shared::config::{ConfigError, Setup};
 use shared::domain::{Clock, Entropy, Environment, UrlHosts};
@@ -80,10 +83,17 @@ impl Operation for ExchangeToken {
 }
 
 impl Invocable for ExchangeToken {
-    type Event = RequestTokenEvent;
-    type Answer = RequestTokenAnswer;
+    type Event = DirectEvent;
+    type Answer = DirectAnswer;
 
-    async fn invoke(&self, event: RequestTokenEvent) -> RequestTokenAnswer {
-        request_token::request_token(self, &event).await
+    async fn invoke(&self, event: DirectEvent) -> DirectAnswer {
+        match event {
+            DirectEvent::Permissions(event) => {
+                DirectAnswer::Permissions(permissions::permissions(self, &event).await)
+            }
+            DirectEvent::RequestToken(event) => {
+                DirectAnswer::RequestToken(request_token::request_token(self, &event).await)
+            }
+        }
     }
 }

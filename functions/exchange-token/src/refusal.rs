@@ -1,9 +1,9 @@
 //! Refused exchanges.
 
-use shared::api::TokenErrorCode;
+use shared::api::{ConfirmationRefusal, TokenErrorCode};
 use shared::domain::EntropyError;
 use shared::keyring::KeyringError;
-use shared::policy::{ExchangeReason, Reason, Refusal as PolicyRefusal};
+use shared::policy::{ExchangeReason, Permission, Reason, Refusal as PolicyRefusal};
 use shared::store::StoreError;
 
 use crate::issuer_keys::KeysUnavailable;
@@ -17,8 +17,10 @@ pub(crate) enum Refusal {
     Credential(ExchangeReason),
     /// No decision was possible, and a retry might succeed. Contains the cause for the log.
     Unavailable { reason: ExchangeReason, cause: String },
-    /// No permission covers the request of a request token.
-    Role { missing_permission: String },
+    /// The credential is valid, but does not permit the request of a request token.
+    NotPermitted { reason: ExchangeReason, missing_permission: Option<Permission> },
+    /// The confirmation of a request is refused.
+    Confirmation(ConfirmationRefusal),
 }
 
 impl Refusal {
@@ -44,10 +46,12 @@ impl Refusal {
     /// The reason, for the log.
     pub(crate) fn reason(&self) -> ExchangeReason {
         match self {
-            Self::Request { reason, .. } | Self::Credential(reason) | Self::Unavailable { reason, .. } => {
-                *reason
-            }
-            Self::Role { .. } => ExchangeReason::Role,
+            Self::Request { reason, .. }
+            | Self::Credential(reason)
+            | Self::Unavailable { reason, .. }
+            | Self::NotPermitted { reason, .. } => *reason,
+            Self::Confirmation(ConfirmationRefusal::Invalid) => ExchangeReason::ConfirmationInvalid,
+            Self::Confirmation(ConfirmationRefusal::Used) => ExchangeReason::ConfirmationUsed,
         }
     }
 
@@ -56,7 +60,17 @@ impl Refusal {
         match self {
             Self::Unavailable { cause, .. } => Some(cause),
             Self::Request { description, .. } => Some(description),
-            Self::Credential(_) | Self::Role { .. } => None,
+            Self::Credential(_) | Self::NotPermitted { .. } | Self::Confirmation(_) => None,
+        }
+    }
+
+    /// The permission that the roles lack for the request of a request token.
+    pub(crate) fn missing_permission(&self) -> Option<&Permission> {
+        match self {
+            Self::NotPermitted { missing_permission, .. } => missing_permission.as_ref(),
+            Self::Request { .. } | Self::Credential(_) | Self::Unavailable { .. } | Self::Confirmation(_) => {
+                None
+            }
         }
     }
 
@@ -90,11 +104,9 @@ impl From<Reason> for Refusal {
 
 impl From<PolicyRefusal> for Refusal {
     fn from(refusal: PolicyRefusal) -> Self {
-        match refusal {
-            PolicyRefusal::Reserved => Reason::Reserved.into(),
-            PolicyRefusal::Role(missing)
-            | PolicyRefusal::GrantRole(missing)
-            | PolicyRefusal::TokenRole(missing) => Self::Role { missing_permission: missing.to_string() },
+        Self::NotPermitted {
+            reason: Reason::from(&refusal).into(),
+            missing_permission: refusal.missing_permission().cloned(),
         }
     }
 }

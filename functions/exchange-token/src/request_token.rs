@@ -1,22 +1,37 @@
-//! Direct invocations: a request token for one request, if the authorizer would allow it.
+//! Direct invocations that ask for a request token: a token for one request, if the authorizer
+//! would allow the request.
 
-use secrecy::ExposeSecret as _;
-use shared::api::{RequestTokenAnswer, RequestTokenEvent};
-use shared::domain::{BoundRequest, DisplayedToken, KEY_PREFIX, REQUEST_TOKEN_SECONDS, TokenClaims};
-use shared::policy::{Api, ExchangeReason, Source, Target};
+use std::time::Duration;
+
+use shared::api::{ConfirmationRefusal, RequestConfirmation, RequestTokenAnswer, RequestTokenEvent};
+use shared::authentication::Authenticated;
+use shared::domain::{
+    BoundRequest, ConfirmationDigest, ConfirmationState, ConfirmedRequest, DisplayedToken,
+    REQUEST_TOKEN_SECONDS, TokenClaims,
+};
+use shared::keyring::KeyringError;
+use shared::policy::{Api, Reason, Target};
 
 use crate::ExchangeToken;
-use crate::exchange_token::{Trace, log};
+use crate::log::{Exchange, Success, Trace};
 use crate::refusal::Refusal;
+use crate::single_use::SingleUse;
 
 /// The time limit of an invocation.
-const TIME_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// The name of this kind of exchange in the log.
+/// The name of this kind of invocation in the log.
 const GRANT_TYPE: &str = "request_token";
 
+/// An outcome other than a refusal.
+enum Outcome {
+    Issued(DisplayedToken, Box<TokenClaims>),
+    /// The request has to be confirmed first.
+    Unconfirmed(ConfirmationState),
+}
+
 /// Checks a credential like the authorizer, and makes a token for the event's request if the
-/// roles permit the request.
+/// roles permit the request and, if necessary, the request is confirmed.
 pub(crate) async fn request_token(function: &ExchangeToken, event: &RequestTokenEvent) -> RequestTokenAnswer {
     let mut trace = Trace::default();
     let outcome = {
@@ -25,19 +40,31 @@ pub(crate) async fn request_token(function: &ExchangeToken, event: &RequestToken
     };
     let outcome = outcome.unwrap_or_else(|_| Err(Refusal::timeout()));
     let source = event.source.filter(|_| function.records_addresses);
-    log("-", Some(GRANT_TYPE), source, &trace, outcome.as_ref().map(|(_, claims)| claims));
+    let exchange = Exchange { request_id: "-", grant_type: Some(GRANT_TYPE), source, request: Some(event) };
+    let success = outcome.as_ref().map(|outcome| match outcome {
+        Outcome::Issued(_, claims) => Success::Issued(claims),
+        Outcome::Unconfirmed(_) => Success::Unconfirmed,
+    });
+    exchange.log(&trace, success);
     match outcome {
-        Ok((token, claims)) => RequestTokenAnswer::Issued {
-            token: token.expose().to_owned(),
-            expires_in: claims.lifetime_seconds,
-        },
-        Err(refusal) => RequestTokenAnswer::Refused {
-            reason: refusal.reason(),
-            missing_permission: match refusal {
-                Refusal::Role { missing_permission } => Some(missing_permission),
-                Refusal::Request { .. } | Refusal::Credential(_) | Refusal::Unavailable { .. } => None,
-            },
-        },
+        Ok(Outcome::Issued(token, claims)) => {
+            RequestTokenAnswer::Issued { token: token.into_secret(), expires_in: claims.lifetime_seconds }
+        }
+        Ok(Outcome::Unconfirmed(state)) => RequestTokenAnswer::Unconfirmed { state: state.to_string() },
+        Err(refusal) => refused(refusal),
+    }
+}
+
+fn refused(refusal: Refusal) -> RequestTokenAnswer {
+    match refusal {
+        Refusal::NotPermitted { missing_permission, .. } => {
+            RequestTokenAnswer::NotPermitted { missing_permission }
+        }
+        Refusal::Confirmation(reason) => RequestTokenAnswer::ConfirmationRefused { reason },
+        Refusal::Unavailable { .. } => RequestTokenAnswer::Unavailable {},
+        Refusal::Credential(reason) | Refusal::Request { reason, .. } => {
+            RequestTokenAnswer::Refused { reason }
+        }
     }
 }
 
@@ -45,18 +72,75 @@ async fn request(
     function: &ExchangeToken,
     event: &RequestTokenEvent,
     trace: &mut Trace,
-) -> Result<(DisplayedToken, TokenClaims), Refusal> {
-    let target = Target::parse(&event.method, &event.path).map_err(|_| ExchangeReason::AmbiguousPath)?;
-    let source = event.source.map_or(Source::Unknown, Source::Address);
-    let credential = event.credential.expose_secret();
-    let credential = if credential.starts_with(KEY_PREFIX) {
-        function.check_key(credential, source, trace).await?
-    } else {
-        function.check_token(credential, source, trace).await?
-    };
+) -> Result<Outcome, Refusal> {
+    let credential = function.check_credential(&event.credential, event.source, trace).await?;
+    let target = Target::parse(&event.method, &event.path).map_err(|_| Refusal::NotPermitted {
+        reason: Reason::AmbiguousPath.into(),
+        missing_permission: None,
+    })?;
     let roles = credential.find_roles(&function.roles).await?;
     roles.decide(Api::Business, &target)?;
-    let bound = BoundRequest::new(&event.method, &event.path);
+    let confirmed = match &event.confirmation {
+        None => None,
+        Some(RequestConfirmation { digest, state: None }) => {
+            return Ok(Outcome::Unconfirmed(function.ask(*digest, &credential).await?));
+        }
+        Some(RequestConfirmation { digest, state: Some(state) }) => {
+            Some(function.check_state(state, *digest, &credential).await?)
+        }
+    };
+    let bound = BoundRequest::new(&event.api, &event.method, &event.path);
     let token = function.prepare(credential.into(), None, REQUEST_TOKEN_SECONDS, Some(bound)).await?;
-    Ok((function.seal(&token)?, token.claims))
+    if let Some(confirmed) = confirmed
+        && !function.use_once(&confirmed, &token).await?
+    {
+        return Err(Refusal::Confirmation(ConfirmationRefusal::Used));
+    }
+    Ok(Outcome::Issued(function.seal(&token)?, Box::new(token.claims)))
+}
+
+impl ExchangeToken {
+    /// Makes the state of a confirmation of `digest`.
+    async fn ask(
+        &self,
+        digest: ConfirmationDigest,
+        credential: &Authenticated,
+    ) -> Result<ConfirmationState, Refusal> {
+        let (version, key) = self.token_keyring.current().await?;
+        let request = self.confirmed_request(digest, credential);
+        Ok(ConfirmationState::new(&request, self.clock.now(), &*self.entropy, (&version, &key))?)
+    }
+
+    /// Checks that `text` is an unexpired state that was made for the same grant and digest.
+    async fn check_state(
+        &self,
+        text: &str,
+        digest: ConfirmationDigest,
+        credential: &Authenticated,
+    ) -> Result<SingleUse, Refusal> {
+        let invalid = || Refusal::Confirmation(ConfirmationRefusal::Invalid);
+        let state = ConfirmationState::parse(text).ok_or_else(invalid)?;
+        let key = self.token_keyring.get(state.key_version()).await.map_err(|error| match error {
+            KeyringError::UnknownVersion(..) => invalid(),
+            KeyringError::Unavailable(..) | KeyringError::Malformed(..) => error.into(),
+        })?;
+        let is_right = state.matches(&self.confirmed_request(digest, credential), &key);
+        if !is_right || self.clock.now() >= state.expires_at() {
+            return Err(invalid());
+        }
+        Ok(SingleUse::new(state.hash(), state.expires_at()))
+    }
+
+    fn confirmed_request(
+        &self,
+        digest: ConfirmationDigest,
+        credential: &Authenticated,
+    ) -> ConfirmedRequest<'_> {
+        ConfirmedRequest {
+            environment: &self.environment,
+            account: credential.account,
+            grant: credential.grant.id(),
+            digest,
+        }
+    }
 }

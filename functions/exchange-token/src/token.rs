@@ -27,13 +27,12 @@ pub(crate) struct Parent {
 
 impl From<Authenticated> for Parent {
     fn from(credential: Authenticated) -> Self {
-        let Authenticated { account, grant, grant_ends_at, verifier, issuer, token, .. } = credential;
-        let expires_at = token.as_ref().map(TokenClaims::expires_at);
+        let ends_at = credential.ends_at();
+        let Authenticated { account, grant, verifier, issuer, token, .. } = credential;
         let (roles, ancestors) = token.map_or_else(Default::default, |token| {
             let ancestors = token.parents.into_iter().chain([token.id]);
             (token.roles, ancestors.collect())
         });
-        let ends_at = grant_ends_at.into_iter().chain(expires_at).min();
         Self { account, grant, verifier, issuer, ends_at, roles, ancestors }
     }
 }
@@ -60,7 +59,8 @@ impl ExchangeToken {
         request: Option<BoundRequest>,
     ) -> Result<UnsealedToken, Refusal> {
         let Parent { account, grant, verifier, issuer, ends_at, mut roles, ancestors } = parent;
-        if ancestors.len() >= MAX_TOKEN_DEPTH {
+        // A request token is the end of a chain, and no link of it.
+        if ancestors.len() >= MAX_TOKEN_DEPTH && request.is_none() {
             return Err(ExchangeReason::Depth.into());
         }
         if let Some(role) = role.filter(|role| !roles.contains(role)) {

@@ -7,25 +7,14 @@ use shared::policy::{ExchangeReason, Reason, check_identity_use};
 use shared::store::{CredentialLookup, SealedIdentity, SealedIssuer};
 
 use crate::ExchangeToken;
-use crate::exchange_token::Trace;
 use crate::jwt::Jwt;
+use crate::log::Trace;
 use crate::refusal::Refusal;
+use crate::single_use::SingleUse;
 use crate::token::Parent;
 
 /// The maximum age of any accepted JWT: no identity permits more.
 const MAX_JWT_AGE: SignedDuration = SignedDuration::from_hours(24);
-
-/// How long the use of a JWT is remembered after the JWT can no longer be accepted. More than
-/// the clocks of two instances can differ.
-const USE_MARGIN: SignedDuration = SignedDuration::from_mins(10);
-
-/// A JWT that must not be accepted again.
-pub(crate) struct SingleUse {
-    /// The hash of what the issuer signed.
-    pub(crate) hash: [u8; 32],
-    /// When the use can be forgotten.
-    pub(crate) remembered_until: Timestamp,
-}
 
 impl ExchangeToken {
     /// Checks a JWT against a federated identity of an account. This takes two consistent reads,
@@ -64,10 +53,8 @@ impl ExchangeToken {
         check_identity_use(spec.expires_at, enabled, now).map_err(|reason| {
             if reason == Reason::Expired { ExchangeReason::IdentityExpired } else { reason.into() }
         })?;
-        let single_use = spec.single_use.then(|| SingleUse {
-            hash: jwt.hash(),
-            remembered_until: remembered_until(validity.issued_at, validity.expires_at, now),
-        });
+        let ends_at = accepted_until(validity.issued_at, validity.expires_at, now);
+        let single_use = spec.single_use.then(|| SingleUse::new(jwt.hash(), ends_at));
         let parent = Parent {
             account,
             grant: TokenGrant::Identity(identity, spec.issuer),
@@ -120,9 +107,8 @@ fn unknown_pepper(error: KeyringError) -> Refusal {
     }
 }
 
-/// When the use of a JWT can be forgotten: no identity accepts the JWT any more.
-fn remembered_until(issued_at: i64, expires_at: i64, now: Timestamp) -> Timestamp {
+/// When no identity accepts the JWT any more.
+fn accepted_until(issued_at: i64, expires_at: i64, now: Timestamp) -> Timestamp {
     let oldest = issued_at.saturating_add(MAX_JWT_AGE.as_secs());
-    let end = Timestamp::from_second(expires_at.min(oldest)).unwrap_or(now);
-    end.saturating_add(USE_MARGIN).unwrap_or(end)
+    Timestamp::from_second(expires_at.min(oldest)).unwrap_or(now)
 }

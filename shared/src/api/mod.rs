@@ -60,8 +60,9 @@ pub use roles::{
 };
 pub use search::{FoundAccount, FoundIdentity, FoundKey, FoundKeyAccount, MatchedField, SearchResults};
 pub use token::{
-    AuthorizationServer, RequestTokenAnswer, RequestTokenEvent, RequestTokenMarker, TokenError,
-    TokenErrorCode, TokenRequest, TokenResponse, oauth,
+    AuthorizationServer, ConfirmationRefusal, CredentialPermissions, DirectAnswer, DirectEvent,
+    PermissionsAnswer, PermissionsEvent, RequestConfirmation, RequestTokenAnswer, RequestTokenEvent,
+    TokenError, TokenErrorCode, TokenRequest, TokenResponse, oauth,
 };
 
 /// A page of a list.

@@ -3,12 +3,14 @@
 
 use std::net::IpAddr;
 
-use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::domain::named_enum;
-use crate::policy::ExchangeReason;
+use super::instant;
+use crate::domain::{AccountId, ConfirmationDigest, GrantId, named_enum};
+use crate::policy::{self, ExchangeReason, Permission};
 
 /// The names that OAuth 2.0 and Keyward give to grant types and token types.
 pub mod oauth {
@@ -145,42 +147,142 @@ pub struct AuthorizationServer {
     pub response_types_supported: [&'static str; 0],
 }
 
-/// The member that marks a [`RequestTokenEvent`].
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub enum RequestTokenMarker {
-    #[serde(rename = "requestToken")]
-    RequestToken,
+/// The event of a direct invocation of the token endpoint's function. Its member `keyward` says
+/// which kind of event it is.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(tag = "keyward", rename_all = "camelCase")]
+pub enum DirectEvent {
+    Permissions(PermissionsEvent),
+    RequestToken(RequestTokenEvent),
 }
 
-/// The event of a direct invocation of the token endpoint's function. It asks for a request
-/// token: one that works for a single request, whatever network the request comes from.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RequestTokenEvent {
-    pub keyward: RequestTokenMarker,
+/// The answer to a [`DirectEvent`], of the same kind.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum DirectAnswer {
+    Permissions(PermissionsAnswer),
+    RequestToken(RequestTokenAnswer),
+}
+
+/// Asks what a credential permits.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PermissionsEvent {
     /// The key or token of the client.
+    #[serde(serialize_with = "expose")]
     pub credential: SecretString,
     /// The address of the client, if it is known.
     pub source: Option<IpAddr>,
-    /// The method of the request.
-    pub method: String,
-    /// The path of the request as in the ARN that API Gateway invokes: without the stage.
-    pub path: String,
 }
 
-/// The answer to a [`RequestTokenEvent`]. Not `Debug`, because it can contain a token.
-#[derive(Serialize)]
+/// The answer to a [`PermissionsEvent`].
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PermissionsAnswer {
+    /// The credential is valid.
+    Permitted(CredentialPermissions),
+    /// The credential is refused. The reason is for the log: the client gets 401.
+    Refused { reason: ExchangeReason },
+    /// No decision was possible, because a dependency failed. The client gets 503.
+    Unavailable {},
+}
+
+/// What a valid credential permits.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialPermissions {
+    pub account: AccountId,
+    /// The key, or the federated identity that the token was made from.
+    pub grant: GrantId,
+    /// The account's name.
+    pub name: String,
+    /// The roles that must all permit a request. A role that does not exist has no permissions.
+    pub roles: Vec<policy::Role>,
+    /// The first second in which the credential is refused.
+    #[serde(serialize_with = "instant::optional_seconds")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Asks for a request token: a token that works for a single request, whatever network the request
+/// comes from.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RequestTokenEvent {
+    /// The key or token of the client.
+    #[serde(serialize_with = "expose")]
+    pub credential: SecretString,
+    /// The address of the client, if it is known.
+    pub source: Option<IpAddr>,
+    /// The API's id in API Gateway, as in the ARN that API Gateway invokes.
+    pub api: String,
+    /// The method of the request.
+    pub method: String,
+    /// The path of the request: as in the ARN, so without the stage, or percent-encoded.
+    pub path: String,
+    /// The name of the called tool, for the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// The name under which the API is registered, for the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp_api: Option<String>,
+    /// Present if the request has to be confirmed before it is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<RequestConfirmation>,
+}
+
+/// The confirmation of a request by the person who uses the agent.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RequestConfirmation {
+    /// The hash of all that is confirmed.
+    pub digest: ConfirmationDigest,
+    /// The state of an earlier [`RequestTokenAnswer::Unconfirmed`], once the request is
+    /// confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+}
+
+named_enum! {
+    /// Why a confirmation is refused.
+    pub enum ConfirmationRefusal {
+        /// The state is forged, has expired, or is for another grant or digest.
+        Invalid = "confirmation_invalid",
+        /// The state was used before.
+        Used = "confirmation_used",
+    }
+}
+
+/// The answer to a [`RequestTokenEvent`].
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RequestTokenAnswer {
     /// The request is allowed.
     #[serde(rename_all = "camelCase")]
-    Issued { token: String, expires_in: u16 },
-    /// The request is refused.
-    #[serde(rename_all = "camelCase")]
-    Refused {
-        reason: ExchangeReason,
-        /// The narrowest permission that would cover the request, if a role refused it.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        missing_permission: Option<String>,
+    Issued {
+        #[serde(serialize_with = "expose")]
+        token: SecretString,
+        /// The lifetime of the token, in seconds.
+        expires_in: u16,
     },
+    /// The roles permit the request. Ask again with this state once the request is confirmed.
+    Unconfirmed { state: String },
+    /// The credential is valid, but does not permit the request.
+    #[serde(rename_all = "camelCase")]
+    NotPermitted {
+        /// The narrowest permission that would cover the request. Absent if no permission can:
+        /// the path is reserved or ambiguous.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missing_permission: Option<Permission>,
+    },
+    /// The confirmation is refused.
+    ConfirmationRefused { reason: ConfirmationRefusal },
+    /// The credential is refused. The reason is for the log: the client gets 401.
+    Refused { reason: ExchangeReason },
+    /// No decision was possible, because a dependency failed. The client gets 503.
+    Unavailable {},
+}
+
+/// Serializes a secret for the function that is invoked, or that invoked this one.
+fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
 }

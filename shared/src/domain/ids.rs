@@ -99,6 +99,8 @@ macro_rules! base62_id {
     };
 }
 
+pub(super) use serde_as_text;
+
 /// Deserializes a value from its text form.
 pub(super) fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

@@ -6,6 +6,7 @@
 
 mod account;
 mod caller;
+mod confirmation;
 mod event;
 mod frame;
 mod idempotency;
@@ -34,6 +35,9 @@ pub(crate) use named::named_enum;
 
 pub use account::{Account, AccountChanges, MAX_GRANTS, MAX_TAGS, NewAccount, Tags};
 pub use caller::{Actor, ActorSearch, Caller, PrincipalType, ServiceAccountCaller, TokenCaller, context};
+pub use confirmation::{
+    CONFIRMATION_SECONDS, ConfirmationDigest, ConfirmationState, ConfirmedRequest, InvalidDigest,
+};
 pub use event::{Event, EventIdentity, EventKey, EventType, FieldChange, Subject};
 pub use idempotency::{ChangeRequest, IdempotencyKey, InvalidIdempotencyKey};
 pub use identity::{

@@ -18,7 +18,7 @@ use super::{ApiKey, Environment, KeyError, SealedToken};
 pub const KEY_PATTERN: &str = r"kwsa_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\b";
 
 /// The regular expression that finds tokens of every environment, like [`KEY_PATTERN`].
-pub const TOKEN_PATTERN: &str = r"kwst_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z]{134,468}\b";
+pub const TOKEN_PATTERN: &str = r"kwst_[a-z0-9]{1,12}_[0-9A-Za-z]{16}_[0-9A-Za-z]{16}_[0-9A-Za-z]{134,490}\b";
 
 /// The maximum length of a key, in characters.
 const MAX_KEY_LENGTH: usize = 5 + 12 + 1 + 16 + 1 + 16 + 1 + 49;

@@ -13,10 +13,12 @@
 //! Making a token therefore takes both the token key and the verifier. The checksum is that of a
 //! key.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -46,7 +48,8 @@ pub const REQUEST_TOKEN_SECONDS: u16 = 60;
 /// The maximum number of roles that narrow a token.
 pub const MAX_TOKEN_ROLES: usize = 2;
 
-/// The maximum number of tokens in a chain: a token, its parent, and so on.
+/// The maximum number of tokens in a chain: a token, its parent, and so on. A request token can be
+/// made from the last token of such a chain.
 pub const MAX_TOKEN_DEPTH: usize = 4;
 
 /// The first fields of the hash frames, which separate these uses of the keys from others.
@@ -61,15 +64,21 @@ const IS_REQUEST: u8 = 0b0000_0010;
 
 const TAG_LENGTH: usize = 32;
 
-/// The bound request of a request token: the hash of its method and its path.
+/// The bound request of a request token: the hash of its API, its method and its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BoundRequest([u8; 32]);
 
 impl BoundRequest {
-    /// The request `method` `path`, both exactly as in the ARN that API Gateway invokes.
-    pub fn new(method: &str, path: &str) -> Self {
+    /// The request `method` `path` to the API with this id in API Gateway, all as in the ARN that
+    /// API Gateway invokes.
+    ///
+    /// The path is percent-decoded once, because HTTP APIs decode the paths of their ARNs, and
+    /// REST APIs may not. `policy::Target` refuses paths that decoding could change further, so
+    /// two different requests that are allowed have different hashes.
+    pub fn new(api: &str, method: &str, path: &str) -> Self {
+        let path = Cow::from(percent_decode_str(path));
         let mut hash = Sha256::new();
-        update_frame(&mut hash, &[&[REQUEST_DOMAIN], &[method.as_bytes()], &[path.as_bytes()]]);
+        update_frame(&mut hash, &[&[REQUEST_DOMAIN], &[api.as_bytes()], &[method.as_bytes()], &[&path]]);
         Self(hash.finalize().into())
     }
 }
@@ -122,7 +131,8 @@ pub struct TokenClaims {
     /// request, and so must the account's role and the grant's own role.
     pub roles: Vec<RoleName>,
     /// The tokens that this token was made from, oldest first: at most
-    /// [`MAX_TOKEN_DEPTH`] − 1. Empty for a token that was made from its grant directly.
+    /// [`MAX_TOKEN_DEPTH`] − 1, or [`MAX_TOKEN_DEPTH`] for a request token. Empty for a token
+    /// that was made from its grant directly.
     pub parents: Vec<TokenId>,
     /// The only request that the token permits, in a request token. The networks of the
     /// grant were checked when the token was made, and do not apply to its use.
@@ -161,8 +171,9 @@ impl TokenClaims {
 
     /// The contents without the tags.
     fn encode(&self, version: &SecretVersion) -> Option<Vec<u8>> {
+        let max_parents = if self.request.is_some() { MAX_TOKEN_DEPTH } else { MAX_TOKEN_DEPTH - 1 };
         let is_within_limits = self.roles.len() <= MAX_TOKEN_ROLES
-            && self.parents.len() < MAX_TOKEN_DEPTH
+            && self.parents.len() <= max_parents
             && (1..=MAX_TOKEN_SECONDS).contains(&self.lifetime_seconds);
         if !is_within_limits {
             return None;
@@ -195,15 +206,22 @@ impl TokenClaims {
 /// The maximum length of a token, in characters.
 pub(super) const MAX_LENGTH: usize = 5 + 12 + 1 + 16 + 1 + 16 + 1 + MAX_CONTENTS_LENGTH + CHECKSUM_LENGTH;
 
-/// The maximum length of the contents, in characters: 336 bytes, in chunks of 8 bytes
+/// The maximum length of the contents, in characters: 352 bytes, in chunks of 8 bytes
 /// and 11 characters.
-const MAX_CONTENTS_LENGTH: usize = 336 / 8 * 11;
+const MAX_CONTENTS_LENGTH: usize = 352 / 8 * 11;
 
 /// A key with which outer tags are made. `Debug` does not show the key.
 #[derive(Clone, Debug)]
 pub struct TokenKey(Pepper);
 
 assert_not_impl_any!(TokenKey: Display, Serialize, PartialEq);
+
+impl TokenKey {
+    /// A new HMAC with this key.
+    pub(super) fn mac(&self) -> Hmac<Sha256> {
+        self.0.mac()
+    }
+}
 
 impl From<Pepper> for TokenKey {
     /// Uses an HMAC key from the secret of the token keys. Never pass the pepper.
@@ -389,7 +407,7 @@ fn outer_tag(
 ) -> [u8; TAG_LENGTH] {
     let (account, grant) = (claims.account.bare().as_bytes(), claims.grant.bare().as_bytes());
     tag(
-        key.0.mac(),
+        key.mac(),
         &[&[OUTER_DOMAIN], &[environment.as_str().as_bytes()], &[account], &[grant], &[body], &[inner]],
     )
 }
@@ -426,6 +444,11 @@ impl DisplayedToken {
     /// The text. Only the response that issues the token may contain it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
+    }
+
+    /// The text, for an answer to another function.
+    pub fn into_secret(self) -> SecretString {
+        self.0
     }
 }
 

@@ -190,3 +190,18 @@ fn permit<'a>(roles: GrantRoles<'a>, target: &Target<'_>) -> Result<Allowed<'a>,
     }
     Ok(Allowed { permission: Some(permission), grant_permission })
 }
+
+/// Whether a request exists that `wanted` covers and that all of `roles` permit together at a
+/// business API. Without roles, no request is permitted.
+///
+/// It is not enough that each role overlaps with `wanted`: `GET /teams/{id}` cannot be permitted
+/// by a role with `GET /teams/1` and another role with `GET /teams/2`.
+#[must_use]
+pub fn can_permit(roles: &[&Role], wanted: &Permission) -> bool {
+    let Some((role, others)) = roles.split_first() else {
+        return false;
+    };
+    role.permissions.iter().filter_map(|permission| permission.common(wanted)).any(|common| {
+        if others.is_empty() { common.check_reachable().is_ok() } else { can_permit(others, &common) }
+    })
+}

@@ -9,6 +9,10 @@ named_enum! {
     pub enum ExchangeReason {
         /// A token was issued.
         Issued = "issued",
+        /// The permissions of the credential were returned.
+        Listed = "listed",
+        /// The roles permit the request, but its confirmation is missing.
+        Unconfirmed = "unconfirmed",
         /// The request is malformed.
         MalformedRequest = "malformed_request",
         /// The grant type is not supported.
@@ -86,6 +90,10 @@ named_enum! {
         Role = "role",
         /// The method or path could mean something else to the backend.
         AmbiguousPath = "ambiguous_path",
+        /// The confirmation is forged, has expired, or is for another grant or another request.
+        ConfirmationInvalid = "confirmation_invalid",
+        /// The confirmation was used before.
+        ConfirmationUsed = "confirmation_used",
         /// The path is reserved for another kind of credential.
         Reserved = "reserved",
         /// A dependency failed.

@@ -15,7 +15,9 @@ mod role;
 mod target;
 mod usage;
 
-pub use decision::{Allowed, Api, Grant, GrantRoles, Refusal, Source, check_identity_use, check_use, decide};
+pub use decision::{
+    Allowed, Api, Grant, GrantRoles, Refusal, Source, can_permit, check_identity_use, check_use, decide,
+};
 pub use exchange_reason::ExchangeReason;
 pub use explanation::{ConsultedRole, ConsultedRoles, ExplainedDecision, GrantKind};
 pub use permission::{
@@ -27,4 +29,4 @@ pub use role::{BuiltInRoles, Role};
 pub use target::{
     AmbiguousPath, InvalidPath, Method, RESERVED_PREFIX, Target, UnknownMethod, check_path_form,
 };
-pub use usage::{NoSuggestion, ObservedRoute, PermissionUse, RoleUsage};
+pub use usage::{NoSuggestion, ObservedRoute, PermissionUse, RoleUsage, permissions_for};

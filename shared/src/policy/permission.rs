@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::target::is_reserved_segment;
 use super::{Method, Target};
 use crate::domain::{contains_credential, is_literal_segment};
@@ -292,7 +294,18 @@ impl Permission {
     /// `other` cover. `None` if there is no such request, or if the text would be too long.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Option<Self> {
-        Self::from_parts(self.methods & other.methods, &self.common_path(other)?)
+        self.common(other).filter(Self::is_within_limit)
+    }
+
+    /// The same as [`Permission::intersection`], of any length. `None` only if no request is
+    /// covered by both.
+    #[must_use]
+    pub(super) fn common(&self, other: &Self) -> Option<Self> {
+        let methods = self.methods & other.methods;
+        if methods == 0 {
+            return None;
+        }
+        Self::with_any_length(methods, &self.common_path(other)?)
     }
 
     /// The permission for the methods of this permission or of `other`, on the paths of
@@ -329,6 +342,15 @@ impl Permission {
     /// The permission with these methods and this path. `None` if there is no method, or if
     /// the text would be too long.
     fn from_parts(methods: u8, path: &str) -> Option<Self> {
+        Self::with_any_length(methods, path).filter(Self::is_within_limit)
+    }
+
+    fn is_within_limit(&self) -> bool {
+        self.as_str().len() <= MAX_LENGTH
+    }
+
+    /// The permission with these methods and this path. `None` if there is no method.
+    fn with_any_length(methods: u8, path: &str) -> Option<Self> {
         let mut names = Vec::new();
         for method in Method::ALL {
             if methods & method as u8 != 0 {
@@ -337,8 +359,7 @@ impl Permission {
         }
         let names = if names.len() == Method::ALL.len() { "ANY".to_owned() } else { names.join(",") };
         let text = format!("{names} {path}");
-        let is_valid = methods != 0 && text.len() <= MAX_LENGTH;
-        is_valid.then(|| Self { methods, start: 0, end: text.len(), source: text.into() })
+        (methods != 0).then(|| Self { methods, start: 0, end: text.len(), source: text.into() })
     }
 
     /// The path pattern that matches exactly the paths that both permissions cover. Two
@@ -453,6 +474,18 @@ impl Eq for Permission {}
 impl fmt::Display for Permission {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Permission {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Permission {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::{BuiltInRole, RoleName};
 
 use super::{PathPrefix, Permission, Target};
 
 /// A role with its permissions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Role {
     pub name: RoleName,
     /// The permissions. Requests that no permission covers are refused.

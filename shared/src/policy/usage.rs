@@ -184,6 +184,14 @@ impl UsedLine<'_> {
     }
 }
 
+/// The permissions of a role that permits all that `wanted` covers, sorted by path. Permissions
+/// with the same paths are joined. Those that another one covers, or that can never permit a
+/// request, are left out.
+#[must_use]
+pub fn permissions_for(wanted: Vec<Permission>) -> Vec<Permission> {
+    merged(wanted.iter())
+}
+
 /// Joins permissions with the same paths, and drops those that another one covers.
 fn merged<'a>(parts: impl Iterator<Item = &'a Permission>) -> Vec<Permission> {
     let mut joined = Vec::<Permission>::new();

@@ -1,4 +1,5 @@
-//! The reads and the write of an exchange of a workload's JWT.
+//! The reads and the write of an exchange of a workload's JWT. Confirmations of requests use the
+//! same write.
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use base64::Engine as _;
@@ -82,10 +83,10 @@ impl Store {
         Ok(found.flatten())
     }
 
-    /// Records that the JWT with this hash was exchanged for `token`. Returns `false` if it was
-    /// exchanged for another token before. DynamoDB deletes the record after
+    /// Records that the JWT or confirmation with this hash was used for `token`. Returns `false`
+    /// if it was used for another token before. DynamoDB deletes the record after
     /// `remembered_until`.
-    pub async fn use_assertion(
+    pub async fn use_once(
         &self,
         hash: &[u8; 32],
         token: TokenId,

@@ -273,7 +273,8 @@ pub(super) fn issuer_key(name: &IssuerName) -> Key {
     key(partition::ISSUERS, "", name)
 }
 
-/// A JWT that was exchanged. `hash` is the hash of what its issuer signed.
+/// A JWT that was exchanged, or a confirmation that was used. `hash` is the hash of what is
+/// signed or sealed.
 pub(super) fn assertion_key(hash: &str) -> Key {
     key(partition::ASSERTION, hash, ASSERTION)
 }

@@ -6,12 +6,12 @@ use shared::domain::{
     TokenGrant, TokenId, TokenKey, Verifier,
 };
 use shared::policy::Api;
-use tests::{Account, Harness, Key, Logs, Shape, Verdict};
+use tests::{API_ID, Account, Harness, Key, Logs, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
 
 use crate::support::activity::is_activity_write;
 use crate::support::keys::environment;
-use crate::support::{allowed, changes, decide, denied, rotate_token_key};
+use crate::support::{allowed, changes, decide, denied, rotate_token_key, unauthorized};
 use tests::tokens::{
     Parent, add_identity, add_identity_until, after, end_identity, end_issuer, entropy, register_issuer, seal,
 };
@@ -78,8 +78,8 @@ impl Setting {
     fn full_claims(&self, parent: &Parent) -> TokenClaims {
         TokenClaims {
             roles: ["orgs.read", "ServiceAccountReader"].map(|name| RoleName::parse(name).unwrap()).into(),
-            parents: (0..3).map(|_| TokenId::generate(&entropy()).unwrap()).collect(),
-            request: Some(BoundRequest::new("GET", "/organizations/42")),
+            parents: (0..4).map(|_| TokenId::generate(&entropy()).unwrap()).collect(),
+            request: Some(BoundRequest::new(API_ID, "GET", "/organizations/42")),
             ..parent.claims(&self.harness)
         }
     }
@@ -189,7 +189,10 @@ fn altered(setting: &Setting, claims: &TokenClaims) -> Vec<TokenClaims> {
         of(&|claims| claims.roles.reverse()),
         of(&|claims| claims.parents.clear()),
         of(&|claims| claims.parents.reverse()),
-        of(&|claims| claims.request = None),
+        of(&|claims| {
+            claims.request = None;
+            claims.parents.pop();
+        }),
     ]
 }
 
@@ -338,9 +341,45 @@ async fn a_request_token_works_only_for_its_request_and_from_every_network() {
         let verdict = harness.verdict(&SHAPE.request(method, path, &token)).await;
         assert_eq!(verdict, Verdict::Deny, "{method} {path}");
     }
+    for shape in Shape::ALL {
+        let mut event = shape.bearer(&token);
+        let arn = event[shape.arn_member()].as_str().unwrap().replace(API_ID, "another1");
+        event[shape.arn_member()] = arn.into();
+        assert_eq!(harness.decide(&event).await, unauthorized(shape, "request"), "at another API: {shape:?}");
+    }
     assert_eq!(harness.wire.take_operations(), [""; 0]);
     harness.clock.advance_seconds(60);
     assert_eq!(setting.decide(&token).await, denied("expired"));
+}
+
+/// HTTP APIs decode the paths of their ARNs, and REST APIs may not.
+#[tokio::test]
+async fn a_request_token_works_whether_the_api_decodes_the_path_or_not() {
+    let setting = Setting::start().await;
+    let harness = &setting.harness;
+    let (escaped, decoded) = ("/organizations/a%20b%C3%A9%7B", "/organizations/a bé{");
+    for bound in [escaped, decoded] {
+        let token = setting.of_key.request_token(harness, "GET", bound).await;
+        for shape in Shape::ALL {
+            for path in [escaped, decoded, "/organizations/a%20b%c3%a9%7b", "/organizations/a b%C3%A9{"] {
+                let verdict = harness.verdict(&shape.request("GET", path, &token)).await;
+                assert_eq!(verdict, Verdict::Allow, "{shape:?} {path} with a token for {bound}");
+            }
+            for path in [
+                "/organizations/a+b%C3%A9%7B",
+                "/organizations/a%2520b%C3%A9%7B",
+                "/organizations/a%20b%C3%A9%257B",
+                "/organizations/a%20b%C3%A8%7B",
+                "/organizations/a%20be%CC%81%7B",
+                "/organizations/%61%20b%C3%A9%7B",
+                "/organizations/a%20b%C3%A9%7B/",
+                "/organizations/a%20b%C3%A9%7B%2F",
+            ] {
+                let verdict = harness.verdict(&shape.request("GET", path, &token)).await;
+                assert_ne!(verdict, Verdict::Allow, "{shape:?} {path} with a token for {bound}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

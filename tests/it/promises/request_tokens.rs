@@ -2,23 +2,28 @@
 
 use serde_json::{Value, json};
 use shared::http::respond;
-use tests::{Harness, Shape, Verdict};
+use tests::{API_ID, Action, Harness, Logs, Shape, Verdict};
+use tracing::level_filters::LevelFilter;
 
 use tests::workload::{
-    KEY_TYPE, TOKEN_TYPE, another_instance, exchange, exchange_jwt, jwt, reason, start, token, token_event,
+    KEY_TYPE, TOKEN_TYPE, another_instance, exchange, exchange_jwt, invoke_directly, jwt, reason, start,
+    token, token_event,
 };
 
-/// The answer to a direct invocation with these members.
-async fn ask(harness: &Harness, credential: &str, method: &str, path: &str, source: Option<&str>) -> Value {
-    let event = json!({
+/// The event that asks for a request token with this key or token.
+fn event(credential: &str, method: &str, path: &str, source: Option<&str>) -> Value {
+    json!({
         "keyward": "requestToken",
         "credential": credential,
         "source": source,
+        "api": API_ID,
         "method": method,
         "path": path,
-    });
-    let answer = respond(&another_instance(harness, false), &event.to_string()).await.unwrap();
-    serde_json::to_value(answer).unwrap()
+    })
+}
+
+async fn ask(harness: &Harness, credential: &str, method: &str, path: &str, source: Option<&str>) -> Value {
+    invoke_directly(harness, &event(credential, method, path, source)).await
 }
 
 fn token_in(answer: &Value) -> String {
@@ -28,12 +33,7 @@ fn token_in(answer: &Value) -> String {
 
 /// The authorizer's verdict on a request with this token.
 async fn verdict(harness: &Harness, token: &str, method: &str, path: &str) -> Verdict {
-    let mut event = Shape::HttpV2.bearer(token).to_string();
-    event = event.replace("/GET/organizations/42", &format!("/{method}{path}"));
-    event = event.replace("/organizations/42", path);
-    let mut event: Value = serde_json::from_str(&event).unwrap();
-    event["requestContext"]["http"]["method"] = method.into();
-    harness.verdict(&event).await
+    harness.verdict(&Shape::HttpV2.request(method, path, token)).await
 }
 
 #[tokio::test]
@@ -47,11 +47,33 @@ async fn a_request_token_works_for_its_request_only() {
         assert_eq!(verdict(&harness, &token, "GET", "/organizations/42").await, Verdict::Allow);
         assert_eq!(verdict(&harness, &token, "GET", "/organizations/43").await, Verdict::Deny);
         assert_eq!(verdict(&harness, &token, "HEAD", "/organizations/42").await, Verdict::Deny);
+        let mut elsewhere = event(credential, "GET", "/organizations/42", None);
+        elsewhere["api"] = "another1".into();
+        let elsewhere = token_in(&invoke_directly(&harness, &elsewhere).await);
+        assert_eq!(verdict(&harness, &elsewhere, "GET", "/organizations/42").await, Verdict::Deny);
         let (_, refused) = reason(exchange(&harness, TOKEN_TYPE, &token, &[])).await;
         assert_eq!(refused, "request_token");
         let again = ask(&harness, &token, "GET", "/organizations/42", None).await;
         assert_eq!(again, json!({ "refused": { "reason": "request_token" } }));
     }
+}
+
+#[tokio::test]
+async fn a_request_token_can_be_made_from_the_last_token_of_the_longest_chain() {
+    let (harness, identity) = start().await;
+    let key = harness.issue_key(&identity.account).await;
+    let mut last = token(&exchange(&harness, KEY_TYPE, &key.secret, &[]).await);
+    for _ in 2..=4 {
+        last = token(&exchange(&harness, TOKEN_TYPE, &last, &[]).await);
+    }
+    let (_, refused) = reason(exchange(&harness, TOKEN_TYPE, &last, &[])).await;
+    assert_eq!(refused, "depth", "control");
+    let token = token_in(&ask(&harness, &last, "GET", "/organizations/42", None).await);
+    let event = Shape::HttpV2.bearer(&token).to_string();
+    let answer = harness.authorizer().answer(&event, "invocation").await.unwrap();
+    assert!(answer.is_allow());
+    let answer = serde_json::to_value(answer).unwrap();
+    assert_eq!(answer["context"]["actors"].as_str().unwrap().split(' ').count(), 4, "{answer}");
 }
 
 #[tokio::test]
@@ -73,7 +95,7 @@ async fn a_request_token_lives_60_seconds_and_waives_networks() {
 }
 
 #[tokio::test]
-async fn a_refused_request_names_its_reason_and_the_missing_permission() {
+async fn a_refused_request_names_its_reason_or_the_missing_permission() {
     let (harness, identity) = start().await;
     let key = harness.issue_key(&identity.account).await;
     let refused = |reason: &str| json!({ "refused": { "reason": reason } });
@@ -82,21 +104,64 @@ async fn a_refused_request_names_its_reason_and_the_missing_permission() {
     };
     assert_eq!(
         ask(&key.secret, "DELETE", "/organizations/42").await,
-        json!({ "refused": { "reason": "role", "missingPermission": "DELETE /organizations/42" } })
+        json!({ "notPermitted": { "missingPermission": "DELETE /organizations/42" } })
     );
-    assert_eq!(ask(&key.secret, "GET", "/iam/v1/whoami").await, refused("reserved"));
-    assert_eq!(ask(&key.secret, "GET", "/organizations/../iam").await, refused("ambiguous_path"));
-    assert_eq!(ask(&key.secret, "TRACE", "/organizations/42").await, refused("ambiguous_path"));
+    // No permission permits these.
+    for (method, path) in
+        [("GET", "/iam/v1/whoami"), ("GET", "/organizations/../iam"), ("TRACE", "/organizations/42")]
+    {
+        assert_eq!(ask(&key.secret, method, path).await, json!({ "notPermitted": {} }), "{path}");
+        assert_eq!(ask("x", method, path).await, refused("malformed"), "the credential is checked first");
+    }
     assert_eq!(ask("x", "GET", "/organizations/42").await, refused("malformed"));
     assert_eq!(ask(&jwt(&harness), "GET", "/organizations/42").await, refused("malformed"));
     let narrow = exchange(&harness, KEY_TYPE, &key.secret, &[("scope", "ServiceAccountReader")]).await;
-    let mut last = token(&narrow);
-    for _ in 2..=4 {
-        last = token(&exchange(&harness, TOKEN_TYPE, &last, &[]).await);
-    }
-    assert_eq!(ask(&last, "GET", "/organizations/42").await, refused("depth"));
+    assert_eq!(
+        ask(&token(&narrow), "PUT", "/teams/7").await,
+        json!({ "notPermitted": { "missingPermission": "PUT /teams/7" } })
+    );
     let _ = harness.revoke(&key).await.expect(204);
     assert_eq!(ask(&key.secret, "GET", "/organizations/42").await, refused("unknown"));
+}
+
+#[tokio::test]
+async fn the_log_names_the_tool_and_the_missing_permission() {
+    let (harness, identity) = start().await;
+    let key = harness.issue_key(&identity.account).await;
+    let logs = Logs::capture(LevelFilter::INFO);
+    let mut event = event(&key.secret, "DELETE", "/organizations/42", Some("192.0.2.1"));
+    event["tool"] = format!("delete_organization\n{}", key.secret).into();
+    event["mcpApi"] = "demo".into();
+    invoke_directly(&harness, &event).await;
+    let [line] = <[Value; 1]>::try_from(logs.take_lines()).expect("exactly one line");
+    for (member, expected) in [
+        ("message", "exchange"),
+        ("reason", "role"),
+        ("grant_type", "request_token"),
+        ("source", "192.0.2.1"),
+        ("principal", &key.account),
+        ("key_id", &key.id),
+        ("mcp_api", "demo"),
+        ("api_id", API_ID),
+        ("method", "DELETE"),
+        ("path", "/organizations/42"),
+        ("missing_permission", "DELETE /organizations/42"),
+    ] {
+        assert_eq!(line[member], expected, "{member}");
+    }
+    assert!(line["tool"].as_str().unwrap().starts_with(r"delete_organization\u{a}"), "{line}");
+    assert!(!line.to_string().contains(&key.secret), "{line}");
+}
+
+#[tokio::test]
+async fn an_outage_is_not_a_refusal() {
+    let (harness, identity) = start().await;
+    let key = harness.issue_key(&identity.account).await;
+    harness.wire.intercept(|_| Action::Refuse);
+    let unavailable = json!({ "unavailable": {} });
+    assert_eq!(ask(&harness, &key.secret, "GET", "/organizations/42", None).await, unavailable);
+    let event = json!({ "keyward": "permissions", "credential": key.secret, "source": null });
+    assert_eq!(invoke_directly(&harness, &event).await, unavailable);
 }
 
 #[tokio::test]
@@ -104,10 +169,7 @@ async fn no_http_request_is_a_direct_invocation() {
     let (harness, identity) = start().await;
     let key = harness.issue_key(&identity.account).await;
     let instance = another_instance(&harness, false);
-    let event = json!({
-        "keyward": "requestToken", "credential": key.secret, "source": null, "method": "GET",
-        "path": "/organizations/42",
-    });
+    let event = event(&key.secret, "GET", "/organizations/42", None);
     // API Gateway passes the body on as a text.
     let in_body = token_event(&event.to_string(), "192.0.2.1");
     let answer = serde_json::to_value(respond(&instance, &in_body.to_string()).await.unwrap()).unwrap();

@@ -71,8 +71,8 @@ fn tokens() -> Vec<String> {
             issued_at: jiff::Timestamp::from_second(1_800_000_000).unwrap(),
             lifetime_seconds: MAX_TOKEN_SECONDS,
             roles: (0..number / 2 % 3).map(|at| role(["A", "B"][at])).collect(),
-            parents: (0..number / 6 % 4).map(|_| id()).collect(),
-            request: (number / 24 % 2 == 1).then(|| BoundRequest::new("GET", "/teams/42")),
+            parents: (0..number / 6 % 4 + number / 24 % 2).map(|_| id()).collect(),
+            request: (number / 24 % 2 == 1).then(|| BoundRequest::new("api", "GET", "/teams/42")),
         };
         let verifier = Verifier::from_bytes(&[9; 32]).unwrap();
         let issuer = is_identity.then(|| IssuerId::generate(&entropy).unwrap());

@@ -1,0 +1,99 @@
+//! The log line of each exchange.
+
+use std::net::IpAddr;
+
+use shared::api::RequestTokenEvent;
+use shared::domain::{IdentityId, IssuerName, KeyId, TokenClaims};
+use shared::policy::{ExchangeReason, Permission};
+use shared::telemetry::loggable;
+
+use crate::refusal::Refusal;
+
+/// The maximum number of characters of a text from outside that are logged.
+const MAX_LOGGED: usize = 256;
+
+/// What is known about an exchange.
+#[derive(Default)]
+pub(crate) struct Trace {
+    /// The account and grant, as the request names them.
+    pub(crate) named: Option<(String, String)>,
+    /// The issuer of the federated identity.
+    pub(crate) issuer: Option<IssuerName>,
+    /// The `sub` claim of a JWT whose signature is right.
+    pub(crate) subject: Option<String>,
+    /// The path of the claim that does not have a required value.
+    pub(crate) claim: Option<String>,
+}
+
+/// How an exchange was requested.
+pub(crate) struct Exchange<'a> {
+    pub(crate) request_id: &'a str,
+    /// The OAuth grant type, or the kind of direct invocation.
+    pub(crate) grant_type: Option<&'a str>,
+    pub(crate) source: Option<IpAddr>,
+    /// The request that a request token is for.
+    pub(crate) request: Option<&'a RequestTokenEvent>,
+}
+
+/// The outcome of an exchange that was not refused.
+#[derive(Clone, Copy)]
+pub(crate) enum Success<'a> {
+    Issued(&'a TokenClaims),
+    Listed,
+    Unconfirmed,
+}
+
+impl Exchange<'_> {
+    /// Logs the exchange in one line. A failed dependency is an error. A changed item in the
+    /// table and an issuer that fails are warnings.
+    pub(crate) fn log(&self, trace: &Trace, outcome: Result<Success<'_>, &Refusal>) {
+        let (reason, claims) = match outcome {
+            Ok(Success::Issued(claims)) => (ExchangeReason::Issued, Some(claims)),
+            Ok(Success::Listed) => (ExchangeReason::Listed, None),
+            Ok(Success::Unconfirmed) => (ExchangeReason::Unconfirmed, None),
+            Err(refusal) => (refusal.reason(), None),
+        };
+        let refusal = outcome.err();
+        let Self { request_id, grant_type, source, request } = self;
+        let parent = claims.and_then(|claims| claims.parents.last());
+        let (principal, grant) = trace.named.as_ref().map(|(account, grant)| (account, grant)).unzip();
+        let safe = |text: Option<&str>| text.map(|text| loggable(text, MAX_LOGGED).into_owned());
+        // An issuer's server can choose parts of it.
+        let cause = safe(refusal.and_then(Refusal::cause));
+        let missing_permission = refusal.and_then(Refusal::missing_permission).map(Permission::as_str);
+        macro_rules! exchange {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id,
+                    reason = reason.name(),
+                    grant_type,
+                    source = source.map(|source| source.to_string()),
+                    principal,
+                    key_id = grant.filter(|grant| grant.starts_with(KeyId::PREFIX)),
+                    identity_id = grant.filter(|grant| grant.starts_with(IdentityId::PREFIX)),
+                    issuer = trace.issuer.as_ref().map(IssuerName::as_str),
+                    subject = safe(trace.subject.as_deref()),
+                    claim = safe(trace.claim.as_deref()),
+                    mcp_api = safe(request.and_then(|request| request.mcp_api.as_deref())),
+                    tool = safe(request.and_then(|request| request.tool.as_deref())),
+                    api_id = safe(request.map(|request| request.api.as_str())),
+                    method = safe(request.map(|request| request.method.as_str())),
+                    path = safe(request.map(|request| request.path.as_str())),
+                    missing_permission,
+                    token_id = claims.map(|claims| claims.id.to_string()),
+                    parent_id = parent.map(|parent| parent.to_string()),
+                    expires_in = claims.map(|claims| claims.lifetime_seconds),
+                    cause,
+                    "exchange"
+                )
+            };
+        }
+        if reason == ExchangeReason::Outage {
+            exchange!(error);
+        } else if reason == ExchangeReason::Seal || matches!(refusal, Some(Refusal::Unavailable { .. })) {
+            exchange!(warn);
+        } else {
+            exchange!(info);
+        }
+    }
+}
