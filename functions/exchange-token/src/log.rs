@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use shared::api::RequestTokenEvent;
-use shared::domain::{IdentityId, IssuerName, KeyId, TokenClaims};
+use shared::domain::{ApiName, IdentityId, IssuerName, KeyId, TokenClaims};
 use shared::policy::{ExchangeReason, Permission};
 use shared::telemetry::loggable;
 
@@ -74,9 +74,9 @@ impl Exchange<'_> {
                     issuer = trace.issuer.as_ref().map(IssuerName::as_str),
                     subject = safe(trace.subject.as_deref()),
                     claim = safe(trace.claim.as_deref()),
-                    mcp_api = safe(request.and_then(|request| request.mcp_api.as_deref())),
+                    mcp_api = request.and_then(|request| request.mcp_api.as_ref()).map(ApiName::as_str),
                     tool = safe(request.and_then(|request| request.tool.as_deref())),
-                    api_id = safe(request.map(|request| request.api.as_str())),
+                    api_id = request.map(|request| request.api.as_str()),
                     method = safe(request.map(|request| request.method.as_str())),
                     path = safe(request.map(|request| request.path.as_str())),
                     missing_permission,

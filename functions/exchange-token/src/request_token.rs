@@ -89,7 +89,7 @@ async fn request(
             Some(function.check_state(state, *digest, &credential).await?)
         }
     };
-    let bound = BoundRequest::new(&event.api, &event.method, &event.path);
+    let bound = BoundRequest::new(event.api.as_str(), &event.method, &event.path);
     let token = function.prepare(credential.into(), None, REQUEST_TOKEN_SECONDS, Some(bound)).await?;
     if let Some(confirmed) = confirmed
         && !function.use_once(&confirmed, &token).await?

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::instant;
-use crate::domain::{AccountId, ConfirmationDigest, GrantId, named_enum};
+use crate::domain::{AccountId, ApiId, ApiName, ConfirmationDigest, GrantId, named_enum};
 use crate::policy::{self, ExchangeReason, Permission};
 
 /// The names that OAuth 2.0 and Keyward give to grant types and token types.
@@ -214,7 +214,7 @@ pub struct RequestTokenEvent {
     /// The address of the client, if it is known.
     pub source: Option<IpAddr>,
     /// The API's id in API Gateway, as in the ARN that API Gateway invokes.
-    pub api: String,
+    pub api: ApiId,
     /// The method of the request.
     pub method: String,
     /// The path of the request: as in the ARN, so without the stage, or percent-encoded.
@@ -224,7 +224,7 @@ pub struct RequestTokenEvent {
     pub tool: Option<String>,
     /// The name under which the API is registered, for the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mcp_api: Option<String>,
+    pub mcp_api: Option<ApiName>,
     /// Present if the request has to be confirmed before it is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<RequestConfirmation>,

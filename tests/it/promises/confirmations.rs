@@ -190,7 +190,7 @@ async fn a_digest_that_is_no_sha_256_is_refused_without_an_answer() {
     let instance = another_instance(&harness, false);
     for text in ["", "x", &URL_SAFE_NO_PAD.encode([1; 31]), &URL_SAFE_NO_PAD.encode([1; 33])] {
         let event = event(&key.secret, text, None).to_string();
-        let error = respond(&instance, &event).await.err().expect("an error").to_string();
+        let error = respond(&instance, &event).await.expect_err("an error").to_string();
         assert!(!error.contains(&key.secret), "{error}");
     }
 }

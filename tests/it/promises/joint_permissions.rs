@@ -34,8 +34,7 @@ fn pattern() -> impl Strategy<Value = String> {
     let segment = prop::sample::select(vec!["a", "b", "a", "b", "iam", "..;a", "{id}", "{other}"]);
     let end = prop::sample::select(vec!["", "", "", "/", "/{proxy+}"]);
     (prop::collection::vec(segment, 0..4), end).prop_map(|(segments, end)| {
-        let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
-        let path = path + end;
+        let path = [vec![""], segments].concat().join("/") + end;
         if path.is_empty() { "/".to_owned() } else { path }
     })
 }

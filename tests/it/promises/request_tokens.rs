@@ -178,7 +178,7 @@ async fn no_http_request_is_a_direct_invocation() {
     malformed["keyward"] = "other".into();
     for event in [malformed.to_string(), "{}".to_owned(), "[".to_owned(), json!({ "keyward": 1 }).to_string()]
     {
-        let error = respond(&instance, &event).await.err().expect("an error").to_string();
+        let error = respond(&instance, &event).await.expect_err("an error").to_string();
         assert!(!error.contains(&key.secret), "{error}");
     }
 }
