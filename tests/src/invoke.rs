@@ -65,6 +65,7 @@ macro_rules! with_operation {
             "UpdateServiceAccount" => update_service_account::UpdateServiceAccount,
             "IssueKey" => issue_key::IssueKey,
             "ExchangeToken" => exchange_token::ExchangeToken,
+            "ManageApis" => manage_apis::ManageApis,
             "ManageIssuers" => manage_issuers::ManageIssuers,
             "ManageRoles" => manage_roles::ManageRoles,
             "RevokeKey" => revoke_key::RevokeKey,

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use shared::api::FoundEvents;
-use shared::domain::{AccountId, ActorSearch, EventType, IssuerName, RoleName, parse_instant};
+use shared::domain::{AccountId, ActorSearch, ApiName, EventType, IssuerName, RoleName, parse_instant};
 use shared::http::{Failure, Paging, Reply, Request, query_parameter};
 use shared::store::{AllEventsCursor, EventFilter, EventScope};
 use utoipa::IntoParams;
@@ -30,12 +30,17 @@ struct EventsQuery {
     /// deleted. Cannot be combined with `account` and `role`.
     #[param(max_length = 32, example = "github")]
     issuer: Option<String>,
+    /// Only events about the protected API with this name. The API may have been deleted.
+    /// Cannot be combined with `account`, `role` and `issuer`.
+    #[param(max_length = 32, example = "teams")]
+    api: Option<String>,
     /// Only events of this type: `serviceAccount.created`,
     /// `serviceAccount.updated`, `serviceAccount.deleted`,
     /// `serviceAccount.reviewed`, `key.issued`,
     /// `key.rotated`, `key.revoked`, `federatedIdentity.created`,
     /// `federatedIdentity.deleted`, `role.created`, `role.updated`,
-    /// `role.deleted`, `issuer.created`, `issuer.updated` or `issuer.deleted`.
+    /// `role.deleted`, `issuer.created`, `issuer.updated`, `issuer.deleted`,
+    /// `api.registered`, `api.changed` or `api.deleted`.
     #[param(example = "key.revoked")]
     r#type: Option<String>,
     /// Only events at or after this instant (RFC 3339). In a URL, write `+` as
@@ -63,18 +68,26 @@ impl EventsQuery {
         let account = query_parameter("account", self.account.as_deref(), str::parse::<AccountId>)?;
         let role = query_parameter("role", self.role.as_deref(), RoleName::parse)?;
         let issuer = query_parameter("issuer", self.issuer.as_deref(), IssuerName::parse)?;
-        let scope = match (account, role, issuer) {
-            (Some(_), Some(_), _) => {
+        let api = query_parameter("api", self.api.as_deref(), ApiName::parse)?;
+        let scope = match (account, role, issuer, api) {
+            (Some(_), Some(_), _, _) => {
                 return Err(Failure::invalid_parameter("role", "cannot be combined with `account`"));
             }
-            (Some(_), None, Some(_)) | (None, Some(_), Some(_)) => {
+            (Some(_), None, Some(_), _) | (None, Some(_), Some(_), _) => {
                 let problem = "cannot be combined with `account` and `role`";
                 return Err(Failure::invalid_parameter("issuer", problem));
             }
-            (Some(account), None, None) => EventScope::Account(account),
-            (None, Some(role), None) => EventScope::Role(role),
-            (None, None, Some(issuer)) => EventScope::Issuer(issuer),
-            (None, None, None) => EventScope::All,
+            (Some(_), None, None, Some(_))
+            | (None, Some(_), None, Some(_))
+            | (None, None, Some(_), Some(_)) => {
+                let problem = "cannot be combined with `account`, `role` and `issuer`";
+                return Err(Failure::invalid_parameter("api", problem));
+            }
+            (Some(account), None, None, None) => EventScope::Account(account),
+            (None, Some(role), None, None) => EventScope::Role(role),
+            (None, None, Some(issuer), None) => EventScope::Issuer(issuer),
+            (None, None, None, Some(api)) => EventScope::Api(api),
+            (None, None, None, None) => EventScope::All,
         };
         let filter = EventFilter {
             actor: query_parameter("actor", self.actor.as_deref(), ActorSearch::parse)?,
@@ -93,14 +106,14 @@ impl EventsQuery {
 /// List all audit events
 ///
 /// Returns the audit events of all service accounts, deleted ones included, of custom
-/// roles and of trusted issuers, newest first. An event must match all filters.
+/// roles, of trusted issuers and of protected APIs, newest first. An event must match all filters.
 ///
 /// A request searches a limited number of events. If few of them match, the page is
 /// short or empty, and `searchedBackTo` says how far the search got. Continue with
 /// `nextCursor`.
 ///
 /// The list is eventually consistent: an event may take a moment to appear in it.
-/// With `account`, `role` or `issuer` it is always up to date.
+/// With `account`, `role`, `issuer` or `api` it is always up to date.
 #[utoipa::path(
     get,
     path = "/iam/v1/events",

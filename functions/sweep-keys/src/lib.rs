@@ -1,6 +1,7 @@
 //! The daily sweep. It checks all accounts, publishes a notice for each key that
 //! expires soon or is unused, stores which keys are unused, moves expired keys to their
-//! records, and corrects wrong entries in the directory of accounts.
+//! records, and corrects wrong entries in the directory of accounts. It also deletes tools of
+//! protected APIs that requests to change them left over.
 //!
 //! The function can be stopped at any call, and two sweeps can run at the same time. It
 //! publishes a notice, then marks the notice as published, and only then moves an expired
@@ -43,6 +44,8 @@ pub struct SweepSummary {
     pub retired_keys: usize,
     /// The number of wrong entries in the directory that were corrected.
     pub corrected_entries: usize,
+    /// The number of unused builds of protected APIs that were deleted.
+    pub deleted_builds: usize,
     /// Whether the sweep reached the last account. If not, the next sweep continues
     /// where this one stopped.
     pub is_finished: bool,
@@ -88,6 +91,7 @@ impl SweepKeys {
     pub async fn sweep(&self, until: Timestamp) -> Result<SweepSummary, SweepError> {
         let (mut summary, mut failed) = (SweepSummary::default(), 0);
         let now = self.clock.now();
+        summary.deleted_builds = self.delete_unused_builds().await;
         let mut state = self.store.sweep_state().await?;
         let mut position = state.position.take();
         // A sweep that continues began with the first account on an earlier day.
@@ -127,19 +131,36 @@ impl SweepKeys {
         failed: usize,
     ) -> Result<SweepSummary, SweepError> {
         self.store.save_sweep_state(&state).await?;
-        let SweepSummary { accounts, notices, unused_keys, retired_keys, corrected_entries, is_finished } =
-            summary;
+        let SweepSummary {
+            accounts,
+            notices,
+            unused_keys,
+            retired_keys,
+            corrected_entries,
+            deleted_builds,
+            is_finished,
+        } = summary;
         tracing::info!(
             accounts,
             notices,
             unused_keys,
             retired_keys,
             corrected_entries,
+            deleted_builds,
             is_finished,
             failed,
             "swept"
         );
         if failed == 0 { Ok(summary) } else { Err(SweepError::Accounts(failed)) }
+    }
+
+    /// Deletes the unused builds of protected APIs, and returns their number. A failure does not
+    /// stop the sweep of accounts: the next sweep tries again.
+    async fn delete_unused_builds(&self) -> usize {
+        self.store.delete_unused_builds(None).await.unwrap_or_else(|cause| {
+            tracing::error!(%cause, "unused tools of protected APIs could not be deleted");
+            0
+        })
     }
 
     async fn sweep_account(

@@ -51,6 +51,7 @@ impl Functions {
                 "UpdateServiceAccount" => handler::<update_service_account::UpdateServiceAccount>(&setup)?,
                 "IssueKey" => handler::<issue_key::IssueKey>(&setup)?,
                 "ExchangeToken" => handler_of(Arc::clone(&exchange_token)),
+                "ManageApis" => handler::<manage_apis::ManageApis>(&setup)?,
                 "ManageIssuers" => handler::<manage_issuers::ManageIssuers>(&setup)?,
                 "ManageRoles" => handler::<manage_roles::ManageRoles>(&setup)?,
                 "RevokeKey" => handler::<revoke_key::RevokeKey>(&setup)?,

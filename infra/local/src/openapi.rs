@@ -86,6 +86,11 @@ const PROBLEMS: [(&str, &str); 29] = [
         "issuer_limit_reached",
         "The deployment has the maximum number of trusted issuers (50). Delete one that is no longer needed.",
     ),
+    ("api_not_found", "No protected API has this name. Use `listApis` to find names."),
+    (
+        "api_limit_reached",
+        "The deployment has the maximum number of protected APIs (50). Delete one that is no longer needed.",
+    ),
     ("role_not_found", "No role has this name. Names are case-sensitive. Use `listRoles` to find names."),
     (
         "role_built_in",
@@ -146,7 +151,7 @@ const PROBLEMS: [(&str, &str); 29] = [
         "Nothing was changed: the resource is not in the state that `If-Match` or `If-None-Match` requires. Fetch \
          the resource again and retry.",
     ),
-    ("body_too_large", "The body is larger than 32 KiB (32,768 bytes). Send a smaller body."),
+    ("body_too_large", "The body is larger than 32 KiB (32,768 bytes), or than 2,500,000 bytes for `putApi`. Send a smaller body."),
     ("unsupported_media_type", "The body is not sent as JSON. Send `Content-Type: application/json`."),
     (
         "invalid_fields",
@@ -210,6 +215,8 @@ const HEADERS: [(&str, &str); 2] = [
          trusted issuer."),
         (name = "Trusted issuers", description = "Platforms whose workloads can exchange their own tokens for tokens \
          of service accounts. Each service account decides which workloads, with federated identities."),
+        (name = "Protected APIs", description = "APIs whose operations agents can use as tools, through the MCP \
+         server at `/mcp/{name}`. An agent sees the tools that its role could permit."),
         (name = "Tokens", description = "Tokens are short-lived credentials of service accounts. A key, a token or a \
          workload's JWT is exchanged for a token."),
         (name = "Roles", description = "Roles are named lists of permissions on your APIs. Three are built in, and you can add your own."),
@@ -243,6 +250,10 @@ const HEADERS: [(&str, &str); 2] = [
         revoke_key::revoke_all_keys::revoke_all_keys,
         issue_key::create_federated_identity::create_federated_identity,
         revoke_key::delete_federated_identity::delete_federated_identity,
+        manage_apis::list_apis::list_apis,
+        manage_apis::get_api::get_api,
+        manage_apis::put_api::put_api,
+        manage_apis::delete_api::delete_api,
         manage_issuers::list_issuers::list_issuers,
         manage_issuers::get_issuer::get_issuer,
         manage_issuers::put_issuer::put_issuer,

@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 
 use super::{List, instant};
 use crate::domain::{
-    AccountId, Actor, Event, EventId, EventIdentity, EventKey, EventType, FieldChange, GrantId, IssuerName,
-    KeyId, RoleName, Subject,
+    AccountId, Actor, ApiName, Event, EventId, EventIdentity, EventKey, EventType, FieldChange, GrantId,
+    IssuerName, KeyId, RoleName, Subject,
 };
 use crate::store::{AllEventsCursor, Page};
 
@@ -20,7 +20,9 @@ pub struct AuditEvent {
     pub id: EventId,
     /// What happened: `serviceAccount.created`, `serviceAccount.updated`,
     /// `serviceAccount.deleted`, `serviceAccount.reviewed`, `key.issued`, `key.rotated`, `key.revoked`,
-    /// `role.created`, `role.updated` or `role.deleted`.
+    /// `federatedIdentity.created`, `federatedIdentity.deleted`, `role.created`, `role.updated`,
+    /// `role.deleted`, `issuer.created`, `issuer.updated`, `issuer.deleted`, `api.registered`,
+    /// `api.changed` or `api.deleted`.
     #[schema(value_type = String, example = "key.issued")]
     pub r#type: EventType,
     /// When the change was made, to the millisecond.
@@ -29,7 +31,7 @@ pub struct AuditEvent {
     pub at: Timestamp,
     /// The admin who made the change.
     pub actor: Actor,
-    /// The id of the service account. Absent in events about roles and issuers.
+    /// The id of the service account. Absent in events about roles, issuers and APIs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "sa_4hQ0bTnYwLzR8sVc")]
     pub service_account_id: Option<AccountId>,
@@ -59,11 +61,15 @@ pub struct AuditEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, example = "ReportsReader")]
     pub role: Option<RoleName>,
-    /// The fields that changed, in updates, rotations and events about roles and issuers, and
+    /// The name of the protected API, in events about APIs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, example = "teams")]
+    pub api: Option<ApiName>,
+    /// The fields that changed, in updates, rotations and events about roles, issuers and APIs, and
     /// the `decision` and `note` of a review and the rule of a new federated identity, each from
     /// an empty string.
-    /// Each permission that a role gains is a change from an empty string, and
-    /// each permission that it loses is a change to an empty string.
+    /// Each permission that a role, or the `include` or `exclude` of an API, gains is a change from
+    /// an empty string, and each permission that it loses is a change to an empty string.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub changes: Vec<FieldChange>,
@@ -103,12 +109,13 @@ impl From<Event> for AuditEvent {
     fn from(event: Event) -> Self {
         let (account, name, grant) = match &event.subject {
             Subject::Account { id, name, grant } => (Some(*id), Some(name.clone()), *grant),
-            Subject::Role(_) | Subject::Issuer(_) => (None, None, None),
+            Subject::Role(_) | Subject::Issuer(_) | Subject::Api(_) => (None, None, None),
         };
-        let (role, issuer) = match event.subject {
-            Subject::Account { .. } => (None, None),
-            Subject::Role(role) => (Some(role), None),
-            Subject::Issuer(issuer) => (None, Some(issuer)),
+        let (role, issuer, api) = match event.subject {
+            Subject::Account { .. } => (None, None, None),
+            Subject::Role(role) => (Some(role), None, None),
+            Subject::Issuer(issuer) => (None, Some(issuer), None),
+            Subject::Api(api) => (None, None, Some(api)),
         };
         Self {
             id: event.id,
@@ -122,6 +129,7 @@ impl From<Event> for AuditEvent {
             federated_identity: event.identity,
             issuer,
             role,
+            api,
             changes: event.changes,
             request_id: event.request_id,
         }

@@ -48,6 +48,7 @@ problem_codes! {
     KeyNotFound = "key_not_found", NOT_FOUND, "Key not found";
     FederatedIdentityNotFound = "federated_identity_not_found", NOT_FOUND, "Federated identity not found";
     IssuerNotFound = "issuer_not_found", NOT_FOUND, "Trusted issuer not found";
+    ApiNotFound = "api_not_found", NOT_FOUND, "Protected API not found";
     RoleNotFound = "role_not_found", NOT_FOUND, "Role not found";
     RoleBuiltIn = "role_built_in", CONFLICT, "The role is built in";
     RoleInUse = "role_in_use", CONFLICT, "The role is in use";
@@ -65,6 +66,7 @@ problem_codes! {
     /// The issuer of a name never changes, even after its deletion.
     IssuerChanged = "issuer_changed", CONFLICT, "The name belongs to another issuer";
     IssuerLimitReached = "issuer_limit_reached", CONFLICT, "The deployment has too many trusted issuers";
+    ApiLimitReached = "api_limit_reached", CONFLICT, "The deployment has too many protected APIs";
     /// The account that an earlier attempt of this request created has been
     /// deleted.
     ServiceAccountDeleted = "service_account_deleted", CONFLICT, "The service account was deleted";

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    AccountId, Actor, EventId, FederatedIdentity, GrantId, IdentityId, IssuerName, KeyId, LiveKey, RoleName,
-    named_enum,
+    AccountId, Actor, ApiName, EventId, FederatedIdentity, GrantId, IdentityId, IssuerName, KeyId, LiveKey,
+    RoleName, named_enum,
 };
 
 named_enum! {
@@ -28,6 +28,9 @@ named_enum! {
         IssuerCreated = "issuer.created",
         IssuerUpdated = "issuer.updated",
         IssuerDeleted = "issuer.deleted",
+        ApiRegistered = "api.registered",
+        ApiChanged = "api.changed",
+        ApiDeleted = "api.deleted",
     }
 }
 
@@ -49,7 +52,10 @@ impl EventType {
             | Self::RoleDeleted
             | Self::IssuerCreated
             | Self::IssuerUpdated
-            | Self::IssuerDeleted => false,
+            | Self::IssuerDeleted
+            | Self::ApiRegistered
+            | Self::ApiChanged
+            | Self::ApiDeleted => false,
         }
     }
 }
@@ -69,6 +75,8 @@ pub enum Subject {
     Role(RoleName),
     /// A trusted issuer.
     Issuer(IssuerName),
+    /// A protected API.
+    Api(ApiName),
 }
 
 /// A key that an event names. Events that were recorded by earlier versions do not contain it.

@@ -12,16 +12,16 @@ use serde::{Deserialize, Deserializer};
 use super::Failure;
 use crate::json_text::escape_pointer;
 
-/// The maximum size of a body, in bytes. The largest valid body is smaller: a role with
-/// the maximum number of permissions of the maximum length.
-const MAX_BODY_BYTES: usize = 32 * 1024;
+/// The maximum size of a body, in bytes, unless it can have a document. The largest valid body
+/// is smaller: a role with the maximum number of permissions of the maximum length.
+pub(super) const MAX_BODY_BYTES: usize = 32 * 1024;
 
 /// Parses a form.
 pub(super) fn read_form(headers: &HeaderMap, body: &Body) -> Result<Vec<(String, String)>, Failure> {
     if !essence(headers).eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(Failure::UnsupportedMediaType);
     }
-    let bytes = check_size(body)?;
+    let bytes = check_size(body, MAX_BODY_BYTES)?;
     let malformed = || Failure::MalformedRequest("The body is not a form in UTF-8.".to_owned());
     serde_html_form::from_bytes(bytes).map_err(|_| malformed())
 }
@@ -33,13 +33,17 @@ fn essence(headers: &HeaderMap) -> &str {
     media_type.split(';').next().unwrap_or_default().trim()
 }
 
-fn check_size(body: &Body) -> Result<&[u8], Failure> {
+fn check_size(body: &Body, most: usize) -> Result<&[u8], Failure> {
     let bytes: &[u8] = body.as_ref();
-    if bytes.len() > MAX_BODY_BYTES { Err(Failure::BodyTooLarge(MAX_BODY_BYTES)) } else { Ok(bytes) }
+    if bytes.len() > most { Err(Failure::BodyTooLarge(most)) } else { Ok(bytes) }
 }
 
-/// Parses a JSON body.
-pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Result<T, Failure> {
+/// Parses a JSON body of at most `most` bytes.
+pub(super) fn read<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: &Body,
+    most: usize,
+) -> Result<T, Failure> {
     let essence = essence(headers);
     if !["application/json", "application/merge-patch+json"]
         .iter()
@@ -47,7 +51,7 @@ pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body) -> Res
     {
         return Err(Failure::UnsupportedMediaType);
     }
-    let bytes = check_size(body)?;
+    let bytes = check_size(body, most)?;
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer(error.path());

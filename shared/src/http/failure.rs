@@ -11,7 +11,7 @@ use crate::api::{FieldError, Problem, ProblemCode, RoleUse};
 use crate::config::variable;
 use crate::domain::{BuiltInRole, EntropyError, MAX_GRANTS, redact_credentials};
 use crate::keyring::{KeyringError, SecretKind};
-use crate::store::{MAX_ISSUERS, RoleUsers, StoreError};
+use crate::store::{MAX_APIS, MAX_ISSUERS, RoleUsers, StoreError};
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -76,6 +76,8 @@ impl Failure {
                 StoreError::IssuerNotFound(_) => ProblemCode::IssuerNotFound,
                 StoreError::IssuerUrlChanged(..) => ProblemCode::IssuerChanged,
                 StoreError::IssuerLimit => ProblemCode::IssuerLimitReached,
+                StoreError::ApiNotFound(_) => ProblemCode::ApiNotFound,
+                StoreError::ApiLimit => ProblemCode::ApiLimitReached,
                 StoreError::NameTaken => ProblemCode::NameTaken,
                 StoreError::Stale => ProblemCode::PreconditionFailed,
                 StoreError::Disabled => ProblemCode::ServiceAccountDisabled,
@@ -95,7 +97,9 @@ impl Failure {
                 StoreError::Contention => ProblemCode::ConcurrentChanges,
                 StoreError::Throttled(_) => ProblemCode::Throttled,
                 StoreError::Unavailable(_) => ProblemCode::DependencyUnavailable,
-                StoreError::Corrupt { .. } | StoreError::Entropy(_) => ProblemCode::InternalError,
+                StoreError::BuildMissing(_) | StoreError::Corrupt { .. } | StoreError::Entropy(_) => {
+                    ProblemCode::InternalError
+                }
             },
             Self::Keyring(KeyringError::Unavailable(..)) => ProblemCode::DependencyUnavailable,
             Self::Keyring(KeyringError::Malformed(..) | KeyringError::UnknownVersion(..))
@@ -232,6 +236,12 @@ fn store_detail(error: &StoreError) -> String {
                 "The deployment has {MAX_ISSUERS} trusted issuers, which is the limit. Delete one that is no longer needed."
             )
         }
+        StoreError::ApiNotFound(name) => {
+            format!("No protected API is named {name}. List the APIs with `GET /iam/v1/apis`.")
+        }
+        StoreError::ApiLimit => format!(
+            "The deployment has {MAX_APIS} protected APIs, which is the limit. Delete one that is no longer needed."
+        ),
         StoreError::GrantLimit => format!(
             "The service account has {MAX_GRANTS} keys and federated identities, which is the limit. Revoke a key or \
              delete a federated identity that is no longer needed."
@@ -290,7 +300,7 @@ fn store_detail(error: &StoreError) -> String {
             "Nothing was changed. Use a new Idempotency-Key for each new request.".to_owned()
         }
         StoreError::Throttled(_) | StoreError::Unavailable(_) => TRY_AGAIN.to_owned(),
-        StoreError::Corrupt { .. } | StoreError::Entropy(_) => INTERNAL.to_owned(),
+        StoreError::BuildMissing(_) | StoreError::Corrupt { .. } | StoreError::Entropy(_) => INTERNAL.to_owned(),
     }
 }
 

@@ -9,9 +9,10 @@ use lambda_http::RequestExt;
 use lambda_http::request::RequestContext;
 use serde::de::DeserializeOwned;
 
-use super::{Failure, body, caller};
+use super::body::{self, MAX_BODY_BYTES};
+use super::{Failure, caller};
 use crate::domain::{
-    AccountId, Actor, Caller, ChangeRequest, IdempotencyKey, IdentityId, IssuerName, KeyId, RoleName,
+    AccountId, Actor, ApiName, Caller, ChangeRequest, IdempotencyKey, IdentityId, IssuerName, KeyId, RoleName,
 };
 use crate::store::{DEFAULT_LIMIT, InvalidCursor, MAX_LIMIT, PageRequest, Precondition, StoreError};
 
@@ -169,6 +170,14 @@ impl Request {
         self.path_parameter("name")
     }
 
+    /// The name of the protected API in the path.
+    ///
+    /// # Errors
+    /// [`Failure::MalformedId`] if it is malformed.
+    pub fn api_name(&self) -> Result<ApiName, Failure> {
+        self.path_parameter("name")
+    }
+
     /// The name of the role in the path.
     ///
     /// # Errors
@@ -223,7 +232,15 @@ impl Request {
     /// [`Failure::UnsupportedMediaType`], [`Failure::BodyTooLarge`],
     /// [`Failure::MalformedJson`], or [`Failure::InvalidFields`].
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        body::read(&self.headers, &self.body)
+        body::read(&self.headers, &self.body, MAX_BODY_BYTES)
+    }
+
+    /// Parses a body of at most `most` bytes, as [`Self::json`] does.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub fn json_up_to<T: DeserializeOwned>(&self, most: usize) -> Result<T, Failure> {
+        body::read(&self.headers, &self.body, most)
     }
 
     /// The names and values of a form in the body (`application/x-www-form-urlencoded`), in

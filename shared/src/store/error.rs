@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use super::{AccountCursor, RoleUsers};
 use crate::domain::{
-    AccountId, EntropyError, IdentityId, IssuerName, IssuerUrl, KeyId, MAX_GRANTS, RoleName,
+    AccountId, ApiName, EntropyError, IdentityId, IssuerName, IssuerUrl, KeyId, MAX_GRANTS, RoleName,
 };
 use crate::telemetry;
 
@@ -66,6 +66,16 @@ pub enum StoreError {
     /// The deployment has the maximum number of trusted issuers.
     #[error("the deployment has {} trusted issuers, which is the limit", super::MAX_ISSUERS)]
     IssuerLimit,
+    /// The protected API that the request reads or deletes is not registered.
+    #[error("no protected API is named {0}")]
+    ApiNotFound(ApiName),
+    /// The deployment has the maximum number of protected APIs.
+    #[error("the deployment has {} protected APIs, which is the limit", super::MAX_APIS)]
+    ApiLimit,
+    /// A chunk of the API's build does not exist. The API was changed after it was read, or an
+    /// operator deleted the chunk.
+    #[error("the tools of protected API {0} are incomplete")]
+    BuildMissing(ApiName),
     /// The custom role that the request reads or deletes does not exist.
     #[error("role {0} does not exist")]
     RoleNotFound(RoleName),

@@ -7,13 +7,14 @@ use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::apis;
 use super::codec::{self, MalformedItem, Map, Reader, n, s};
 use super::list::{AllEventsCursor, EventCursor, EventFilter, EventScope, MAX_LIMIT, Page, PageRequest};
 use super::schema::{self, attribute};
 use super::{Store, StoreError};
 use crate::domain::{
-    Account, AccountId, ChangeRequest, Event, EventId, EventIdentity, EventKey, EventType, FederatedIdentity,
-    FieldChange, GrantId, IssuerName, LiveKey, RoleName, Subject,
+    Account, AccountId, ApiName, ChangeRequest, Event, EventId, EventIdentity, EventKey, EventType,
+    FederatedIdentity, FieldChange, GrantId, IssuerName, LiveKey, RoleName, Subject,
 };
 
 /// The maximum number of queries for one page of all events. A query reads at most
@@ -63,6 +64,11 @@ impl NewEvent {
     /// An event of a trusted issuer.
     pub(super) fn issuer(event_type: EventType, name: &IssuerName, changes: Vec<FieldChange>) -> Self {
         Self { changes, ..Self::new(event_type, Subject::Issuer(name.clone())) }
+    }
+
+    /// An event of a protected API.
+    pub(super) fn api(event_type: EventType, name: &ApiName, changes: Vec<FieldChange>) -> Self {
+        Self { changes, ..Self::new(event_type, Subject::Api(name.clone())) }
     }
 
     fn new(event_type: EventType, subject: Subject) -> Self {
@@ -176,7 +182,9 @@ impl Store {
                 return Ok(Page::cut(events, page.limit, |event| AllEventsCursor(event.id)));
             };
             let range = match filter.scope {
-                EventScope::Account(_) | EventScope::Role(_) | EventScope::Issuer(_) => first..=last,
+                EventScope::Account(_) | EventScope::Role(_) | EventScope::Issuer(_) | EventScope::Api(_) => {
+                    first..=last
+                }
                 EventScope::All => first.max(EventId::first_at(start_of_month(last.at())))..=last,
             };
             let answer = self.query_events(filter, &range, page.limit).await?;
@@ -219,6 +227,7 @@ impl Store {
             EventScope::Account(account) => Some(schema::events_partition(*account)),
             EventScope::Role(role) => Some(schema::role_events_partition(role)),
             EventScope::Issuer(issuer) => Some(schema::issuer_events_partition(issuer)),
+            EventScope::Api(api) => Some(schema::api_events_partition(api)),
             EventScope::All => None,
         };
         let query = match partition {
@@ -264,12 +273,13 @@ pub(super) enum Confirmation {
 pub(super) fn log(event: &Event, confirmation: Confirmation) {
     let (account, account_name, grant) = match &event.subject {
         Subject::Account { id, name, grant } => (Some(id.to_string()), Some(name), *grant),
-        Subject::Role(_) | Subject::Issuer(_) => (None, None, None),
+        Subject::Role(_) | Subject::Issuer(_) | Subject::Api(_) => (None, None, None),
     };
-    let (role_name, issuer_name) = match &event.subject {
-        Subject::Account { .. } => (None, None),
-        Subject::Role(name) => (Some(name.to_string()), None),
-        Subject::Issuer(name) => (None, Some(name.to_string())),
+    let (role_name, issuer_name, api_name) = match &event.subject {
+        Subject::Account { .. } => (None, None, None),
+        Subject::Role(name) => (Some(name.to_string()), None, None),
+        Subject::Issuer(name) => (None, Some(name.to_string()), None),
+        Subject::Api(name) => (None, None, Some(name.to_string())),
     };
     let changes_of = |field: &'static str| event.changes.iter().filter(move |change| change.field == field);
     let new_value = |field| changes_of(field).map(|change| change.to.as_str()).next();
@@ -293,12 +303,18 @@ pub(super) fn log(event: &Event, confirmation: Confirmation) {
                 identity_id = grant.and_then(GrantId::identity).map(|identity| identity.to_string()),
                 role_name,
                 issuer_name,
+                api_name,
                 changed = (!changed.is_empty()).then(|| changed.join(",")),
                 role = new_value(attribute::ROLE),
                 issuer = new_value(attribute::ISSUER),
                 audience = new_value(attribute::AUDIENCE),
                 claims = new_value(attribute::CLAIMS),
                 jwks_uri = new_value("jwksUri"),
+                base_url = new_value(attribute::BASE_URL),
+                api_id = new_value(attribute::API_ID),
+                route_prefix = new_value(attribute::ROUTE_PREFIX),
+                confirmation = new_value(attribute::CONFIRMATION),
+                tools = new_value(apis::TOOLS),
                 enabled = new_value(attribute::ENABLED).map(|to| to == "true"),
                 granted = permissions(|change| &change.to),
                 withdrawn = permissions(|change| &change.from),
@@ -340,15 +356,17 @@ fn event(item: &Map) -> Result<Event, StoreError> {
     read().map_err(|error| error.in_item("an event"))
 }
 
-/// The subject of an event. The partition shows whether it is an account, a role or an issuer.
+/// The subject of an event. The partition shows whether it is an account, a role, an issuer or an API.
 fn subject(reader: Reader<'_>) -> Result<Subject, MalformedItem> {
-    if reader.text(schema::PK)?.starts_with(schema::partition::ROLE_EVENTS) {
-        let name = |pk: &str| pk.strip_prefix(schema::partition::ROLE_EVENTS).unwrap_or_default().parse();
-        return reader.parse(schema::PK, name).map(Subject::Role);
+    let partition = reader.text(schema::PK)?;
+    if let Some(name) = partition.strip_prefix(schema::partition::ROLE_EVENTS) {
+        return reader.parse(schema::PK, |_| name.parse()).map(Subject::Role);
     }
-    if reader.text(schema::PK)?.starts_with(schema::partition::ISSUER_EVENTS) {
-        let name = |pk: &str| pk.strip_prefix(schema::partition::ISSUER_EVENTS).unwrap_or_default().parse();
-        return reader.parse(schema::PK, name).map(Subject::Issuer);
+    if let Some(name) = partition.strip_prefix(schema::partition::ISSUER_EVENTS) {
+        return reader.parse(schema::PK, |_| name.parse()).map(Subject::Issuer);
+    }
+    if let Some(name) = partition.strip_prefix(schema::partition::API_EVENTS) {
+        return reader.parse(schema::PK, |_| name.parse()).map(Subject::Api);
     }
     Ok(Subject::Account {
         id: reader.parse(schema::PK, |pk| {

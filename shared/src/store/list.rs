@@ -7,8 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Account, AccountId, ActorSearch, Event, EventId, EventType, FoldedName, IssuerName, RoleName, TagKey,
-    TagValue,
+    Account, AccountId, ActorSearch, ApiName, Event, EventId, EventType, FoldedName, IssuerName, RoleName,
+    TagKey, TagValue,
 };
 
 /// The default number of items in a page.
@@ -75,12 +75,13 @@ pub struct AccountPage {
 /// Whose audit events are listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EventScope {
-    /// All accounts, custom roles and trusted issuers.
+    /// All accounts, custom roles, trusted issuers and protected APIs.
     #[default]
     All,
     Account(AccountId),
     Role(RoleName),
     Issuer(IssuerName),
+    Api(ApiName),
 }
 
 /// A filter for audit events.

@@ -47,7 +47,7 @@ use schema::Key;
 
 pub use accounts::CreatedAccount;
 pub use activity::{AccountActivity, ActivityWrite, LastUse, Tally};
-pub use apis::{ApiChoices, MAX_APIS, StoredApi};
+pub use apis::{ApiChoices, ApiContent, ApiWithTools, MAX_APIS, NewApi, PutApi, StoredApi};
 pub use authorization::{
     CredentialLookup, IssuerRegistration, RetiredCredential, RetiredVerifier, StoredIdentity, StoredKey,
 };

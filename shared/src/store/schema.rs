@@ -9,7 +9,8 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{
-    AccountId, EventId, FoldedName, GrantId, IssuerName, KeyId, ReviewId, RoleName, Subject,
+    AccountId, ApiName, BuildId, EventId, FoldedName, GrantId, IssuerName, KeyId, ReviewId, RoleName,
+    Subject, named_enum,
 };
 
 /// The partition key.
@@ -36,6 +37,10 @@ pub const TTL: &str = "ttl";
 pub(super) const INDEX_ACCOUNTS: &str = "ACCOUNTS";
 /// The index's partition of all custom roles.
 pub(super) const INDEX_ROLES: &str = "ROLES";
+/// The index's partition of all protected APIs.
+pub(super) const INDEX_APIS: &str = "APIS";
+/// The index's partition of the builds of all protected APIs, by API and build.
+pub(super) const INDEX_BUILDS: &str = "BUILDS";
 /// The directory's partition of all accounts.
 pub(super) const DIRECTORY_ACCOUNTS: &str = "ACCOUNTS";
 /// The directory's partition of the last uses of keys that were used after their end.
@@ -61,6 +66,8 @@ pub(super) const ACCOUNT: &str = "ACCOUNT";
 const NAME: &str = "NAME";
 /// The sort key of a custom role.
 pub(super) const ROLE: &str = "ROLE";
+/// The sort key of a protected API.
+const API: &str = "API";
 const SWEEP: &str = "SWEEP";
 const ASSERTION: &str = "ASSERTION";
 /// The sort key of an account's latest review.
@@ -78,6 +85,8 @@ pub mod partition {
     pub const ROLE_EVENTS: &str = "EVENTS#ROLE#";
     /// A trusted issuer's audit events.
     pub const ISSUER_EVENTS: &str = "EVENTS#ISSUER#";
+    /// A protected API's audit events.
+    pub const API_EVENTS: &str = "EVENTS#API#";
     /// The records of an account's ended grants, and of the account itself after its
     /// deletion.
     pub const RETIRED: &str = "RETIRED#";
@@ -107,6 +116,8 @@ pub mod partition {
     pub const KEY: &str = "KEY#";
     /// All trusted issuers, and the names of deleted ones.
     pub const ISSUERS: &str = "ISSUERS";
+    /// A protected API, and the parts of its builds.
+    pub const API: &str = "API#";
     /// A JWT that was exchanged and must not be accepted again.
     pub const ASSERTION: &str = "ASSERTION#";
 }
@@ -149,6 +160,7 @@ pub(super) fn event_key(subject: &Subject, event: EventId) -> Key {
         Subject::Account { id, .. } => account_event_key(*id, event),
         Subject::Role(name) => key(partition::ROLE_EVENTS, name, event),
         Subject::Issuer(name) => key(partition::ISSUER_EVENTS, name, event),
+        Subject::Api(name) => key(partition::API_EVENTS, name, event),
     }
 }
 
@@ -170,6 +182,11 @@ pub(super) fn role_events_partition(role: &RoleName) -> AttributeValue {
 /// The partition of a trusted issuer's events.
 pub(super) fn issuer_events_partition(issuer: &IssuerName) -> AttributeValue {
     partition_key(partition::ISSUER_EVENTS, issuer)
+}
+
+/// The partition of a protected API's events.
+pub(super) fn api_events_partition(api: &ApiName) -> AttributeValue {
+    partition_key(partition::API_EVENTS, api)
 }
 
 /// The partition of the records of an account's ended grants.
@@ -289,6 +306,43 @@ pub(super) fn issuers_partition() -> AttributeValue {
     partition_key(partition::ISSUERS, "")
 }
 
+/// A protected API.
+pub(super) fn api_key(name: &ApiName) -> Key {
+    key(partition::API, name, API)
+}
+
+/// The partition of a protected API and the parts of its builds.
+pub(super) fn api_partition(name: &ApiName) -> AttributeValue {
+    partition_key(partition::API, name)
+}
+
+/// An item of the partition of a protected API.
+pub(super) fn api_partition_key(name: &ApiName, sort: &str) -> Key {
+    key(partition::API, name, sort)
+}
+
+/// A chunk of a part of a build. Chunks sort by their numbers.
+pub(super) fn chunk_key(api: &ApiName, build: BuildId, part: BuildPart, number: usize) -> Key {
+    key(partition::API, api, format_args!("{}{}#{number:03}", build_prefix(build), part.name()))
+}
+
+/// The start of the sort keys of a build's chunks.
+pub(super) fn build_prefix(build: BuildId) -> String {
+    format!("{build}#")
+}
+
+named_enum! {
+    /// A part of a build of a protected API.
+    pub enum BuildPart {
+        /// The tools.
+        Tools = "TOOLS",
+        /// The operations that cannot be tools.
+        Skipped = "SKIPPED",
+        /// The OpenAPI document.
+        Document = "DOCUMENT",
+    }
+}
+
 /// The partition of the counts and last uses of an account's grants.
 pub(super) fn usage_partition(account: AccountId) -> AttributeValue {
     partition_key(partition::USAGE, account)
@@ -340,26 +394,37 @@ pub mod attribute {
     pub const ACCOUNT_NAME: &str = "accountName";
     pub const ACTOR: &str = "actor";
     pub const ALGORITHMS: &str = "algorithms";
+    pub const API_ID: &str = "apiId";
     pub const AT: &str = "at";
     pub const AUDIENCE: &str = "audience";
+    pub const BASE_URL: &str = "baseUrl";
+    pub const BUILD: &str = "build";
     pub const CHANGES: &str = "changes";
+    pub const CHUNKS: &str = "chunks";
     pub const CIDRS: &str = "cidrs";
     pub const CLAIMS: &str = "claims";
     pub const COMPLETED_AT: &str = "completedAt";
     pub const COMPLETED_FROM: &str = "completedFrom";
+    pub const CONFIRMATION: &str = "confirmation";
     pub const CREATED_AT: &str = "createdAt";
     pub const CREATED_BY: &str = "createdBy";
+    pub const DATA: &str = "data";
     pub const DECISION: &str = "decision";
     pub const DELETED_AT: &str = "deletedAt";
     pub const DELETED_BY: &str = "deletedBy";
     pub const DESCRIPTION: &str = "description";
+    pub const DOCUMENT_SHA256: &str = "documentSha256";
+    pub const DOCUMENT_TITLE: &str = "documentTitle";
+    pub const DOCUMENT_VERSION: &str = "documentVersion";
     pub const ENABLED: &str = "enabled";
+    pub const EXCLUDE: &str = "exclude";
     pub const EXPIRES_AT: &str = "expiresAt";
     pub const FIELD: &str = "field";
     pub const FINGERPRINT: &str = "fingerprint";
     pub const FROM: &str = "from";
     pub const HINT: &str = "hint";
     pub const ID: &str = "id";
+    pub const INCLUDE: &str = "include";
     pub const ISSUER: &str = "issuer";
     pub const JWKS: &str = "jwks";
     pub const JWKS_URI: &str = "jwksUri";
@@ -388,12 +453,17 @@ pub mod attribute {
     pub const RETIRES_AT: &str = "retiresAt";
     pub const ROLE: &str = "role";
     pub const ROUTE: &str = "route";
+    pub const ROUTE_PREFIX: &str = "routePrefix";
     pub const SEAL: &str = "seal";
     pub const SINGLE_USE: &str = "singleUse";
+    pub const SKIPPED_COUNT: &str = "skippedCount";
     pub const SOURCE: &str = "source";
     pub const STARTED_AT: &str = "startedAt";
     pub const TAGS: &str = "tags";
+    pub const TITLE: &str = "title";
     pub const TO: &str = "to";
+    pub const TOOL_COUNT: &str = "toolCount";
+    pub const TOOLS_SHA256: &str = "toolsSha256";
     pub const TYPE: &str = "type";
     pub const UPDATED_AT: &str = "updatedAt";
     pub const UPDATED_BY: &str = "updatedBy";

@@ -1,4 +1,4 @@
-//! `GET /history`: the audit events of all accounts, roles and trusted issuers.
+//! `GET /history`: the audit events of all accounts, roles, trusted issuers and protected APIs.
 //! `GET /accounts/{id}/history`: the audit events of an account.
 
 use askama::Template;

@@ -7,7 +7,7 @@ use askama::filters::HtmlSafe;
 use jiff::{SignedDuration, Timestamp};
 use shared::api::{AuditEvent, Key, RetiredKey, RevokedKeys};
 use shared::domain::{
-    AccountId, EventType, FieldChange, IdentityId, IssuerName, KeyId, ReviewDecision, RoleName,
+    AccountId, ApiName, EventType, FieldChange, IdentityId, IssuerName, KeyId, ReviewDecision, RoleName,
 };
 
 use crate::view::excerpt::Excerpt;
@@ -141,6 +141,7 @@ pub(crate) struct HistoryEntry {
     pub(crate) account: Option<(AccountId, String)>,
     pub(crate) role: Option<RoleName>,
     pub(crate) issuer: Option<IssuerName>,
+    pub(crate) api: Option<ApiName>,
     pub(crate) changes: Excerpt<FieldChange>,
     /// The note of an access review. Empty if there is none.
     pub(crate) note: String,
@@ -166,6 +167,9 @@ pub(crate) fn event_words(event: EventType) -> (&'static str, &'static str) {
         EventType::IssuerCreated => ("Trusted issuer added", "added the trusted issuer"),
         EventType::IssuerUpdated => ("Trusted issuer updated", "updated the trusted issuer"),
         EventType::IssuerDeleted => ("Trusted issuer deleted", "deleted the trusted issuer"),
+        EventType::ApiRegistered => ("Protected API registered", "registered the protected API"),
+        EventType::ApiChanged => ("Protected API changed", "changed the protected API"),
+        EventType::ApiDeleted => ("Protected API deleted", "deleted the protected API"),
     }
 }
 
@@ -283,6 +287,7 @@ impl HistoryEntry {
             }),
             role: event.role,
             issuer: event.issuer,
+            api: event.api,
             changes: Excerpt::first(changes, SHOWN_CHANGES),
             when: TimeText::new(event.at, now),
             request_id: event.request_id,

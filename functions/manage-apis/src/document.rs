@@ -1,0 +1,125 @@
+//! Reads the OpenAPI document of a request, and compiles it into tools.
+
+use serde_json::value::RawValue;
+use shared::domain::{ApiTitle, RoutePrefix, contains_credential};
+use shared::http::Fields;
+use shared::openapi::{Document, DocumentError};
+use shared::tools::{Compiled, Selection, Skipped, Tool, compile};
+
+use crate::registered_api::summaries;
+
+/// The field with the document.
+pub(crate) const FIELD: &str = "/openapi";
+
+/// The maximum number of skipped operations that are stored.
+const MAX_SKIPPED: usize = 50;
+/// The maximum number of errors in a response.
+const MAX_ERRORS: usize = 20;
+/// The maximum number of characters of a pointer or a sentence about a document.
+const MAX_CHARS: usize = 500;
+/// The maximum size of the tools in a response, in bytes. Lambda's responses have at most 6 MB.
+const MAX_SUMMARY_BYTES: usize = 4_000_000;
+
+/// A document and its tools.
+#[derive(Debug)]
+pub(crate) struct CompiledDocument {
+    pub(crate) text: String,
+    pub(crate) title: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) tools: Vec<Tool>,
+    /// The first operations that cannot be tools.
+    pub(crate) skipped: Vec<Skipped>,
+    pub(crate) skipped_count: usize,
+}
+
+/// The text of the document in a request: an object, or the content of a string.
+pub(crate) fn text(fields: &mut Fields, value: &RawValue) -> Option<String> {
+    let json = value.get();
+    if json.starts_with('{') {
+        return Some(json.to_owned());
+    }
+    fields.check(FIELD, serde_json::from_str(json).map_err(|_| "must be an object or a string"))
+}
+
+/// Reads a document. Records its errors.
+pub(crate) fn read(fields: &mut Fields, text: &str) -> Option<Document> {
+    Document::read(text).map_err(|errors| refuse(fields, errors)).ok()
+}
+
+/// Compiles the selected operations of a document. Records its errors.
+pub(crate) fn compiled(
+    fields: &mut Fields,
+    text: String,
+    document: &Document,
+    selection: &Selection<'_>,
+) -> Option<CompiledDocument> {
+    let Compiled { tools, skipped } =
+        compile(document, selection).map_err(|errors| refuse(fields, errors)).ok()?;
+    if tools.is_empty() {
+        fields.refuse(FIELD, no_tools(selection, &skipped));
+        return None;
+    }
+    if let Err(problem) = check_tools(&tools, selection.route_prefix) {
+        fields.refuse(FIELD, problem);
+        return None;
+    }
+    let info = |member| document.info(member).and_then(|text| short(&text));
+    let skipped_count = skipped.len();
+    let cut = |skipped: Skipped| Skipped { pointer: cut(&skipped.pointer), reason: cut(&skipped.reason) };
+    Some(CompiledDocument {
+        title: info("title"),
+        version: info("version"),
+        text,
+        tools,
+        skipped: skipped.into_iter().take(MAX_SKIPPED).map(cut).collect(),
+        skipped_count,
+    })
+}
+
+fn refuse(fields: &mut Fields, errors: Vec<DocumentError>) {
+    for error in errors.into_iter().take(MAX_ERRORS) {
+        fields.refuse(&format!("{FIELD}{}", cut(&error.pointer)), cut(&error.detail));
+    }
+}
+
+/// Why a document has no tools.
+fn no_tools(selection: &Selection<'_>, skipped: &[Skipped]) -> String {
+    let is_selective = selection.include.is_some() || !selection.exclude.is_empty();
+    let chosen = if is_selective { " that `include` and `exclude` select and" } else { "" };
+    let example = skipped.first().map(|first| format!(". At {}: {}", cut(&first.pointer), cut(&first.reason)));
+    format!("has no operation{chosen} that can be a tool{}", example.unwrap_or_default())
+}
+
+/// Checks that the tools can be shown: to agents, and in a response.
+fn check_tools(tools: &[Tool], prefix: &RoutePrefix) -> Result<(), String> {
+    let has_credential = |tool: &&Tool| {
+        let schemas = [Some(&tool.input_schema), tool.output_schema.as_ref()];
+        let schemas = schemas.into_iter().flatten().map(|schema| serde_json::to_string(schema).unwrap_or_default());
+        contains_credential(&tool.description)
+            || tool.title.as_deref().is_some_and(contains_credential)
+            || schemas.into_iter().any(|schema| contains_credential(&schema))
+    };
+    if let Some(tool) = tools.iter().find(has_credential) {
+        let (method, path) = (tool.method.name(), &tool.template);
+        return Err(format!("must not contain a key, a token or a JWT, but {method} {path} has one"));
+    }
+    let size = serde_json::to_vec(&summaries(tools, prefix)).unwrap_or_default().len();
+    if size > MAX_SUMMARY_BYTES {
+        return Err("has more tools with long descriptions than one response can list. Select fewer with \
+                    `include` and `exclude`, or shorten the descriptions"
+            .to_owned());
+    }
+    Ok(())
+}
+
+/// A text of the document that can be shown, if it is short and clean.
+fn short(text: &str) -> Option<String> {
+    ApiTitle::parse(text).ok().map(|title| title.to_string())
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
