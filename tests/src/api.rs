@@ -292,6 +292,14 @@ impl Harness {
         reply
     }
 
+    /// Registers or changes a protected API.
+    pub async fn put_api(&self, name: &str, body: &Value) -> Reply {
+        let request = self.request("PUT", &format!("/iam/v1/apis/{name}")).admin();
+        let reply = request.json(body).send().await;
+        assert!([200, 201].contains(&reply.status), "{reply:?}");
+        reply
+    }
+
     /// Registers GitHub Actions as the trusted issuer `github`.
     pub async fn trust_github(&self) {
         let _ = self

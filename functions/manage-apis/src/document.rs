@@ -86,7 +86,8 @@ fn refuse(fields: &mut Fields, errors: Vec<DocumentError>) {
 fn no_tools(selection: &Selection<'_>, skipped: &[Skipped]) -> String {
     let is_selective = selection.include.is_some() || !selection.exclude.is_empty();
     let chosen = if is_selective { " that `include` and `exclude` select and" } else { "" };
-    let example = skipped.first().map(|first| format!(". At {}: {}", cut(&first.pointer), cut(&first.reason)));
+    let example =
+        skipped.first().map(|first| format!(". At {}: {}", cut(&first.pointer), cut(&first.reason)));
     format!("has no operation{chosen} that can be a tool{}", example.unwrap_or_default())
 }
 
@@ -94,7 +95,8 @@ fn no_tools(selection: &Selection<'_>, skipped: &[Skipped]) -> String {
 fn check_tools(tools: &[Tool], prefix: &RoutePrefix) -> Result<(), String> {
     let has_credential = |tool: &&Tool| {
         let schemas = [Some(&tool.input_schema), tool.output_schema.as_ref()];
-        let schemas = schemas.into_iter().flatten().map(|schema| serde_json::to_string(schema).unwrap_or_default());
+        let schemas =
+            schemas.into_iter().flatten().map(|schema| serde_json::to_string(schema).unwrap_or_default());
         contains_credential(&tool.description)
             || tool.title.as_deref().is_some_and(contains_credential)
             || schemas.into_iter().any(|schema| contains_credential(&schema))

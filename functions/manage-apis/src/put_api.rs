@@ -131,7 +131,10 @@ fn choices(fields: &mut Fields, body: &PutApiRequest, hosts: UrlHosts) -> Option
         .and_then(|prefix| check_reachable(fields, prefix));
     let include = match &body.include {
         Some(texts) if texts.is_empty() => {
-            fields.refuse("/include", "must have at least one permission. To select all operations, omit `include`");
+            fields.refuse(
+                "/include",
+                "must have at least one permission. To select all operations, omit `include`",
+            );
             None
         }
         Some(texts) => permissions(fields, "/include", texts).map(Some),

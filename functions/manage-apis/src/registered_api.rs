@@ -8,8 +8,9 @@ use shared::tools::Tool;
 
 pub(crate) fn registered_api(found: ApiWithTools) -> RegisteredApi {
     let ApiWithTools { api, tools, skipped } = found;
-    let skipped =
-        skipped.into_iter().map(|skipped| SkippedOperation { pointer: skipped.pointer, reason: skipped.reason });
+    let skipped = skipped
+        .into_iter()
+        .map(|skipped| SkippedOperation { pointer: skipped.pointer, reason: skipped.reason });
     RegisteredApi {
         tools: summaries(&tools, &api.choices.route_prefix),
         skipped: skipped.collect(),

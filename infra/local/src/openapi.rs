@@ -54,7 +54,7 @@ const COMMON_RESPONSES: [(&str, &str); 5] = [
 const BODY_RESPONSES: [(&str, &str); 2] = [("413", "body_too_large"), ("415", "unsupported_media_type")];
 
 /// What the problem codes of single operations mean, and what to do.
-const PROBLEMS: [(&str, &str); 29] = [
+const PROBLEMS: [(&str, &str); 31] = [
     (
         "malformed_request",
         "A header or query parameter is malformed, unknown, or not accepted by this operation. See `detail`.",
@@ -151,7 +151,10 @@ const PROBLEMS: [(&str, &str); 29] = [
         "Nothing was changed: the resource is not in the state that `If-Match` or `If-None-Match` requires. Fetch \
          the resource again and retry.",
     ),
-    ("body_too_large", "The body is larger than 32 KiB (32,768 bytes), or than 2,500,000 bytes for `putApi`. Send a smaller body."),
+    (
+        "body_too_large",
+        "The body is larger than 32 KiB (32,768 bytes), or than 2,500,000 bytes for `putApi`. Send a smaller body.",
+    ),
     ("unsupported_media_type", "The body is not sent as JSON. Send `Content-Type: application/json`."),
     (
         "invalid_fields",

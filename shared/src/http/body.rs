@@ -39,11 +39,7 @@ fn check_size(body: &Body, most: usize) -> Result<&[u8], Failure> {
 }
 
 /// Parses a JSON body of at most `most` bytes.
-pub(super) fn read<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: &Body,
-    most: usize,
-) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Body, most: usize) -> Result<T, Failure> {
     let essence = essence(headers);
     if !["application/json", "application/merge-patch+json"]
         .iter()

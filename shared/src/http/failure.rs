@@ -300,7 +300,9 @@ fn store_detail(error: &StoreError) -> String {
             "Nothing was changed. Use a new Idempotency-Key for each new request.".to_owned()
         }
         StoreError::Throttled(_) | StoreError::Unavailable(_) => TRY_AGAIN.to_owned(),
-        StoreError::BuildMissing(_) | StoreError::Corrupt { .. } | StoreError::Entropy(_) => INTERNAL.to_owned(),
+        StoreError::BuildMissing(_) | StoreError::Corrupt { .. } | StoreError::Entropy(_) => {
+            INTERNAL.to_owned()
+        }
     }
 }
 

@@ -127,10 +127,10 @@ struct Build {
 impl Build {
     fn new(id: BuildId, new: &NewApi) -> Result<Self, StoreError> {
         let tools = tools::pack(&new.tools);
-        let skipped: Vec<_> =
-            new.skipped.iter().map(|skipped| (&skipped.pointer, &skipped.reason)).collect();
-        let skipped = serde_json::to_vec(&skipped).map_err(|error| {
-            StoreError::Corrupt { item: new.name.to_string(), problem: error.to_string() }
+        let skipped: Vec<_> = new.skipped.iter().map(|skipped| (&skipped.pointer, &skipped.reason)).collect();
+        let skipped = serde_json::to_vec(&skipped).map_err(|error| StoreError::Corrupt {
+            item: new.name.to_string(),
+            problem: error.to_string(),
         })?;
         let content = ApiContent {
             tool_count: new.tools.len(),
@@ -266,15 +266,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::ApiNotFound`].
     pub async fn get_api(&self, name: &ApiName) -> Result<ApiWithTools, StoreError> {
-        self.read_build(name, async |api| {
-            let (tools, skipped) =
-                futures::try_join!(self.get_tools(&api), self.part(&api, BuildPart::Skipped))?;
-            let skipped: Vec<(String, String)> = serde_json::from_slice(&skipped)
-                .map_err(|error| malformed_part(name, BuildPart::Skipped, error))?;
-            let skipped = skipped.into_iter().map(|(pointer, reason)| Skipped { pointer, reason });
-            Ok(ApiWithTools { api, tools, skipped: skipped.collect() })
-        })
-        .await
+        let (api, [tools, skipped]) = self.read_parts(name, [BuildPart::Tools, BuildPart::Skipped]).await?;
+        let skipped: Vec<(String, String)> = serde_json::from_slice(&skipped)
+            .map_err(|error| malformed_part(name, BuildPart::Skipped, error))?;
+        let skipped = skipped.into_iter().map(|(pointer, reason)| Skipped { pointer, reason });
+        Ok(ApiWithTools { tools: unpack(name, &tools)?, skipped: skipped.collect(), api })
     }
 
     /// Reads a protected API with the text of its document, consistently.
@@ -282,13 +278,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::ApiNotFound`].
     pub async fn get_api_document(&self, name: &ApiName) -> Result<(StoredApi, String), StoreError> {
-        self.read_build(name, async |api| {
-            let text = self.part(&api, BuildPart::Document).await?;
-            let text =
-                tools::unpack_text(&text).map_err(|error| malformed_part(name, BuildPart::Document, error))?;
-            Ok((api, text))
-        })
-        .await
+        let (api, [text]) = self.read_parts(name, [BuildPart::Document]).await?;
+        let text = tools::unpack_text(&text);
+        Ok((api, text.map_err(|error| malformed_part(name, BuildPart::Document, error))?))
     }
 
     /// Reads the tools of `api`.
@@ -296,21 +288,32 @@ impl Store {
     /// # Errors
     /// [`StoreError::BuildMissing`] if the API has changed since it was read. Read the API again.
     pub async fn get_tools(&self, api: &StoredApi) -> Result<Vec<Tool>, StoreError> {
-        let packed = self.part(api, BuildPart::Tools).await?;
-        tools::unpack(&packed).map_err(|error| malformed_part(&api.name, BuildPart::Tools, error))
+        unpack(&api.name, &self.part(api, BuildPart::Tools).await?)
     }
 
-    /// Reads an API, and then parts of its build with `read`. If the API changes in between, reads
-    /// both once more.
-    async fn read_build<T>(
+    /// Reads an API and parts of its build. If the API changes in between, reads all once more.
+    async fn read_parts<const N: usize>(
         &self,
         name: &ApiName,
-        read: impl AsyncFn(StoredApi) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let api = async || self.find_api(name).await?.ok_or_else(|| StoreError::ApiNotFound(name.clone()));
-        match read(api().await?).await {
-            Err(StoreError::BuildMissing(_)) => read(api().await?).await,
-            result => result,
+        parts: [BuildPart; N],
+    ) -> Result<(StoredApi, [Vec<u8>; N]), StoreError> {
+        let mut is_first = true;
+        loop {
+            let api = self.find_api(name).await?.ok_or_else(|| StoreError::ApiNotFound(name.clone()))?;
+            let mut read = [const { Vec::new() }; N];
+            let mut missing = None;
+            for (read, part) in read.iter_mut().zip(parts) {
+                match self.part(&api, part).await {
+                    Ok(bytes) => *read = bytes,
+                    Err(error @ StoreError::BuildMissing(_)) => missing = Some(error),
+                    Err(error) => return Err(error),
+                }
+            }
+            match missing {
+                None => return Ok((api, read)),
+                Some(error) if !is_first => return Err(error),
+                Some(_) => is_first = false,
+            }
         }
     }
 
@@ -513,8 +516,7 @@ fn stored_api(name: &ApiName, item: &Map) -> Result<StoredApi, MalformedItem> {
             route_prefix: reader.parse(attribute::ROUTE_PREFIX, RoutePrefix::parse)?,
             include: reader.optional(attribute::INCLUDE, permissions)?,
             exclude: permissions(reader, attribute::EXCLUDE)?,
-            confirmation: reader
-                .get(attribute::CONFIRMATION, |value| Confirmation::parse(value.text()?))?,
+            confirmation: reader.get(attribute::CONFIRMATION, |value| Confirmation::parse(value.text()?))?,
         },
         content: ApiContent {
             tool_count: count(attribute::TOOL_COUNT)?,
@@ -527,7 +529,9 @@ fn stored_api(name: &ApiName, item: &Map) -> Result<StoredApi, MalformedItem> {
         build: reader.parse(attribute::BUILD, str::parse)?,
         chunks: reader.get(attribute::CHUNKS, |value| {
             let parts = value.map()?.iter();
-            parts.map(|(part, count)| Some((BuildPart::parse(part)?, count.number()?.parse().ok()?))).collect()
+            parts
+                .map(|(part, count)| Some((BuildPart::parse(part)?, count.number()?.parse().ok()?)))
+                .collect()
         })?,
         version: reader.version()?,
         created_at: reader.seconds(attribute::CREATED_AT)?,
@@ -632,6 +636,10 @@ fn list_changes(field: &str, before: &[String], after: &[String]) -> Vec<FieldCh
         to: to.to_owned(),
     };
     removed.chain(added).map(change).collect()
+}
+
+fn unpack(api: &ApiName, packed: &[u8]) -> Result<Vec<Tool>, StoreError> {
+    tools::unpack(packed).map_err(|error| malformed_part(api, BuildPart::Tools, error))
 }
 
 fn sha256(bytes: &[u8]) -> String {

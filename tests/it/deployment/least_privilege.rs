@@ -197,7 +197,7 @@ fn accesses(call: &Call) -> Vec<Access> {
             returns_values: false,
         }],
         "PutEvents" => body["Entries"].as_array().unwrap().iter().map(published_event).collect(),
-        "GetItem" | "UpdateItem" => vec![access(&call.operation, body, &body["Key"], false)],
+        "DeleteItem" | "GetItem" | "UpdateItem" => vec![access(&call.operation, body, &body["Key"], false)],
         "PutItem" => vec![access("PutItem", body, &body["Item"], false)],
         "Query" => {
             let partition = json!({ schema::PK: body["ExpressionAttributeValues"][":pk"] });
@@ -273,10 +273,11 @@ fn selects(operation: &str, request: &Value) -> bool {
     is_projection
 }
 
-/// A partition key with `*` after its prefix. The events of roles and issuers have longer
+/// A partition key with `*` after its prefix. The events of roles, issuers and APIs have longer
 /// prefixes than those of accounts.
 fn partition_pattern(partition: &str) -> String {
-    for events in [schema::partition::ROLE_EVENTS, schema::partition::ISSUER_EVENTS] {
+    use schema::partition::{API_EVENTS, ISSUER_EVENTS, ROLE_EVENTS};
+    for events in [ROLE_EVENTS, ISSUER_EVENTS, API_EVENTS] {
         if partition.starts_with(events) {
             return format!("{events}*");
         }
@@ -398,6 +399,25 @@ impl Recorder<'_> {
             self.send("ListServiceAccounts", ("GET", path), None, None).await;
         }
         paths.remove(1)
+    }
+
+    /// Registers, changes, reads and deletes an API, and leaves an unused build.
+    async fn register_apis(&mut self) {
+        let apis = "/iam/v1/apis";
+        let api = format!("{apis}/teams");
+        let settings = json!({
+            "title": "Other", "baseUrl": "https://api.example.com", "apiId": "other", "include": ["ANY /teams"],
+        });
+        for body in [support::apis::api(), settings] {
+            self.send("ManageApis", ("PUT", &api), Some(body), None).await;
+        }
+        for path in [apis, &api] {
+            self.send("ManageApis", ("GET", path), None, None).await;
+        }
+        let items = self.harness.table.items("API#teams").await;
+        self.send("ManageApis", ("DELETE", &api), None, None).await;
+        let chunks = items.into_iter().filter(|item| item["sk"].as_s().unwrap() != "API");
+        self.harness.table.put_all(&chunks.collect::<Vec<_>>()).await;
     }
 
     /// Deletes a federated identity twice, and reads its activity.
@@ -537,6 +557,7 @@ async fn record(harness: &Harness) -> Recorded {
         recorder.send("ListServiceAccounts", ("GET", list), None, None).await;
     }
 
+    recorder.register_apis().await;
     let identity = recorder.federate(&account).await;
     let keys = format!("{path}/keys");
     let restricted =
@@ -864,7 +885,7 @@ fn sensitive_rights_are_separated() {
     };
     assert_eq!(
         holders(&writes_directly),
-        ["Authorizer", "ExchangeToken", "IamAuthorizer"],
+        ["Authorizer", "ExchangeToken", "IamAuthorizer", "ManageApis", "SweepKeys"],
         "writing outside a transaction"
     );
     let activity = ["USAGE#*", "REQUESTS#*", "ROUTES#*", "TOTALS#*"];
@@ -884,6 +905,15 @@ fn sensitive_rights_are_separated() {
         writes.all(|s| s.partitions.as_deref() == Some(&["ASSERTION#*".to_owned()]) && s.must_return_nothing),
         "ExchangeToken writes only the JWTs that were used"
     );
+    for name in ["ManageApis", "SweepKeys"] {
+        let mut writes = statements[name].iter().filter(|s| writes_directly(s));
+        assert!(
+            writes.all(|s| s.partitions.as_deref() == Some(&["API#*".to_owned()]) && s.must_return_nothing),
+            "{name} writes only protected APIs, and cannot read what it replaces"
+        );
+    }
+    let changes_apis = |s: &Statement| on("API#*")(s) && does("dynamodb:PutItem")(s);
+    assert_eq!(holders(&changes_apis), ["ManageApis"], "changing what agents can use");
     let queries = |partition| move |s: &Statement| does("dynamodb:Query")(s) && on(partition)(s);
     for partition in ["REQUESTS#*", "ROUTES#*", "TOTALS#*"] {
         assert_eq!(holders(&queries(partition)), ["ListServiceAccounts"], "reading {partition}");

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tests::{Account, Action, Call, Harness, Key, Logs, Reply};
 use tracing::level_filters::LevelFilter;
 
+use crate::support::apis::{api, api_with};
 use crate::support::audit_lines::event_ids;
 use crate::support::faults::{conflict, service_error};
 
@@ -34,9 +35,12 @@ enum Change {
     RegisterIssuer,
     ReplaceIssuer,
     DeleteIssuer,
+    RegisterApi,
+    ReplaceApi,
+    DeleteApi,
 }
 
-const CHANGES: [Change; 19] = [
+const CHANGES: [Change; 22] = [
     Change::Create,
     Change::Describe,
     Change::Rename,
@@ -56,6 +60,9 @@ const CHANGES: [Change; 19] = [
     Change::RegisterIssuer,
     Change::ReplaceIssuer,
     Change::DeleteIssuer,
+    Change::RegisterApi,
+    Change::ReplaceApi,
+    Change::DeleteApi,
 ];
 
 impl Change {
@@ -90,6 +97,9 @@ impl Change {
         if matches!(self, Self::ReplaceRole | Self::DeleteRole) {
             harness.put_role(&role_name(&account), &["GET /reports"]).await;
         }
+        if matches!(self, Self::ReplaceApi | Self::DeleteApi) {
+            let _ = harness.put_api(&api_name(&account), &api()).await;
+        }
         (account, key)
     }
 
@@ -98,6 +108,7 @@ impl Change {
         let keys = format!("{}/keys", account.path());
         let role = format!("/iam/v1/roles/{}", role_name(account));
         let trusted = format!("/iam/v1/issuers/{}", role_name(account));
+        let protected = format!("/iam/v1/apis/{}", api_name(account));
         let identities = format!("{}/federated-identities", account.path());
         let (method, path, body) = match self {
             Self::Create => {
@@ -135,6 +146,9 @@ impl Change {
                 ("PUT", trusted, Some(body))
             }
             Self::DeleteIssuer => ("DELETE", trusted, None),
+            Self::RegisterApi => ("PUT", protected, Some(api())),
+            Self::ReplaceApi => ("PUT", protected, Some(api_with("title", "Other".into()))),
+            Self::DeleteApi => ("DELETE", protected, None),
         };
         let request = harness.request(method, &path).admin();
         let request = if let Some(body) = body { request.json(&body) } else { request };
@@ -158,13 +172,21 @@ fn role_name(account: &Account) -> String {
     format!("of.{}", account.id)
 }
 
-/// The items of the table: first all others, then the audit events.
+/// A name of an API that no other case uses.
+fn api_name(account: &Account) -> String {
+    // Ids have capital letters, which a name cannot have.
+    format!("a{}", account.id.bytes().map(|byte| format!("{byte:x}")).collect::<String>().split_off(8))
+}
+
+/// The items of the table, without the tools and documents of APIs: first all others, then the
+/// audit events.
 async fn state(harness: &Harness) -> (Items, Items) {
     let key = |item: &tests::Item| {
         let text = |name: &str| item[name].as_s().unwrap().clone();
         (text("pk"), text("sk"))
     };
     let items = harness.table.dump().await.into_iter().map(|item| (key(&item), item));
+    let items = items.filter(|((_, sk), _)| !sk.starts_with("bld_"));
     items.partition(|((pk, _), _)| !pk.starts_with("EVENTS#"))
 }
 
@@ -241,7 +263,14 @@ async fn assert_events_match_items(harness: &Harness) {
     let mut actual: Vec<(String, String, String)> = Vec::new();
     for ((pk, _), event) in &events {
         let kind = event["type"].as_s().unwrap();
-        let updates = ["serviceAccount.updated", "role.updated", "role.deleted", "issuer.updated"];
+        let updates = [
+            "serviceAccount.updated",
+            "role.updated",
+            "role.deleted",
+            "issuer.updated",
+            "api.changed",
+            "api.deleted",
+        ];
         if !updates.contains(&kind.as_str()) {
             let key = event.get("key").map(|key| key.as_s().unwrap().clone()).unwrap_or_default();
             actual.push((kind.clone(), pk.replace("EVENTS#", ""), key));
@@ -298,15 +327,18 @@ async fn assert_events_match_items(harness: &Harness) {
                 }
             }
             (("ROLE", _), _) => expect("role.created", pk, ""),
+            (("API", _), _) => expect("api.registered", pk, ""),
             // The latest review has an item of its own too.
             (("REVIEW", _), "REVIEW") => {}
             (("REVIEW", account), _) => expect("serviceAccount.reviewed", account, ""),
             ((kind, _), _) => assert_eq!(kind, "NAME"),
         }
     }
-    // A deleted role has no item. Its events of creation and deletion remain.
-    for (pk, _) in events.iter().filter(|(_, event)| event["type"].as_s().unwrap() == "role.deleted") {
-        expected.push(("role.created".to_owned(), pk.0.replace("EVENTS#", ""), String::new()));
+    // A deleted role or API has no item. Its events of creation and deletion remain.
+    for (deleted, created) in [("role.deleted", "role.created"), ("api.deleted", "api.registered")] {
+        for (pk, _) in events.iter().filter(|(_, event)| event["type"].as_s().unwrap() == deleted) {
+            expected.push((created.to_owned(), pk.0.replace("EVENTS#", ""), String::new()));
+        }
     }
     actual.sort();
     expected.sort();

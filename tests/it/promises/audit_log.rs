@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tests::{Harness, Logs};
 use tracing::level_filters::LevelFilter;
 
+use crate::support::apis::api_with;
 use crate::support::audit_lines::with_message;
 use crate::support::changes;
 
@@ -98,6 +99,25 @@ async fn changes_of_identities_and_issuers_log_what_is_trusted() {
     let path = format!("{}/federated-identities/{}", account.path(), identity["id"].as_str().unwrap());
     let _ = harness.request("DELETE", &path).admin().send().await.expect(204);
     let _ = harness.request("DELETE", "/iam/v1/issuers/corp").admin().send().await.expect(204);
+    let lines = with_message(&logs.take_lines(), "audit");
+    assert_json_snapshot!(lines, {
+        "[].timestamp" => "[timestamp]", "[].request_id" => "[request id]", "[].event_id" => "[event id]",
+    });
+    assert!(!Value::from(lines).to_string().contains("Lovelace"));
+}
+
+/// A line has everything that decides where the requests of tools go.
+#[tokio::test]
+async fn changes_of_apis_log_what_agents_can_use() {
+    let harness = Harness::start().await;
+    let logs = Logs::capture(LevelFilter::INFO);
+    let _ = harness.put_api("teams", &api_with("title", "of Ada Lovelace".into())).await;
+    let settings = json!({
+        "title": "of Ada Lovelace", "baseUrl": "https://api.example.com/v1", "apiId": "other", "routePrefix": "/v1",
+        "include": ["GET /v1/teams"], "confirmation": "require",
+    });
+    let _ = harness.put_api("teams", &settings).await;
+    let _ = harness.request("DELETE", "/iam/v1/apis/teams").admin().send().await.expect(204);
     let lines = with_message(&logs.take_lines(), "audit");
     assert_json_snapshot!(lines, {
         "[].timestamp" => "[timestamp]", "[].request_id" => "[request id]", "[].event_id" => "[event id]",

@@ -33,7 +33,7 @@ const REPORT: &str = "report ";
 /// A pepper of 64 letters and digits, like those that `CloudFormation` generates.
 const PEPPER: &str = "PepperCanary0123456789PepperCanary0123456789PepperCanary01234567";
 /// Keyward's own packages, whose events are checked at every level.
-const OWN_PACKAGES: [&str; 15] = [
+const OWN_PACKAGES: [&str; 16] = [
     "authorizer",
     "console",
     "create_service_account",
@@ -41,6 +41,7 @@ const OWN_PACKAGES: [&str; 15] = [
     "issue_key",
     "list_service_accounts",
     "local",
+    "manage_apis",
     "manage_issuers",
     "manage_roles",
     "revoke_key",

@@ -115,7 +115,9 @@ async fn function_with_a_route_of_another_function_404() {
     let harness = Harness::start().await;
     let (_, key) = routes::create_target(&harness, "target").await;
     let before = harness.table.dump().await;
-    for function in ["ListServiceAccounts", "IssueKey", "RevokeKey", "ManageIssuers", "ManageRoles"] {
+    for function in
+        ["ListServiceAccounts", "IssueKey", "RevokeKey", "ManageApis", "ManageIssuers", "ManageRoles"]
+    {
         for route in ROUTES.iter().filter(|route| route.function != function) {
             let event = route.event(&key, Some(routes::admin_context()));
             let reply = harness.invoke(function, &event).await;

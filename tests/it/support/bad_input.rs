@@ -3,14 +3,16 @@
 use serde_json::{Value, json};
 use tests::{Harness, RequestBuilder};
 
-/// The longest body that the API accepts, in bytes.
-const MAX_BODY_BYTES: usize = 32 * 1024;
+/// The longest body that most operations accept, in bytes.
+pub(crate) const MAX_BODY_BYTES: usize = 32 * 1024;
 
-/// Tries bodies that are not JSON, not labelled as JSON, or too long. `good` is a valid body.
+/// Tries bodies that are not JSON, not labelled as JSON, or longer than `most` bytes. `good` is a
+/// valid body.
 pub(crate) async fn refuses_malformed_json<'a>(
     harness: &'a Harness,
     request: impl Fn() -> RequestBuilder<'a>,
     good: &Value,
+    most: usize,
 ) {
     let members = good.as_object().unwrap().keys();
     let good = good.to_string();
@@ -20,7 +22,7 @@ pub(crate) async fn refuses_malformed_json<'a>(
     }
     harness.refuse(request(), 415, "unsupported_media_type").await;
 
-    let padded = format!("{good}{}", " ".repeat(MAX_BODY_BYTES + 1 - good.len()));
+    let padded = format!("{good}{}", " ".repeat(most + 1 - good.len()));
     harness.refuse(request().text("application/json", &padded), 413, "body_too_large").await;
 
     let cut_off = &good[..good.len() - 1];

@@ -1,6 +1,7 @@
 //! The routes of the IAM API, each with a valid request. A test checks that this table and
 //! the template have the same routes.
 
+use super::apis::{api, api_with};
 use local::issuer::ADMIN_SUB;
 use serde_json::{Value, json};
 use shared::domain::{Actor, ChangeRequest, IdempotencyKey, OsEntropy};
@@ -22,6 +23,9 @@ pub(crate) struct Route {
 /// creates both.
 pub(crate) const SPARE_ROLE: &str = "Spare";
 
+/// The name of the protected API that [`create_target`] registers.
+pub(crate) const SPARE_API: &str = "spare";
+
 /// The `Idempotency-Key` with which [`create_target`] adds a federated identity, so that the
 /// account's id determines the identity's id.
 const IDENTITY_ATTEMPT: &str = "identity";
@@ -40,7 +44,8 @@ fn identity() -> Value {
 }
 
 /// All routes with the authorizer, sorted by method and path.
-pub(crate) const ROUTES: [Route; 35] = [
+pub(crate) const ROUTES: [Route; 39] = [
+    route("DELETE", "/iam/v1/apis/{name}", "ManageApis", |_| None),
     route("DELETE", "/iam/v1/issuers/{name}", "ManageIssuers", |_| None),
     route("DELETE", "/iam/v1/roles/{name}", "ManageRoles", |_| None),
     route("DELETE", "/iam/v1/service-accounts/{id}", "RevokeKey", |_| None),
@@ -49,6 +54,8 @@ pub(crate) const ROUTES: [Route; 35] = [
     route("DELETE", "/iam/v1/service-accounts/{id}/keys/{keyId}", "RevokeKey", |_| None),
     route("GET", "/iam/v1/access-review", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/activity", "ListServiceAccounts", |_| None),
+    route("GET", "/iam/v1/apis", "ManageApis", |_| None),
+    route("GET", "/iam/v1/apis/{name}", "ManageApis", |_| None),
     route("GET", "/iam/v1/attention", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/events", "ListServiceAccounts", |_| None),
     route("GET", "/iam/v1/issuers", "ManageIssuers", |_| None),
@@ -92,6 +99,7 @@ pub(crate) const ROUTES: [Route; 35] = [
     route("POST", "/iam/v1/service-accounts/{id}/reviews", "UpdateServiceAccount", |_| {
         Some(json!({ "decision": "keep" }))
     }),
+    route("PUT", "/iam/v1/apis/{name}", "ManageApis", |_| Some(api_with("title", json!("Other")))),
     route("PUT", "/iam/v1/issuers/{name}", "ManageIssuers", |_| {
         Some(json!({ "issuer": "https://issuer.example.com", "algorithms": ["ES256"] }))
     }),
@@ -138,12 +146,12 @@ impl Route {
             ("id", key.account.clone()),
             ("keyId", key.id.clone()),
             ("identityId", identity_id(&key.account)),
-            ("name", SPARE_ROLE.to_owned()),
+            ("name", if self.path.contains("/apis/") { SPARE_API } else { SPARE_ROLE }.to_owned()),
         ];
         all.into_iter().filter(|(name, _)| self.path.contains(&format!("{{{name}}}"))).collect()
     }
 
-    /// The path for `key`, its account, and [`SPARE_ROLE`].
+    /// The path for `key`, its account, [`SPARE_ROLE`] and [`SPARE_API`].
     pub(crate) fn path_for(&self, key: &Key) -> String {
         self.fill(self.path, key)
     }
@@ -207,10 +215,11 @@ pub(crate) fn key_context(key: &Key) -> Value {
 }
 
 /// Creates what [`Route::request`] and [`Route::event`] act on: an account with a key and a
-/// federated identity, and the role and the trusted issuer [`SPARE_ROLE`].
+/// federated identity, the role and the trusted issuer [`SPARE_ROLE`], and the API [`SPARE_API`].
 pub(crate) async fn create_target(harness: &Harness, name: &str) -> (Account, Key) {
     harness.put_role(SPARE_ROLE, &["GET /spare"]).await;
     let _ = harness.put_issuer(SPARE_ROLE, &issuer()).await;
+    let _ = harness.put_api(SPARE_API, &api()).await;
     // A route can be too long for a name.
     let name = name.replace("/iam/v1/service-accounts", "");
     let (account, key) = harness.account_with_key(&name, "ServiceAccountReader").await;
