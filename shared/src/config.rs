@@ -66,6 +66,9 @@ pub mod variable {
     pub const API_URL: &str = "KEYWARD_API_URL";
     /// The URL of the console in a browser, without a path.
     pub const CONSOLE_URL: &str = "KEYWARD_CONSOLE_URL";
+    /// The URL of the MCP server in front of the names of APIs, such as
+    /// `https://mcp.example.com/mcp`.
+    pub const MCP_URL: &str = "KEYWARD_MCP_URL";
     /// The console's client ID at the issuer.
     pub const CONSOLE_CLIENT_ID: &str = "KEYWARD_CONSOLE_CLIENT_ID";
     /// The audience that the console requests from the issuer: the audience of tokens

@@ -9,15 +9,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::api::{
-    Activity, Attention, AttentionReason, AuditEvent, CreateFederatedIdentityRequest,
+    Activity, ApiList, ApiSettings, Attention, AttentionReason, AuditEvent, CreateFederatedIdentityRequest,
     CreateServiceAccountRequest, ExplainRequest, Explanation, FederatedIdentity, FoundEvents,
     IssueKeyRequest, IssuedKey, KeyActivity, KeyLookup, List, LookupKeyRequest, Problem, ProblemCode,
-    PutIssuerRequest, PutRoleRequest, Review, ReviewServiceAccountRequest, ReviewedServiceAccount,
-    RevokedKeys, Role, RoleUsage, RoleUserList, RotateKeyRequest, RotatedKey, SearchResults, ServiceAccount,
-    ServiceAccountList, ServiceAccountWithKeys, TrustedIssuer, TrustedIssuerList,
-    UpdateServiceAccountRequest,
+    PutApiRequest, PutIssuerRequest, PutRoleRequest, RegisteredApi, Review, ReviewServiceAccountRequest,
+    ReviewedServiceAccount, RevokedKeys, Role, RoleUsage, RoleUserList, RotateKeyRequest, RotatedKey,
+    SearchResults, ServiceAccount, ServiceAccountList, ServiceAccountWithKeys, TrustedIssuer,
+    TrustedIssuerList, UpdateServiceAccountRequest,
 };
-use shared::domain::{AccountId, EventType, GrantId, IdentityId, IssuerName, KeyId, RoleName};
+use shared::domain::{AccountId, ApiName, EventType, GrantId, IdentityId, IssuerName, KeyId, RoleName};
 use shared::http_client::HttpClient;
 use zeroize::Zeroizing;
 
@@ -29,6 +29,7 @@ const REQUEST_ID: &str = "apigw-requestid";
 const ACCOUNTS: &str = "/iam/v1/service-accounts";
 const ROLES: &str = "/iam/v1/roles";
 const ISSUERS: &str = "/iam/v1/issuers";
+const APIS: &str = "/iam/v1/apis";
 /// The largest page size of the API.
 pub(crate) const MAX_PAGE_SIZE: u8 = 100;
 
@@ -418,6 +419,36 @@ impl AdminApi<'_> {
     /// Deletes a trusted issuer if its version is still `version`.
     pub(crate) async fn delete_issuer(self, name: &IssuerName, version: &str) -> ApiResult<()> {
         self.send(Method::DELETE, &format!("{ISSUERS}/{name}"), &[("if-match", version)]).await.map(drop)
+    }
+
+    /// All protected APIs, in the order of their names.
+    pub(crate) async fn protected_apis(self) -> ApiResult<Vec<ApiSettings>> {
+        self.get(APIS).await.map(|list: ApiList| list.items)
+    }
+
+    /// A protected API with its tools, and its version.
+    pub(crate) async fn protected_api_with_version(
+        self,
+        name: &ApiName,
+    ) -> ApiResult<(RegisteredApi, String)> {
+        self.get_with_version(&format!("{APIS}/{name}")).await
+    }
+
+    /// Changes a protected API if its version is still `version` or, without a version, registers a
+    /// new API.
+    pub(crate) async fn put_protected_api(
+        self,
+        name: &ApiName,
+        api: &PutApiRequest,
+        version: Option<&str>,
+    ) -> ApiResult<RegisteredApi> {
+        let precondition = version.map_or(("if-none-match", "*"), |version| ("if-match", version));
+        parse(&self.send_json(Method::PUT, &format!("{APIS}/{name}"), &[precondition], api).await?)
+    }
+
+    /// Deletes a protected API if its version is still `version`.
+    pub(crate) async fn delete_protected_api(self, name: &ApiName, version: &str) -> ApiResult<()> {
+        self.send(Method::DELETE, &format!("{APIS}/{name}"), &[("if-match", version)]).await.map(drop)
     }
 
     /// Adds a federated identity. A retry with the same `attempt` returns the same identity.

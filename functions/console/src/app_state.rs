@@ -24,6 +24,8 @@ pub(crate) struct Inner {
     pub(crate) base_paths: Vec<PathPrefix>,
     pub(crate) max_key_lifetime_days: u32,
     pub(crate) api: Api,
+    /// The URL of the MCP server of an API is this URL, a slash and the API's name.
+    pub(crate) mcp_url: String,
     pub(crate) provider: Provider,
     pub(crate) secret: ConsoleSecret,
     pub(crate) clock: Arc<dyn Clock>,

@@ -59,6 +59,7 @@ impl Console {
             base_paths: setup.base_paths()?,
             max_key_lifetime_days: setup.max_key_lifetime_days()?,
             api: Api { base: variables.text(variable::API_URL)?, http_client: http_client.clone() },
+            mcp_url: variables.text(variable::MCP_URL)?,
             provider: Provider::new(setup, &url, http_client)?,
             secret: ConsoleSecret::new(setup.secret(variable::CONSOLE_SECRET)?, Arc::clone(&setup.clock)),
             clock: Arc::clone(&setup.clock),

@@ -375,7 +375,7 @@ fn facts(
         api,
         console,
         issuer: issuer.url().to_owned(),
-        mcp: format!("http://{mcp}/mcp"),
+        mcp: mcp_url(mcp),
         admin_token: issuer.token(IAM_CLIENT)?,
         admin_api_token: issuer.token(API_CLIENT)?,
         admin_email: ADMIN_EMAIL.to_owned(),
@@ -483,7 +483,13 @@ fn addresses(api_url: &str, console_url: &str, mcp: SocketAddr) -> Vec<(&'static
         (variable::CONSOLE_URL, console_url.to_owned()),
         (variable::IAM_URL, api_url.to_owned()),
         (variable::MCP_HOSTS, agents::hosts(mcp)),
+        (variable::MCP_URL, mcp_url(mcp)),
     ]
+}
+
+/// The URL of the MCP server, without the name of an API.
+fn mcp_url(address: SocketAddr) -> String {
+    format!("http://{address}/mcp")
 }
 
 /// The values of the template's parameters and resources in local mode.

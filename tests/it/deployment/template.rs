@@ -463,6 +463,7 @@ fn console(text: &str) -> Vec<String> {
     // The function, the Cognito client and the output use the same address.
     let host = "!If [HasConsoleDomain, !Ref ConsoleDomain, !Sub \"${ConsoleApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}\"]";
     let at = |path: &str| format!("!Sub [\"https://${{Host}}{path}\", {{Host: {host}}}]");
+    let mcp_url = at("/mcp").replace("Console", "Mcp");
     expect_all(
         &template,
         &[
@@ -478,6 +479,8 @@ fn console(text: &str) -> Vec<String> {
             ),
             ("Resources.Console.Properties.Events", "null"),
             ("Resources.Console.Properties.Environment.Variables.KEYWARD_CONSOLE_URL", &at("")),
+            ("Resources.Console.Properties.Environment.Variables.KEYWARD_MCP_URL", &mcp_url),
+            ("Outputs.McpUrl.Value", &mcp_url),
             ("Resources.ConsoleClient.Properties.CallbackURLs", &format!("[{}]", at("/callback"))),
             ("Resources.ConsoleClient.Properties.LogoutURLs", &format!("[{}]", at("/signed-out"))),
             ("Outputs.ConsoleUrl.Value", &at("")),

@@ -165,7 +165,7 @@ async fn save(session: &Session, name: Option<&RoleName>, form: &Form) -> Result
             Err(FormErrors::field("name", problem).into())
         }
         Err(ApiError::Problem(mut problem)) => {
-            problem.errors = with_line_numbers(problem.errors, &lines);
+            problem.errors = with_line_numbers("permissions", problem.errors, &lines);
             Err(ApiError::Problem(problem).into())
         }
         Err(error) => Err(error.into()),
@@ -189,7 +189,7 @@ pub(super) fn permissions(text: &str) -> Result<Permissions, FormErrors> {
                 .map_or_else(|| "/permissions".to_owned(), |at| format!("/permissions/{at}")),
             detail: without_backticks(&problem.to_string()),
         });
-        FormErrors::fields(with_line_numbers(errors.collect(), &lines))
+        FormErrors::fields(with_line_numbers("permissions", errors.collect(), &lines))
     })
 }
 
@@ -201,7 +201,7 @@ fn preview(text: &str) -> (Vec<PermissionExample>, FormErrors) {
 }
 
 /// The non-empty lines with their numbers.
-fn lines(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn lines(text: &str) -> Vec<(usize, &str)> {
     let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     lines.filter(|(_, line)| !line.is_empty()).collect()
 }
@@ -212,13 +212,18 @@ fn shortened(line: &str) -> String {
     if start.len() < line.len() { format!("{start}…") } else { start }
 }
 
-/// Replaces positions in the list of permissions with line numbers.
-fn with_line_numbers(errors: Vec<FieldError>, lines: &[(usize, &str)]) -> Vec<FieldError> {
+/// Replaces positions in the list of permissions `field` with line numbers.
+pub(super) fn with_line_numbers(
+    field: &str,
+    errors: Vec<FieldError>,
+    lines: &[(usize, &str)],
+) -> Vec<FieldError> {
+    let list = format!("/{field}/");
     let with_line_number = |error: FieldError| {
         let detail = lines.iter().enumerate().fold(error.detail, |detail, (at, (line, _))| {
-            detail.replace(&format!("/permissions/{at}:"), &format!("line {line}:"))
+            detail.replace(&format!("{list}{at}:"), &format!("line {line}:"))
         });
-        let at = error.pointer.strip_prefix("/permissions/").and_then(|at| at.parse::<usize>().ok());
+        let at = error.pointer.strip_prefix(&list).and_then(|at| at.parse::<usize>().ok());
         let detail = match at.and_then(|at| lines.get(at)) {
             Some((line, text)) => format!("Line {line}, {}, {detail}", shortened(text)),
             None => detail,

@@ -17,6 +17,7 @@ use crate::view::grant_activity::GrantActivity;
 use crate::view::grant_history::GrantHistory;
 use crate::view::layout::Page;
 use crate::view::snippets::{self, Step, Workload};
+use crate::view::tool_names::ToolNames;
 use crate::view::usage::KeyUsage;
 
 /// A federated identity in a list.
@@ -206,11 +207,12 @@ pub(super) async fn show(
 ) -> PageResult {
     let api = session.api();
     let grant = GrantId::Identity(identity);
-    let (activity, read, history, issuers) = tokio::join!(
+    let (activity, read, history, issuers, tools) = tokio::join!(
         api.grant_activity(id, grant),
         api.account(id),
         GrantHistory::read(api, id, grant),
-        api.issuers()
+        api.issuers(),
+        ToolNames::read(&session)
     );
     let activity = activity?;
     // A deleted account has no identities, but the activity of its identities remains.
@@ -250,7 +252,7 @@ pub(super) async fn show(
         uses: KeyUsage::new(activity.activity.recent, activity.last_use, now),
         steps,
         note,
-        activity: GrantActivity::new((id, grant), is_checkable, activity, now),
+        activity: GrantActivity::new((id, grant), is_checkable, activity, tools, now),
         events: events.map(|event| HistoryEntry::for_account(event, &names, now)).collect(),
         cut,
         is_history_known,

@@ -175,7 +175,7 @@ fn list(form: &Form) -> (Option<Listing>, FormErrors) {
 
 /// Adds the `selected` permissions to `lines` of permissions. Permissions with the same path
 /// become one line. Invalid lines stay as they are.
-fn merge(lines: &str, selected: &[String]) -> String {
+pub(super) fn merge(lines: &str, selected: &[String]) -> String {
     let mut merged: Vec<Result<Permission, String>> = lines
         .lines()
         .map(str::trim)

@@ -98,7 +98,7 @@ pub(super) async fn submit(Path(id): Path<AccountId>, Posted(session, mut form):
             .collect(),
     };
     match session.api().issue_key(id, &key, &form.attempt).await {
-        Ok(issued) => issued_key::show(session, id, issued, None),
+        Ok(issued) => issued_key::show(session, id, issued, None).await,
         Err(error) if error.code() == Some(ProblemCode::KeyAlreadyIssued) => {
             issued_before::show(&session, id)
         }

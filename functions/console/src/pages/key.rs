@@ -14,6 +14,7 @@ use crate::view::formatting::{HistoryEntry, KeyNames, KeyReference, TimeText};
 use crate::view::grant_activity::GrantActivity;
 use crate::view::grant_history::GrantHistory;
 use crate::view::layout::Page;
+use crate::view::tool_names::ToolNames;
 use crate::view::usage::KeyUsage;
 
 /// What is known about the key.
@@ -63,10 +64,11 @@ struct KeyPage {
 
 pub(super) async fn show(session: Session, Path((id, key)): Path<(AccountId, KeyId)>) -> PageResult {
     let api = session.api();
-    let (activity, read, history) = tokio::join!(
+    let (activity, read, history, tools) = tokio::join!(
         api.grant_activity(id, GrantId::Key(key)),
         api.account(id),
-        GrantHistory::read(api, id, GrantId::Key(key))
+        GrantHistory::read(api, id, GrantId::Key(key)),
+        ToolNames::read(&session)
     );
     let activity = activity?;
     // A deleted account has no keys, but the activity of its keys remains.
@@ -86,7 +88,7 @@ pub(super) async fn show(session: Session, Path((id, key)): Path<(AccountId, Key
         account_id: id,
         key: details,
         uses: KeyUsage::new(activity.activity.recent, activity.last_use, now),
-        activity: GrantActivity::new((id, GrantId::Key(key)), account.is_some(), activity, now),
+        activity: GrantActivity::new((id, GrantId::Key(key)), account.is_some(), activity, tools, now),
         account,
         events: events.map(|event| HistoryEntry::for_account(event, &names, now)).collect(),
         cut,

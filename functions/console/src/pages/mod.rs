@@ -3,6 +3,8 @@
 mod account;
 mod accounts;
 mod add_identity;
+mod agent_tools;
+mod apis;
 mod attention;
 mod change_accounts;
 mod change_role;
@@ -10,10 +12,12 @@ mod changed_accounts;
 mod choose_access;
 mod create_account;
 mod delete_account;
+mod delete_api;
 mod delete_issuer;
 mod delete_role;
 mod disable_account;
 mod edit_account;
+mod edit_api;
 mod edit_issuer;
 mod edit_role;
 mod enable_account;
@@ -36,6 +40,7 @@ pub(crate) mod leaked;
 mod leaked_key;
 mod leaked_token;
 mod overview;
+mod protected_api;
 mod request;
 mod retired_keys;
 mod review;
@@ -43,6 +48,7 @@ mod review_role;
 mod revoke_all_keys;
 mod revoke_key;
 mod role;
+mod role_from_tools;
 mod role_usage;
 mod roles;
 mod rotate_key;
@@ -104,6 +110,13 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/history/export", get(export_history::download))
         .route("/review", get(review::show))
         .route("/review/export", get(export_review::download))
+        .route("/apis", get(apis::show))
+        .route("/apis/{name}", get(protected_api::show))
+        .route("/apis/{name}/edit", get(edit_api::show).post(edit_api::submit))
+        .route("/apis/{name}/delete", get(delete_api::show).post(delete_api::submit))
+        .route("/apis/{name}/role", post(role_from_tools::submit).get(protected_api::redirect))
+        .route("/new-api", get(edit_api::show_new).post(edit_api::submit_new))
+        .route("/agent-tools", get(agent_tools::show).post(agent_tools::submit))
         .route("/issuers", get(issuers::show))
         .route("/issuers/{name}", get(issuer::show))
         .route("/issuers/{name}/edit", get(edit_issuer::show).post(edit_issuer::submit))

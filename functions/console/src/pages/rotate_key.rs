@@ -102,7 +102,7 @@ pub(super) async fn submit(
     let (grace, _, _) = grace.ok_or(PageError::Malformed)?;
     let path = format!("/accounts/{account}");
     match session.api().rotate_key(account, key, grace, &form.attempt).await {
-        Ok(rotated) => issued_key::show(session, account, rotated.issued, Some(rotated.replaces)),
+        Ok(rotated) => issued_key::show(session, account, rotated.issued, Some(rotated.replaces)).await,
         Err(error) if error.code() == Some(ProblemCode::KeyAlreadyIssued) => {
             issued_before::show(&session, account)
         }

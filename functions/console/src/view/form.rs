@@ -73,6 +73,16 @@ impl FormErrors {
         Self { status, alert: Some((title.into(), detail.into())), ..Self::default() }
     }
 
+    /// An error of the whole form, which changed nothing.
+    pub(crate) fn refused(title: &str, detail: &str) -> Self {
+        Self::whole(422, title, detail)
+    }
+
+    /// Adds an error of one field.
+    pub(crate) fn add(&mut self, name: &str, problem: &str) {
+        self.fields.push((name.to_owned(), problem.to_owned()));
+    }
+
     /// The error of a form for a version that is no longer the current one.
     pub(crate) fn out_of_date() -> Self {
         let detail = "Nothing was saved. Someone else made a change after you opened the page, or you already \

@@ -10,6 +10,7 @@ use shared::domain::{AccountId, GrantId};
 use crate::pages::explain;
 use crate::view::chart::Chart;
 use crate::view::formatting::TimeText;
+use crate::view::tool_names::ToolNames;
 
 /// The sections with the requests of a key or a federated identity.
 #[derive(Template)]
@@ -23,6 +24,7 @@ pub(crate) struct GrantActivity {
     /// identity has no role of its own.
     is_checkable: bool,
     activity: KeyActivity,
+    tools: ToolNames,
     hours: Chart,
     days: Chart,
     now: Timestamp,
@@ -36,6 +38,7 @@ impl GrantActivity {
         (account, grant): (AccountId, GrantId),
         is_checkable: bool,
         activity: KeyActivity,
+        tools: ToolNames,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -49,6 +52,7 @@ impl GrantActivity {
             hours: Chart::of_hours(&activity.activity, SHOWN_HOURS, now),
             days: Chart::of_days(&activity.activity, COUNTS_KEPT_DAYS, now),
             activity,
+            tools,
             now,
         }
     }

@@ -23,4 +23,6 @@ pub(crate) mod required_claims;
 pub(crate) mod role_chooser;
 pub(crate) mod snippets;
 pub(crate) mod tags;
+pub(crate) mod tool_names;
+pub(crate) mod tools;
 pub(crate) mod usage;

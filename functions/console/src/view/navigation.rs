@@ -10,10 +10,11 @@ pub(crate) struct Link {
     pub(crate) keys: &'static str,
 }
 
-const LINKS: [Link; 8] = [
+const LINKS: [Link; 9] = [
     Link { path: OVERVIEW, label: "Overview", keys: "g o" },
     Link { path: "/accounts", label: "Service accounts", keys: "g a" },
     Link { path: ROLES, label: "Roles", keys: "g r" },
+    Link { path: APIS, label: "APIs", keys: "g p" },
     Link { path: ISSUERS, label: "Issuers", keys: "g i" },
     Link { path: "/review", label: "Access review", keys: "g v" },
     Link { path: "/history", label: "History", keys: "g h" },
@@ -23,12 +24,16 @@ const LINKS: [Link; 8] = [
 
 const OVERVIEW: &str = "/";
 const ROLES: &str = "/roles";
+const APIS: &str = "/apis";
 const ISSUERS: &str = "/issuers";
 
 /// The other shortcuts and what they do. The templates set them.
 const OTHER_SHORTCUTS: [(&str, &str); 3] = [
     ("/", "Search accounts, keys and identities"),
-    ("n", "Create a service account, a key, a role or a trusted issuer, on a page that has a button for it"),
+    (
+        "n",
+        "Create a service account, a key, a role, an API or a trusted issuer, on a page that has a button for it",
+    ),
     ("?", "Open this page"),
 ];
 
@@ -51,6 +56,7 @@ impl Link {
         match first {
             "attention" => self.path == OVERVIEW,
             "new-role" => self.path == ROLES,
+            "new-api" | "agent-tools" => self.path == APIS,
             "new-issuer" => self.path == ISSUERS,
             first => self.path.strip_prefix('/') == Some(first),
         }

@@ -109,6 +109,14 @@ pub(crate) async fn available_or_built_in(session: &Session) -> AvailableRoles {
     available(session).await.unwrap_or_else(|_| AvailableRoles::built_in(session))
 }
 
+/// The built-in roles and the custom roles that a filter would search. Only the built-in roles if
+/// the API is not available.
+pub(crate) async fn all_or_built_in(session: &Session) -> AvailableRoles {
+    let mut available = available_or_built_in(session).await;
+    available.read_more(session).await;
+    available
+}
+
 impl AvailableRoles {
     fn built_in(session: &Session) -> Self {
         let built_in =
@@ -135,6 +143,11 @@ impl AvailableRoles {
     /// All known roles. The built-in roles come first.
     pub(crate) fn into_choices(self) -> impl Iterator<Item = RoleChoice> {
         self.built_in.into_iter().chain(self.custom)
+    }
+
+    /// The names of the known custom roles.
+    pub(crate) fn custom_names(&self) -> Vec<String> {
+        self.custom.iter().map(|choice| choice.name.clone()).collect()
     }
 
     /// Whether there are more roles than the known ones.

@@ -3,7 +3,7 @@
 //! platform, so that no credential is in a file or in a shell's history.
 
 use serde_json::Value;
-use shared::domain::{AccountId, IdentityId, Platform};
+use shared::domain::{AccountId, ApiName, IdentityId, Platform};
 
 /// The address in the files of the examples, which stands for the API's address.
 const PLACEHOLDER: &str = "https://api.example.com";
@@ -15,6 +15,10 @@ const AUDIENCE: &str = "\"AUDIENCE\"";
 const ENVIRONMENT: &str = "\"ENVIRONMENT\"";
 const NAMESPACE: &str = "\"NAMESPACE\"";
 const SERVICE_ACCOUNT: &str = "\"SERVICE_ACCOUNT\"";
+
+/// The URL of an MCP server and the name of its API in the files of the examples.
+const MCP_SERVER: &str = "https://mcp.example.com/mcp/my-api";
+const MCP_API: &str = "my-api";
 
 /// Reads the key into an environment variable.
 pub(crate) const VARIABLE: &str = include_str!("../../assets/snippets/variable.sh");
@@ -108,18 +112,59 @@ pub(crate) fn tabs(api: &str) -> Vec<Tab> {
             ],
             "After a rotation, use put-secret-value --secret-id instead of create-secret --name.",
         ),
+    ]
+}
+
+/// The configuration of MCP clients for the API `name`, whose MCP server has the URL `url`.
+pub(crate) fn agent_tabs(name: &ApiName, url: &str) -> Vec<Tab> {
+    let tab = |id, label, place, text: &str, note| Tab {
+        id,
+        label,
+        steps: vec![Step {
+            id: format!("{id}-1"),
+            name: format!("the text for {label}"),
+            place,
+            text: text.trim_end().replace(MCP_SERVER, url).replace(MCP_API, name.as_str()),
+        }],
+        note,
+    };
+    vec![
         tab(
-            "mcp",
-            "MCP clients",
-            &[
-                ("For Claude Code, save this as .mcp.json:", file!("claude-code.json")),
-                (
-                    "For VS Code, which asks for the key, save this as .vscode/mcp.json:",
-                    file!("vs-code.json"),
-                ),
-            ],
-            "Replace the address with that of your MCP server. Other clients may use another syntax for the variable, \
-             for example ${env:KEYWARD_KEY} in Cursor.",
+            "claude-code",
+            "Claude Code",
+            "Save this as .mcp.json in your project:",
+            file!("claude-code.json"),
+            "Claude Code reads the variable when it starts. If it reports that the server needs authentication, the \
+             variable is not set or the key is wrong.",
+        ),
+        tab(
+            "cursor",
+            "Cursor",
+            "Save this as .cursor/mcp.json in your project:",
+            file!("cursor.json"),
+            "Start Cursor from a terminal in which the variable is set.",
+        ),
+        tab(
+            "vs-code",
+            "VS Code",
+            "Save this as .vscode/mcp.json in your project:",
+            file!("vs-code.json"),
+            "VS Code does not read environment variables in headers. It asks for the key once and stores the key \
+             encrypted. If it offers to sign in, the key is wrong.",
+        ),
+        tab(
+            "codex",
+            "Codex",
+            "Add this to ~/.codex/config.toml:",
+            file!("codex.toml"),
+            "Codex reads the variable when it starts.",
+        ),
+        tab(
+            "inspector",
+            "MCP Inspector",
+            "Run this to list the tools (Node.js 22 or later):",
+            file!("inspector.sh"),
+            "To call a tool, use --method tools/call, --tool-name NAME and --tool-args-json '{…}'.",
         ),
     ]
 }
