@@ -282,6 +282,11 @@ impl Setup {
         Ok(SecretRotation::connect(&config, secrets, Arc::clone(&self.clock), Arc::clone(&self.entropy)))
     }
 
+    /// The configuration of a client of Lambda.
+    pub fn lambda_config(&self) -> SdkConfig {
+        self.sdk_config("AWS_ENDPOINT_URL_LAMBDA")
+    }
+
     /// The publisher of notices.
     ///
     /// # Errors

@@ -8,7 +8,8 @@
 //! - [`authentication`]: checks keys and tokens of service accounts.
 //! - [`http`]: the only place that names `lambda_http`.
 //! - [`http_client`]: bounded calls to servers other than AWS.
-//! - [`issuer_http`]: the documents of trusted issuers, from public addresses only.
+//! - [`issuer_http`]: the documents of trusted issuers.
+//! - [`public_http`]: requests to URLs that an admin chose, to public addresses only.
 //! - [`network`]: connections to servers, with TLS.
 //! - [`keyring`]: the peppers that turn a key into its stored verifier.
 //! - [`notices`]: what is published on `EventBridge`.
@@ -33,6 +34,7 @@ pub mod network;
 pub mod notices;
 pub mod openapi;
 pub mod policy;
+pub mod public_http;
 pub mod secret;
 pub mod store;
 pub mod telemetry;

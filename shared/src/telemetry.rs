@@ -12,7 +12,8 @@ use jiff::fmt::temporal::DateTimePrinter;
 use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Subscriber};
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
@@ -65,6 +66,14 @@ impl<W: Write, F: Fn() -> W> JsonLines<F> {
 }
 
 impl<S: Subscriber, W: Write, F: Fn() -> W + 'static> Layer<S> for JsonLines<F> {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if is_silent(metadata) { Interest::never() } else { Interest::always() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        !is_silent(metadata)
+    }
+
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let write = |line: &mut Vec<u8>| {
             write_event(line, event);
@@ -77,6 +86,12 @@ impl<S: Subscriber, W: Write, F: Fn() -> W + 'static> Layer<S> for JsonLines<F> 
             write(&mut Vec::new());
         }
     }
+}
+
+/// Whether no event is written. rmcp logs the messages of clients, which can contain anything,
+/// even a credential. The MCP server logs each request itself.
+fn is_silent(metadata: &Metadata<'_>) -> bool {
+    metadata.target().split("::").next() == Some("rmcp")
 }
 
 #[expect(clippy::disallowed_methods, reason = "log lines have the system's time, as Lambda's own lines do")]

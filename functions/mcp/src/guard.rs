@@ -24,6 +24,9 @@ use crate::refusal::Refusal;
 /// The time limit of a request. API Gateway's is 30 s.
 const TIME_LIMIT: Duration = Duration::from_secs(25);
 
+/// The time that is kept for the response after an API's answer.
+const RESPONSE_TIME: Duration = Duration::from_secs(1);
+
 /// The largest response of rmcp, in bytes. Lists are pages, and results of calls are cut, so
 /// that no response comes close.
 const MAX_RESPONSE_BYTES: usize = 5 * 1024 * 1024;
@@ -49,6 +52,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// The end of the time for the API's answer. The rest is for this function's response.
+    pub(crate) fn upstream_deadline(&self) -> Instant {
+        self.deadline.checked_sub(RESPONSE_TIME).unwrap_or(self.deadline)
+    }
+
     /// Replaces the response by `refusal`.
     pub(crate) fn refuse(&self, refusal: Refusal) {
         // Only the first refusal counts.

@@ -4,21 +4,31 @@
 //!
 //! 1. [`guard`] checks the host and takes the credential off the request.
 //! 2. rmcp parses the JSON-RPC message, checks it, and calls a method of [`handler`].
-//! 3. The handler reads the API and its tools, and invokes `exchange-token` with the credential,
-//!    which returns what the roles permit or a token for a single request.
-//! 4. A call sends one request to the API, and its answer becomes the result.
+//! 3. The method reads the API and its tools ([`catalog`]), and invokes `exchange-token` with the
+//!    credential ([`exchange`]), which returns what the roles permit or a token for one request.
+//! 4. A [`call`] sends one request to the API ([`upstream`]), whose answer becomes the [`result`].
 //! 5. [`guard`] replaces the response if the credential was refused or Keyward failed, and logs
 //!    one line.
 //!
 //! This function parses hostile documents and responses, so it has no secret and no access to
 //! accounts.
 
+mod call;
+mod catalog;
+mod confirm;
 mod credential;
+mod exchange;
 mod guard;
 mod handler;
+mod list;
 mod metadata;
+mod published;
 mod record;
 mod refusal;
+mod result;
+mod search;
+mod services;
+mod upstream;
 
 use std::sync::Arc;
 
@@ -30,16 +40,23 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use shared::config::{ConfigError, Setup, variable};
 use shared::domain::{Environment, UrlHosts};
 
+use crate::catalog::Catalog;
+use crate::exchange::ExchangeFunction;
 use crate::guard::Hosts;
 use crate::handler::Handler;
+use crate::services::Services;
+use crate::upstream::Upstream;
 
 /// The largest message of a client, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// The MCP server.
-pub struct Mcp(Arc<Server>);
+pub struct Mcp {
+    server: Arc<Server>,
+    services: Arc<Services>,
+}
 
-/// The state that all requests share.
+/// The state of the HTTP server.
 struct Server {
     hosts: Hosts,
     environment: Environment,
@@ -55,22 +72,30 @@ impl Mcp {
     /// A required variable is missing or invalid.
     pub fn new(setup: &Setup) -> Result<Self, ConfigError> {
         // API Gateway serves only https. Local mode serves http.
-        let scheme = match setup.url_hosts()? {
+        let url_hosts = setup.url_hosts()?;
+        let scheme = match url_hosts {
             UrlHosts::Public => "https",
             UrlHosts::PublicAndLoopback => "http",
         };
         let hosts = Hosts { scheme, names: setup.variables.list(variable::MCP_HOSTS)? };
-        let handler = Handler::new();
-        Ok(Self(Arc::new(Server {
-            protocol: protocol(handler, &hosts),
+        let services = Arc::new(Services {
+            exchange: ExchangeFunction::new(setup)?,
+            catalog: Catalog::new(setup.store()?),
+            upstream: Upstream { hosts: url_hosts },
+        });
+        let server = Arc::new(Server {
+            protocol: protocol(Handler(Arc::clone(&services)), &hosts),
             hosts,
             environment: setup.environment()?,
             iam_url: setup.variables.text(variable::IAM_URL)?,
-        })))
+        });
+        Ok(Self { server, services })
     }
 
-    /// Opens connections, so that the first request does not wait for them.
-    pub async fn warm(&self) {}
+    /// Opens the connection to the table, so that the first request does not wait for it.
+    pub async fn warm(&self) {
+        self.services.catalog.warm().await;
+    }
 
     /// All routes, with middleware. The client's address is taken from the event of API Gateway
     /// or, in local mode, from a [`Gateway`](shared::http::Gateway) in the request's extensions.
@@ -82,8 +107,8 @@ impl Mcp {
             .route(&format!("{}/mcp/{{name}}", metadata::ROOT), get(metadata::of_api))
             .fallback(guard::no_route)
             .method_not_allowed_fallback(guard::wrong_method)
-            .layer(from_fn_with_state(Arc::clone(&self.0), guard::finish))
-            .with_state(Arc::clone(&self.0))
+            .layer(from_fn_with_state(Arc::clone(&self.server), guard::finish))
+            .with_state(Arc::clone(&self.server))
     }
 }
 

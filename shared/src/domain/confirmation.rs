@@ -27,6 +27,9 @@ pub const CONFIRMATION_SECONDS: i64 = 300;
 /// The first field of the hash frames, which separates this use of the token key from others.
 const DOMAIN: &[u8] = b"keyward-confirm-v1";
 
+/// The first field of the hash frame of a digest.
+const DIGEST_DOMAIN: &[u8] = b"keyward-confirmed-v1";
+
 /// The first byte of a state: this format.
 const FORMAT: u8 = 1;
 
@@ -40,16 +43,22 @@ const LENGTH: usize = 1 + 4 + 4 + NONCE_LENGTH + TAG_LENGTH;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfirmationDigest([u8; 32]);
 
+impl ConfirmationDigest {
+    /// The digest of these fields.
+    pub fn new(fields: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        update_frame(&mut hash, &[&[DIGEST_DOMAIN]]);
+        for field in fields {
+            update_frame(&mut hash, &[&[field]]);
+        }
+        Self(hash.finalize().into())
+    }
+}
+
 /// Text that is not a SHA-256 in base64url.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("must be a SHA-256 in base64url")]
 pub struct InvalidDigest;
-
-impl From<[u8; 32]> for ConfirmationDigest {
-    fn from(hash: [u8; 32]) -> Self {
-        Self(hash)
-    }
-}
 
 impl FromStr for ConfirmationDigest {
     type Err = InvalidDigest;

@@ -2,72 +2,34 @@
 //! in the log, and all of them look the same to the client.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shared::issuer_http::is_public;
+use shared::public_http::is_public;
 use tests::{Harness, Reply};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::support::report;
+use crate::support::scripted_server::{Script, ScriptedServer, ok, response};
 use tests::workload::{
     AUDIENCE, Identity, SigningKey, add_identity, another_instance, claims, exchange_jwt, jwks, jwt_exchange,
     key, post_to, reason,
 };
 
-/// What an issuer does with a request.
-#[derive(Clone)]
-enum Script {
-    /// Sends this and closes the connection.
-    Send(Vec<u8>),
-    /// Sends this and keeps the connection open.
-    Hold(Vec<u8>),
-    /// Sends the first part, and then the second one again and again.
-    Forever(Vec<u8>, Vec<u8>),
-    /// Sends the first part, and then a byte every 100 ms.
-    Drip(Vec<u8>),
-}
-
-/// Chooses the script for a path.
-type Scripts = Arc<dyn Fn(&str) -> Script + Send + Sync>;
-
 /// An issuer on this machine.
-struct FakeIssuer {
-    url: String,
-    fetches: Arc<AtomicUsize>,
-    sent: Arc<AtomicUsize>,
-    scripts: Arc<Mutex<Scripts>>,
+struct FakeIssuer(ScriptedServer);
+
+impl std::ops::Deref for FakeIssuer {
+    type Target = ScriptedServer;
+
+    fn deref(&self) -> &ScriptedServer {
+        &self.0
+    }
 }
 
 impl FakeIssuer {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let scripts: Scripts = Arc::new(|_| Script::Hold(Vec::new()));
-        let issuer = Self {
-            url,
-            fetches: Arc::default(),
-            sent: Arc::default(),
-            scripts: Arc::new(Mutex::new(scripts)),
-        };
-        let (fetches, sent, scripts) =
-            (Arc::clone(&issuer.fetches), Arc::clone(&issuer.sent), Arc::clone(&issuer.scripts));
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                fetches.fetch_add(1, Ordering::Relaxed);
-                let (scripts, sent) = (Arc::clone(&scripts), Arc::clone(&sent));
-                tokio::spawn(serve(stream, scripts, sent));
-            }
-        });
-        issuer
-    }
-
-    /// Chooses the script of each later request by its path.
-    fn set(&self, scripts: impl Fn(&str) -> Script + Send + Sync + 'static) {
-        *self.scripts.lock().unwrap() = Arc::new(scripts);
+        Self(ScriptedServer::start().await)
     }
 
     /// Serves the keys, and metadata that name their URI.
@@ -80,56 +42,8 @@ impl FakeIssuer {
     }
 
     fn take_fetches(&self) -> usize {
-        self.fetches.swap(0, Ordering::Relaxed)
+        self.take_connections()
     }
-}
-
-async fn serve(mut stream: TcpStream, scripts: Arc<Mutex<Scripts>>, sent: Arc<AtomicUsize>) {
-    let (mut head, mut buffer) = (Vec::new(), [0; 1024]);
-    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
-        match stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(length) => head.extend_from_slice(&buffer[..length]),
-        }
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    let script = Arc::clone(&scripts.lock().unwrap())(&path);
-    let mut write = async |bytes: &[u8]| {
-        let is_sent = stream.write_all(bytes).await.is_ok() && stream.flush().await.is_ok();
-        sent.fetch_add(bytes.len(), Ordering::Relaxed);
-        is_sent
-    };
-    match script {
-        Script::Send(bytes) => drop(write(&bytes).await),
-        Script::Hold(bytes) => {
-            write(&bytes).await;
-            tokio::time::sleep(Duration::from_mins(1)).await;
-        }
-        Script::Forever(start, more) => {
-            let mut is_open = write(&start).await;
-            while is_open {
-                is_open = write(&more).await;
-            }
-        }
-        Script::Drip(start) => {
-            let mut is_open = write(&start).await;
-            while is_open {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                is_open = write(b" ").await;
-            }
-        }
-    }
-}
-
-/// A response with this head, without its status line's version, and body.
-fn response(head: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
-    [format!("HTTP/1.1 {head}\r\n\r\n").as_bytes(), body.as_ref()].concat()
-}
-
-/// A complete response.
-fn ok(body: &str) -> Vec<u8> {
-    response(&format!("200 OK\r\ncontent-type: application/json\r\ncontent-length: {}", body.len()), body)
 }
 
 /// A system that trusts the issuer with this URL under the name `local`, and an identity of it.
@@ -243,14 +157,14 @@ async fn issuers_that_misbehave_cost_bounded_time_and_memory() {
     let mut slowest = Duration::ZERO;
     for (name, script, expected) in scripts {
         issuer.set(move |_| script.clone());
-        issuer.sent.store(0, Ordering::Relaxed);
+        issuer.take_sent();
         issuer.take_fetches();
         let (reply, actual, took) = try_again(&harness, &identity, &issuer.url).await;
         assert_eq!(actual, expected, "an issuer that {name}");
         assert_eq!(issuer.take_fetches(), 1, "an issuer that {name}");
         assert!(took < Duration::from_secs(6), "an issuer that {name} takes {took:?}");
         // More than a document, because the system buffers what the function never reads.
-        let sent = issuer.sent.load(Ordering::Relaxed);
+        let sent = issuer.take_sent();
         assert!(sent < 32 * 1024 * 1024, "an issuer that {name} sends {sent} bytes");
         slowest = slowest.max(took);
         responses.push(without_id(&reply));

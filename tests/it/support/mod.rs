@@ -17,6 +17,7 @@ pub(crate) mod local_process;
 pub(crate) mod model;
 pub(crate) mod naive;
 pub(crate) mod routes;
+pub(crate) mod scripted_server;
 pub(crate) mod tally;
 pub(crate) mod yaml;
 
