@@ -1,6 +1,5 @@
 //! `tools/call`: one request to the API, if the caller's roles permit it.
 
-use http::StatusCode;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ElicitationCapability,
     ErrorData, FormElicitationCapability, JsonObject,
@@ -225,7 +224,7 @@ async fn send(services: &Services, caller: &Caller, call: Call<'_>, token: &Secr
     let base = &call.api.choices.base_url;
     match services.upstream.send(base, call.request, token, request_id, caller.upstream_deadline()).await {
         Ok(answer) => {
-            let is_success = answer.status < StatusCode::MULTIPLE_CHOICES;
+            let is_success = answer.status.is_success();
             caller.record.end(if is_success { Outcome::Called } else { Outcome::ApiError });
             caller.record.entry().api_status = Some(answer.status.as_u16());
             result::of_answer(&sent, &answer)

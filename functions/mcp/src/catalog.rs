@@ -70,7 +70,7 @@ impl Catalog {
 
     /// Opens the connection to the table.
     pub(crate) async fn warm(&self) {
-        self.store.warm().await;
+        self.store.warm_apis().await;
     }
 
     /// The API with this name, if it is registered.

@@ -23,9 +23,9 @@ pub(crate) enum Outcome {
     Listed,
     /// Tools were searched.
     Searched,
-    /// The API answered with a status below 300.
+    /// The API answered with a 2xx status.
     Called,
-    /// The API answered with a status of 300 or more.
+    /// The API answered with another status.
     ApiError,
     /// No address of the API's host is public.
     ApiAddress,

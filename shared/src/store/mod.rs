@@ -189,9 +189,18 @@ impl Store {
     /// the first event does not wait for the connection. A failure is only logged:
     /// the next read tries again.
     pub async fn warm(&self) {
+        self.warm_in(schema::WARM_PARTITION).await;
+    }
+
+    /// Does the same as [`warm`](Self::warm), for a function that can read only protected APIs.
+    pub async fn warm_apis(&self) {
+        self.warm_in(schema::WARM_API_PARTITION).await;
+    }
+
+    async fn warm_in(&self, pk: &str) {
         let request = GetItem {
             table: &self.table,
-            pk: schema::WARM_PARTITION,
+            pk,
             sk: schema::ACCOUNT,
             projection: "#pk",
             names: &[("#pk", schema::PK)],

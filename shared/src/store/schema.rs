@@ -139,6 +139,9 @@ fn key(prefix: &str, rest: impl Display, sort: impl Display) -> Key {
 /// The partition of an item that cannot exist: account ids are longer.
 pub(super) const WARM_PARTITION: &str = "ACCOUNT#-";
 
+/// The partition of an item that cannot exist: the names of APIs start with a letter.
+pub(super) const WARM_API_PARTITION: &str = "API#-";
+
 /// The partition of an account.
 pub(super) fn account_partition(id: AccountId) -> String {
     [partition::ACCOUNT, AccountId::PREFIX, id.bare()].concat()
