@@ -14,6 +14,7 @@ mod authorizer;
 mod console;
 mod deployment;
 mod local_mode;
+mod mcp;
 mod operations;
 mod promises;
 mod scheduled;

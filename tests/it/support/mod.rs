@@ -1,6 +1,7 @@
 //! Helpers that several test modules share. The harness itself is `tests/src`.
 
 pub(crate) mod activity;
+pub(crate) mod agent;
 pub(crate) mod apis;
 pub(crate) mod audit_lines;
 pub(crate) mod bad_input;
