@@ -1,4 +1,4 @@
-//! The business API behind the authorizer: an echo, or the user's own API.
+//! The business API behind the authorizer: an echo, the demo's API, or the user's own API.
 //!
 //! The API gets the caller in `x-keyward-*` headers. It never gets the credential or an
 //! `x-keyward-*` header that the client sent.
@@ -12,8 +12,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use shared::domain::context;
 
-use crate::StartError;
 use crate::gateway::message;
+use crate::{StartError, demo};
 
 /// The prefix of the headers that name the caller.
 const PREFIX: &str = "x-keyward-";
@@ -74,15 +74,17 @@ const PATH: &AsciiSet = &CONTROLS
 pub(crate) enum Backend {
     /// Responds with the request that it received.
     Echo,
+    /// Responds as the API of the demo's company, and to all other requests as the echo.
+    Demo,
     /// The user's own API.
     Upstream { base: String, client: reqwest::Client },
 }
 
 impl Backend {
-    /// The user's API at `url`, or the echo.
-    pub(crate) fn new(url: Option<&str>) -> Result<Self, StartError> {
+    /// The user's API at `url`, or else the demo's API or the echo.
+    pub(crate) fn new(url: Option<&str>, is_demo: bool) -> Result<Self, StartError> {
         let Some(url) = url else {
-            return Ok(Self::Echo);
+            return Ok(if is_demo { Self::Demo } else { Self::Echo });
         };
         let parsed = reqwest::Url::parse(url).map_err(|error| StartError::Upstream(error.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") {
@@ -114,6 +116,11 @@ impl Backend {
         let headers = with_principal(headers, context.as_ref());
         match self {
             Self::Echo => echo(method.as_str(), path, query, &headers),
+            Self::Demo => match demo::answer(method.as_str(), path, query, &body) {
+                Some((status, Some(body))) => (status, axum::Json(body)).into_response(),
+                Some((status, None)) => status.into_response(),
+                None => echo(method.as_str(), path, query, &headers),
+            },
             Self::Upstream { base, client } => {
                 let mut url = format!("{base}{}", utf8_percent_encode(path, PATH));
                 if !query.is_empty() {

@@ -114,6 +114,13 @@ pub enum StartError {
     /// The random source failed.
     #[error(transparent)]
     Entropy(#[from] shared::domain::EntropyError),
+    /// The file of `--openapi` cannot be used.
+    #[error("the OpenAPI document {} {problem}", file.display())]
+    OpenApi {
+        file: PathBuf,
+        /// Completes a sentence that starts with the file.
+        problem: String,
+    },
     /// `--upstream` is not a usable URL.
     #[error("--upstream must be an http or https URL: {0}")]
     Upstream(String),

@@ -20,7 +20,7 @@ use futures::FutureExt as _;
 use http_body_util::LengthLimitError;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
-use shared::domain::{Clock, Entropy, OsEntropy};
+use shared::domain::{ApiId, Clock, Entropy, OsEntropy};
 
 use crate::backend::Backend;
 use crate::functions::Functions;
@@ -32,8 +32,8 @@ const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 /// The logical id of the authorizer for business APIs.
 pub(crate) const BUSINESS_AUTHORIZER: &str = "Authorizer";
 
-/// The part of an ARN before the method.
-const ARN: &str = "arn:aws:execute-api:local-1:000000000000:keyward/$default";
+/// The part of an ARN before the API's id.
+const ARN: &str = "arn:aws:execute-api:local-1:000000000000";
 
 /// The gateway.
 pub(crate) struct Gateway {
@@ -198,7 +198,7 @@ impl Gateway {
             "pathParameters": parameters,
             "requestContext": {
                 "accountId": "000000000000",
-                "apiId": "keyward",
+                "apiId": ApiId::LOCAL,
                 "domainName": host,
                 "domainPrefix": "keyward",
                 "http": {
@@ -229,7 +229,7 @@ impl Gateway {
 
 /// The ARN of the method that a request invokes.
 fn arn_of(call: &Call) -> String {
-    format!("{ARN}/{}{}", call.method, call.path)
+    format!("{ARN}:{}/$default/{}{}", ApiId::LOCAL, call.method, call.path)
 }
 
 /// The values of the parameters in `pattern`, if `path` matches.

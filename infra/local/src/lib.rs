@@ -23,6 +23,7 @@ mod log;
 mod notices;
 pub mod openapi;
 pub mod options;
+mod registration;
 mod secrets;
 mod server;
 pub mod services;

@@ -18,7 +18,7 @@ pub struct Options {
     /// Keep data in memory only. The data folder then contains only local.json, the log and a lock.
     #[arg(long)]
     pub memory: bool,
-    /// Fill a new data folder with the accounts, keys, roles and activity of a made-up company.
+    /// Fill a new data folder with the accounts, keys, roles and activity of a made-up company. Also serves its API.
     #[arg(long, conflicts_with = "data_prefixes")]
     pub demo: bool,
     /// The data folder.
@@ -42,6 +42,9 @@ pub struct Options {
     /// The URL of your own API, to protect instead of the echo backend.
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
+    /// The OpenAPI document of your own API. Agents can then use the API's operations as tools.
+    #[arg(long, value_name = "FILE")]
+    pub openapi: Option<PathBuf>,
     /// The environment in each key: 1 to 12 lowercase letters and digits.
     #[arg(long, value_name = "LABEL", default_value = "local", value_parser = Environment::parse)]
     pub environment: Environment,

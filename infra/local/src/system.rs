@@ -33,6 +33,7 @@ use crate::issuer::{
     ADMIN_GROUP, API_CLIENT, CONSOLE_CLIENT, ConsoleClient, GROUPS_CLAIM, IAM_CLIENT, Issuer, SigningKey,
 };
 use crate::options::Options;
+use crate::registration::Registration;
 use crate::secrets::{NamedSecrets, Secrets};
 use crate::server::{self, Stop};
 use crate::services::{self, InProcess, Services};
@@ -136,7 +137,8 @@ impl System {
         if !options.host.is_loopback() {
             return Err(StartError::NotLoopback(options.host));
         }
-        let backend = Backend::new(options.upstream.as_deref())?;
+        let backend = Backend::new(options.upstream.as_deref(), options.demo)?;
+        let registration = options.openapi.as_deref().map(Registration::read).transpose()?;
         let template = Template::read()?;
         let data = DataFolder::open(&options.data)?;
         if options.demo && !options.memory {
@@ -197,7 +199,8 @@ impl System {
         let values = values(options, &table, &issuer, own);
         let functions = Functions::new(&template, &setup, &values)?;
         services.set_exchange_token(&functions.exchange_token);
-        let demo = create_demo(options, &data, &template, &setup, &values, database.as_ref()).await?;
+        let demo =
+            create_demo((options, &data), (&template, &api_url), &setup, &values, database.as_ref()).await?;
         // The notices of the demo are weeks old.
         published.lock().map(|mut published| published.clear()).unwrap_or_default();
         let authorizers = functions.authorizers.clone();
@@ -210,9 +213,13 @@ impl System {
         tasks.push(server::serve(mcp_listener, Guard::new(mcp), agents, stopped.clone()));
 
         let facts = facts((api_url, console_url, mcp), &issuer, account.admin_password)?;
+        if let Some(registration) = &registration {
+            registration.send(&facts).await?;
+        }
         data.write(LOCAL_JSON, &facts)?;
         let storage = storage(options, &data);
-        let welcome = welcome::text(&data, options, &storage, &facts, demo.as_ref());
+        let api = registration.as_ref().map(|registration| registration.name.as_str());
+        let welcome = welcome::text(&data, options, &storage, &facts, (demo.as_ref(), api));
         tasks.push(server::serve(console_listener, console_guard, console.router(), stopped));
         Ok(Self {
             facts,
@@ -388,9 +395,8 @@ fn facts(
 /// With `--demo`, creates the demo data through functions whose clock is in the past. These
 /// functions log nothing.
 async fn create_demo(
-    options: &Options,
-    data: &DataFolder,
-    template: &Template,
+    (options, data): (&Options, &DataFolder),
+    (template, url): (&Template, &str),
     setup: &Setup,
     values: &Variables,
     database: Option<&Database>,
@@ -410,7 +416,8 @@ async fn create_demo(
     if let Some(database) = database {
         database::set_bulk_loading(database, true)?;
     }
-    let demo = demo::create(&gateway, &clock, setup.clock.now()).with_subscriber(NoSubscriber::default());
+    let demo =
+        demo::create(&gateway, url, &clock, setup.clock.now()).with_subscriber(NoSubscriber::default());
     let demo = Box::pin(demo).await?;
     if let Some(database) = database {
         database::set_bulk_loading(database, false)?;

@@ -1,6 +1,7 @@
 //! The start-up text on the terminal.
 
 use secrecy::ExposeSecret as _;
+use serde_json::json;
 
 use crate::data::{DataFolder, LOCAL_JSON, LOG};
 use crate::demo::{self, Demo};
@@ -15,11 +16,12 @@ pub(crate) fn text(
     options: &Options,
     storage: &str,
     facts: &LocalJson,
-    demo: Option<&Demo>,
+    (demo, own_api): (Option<&Demo>, Option<&str>),
 ) -> String {
     let [local_json, log] = [LOCAL_JSON, LOG].map(|name| data.path.join(name).display().to_string());
-    let backend = options.upstream.as_deref().unwrap_or("an echo");
-    let LocalJson { api, console, issuer, admin_email, admin_password, .. } = facts;
+    let other = if demo.is_some() { "the API of the demo" } else { "an echo" };
+    let backend = options.upstream.as_deref().unwrap_or(other);
+    let LocalJson { api, console, issuer, mcp, admin_email, admin_password, .. } = facts;
     // Two tokens of 700 characters would scroll the text above them off the screen.
     let read = |member: &str| {
         let file = local_json.replace('\'', r"'\''");
@@ -34,6 +36,8 @@ pub(crate) fn text(
         }
     };
     let in_a_shell = if demo.is_some() { String::new() } else { first_steps(options, facts) };
+    let registered = own_api.or(demo.map(|_| demo::API));
+    let for_agents = registered.map(|name| agents(name, demo.is_some(), facts)).unwrap_or_default();
     format!(
         "Keyward is running. {storage}
 
@@ -43,9 +47,10 @@ pub(crate) fn text(
 
 {in_the_console}
 
-  API         {api}   (/iam/v1/… manages accounts and keys)
+{for_agents}  API         {api}   (/iam/v1/… manages accounts and keys)
   Protected   {api}   (every other path: {backend})
   Issuer      {issuer}   ({VISITOR_EMAIL} has the same password and is not an admin)
+  Agents      {mcp}/NAME   (the MCP server of each registered API)
   For scripts {local_json}
   Log         {log}
 
@@ -81,6 +86,32 @@ fn first_steps(options: &Options, facts: &LocalJson) -> String {
     )
 }
 
+/// The configuration of MCP clients for the API `name`. It contains no key, so that it can be
+/// committed.
+fn agents(name: &str, is_demo: bool, facts: &LocalJson) -> String {
+    let url = format!("{}/{name}", facts.mcp);
+    let set_key = if is_demo { "" } else { "  export KEYWARD_KEY=SECRET\n\n" };
+    let server = json!({
+        "type": "http", "url": url, "headers": { "Authorization": "Bearer ${KEYWARD_KEY}" },
+    });
+    let configuration = json!({ "mcpServers": { name: server } });
+    format!(
+        "An AI agent can use this API through MCP. It gets a tool for each operation that the role of its key
+permits. Start the agent in a shell in which KEYWARD_KEY is set. For Claude Code, put this into .mcp.json:
+
+{set_key}  {configuration}
+
+Or add the API with one command, or list the tools:
+
+  claude mcp add --transport http {name} {url} --header 'Authorization: Bearer ${{KEYWARD_KEY}}'
+  codex mcp add {name} --url {url} --bearer-token-env-var KEYWARD_KEY
+  npx @modelcontextprotocol/inspector --cli {url} --transport http --method tools/list \\
+    --header \"Authorization: Bearer $KEYWARD_KEY\"
+
+"
+    )
+}
+
 /// The first steps with the demo data. Shows one key, so that a new user can make requests
 /// and see them in the console at once. Its secret is only in this text.
 fn demo_steps(demo: &Demo, facts: &LocalJson) -> String {
@@ -97,7 +128,8 @@ fn demo_steps(demo: &Demo, facts: &LocalJson) -> String {
 Then use one of its keys, which is shown only here. The first request is allowed, and the second is
 refused. The account's page counts both:
 
-  curl -s {api}{readable} -H 'Authorization: Bearer {key}'
-  curl -s -X POST {api}{not_writable} -H 'Authorization: Bearer {key}'"
+  export KEYWARD_KEY={key}
+  curl -s {api}{readable} -H \"Authorization: Bearer $KEYWARD_KEY\"
+  curl -s -X POST {api}{not_writable} -H \"Authorization: Bearer $KEYWARD_KEY\""
     )
 }

@@ -123,19 +123,28 @@ async fn demo_shows_a_living_system() {
     assert!(within(&listed["lastUsedAt"], 1), "{listed}");
     let page = format!("{}/accounts/{}", local.facts["console"].as_str().unwrap(), text(account, "id"));
     assert!(local.output.contains(&page), "{}", local.output);
-    let commands: Vec<_> = local.output.lines().filter(|line| line.contains("kwsa_")).collect();
-    let secrets: BTreeSet<_> = commands
-        .iter()
-        .map(|line| line.split(['\'', ' ']).find(|word| word.starts_with("kwsa_")).unwrap())
-        .collect();
-    let [secret] = <[&str; 1]>::try_from(secrets.into_iter().collect::<Vec<_>>()).expect("one key is shown");
+    let set_key: Vec<_> = local.output.lines().filter(|line| line.contains("kwsa_")).collect();
+    let [set_key] = <[&str; 1]>::try_from(set_key).expect("one key is shown, once");
+    let secret = set_key.strip_prefix("  export KEYWARD_KEY=").unwrap();
     let mut statuses = Vec::new();
-    for command in &commands {
-        let command = format!("{command} -o /dev/null -w '%{{http_code}}'");
+    for command in local.output.lines().filter(|line| line.contains("curl") && line.contains("$KEYWARD_KEY"))
+    {
+        let command = format!("{set_key}; {command} -o /dev/null -w '%{{http_code}}'");
         let output = std::process::Command::new("sh").arg("-c").arg(command).output().unwrap();
         statuses.push(String::from_utf8(output.stdout).unwrap());
     }
     assert_eq!(statuses, ["200", "403"]);
+    // The printed configuration is that of the demo's API.
+    let configuration = local.output.lines().find(|line| line.contains("mcpServers")).unwrap();
+    let configuration: Value = serde_json::from_str(configuration).unwrap();
+    let server = &configuration["mcpServers"]["demo"];
+    let url = format!("{}/demo", local.facts["mcp"].as_str().unwrap());
+    assert_eq!((text(server, "type"), text(server, "url")), ("http", url.as_str()));
+    assert_eq!(text(&server["headers"], "Authorization"), "Bearer ${KEYWARD_KEY}");
+    let api = local.admin("GET", "/iam/v1/apis/demo", None, 200).await;
+    assert_eq!((&api["toolCount"], &api["skipped"]), (&12.into(), &Value::Array(Vec::new())));
+    assert_eq!(api["createdBy"]["name"], "tomas.okoye@brightwater.example");
+
     let id = text(account, "id");
     let key = format!("/iam/v1/service-accounts/{id}/keys/key_{}", secret.split('_').nth(3).unwrap());
     let activity = local.admin("GET", &format!("{key}/activity"), None, 200).await;

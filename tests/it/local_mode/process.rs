@@ -111,6 +111,83 @@ async fn refuses_an_upstream_that_is_not_an_http_url() {
 }
 
 #[tokio::test]
+async fn refuses_an_openapi_document_that_cannot_be_used_and_names_the_position_of_the_error() {
+    let data = Folder::new();
+    let files = Folder::new();
+    let operation = |parameters: serde_json::Value| {
+        let operation = json!({ "operationId": "get_team", "parameters": parameters });
+        json!({ "openapi": "3.1.0", "paths": { "/teams/{id}": { "get": operation } } }).to_string()
+    };
+    let mut errors = Vec::new();
+    for (file, document) in [
+        ("missing.yaml", None),
+        ("empty.yaml", Some(String::new())),
+        ("broken.json", Some("{\"openapi\": ".to_owned())),
+        ("swagger.yaml", Some("swagger: '2.0'".to_owned())),
+        ("reference.json", Some(operation(json!([{ "$ref": "#/components/parameters/none" }])))),
+        ("elsewhere.json", Some(operation(json!([{ "$ref": "https://evil.example/parameter.json" }])))),
+        ("123.json", Some(operation(json!([])))),
+        ("large.yaml", Some("#".repeat(1_000_001))),
+    ] {
+        let path = files.path().join(file);
+        if let Some(document) = document {
+            std::fs::write(&path, document).unwrap();
+        }
+        let argument = path.display().to_string();
+        let error = start_error(&data, &["--openapi", &argument]).await;
+        errors.push(error.replace(files.text(), "[files]"));
+    }
+    assert_eq!(data.files(), [""; 0], "a failed start leaves no files");
+    assert_snapshot!(errors.join("\n"));
+}
+
+#[tokio::test]
+async fn serves_the_operations_of_an_openapi_document_as_tools() {
+    let (data, files) = (Folder::new(), Folder::new());
+    let file = files.path().join("Team API.json");
+    let document = |name: &str| {
+        let operation = json!({ "operationId": name, "description": "Lists teams." });
+        let info = json!({ "title": "Teams", "version": "1" });
+        json!({ "openapi": "3.1.0", "info": info, "paths": { "/teams": { "get": operation } } }).to_string()
+    };
+    std::fs::write(&file, document("list_teams")).unwrap();
+    let argument = file.display().to_string();
+    let mut keys = Vec::new();
+    for name in ["list_teams", "all_teams"] {
+        std::fs::write(&file, document(name)).unwrap();
+        let local = LocalProcess::start(&data, &["--openapi", &argument]).await;
+        if keys.is_empty() {
+            let account = local.create_account("agent").await;
+            keys.push(local.issue_key(&account).await);
+            let mut api = local.admin("GET", "/iam/v1/apis/team-api", None, 200).await;
+            assert_eq!((&api["title"], &api["baseUrl"]), (&json!("Teams"), &local.facts["api"]));
+            api = json!({ "title": "Renamed", "baseUrl": api["baseUrl"], "confirmation": "ask" });
+            local.admin("PUT", "/iam/v1/apis/team-api", Some(api), 200).await;
+        }
+        let url = format!("{}/team-api", local.facts["mcp"].as_str().unwrap());
+        assert!(local.output.contains(&url), "the start-up text has the URL: {}", local.output);
+        let listed = list_tools(&local, &url, &keys[0]).await;
+        assert_eq!(listed, [name]);
+        let api = local.admin("GET", "/iam/v1/apis/team-api", None, 200).await;
+        assert_eq!((&api["title"], &api["confirmation"]), (&json!("Renamed"), &json!("ask")));
+        assert_eq!(api["baseUrl"], local.facts["api"], "the base URL has the current port");
+        local.interrupt().await;
+    }
+}
+
+/// The names of the tools that an agent with this key gets.
+async fn list_tools(local: &LocalProcess, url: &str, key: &str) -> Vec<String> {
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
+    let request = local.request_to("POST", url).bearer_auth(key).json(&body);
+    let request = request
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2025-11-25");
+    let response: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+    let tools = response["result"]["tools"].as_array().unwrap_or_else(|| panic!("{response}"));
+    tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
 async fn explains_an_invalid_argument() {
     let mut errors = Vec::new();
     for arguments in [
@@ -369,6 +446,8 @@ fn probes(local: &LocalProcess) -> Vec<Probe> {
         probe("GET", "api", "/organizations/1", 403),
         probe("GET", "console", "/accounts/new", 303),
         probe("GET", "issuer", "/.well-known/jwks.json", 200),
+        // An admin's token is not a credential of an agent.
+        probe("POST", "mcp", "/none", 401),
         token,
     ]
 }
@@ -394,9 +473,12 @@ async fn serves_only_its_own_host_names() {
     for probe in probes(&local) {
         let port = probe.url.split(['/', ':']).nth(4).unwrap();
         for host in ["127.0.0.1", "localhost", "LOCALHOST", "[::1]", "127.9.9.9"] {
+            // The MCP server knows its names, because its metadata name the server.
+            let is_unknown = host == "127.9.9.9" && probe.url.ends_with("/mcp/none");
             let host = format!("{host}:{port}");
             let response = probe.send(&local, &[("host", &host)]).await;
-            assert_eq!(response.status(), probe.status, "{host}: {} {}", probe.method, probe.url);
+            let status = if is_unknown { 421 } else { probe.status };
+            assert_eq!(response.status(), status, "{host}: {} {}", probe.method, probe.url);
         }
         let with_port =
             ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "0.0.0.0"]
@@ -417,8 +499,8 @@ async fn serves_only_its_own_host_names() {
 async fn refuses_requests_that_name_no_host_or_two_hosts() {
     let data = Folder::new();
     let local = LocalProcess::start(&data, &[]).await;
-    for server in ["api", "console", "issuer"] {
-        let own = local.facts[server].as_str().unwrap().strip_prefix("http://").unwrap();
+    for server in ["api", "console", "issuer", "mcp"] {
+        let own = local.facts[server].as_str().unwrap().split('/').nth(2).unwrap();
         for (target, hosts, is_refused) in [
             ("/", vec![own], false),
             ("/", vec![], true),

@@ -148,6 +148,11 @@ pub(crate) const READABLE: &str = "/invoices/1042";
 /// A path to which the account's role cannot send a POST request.
 pub(crate) const NOT_WRITABLE: &str = "/refunds";
 
+/// The name and title of the company's API, and when it was registered for agents.
+pub(crate) const API: &str = "demo";
+pub(super) const API_TITLE: &str = "Brightwater billing";
+pub(super) const API_REGISTERED: Change = by(TOMAS, days(42));
+
 /// The time between two sweeps of keys.
 pub(super) const SWEEP_INTERVAL: Ago = days(1);
 /// The last sweep. The sweep at the start of local mode publishes what is due since then.

@@ -7,6 +7,7 @@
 
 mod company;
 mod player;
+mod sample;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ use shared::domain::{AccountId, Clock};
 use crate::gateway::Gateway;
 use schedule::Step;
 
-pub(crate) use company::{FIRST_ACCOUNT, NOT_WRITABLE, READABLE};
+pub(crate) use company::{API, FIRST_ACCOUNT, NOT_WRITABLE, READABLE};
+pub(crate) use sample::answer;
 
 tokio::task_local! {
     /// The time of the current request.
@@ -60,9 +62,14 @@ pub struct DemoError {
     cause: String,
 }
 
-/// Creates the demo data up to `now`. The functions of `gateway` use `clock`.
-pub(crate) async fn create(gateway: &Gateway, clock: &DemoClock, now: Timestamp) -> Result<Demo, DemoError> {
-    let mut player = player::Player::new(gateway);
+/// Creates the demo data up to `now`. The functions of `gateway`, which is at `url`, use `clock`.
+pub(crate) async fn create(
+    gateway: &Gateway,
+    url: &str,
+    clock: &DemoClock,
+    now: Timestamp,
+) -> Result<Demo, DemoError> {
+    let mut player = player::Player::new(gateway, url);
     // The requests since the last action, by key.
     let mut requests = BTreeMap::<_, Vec<_>>::new();
     for (at, step) in schedule::steps(now) {

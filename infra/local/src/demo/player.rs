@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use shared::api::{IssuedKey, RotatedKey, ServiceAccount};
 use shared::domain::{AccountId, PrincipalType, context};
 
-use super::company::{Admin, FIRST_ACCOUNT, SHOWN_KEY, Update};
+use super::company::{API, API_TITLE, Admin, FIRST_ACCOUNT, SHOWN_KEY, Update};
 use super::schedule::{Action, KeyName, Request};
 use super::{Demo, DemoError, REQUEST_TIME};
 use crate::gateway::{self, BUSINESS_AUTHORIZER, Call, Gateway};
@@ -21,18 +21,22 @@ use crate::gateway::{self, BUSINESS_AUTHORIZER, Call, Gateway};
 /// The source address of admins' requests.
 const ADMINS: &str = "203.0.113.2";
 
+/// The company's API.
+const API_DOCUMENT: &str = include_str!("openapi.yaml");
+
 /// The limit for a response, in bytes.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 pub(super) struct Player<'a> {
     gateway: &'a Gateway,
+    url: &'a str,
     accounts: HashMap<&'static str, AccountId>,
     keys: HashMap<KeyName, IssuedKey>,
 }
 
 impl<'a> Player<'a> {
-    pub(super) fn new(gateway: &'a Gateway) -> Self {
-        Self { gateway, accounts: HashMap::new(), keys: HashMap::new() }
+    pub(super) fn new(gateway: &'a Gateway, url: &'a str) -> Self {
+        Self { gateway, url, accounts: HashMap::new(), keys: HashMap::new() }
     }
 
     pub(super) async fn act(&mut self, action: &Action) -> Result<(), DemoError> {
@@ -40,6 +44,10 @@ impl<'a> Player<'a> {
             Action::PutRole { role, permissions, by } => {
                 let body = json!({ "description": role.description, "permissions": permissions });
                 self.change(*by, "PUT", &format!("/iam/v1/roles/{}", role.name), &body).await?;
+            }
+            Action::RegisterApi { by } => {
+                let body = json!({ "title": API_TITLE, "baseUrl": self.url, "openapi": API_DOCUMENT });
+                self.change(*by, "PUT", &format!("/iam/v1/apis/{API}"), &body).await?;
             }
             Action::CreateAccount { account } => {
                 let tags: HashMap<_, _> = account.tags.iter().copied().collect();

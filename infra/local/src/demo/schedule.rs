@@ -7,8 +7,8 @@ use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 
 use super::company::{
-    ACCOUNTS, Account, Admin, Ago, End, FOUNDED, Key, LAST_SWEEP, ROLES, Rhythm, Role, SWEEP_INTERVAL,
-    Traffic, Update,
+    ACCOUNTS, API_REGISTERED, Account, Admin, Ago, End, FOUNDED, Key, LAST_SWEEP, ROLES, Rhythm, Role,
+    SWEEP_INTERVAL, Traffic, Update,
 };
 
 const HOUR: i64 = 3600;
@@ -30,6 +30,7 @@ pub(super) enum Step {
 
 /// A change by an admin, or a sweep of keys.
 pub(super) enum Action {
+    RegisterApi { by: Admin },
     PutRole { role: &'static Role, permissions: &'static [&'static str], by: Admin },
     CreateAccount { account: &'static Account },
     UpdateAccount { account: &'static str, update: &'static Update, by: Admin },
@@ -51,6 +52,7 @@ pub(super) struct Request {
 /// All steps up to `now`, in the order of time.
 pub(super) fn steps(now: Timestamp) -> Vec<(Timestamp, Step)> {
     let mut schedule = Schedule { now, steps: Vec::new() };
+    schedule.add(API_REGISTERED.ago, Action::RegisterApi { by: API_REGISTERED.by });
     for role in ROLES {
         for (change, permissions) in role.versions {
             schedule.add(change.ago, Action::PutRole { role, permissions, by: change.by });
