@@ -61,6 +61,7 @@ enum Resource {
     TokenKey,
     ConsoleSecret,
     Bus,
+    ExchangeToken,
 }
 
 /// An Allow statement of the template.
@@ -139,6 +140,7 @@ fn statement(statement: &Yaml) -> Statement {
         text if text.contains("/index/gsi2") => Resource::Directory,
         text if text.contains(":event-bus/default") => Resource::Bus,
         text if text.trim() == "!GetAtt Table.Arn" => Resource::Table,
+        text if text.trim() == "!GetAtt ExchangeToken.Arn" => Resource::ExchangeToken,
         other => panic!("unexpected resource {other}"),
     };
     // For the bus, the sources and detail types are compared in place of partitions and
@@ -190,6 +192,15 @@ fn accesses(call: &Call) -> Vec<Access> {
                 Some("keyward-console") => Resource::ConsoleSecret,
                 other => panic!("no function is allowed to use the secret {other:?}"),
             },
+            partition: String::new(),
+            attributes: BTreeSet::new(),
+            is_select: false,
+            is_transaction: false,
+            returns_values: false,
+        }],
+        "Invoke" => vec![Access {
+            action: "lambda:InvokeFunction".to_owned(),
+            resource: Resource::ExchangeToken,
             partition: String::new(),
             attributes: BTreeSet::new(),
             is_select: false,
@@ -699,6 +710,7 @@ fn boundary_differences(template: &Template, recorded: &Recorded) -> Vec<String>
         Resource::TokenKey => "TokenKey",
         Resource::ConsoleSecret => "ConsoleSecret",
         Resource::Bus => ":event-bus/default",
+        Resource::ExchangeToken => ":function:*-ExchangeToken-*",
     };
     let used = recorded.values().flatten().map(|access| (access.action.as_str(), resource(access)));
     let needed: BTreeSet<(&str, &str)> = used.chain(LAMBDA).collect();
@@ -933,4 +945,23 @@ fn sensitive_rights_are_separated() {
     };
     assert_eq!(holders(&rewrites_events), Vec::<&str>::new(), "changing an event");
     assert_eq!(holders(&does("dynamodb:Scan")), Vec::<&str>::new(), "scanning");
+}
+
+/// The MCP server parses what agents and APIs send, so it must not have more rights.
+#[test]
+fn the_mcp_server_reads_registered_apis_and_invokes_exchange_token_and_nothing_else() {
+    let statements = statements(&Template::read().unwrap());
+    let rights: Vec<_> = statements["Mcp"]
+        .iter()
+        .map(|statement| (statement.resource, statement.actions.join(" "), statement.partitions.clone()))
+        .collect();
+    let of_apis = Some(vec!["API#*".to_owned()]);
+    let expected = [
+        (Resource::Table, "dynamodb:GetItem".to_owned(), of_apis),
+        (Resource::ExchangeToken, "lambda:InvokeFunction".to_owned(), None),
+    ];
+    assert_eq!(rights, expected);
+    let invokes = |statement: &Statement| statement.resource == Resource::ExchangeToken;
+    let invokers = statements.iter().filter(|(_, statements)| statements.iter().any(invokes));
+    assert_eq!(invokers.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["Mcp"]);
 }

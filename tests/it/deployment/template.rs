@@ -24,7 +24,7 @@ const GENERATED: &str = r#"      GenerateSecretString:
 /// Returns the violations of a rule in the template `text`.
 type Rule = fn(text: &str) -> Vec<String>;
 
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 17] = [
     table_names,
     retention,
     generated_secrets,
@@ -36,6 +36,7 @@ const RULES: [Rule; 16] = [
     admins,
     boundary,
     console,
+    mcp,
     clients,
     throttles,
     log_groups,
@@ -221,7 +222,8 @@ fn routes(text: &str) -> Vec<String> {
     problems
 }
 
-/// The functions are reachable only through the API's routes and the console's route.
+/// The functions are reachable only through the API's routes and those of the console and of the
+/// MCP server.
 fn entry_points(text: &str) -> Vec<String> {
     let (template, whole) = parse(text);
     let mut problems = Vec::new();
@@ -240,16 +242,22 @@ fn entry_points(text: &str) -> Vec<String> {
     }
     for (name, resource) in get(&whole, "Resources").as_mapping().unwrap() {
         let kind = get(resource, "Type").as_str().unwrap();
-        // The rules `console` and `rotation` check these.
-        let checked =
-            ["ConsolePermission", "ConsoleRoute", "PepperRotationPermission", "TokenKeyRotationPermission"];
-        if checked.contains(&name.as_str().unwrap()) {
+        // The rules `console`, `mcp` and `rotation` check these.
+        let checked = [
+            "ConsolePermission",
+            "ConsoleRoute",
+            "McpPermission",
+            "PepperRotationPermission",
+            "TokenKeyRotationPermission",
+        ];
+        let name = name.as_str().unwrap();
+        if checked.contains(&name) || MCP_ROUTES.iter().any(|(route, _)| *route == name) {
             continue;
         }
         if ["AWS::Lambda::Url", "AWS::Lambda::Permission", "AWS::Serverless::Api", "AWS::ApiGatewayV2::Route"]
             .contains(&kind)
         {
-            problems.push(format!("{} is a {kind}", name.as_str().unwrap()));
+            problems.push(format!("{name} is a {kind}"));
         }
     }
     problems
@@ -315,18 +323,28 @@ fn clients(text: &str) -> Vec<String> {
     problems
 }
 
-/// The function behind the open routes can use only the concurrency that is reserved for it.
+/// The functions behind open routes can use only the concurrency that is reserved for them. By
+/// default, requests of agents cannot use up that of the token endpoint.
 fn open_functions(text: &str) -> Vec<String> {
     let (_, template) = parse(text);
-    let functions: BTreeSet<&str> = OPEN_ROUTES.iter().map(|(_, function)| *function).collect();
-    let reserved = |function: &str| {
+    let behind: BTreeSet<&str> = OPEN_ROUTES.iter().map(|(_, function)| *function).collect();
+    let mut problems = Vec::new();
+    if behind != BTreeSet::from(["ExchangeToken"]) {
+        problems.push(format!("the open routes belong to {behind:?}"));
+    }
+    for (function, kind) in [("ExchangeToken", "Token"), ("Mcp", "Mcp")] {
+        let parameter = format!("{kind}Concurrency");
+        let reserved = format!("!If [Caps{parameter}, !Ref {parameter}, !Ref \"AWS::NoValue\"]");
         let at = format!("Resources.{function}.Properties.ReservedConcurrentExecutions");
-        let value = "!If [CapsTokenConcurrency, !Ref TokenConcurrency, !Ref \"AWS::NoValue\"]";
-        expect(&template, &at, value)
-    };
-    let is_on = "!Not [!Equals [!Ref TokenConcurrency, \"0\"]]";
-    let condition = expect(&template, "Conditions.CapsTokenConcurrency", is_on);
-    functions.into_iter().filter_map(reserved).chain(condition).collect()
+        problems.extend(expect(&template, &at, &reserved));
+        let is_on = format!("!Not [!Equals [!Ref {parameter}, \"0\"]]");
+        problems.extend(expect(&template, &format!("Conditions.Caps{parameter}"), &is_on));
+    }
+    let default = |name: &str| get(&template, &format!("Parameters.{name}.Default")).as_u64().unwrap();
+    if default("McpConcurrency") >= default("TokenConcurrency") {
+        problems.push("agents can use up the concurrency of the token endpoint".to_owned());
+    }
+    problems
 }
 
 /// The routes that remove access have their own limits, far above those of the other routes.
@@ -391,14 +409,16 @@ fn log_groups(text: &str) -> Vec<String> {
     problems
 }
 
-/// Both APIs log each request without its headers, query and path.
+/// Each API logs each request without its headers, query and path.
 fn access_logs(text: &str) -> Vec<String> {
     let (_, whole) = parse(text);
     let mut problems = Vec::new();
     let api = ["authorizer.error", "integrationErrorMessage", "httpMethod", "identity.sourceIp"];
-    for (stage, group, wanted) in
-        [("Api", "ApiAccessLogs", &api[..]), ("ConsoleStage", "ConsoleAccessLogs", &api[1..])]
-    {
+    for (stage, group, wanted) in [
+        ("Api", "ApiAccessLogs", &api[..]),
+        ("ConsoleStage", "ConsoleAccessLogs", &api[1..]),
+        ("McpStage", "McpAccessLogs", &api[1..]),
+    ] {
         let settings = get(&whole, &format!("Resources.{stage}.Properties.AccessLogSettings"));
         let arn = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:";
         problems.extend(expect(settings, "DestinationArn", &format!("!Sub \"{arn}${{{group}}}\"")));
@@ -496,6 +516,68 @@ fn console(text: &str) -> Vec<String> {
             ("Resources.ConsoleClient.Properties.ExplicitAuthFlows", "[ALLOW_REFRESH_TOKEN_AUTH]"),
         ],
     )
+}
+
+/// The routes of the MCP server.
+const MCP_ROUTES: [(&str, &str); 5] = [
+    ("McpPostRoute", "POST /mcp/{name}"),
+    ("McpGetRoute", "GET /mcp/{name}"),
+    ("McpDeleteRoute", "DELETE /mcp/{name}"),
+    ("McpMetadataRoute", "GET /.well-known/oauth-protected-resource"),
+    ("McpApiMetadataRoute", "GET /.well-known/oauth-protected-resource/mcp/{name}"),
+];
+
+/// The MCP server has its own API with exactly these routes, one address, and the default stage.
+/// Its function is reachable only through this API.
+fn mcp(text: &str) -> Vec<String> {
+    let (template, whole) = parse(text);
+    let host =
+        "!If [HasMcpDomain, !Ref McpDomain, !Sub \"${McpApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}\"]";
+    let url = format!("!Sub [\"https://${{Host}}/mcp\", {{Host: {host}}}]");
+    let function = "Resources.Mcp.Properties";
+    let mut problems = expect_all(
+        &whole,
+        &[
+            ("Resources.McpIntegration.Properties.ApiId", "!Ref McpApi"),
+            ("Resources.McpIntegration.Properties.IntegrationUri", "!GetAtt Mcp.Arn"),
+            ("Resources.McpPermission.Properties.FunctionName", "!Ref Mcp"),
+            ("Resources.McpPermission.Properties.Principal", "apigateway.amazonaws.com"),
+            (
+                "Resources.McpPermission.Properties.SourceArn",
+                "!Sub \"arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${McpApi}/*\"",
+            ),
+            ("Resources.McpStage.Properties.ApiId", "!Ref McpApi"),
+            // A stage would be part of the path, and well-known URIs begin at the host.
+            ("Resources.McpStage.Properties.StageName", "$default"),
+            ("Resources.McpMapping.Properties.ApiId", "!Ref McpApi"),
+            ("Resources.McpMapping.Properties.Stage", "!Ref McpStage"),
+            ("Resources.McpMapping.Properties.ApiMappingKey", "null"),
+            ("Resources.McpApi.Properties.DisableExecuteApiEndpoint", "!If [HasMcpDomain, true, false]"),
+            (&format!("{function}.Events"), "null"),
+            (&format!("{function}.Environment.Variables.KEYWARD_MCP_HOSTS"), host),
+            (&format!("{function}.Environment.Variables.KEYWARD_EXCHANGE_FUNCTION"), "!Ref ExchangeToken"),
+            ("Outputs.McpUrl.Value", &url),
+        ],
+    );
+    for name in ["ThrottlingRateLimit", "ThrottlingBurstLimit"] {
+        let limit = get(&whole, &format!("Resources.McpStage.Properties.DefaultRouteSettings.{name}"));
+        if limit.as_u64().unwrap_or(0) == 0 {
+            problems.push(format!("McpStage has no {name}"));
+        }
+    }
+    for (name, key) in MCP_ROUTES {
+        let route = format!("Resources.{name}.Properties");
+        let key = format!("\"{key}\"");
+        problems.extend(expect(&whole, &format!("{route}.RouteKey"), &key));
+        problems.extend(expect(&whole, &format!("{route}.ApiId"), "!Ref McpApi"));
+        let target = "!Sub \"integrations/${McpIntegration}\"";
+        problems.extend(expect(&whole, &format!("{route}.Target"), target));
+    }
+    let routes = template.resources("AWS::ApiGatewayV2::Route");
+    let others =
+        routes.filter(|(name, _)| *name != "ConsoleRoute" && MCP_ROUTES.iter().all(|(own, _)| own != name));
+    problems.extend(others.map(|(name, _)| format!("{name} is a route that no rule knows")));
+    problems
 }
 
 #[test]
@@ -683,6 +765,33 @@ fn a_violation_of_a_rule_about_tokens_limits_or_logs_is_reported() {
             "\"PATCH /iam/v1/service-accounts/{id}\": {",
             "\"PATCH /iam/v1/other\": {",
             "PATCH /iam/v1/other has its own limits but removes no access",
+        ),
+        (
+            "StageName: $default\n      AutoDeploy: true\n      DefaultRouteSettings: { ThrottlingRateLimit: 50, ThrottlingBurstLimit: 100 }\n      AccessLogSettings:\n        DestinationArn: !Sub \"arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${McpAccessLogs}",
+            "StageName: v1\n      AccessLogSettings:\n        DestinationArn: !Sub \"arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${McpAccessLogs}",
+            "McpStage.Properties.StageName is",
+        ),
+        ("log-group:${McpAccessLogs}", "log-group:${McpLogs}", "DestinationArn is"),
+        (
+            "RouteKey: \"POST /mcp/{name}\"",
+            "RouteKey: \"ANY /mcp/{name}\"",
+            "McpPostRoute.Properties.RouteKey is",
+        ),
+        ("Default: 8\n", "Default: 10\n", "agents can use up the concurrency of the token endpoint"),
+        (
+            "      ReservedConcurrentExecutions: !If [CapsMcpConcurrency, !Ref McpConcurrency, !Ref \"AWS::NoValue\"]\n",
+            "",
+            "Mcp.Properties.ReservedConcurrentExecutions is",
+        ),
+        (
+            "      FunctionName: !Ref Mcp\n",
+            "      FunctionName: !Ref Authorizer\n",
+            "McpPermission.Properties.FunctionName is",
+        ),
+        (
+            "          KEYWARD_EXCHANGE_FUNCTION: !Ref ExchangeToken\n",
+            "          KEYWARD_EXCHANGE_FUNCTION: !Ref IssueKey\n",
+            "KEYWARD_EXCHANGE_FUNCTION is",
         ),
         ("DeletionPolicy: RetainExceptOnCreate", "DeletionPolicy: Delete", "Logs.DeletionPolicy is"),
         ("RetentionInDays: 90", "RetentionInDays: 7", "RetentionInDays is"),
