@@ -288,6 +288,7 @@ class Checklist:
         self.probe_decisions()
         self.show_events()
         self.show_errors()
+        self.show_challenge()
         self.show_limits()
         self.revoke()
         self.read_logs()
@@ -699,6 +700,23 @@ class Checklist:
                     kind = answer.json.get("responseType")
                     step.data = {"status": answer.status, "responseType": kind}
                     step.detail = f"status {answer.status}" + (f", gateway response {kind}" if kind else "")
+
+    def show_challenge(self) -> None:
+        """Shows what an agent without a key gets, and whether it finds the token endpoint."""
+        url = urllib.parse.urlsplit(self.outputs.get("McpUrl", ""))
+        api, path = self.resources.get("McpApi"), f"{url.path}/first-deploy"
+        # With a custom domain, the address of API Gateway is off.
+        server = self.at(api) if ".execute-api." in url.netloc else Api(url.netloc, endpoint=self.given.endpoint_url)
+        with self.report.step("the challenge of the MCP server") as step:
+            answer = expect(server.call("POST", path, body={}), 401)
+            names = [name for name in answer.headers if "authenticate" in name]
+            step.data = {name: answer.headers[name] for name in names}
+            step.detail = ", ".join(names) or "no header"
+        with self.report.step("the metadata of the MCP server") as step:
+            answer = expect(server.call("GET", f"/.well-known/oauth-protected-resource{path}"), 200)
+            step.detail = str(answer.json.get("authorization_servers"))
+            if answer.json.get("authorization_servers") != [self.outputs["ApiUrl"]]:
+                raise Failed(f"the metadata name {step.detail}")
 
     def show_limits(self) -> None:
         """Shows the effect of two policy conditions that AWS does not document."""

@@ -268,6 +268,10 @@ def deployable(path: pathlib.Path, aws: Aws) -> dict:
             if "KEYWARD_OIDC_JWKS_URI" in variables:
                 keys = {"Fn::Sub": f"{aws.endpoint}/${{UserPool}}/.well-known/jwks.json"}
                 variables["KEYWARD_OIDC_JWKS_URI"] = {"Fn::If": ["UsesCognito", keys, {"Ref": "OidcJwksUri"}]}
+            if "KEYWARD_MCP_HOSTS" in variables:
+                own = {"Fn::Sub": f"${{McpApi}}.execute-api.localhost:{aws.port}"}
+                variables["KEYWARD_MCP_HOSTS"] = {"Fn::If": ["HasMcpDomain", {"Ref": "McpDomain"}, own]}
+                variables["SSL_CERT_FILE"] = f"{aws.folder.name}/roots.pem"
             if "KEYWARD_API_URL" in variables:
                 variables["KEYWARD_API_URL"] = {"Fn::Sub": f"{aws.endpoint}/_aws/execute-api/${{Api}}/$default"}
     return template

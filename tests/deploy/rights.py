@@ -1,8 +1,8 @@
 """Compares the recorded calls of the functions with what their roles allow. Every
 call must be allowed, and every right must be used.
 
-A proxy in front of the emulator records each call to DynamoDB, EventBridge and Secrets
-Manager. Every action of a call is evaluated with the policy statements of the function's
+A proxy in front of the emulator records each call to DynamoDB, EventBridge, Secrets
+Manager and Lambda. Every action of a call is evaluated with the policy statements of the function's
 role, and some call must have needed each part of each statement. An action has only the
 condition keys that AWS's reference lists for it, even if the emulator sets others.
 """
@@ -42,6 +42,9 @@ class Recorder:
                 text = response.read()
                 emulator.close()
                 operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+                invoked = re.fullmatch(r"/2015-03-31/functions/([^/]+)/invocations", self.path)
+                if invoked:
+                    operation, body = "Invoke", json.dumps({"FunctionName": invoked[1]})
                 credential = re.search(r"Credential=(\w+)/", self.headers.get("Authorization", ""))
                 # A failed condition shows that IAM allowed the call.
                 allowed = response.status == 200 or b"ConditionalCheckFailed" in text
@@ -118,6 +121,9 @@ def actions(operation: str, body: dict, arn: str) -> list[Action]:
         bus = f"{arn.rpartition(':')[0].replace(':dynamodb:', ':events:')}:event-bus/default"
         entries = [(entry["Source"], entry["DetailType"]) for entry in body["Entries"]]
         return [Action("events:PutEvents", bus, source=source, detail_type=kind) for source, kind in entries]
+    if operation == "Invoke":
+        functions = arn.rpartition(":")[0].replace(":dynamodb:", ":lambda:")
+        return [Action("lambda:InvokeFunction", f"{functions}:function:{body['FunctionName']}")]
     if operation == "GetItem":
         attributes = named(body, "ProjectionExpression") | body["Key"].keys()
         select = "SPECIFIC_ATTRIBUTES" if body.get("ProjectionExpression") else "ALL_ATTRIBUTES"

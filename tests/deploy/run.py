@@ -28,6 +28,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
+from agents import PublicApi, check_agents
 from aws import ROOT, Aws, Stack
 from checklist import check_first_deploy
 from checks import check, finish
@@ -173,7 +174,7 @@ class Example:
         return response
 
 
-def run_story(aws: Aws, debug: bool) -> None:
+def run_story(aws: Aws, public: PublicApi, debug: bool) -> None:
     """Deploys and uses the stacks, from the first sign-in to the logs."""
     template = with_debug_builds(aws) if debug else INFRA / ".aws-sam" / "build" / "template.yaml"
     one = Environment(aws, "one", template)
@@ -193,7 +194,8 @@ def run_story(aws: Aws, debug: bool) -> None:
     check("a token for business APIs gets 403", one.call("GET", ACCOUNTS, token=one.api_token).status, 403)
 
     written = yaml_parse((INFRA / "template.yaml").read_text())["Resources"]["Api"]["Properties"]["RouteSettings"]
-    for api, group, throttled in ("Api", "ApiAccessLogs", len(written)), ("ConsoleApi", "ConsoleAccessLogs", 0):
+    plain = [("ConsoleApi", "ConsoleAccessLogs", 0), ("McpApi", "McpAccessLogs", 0)]
+    for api, group, throttled in [("Api", "ApiAccessLogs", len(written)), *plain]:
         (stage,) = aws.client("apigatewayv2").get_stages(ApiId=one.stack.resources[api])["Items"]
         actual = (stage["AccessLogSettings"]["DestinationArn"].endswith(f":log-group:{one.stack.resources[group]}"),
                   len(stage.get("RouteSettings", {})))
@@ -259,7 +261,7 @@ def run_story(aws: Aws, debug: bool) -> None:
         example.check("the key of the enabled account is allowed", key, 200)
 
     use_every_right(aws, one, examples)
-    exchanged = check_exchange(aws, one, examples)
+    exchanged = check_exchange(aws, one, examples) + check_agents(aws, one, examples, public)
     check_activity(one, examples)
     check_sweep(aws, one)
 
@@ -982,6 +984,14 @@ def check_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
         (transformation,) = metric["metricTransformations"]
         counted[transformation["metricName"]] = sum(matches(metric["filterPattern"], line) for line in exchanges)
     refused = sum(reason not in ("issued", "outage") for reason in reasons)
+    agents = printed[one.stack.resources["McpLogs"]]
+    (metric,) = logs.describe_metric_filters(logGroupName=one.stack.resources["McpLogs"])["metricFilters"]
+    lines_of_agents = [json.loads(line) for line in agents if '"message":"answered"' in line]
+    outcomes = {line["outcome"] for line in lines_of_agents}
+    expected = {"described", "listed", "not_permitted", "invalid_arguments", "no_credential", "malformed_credential", "credential_refused"}
+    check("each outcome of an agent's request is in the log", expected - outcomes, set())
+    counted_agents = sum(matches(metric["filterPattern"], line) for line in agents)
+    check("the metric filter counts the requests of agents", counted_agents, len(lines_of_agents))
     check("the metric filters count the exchanges", counted, {"ExchangesByReason": len(lines), "ExchangeRefusals": refused})
 
 
@@ -1019,7 +1029,8 @@ def main() -> None:
     parser.add_argument("--debug", action="store_true")
     debug = parser.parse_args().debug
     with Aws() as aws:
-        run_story(aws, debug)
+        with PublicApi(aws, pathlib.Path(aws.folder.name)) as public:
+            run_story(aws, public, debug)
     check("no process is left running", aws.children(), [])
     finish()
 
