@@ -25,11 +25,11 @@ async fn call(agent: &Agent<'_>, tool: &str) -> (String, bool, String, Duration)
     let logs = Logs::capture(LevelFilter::INFO);
     let start = Instant::now();
     let reply = agent.call(tool, &json!({ "id": "42" })).await;
-    let took = start.elapsed();
+    let elapsed = start.elapsed();
     let lines = logs.take_lines();
     let line = lines.iter().find(|line| line["target"].as_str().unwrap().starts_with("mcp::")).unwrap();
     let (text, is_error) = reply.called();
-    (text, is_error, line["outcome"].as_str().unwrap().to_owned(), took)
+    (text, is_error, line["outcome"].as_str().unwrap().to_owned(), elapsed)
 }
 
 #[tokio::test]
