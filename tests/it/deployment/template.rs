@@ -557,6 +557,7 @@ fn mcp(text: &str) -> Vec<String> {
             (&format!("{function}.Environment.Variables.KEYWARD_MCP_HOSTS"), host),
             (&format!("{function}.Environment.Variables.KEYWARD_EXCHANGE_FUNCTION"), "!Ref ExchangeToken"),
             ("Outputs.McpUrl.Value", &url),
+            ("Resources.Console.Properties.Environment.Variables.KEYWARD_MCP_URL", &url),
         ],
     );
     for name in ["ThrottlingRateLimit", "ThrottlingBurstLimit"] {
