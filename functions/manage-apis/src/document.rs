@@ -97,13 +97,12 @@ fn check_tools(tools: &[Tool], prefix: &RoutePrefix) -> Result<(), String> {
         let schemas = [Some(&tool.input_schema), tool.output_schema.as_ref()];
         let schemas =
             schemas.into_iter().flatten().map(|schema| serde_json::to_string(schema).unwrap_or_default());
-        contains_credential(&tool.description)
-            || tool.title.as_deref().is_some_and(contains_credential)
-            || schemas.into_iter().any(|schema| contains_credential(&schema))
+        // Descriptions are redacted.
+        schemas.into_iter().any(|schema| contains_credential(&schema))
     };
     if let Some(tool) = tools.iter().find(has_credential) {
         let (method, path) = (tool.method.name(), &tool.template);
-        return Err(format!("must not contain a key, a token or a JWT, but {method} {path} has one"));
+        return Err(format!("must not have a key, a token or a JWT in the schemas of {method} {path}"));
     }
     let size = serde_json::to_vec(&summaries(tools, prefix)).unwrap_or_default().len();
     if size > MAX_SUMMARY_BYTES {

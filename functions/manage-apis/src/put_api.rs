@@ -25,8 +25,8 @@ const MAX_BODY_BYTES: usize = 2_500_000;
 ///
 /// Operations of the OpenAPI document become tools. Those that cannot are in `skipped`, with the
 /// reason. The pointer of an error in the document starts with `/openapi`, also if the document is
-/// a string. Tools must not contain a key, a token or a JWT. The document's `servers`, `security`
-/// and examples are ignored.
+/// a string. Keys, tokens and JWTs are redacted in descriptions, and refused in schemas. The
+/// document's `servers`, `security` and examples are ignored.
 ///
 /// A request that changes nothing succeeds, keeps the version and writes no audit
 /// event. So a retry is safe.
@@ -51,7 +51,6 @@ const MAX_BODY_BYTES: usize = 2_500_000;
         (status = 400, description = "malformed_id, malformed_request, malformed_json"),
         (status = 409, description = "api_limit_reached, concurrent_changes"),
         (status = 412, description = "precondition_failed"),
-        (status = 413, description = "body_too_large: at most 2,500,000 bytes"),
         (status = 422, description = "invalid_fields"),
     )
 )]

@@ -595,7 +595,7 @@ fn changes(before: Option<&StoredApi>, after: Option<&StoredApi>) -> Vec<FieldCh
             choices.route_prefix.to_string(),
             choices.confirmation.name().to_owned(),
             format!("SHA-256 {}", content.document_sha256),
-            format!("{} tools, SHA-256 {}", content.tool_count, content.tools_sha256),
+            format!("{} (SHA-256 {})", content.tool_count, content.tools_sha256),
         ]
     };
     let names = [
