@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::config::{ConfigError, Setup};
 use crate::domain::{
-    AccountId, ApiKey, BoundRequest, Clock, GrantId, IdentityId, IssuerId, IssuerName, KeyEnd, KeyId,
+    AccountId, ApiKey, BoundRequest, Clock, GrantBinding, GrantId, IdentityId, IssuerName, KeyEnd, KeyId,
     RoleName, SealedToken, Token, TokenClaims, TokenGrant, Verifier,
 };
 use crate::keyring::{Keyring, KeyringError, TokenKeyring};
@@ -43,10 +43,8 @@ pub struct Authenticated {
     pub grant_role: Option<RoleName>,
     /// The first second in which the key or federated identity is refused, if it ends.
     pub grant_ends_at: Option<Timestamp>,
-    /// The verifier that keys the inner tag of the grant's tokens.
-    pub verifier: Verifier,
-    /// The id of the issuer of a federated identity.
-    pub issuer: Option<IssuerId>,
+    /// What the grant's tokens are bound to.
+    pub binding: GrantBinding,
     /// What the token says. `None` if the credential is a key.
     pub token: Option<TokenClaims>,
 }
@@ -184,10 +182,9 @@ impl Authentication {
             account_name,
             role,
             grant: TokenGrant::Key(id),
+            binding: GrantBinding::of_key(stored.verifier.verifier, &stored.spec),
             grant_role: stored.spec.role,
             grant_ends_at,
-            verifier: stored.verifier.verifier,
-            issuer: None,
             token: None,
         })
     }
@@ -242,7 +239,8 @@ impl Authentication {
         let Some(CredentialLookup { account_name, role, enabled, grant: Some(stored) }) = found else {
             return Err(not_live(token, account_exists));
         };
-        if !token.matches(&stored.verifier.verifier, None) {
+        let binding = GrantBinding::of_key(stored.verifier.verifier.clone(), &stored.spec);
+        if !token.matches(&binding) {
             return Err(Rejected::unverified(Reason::WrongSecret));
         }
         let grant_ends_at = self.check_key_use(&stored, enabled, source)?;
@@ -253,8 +251,7 @@ impl Authentication {
             grant: TokenGrant::Key(key),
             grant_role: stored.spec.role,
             grant_ends_at,
-            verifier: stored.verifier.verifier,
-            issuer: None,
+            binding,
             token: Some(token.into_claims()),
         })
     }
@@ -284,7 +281,8 @@ impl Authentication {
         let Some(registration) = registration? else {
             return Err(Rejected::genuine(Reason::Issuer));
         };
-        if !token.matches(&verifier, Some(registration.id)) {
+        let binding = GrantBinding::of_identity(verifier, registration.id, grant_role.clone(), expires_at);
+        if !token.matches(&binding) {
             // The token is older than the registration, so it has the id of an earlier one.
             let is_older = token.claims().issued_at <= registration.created_at;
             return Err(if is_older {
@@ -301,8 +299,7 @@ impl Authentication {
             grant: TokenGrant::Identity(identity, issuer),
             grant_role,
             grant_ends_at: expires_at,
-            verifier,
-            issuer: Some(registration.id),
+            binding,
             token: Some(token.into_claims()),
         })
     }
@@ -336,7 +333,9 @@ impl Authentication {
                 let pepper = self.keyring.get(&verifier.pepper).await?;
                 Verifier::compute(&pepper, key, spec).matches(&verifier.verifier)
             }
-            (EndedCredential::Token(token), Some(retired)) => token.matches(&retired.verifier.verifier, None),
+            (EndedCredential::Token(token), Some(RetiredVerifier { spec, verifier })) => {
+                token.matches(&GrantBinding::of_key(verifier.verifier.clone(), spec))
+            }
             // The record of a federated identity has no verifier. The outer tag shows that this
             // deployment made the token.
             (EndedCredential::Token(_), None) => true,

@@ -187,7 +187,7 @@ def run_story(aws: Aws, public: PublicApi, debug: bool) -> None:
     check("whoami names the admin", (response.status, response.json.get("principalName")), (200, ADMIN))
     routes = [route["RouteKey"].split(" ") for route in aws.client("apigatewayv2").get_routes(ApiId=one.api)["Items"]]
     open_routes = sorted(" ".join(route) for route in routes if aws.call(one.api, *route).status != 401)
-    expected = ["GET /.well-known/oauth-authorization-server", "POST /iam/v1/token"]
+    expected = ["GET /.well-known/oauth-authorization-server", "GET /iam/v1/authorize", "POST /iam/v1/token"]
     check("without a credential, every route but the open ones responds with 401", open_routes, expected)
     greedy = [route for route in routes if route[0] in ("ANY", "$default") or "+" in route[1]]
     check("no route is greedy, and no function has a URL", (greedy, "AWS::Lambda::Url" in one.stack.types), ([], False))
@@ -735,6 +735,8 @@ def check_exchange(aws: Aws, one: Environment, examples: list[Example]) -> list[
     metadata = aws.send(one.api, "GET", "/.well-known/oauth-authorization-server", {}, None)
     actual = (metadata.status, metadata.json["token_endpoint"].endswith("/iam/v1/token"))
     check("the metadata names the token endpoint", actual, (200, True))
+    authorize = aws.send(one.api, "GET", "/iam/v1/authorize?response_type=code", {}, None)
+    check("there is no sign-in page", (authorize.status, "client credentials" in authorize.text), (400, True))
 
     # Tokens of a key, and children of tokens.
     response = exchange(token, "urn:ietf:params:oauth:token-type:access_token", expires_in="60")

@@ -7,9 +7,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use shared::domain::{
-    AccountId, BoundRequest, Clock as _, Entropy, Environment, IssuerId, IssuerName, RoleName, TokenClaims,
-    TokenGrant, TokenId, Verifier,
+    AccountId, BoundRequest, Clock as _, Entropy, Environment, GrantBinding, IssuerName, RoleName,
+    TokenClaims, TokenGrant, TokenId, Verifier,
 };
+use shared::store::{StoredIdentity, StoredKey};
 
 use crate::{API_ID, Account, Harness, Item, Key, SeededEntropy};
 
@@ -63,32 +64,43 @@ impl Parent {
         seal(harness, &claims).await
     }
 
-    /// The grant's stored verifier.
-    pub async fn verifier(&self, harness: &Harness) -> Verifier {
-        let item = harness.table.account(&self.account.to_string()).await;
-        let entry = &item["verifiers"].as_m().unwrap()[&self.grant.to_string()];
-        Verifier::from_bytes(entry.as_m().unwrap()["verifier"].as_b().unwrap().as_ref()).unwrap()
+    /// What the grant's tokens are bound to, as the table has it.
+    pub async fn binding(&self, harness: &Harness) -> GrantBinding {
+        self.binding_with(harness, |verifier| verifier).await
+    }
+
+    /// The same with another verifier.
+    pub async fn binding_with(
+        &self,
+        harness: &Harness,
+        change: impl FnOnce(Verifier) -> Verifier,
+    ) -> GrantBinding {
+        let store = harness.system.setup_for("Authorizer").unwrap().store().unwrap();
+        match &self.grant {
+            TokenGrant::Key(id) => {
+                let found = store.find_key_credential(self.account, *id).await.unwrap().unwrap();
+                let StoredKey { spec, verifier, .. } = found.grant.unwrap();
+                GrantBinding::of_key(change(verifier.verifier), &spec)
+            }
+            TokenGrant::Identity(id, issuer) => {
+                let found = store.find_identity_credential(self.account, *id).await.unwrap().unwrap();
+                let StoredIdentity { role, expires_at, verifier, .. } = found.grant.unwrap();
+                let issuer = store.find_issuer_registration(issuer).await.unwrap().unwrap();
+                GrantBinding::of_identity(change(verifier), issuer.id, role, expires_at)
+            }
+        }
     }
 }
 
 /// The token with these claims, as this deployment makes it.
 pub async fn seal(harness: &Harness, claims: &TokenClaims) -> String {
     let parent = Parent { account: claims.account, grant: claims.grant.clone() };
-    let issuer = match claims.grant.issuer() {
-        Some(name) => Some(issuer_id(harness, name).await),
-        None => None,
-    };
     let keyring = harness.system.setup_for("Authorizer").unwrap().token_keyring().unwrap();
     let (version, key) = keyring.current().await.unwrap();
-    let verifier = parent.verifier(harness).await;
+    let binding = parent.binding(harness).await;
     let environment = Environment::parse("local").unwrap();
-    let token = claims.seal(&environment, (&version, &key), &verifier, issuer).unwrap();
+    let token = claims.seal(&environment, (&version, &key), &binding).unwrap();
     token.expose().to_owned()
-}
-
-async fn issuer_id(harness: &Harness, name: &IssuerName) -> IssuerId {
-    let item = harness.table.get("ISSUERS", name.as_str()).await.unwrap();
-    item["id"].as_s().unwrap().parse().unwrap()
 }
 
 /// A map of an account's grants.

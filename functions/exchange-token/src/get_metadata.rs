@@ -31,6 +31,7 @@ pub fn get_metadata(function: &ExchangeToken, request: &Request) -> Result<Reply
     };
     let issuer = format!("{scheme}://{domain}");
     Ok(Reply::ok(&AuthorizationServer {
+        authorization_endpoint: format!("{issuer}/iam/v1/authorize"),
         token_endpoint: format!("{issuer}/iam/v1/token"),
         issuer,
         grant_types_supported: oauth::GRANT_TYPES,

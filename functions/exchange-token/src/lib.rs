@@ -5,6 +5,7 @@
 //! checked as by the authorizer, and [`workload`] checks a JWT. [`token`] makes the token.
 //! [`permissions`] and [`request_token`] answer direct invocations, which the MCP server makes.
 
+pub mod authorize;
 pub mod exchange_token;
 mod form;
 pub mod get_metadata;
@@ -77,6 +78,7 @@ impl Operation for ExchangeToken {
         match request.route() {
             "POST /iam/v1/token" => Ok(exchange_token::exchange_token(self, request).await),
             "GET /.well-known/oauth-authorization-server" => get_metadata::get_metadata(self, request),
+            "GET /iam/v1/authorize" => Ok(authorize::authorize()),
             _ => Err(Failure::RouteNotFound),
         }
     }

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use shared::authentication::Authenticated;
 use shared::domain::{
-    AccountId, BoundRequest, DisplayedToken, IssuerId, MAX_TOKEN_DEPTH, MAX_TOKEN_ROLES, RoleName,
-    SecretVersion, TokenClaims, TokenGrant, TokenId, TokenKey, Verifier,
+    AccountId, BoundRequest, DisplayedToken, GrantBinding, MAX_TOKEN_DEPTH, MAX_TOKEN_ROLES, RoleName,
+    SecretVersion, TokenClaims, TokenGrant, TokenId, TokenKey,
 };
 use shared::policy::ExchangeReason;
 
@@ -15,8 +15,8 @@ use crate::refusal::Refusal;
 pub(crate) struct Parent {
     pub(crate) account: AccountId,
     pub(crate) grant: TokenGrant,
-    pub(crate) verifier: Verifier,
-    pub(crate) issuer: Option<IssuerId>,
+    /// What the grant's tokens are bound to.
+    pub(crate) binding: GrantBinding,
     /// The first second in which the grant or the token is refused, if it ends.
     pub(crate) ends_at: Option<Timestamp>,
     /// The roles that narrow the token.
@@ -28,12 +28,12 @@ pub(crate) struct Parent {
 impl From<Authenticated> for Parent {
     fn from(credential: Authenticated) -> Self {
         let ends_at = credential.ends_at();
-        let Authenticated { account, grant, verifier, issuer, token, .. } = credential;
+        let Authenticated { account, grant, binding, token, .. } = credential;
         let (roles, ancestors) = token.map_or_else(Default::default, |token| {
             let ancestors = token.parents.into_iter().chain([token.id]);
             (token.roles, ancestors.collect())
         });
-        Self { account, grant, verifier, issuer, ends_at, roles, ancestors }
+        Self { account, grant, binding, ends_at, roles, ancestors }
     }
 }
 
@@ -41,8 +41,7 @@ impl From<Authenticated> for Parent {
 pub(crate) struct UnsealedToken {
     pub(crate) claims: TokenClaims,
     key: (SecretVersion, TokenKey),
-    verifier: Verifier,
-    issuer: Option<IssuerId>,
+    binding: GrantBinding,
 }
 
 impl ExchangeToken {
@@ -58,7 +57,7 @@ impl ExchangeToken {
         lifetime_seconds: u16,
         request: Option<BoundRequest>,
     ) -> Result<UnsealedToken, Refusal> {
-        let Parent { account, grant, verifier, issuer, ends_at, mut roles, ancestors } = parent;
+        let Parent { account, grant, binding, ends_at, mut roles, ancestors } = parent;
         // A request token is the end of a chain, and no link of it.
         if ancestors.len() >= MAX_TOKEN_DEPTH && request.is_none() {
             return Err(ExchangeReason::Depth.into());
@@ -89,7 +88,7 @@ impl ExchangeToken {
             parents: ancestors,
             request,
         };
-        Ok(UnsealedToken { claims, key, verifier, issuer })
+        Ok(UnsealedToken { claims, key, binding })
     }
 
     /// Makes the token.
@@ -97,8 +96,8 @@ impl ExchangeToken {
     /// # Errors
     /// The token cannot be encoded.
     pub(crate) fn seal(&self, token: &UnsealedToken) -> Result<DisplayedToken, Refusal> {
-        let UnsealedToken { claims, key: (version, key), verifier, issuer } = token;
-        let sealed = claims.seal(&self.environment, (version, key), verifier, *issuer);
+        let UnsealedToken { claims, key: (version, key), binding } = token;
+        let sealed = claims.seal(&self.environment, (version, key), binding);
         sealed.ok_or_else(|| Refusal::internal("the token exceeds a limit of its format"))
     }
 }

@@ -1,7 +1,7 @@
 //! Checks the JWTs of workloads.
 
 use jiff::{SignedDuration, Timestamp};
-use shared::domain::{AccountId, IdentityId, IssuerName, RequiredClaims, Seal, TokenGrant};
+use shared::domain::{AccountId, GrantBinding, IdentityId, IssuerName, RequiredClaims, Seal, TokenGrant};
 use shared::keyring::KeyringError;
 use shared::policy::{ExchangeReason, Reason, check_identity_use};
 use shared::store::{CredentialLookup, SealedIdentity, SealedIssuer};
@@ -58,8 +58,7 @@ impl ExchangeToken {
         let parent = Parent {
             account,
             grant: TokenGrant::Identity(identity, spec.issuer),
-            verifier: sealed.verifier,
-            issuer: Some(issuer.id),
+            binding: GrantBinding::of_identity(sealed.verifier, issuer.id, spec.role, spec.expires_at),
             ends_at: spec.expires_at,
             roles: Vec::new(),
             ancestors: Vec::new(),

@@ -268,6 +268,7 @@ const HEADERS: [(&str, &str); 2] = [
         manage_roles::delete_role::delete_role,
         manage_roles::explain::explain,
         whoami::whoami,
+        exchange_token::authorize::authorize,
         exchange_token::exchange_token::exchange_token,
         exchange_token::get_metadata::get_metadata,
     ),

@@ -136,6 +136,10 @@ pub struct AuthorizationServer {
     /// The URL of the IAM API.
     #[schema(example = "https://iam.example.com")]
     pub issuer: String,
+    /// The URL of an endpoint that refuses every request. RFC 8414 makes this member optional for
+    /// these grant types, but the official MCP clients refuse metadata without it.
+    #[schema(example = "https://iam.example.com/iam/v1/authorize")]
+    pub authorization_endpoint: String,
     /// The URL of the token endpoint.
     #[schema(example = "https://iam.example.com/iam/v1/token")]
     pub token_endpoint: String,
@@ -143,7 +147,7 @@ pub struct AuthorizationServer {
     pub grant_types_supported: [&'static str; 3],
     /// How clients authenticate.
     pub token_endpoint_auth_methods_supported: [&'static str; 3],
-    /// Empty: there is no authorization endpoint.
+    /// Empty: there is no sign-in page.
     pub response_types_supported: [&'static str; 0],
 }
 

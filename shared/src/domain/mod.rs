@@ -77,8 +77,9 @@ pub use text::{
 };
 pub use time::{Clock, InvalidInstant, SystemClock, parse_instant, seconds, utc_day};
 pub use token::{
-    BoundRequest, DEFAULT_TOKEN_SECONDS, DisplayedToken, MAX_TOKEN_DEPTH, MAX_TOKEN_ROLES, MAX_TOKEN_SECONDS,
-    REQUEST_TOKEN_SECONDS, SealedToken, TOKEN_PREFIX, Token, TokenClaims, TokenGrant, TokenKey,
+    BoundRequest, DEFAULT_TOKEN_SECONDS, DisplayedToken, GrantBinding, MAX_TOKEN_DEPTH, MAX_TOKEN_ROLES,
+    MAX_TOKEN_SECONDS, REQUEST_TOKEN_SECONDS, SealedToken, TOKEN_PREFIX, Token, TokenClaims, TokenGrant,
+    TokenKey,
 };
 pub use url_hosts::UrlHosts;
 pub use verifier::{Fingerprint, Seal, SealEntry, SealedVerifier, Verifier, VerifierEntry};

@@ -6,7 +6,9 @@
 //! `<contents>` is base62 and ends with two tags:
 //!
 //! - The *inner tag* is an HMAC with the grant's stored verifier, so a token ends with its
-//!   grant. It also covers the id of the issuer, if there is one.
+//!   grant. It also covers the grant's own role, expiry and networks as the table has them, so
+//!   that write access to the table cannot widen a live token, and the id of the issuer, if there
+//!   is one.
 //! - The *outer tag* is an HMAC with the token key. It is checked before any I/O, so a
 //!   forged token costs no read.
 //!
@@ -29,8 +31,8 @@ use super::frame::update_frame;
 use super::key::{CHECKSUM_LENGTH, checksum};
 use super::random::{decode_base62, encode_base62};
 use super::{
-    AccountId, Environment, GrantId, IdentityId, IssuerId, IssuerName, KeyError, KeyId, Pepper, RoleName,
-    SecretVersion, TokenId, Verifier,
+    AccountId, Environment, GrantId, IdentityId, IssuerId, IssuerName, KeyError, KeyId, KeySpec, Pepper,
+    RoleName, SecretVersion, TokenId, Verifier,
 };
 
 /// The prefix of every token.
@@ -117,6 +119,41 @@ impl TokenGrant {
     }
 }
 
+/// What the inner tag of a grant's tokens depends on: the grant's verifier and its limits.
+#[derive(Clone, Debug)]
+pub struct GrantBinding {
+    verifier: Verifier,
+    /// The id of the issuer of a federated identity.
+    issuer: Option<IssuerId>,
+    role: Option<RoleName>,
+    expires_at: Option<Timestamp>,
+    /// The canonical text of the networks.
+    networks: String,
+}
+
+impl GrantBinding {
+    /// The binding of the tokens of a key.
+    pub fn of_key(verifier: Verifier, spec: &KeySpec) -> Self {
+        Self {
+            verifier,
+            issuer: None,
+            role: spec.role.clone(),
+            expires_at: Some(spec.expires_at),
+            networks: spec.cidrs.canonical(),
+        }
+    }
+
+    /// The binding of the tokens of a federated identity, which has no networks.
+    pub fn of_identity(
+        verifier: Verifier,
+        issuer: IssuerId,
+        role: Option<RoleName>,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self { verifier, issuer: Some(issuer), role, expires_at, networks: String::new() }
+    }
+}
+
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenClaims {
@@ -146,17 +183,16 @@ impl TokenClaims {
         self.issued_at.saturating_add(lifetime).unwrap_or(self.issued_at)
     }
 
-    /// Makes the token with the token key, the verifier of its grant and, for a federated
-    /// identity, the id of its issuer. `None` if the claims exceed a limit.
+    /// Makes the token with the token key and the binding of its grant. `None` if the claims
+    /// exceed a limit.
     pub fn seal(
         &self,
         environment: &Environment,
         (version, key): (&SecretVersion, &TokenKey),
-        verifier: &Verifier,
-        issuer: Option<IssuerId>,
+        binding: &GrantBinding,
     ) -> Option<DisplayedToken> {
         let body = self.encode(version)?;
-        let inner = inner_tag(environment, self, &body, verifier, issuer);
+        let inner = inner_tag(environment, self, &body, binding);
         let outer = outer_tag(environment, self, &body, &inner, key);
         let contents = [&*body, &inner, &outer].concat();
         let prefix =
@@ -331,12 +367,12 @@ impl Token {
         self.0.claims
     }
 
-    /// Whether the inner tag is right: the token was made from the grant with this verifier
-    /// and, for a federated identity, through the issuer with this id. Takes constant time.
+    /// Whether the inner tag is right: the token was made from a grant with this binding. Takes
+    /// constant time.
     #[must_use]
-    pub fn matches(&self, verifier: &Verifier, issuer: Option<IssuerId>) -> bool {
+    pub fn matches(&self, binding: &GrantBinding) -> bool {
         let SealedToken { claims, body, inner, environment, .. } = &self.0;
-        inner_tag(environment, claims, body, verifier, issuer).ct_eq(inner).into()
+        inner_tag(environment, claims, body, binding).ct_eq(inner).into()
     }
 }
 
@@ -416,16 +452,28 @@ fn inner_tag(
     environment: &Environment,
     claims: &TokenClaims,
     body: &[u8],
-    verifier: &Verifier,
-    issuer: Option<IssuerId>,
+    binding: &GrantBinding,
 ) -> [u8; TAG_LENGTH] {
-    let (account, grant) = (claims.account.bare().as_bytes(), claims.grant.bare().as_bytes());
-    let issuer = issuer.as_ref().map_or("", IssuerId::bare).as_bytes();
+    let GrantBinding { verifier, issuer, role, expires_at, networks } = binding;
+    let expiry = expires_at.map(|at| at.as_second().to_string()).unwrap_or_default();
     // HMAC takes a key of any length, so this does not fail.
     let Ok(mac) = Hmac::<Sha256>::new_from_slice(verifier.as_bytes()) else {
         return [0; TAG_LENGTH];
     };
-    tag(mac, &[&[INNER_DOMAIN], &[environment.as_str().as_bytes()], &[account], &[grant], &[issuer], &[body]])
+    tag(
+        mac,
+        &[
+            &[INNER_DOMAIN],
+            &[environment.as_str().as_bytes()],
+            &[claims.account.bare().as_bytes()],
+            &[claims.grant.bare().as_bytes()],
+            &[issuer.as_ref().map_or("", IssuerId::bare).as_bytes()],
+            &[role.as_ref().map_or("", RoleName::as_str).as_bytes()],
+            &[expiry.as_bytes()],
+            &[networks.as_bytes()],
+            &[body],
+        ],
+    )
 }
 
 /// The HMAC of a frame.

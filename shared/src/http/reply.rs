@@ -34,6 +34,11 @@ impl Reply {
         Self(json(status, "application/json", body))
     }
 
+    /// The response with this status and plain text, for people who follow a link.
+    pub fn text(status: StatusCode, text: &'static str) -> Self {
+        Self(with_text(status, "text/plain; charset=utf-8", text.to_owned()))
+    }
+
     /// 204.
     pub fn no_content() -> Self {
         let mut response = Response::new(Body::Empty);
@@ -72,7 +77,11 @@ impl Reply {
 pub(super) fn json(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response<Body> {
     // Our own types always serialize. If one does not, the body is empty rather
     // than incomplete.
-    let text = serde_json::to_string(body).unwrap_or_default();
+    with_text(status, media_type, serde_json::to_string(body).unwrap_or_default())
+}
+
+/// A response that no cache may store.
+fn with_text(status: StatusCode, media_type: &'static str, text: String) -> Response<Body> {
     let mut response = Response::new(Body::Text(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();

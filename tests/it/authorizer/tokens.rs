@@ -1,17 +1,18 @@
 //! Tokens of service accounts: what they permit, when they end, and what a forgery costs.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use shared::domain::{
-    BoundRequest, Clock as _, Entropy, GrantId, IssuerId, Pepper, RoleName, SecretVersion, TokenClaims,
+    BoundRequest, Clock as _, Entropy, GrantBinding, GrantId, Pepper, RoleName, SecretVersion, TokenClaims,
     TokenGrant, TokenId, TokenKey, Verifier,
 };
 use shared::policy::Api;
-use tests::{API_ID, Account, Harness, Key, Logs, Shape, Verdict};
+use tests::{API_ID, Account, Harness, Item, Key, Logs, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
 
 use crate::support::activity::is_activity_write;
 use crate::support::keys::environment;
-use crate::support::{allowed, changes, decide, denied, rotate_token_key, unauthorized};
+use crate::support::{allowed, changes, decide, denied, rotate_token_key};
 use tests::tokens::{
     Parent, add_identity, add_identity_until, after, end_identity, end_issuer, entropy, register_issuer, seal,
 };
@@ -201,14 +202,13 @@ async fn a_token_with_an_altered_claim_or_another_key_costs_no_call() {
     let setting = Setting::start().await;
     let (harness, key) = (&setting.harness, another_token_key());
     for parent in setting.parents() {
-        let (claims, verifier) = (setting.full_claims(parent), parent.verifier(harness).await);
+        let (claims, binding) = (setting.full_claims(parent), parent.binding(harness).await);
         setting.calls();
         for claims in altered(&setting, &claims).iter().chain([&claims]) {
-            let issuer = claims.grant.issuer().map(|_| IssuerId::generate(&entropy()).unwrap());
-            let forged = claims.seal(&environment("local"), (&v1(), &key), &verifier, issuer).unwrap();
+            let forged = claims.seal(&environment("local"), (&v1(), &key), &binding).unwrap();
             assert_eq!(setting.decide(forged.expose()).await, denied("wrong_secret"), "{claims:?}");
         }
-        let foreign = claims.seal(&environment("prod"), (&v1(), &key), &verifier, None).unwrap();
+        let foreign = claims.seal(&environment("prod"), (&v1(), &key), &binding).unwrap();
         assert_eq!(setting.decide(foreign.expose()).await, denied("foreign_environment"));
         assert_eq!(harness.wire.take_operations(), [""; 0]);
     }
@@ -223,25 +223,19 @@ async fn neither_the_pepper_nor_the_token_key_nor_the_table_alone_makes_a_token(
     let (version, token_key) = setup.token_keyring().unwrap().current().await.unwrap();
     for parent in setting.parents() {
         let claims = parent.claims(harness);
-        let issuer = match claims.grant.issuer() {
-            None => None,
-            Some(name) => {
-                let item = harness.table.get("ISSUERS", name.as_str()).await.unwrap();
-                Some(item["id"].as_s().unwrap().parse().unwrap())
-            }
-        };
-        let stored = parent.verifier(harness).await;
-        let seal = |key: &TokenKey, verifier: &Verifier| {
-            let token = claims.seal(&environment("local"), (&version, key), verifier, issuer).unwrap();
+        let stored = parent.binding(harness).await;
+        let random = parent.binding_with(harness, |_| random_verifier()).await;
+        let seal = |key: &TokenKey, binding: &GrantBinding| {
+            let token = claims.seal(&environment("local"), (&version, key), binding).unwrap();
             token.expose().to_owned()
         };
         let pepper = TokenKey::from(pepper.clone());
         setting.calls();
         for (token, reads) in [
-            (seal(&pepper, &random_verifier()), false),
+            (seal(&pepper, &random), false),
             (seal(&pepper, &stored), false),
             (seal(&another_token_key(), &stored), false),
-            (seal(&token_key, &random_verifier()), true),
+            (seal(&token_key, &random), true),
         ] {
             assert_eq!(setting.decide(&token).await, denied("wrong_secret"));
             assert_eq!(!setting.calls().is_empty(), reads);
@@ -345,7 +339,7 @@ async fn a_request_token_works_only_for_its_request_and_from_every_network() {
         let mut event = shape.bearer(&token);
         let arn = event[shape.arn_member()].as_str().unwrap().replace(API_ID, "another1");
         event[shape.arn_member()] = arn.into();
-        assert_eq!(harness.decide(&event).await, unauthorized(shape, "request"), "at another API: {shape:?}");
+        assert_eq!(harness.decide(&event).await, denied("request"), "at another API: {shape:?}");
     }
     assert_eq!(harness.wire.take_operations(), [""; 0]);
     harness.clock.advance_seconds(60);
@@ -485,17 +479,72 @@ async fn a_grant_that_was_copied_or_changed_in_the_table_refuses_tokens() {
     }
 }
 
+/// What an attacker with write access to the table would change to use a stolen token for longer,
+/// for more requests or from elsewhere.
+#[tokio::test]
+async fn a_grant_whose_limits_were_changed_in_the_table_refuses_its_tokens() {
+    let setting = Setting::start().await;
+    let harness = &setting.harness;
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let in_a_year = AttributeValue::N(after(harness.clock.now(), 365 * 86_400).as_second().to_string());
+    let body = json!({ "name": "limited", "role": "orgs.read", "allowedCidrs": ["203.0.113.0/24"] });
+    let key = Parent::key(&harness.issue_key_with(&setting.account, &body).await);
+    let in_an_hour = Some(after(harness.clock.now(), 3600));
+    let identity =
+        add_identity_until(harness, &setting.identity_account, "platform", Some("orgs.read"), in_an_hour)
+            .await;
+    let networks = AttributeValue::L(vec![text("203.0.0.0/8")]);
+    for (grant, limits) in [
+        (
+            &key,
+            &[
+                ("role", None),
+                ("role", Some(text("teams.read"))),
+                ("expiresAt", Some(in_a_year.clone())),
+                ("cidrs", None),
+                ("cidrs", Some(networks)),
+            ][..],
+        ),
+        (
+            &identity,
+            &[
+                ("role", None),
+                ("role", Some(text("teams.read"))),
+                ("expiresAt", None),
+                ("expiresAt", Some(in_a_year)),
+            ],
+        ),
+    ] {
+        let account = grant.account.to_string();
+        let mut event = SHAPE.bearer(&grant.token(harness).await);
+        SHAPE.set_source(&mut event, "203.0.113.9");
+        assert_eq!(harness.decide(&event).await, allowed(), "control");
+        let before = harness.table.account(&account).await;
+        for (name, value) in limits {
+            let change = |item: &mut Item| {
+                let entry = crate::support::items::map_at(item, &["keys", &grant.grant.to_string()]);
+                assert!(entry.remove(*name).is_some(), "{name}");
+                entry.extend(value.clone().map(|value| ((*name).to_owned(), value)));
+            };
+            harness.table.tamper(&account, change).await;
+            assert_eq!(harness.decide(&event).await, denied("wrong_secret"), "{} {name}", grant.grant);
+            harness.table.put(before.clone()).await;
+        }
+        assert_eq!(harness.decide(&event).await, allowed(), "control");
+    }
+}
+
 #[tokio::test]
 async fn a_replaced_token_key_works_until_its_last_token_has_expired() {
     let setting = Setting::start().await;
     let harness = &setting.harness;
     let keyring = harness.system.setup_for("Authorizer").unwrap().token_keyring().unwrap();
     let (old, old_key) = keyring.current().await.unwrap();
-    let verifier = setting.of_key.verifier(harness).await;
+    let binding = setting.of_key.binding(harness).await;
     // Another instance signs with the old key as long as it can.
     let with_old_key = || {
         let claims = TokenClaims { lifetime_seconds: 3600, ..setting.of_key.claims(harness) };
-        let token = claims.seal(&environment("local"), (&old, &old_key), &verifier, None).unwrap();
+        let token = claims.seal(&environment("local"), (&old, &old_key), &binding).unwrap();
         token.expose().to_owned()
     };
     rotate_token_key(harness, "rotation-1").await;
@@ -527,7 +576,7 @@ async fn a_replaced_token_key_works_until_its_last_token_has_expired() {
         .await
         .unwrap();
     let claims = setting.of_key.claims(harness);
-    let leaked = claims.seal(&environment("local"), (&old, &old_key), &verifier, None).unwrap();
+    let leaked = claims.seal(&environment("local"), (&old, &old_key), &binding).unwrap();
     let leaked = leaked.expose();
     assert_eq!(setting.decide(leaked).await, allowed());
     rotate_token_key(harness, "rotation-2").await;
@@ -543,12 +592,12 @@ async fn a_replaced_token_key_works_until_its_last_token_has_expired() {
 async fn an_unknown_version_of_the_token_key_costs_one_call_in_ten_seconds() {
     let setting = Setting::start().await;
     let harness = &setting.harness;
-    let verifier = setting.of_key.verifier(harness).await;
+    let binding = setting.of_key.binding(harness).await;
     let decide_version = async |version: &str| {
         let version = SecretVersion::parse(version).unwrap();
         let claims = setting.of_key.claims(harness);
         let key = another_token_key();
-        let token = claims.seal(&environment("local"), (&version, &key), &verifier, None).unwrap();
+        let token = claims.seal(&environment("local"), (&version, &key), &binding).unwrap();
         assert_eq!(setting.decide(token.expose()).await, denied("wrong_secret"));
     };
     setting.calls();
@@ -604,7 +653,8 @@ async fn the_context_describes_the_token() {
         })
     );
     let own = setting.add_identity("platform", Some("orgs.read")).await;
-    let claims = TokenClaims { request: None, ..setting.full_claims(&own) };
+    let mut claims = TokenClaims { request: None, ..setting.full_claims(&own) };
+    claims.parents.truncate(3);
     let actors: Vec<_> = claims.parents.iter().map(ToString::to_string).collect();
     assert_eq!(
         context(&claims).await,

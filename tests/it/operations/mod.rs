@@ -1,5 +1,6 @@
 //! One module for each operation of the API.
 
+mod authorize;
 mod common_statuses;
 mod create_federated_identity;
 mod create_service_account;

@@ -13,9 +13,9 @@ use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 use shared::config::Variables;
 use shared::domain::{
-    AccountId, BoundRequest, FindCredentialError, IdentityId, IssuerId, IssuerName, KEY_PATTERN, KeyId,
-    MAX_TOKEN_SECONDS, PastedCredential, Pepper, RoleName, SecretVersion, TOKEN_PATTERN, TokenClaims,
-    TokenGrant, TokenId, TokenKey, Verifier,
+    AccountId, BoundRequest, FindCredentialError, GrantBinding, IdentityId, IssuerId, IssuerName,
+    KEY_PATTERN, KeyId, MAX_TOKEN_SECONDS, PastedCredential, Pepper, RoleName, SecretVersion, TOKEN_PATTERN,
+    TokenClaims, TokenGrant, TokenId, TokenKey, Verifier,
 };
 use tests::SeededEntropy;
 
@@ -75,9 +75,10 @@ fn tokens() -> Vec<String> {
             request: (number / 24 % 2 == 1).then(|| BoundRequest::new("api", "GET", "/teams/42")),
         };
         let verifier = Verifier::from_bytes(&[9; 32]).unwrap();
-        let issuer = is_identity.then(|| IssuerId::generate(&entropy).unwrap());
+        let issuer = IssuerId::generate(&entropy).unwrap();
+        let binding = GrantBinding::of_identity(verifier, issuer, None, None);
         let version = SecretVersion::from_number(1).unwrap();
-        let token = claims.seal(&environment(label), (&version, &key), &verifier, issuer).unwrap();
+        let token = claims.seal(&environment(label), (&version, &key), &binding).unwrap();
         token.expose().to_owned()
     };
     LABELS.iter().cycle().take(COUNT).enumerate().map(token).collect()
@@ -138,7 +139,7 @@ fn decoys() -> String {
             ("prod", 16, 17, 134),
             ("prod", 16, 16, 49),
             ("prod", 16, 16, 133),
-            ("prod", 16, 16, 469),
+            ("prod", 16, 16, 491),
             ("", 16, 16, 134),
             ("thirteenchars", 16, 16, 134),
             ("Prod", 16, 16, 134),
@@ -223,7 +224,7 @@ fn patterns_match_every_key_and_token_and_no_decoy() {
 fn pattern_of_tokens_has_the_lengths_of_the_shortest_and_the_longest_token() {
     let lengths: BTreeSet<usize> =
         tokens().iter().map(|token| token.rsplit('_').next().unwrap().len()).collect();
-    assert_eq!((lengths.first(), lengths.last()), (Some(&134), Some(&468)));
+    assert_eq!((lengths.first(), lengths.last()), (Some(&134), Some(&490)));
 }
 
 #[test]

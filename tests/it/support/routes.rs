@@ -110,8 +110,9 @@ pub(crate) const ROUTES: [Route; 39] = [
 
 /// The routes without an authorizer, sorted by path, each with its function. Their requests
 /// authenticate themselves or are public.
-pub(crate) const OPEN_ROUTES: [(&str, &str); 2] = [
+pub(crate) const OPEN_ROUTES: [(&str, &str); 3] = [
     ("GET /.well-known/oauth-authorization-server", "ExchangeToken"),
+    ("GET /iam/v1/authorize", "ExchangeToken"),
     ("POST /iam/v1/token", "ExchangeToken"),
 ];
 
