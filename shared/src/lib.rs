@@ -15,6 +15,7 @@
 //! - [`notices`]: what is published on `EventBridge`.
 //! - [`openapi`]: reads `OpenAPI` documents. No I/O.
 //! - [`secret`]: a secret that one function alone reads.
+//! - [`shutdown`]: work before an instance of a function ends.
 //! - [`config`]: the only reader of the environment.
 //! - [`telemetry`]: structured logs.
 //! - [`time_limit`]: cheap time limits.
@@ -36,6 +37,7 @@ pub mod openapi;
 pub mod policy;
 pub mod public_http;
 pub mod secret;
+pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod time_limit;

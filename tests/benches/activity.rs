@@ -13,7 +13,6 @@
 
 use std::collections::HashMap;
 
-use authorizer::activity::{Ledger, Observation};
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -21,6 +20,7 @@ use shared::activity::RecordedRequest;
 use shared::domain::{AccountId, KeyId};
 use shared::policy::Reason;
 use shared::store::{ActivityWrite, Tally};
+use shared::store::{Ledger, Observation};
 
 /// The price of a million write request units, in US dollars.
 /// (<https://aws.amazon.com/dynamodb/pricing/on-demand/>, us-east-1)

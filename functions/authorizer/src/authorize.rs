@@ -13,10 +13,9 @@ use shared::domain::{
     context,
 };
 use shared::policy::{Api, Grant, PathPrefix, Permission, Reason, Refusal, Source, Target, decide};
-use shared::store::{Roles, Store, StoreError};
+use shared::store::{ActivityRecorder, Roles, Store, StoreError};
 use shared::time_limit::TimeLimit;
 
-use crate::activity::Activity;
 use crate::admin_token::{AdminTokens, TokenError, TokenUse};
 use crate::answer::{Answer, ClientOutcome, Context, FunctionError};
 use crate::credential::{self, Credential};
@@ -31,7 +30,7 @@ const TIME_LIMIT: Duration = Duration::from_millis(2800);
 pub struct Authorizer {
     pub(crate) api: Api,
     pub(crate) store: Store,
-    pub(crate) activity: Activity,
+    pub(crate) activity: ActivityRecorder,
     /// Whether the log and the activity contain source addresses.
     pub(crate) records_addresses: bool,
     pub(crate) authentication: Authentication,
@@ -249,7 +248,7 @@ impl Authorizer {
         };
         Ok(Self {
             api,
-            activity: Activity::new(store.clone()),
+            activity: ActivityRecorder::new(store.clone()),
             records_addresses: setup.records_source_addresses()?,
             authentication: Authentication::new(setup, store.clone())?,
             store,

@@ -10,10 +10,9 @@ use shared::activity::RecordedRequest;
 use shared::authentication::EndedCredential;
 use shared::domain::{AccountId, GrantId};
 use shared::policy::Reason;
-use shared::store::RetiredCredential;
+use shared::store::{Observation, RetiredCredential};
 use shared::telemetry::loggable;
 
-use crate::activity::Observation;
 use crate::authorize::{Authorizer, Denial, Scope, Subject};
 use crate::event::Event;
 

@@ -5,9 +5,8 @@
 //! [`answer`] builds the response that API Gateway expects. A key costs one
 //! consistent read of `DynamoDB`, and a token one or two. A malformed credential or a
 //! forged token costs none. After the answer, [`follow_up`] logs the decision and
-//! [`activity`] counts the request.
+//! counts the request.
 
-pub mod activity;
 mod admin_token;
 pub mod answer;
 mod authorize;
@@ -17,12 +16,12 @@ mod follow_up;
 mod invocation;
 mod jwks;
 mod retired_grants;
-mod shutdown;
 
 use std::sync::Arc;
 
 use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
 use shared::config::{Setup, variable};
+use shared::shutdown::at_shutdown;
 use shared::telemetry;
 
 use invocation::InvocationLayer;
@@ -50,7 +49,7 @@ pub async fn serve_with(setup: Setup) -> Result<(), Error> {
     let authorizer = Arc::new(Authorizer::new(&setup)?);
     let ending = Arc::clone(&authorizer);
     let at_end = move || async move { ending.flush_activity().await };
-    tokio::join!(authorizer.warm(), shutdown::at_shutdown(at_end));
+    tokio::join!(authorizer.warm(), at_shutdown(at_end));
     let layer = InvocationLayer::new(Arc::clone(&authorizer));
     let decide = move |event: LambdaEvent<()>| {
         let authorizer = Arc::clone(&authorizer);

@@ -94,7 +94,7 @@ async fn exchange(
     let source = request.source().map_or(Source::Unknown, Source::Address);
     let (parent, single_use) = match &subject {
         Subject::Jwt { jwt, account, identity } => {
-            trace.named = Some((account.to_string(), identity.to_string()));
+            trace.named = Some((*account, (*identity).into()));
             function.check_jwt(jwt.expose_secret(), *account, *identity, trace).await?
         }
         Subject::Key(key) => (function.check_key(key.expose_secret(), source, trace).await?.into(), None),
@@ -142,7 +142,7 @@ impl ExchangeToken {
         trace: &mut Trace,
     ) -> Result<Authenticated, Refusal> {
         let key = ApiKey::parse(text, &self.environment).map_err(malformed)?;
-        trace.named = Some((key.account.to_string(), key.id.to_string()));
+        trace.named = Some((key.account, key.id.into()));
         self.authentication.check_key(key, source).await.map_err(rejected)
     }
 
@@ -154,8 +154,7 @@ impl ExchangeToken {
         trace: &mut Trace,
     ) -> Result<Authenticated, Refusal> {
         let token = SealedToken::parse(text, &self.environment).map_err(malformed)?;
-        let (account, grant) = token.named();
-        trace.named = Some((account.to_string(), grant.to_string()));
+        trace.named = Some(token.named());
         self.authentication.check_token(token, source, None).await.map_err(rejected)
     }
 }

@@ -29,7 +29,7 @@ use shared::config::{ConfigError, Setup};
 use shared::domain::{Clock, Entropy, Environment, UrlHosts};
 use shared::http::{Anyone, Failure, Invocable, Operation, Reply, Request};
 use shared::keyring::{Keyring, TokenKeyring};
-use shared::store::{Roles, Store};
+use shared::store::{ActivityRecorder, Roles, Store};
 
 use issuer_keys::AllIssuerKeys;
 
@@ -45,6 +45,8 @@ pub struct ExchangeToken {
     environment: Environment,
     /// Whether the log contains source addresses.
     records_addresses: bool,
+    /// Counts the calls of tools that are refused.
+    activity: ActivityRecorder,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -64,6 +66,7 @@ impl Operation for ExchangeToken {
             issuer_hosts,
             environment: setup.environment()?,
             records_addresses: setup.records_source_addresses()?,
+            activity: ActivityRecorder::new(store.clone()),
             clock: Arc::clone(&setup.clock),
             entropy: Arc::clone(&setup.entropy),
             store,
@@ -97,5 +100,9 @@ impl Invocable for ExchangeToken {
                 DirectAnswer::RequestToken(request_token::request_token(self, &event).await)
             }
         }
+    }
+
+    async fn flush(&self) {
+        self.activity.flush().await;
     }
 }

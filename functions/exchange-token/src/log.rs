@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use shared::api::RequestTokenEvent;
-use shared::domain::{ApiName, IdentityId, IssuerName, KeyId, TokenClaims};
+use shared::domain::{AccountId, ApiName, GrantId, IssuerName, TokenClaims};
 use shared::policy::{ExchangeReason, Permission};
 use shared::telemetry::loggable;
 
@@ -16,7 +16,7 @@ const MAX_LOGGED: usize = 256;
 #[derive(Default)]
 pub(crate) struct Trace {
     /// The account and grant, as the request names them.
-    pub(crate) named: Option<(String, String)>,
+    pub(crate) named: Option<(AccountId, GrantId)>,
     /// The issuer of the federated identity.
     pub(crate) issuer: Option<IssuerName>,
     /// The `sub` claim of a JWT whose signature is right.
@@ -56,7 +56,7 @@ impl Exchange<'_> {
         let refusal = outcome.err();
         let Self { request_id, grant_type, source, request } = self;
         let parent = claims.and_then(|claims| claims.parents.last());
-        let (principal, grant) = trace.named.as_ref().map(|(account, grant)| (account, grant)).unzip();
+        let (principal, grant) = trace.named.unzip();
         let safe = |text: Option<&str>| text.map(|text| loggable(text, MAX_LOGGED).into_owned());
         // An issuer's server can choose parts of it.
         let cause = safe(refusal.and_then(Refusal::cause));
@@ -68,9 +68,9 @@ impl Exchange<'_> {
                     reason = reason.name(),
                     grant_type,
                     source = source.map(|source| source.to_string()),
-                    principal,
-                    key_id = grant.filter(|grant| grant.starts_with(KeyId::PREFIX)),
-                    identity_id = grant.filter(|grant| grant.starts_with(IdentityId::PREFIX)),
+                    principal = principal.map(|account| account.to_string()),
+                    key_id = grant.and_then(GrantId::key).map(|key| key.to_string()),
+                    identity_id = grant.and_then(GrantId::identity).map(|identity| identity.to_string()),
                     issuer = trace.issuer.as_ref().map(IssuerName::as_str),
                     subject = safe(trace.subject.as_deref()),
                     claim = safe(trace.claim.as_deref()),

@@ -23,7 +23,8 @@ pub(crate) async fn permissions(function: &ExchangeToken, event: &PermissionsEve
     };
     let outcome = outcome.unwrap_or_else(|_| Err(Refusal::timeout()));
     let source = event.source.filter(|_| function.records_addresses);
-    let exchange = Exchange { request_id: "-", grant_type: Some(GRANT_TYPE), source, request: None };
+    let request_id = function.invocation_id();
+    let exchange = Exchange { request_id: &request_id, grant_type: Some(GRANT_TYPE), source, request: None };
     exchange.log(&trace, outcome.as_ref().map(|_| Success::Listed));
     match outcome {
         Ok(permitted) => PermissionsAnswer::Permitted(permitted),

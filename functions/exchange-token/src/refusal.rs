@@ -18,7 +18,7 @@ pub(crate) enum Refusal {
     /// No decision was possible, and a retry might succeed. Contains the cause for the log.
     Unavailable { reason: ExchangeReason, cause: String },
     /// The credential is valid, but does not permit the request of a request token.
-    NotPermitted { reason: ExchangeReason, missing_permission: Option<Permission> },
+    NotPermitted { reason: Reason, missing_permission: Option<Permission> },
     /// The confirmation of a request is refused.
     Confirmation(ConfirmationRefusal),
 }
@@ -46,10 +46,10 @@ impl Refusal {
     /// The reason, for the log.
     pub(crate) fn reason(&self) -> ExchangeReason {
         match self {
-            Self::Request { reason, .. }
-            | Self::Credential(reason)
-            | Self::Unavailable { reason, .. }
-            | Self::NotPermitted { reason, .. } => *reason,
+            Self::Request { reason, .. } | Self::Credential(reason) | Self::Unavailable { reason, .. } => {
+                *reason
+            }
+            Self::NotPermitted { reason, .. } => (*reason).into(),
             Self::Confirmation(ConfirmationRefusal::Invalid) => ExchangeReason::ConfirmationInvalid,
             Self::Confirmation(ConfirmationRefusal::Used) => ExchangeReason::ConfirmationUsed,
         }
@@ -105,7 +105,7 @@ impl From<Reason> for Refusal {
 impl From<PolicyRefusal> for Refusal {
     fn from(refusal: PolicyRefusal) -> Self {
         Self::NotPermitted {
-            reason: Reason::from(&refusal).into(),
+            reason: Reason::from(&refusal),
             missing_permission: refusal.missing_permission().cloned(),
         }
     }

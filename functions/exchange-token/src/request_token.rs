@@ -3,14 +3,17 @@
 
 use std::time::Duration;
 
+use shared::activity::RecordedRequest;
 use shared::api::{ConfirmationRefusal, RequestConfirmation, RequestTokenAnswer, RequestTokenEvent};
 use shared::authentication::Authenticated;
 use shared::domain::{
-    BoundRequest, ConfirmationDigest, ConfirmationState, ConfirmedRequest, DisplayedToken,
-    REQUEST_TOKEN_SECONDS, TokenClaims,
+    AccountId, BoundRequest, ConfirmationDigest, ConfirmationState, ConfirmedRequest, DisplayedToken,
+    EventId, GrantId, REQUEST_TOKEN_SECONDS, TokenClaims,
 };
 use shared::keyring::KeyringError;
 use shared::policy::{Api, Reason, Target};
+use shared::store::Observation;
+use shared::telemetry::loggable;
 
 use crate::ExchangeToken;
 use crate::log::{Exchange, Success, Trace};
@@ -19,6 +22,10 @@ use crate::single_use::SingleUse;
 
 /// The time limit of an invocation.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// The maximum numbers of characters of a method and of a path that are recorded.
+const MAX_METHOD: usize = 32;
+const MAX_PATH: usize = 256;
 
 /// The name of this kind of invocation in the log.
 const GRANT_TYPE: &str = "request_token";
@@ -40,12 +47,19 @@ pub(crate) async fn request_token(function: &ExchangeToken, event: &RequestToken
     };
     let outcome = outcome.unwrap_or_else(|_| Err(Refusal::timeout()));
     let source = event.source.filter(|_| function.records_addresses);
-    let exchange = Exchange { request_id: "-", grant_type: Some(GRANT_TYPE), source, request: Some(event) };
+    let request_id = function.invocation_id();
+    let exchange =
+        Exchange { request_id: &request_id, grant_type: Some(GRANT_TYPE), source, request: Some(event) };
     let success = outcome.as_ref().map(|outcome| match outcome {
         Outcome::Issued(_, claims) => Success::Issued(claims),
         Outcome::Unconfirmed(_) => Success::Unconfirmed,
     });
     exchange.log(&trace, success);
+    if let (Some(grant), Err(Refusal::NotPermitted { reason, missing_permission })) = (trace.named, &outcome)
+    {
+        let missing_permission = missing_permission.as_ref().map(ToString::to_string);
+        function.count_refusal(event, &exchange, grant, *reason, missing_permission).await;
+    }
     match outcome {
         Ok(Outcome::Issued(token, claims)) => {
             RequestTokenAnswer::Issued { token: token.into_secret(), expires_in: claims.lifetime_seconds }
@@ -74,10 +88,8 @@ async fn request(
     trace: &mut Trace,
 ) -> Result<Outcome, Refusal> {
     let credential = function.check_credential(&event.credential, event.source, trace).await?;
-    let target = Target::parse(&event.method, &event.path).map_err(|_| Refusal::NotPermitted {
-        reason: Reason::AmbiguousPath.into(),
-        missing_permission: None,
-    })?;
+    let target = Target::parse(&event.method, &event.path)
+        .map_err(|_| Refusal::NotPermitted { reason: Reason::AmbiguousPath, missing_permission: None })?;
     let roles = credential.find_roles(&function.roles).await?;
     roles.decide(Api::Business, &target)?;
     let confirmed = match &event.confirmation {
@@ -100,6 +112,35 @@ async fn request(
 }
 
 impl ExchangeToken {
+    /// An id of this invocation, for the log and the activity. Direct invocations have none.
+    pub(crate) fn invocation_id(&self) -> String {
+        let id = EventId::generate(self.clock.now(), &*self.entropy);
+        id.map_or_else(|_| "-".to_owned(), |id| id.to_string())
+    }
+
+    /// Counts a request of a valid credential that its roles do not permit, like the authorizer.
+    /// The authorizer never sees the request. Writes take at most 200 ms.
+    async fn count_refusal(
+        &self,
+        event: &RequestTokenEvent,
+        exchange: &Exchange<'_>,
+        (account, grant): (AccountId, GrantId),
+        reason: Reason,
+        missing_permission: Option<String>,
+    ) {
+        let at = self.clock.now();
+        let request = RecordedRequest {
+            at,
+            request_id: exchange.request_id.to_owned(),
+            method: Some(loggable(&event.method, MAX_METHOD).into_owned()),
+            path: Some(loggable(&event.path, MAX_PATH).into_owned()),
+            route: None,
+            source: exchange.source,
+        };
+        let observation = Observation::Verified { account, grant, reason, request, missing_permission };
+        self.activity.record(observation, at).await;
+    }
+
     /// Makes the state of a confirmation of `digest`.
     async fn ask(
         &self,

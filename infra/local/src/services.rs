@@ -26,6 +26,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
+use shared::http::Invocable as _;
 use shared::network::{BoxStream, Connect, SdkConnector, Server};
 
 use crate::notices::Published;
@@ -92,7 +93,10 @@ impl Services {
         let Ok(event) = std::str::from_utf8(event) else {
             return invalid();
         };
-        match shared::http::respond(&*function, event).await.map(|answer| serde_json::to_string(&answer)) {
+        let answer = shared::http::respond(&*function, event).await;
+        // As after a decision of an authorizer: local mode writes activity at once.
+        Box::pin(function.flush()).await;
+        match answer.map(|answer| serde_json::to_string(&answer)) {
             Ok(Ok(answer)) => (200, answer),
             Ok(Err(_)) | Err(_) => invalid(),
         }

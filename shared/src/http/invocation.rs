@@ -1,6 +1,7 @@
 //! Functions that AWS principals can also invoke directly, without API Gateway.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use lambda_http::{Body, Error, LambdaEvent, Response};
@@ -10,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{Operation, answer};
 use crate::config::{Setup, variable};
+use crate::shutdown::at_shutdown;
 use crate::telemetry;
 
 /// A function with direct invocations. Their events have a member `keyward` at the top. API
@@ -22,6 +24,9 @@ pub trait Invocable: Operation {
 
     /// Handles a direct invocation.
     fn invoke(&self, event: Self::Event) -> impl Future<Output = Self::Answer> + Send;
+
+    /// Makes all pending writes, because the instance ends. Takes at most 450 ms.
+    fn flush(&self) -> impl Future<Output = ()> + Send;
 }
 
 /// An event that is neither a direct invocation nor a request to an HTTP API. The message
@@ -75,8 +80,10 @@ fn api_gateway(response: Response<Body>) -> ApiGatewayV2httpResponse {
 pub async fn serve_invocable<O: Invocable>() -> Result<(), Error> {
     let setup = Setup::from_process();
     telemetry::init(setup.variables.get(variable::LOG_LEVEL));
-    let operation = &O::new(&setup)?;
-    operation.warm().await;
+    let operation = Arc::new(O::new(&setup)?);
+    let ending = Arc::clone(&operation);
+    tokio::join!(operation.warm(), at_shutdown(move || async move { ending.flush().await }));
+    let operation = &*operation;
     let handle = |event: LambdaEvent<Box<RawValue>>| async move {
         respond(operation, event.payload.get()).await.map_err(Error::from)
     };

@@ -46,7 +46,7 @@ use get_item::{FromItem, GetItem};
 use schema::Key;
 
 pub use accounts::CreatedAccount;
-pub use activity::{AccountActivity, ActivityWrite, LastUse, Tally};
+pub use activity::{AccountActivity, ActivityRecorder, ActivityWrite, LastUse, Ledger, Observation, Tally};
 pub use apis::{ApiChoices, ApiContent, ApiWithTools, MAX_APIS, NewApi, PutApi, StoredApi};
 pub use authorization::{
     CredentialLookup, IssuerRegistration, RetiredCredential, RetiredVerifier, StoredIdentity, StoredKey,

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use authorizer::activity::{Ledger, Observation};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -13,6 +12,7 @@ use shared::activity::{
 use shared::domain::{AccountId, GrantId, utc_day};
 use shared::policy::Reason;
 use shared::store::{ActivityWrite, Tally};
+use shared::store::{Ledger, Observation};
 use tests::SeededEntropy;
 
 use crate::support::keys::generate_key;

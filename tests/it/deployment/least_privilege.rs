@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use serde_norway::Value as Yaml;
 use shared::policy::Api;
 use shared::store::schema;
-use tests::{Account, Call, Event, Harness, Shape};
+use tests::{API_ID, Account, Call, Event, Harness, Shape};
 
 use crate::support;
 use tests::{tokens, workload};
@@ -502,7 +502,7 @@ impl Recorder<'_> {
     }
 
     /// Exchanges a workload's JWT, which can be used once, for a token with a custom role, and
-    /// the token for a child.
+    /// the token for a child, and asks for a request token that its roles do not permit.
     async fn exchange(&mut self, account: &Account) {
         workload::put_inline_issuer(self.harness).await;
         let identity =
@@ -512,6 +512,11 @@ impl Recorder<'_> {
         self.harness.wire.take_calls();
         let token = workload::token(&workload::post(self.harness, &form).await);
         let _ = workload::exchange(self.harness, workload::TOKEN_TYPE, &token, &[]).await.expect(200);
+        let event = json!({
+            "keyward": "requestToken", "credential": token, "source": "192.0.2.1", "api": API_ID,
+            "method": "DELETE", "path": "/other",
+        });
+        assert!(workload::invoke_directly(self.harness, &event).await["notPermitted"].is_object());
         self.record("ExchangeToken");
     }
 
@@ -914,8 +919,11 @@ fn sensitive_rights_are_separated() {
     }
     let mut writes = statements["ExchangeToken"].iter().filter(|s| writes_directly(s));
     assert!(
-        writes.all(|s| s.partitions.as_deref() == Some(&["ASSERTION#*".to_owned()]) && s.must_return_nothing),
-        "ExchangeToken writes only the JWTs that were used"
+        writes.all(|s| {
+            let is_use = s.partitions.as_deref() == Some(&["ASSERTION#*".to_owned()]);
+            (is_use || is_activity(s)) && s.must_return_nothing
+        }),
+        "ExchangeToken writes only activity, and the JWTs and confirmations that were used"
     );
     for name in ["ManageApis", "SweepKeys"] {
         let mut writes = statements[name].iter().filter(|s| writes_directly(s));

@@ -1,7 +1,9 @@
 //! Request tokens: the answers to direct invocations of the token endpoint's function.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
-use shared::http::respond;
+use shared::http::{Invocable as _, respond};
 use tests::{API_ID, Action, Harness, Logs, Shape, Verdict};
 use tracing::level_filters::LevelFilter;
 
@@ -151,6 +153,60 @@ async fn the_log_names_the_tool_and_the_missing_permission() {
     }
     assert!(line["tool"].as_str().unwrap().starts_with(r"delete_organization\u{a}"), "{line}");
     assert!(!line.to_string().contains(&key.secret), "{line}");
+}
+
+/// Such a call never becomes a request that an authorizer could count.
+#[tokio::test]
+async fn a_request_that_no_role_permits_is_counted_for_its_grant() {
+    let (harness, identity) = start().await;
+    let key = harness.issue_key(&identity.account).await;
+    let instance = another_instance(&harness, false);
+    let secret = &key.secret;
+    let path = format!("/organizations/{secret}");
+    for (method, path, count) in
+        [("DELETE", "/organizations/42", 2), ("PUT", &path, 40), ("GET", "/teams/7", 1)]
+    {
+        for _ in 0..count {
+            let event = event(secret, method, path, Some("192.0.2.1"));
+            respond(&instance, &event.to_string()).await.unwrap();
+        }
+    }
+    for credential in ["x", &secret.replace(&key.id["key_".len()..], "AAAAAAAAAAAAAAAA")] {
+        ask(&harness, credential, "DELETE", "/organizations/42", None).await;
+    }
+    instance.flush().await;
+    let activity = format!("{}/keys/{}/activity", identity.account.path(), key.id);
+    let activity = harness.request("GET", &activity).admin().send().await.expect(200);
+    assert!(!activity.text.contains(secret), "{}", activity.text);
+    let activity = activity.json();
+    let day = &activity["byDay"][0];
+    assert_eq!((&day["allowed"], &day["refusedByReason"]), (&json!(0), &json!({ "role": 42 })), "{day}");
+    let refusals = activity["recentRefusals"].as_array().unwrap();
+    assert!(
+        refusals.iter().all(|one| one["missingPermission"] == "PUT /organizations/{name}"),
+        "{refusals:?}"
+    );
+    let ids: BTreeSet<_> = refusals.iter().map(|one| one["requestId"].to_string()).collect();
+    assert_eq!(ids.len(), 20);
+}
+
+#[tokio::test]
+async fn a_failed_write_of_activity_changes_no_answer() {
+    let (harness, identity) = start().await;
+    let key = harness.issue_key(&identity.account).await;
+    let expected = json!({ "notPermitted": { "missingPermission": "DELETE /organizations/42" } });
+    for action in [Action::Refuse, Action::Hang] {
+        harness.wire.intercept(move |call| {
+            if matches!(call.operation.as_str(), "PutItem" | "UpdateItem") {
+                action.clone()
+            } else {
+                Action::Pass
+            }
+        });
+        let started = std::time::Instant::now();
+        assert_eq!(ask(&harness, &key.secret, "DELETE", "/organizations/42", None).await, expected);
+        assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+    }
 }
 
 #[tokio::test]

@@ -11,10 +11,11 @@ use std::hash::{Hash as _, Hasher as _};
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
-use shared::activity::{MAX_RECENT_REFUSALS, MAX_ROUTES, RecordedRequest, RefusedRequest, hour_of};
-use shared::domain::{AccountId, GrantId, utc_day};
-use shared::policy::Reason;
-use shared::store::{ActivityWrite, Tally};
+
+use super::{ActivityWrite, Tally};
+use crate::activity::{MAX_RECENT_REFUSALS, MAX_ROUTES, RecordedRequest, RefusedRequest, hour_of};
+use crate::domain::{AccountId, GrantId, utc_day};
+use crate::policy::Reason;
 
 /// The number of writes in a full bucket.
 const BUCKET_SIZE: u32 = 30;

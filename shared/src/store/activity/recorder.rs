@@ -1,19 +1,17 @@
-//! Counts the requests of each grant and records the most recent ones, after the response.
+//! Counts the requests of each grant and records the most recent ones.
 //!
 //! [`Ledger`] keeps the counts of this instance in memory and decides what to write and
 //! when. A write makes one attempt of at most 200 ms. A failed attempt is not repeated,
 //! because it may have reached the table, and counts must never exceed the true numbers.
-
-mod ledger;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use shared::store::{ActivityWrite, Store};
 
-pub use ledger::{Ledger, Observation};
+use super::{ActivityWrite, Ledger, Observation};
+use crate::store::Store;
 
 /// The maximum number of concurrent writes.
 const WRITES_AT_A_TIME: usize = 16;
@@ -23,25 +21,26 @@ const WRITES_AT_A_TIME: usize = 16;
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown>)
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(450);
 
-/// The activity of grants in this instance.
-pub(crate) struct Activity {
+/// Counts and records the requests that this instance decides on.
+pub struct ActivityRecorder {
     store: Store,
     ledger: Mutex<Ledger>,
 }
 
-impl Activity {
-    pub(crate) fn new(store: Store) -> Self {
+impl ActivityRecorder {
+    /// A recorder that has counted nothing yet.
+    pub fn new(store: Store) -> Self {
         Self { store, ledger: Mutex::new(Ledger::default()) }
     }
 
     /// Counts a request, and makes the writes that are due.
-    pub(crate) async fn record(&self, observation: Observation, now: Timestamp) {
+    pub async fn record(&self, observation: Observation, now: Timestamp) {
         let writes = self.ledger().record(observation, now);
         self.write(writes).await;
     }
 
     /// Makes all pending writes. Stops after 450 ms.
-    pub(crate) async fn flush(&self) {
+    pub async fn flush(&self) {
         let writes = self.ledger().take_pending();
         if tokio::time::timeout(SHUTDOWN_LIMIT, self.write(writes)).await.is_err() {
             tracing::warn!(cause = "the time limit was reached", "activity could not be written");

@@ -1,4 +1,4 @@
-//! The end of an instance.
+//! The end of an instance of a function.
 
 use lambda_extension::Extension;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +13,7 @@ const EXTENSION: &str = "keyward-shutdown";
 /// subscribes to no event. If it cannot be registered, the instance runs, but ends without a
 /// signal.
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown>)
-pub(crate) async fn at_shutdown<F>(before_end: impl FnOnce() -> F + Send + 'static)
+pub async fn at_shutdown<F>(before_end: impl FnOnce() -> F + Send + 'static)
 where
     F: Future<Output = ()> + Send,
 {
