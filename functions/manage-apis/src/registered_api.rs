@@ -27,11 +27,21 @@ pub(crate) fn summaries(tools: &[Tool], prefix: &RoutePrefix) -> Vec<ToolSummary
         path: tool.template.to_string(),
         // Every tool that was compiled has one.
         permission: tool.permission(prefix).map(|permission| permission.to_string()).unwrap_or_default(),
+        narrower_permissions: narrower_permissions(tool, prefix),
         read_only: tool.hints.read_only,
         destructive: tool.hints.destructive,
         idempotent: tool.hints.idempotent,
     };
     tools.iter().map(summary).collect()
+}
+
+/// The permissions for the listed values of the path. Empty if no values are listed.
+fn narrower_permissions(tool: &Tool, prefix: &RoutePrefix) -> Vec<String> {
+    let permissions = tool.permissions(prefix).into_iter();
+    permissions
+        .filter(|permission| tool.permission(prefix).as_ref() != Some(permission))
+        .map(|p| p.to_string())
+        .collect()
 }
 
 pub(crate) fn settings(api: StoredApi) -> ApiSettings {

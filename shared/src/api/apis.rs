@@ -102,6 +102,12 @@ pub struct ToolSummary {
     /// The permission that a role needs for all of the tool's requests.
     #[schema(example = "GET /organizations/{id}/teams")]
     pub permission: String,
+    /// The permissions of which one is enough for a part of the tool's requests, and so for an agent
+    /// to see the tool: one for each combination of the values that the document lists for
+    /// parameters of the path. Absent if the document lists no values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, max_items = 64, example = json!(["GET /reports/daily", "GET /reports/weekly"]))]
+    pub narrower_permissions: Vec<String>,
     /// Whether the tool changes nothing.
     pub read_only: bool,
     /// Whether the tool can delete or overwrite something.

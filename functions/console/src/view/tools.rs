@@ -10,35 +10,42 @@ use crate::view::role_chooser::RoleChoice;
 /// too long.
 const MAX_COMPARISONS: usize = 500_000;
 
-/// A tool, and the permission for its calls.
+/// A tool, and the permissions for its calls.
 pub(crate) struct Tool {
     pub(crate) summary: ToolSummary,
-    /// `None` if the API's permission cannot be read. Then no role can call the tool.
+    /// The permission for all calls. `None` if the API's permission cannot be read.
     wanted: Option<Permission>,
+    /// The permissions of which one is enough to see the tool.
+    enough: Vec<Permission>,
 }
 
 impl Tool {
     pub(crate) fn all(summaries: Vec<ToolSummary>) -> Vec<Self> {
-        let tool =
-            |summary: ToolSummary| Self { wanted: Permission::parse(&summary.permission).ok(), summary };
+        let parse = |text: &String| Permission::parse(text).ok();
+        let tool = |summary: ToolSummary| {
+            let wanted = parse(&summary.permission);
+            let enough: Vec<_> = summary.narrower_permissions.iter().filter_map(parse).collect();
+            let enough = if enough.is_empty() { wanted.clone().into_iter().collect() } else { enough };
+            Self { summary, wanted, enough }
+        };
         summaries.into_iter().map(tool).collect()
     }
 
     /// Whether all `roles` together permit a call of the tool.
     pub(crate) fn is_permitted_by(&self, roles: &[&Role]) -> bool {
-        self.wanted.as_ref().is_some_and(|wanted| can_permit(roles, wanted))
+        self.enough.iter().any(|wanted| can_permit(roles, wanted))
     }
 
     pub(crate) fn wanted(&self) -> Option<&Permission> {
         self.wanted.as_ref()
     }
 
-    /// The first line of the description. The last line repeats the method and the path.
+    /// The first line of the description. Empty if the title or the request says the same.
     pub(crate) fn description(&self) -> &str {
-        let first = self.summary.description.lines().next().unwrap_or_default();
-        let ToolSummary { method, path, .. } = &self.summary;
+        let ToolSummary { title, description, method, path, .. } = &self.summary;
+        let first = description.lines().next().unwrap_or_default();
         let is_request = first.strip_prefix(method.as_str()).is_some_and(|rest| rest.trim() == path);
-        if is_request { "" } else { first }
+        if is_request || title.as_deref() == Some(first) { "" } else { first }
     }
 
     /// The CSS class and the label of what a call can do.
@@ -99,10 +106,11 @@ impl ToolAccess {
     /// all roles were checked.
     pub(crate) fn check(roles: &[RoleChoice], tools: &[Tool]) -> (Vec<Self>, bool) {
         let mut left = MAX_COMPARISONS;
+        let permissions: usize = tools.iter().map(|tool| tool.enough.len()).sum();
         let mut checked = Vec::new();
         for choice in roles {
             let Some(role) = policy_role(choice) else { continue };
-            match left.checked_sub(role.permissions.len().saturating_mul(tools.len())) {
+            match left.checked_sub(role.permissions.len().saturating_mul(permissions)) {
                 Some(rest) => left = rest,
                 None => return (checked, false),
             }
