@@ -115,6 +115,8 @@ pub(crate) struct EventsQuery {
     pub(crate) role: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) issuer: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) api: String,
     pub(crate) r#type: Option<EventType>,
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,

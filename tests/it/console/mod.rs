@@ -3,6 +3,7 @@
 mod access;
 mod account;
 mod accounts;
+mod apis;
 mod frame;
 mod history;
 mod identities;

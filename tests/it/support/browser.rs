@@ -110,6 +110,17 @@ impl<'a> Browser<'a> {
         self.send_fields("POST", action, Some(&fields), &[(ORIGIN.as_str(), &origin)]).await
     }
 
+    /// Sends the form of `page` whose action is `action`, with fields of which several can have the
+    /// same name.
+    pub(crate) async fn submit_with(&mut self, page: &Page, action: &str, typed: &[(&str, &str)]) -> Page {
+        let is_typed = |name: &str| typed.iter().any(|(other, _)| *other == name);
+        let fields = page.all_fields(action).into_iter().filter(|(name, _)| !is_typed(name));
+        let typed = typed.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let fields: Vec<_> = fields.chain(typed).collect();
+        let origin = self.origin.clone();
+        self.send_fields("POST", action, Some(&fields), &[(ORIGIN.as_str(), &origin)]).await
+    }
+
     /// Checks the size of a page with ordinary data plus the stylesheet.
     pub(crate) async fn expect_small(&mut self, page: &Page) {
         let css = self.get("/assets/console.css").await.expect(200);

@@ -8,7 +8,7 @@ use axum::extract::Path;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use shared::api::{FieldError, ProblemCode, PutApiRequest, RegisteredApi};
-use shared::domain::{ApiId, ApiName, BaseUrl, Confirmation, RoutePrefix, contains_credential};
+use shared::domain::{ApiId, ApiName, ApiTitle, BaseUrl, Confirmation, RoutePrefix, contains_credential};
 
 use super::edit_role::{lines, with_line_numbers};
 use crate::api::ApiError;

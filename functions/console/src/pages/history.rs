@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use shared::api::{FoundEvents, List, ServiceAccountWithKeys};
-use shared::domain::{AccountId, ActorSearch, EventType, IssuerName};
+use shared::domain::{AccountId, ActorSearch, ApiName, EventType, IssuerName};
 
 use crate::api::{ApiError, EventsQuery};
 use crate::auth::session::Session;
@@ -35,6 +35,8 @@ pub(super) struct Form {
     role: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     issuer: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    api: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     r#type: String,
     /// The first day, inclusive.
@@ -70,8 +72,8 @@ struct History {
 
 impl Form {
     fn is_filtered(&self) -> bool {
-        let Self { actor, account, role, issuer, r#type, from, to, cursor: _ } = self;
-        [actor, account, role, issuer, r#type, from, to].iter().any(|value| !value.is_empty())
+        let Self { actor, account, role, issuer, api, r#type, from, to, cursor: _ } = self;
+        [actor, account, role, issuer, api, r#type, from, to].iter().any(|value| !value.is_empty())
     }
 
     /// The API's query for these filters.
@@ -98,6 +100,14 @@ impl Form {
             let problem = "cannot be combined with an account or a role: no event is about both";
             return Err(FormErrors::field("issuer", problem).into());
         }
+        let api = self.api.trim();
+        if !api.is_empty() {
+            ApiName::parse(api).map_err(|error| FormErrors::field("api", error.to_string()))?;
+        }
+        if !api.is_empty() && (account.is_some() || !role.is_empty() || !issuer.is_empty()) {
+            let problem = "cannot be combined with an account, a role or an issuer: no event is about both";
+            return Err(FormErrors::field("api", problem).into());
+        }
         let from = day("from", &self.from)?;
         let to = day("to", &self.to)?;
         if from.zip(to).is_some_and(|(from, to)| from > to) {
@@ -109,6 +119,7 @@ impl Form {
             account,
             role: role.to_owned(),
             issuer: issuer.to_owned(),
+            api: api.to_owned(),
             r#type: event_type(&self.r#type)?,
             from: start(from),
             // The API's `to` is exclusive.
@@ -134,7 +145,8 @@ pub(super) async fn show(
     Query(form): Query<Form>,
 ) -> PageResult {
     let path = format!("/accounts/{id}/history");
-    let form = Form { account: String::new(), role: String::new(), issuer: String::new(), ..form };
+    let none = String::new;
+    let form = Form { account: none(), role: none(), issuer: none(), api: none(), ..form };
     let account = session.api().account(id).await;
     let (account, unknown) = match account {
         Ok(account) => (Some(account), None),
