@@ -18,3 +18,4 @@ mod mcp;
 mod operations;
 mod promises;
 mod scheduled;
+mod tools;

@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 use super::{Document, DocumentError};
 use crate::json_text::escape_pointer;
 
+/// The maximum length of a reference, in bytes.
+const MAX_REFERENCE_BYTES: usize = 1_024;
 /// The maximum number of references that follow one another.
 const MAX_REFERENCES: usize = 16;
 
@@ -81,6 +83,7 @@ impl Document {
         let pointer = reference
             .as_str()
             .and_then(|text| text.strip_prefix('#'))
+            .filter(|pointer| pointer.len() <= MAX_REFERENCE_BYTES)
             .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'))
             .ok_or_else(|| {
                 error("must be a reference into the same document, such as #/components/schemas/Name")

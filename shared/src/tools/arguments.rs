@@ -84,7 +84,7 @@ impl Tool {
             checked.insert(name, value);
         }
         let Some(validator) = self.validator.get(&self.input_schema) else {
-            let problem = "can not be checked. Ask an admin to register the API again";
+            let problem = "cannot be checked. Ask an admin to register the API again";
             return Err(InvalidArguments::new("The arguments", problem));
         };
         let arguments = Value::Object(checked);

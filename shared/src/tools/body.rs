@@ -7,6 +7,9 @@ use super::schema::Tree;
 use crate::openapi::{Document, Located, Operation};
 use crate::policy::Method;
 
+/// The maximum number of media types that are looked at.
+const MAX_MEDIA_TYPES: usize = 50;
+
 /// The body of a tool's requests.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -79,7 +82,7 @@ pub(super) fn declared<'a>(
 
 /// The media types of a `content` object, without their parameters and in lower case.
 pub(super) fn media_types<'a>(content: &Located<'a>) -> Vec<(String, Located<'a>)> {
-    content.members().map(|(name, media)| (essence(name), media)).collect()
+    content.members().take(MAX_MEDIA_TYPES).map(|(name, media)| (essence(name), media)).collect()
 }
 
 impl BodyForm {

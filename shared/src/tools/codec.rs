@@ -8,8 +8,8 @@ use flate2::write::DeflateEncoder;
 
 use super::Tool;
 
-/// The largest JSON text of an API's tools, in bytes.
-pub(super) const MAX_TOOLS_BYTES: usize = 8_000_000;
+/// The largest JSON text of tools that is read, in bytes. Larger than what is compiled.
+const MAX_TOOLS_BYTES: usize = 8_000_000;
 /// The largest document, in bytes. A document that was received as a JSON value can get a little
 /// longer when it is written again.
 const MAX_DOCUMENT_BYTES: usize = 4_000_000;

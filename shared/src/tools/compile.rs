@@ -4,10 +4,9 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::codec::MAX_TOOLS_BYTES;
 use super::name::Names;
 use super::parameters::{BODY, Obstacle};
-use super::patterns::{Patterns, validator};
+use super::patterns::{Patterns, check_schema};
 use super::schema::{Direction, Tree};
 use super::template::Segment;
 use super::text::clean;
@@ -18,6 +17,8 @@ use crate::policy::{Method, Permission};
 
 const MAX_TITLE_CHARS: usize = 100;
 const MAX_DESCRIPTION_CHARS: usize = 1_000;
+/// The maximum size of the tools of a document, as JSON in bytes.
+const MAX_TOOLS_BYTES: usize = 4_000_000;
 /// The maximum number of errors in a document that are listed.
 const MAX_ERRORS: usize = 20;
 /// With more tools than this, none has an output schema: most of the bytes of tools are output
@@ -244,7 +245,7 @@ fn check(operation: &Operation<'_>, schema: &JsonObject) -> Result<(), DocumentE
         pointer: operation.pointer.clone(),
         detail: format!("has a schema that cannot be used: {}", error.masked()),
     };
-    validator(schema).map(|_| ()).map_err(error)
+    check_schema(schema).map_err(error)
 }
 
 /// The length of a tool as JSON, in bytes.

@@ -1,8 +1,11 @@
 //! The keywords of a schema.
 
+use std::collections::HashSet;
+
 use serde_json::{Number, Value};
 
 use super::JsonObject;
+use super::patterns::MAX_PATTERN_BYTES;
 use super::schema::{Direction, MAX_DESCRIPTION_CHARS, Slot};
 use super::text::clean;
 use crate::domain::contains_credential;
@@ -11,6 +14,8 @@ use crate::openapi::{Document, DocumentError, Located};
 const MAX_TITLE_CHARS: usize = 100;
 /// The largest `enum`, `const` or `default`, as JSON in bytes. Larger ones are left out.
 const MAX_VALUE_BYTES: usize = 4_000;
+/// The maximum number of required properties. Longer lists are left out.
+const MAX_REQUIRED: usize = 1_000;
 /// The types of JSON Schema.
 const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 
@@ -78,6 +83,7 @@ impl<'a> Reader<'_, 'a> {
         let is_nullable = self.source.is_set("nullable");
         if let Some(values) = self.source.member("enum") {
             match values.value.as_array().filter(|values| !values.is_empty()) {
+                Some(_) if !is_short(values.value) => {}
                 Some(listed) => {
                     let mut listed = listed.clone();
                     if is_nullable && !listed.contains(&Value::Null) {
@@ -89,7 +95,7 @@ impl<'a> Reader<'_, 'a> {
             }
         }
         for keyword in ["const", "default"] {
-            if let Some(value) = self.source.value.get(keyword) {
+            if let Some(value) = self.source.value.get(keyword).filter(|value| is_short(value)) {
                 self.insert_value(keyword, value.clone());
             }
         }
@@ -98,8 +104,7 @@ impl<'a> Reader<'_, 'a> {
 
     /// Inserts a value that the document chose, if it is short and has no credential.
     fn insert_value(&mut self, keyword: &str, value: Value) {
-        let text = value.to_string();
-        if text.len() <= MAX_VALUE_BYTES && !contains_credential(&text) {
+        if !contains_credential(&value.to_string()) {
             self.insert(keyword, value);
         }
     }
@@ -117,6 +122,7 @@ impl<'a> Reader<'_, 'a> {
         }
         if let Some(pattern) = self.source.member("pattern") {
             match pattern.value.as_str() {
+                Some(pattern) if pattern.len() > MAX_PATTERN_BYTES => {}
                 Some(pattern) => self.insert("pattern", pattern),
                 None => self.refuse(&pattern, "must be a regular expression"),
             }
@@ -210,14 +216,11 @@ impl<'a> Reader<'_, 'a> {
 
     fn required(&mut self, required: &Located<'_>, removed: &[&str]) {
         match required.value {
+            Value::Array(names) if names.len() > MAX_REQUIRED => {}
             Value::Array(names) if names.iter().all(Value::is_string) => {
-                let mut kept: Vec<Value> = Vec::new();
-                for name in names {
-                    let is_removed = name.as_str().is_some_and(|name| removed.contains(&name));
-                    if !is_removed && !kept.contains(name) {
-                        kept.push(name.clone());
-                    }
-                }
+                let mut seen: HashSet<&str> = removed.iter().copied().collect();
+                let names = names.iter().filter_map(Value::as_str);
+                let kept: Vec<_> = names.filter(|name| seen.insert(name)).map(Value::from).collect();
                 if !kept.is_empty() {
                     self.insert("required", kept);
                 }
@@ -300,6 +303,33 @@ fn with_null(mut types: Vec<&str>, source: &Located<'_>) -> Value {
         [one] => Value::from(*one),
         _ => Value::from(types),
     }
+}
+
+/// Whether a value has at most [`MAX_VALUE_BYTES`] as JSON. Looks at no more than that.
+fn is_short(value: &Value) -> bool {
+    fn spend(value: &Value, left: usize) -> Option<usize> {
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => left.checked_sub(4),
+            Value::String(text) => left.checked_sub(text.len() + 3),
+            Value::Array(items) => {
+                items.iter().try_fold(left.checked_sub(2)?, |left, item| spend(item, left))
+            }
+            Value::Object(members) => members.iter().try_fold(left.checked_sub(2)?, |left, (name, value)| {
+                spend(value, left.checked_sub(name.len() + 4)?)
+            }),
+        }
+    }
+    spend(value, MAX_VALUE_BYTES).is_some()
+}
+
+/// Whether a schema contains at most as many schemas, with names of at most as many bytes. Looks
+/// at no more than that.
+pub(super) fn has_at_most(source: &Value, schemas: usize, bytes: usize) -> bool {
+    let length = |keyword| source.get(keyword).and_then(Value::as_array).map_or(0, Vec::len);
+    let lists: usize = ["prefixItems", "allOf", "anyOf", "oneOf"].into_iter().map(length).sum();
+    let properties = source.get("properties").and_then(Value::as_object);
+    lists + properties.map_or(0, serde_json::Map::len) <= schemas
+        && properties.into_iter().flat_map(serde_json::Map::keys).map(String::len).sum::<usize>() <= bytes
 }
 
 /// A whole number, also if it is written as `1.0`.

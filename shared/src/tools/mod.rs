@@ -46,6 +46,7 @@ pub type JsonObject = Map<String, Value>;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tool {
     pub name: ToolName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// What the operation does. The last line is the method and the path.
     pub description: String,
@@ -55,9 +56,11 @@ pub struct Tool {
     /// The schema of the arguments: a JSON Schema (2020-12) without references.
     pub input_schema: JsonObject,
     /// The schema of the result, which every object satisfies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<JsonObject>,
     pub hints: Hints,
     parameters: Vec<Parameter>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     body: Option<Body>,
     #[serde(skip)]
     validator: CachedValidator,

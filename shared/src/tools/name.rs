@@ -1,6 +1,6 @@
 //! The names of tools.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,11 +63,13 @@ impl std::fmt::Display for ToolName {
 pub(super) struct Names {
     /// In lower case.
     taken: HashSet<String>,
+    /// The last number that a name got, by the name in lower case.
+    numbers: HashMap<String, usize>,
 }
 
 impl Names {
     pub(super) fn new() -> Self {
-        Self { taken: HashSet::from([ToolName::SEARCH.to_owned()]) }
+        Self { taken: HashSet::from([ToolName::SEARCH.to_owned()]), numbers: HashMap::new() }
     }
 
     /// The name of an operation: its `operationId` or, without one, its method and path. A name
@@ -80,9 +82,9 @@ impl Names {
             identifier(&text, ToolName::MAX_CHARS, is_plain).unwrap_or_default()
         });
         let mut unique = name.clone();
-        let mut number = 1;
+        let number = self.numbers.entry(name.to_ascii_lowercase()).or_insert(1);
         while !self.taken.insert(unique.to_ascii_lowercase()) {
-            number += 1;
+            *number += 1;
             let suffix = format!("_{number}");
             let kept = name.len().min(ToolName::MAX_CHARS - suffix.len());
             unique = format!("{}{suffix}", name.get(..kept).unwrap_or_default());

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::body::media_types;
 use super::headers::{is_allowed_header, is_ignored_header};
 use super::schema::Tree;
 use super::template::Template;
@@ -177,7 +178,7 @@ fn sources<'a>(
         for item in list.items() {
             let source = document.resolve(item)?;
             let (Some(name), Some(place)) = (source.text("name"), source.text("in")) else {
-                return Err(source.error("must be a parameter with the texts `name` and `in`").into());
+                return Err(source.error("must be a parameter with the strings `name` and `in`").into());
             };
             if !["path", "query", "header", "cookie"].contains(&place) {
                 let place = source.member("in").unwrap_or(source);
@@ -206,7 +207,7 @@ fn path_schema<'a>(
     };
     if is_object || !is_simple {
         return Err(Obstacle::Unsupported(format!(
-            "Tools cannot send the parameter {variable} of the path."
+            "Tools cannot send the path parameter {variable}, because of its style or type."
         )));
     }
     Ok(schema)
@@ -216,7 +217,7 @@ type PlaceAndSchema<'a> = Option<(Place, Option<Located<'a>>)>;
 
 fn query_place<'a>(source: &Located<'a>) -> PlaceAndSchema<'a> {
     if let Some(content) = source.member("content") {
-        let (_, media) = content.members().find(|(name, _)| essence(name) == "application/json")?;
+        let (_, media) = media_types(&content).into_iter().find(|(name, _)| name == "application/json")?;
         return Some((Place::QueryJson, media.member("schema")));
     }
     let style = source.text("style").unwrap_or("form");

@@ -46,7 +46,7 @@ pub(super) enum InvalidSegment {
     Control,
     #[error("must be at most {MAX_SEGMENT_BYTES} bytes, because it is a part of the path")]
     TooLong,
-    #[error("must be a text, a number or a boolean, because it is a part of the path")]
+    #[error("must be a string, a number or a boolean, because it is a part of the path")]
     Type,
     #[error("must be a list of values without commas, because it is a part of the path")]
     Comma,

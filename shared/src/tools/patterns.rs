@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::JsonObject;
 
 /// The maximum length of a regular expression, in bytes.
-const MAX_PATTERN_BYTES: usize = 256;
+pub(super) const MAX_PATTERN_BYTES: usize = 256;
 /// The maximum size of a compiled regular expression, in bytes.
 const MAX_COMPILED_BYTES: usize = 256 * 1024;
 /// The maximum number of regular expressions in the schema of a tool.
@@ -49,11 +49,24 @@ impl Patterns {
 /// # Errors
 /// The schema is not valid.
 pub(super) fn validator(schema: &JsonObject) -> Result<Validator, ValidationError<'static>> {
+    build(schema, |location| !location.starts_with(UNCHECKED))
+}
+
+/// Checks that a schema is valid, apart from its regular expressions.
+///
+/// # Errors
+/// The schema is not valid.
+pub(super) fn check_schema(schema: &JsonObject) -> Result<(), ValidationError<'static>> {
+    build(schema, |_| false).map(|_| ())
+}
+
+/// A validator that checks regular expressions only at locations that are `checked`.
+fn build(schema: &JsonObject, checked: fn(&str) -> bool) -> Result<Validator, ValidationError<'static>> {
     jsonschema::options()
         .with_draft(Draft::Draft202012)
         .offline()
-        .with_keyword("pattern", |_, value, location: Location| {
-            let pattern = value.as_str().filter(|_| !location.as_str().starts_with(UNCHECKED));
+        .with_keyword("pattern", move |_, value, location: Location| {
+            let pattern = value.as_str().filter(|_| checked(location.as_str()));
             let validator = pattern.map(pattern_validator).transpose()?;
             Ok(Box::new(Pattern(validator)) as Box<dyn for<'i> Keyword<'i>>)
         })

@@ -12,7 +12,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// Values that cannot be written in a query. Completes a sentence that begins with the name of
 /// the argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must contain only texts, numbers and booleans, because it is a part of the query")]
+#[error("must contain only strings, numbers and booleans, because it is a part of the query")]
 pub(super) struct InvalidQueryValue;
 
 /// Escaped `name=value` pairs, joined with `&`.

@@ -92,7 +92,7 @@ impl Tool {
 /// the argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum InvalidHeaderValue {
-    #[error("must be a text, a number, a boolean or a list of them, because it is a header")]
+    #[error("must be a string, a number, a boolean or a list of them, because it is a header")]
     Type,
     #[error("must have only visible ASCII characters, and spaces between them, because it is a header")]
     Characters,

@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::JsonObject;
-use super::keywords::{Keywords, types};
+use super::keywords::{Keywords, has_at_most, types};
 use super::patterns::Patterns;
 use super::text::clean;
 use crate::openapi::{Document, DocumentError, Located, Version};
@@ -25,6 +25,8 @@ const MAX_BYTES: usize = 24_000;
 /// What a schema without keywords takes in the tree, apart from its name: its type, quotes and a
 /// comma, in bytes.
 const BARE_BYTES: usize = 24;
+/// The maximum number of members of a reference that are looked at to find keywords.
+const MAX_ANNOTATIONS: usize = 50;
 pub(super) const MAX_DESCRIPTION_CHARS: usize = 300;
 
 /// The side on which a schema describes values.
@@ -236,7 +238,6 @@ impl<'a, 'p> Tree<'a, 'p> {
     /// Whether a reference has keywords next to it that restrict it. Up to `OpenAPI` 3.0, what is
     /// next to a reference is ignored.
     fn has_own_keywords(&self, source: &Located<'_>) -> bool {
-        let mut names = source.members().map(|(name, _)| name);
         let is_annotation = |name: &str| {
             matches!(
                 name,
@@ -244,16 +245,23 @@ impl<'a, 'p> Tree<'a, 'p> {
             ) || matches!(name, "example" | "examples" | "$comment")
                 || name.starts_with("x-")
         };
-        self.document.version() == Version::V3_1 && !names.all(is_annotation)
+        let mut names = source.value.as_object().into_iter().flat_map(Map::keys);
+        let is_long = source.value.as_object().is_some_and(|members| members.len() > MAX_ANNOTATIONS);
+        self.document.version() == Version::V3_1 && (is_long || !names.all(|name| is_annotation(name)))
     }
 
     /// Converts a schema that is not a reference, or the keywords next to a reference.
     fn convert_schema(&mut self, job: &Job<'a>, reference: Option<Located<'a>>) {
         if let Value::Bool(any) = job.source.value {
-            if let Some(node) = self.nodes.get_mut(job.node) {
-                node.schema = Value::Bool(*any);
+            if !any && let Some(node) = self.nodes.get_mut(job.node) {
+                node.schema = Value::Bool(false);
             }
             return;
+        }
+        // Schemas that do not fit are not read: many places in a document can refer to them.
+        let schemas = MAX_SCHEMAS.saturating_sub(self.nodes.len());
+        if self.bytes < BARE_BYTES || !has_at_most(job.source.value, schemas, self.bytes) {
+            return self.cut(job, None);
         }
         let mut keywords = match Keywords::read(self.document, self.direction, &job.source, job.description) {
             Ok(keywords) => keywords,
@@ -265,9 +273,9 @@ impl<'a, 'p> Tree<'a, 'p> {
         self.keep_usable_pattern(&mut keywords.schema);
         let own = serde_json::to_string(&keywords.schema).map_or(MAX_BYTES, |text| text.len());
         let children: usize = keywords.children.iter().map(|(slot, _)| slot.bytes()).sum();
-        let is_too_large =
-            own + children > self.bytes || self.nodes.len() + keywords.children.len() > MAX_SCHEMAS;
-        if is_too_large {
+        if own + children > self.bytes || keywords.children.len() > schemas {
+            // So few schemas are read in vain.
+            self.bytes /= 2;
             return self.cut(job, None);
         }
         self.bytes -= own;
@@ -305,6 +313,7 @@ impl<'a, 'p> Tree<'a, 'p> {
                 let name = target.pointer.rsplit('/').next().unwrap_or_default();
                 clean(&format!("The same schema as that of the enclosing {name}."), MAX_DESCRIPTION_CHARS)
             }
+            None if self.bytes < MAX_DESCRIPTION_CHARS => None,
             None => job
                 .description
                 .or_else(|| source.text("description"))

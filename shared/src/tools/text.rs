@@ -7,7 +7,7 @@ use crate::domain::{is_invisible, redact_credentials};
 pub(super) fn clean(text: &str, most: usize) -> Option<String> {
     let is_kept = |c: &char| matches!(c, '\n' | '\t') || !(c.is_control() || is_invisible(*c));
     // No more than this is looked at, so that long texts cost little.
-    let text: String = text.chars().take(8 * most).filter(is_kept).collect();
+    let text: String = text.chars().take(4 * most).filter(is_kept).collect();
     let text = redact_credentials(text.trim());
     if text.is_empty() {
         return None;
@@ -23,7 +23,7 @@ pub(super) fn clean(text: &str, most: usize) -> Option<String> {
 /// characters, and no such `_` at the start or end. `None` if nothing is left.
 pub(super) fn identifier(text: &str, most: usize, plain: impl Fn(char) -> bool) -> Option<String> {
     let mut name = String::new();
-    for c in text.chars().take(8 * most) {
+    for c in text.chars().take(4 * most) {
         if plain(c) && c != '_' {
             name.push(c);
         } else if !name.ends_with('_') {
