@@ -546,6 +546,22 @@ async fn record_console(harness: &Harness) -> BTreeSet<Access> {
     own.flat_map(accesses).collect()
 }
 
+/// Lists and calls a tool as an agent, and returns the accesses of the MCP server.
+async fn record_mcp(harness: &Harness) -> BTreeSet<Access> {
+    support::agent::register(harness).await;
+    let (_, key) = harness.account_with_key("agent", "ServiceAccountReader").await;
+    let agent = support::agent::Agent::new(harness, &key);
+    harness.wire.take_calls();
+    assert!(!agent.list().await.is_empty());
+    let (text, is_error) = agent.call("get_organization", &json!({ "id": "42" })).await.called();
+    assert!(!is_error, "{text}");
+    // The other calls are those of ExchangeToken and of the authorizer.
+    let accesses: BTreeSet<_> = harness.wire.take_calls().iter().flat_map(accesses).collect();
+    let is_own =
+        |access: &Access| access.resource == Resource::ExchangeToken || access.partition.starts_with("API#");
+    accesses.into_iter().filter(is_own).collect()
+}
+
 /// Calls each function in every way that causes another access.
 async fn record(harness: &Harness) -> Recorded {
     let mut recorder = Recorder { harness, recorded: Recorded::new() };
@@ -659,6 +675,7 @@ async fn each_function_has_exactly_the_rights_that_it_uses() {
     let harness = Harness::start().await;
     let mut recorded = record(&harness).await;
     recorded.insert("Console".to_owned(), record_console(&harness).await);
+    recorded.insert("Mcp".to_owned(), record_mcp(&harness).await);
     let template = Template::read().unwrap();
     assert_eq!(differences(&template, &recorded), Vec::<String>::new());
 

@@ -357,6 +357,7 @@ fn throttles(text: &str) -> Vec<String> {
     let removes_access = |route: &&Route| {
         route.function == "RevokeKey"
             || [
+                "DELETE /iam/v1/apis/{name}",
                 "DELETE /iam/v1/issuers/{name}",
                 "PATCH /iam/v1/service-accounts/{id}",
                 "PUT /iam/v1/roles/{name}",
