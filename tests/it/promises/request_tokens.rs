@@ -170,6 +170,7 @@ async fn a_request_that_no_role_permits_is_counted_for_its_grant() {
             let event = event(secret, method, path, Some("192.0.2.1"));
             respond(&instance, &event.to_string()).await.unwrap();
         }
+        harness.clock.advance_seconds(1);
     }
     for credential in ["x", &secret.replace(&key.id["key_".len()..], "AAAAAAAAAAAAAAAA")] {
         ask(&harness, credential, "DELETE", "/organizations/42", None).await;
