@@ -24,15 +24,18 @@
 
 #[path = "function/event.rs"]
 mod event;
+#[path = "function/process.rs"]
+mod process;
 #[path = "function/servers.rs"]
 mod servers;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use event::event;
+use process::Running;
 use serde_json::json;
 use servers::{Database, RuntimeApi};
 use shared::config::Variables;
@@ -261,6 +264,9 @@ impl Bench {
         let before = child.cpu();
         api.run(1);
         let first = child.cpu() - before;
+        let is_authorizer = function.name.starts_with("authorizer");
+        let response = String::from_utf8(api.take_response()).unwrap();
+        assert!(!is_authorizer || response.contains(r#""Effect":"Allow""#), "{response}");
         api.run(WARM_UP.into());
         self.database.take_times();
         api.take_times();
@@ -338,34 +344,6 @@ fn allocations(output: &str) -> f64 {
         }
     }
     count
-}
-
-/// A process that ends with this value.
-struct Running(Child);
-
-impl Running {
-    /// The CPU time of all its threads so far.
-    fn cpu(&self) -> Duration {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
-        let nanoseconds = tasks.map(|task| {
-            let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
-            text.split_whitespace().next().map_or(0, |number| number.parse::<u64>().unwrap())
-        });
-        Duration::from_nanos(nanoseconds.sum())
-    }
-
-    fn resident(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        kib.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

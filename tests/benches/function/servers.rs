@@ -30,6 +30,8 @@ struct State {
     /// Events without a response yet, and when they were handed out.
     pending: HashMap<String, Instant>,
     times: Vec<Duration>,
+    /// The last response.
+    response: Vec<u8>,
     next_id: usize,
     is_closed: bool,
 }
@@ -80,6 +82,11 @@ impl RuntimeApi {
     pub(crate) fn take_times(&self) -> Vec<Duration> {
         std::mem::take(&mut self.shared.0.lock().unwrap().times)
     }
+
+    /// The last response.
+    pub(crate) fn take_response(&self) -> Vec<u8> {
+        std::mem::take(&mut self.shared.0.lock().unwrap().response)
+    }
 }
 
 impl Drop for RuntimeApi {
@@ -94,7 +101,7 @@ fn serve(mut stream: &TcpStream, event: &str, shared: &(Mutex<State>, Condvar)) 
     stream.set_nodelay(true).unwrap();
     let (state, changed) = shared;
     let mut buffer = Vec::new();
-    while let Some((head, _)) = receive(&mut stream, &mut buffer) {
+    while let Some((head, length)) = receive(&mut stream, &mut buffer) {
         let line = std::str::from_utf8(&buffer[..head]).unwrap().lines().next().unwrap().to_owned();
         let path = line.split(' ').nth(1).unwrap();
         let response = if path.ends_with("/extension/register") {
@@ -131,6 +138,7 @@ fn serve(mut stream: &TcpStream, event: &str, shared: &(Mutex<State>, Condvar)) 
             let id = path.split('/').nth(4).unwrap();
             let begun = state.pending.remove(id).unwrap();
             state.times.push(begun.elapsed());
+            state.response = buffer[head..head + length].to_vec();
             changed.notify_all();
             "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_owned()
         };
