@@ -1,9 +1,9 @@
 //! Reads the OpenAPI document of a request, and compiles it into tools.
 
 use serde_json::value::RawValue;
-use shared::domain::{ApiTitle, RoutePrefix, contains_credential};
+use shared::domain::{ApiTitle, RoutePrefix, redact_credentials};
 use shared::http::Fields;
-use shared::openapi::{Document, DocumentError};
+use shared::openapi::{Document, DocumentError, MAX_BYTES};
 use shared::tools::{Compiled, Selection, Skipped, Tool, compile};
 
 use crate::registered_api::summaries;
@@ -32,9 +32,15 @@ pub(crate) struct CompiledDocument {
     pub(crate) skipped_count: usize,
 }
 
-/// The text of the document in a request: an object, or the content of a string.
+/// The text of the document in a request: an object, or the content of a string. Credentials are
+/// redacted, so that the table does not contain them.
 pub(crate) fn text(fields: &mut Fields, value: &RawValue) -> Option<String> {
-    let json = value.get();
+    let text = unredacted(fields, value.get())?;
+    // `Document::read` checks the size of the text as it was received.
+    if text.len() > MAX_BYTES { Some(text) } else { Some(redact_credentials(&text).into_owned()) }
+}
+
+fn unredacted(fields: &mut Fields, json: &str) -> Option<String> {
     if json.starts_with('{') {
         return Some(json.to_owned());
     }
@@ -91,19 +97,8 @@ fn no_tools(selection: &Selection<'_>, skipped: &[Skipped]) -> String {
     format!("has no operation{chosen} that can be a tool{}", example.unwrap_or_default())
 }
 
-/// Checks that the tools can be shown: to agents, and in a response.
+/// Checks that a response can list the tools.
 fn check_tools(tools: &[Tool], prefix: &RoutePrefix) -> Result<(), String> {
-    let has_credential = |tool: &&Tool| {
-        let schemas = [Some(&tool.input_schema), tool.output_schema.as_ref()];
-        let schemas =
-            schemas.into_iter().flatten().map(|schema| serde_json::to_string(schema).unwrap_or_default());
-        // Descriptions are redacted.
-        schemas.into_iter().any(|schema| contains_credential(&schema))
-    };
-    if let Some(tool) = tools.iter().find(has_credential) {
-        let (method, path) = (tool.method.name(), &tool.template);
-        return Err(format!("must not have a key, a token or a JWT in the schemas of {method} {path}"));
-    }
     let size = serde_json::to_vec(&summaries(tools, prefix)).unwrap_or_default().len();
     if size > MAX_SUMMARY_BYTES {
         return Err("has more tools with long descriptions than one response can list. Select fewer with \

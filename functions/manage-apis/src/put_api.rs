@@ -25,8 +25,8 @@ const MAX_BODY_BYTES: usize = 2_500_000;
 ///
 /// Operations of the OpenAPI document become tools. Those that cannot are in `skipped`, with the
 /// reason. The pointer of an error in the document starts with `/openapi`, also if the document is
-/// a string. Keys, tokens and JWTs are redacted in descriptions, and refused in schemas. The
-/// document's `servers`, `security` and examples are ignored.
+/// a string. Keys, tokens and JWTs in the document are redacted. Its `servers`, `security` and
+/// examples are ignored.
 ///
 /// A request that changes nothing succeeds, keeps the version and writes no audit
 /// event. So a retry is safe.

@@ -39,7 +39,8 @@ pub struct ApiSettings {
     /// `require`.
     #[schema(value_type = String, example = "off")]
     pub confirmation: Confirmation,
-    /// The SHA-256 of the OpenAPI document, in base64url.
+    /// The SHA-256 of the OpenAPI document as it is stored, with credentials redacted, in
+    /// base64url.
     pub document_sha256: String,
     /// The title in the document.
     #[serde(skip_serializing_if = "Option::is_none")]

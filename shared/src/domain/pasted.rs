@@ -189,10 +189,10 @@ fn find_key_or_token(part: &str) -> Option<usize> {
 /// Whether the text starts with a key or token.
 fn is_key_or_token(text: &str) -> bool {
     if let Some(rest) = strip_prefix(text, KEY_PREFIX) {
-        return length(rest, |c| c.is_ascii_alphanumeric()) > PUBLIC_LENGTH;
+        return has_length(rest, PUBLIC_LENGTH + 1, |c| c.is_ascii_alphanumeric());
     }
     strip_prefix(text, TOKEN_PREFIX).is_some_and(|rest| {
-        length(rest, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')) >= MIN_TOKEN_LENGTH
+        has_length(rest, MIN_TOKEN_LENGTH, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
     })
 }
 
@@ -208,13 +208,15 @@ fn strip_underscore(text: &str) -> Option<&str> {
     text.strip_prefix('_').or_else(|| text.strip_prefix("%5F")).or_else(|| text.strip_prefix("%5f"))
 }
 
-/// The number of leading characters that are `_` or that `is_wanted` accepts.
-fn length(text: &str, is_wanted: impl Fn(char) -> bool) -> usize {
-    let (mut rest, mut length) = (text, 0);
-    while let Some(next) = strip_underscore(rest).or_else(|| rest.strip_prefix(&is_wanted)) {
-        (rest, length) = (next, length + 1);
-    }
-    length
+/// Whether a text starts with at least `length` characters that are `_` or that `is_wanted`
+/// accepts. Reads no more of them, so that the cost of a long text does not grow with its square.
+fn has_length(text: &str, length: usize, is_wanted: impl Fn(char) -> bool) -> bool {
+    let mut rest = text;
+    (0..length).all(|_| {
+        let next = strip_underscore(rest).or_else(|| rest.strip_prefix(&is_wanted));
+        rest = next.unwrap_or_default();
+        next.is_some()
+    })
 }
 
 /// The position of the first compact JWT in a part.

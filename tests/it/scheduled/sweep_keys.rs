@@ -613,6 +613,6 @@ async fn an_account_without_due_notices_takes_no_call() {
     }
     harness.wire.take_calls();
     assert_eq!(sweep(&harness).await.accounts, 5);
-    // The state of the sweep, the directory, and the list of accounts.
-    assert_eq!(harness.wire.take_operations(), ["GetItem", "Query", "Query", "TransactWriteItems"]);
+    // The builds of APIs, the state of the sweep, the directory, and the list of accounts.
+    assert_eq!(harness.wire.take_operations(), ["Query", "GetItem", "Query", "Query", "TransactWriteItems"]);
 }
