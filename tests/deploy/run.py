@@ -262,7 +262,6 @@ def run_story(aws: Aws, public: PublicApi, debug: bool) -> None:
 
     use_every_right(aws, one, examples)
     exchanged = check_exchange(aws, one, examples) + check_agents(aws, one, examples, public)
-    check_protected_apis(one)
     check_activity(one, examples)
     check_sweep(aws, one)
 
@@ -650,22 +649,6 @@ def rotate(aws: Aws, one: Environment, name: str, number: int = 1) -> tuple[dict
         outcomes.append(response.get("FunctionError") or response["StatusCode"])
     check(f"every step of a rotation of {name} succeeds", outcomes, [200] * 8)
     return json.loads(secrets.get_secret_value(SecretId=secret)["SecretString"]), before
-
-
-def check_protected_apis(one: Environment) -> None:
-    """Registers, changes, lists and deletes an API."""
-    api = "/iam/v1/apis/teams"
-    document = {"openapi": "3.1.0", "info": {"title": "Teams", "version": "1"}, "paths": {"/teams": {"get": {}, "post": {}}}}
-    body = {"title": "Teams", "baseUrl": "https://api.example.com", "apiId": "a1b2c3d4e5"}
-    registered = one.call("PUT", api, body | {"openapi": document})
-    check("an API is registered", (registered.status, registered.json["toolCount"]), (201, 2))
-    changed = one.call("PUT", api, body | {"include": ["GET /teams"]})
-    check("an API keeps its document", (changed.status, changed.json["toolCount"]), (200, 1))
-    items = one.call("GET", "/iam/v1/apis").json["items"]
-    check("the APIs are listed", [(item["name"], item["toolCount"]) for item in items], [("teams", 1)])
-    check("an API has its tools", [tool["path"] for tool in one.call("GET", api).json["tools"]], ["/teams"])
-    check("an API is deleted", one.call("DELETE", api).status, 204)
-    check("a deleted API is gone", one.call("GET", api).status, 404)
 
 
 def check_exchange(aws: Aws, one: Environment, examples: list[Example]) -> list[str]:
