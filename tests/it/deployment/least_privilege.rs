@@ -984,7 +984,7 @@ fn the_mcp_server_reads_registered_apis_and_invokes_exchange_token_and_nothing_e
         (Resource::ExchangeToken, "lambda:InvokeFunction".to_owned(), None),
     ];
     assert_eq!(rights, expected);
-    let invokes = |statement: &Statement| statement.resource == Resource::ExchangeToken;
-    let invokers = statements.iter().filter(|(_, statements)| statements.iter().any(invokes));
+    let is_invocation = |statement: &Statement| statement.resource == Resource::ExchangeToken;
+    let invokers = statements.iter().filter(|(_, statements)| statements.iter().any(is_invocation));
     assert_eq!(invokers.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["Mcp"]);
 }

@@ -175,7 +175,8 @@ fn role_name(account: &Account) -> String {
 /// A name of an API that no other case uses.
 fn api_name(account: &Account) -> String {
     // Ids have capital letters, which a name cannot have.
-    format!("a{}", account.id.bytes().map(|byte| format!("{byte:x}")).collect::<String>().split_off(8))
+    let digits: Vec<_> = account.id.bytes().map(|byte| format!("{byte:x}")).collect();
+    format!("a{}", digits.concat().split_off(8))
 }
 
 /// The items of the table, without the tools and documents of APIs: first all others, then the
