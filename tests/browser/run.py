@@ -29,6 +29,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 import account
+import apis
 import federation
 import frame
 import journeys
@@ -821,6 +822,7 @@ def main() -> None:
         *frame.STORIES,
         *account.STORIES,
         *federation.STORIES,
+        *apis.STORIES,
     ]
     for flags, told in (((), stories), (("--demo",), journeys.STORIES)):
         with tempfile.TemporaryDirectory() as folder:
