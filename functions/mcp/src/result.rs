@@ -69,7 +69,7 @@ fn success(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {
     }
     let text = text_of(sent, answer);
     if !answer.body.is_complete || text.len() > MAX_SHOWN_BYTES {
-        return too_long(sent.tool, answer, &text);
+        return success_text(sent.tool, shown(answer, &text));
     }
     match serde_json::from_str(&text).ok().filter(|_| is_json(kind.as_deref())) {
         Some(value @ Value::Object(_)) => CallToolResult::structured(value),
@@ -88,17 +88,6 @@ fn success_text(tool: &Tool, text: String) -> CallToolResult {
     let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
     result.structured_content = tool.output_schema.is_some().then(|| json!({}));
     result
-}
-
-/// The result of an answer that is too long to show. With an output schema, it is an error,
-/// because a part of a JSON text is not JSON.
-fn too_long(tool: &Tool, answer: &Answer, text: &str) -> CallToolResult {
-    let content = vec![ContentBlock::text(shown(answer, text))];
-    if tool.output_schema.is_some() {
-        CallToolResult::error(content)
-    } else {
-        CallToolResult::success(content)
-    }
 }
 
 fn failure(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {

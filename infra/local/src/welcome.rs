@@ -106,7 +106,7 @@ Or add the API with one command, or list the tools:
   claude mcp add --transport http {name} {url} --header 'Authorization: Bearer ${{KEYWARD_KEY}}'
   codex mcp add {name} --url {url} --bearer-token-env-var KEYWARD_KEY
   npx @modelcontextprotocol/inspector --cli {url} --transport http --method tools/list \\
-    --header \"Authorization: Bearer $KEYWARD_KEY\"
+    --stored-auth-only --header \"Authorization: Bearer $KEYWARD_KEY\"
 
 "
     )

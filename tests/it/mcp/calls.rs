@@ -123,18 +123,12 @@ async fn answers_become_results_that_every_client_accepts() {
         results.push(Value::Object(with));
     }
     insta::assert_json_snapshot!(results);
-    // A long answer is cut. With an output schema, a part of a JSON text is an error.
+    // A long answer is cut. The call succeeded, so the result is not an error.
     server.set(move |_| Script::Send(ok(&long)));
-    for (tool, is_cut_an_error) in [("get_organization", true), ("list_organizations", false)] {
-        let (text, is_error) = agent.call(tool, &json!({ "id": "42" })).await.called();
-        // `list_organizations` has no `id`.
-        if tool == "get_organization" {
-            assert_eq!(is_error, is_cut_an_error);
-            assert!(text.ends_with("… (first 100000 of 100004 bytes)"), "{}", &text[text.len() - 80..]);
-        }
+    for (tool, arguments) in [("get_organization", json!({ "id": "42" })), ("list_organizations", json!({}))] {
+        let (text, is_error) = agent.call(tool, &arguments).await.called();
+        assert!(!is_error && text.ends_with("… (first 100000 of 100004 bytes)"), "{tool}");
     }
-    let (text, is_error) = agent.call("list_organizations", &json!({})).await.called();
-    assert!(!is_error && text.ends_with("… (first 100000 of 100004 bytes)"));
 }
 
 #[tokio::test]

@@ -258,7 +258,7 @@ async fn credentials_in_documents_are_redacted_201() {
     let harness = Harness::start().await;
     let key = keys::generated_key("prod", 1);
     let mut document = document();
-    document["info"]["description"] = format!("Try it with {key}.").into();
+    document["info"]["description"] = format!("Try it with {key}").into();
     document["paths"]["/teams"]["get"]["summary"] = format!("Use {key}").into();
     document["paths"]["/teams"]["get"]["parameters"] =
         json!([{ "name": "key", "in": "query", "schema": { "type": "string", "default": key } }]);

@@ -1,2 +1,2 @@
 npx -y @modelcontextprotocol/inspector --cli https://mcp.example.com/mcp/my-api --transport http \
-  --header "Authorization: Bearer $KEYWARD_KEY" --method tools/list
+  --stored-auth-only --header "Authorization: Bearer $KEYWARD_KEY" --method tools/list
