@@ -125,7 +125,8 @@ async fn answers_become_results_that_every_client_accepts() {
     insta::assert_json_snapshot!(results);
     // A long answer is cut. The call succeeded, so the result is not an error.
     server.set(move |_| Script::Send(ok(&long)));
-    for (tool, arguments) in [("get_organization", json!({ "id": "42" })), ("list_organizations", json!({}))] {
+    for (tool, arguments) in [("get_organization", json!({ "id": "42" })), ("list_organizations", json!({}))]
+    {
         let (text, is_error) = agent.call(tool, &arguments).await.called();
         assert!(!is_error && text.ends_with("… (first 100000 of 100004 bytes)"), "{tool}");
     }
