@@ -119,9 +119,6 @@ impl TokenForm {
         if parameters.text("actor_token").is_some() || parameters.text("actor_token_type").is_some() {
             return Err(Refusal::invalid_request("`actor_token` is not supported."));
         }
-        if parameters.text("resource").is_some() {
-            return Err(Refusal::invalid_target("`resource` is not supported: a token works for all APIs."));
-        }
         if parameters.text("requested_token_type").is_some_and(|kind| kind != oauth::ACCESS_TOKEN_TYPE) {
             return Err(Refusal::invalid_request(
                 "`requested_token_type` must be `urn:ietf:params:oauth:token-type:access_token`.",

@@ -32,8 +32,9 @@ pub mod oauth {
     pub const KEY_TYPE: &str = "urn:keyward:token-type:key";
 }
 
-/// A request for a token. Send it as a form. Unknown parameters are ignored, an empty parameter
-/// counts as absent, and no parameter can be sent twice.
+/// A request for a token. Send it as a form. Unknown parameters are ignored, and so is `resource`
+/// (RFC 8707), because a token works for all APIs. An empty parameter counts as absent, and no
+/// parameter can be sent twice.
 #[derive(Debug, ToSchema)]
 pub struct TokenRequest {
     /// The grant type: `urn:ietf:params:oauth:grant-type:token-exchange`

@@ -79,8 +79,12 @@ async fn each_way_to_present_a_jwt_200() {
         ],
         vec![("grant_type", JWT_BEARER), ("assertion", &jwt), ("audience", &audience)],
         vec![("grant_type", JWT_BEARER), ("assertion", &jwt), ("client_id", &audience)],
-        // Unknown and empty parameters.
-        [jwt_exchange(&jwt, &audience), vec![("unknown", "x"), ("scope", ""), ("resource", "")]].concat(),
+        // Unknown and empty parameters. MCP clients always send `resource` (RFC 8707).
+        [
+            jwt_exchange(&jwt, &audience),
+            vec![("unknown", "x"), ("scope", ""), ("resource", "https://mcp.example.com/mcp/orders")],
+        ]
+        .concat(),
     ] {
         let reply = post(&harness, &form).await;
         assert_eq!(harness.check(&token(&reply)).await, 200, "{form:?}");
@@ -246,7 +250,6 @@ async fn malformed_requests_400() {
         ("a repeated parameter", with(&[("audience", "x")])),
         ("a repeated unknown parameter", with(&[("x", "1"), ("x", "2")])),
         ("an actor token", with(&[("actor_token", "x")])),
-        ("a resource", with(&[("resource", "https://api.example.com")])),
         ("another requested type", with(&[("requested_token_type", JWT_TYPE)])),
         ("a client secret", with(&[("client_secret", "x")])),
         ("a scope of two roles", with(&[("scope", "one two")])),
