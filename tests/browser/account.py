@@ -48,7 +48,7 @@ def examples_are_chosen_by_keyboard(local: Local, browser: Browser) -> None:
     browser.look("issued-key-tabs")
     browser.field("curl").send_keys(Keys.ARROW_RIGHT)
     check("an arrow key selects the next example", "whoami.py" in browser.text and "whoami.mjs" not in browser.text)
-    for tab in ("Node.js", "Go", "Rust", "GitHub Actions", "AWS Secrets Manager", "MCP clients"):
+    for tab in ("Node.js", "Go", "Rust", "GitHub Actions", "AWS Secrets Manager"):
         browser.press(Keys.ARROW_RIGHT)
         check(f"an arrow key selects {tab}", browser.driver.switch_to.active_element, browser.field(tab))
         browser.look(f"issued-key-{tab.split()[0].lower().replace('.', '')}")

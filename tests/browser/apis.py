@@ -107,6 +107,7 @@ def a_role_is_made_from_tools(local: Local, browser: Browser) -> None:
     browser.click("Create role")
     browser.open("/apis/organizations")
     browser.field("delete_organization").click()
+    Select(browser.field("Custom role")).select_by_visible_text("OrganizationsForAgents")
     browser.click("Add selected tools to role")
     check("a role is extended", browser.field("Permissions").get_attribute("value").splitlines(), ["GET /organizations", "GET,DELETE /organizations/{id}"])
     browser.open("/apis/organizations")

@@ -52,7 +52,7 @@ impl Tool {
     pub(crate) fn effect(&self) -> (&'static str, &'static str) {
         match (self.summary.read_only, self.summary.destructive) {
             (true, _) => ("good", "Read-only"),
-            (false, true) => ("warn", "Can overwrite or delete"),
+            (false, true) => ("warn", "Overwrites or deletes"),
             (false, false) => ("", "Adds or changes"),
         }
     }
