@@ -300,7 +300,7 @@ class Checklist:
 
     def host(self, api: str) -> str:
         if self.given.endpoint_url:
-            return f"{api}.execute-api.localhost:{urllib.parse.urlsplit(self.given.endpoint_url).port}"
+            return f"{api}.execute-api.localhost"
         return f"{api}.execute-api.{self.region}.{self.suffix}"
 
     def at(self, api: str, prefix: str = "") -> Api:

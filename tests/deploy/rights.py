@@ -141,6 +141,10 @@ def actions(operation: str, body: dict, arn: str) -> list[Action]:
         attributes = named(body, "UpdateExpression", "ConditionExpression") | given.keys()
         returns = body.get("ReturnValues", "NONE")
         return [Action(f"dynamodb:{operation}", arn, given["pk"]["S"], attributes, returns=returns)]
+    if operation == "DeleteItem":
+        attributes = named(body, "ConditionExpression") | body["Key"].keys()
+        returns = body.get("ReturnValues", "NONE")
+        return [Action("dynamodb:DeleteItem", arn, body["Key"]["pk"]["S"], attributes, returns=returns)]
     if operation == "TransactWriteItems":
         done = []
         for item in body["TransactItems"]:

@@ -28,7 +28,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
-from agents import PublicApi, check_agents
+from agents import PublicApi, check_agents, serve_host
 from aws import ROOT, Aws, Stack
 from checklist import check_first_deploy
 from checks import check, finish
@@ -284,6 +284,7 @@ def run_story(aws: Aws, public: PublicApi, debug: bool) -> None:
     expected = [event for event in events if event["actor"]["name"] == ADMIN]
     check("the events of an actor include those of every account", (own, len(by_admin) > len(own)), (expected, True))
     one.deploy(MaxKeyLifetimeDays="30", RecordSourceAddresses="false")
+    serve_host(aws, one)
     check("an update replaces nothing", {name: one.stack.resources[name] for name in kept}, kept)
     check("the update keeps the events", one.call("GET", f"{ACCOUNTS}/{reader}/events").json["items"], events)
     for example in examples:
@@ -812,11 +813,16 @@ def check_sweep(aws: Aws, one: Environment) -> None:
             ExpressionAttributeNames={"#keys": "keys", "#key": key, "#name": name},
             ExpressionAttributeValues={":value": {"N": str(value)}},
         )
+    # The tools of a registration that was never completed.
+    build = {"pk": {"S": "API#unused"}, "sk": {"S": "bld_AAAAAAAAAAAAAAAA#TOOLS#000"}}
+    listed = {"gsi1pk": {"S": "BUILDS"}, "gsi1sk": {"S": "unused#bld_AAAAAAAAAAAAAAAA"}, "createdAt": {"N": "1"}}
+    database.put_item(TableName=one.stack.outputs["TableName"], Item=build | listed | {"data": {"B": b"x"}})
     functions, name = aws.client("lambda"), one.stack.resources["SweepKeys"]
     swept = json.load(functions.invoke(FunctionName=name)["Payload"])
     actual = (swept.get("notices"), swept.get("retiredKeys"), swept.get("isFinished"))
     # Two keys, and the federated identity of `check_exchange`.
     check("the sweep publishes notices and retires what has ended", actual, (2, 3, True))
+    check("the sweep deletes unused tools", "Item" in database.get_item(TableName=one.stack.outputs["TableName"], Key=build), False)
     live = sorted(key["id"] for key in one.call("GET", f"{ACCOUNTS}/{account}").json["keys"])
     check("the other keys stay", live, sorted([soon, fresh, rotated.json["id"]]))
     attention = one.call("GET", "/iam/v1/attention?reason=expiring&withinDays=30").json["items"]
@@ -985,7 +991,7 @@ def check_logs(aws: Aws, one: Environment, secrets: list[str]) -> None:
     for metric in filters:
         (transformation,) = metric["metricTransformations"]
         counted[transformation["metricName"]] = sum(matches(metric["filterPattern"], line) for line in exchanges)
-    refused = sum(reason not in ("issued", "outage") for reason in reasons)
+    refused = sum(reason not in ("issued", "listed", "unconfirmed", "outage") for reason in reasons)
     agents = printed[one.stack.resources["McpLogs"]]
     (metric,) = logs.describe_metric_filters(logGroupName=one.stack.resources["McpLogs"])["metricFilters"]
     lines_of_agents = [json.loads(line) for line in agents if '"message":"answered"' in line]

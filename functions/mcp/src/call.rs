@@ -7,10 +7,9 @@ use rmcp::model::{
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api::{ConfirmationRefusal, RequestConfirmation, RequestTokenAnswer};
 use shared::domain::Confirmation;
-use shared::policy::Permission;
 use shared::tools::{Tool, ToolRequest};
 
-use crate::catalog::RegisteredApi;
+use crate::catalog::{ApiTool, RegisteredApi};
 use crate::confirm::{self, UserAnswer};
 use crate::exchange::{WantedRequest, unavailable};
 use crate::guard::Caller;
@@ -50,20 +49,24 @@ pub(crate) async fn call(
     let Some(api) = services.find_api(caller).await? else {
         return Err(services.unknown_api(caller).await.into());
     };
-    let Some(tool) = api.find(&params.name) else {
+    let Some(found) = api.find(&params.name) else {
         if params.name == search::NAME && search::is_offered(api.tools.len()) {
             caller.record.entry().tool = Some(search::NAME.to_owned());
             return Ok(search::search(services, caller, &arguments).await?.into());
         }
         return Err(unknown_tool(services, caller).await);
     };
-    let tool = &tool.tool;
+    let ApiTool { tool, .. } = found;
     caller.record.entry().tool = Some(tool.name.as_str().to_owned());
     let request = match request(caller, tool, &arguments) {
         Ok(request) => request,
         Err(problem) => {
-            // The problem tells about the schema, so the credential must be valid.
-            services.exchange.permissions(caller).await?;
+            // The problem tells about the schema, which only a caller who sees the tool may learn.
+            let permitted = services.exchange.permissions(caller).await?;
+            if !found.is_permitted(&permitted.roles.iter().collect::<Vec<_>>()) {
+                caller.record.end(Outcome::NotPermitted);
+                return Ok(result::error(not_permitted(&api, tool, true)).into());
+            }
             caller.record.end(Outcome::InvalidArguments);
             return Ok(result::error(problem).into());
         }
@@ -137,7 +140,7 @@ async fn ask_for_token(
         RequestTokenAnswer::Issued { token, .. } => Ok(Permitted::Now(token)),
         RequestTokenAnswer::NotPermitted { missing_permission } => {
             caller.record.end(Outcome::NotPermitted);
-            Ok(result::error(not_permitted(call, missing_permission.as_ref())).into())
+            Ok(result::error(not_permitted(call.api, call.tool, missing_permission.is_some())).into())
         }
         RequestTokenAnswer::Unconfirmed { state } => unconfirmed(caller, client, call, state),
         RequestTokenAnswer::ConfirmationRefused { reason } => Err(confirmation_refused(caller, reason)),
@@ -205,10 +208,11 @@ fn confirmation_refused(caller: &Caller, reason: ConfirmationRefusal) -> Stop {
 }
 
 /// The error about a role. It names the permission for all requests of the tool, which an admin
-/// would add, rather than the one for this request.
-fn not_permitted(call: &Call<'_>, missing: Option<&Permission>) -> String {
-    let whole = call.tool.permission(&call.api.choices.route_prefix);
-    match whole.as_ref().filter(|_| missing.is_some()) {
+/// would add, rather than the one for this request. `is_missing` is false for a path that no
+/// permission can cover.
+fn not_permitted(api: &RegisteredApi, tool: &Tool, is_missing: bool) -> String {
+    let whole = tool.permission(&api.choices.route_prefix);
+    match whole.as_ref().filter(|_| is_missing) {
         Some(permission) => {
             format!("Not permitted: the role lacks {permission}. Ask an admin to add this permission.")
         }

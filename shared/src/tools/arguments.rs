@@ -14,6 +14,9 @@ use super::{JsonObject, Tool};
 
 /// The maximum number of sentences about the arguments of a call.
 const MAX_SENTENCES: usize = 5;
+/// The maximum length of arguments that are explained, as JSON in bytes. The validator collects the
+/// errors of all values, with copies of the values, before it returns the first error.
+const MAX_EXPLAINED_BYTES: usize = 16_000;
 /// The maximum length of a sentence, in characters.
 const MAX_SENTENCE_CHARS: usize = 300;
 
@@ -88,18 +91,26 @@ impl Tool {
             return Err(InvalidArguments::new("The arguments", problem));
         };
         let arguments = Value::Object(checked);
-        let sentences: Vec<_> =
-            validator.iter_errors(&arguments).take(MAX_SENTENCES).map(|error| explain(&error)).collect();
+        if !validator.is_valid(&arguments) {
+            return Err(explain_all(validator, &arguments));
+        }
         match arguments {
-            Value::Object(checked) if sentences.is_empty() => Ok(checked),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Array(_)
-            | Value::Object(_) => Err(InvalidArguments { sentences }),
+            Value::Object(checked) => Ok(checked),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                Ok(JsonObject::new())
+            }
         }
     }
+}
+
+/// What is wrong with invalid arguments.
+fn explain_all(validator: &Validator, arguments: &Value) -> InvalidArguments {
+    if arguments.to_string().len() > MAX_EXPLAINED_BYTES {
+        let problem = "do not match the input schema, and are too long to say where";
+        return InvalidArguments::new("The arguments", problem);
+    }
+    let errors = validator.iter_errors(arguments).take(MAX_SENTENCES);
+    InvalidArguments { sentences: errors.map(|error| explain(&error)).collect() }
 }
 
 /// What is wrong with an argument, without its value.
