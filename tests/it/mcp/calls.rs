@@ -162,6 +162,20 @@ async fn a_refused_call_names_the_permission_that_the_role_lacks() {
     assert!(server.take_request().starts_with("GET /organizations/1 HTTP/1.1\r\n"), "without the prefix");
 }
 
+/// An explanation would reveal the schema.
+#[tokio::test]
+async fn invalid_arguments_are_not_explained_for_a_tool_that_is_not_permitted() {
+    let server = ScriptedServer::start().await;
+    let (harness, _) = start(&server).await;
+    let (_, reader) = harness.account_with_key("Reader", "ServiceAccountReader").await;
+    let agent = Agent::new(&harness, &reader);
+    for arguments in [json!({}), json!({ "body": {} }), json!({ "other": 1 })] {
+        let (text, is_error) = agent.call("create_organization", &arguments).await.called();
+        assert!(is_error && text.starts_with("Not permitted: the role lacks POST "), "{text}");
+    }
+    assert_eq!(server.take_connections(), 0);
+}
+
 #[tokio::test]
 async fn invalid_arguments_are_explained_and_reach_no_api() {
     let server = ScriptedServer::start().await;

@@ -274,6 +274,11 @@ fn arguments_that_do_not_match_are_refused_in_at_most_five_sentences_without_the
     );
     assert_eq!(refused(json!({ "id": "a", "body": vec![1; 100] })).len(), 5);
     assert_eq!(refused(json!({ "id": "a", "body": null })), ["body: the value is not of type \"array\"."]);
+    // The validator would collect an error and a copy for each of many items.
+    assert_eq!(
+        refused(json!({ "id": "a", "body": vec![json!({}); 300_000] })),
+        ["The arguments do not match the input schema, and are too long to say where."]
+    );
     let long = refused(json!({ "id": "a", "body": [], "x".repeat(5_000): 1 }));
     assert!(long[0].chars().count() <= 300, "{long:?}");
 }
