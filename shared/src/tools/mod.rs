@@ -1,6 +1,6 @@
 //! The operations of an `OpenAPI` document as tools of an MCP server. No I/O.
 //!
-//! [`compile`] turns a document into [`Tool`]s when an API is registered. [`pack`] writes their
+//! [`compile()`] turns a document into [`Tool`]s when an API is registered. [`pack`] writes their
 //! stored form. [`Tool::request`] turns the arguments of a call into one request. No argument
 //! can change the route of the request.
 
