@@ -24,7 +24,8 @@ use crate::{call, list, search};
 const VERSIONS: &[ProtocolVersion] =
     &[ProtocolVersion::V_2025_06_18, ProtocolVersion::V_2025_11_25, ProtocolVersion::V_2026_07_28];
 
-/// How long a client may keep a list of tools, in milliseconds. A call is always decided anew.
+/// How long a client may keep a list of tools, in milliseconds. Each call is decided when it
+/// is made.
 pub(crate) const TTL_MS: u64 = 60_000;
 
 /// The extension for clients that get tokens with a key.

@@ -150,36 +150,25 @@ impl Record {
         let tool = entry.tool.as_deref().map(|tool| loggable(tool, MAX_TOOL_CHARS));
         let cause = entry.cause.as_deref().map(|cause| loggable(cause, 500));
         let (api_status, tool, cause) = (entry.api_status, tool.as_deref(), cause.as_deref());
-        if entry.outcome.is_failure() {
-            tracing::error!(
-                request_id,
-                api,
-                method,
-                tool,
-                account,
-                grant,
-                outcome,
-                status,
-                api_status,
-                milliseconds,
-                cause,
-                "answered"
-            );
-        } else {
-            tracing::info!(
-                request_id,
-                api,
-                method,
-                tool,
-                account,
-                grant,
-                outcome,
-                status,
-                api_status,
-                milliseconds,
-                cause,
-                "answered"
-            );
+        // The level of an event is a constant, so each level has its own event.
+        macro_rules! write {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id,
+                    api,
+                    method,
+                    tool,
+                    account,
+                    grant,
+                    outcome,
+                    status,
+                    api_status,
+                    milliseconds,
+                    cause,
+                    "answered"
+                )
+            };
         }
+        if entry.outcome.is_failure() { write!(error) } else { write!(info) }
     }
 }
