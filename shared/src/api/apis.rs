@@ -18,14 +18,14 @@ pub struct ApiSettings {
     /// The title, which agents see.
     #[schema(example = "Organizations and teams")]
     pub title: String,
-    /// The URL below which the API has the paths of its document.
+    /// The URL that the paths of the document are relative to.
     #[schema(example = "https://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com")]
     pub base_url: String,
     /// The id of the API in API Gateway. A tool's requests work only at this API.
     #[schema(value_type = String, example = "a1b2c3d4e5")]
     pub api_id: ApiId,
-    /// What API Gateway's paths, and so permissions, have before the paths of the document. Can be
-    /// empty.
+    /// The prefix that routes in API Gateway, and therefore permissions, have and the document's
+    /// paths do not. Can be empty.
     #[schema(example = "")]
     pub route_prefix: String,
     /// The operations that can be tools. Absent if all operations can.
@@ -103,9 +103,9 @@ pub struct ToolSummary {
     /// The permission that a role needs for all of the tool's requests.
     #[schema(example = "GET /organizations/{id}/teams")]
     pub permission: String,
-    /// The permissions of which one is enough for a part of the tool's requests, and so for an agent
-    /// to see the tool: one for each combination of the values that the document lists for
-    /// parameters of the path. Absent if the document lists no values.
+    /// Permissions that each cover only some of the tool's requests. One of them is enough for an
+    /// agent to see the tool. There is one for each combination of the values that the document
+    /// lists for path parameters. Absent if the document lists no values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false, max_items = 64, example = json!(["GET /reports/daily", "GET /reports/weekly"]))]
     pub narrower_permissions: Vec<String>,
@@ -144,8 +144,8 @@ pub struct PutApiRequest {
     /// The title, which agents see.
     #[schema(min_length = 1, max_length = 128, example = "Organizations and teams")]
     pub title: String,
-    /// The https URL below which the API has the paths of its document. Tools send requests to no
-    /// other host: the document's `servers` are ignored.
+    /// The https URL that the paths of the document are relative to. Tools send requests only to
+    /// this host: the document's `servers` are ignored.
     #[schema(max_length = 512, example = "https://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com")]
     pub base_url: String,
     /// The id of the API in API Gateway. If omitted, it is taken from a `baseUrl` of the form
@@ -153,8 +153,8 @@ pub struct PutApiRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String, pattern = "^[a-z0-9-]{1,32}$", example = "a1b2c3d4e5")]
     pub api_id: Option<String>,
-    /// What API Gateway's paths have before the paths of the document, such as `/v1`, if
-    /// API Gateway's routes start with it and the document's paths do not.
+    /// The prefix, such as `/v1`, that routes in API Gateway have and the document's paths do
+    /// not.
     #[serde(default)]
     #[schema(max_length = 128, default = "", example = "")]
     pub route_prefix: String,
