@@ -46,6 +46,7 @@ pub(crate) async fn call(
 ) -> Result<CallToolResponse, Stop> {
     let answer = confirm::answer(&params);
     let arguments = params.arguments.unwrap_or_default();
+    services.exchange.check_new(caller).await?;
     let Some(api) = services.find_api(caller).await? else {
         return Err(services.unknown_api(caller).await.into());
     };
@@ -171,7 +172,7 @@ fn unconfirmed(caller: &Caller, client: &Client, call: &Call<'_>, state: String)
     }
     if client.can_ask {
         caller.record.end(Outcome::ConfirmationAsked);
-        let question = confirm::question(call.line(), call.arguments, state);
+        let question = confirm::question(call.api, call.line(), call.arguments, state);
         let question = question.map_err(|problem| unavailable(caller, problem))?;
         return Ok(Permitted::NotNow(Box::new(question.into())));
     }

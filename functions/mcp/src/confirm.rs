@@ -7,16 +7,21 @@ use rmcp::model::{
 };
 use serde_json::Value;
 use shared::domain::ConfirmationDigest;
+use shared::store::ApiChoices;
+use shared::telemetry::loggable;
 
 use crate::catalog::RegisteredApi;
 use crate::guard::Caller;
-use crate::result;
 
 /// The name of the question.
 const QUESTION: &str = "confirm";
 
-/// The most bytes of arguments in a question.
-const MAX_SHOWN_BYTES: usize = 1000;
+/// The most arguments in a question.
+const MAX_ARGUMENTS: usize = 20;
+
+/// The most characters of each argument's name and of each value in a question.
+const MAX_NAME_CHARS: usize = 64;
+const MAX_VALUE_CHARS: usize = 200;
 
 /// The user's answer in a repeated call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +38,9 @@ pub(crate) fn answer(params: &CallToolRequestParams) -> UserAnswer {
     let Some(answer) = params.input_responses.as_ref().and_then(|answers| answers.get(QUESTION)) else {
         return UserAnswer::None;
     };
-    let confirmed = answer.pointer("/content/confirm").is_none_or(|value| *value != Value::Bool(false));
+    let is_confirmed = answer.pointer("/content/confirm") == Some(&Value::Bool(true));
     match answer.get("action").and_then(Value::as_str) {
-        Some("accept") if confirmed => UserAnswer::Accepted,
+        Some("accept") if is_confirmed => UserAnswer::Accepted,
         Some("accept" | "decline" | "cancel") => UserAnswer::Declined,
         _ => UserAnswer::None,
     }
@@ -62,16 +67,24 @@ pub(crate) fn digest(
     ])
 }
 
-/// The question to the user: whether this request may be sent.
+/// The question to the user: whether this request may be sent to the API. Each argument has its own
+/// line, and none can hide another.
 pub(crate) fn question(
+    api: &RegisteredApi,
     (method, path): (&str, &str),
     arguments: &JsonObject,
     state: String,
 ) -> Result<InputRequiredResult, &'static str> {
-    let arguments = Value::Object(arguments.clone()).to_string();
-    let (shown, is_cut) = result::cut(&arguments, MAX_SHOWN_BYTES);
-    let rest = if is_cut { "…" } else { "" };
-    let message = format!("Allow {method} {path}? The arguments are {shown}{rest}");
+    let ApiChoices { base_url, title, .. } = &api.choices;
+    let mut message = format!("Allow {method} {base_url}{path} ({title})?");
+    for (name, value) in arguments.iter().take(MAX_ARGUMENTS) {
+        let value = value.to_string();
+        let (name, value) = (loggable(name, MAX_NAME_CHARS), loggable(&value, MAX_VALUE_CHARS));
+        message = format!("{message}\n{name}: {value}");
+    }
+    if arguments.len() > MAX_ARGUMENTS {
+        message = format!("{message}\nand {} more arguments", arguments.len() - MAX_ARGUMENTS);
+    }
     let requested_schema = ElicitationSchema::builder()
         .required_bool_property(QUESTION, |property| {
             property.title("Allow").description("Send this request.")

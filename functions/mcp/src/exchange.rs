@@ -1,5 +1,8 @@
 //! The client of `exchange-token`, which checks credentials and makes request tokens.
 
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_lambda::Client;
@@ -7,6 +10,7 @@ use aws_sdk_lambda::config::Builder;
 use aws_sdk_lambda::config::retry::RetryConfig;
 use aws_sdk_lambda::config::timeout::TimeoutConfig;
 use aws_sdk_lambda::primitives::Blob;
+use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
 use shared::api::{
     CredentialPermissions, DirectEvent, PermissionsAnswer, PermissionsEvent, RequestConfirmation,
@@ -28,10 +32,47 @@ const ATTEMPT_LIMIT: Duration = Duration::from_secs(6);
 /// The time limit of an invocation with both attempts.
 const INVOCATION_LIMIT: Duration = Duration::from_secs(8);
 
+/// The maximum number of credentials that an instance remembers.
+const MAX_ACCEPTED: usize = 256;
+
 /// The client of `exchange-token`.
 pub(crate) struct ExchangeFunction {
     client: Client,
     name: String,
+    accepted: Accepted,
+}
+
+/// The credentials that `exchange-token` accepted last, as hashes that only this process can
+/// compute. They allow nothing. They decide whether a call asks about its credential before any
+/// other work.
+#[derive(Default)]
+struct Accepted {
+    hasher: RandomState,
+    hashes: Mutex<VecDeque<u64>>,
+}
+
+impl Accepted {
+    fn contains(&self, caller: &Caller) -> bool {
+        let hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        hashes.contains(&self.hash(caller))
+    }
+
+    /// Remembers the caller's credential if it was accepted, and forgets it if not.
+    fn set(&self, caller: &Caller, is_accepted: bool) {
+        let hash = self.hash(caller);
+        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        hashes.retain(|other| *other != hash);
+        if is_accepted {
+            hashes.push_back(hash);
+        }
+        if hashes.len() > MAX_ACCEPTED {
+            hashes.pop_front();
+        }
+    }
+
+    fn hash(&self, caller: &Caller) -> u64 {
+        self.hasher.hash_one(caller.credential.expose_secret())
+    }
 }
 
 /// A request for which a token is needed.
@@ -62,7 +103,18 @@ impl ExchangeFunction {
         Ok(Self {
             client: Client::from_conf(config),
             name: setup.variables.text(variable::EXCHANGE_FUNCTION)?,
+            accepted: Accepted::default(),
         })
+    }
+
+    /// Checks the credential of a caller, unless this instance has seen it before. A call does this
+    /// before it reads the API, so that strangers learn nothing from the time that a call takes
+    /// and cause no other work. The request token decides about the call itself.
+    ///
+    /// # Errors
+    /// The credential is refused, or there is no answer.
+    pub(crate) async fn check_new(&self, caller: &Caller) -> Result<(), Refusal> {
+        if self.accepted.contains(caller) { Ok(()) } else { self.permissions(caller).await.map(|_| ()) }
     }
 
     /// Asks what the caller's credential permits.
@@ -72,8 +124,11 @@ impl ExchangeFunction {
     pub(crate) async fn permissions(&self, caller: &Caller) -> Result<CredentialPermissions, Refusal> {
         let event = PermissionsEvent { credential: caller.credential.clone(), source: caller.gateway.source };
         match self.invoke(caller, &DirectEvent::Permissions(event)).await? {
-            PermissionsAnswer::Permitted(permitted) => Ok(permitted),
-            PermissionsAnswer::Refused { .. } => Err(Refusal::Credential),
+            PermissionsAnswer::Permitted(permitted) => {
+                self.accepted.set(caller, true);
+                Ok(permitted)
+            }
+            PermissionsAnswer::Refused { .. } => Err(self.refused(caller)),
             PermissionsAnswer::Unavailable {} => Err(unavailable(caller, "exchange-token could not decide")),
         }
     }
@@ -98,13 +153,19 @@ impl ExchangeFunction {
             confirmation: wanted.confirmation,
         };
         match self.invoke(caller, &DirectEvent::RequestToken(event)).await? {
-            RequestTokenAnswer::Refused { .. } => Err(Refusal::Credential),
+            RequestTokenAnswer::Refused { .. } => Err(self.refused(caller)),
             RequestTokenAnswer::Unavailable {} => Err(unavailable(caller, "exchange-token could not decide")),
             answer @ (RequestTokenAnswer::Issued { .. }
             | RequestTokenAnswer::Unconfirmed { .. }
             | RequestTokenAnswer::NotPermitted { .. }
             | RequestTokenAnswer::ConfirmationRefused { .. }) => Ok(answer),
         }
+    }
+
+    /// The refusal of a caller's credential, which is checked again at once in its next call.
+    fn refused(&self, caller: &Caller) -> Refusal {
+        self.accepted.set(caller, false);
+        Refusal::Credential
     }
 
     /// Invokes the function. No cause contains the event or the answer, because both contain

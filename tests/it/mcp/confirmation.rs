@@ -43,12 +43,17 @@ fn state(reply: &Response) -> Value {
     result["requestState"].clone()
 }
 
+/// A result with another URL in place of the API's, which differs in each run.
+fn with_fixed_url(result: &Value, server: &ScriptedServer) -> Value {
+    serde_json::from_str(&result.to_string().replace(&server.url, "https://api.example.com")).unwrap()
+}
+
 #[tokio::test]
 async fn a_confirmed_call_is_sent_once() {
     let (harness, server, key) = start("require").await;
     let agent = Agent::with_credential(&harness, &key).that_can_ask();
     let question = agent.ask("tools/call", &deletion("42")).await;
-    let mut shown = question.result();
+    let mut shown = with_fixed_url(&question.result(), &server);
     assert!(shown["requestState"].take().as_str().unwrap().len() > 40);
     insta::assert_json_snapshot!(shown);
     assert_eq!(server.take_connections(), 0, "nothing is sent before the answer");
@@ -58,6 +63,33 @@ async fn a_confirmed_call_is_sent_once() {
     let again = agent.ask("tools/call", &repeated).await;
     assert_eq!((again.status, again.error_code()), (200, -32602));
     assert_eq!(server.take_connections(), 0, "a confirmation works once");
+}
+
+#[tokio::test]
+async fn no_argument_can_hide_another_in_the_question() {
+    let (harness, server, key) = start("require").await;
+    let agent = Agent::with_credential(&harness, &key).that_can_ask();
+    let mut with_two = document();
+    with_two["paths"]["/organizations"]["post"]["parameters"] =
+        json!([{ "name": "dryRun", "in": "query", "schema": { "type": "boolean" } }]);
+    let body = json!({
+        "title": "Teams", "baseUrl": server.url, "openapi": with_two, "confirmation": "require",
+    });
+    register_with(&harness, &body).await;
+    let mut arguments = json!({ "body": { "name": "a\u{202e}b\u{200b}c\u{7}" }, "dryRun": true });
+    let question = agent.call("create_organization", &arguments).await.result();
+    let message = |result: &Value| {
+        let result = with_fixed_url(result, &server);
+        result["inputRequests"]["confirm"]["params"]["message"].as_str().unwrap().to_owned()
+    };
+    insta::assert_snapshot!(message(&question));
+    // A long value is cut, and does not displace the next one.
+    arguments["body"]["name"] = "x".repeat(5000).into();
+    let question = agent.call("create_organization", &arguments).await.result();
+    let message = message(&question);
+    let lines: Vec<_> = message.lines().collect();
+    assert!(lines[1].len() < 300 && lines[1].ends_with('…'), "{message}");
+    assert_eq!(lines[2], "dryRun: true");
 }
 
 #[tokio::test]
@@ -99,6 +131,9 @@ async fn a_call_is_not_sent_unless_the_user_accepts() {
         json!({ "action": "decline" }),
         json!({ "action": "cancel" }),
         json!({ "action": "accept", "content": { "confirm": false } }),
+        json!({ "action": "accept", "content": { "confirm": "true" } }),
+        json!({ "action": "accept", "content": {} }),
+        json!({ "action": "accept" }),
     ] {
         let state = state(&agent.ask("tools/call", &deletion("42")).await);
         let declined = agent.ask("tools/call", &answered(&deletion("42"), &state, answer)).await;

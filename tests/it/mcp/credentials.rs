@@ -5,6 +5,7 @@ use tests::workload::{KEY_TYPE, TOKEN_TYPE, exchange, token};
 use tests::{Action, Harness};
 
 use crate::support::agent::{API, Agent, Deployed, MODERN, Response, event, register, send};
+use crate::support::keys::forged;
 
 /// The response to `tools/list` with these values of `Authorization`.
 async fn list_with(harness: &Harness, authorization: &[&str]) -> Response {
@@ -95,6 +96,35 @@ async fn a_refused_credential_gets_401_from_every_method() {
         assert_eq!(other.ask(method, &json!({})).await.snapshot(&harness), expected);
     }
     assert_eq!(other.call("x", &json!({})).await.snapshot(&harness), expected);
+}
+
+/// How many items of APIs a call of a missing tool reads, and its HTTP status.
+async fn reads_of_call(harness: &Harness, key: &str) -> (usize, u16) {
+    harness.wire.take_calls();
+    let reply = Agent::with_credential(harness, key).call("nothing", &json!({})).await;
+    let calls = harness.wire.take_calls().into_iter();
+    let of_apis = calls.filter(|call| {
+        let key = call.body["Key"]["pk"]["S"].as_str();
+        call.operation == "GetItem" && key.is_some_and(|key| key.starts_with("API#"))
+    });
+    (of_apis.count(), reply.status)
+}
+
+#[tokio::test]
+async fn a_stranger_causes_no_read_of_the_api() {
+    let harness = Harness::start().await;
+    register(&harness).await;
+    let key = harness.reader_key().await;
+    let forged = forged(&key, 1);
+    for _ in 0..2 {
+        assert_eq!(reads_of_call(&harness, &forged).await, (0, 401));
+    }
+    // The tools are read once. After the key ended, only the next call can still cause a read.
+    assert_eq!(reads_of_call(&harness, &key.secret).await, (2, 200));
+    assert_eq!(reads_of_call(&harness, &key.secret).await, (1, 200));
+    let _ = harness.revoke(&key).await.expect(204);
+    assert_eq!(reads_of_call(&harness, &key.secret).await, (1, 401));
+    assert_eq!(reads_of_call(&harness, &key.secret).await, (0, 401));
 }
 
 #[tokio::test]
