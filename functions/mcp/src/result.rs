@@ -64,14 +64,15 @@ fn success(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {
     let kind = header(answer, &CONTENT_TYPE);
     if !is_text(kind.as_deref()) {
         let kind = kind.unwrap_or_default();
-        let text = format!("A response of type {kind} with {}, which this tool does not show.", size(answer));
+        let text = format!("The response is {} of {kind}. This tool shows only text and JSON.", size(answer));
         return success_text(sent.tool, text);
     }
     let text = text_of(sent, answer);
     if !answer.body.is_complete || text.len() > MAX_SHOWN_BYTES {
         return success_text(sent.tool, shown(answer, &text));
     }
-    match serde_json::from_str(&text).ok().filter(|_| is_json(kind.as_deref())) {
+    let json = is_json(kind.as_deref()).then(|| serde_json::from_str(&text).ok()).flatten();
+    match json.map(|json| safe_json(sent, json)) {
         Some(value @ Value::Object(_)) => CallToolResult::structured(value),
         Some(value) => {
             let mut result = CallToolResult::success(vec![ContentBlock::text(value.to_string())]);
@@ -98,8 +99,8 @@ fn failure(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {
     }
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         text.push_str(
-            " Keyward permits this request, so the API itself refused it, or an admin must correct the API's ID or \
-             route prefix in Keyward.",
+            " Keyward permits this request. Either the API itself refused it, or its ID or route prefix in Keyward \
+             is wrong. Tell an admin.",
         );
     }
     if let Some(wait) = header(answer, &RETRY_AFTER) {
@@ -114,12 +115,28 @@ fn failure(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {
     error(text)
 }
 
-/// The body as text, without the token of the request, and without characters that could mislead
-/// a terminal.
+/// The body as safe text.
 fn text_of(sent: &Sent<'_>, answer: &Answer) -> String {
-    let text = String::from_utf8_lossy(&answer.body.bytes);
+    safe(sent, &String::from_utf8_lossy(&answer.body.bytes))
+}
+
+/// The text without the token of the request, and without characters that could mislead a
+/// terminal.
+fn safe(sent: &Sent<'_>, text: &str) -> String {
     let text: String = text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_control(*c)).collect();
     text.replace(sent.token.expose_secret(), "[redacted]")
+}
+
+/// The value with only safe texts. Escapes in a JSON text can hide what the text contains.
+fn safe_json(sent: &Sent<'_>, value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(safe(sent, &text)),
+        Value::Array(items) => items.into_iter().map(|item| safe_json(sent, item)).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, value)| (safe(sent, &name), safe_json(sent, value))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
+    }
 }
 
 /// The start of a text, and how much of the body it is.

@@ -82,4 +82,8 @@ async fn an_answer_with_the_request_token_does_not_show_the_token() {
     let (text, is_error) = agent.call("get_organization", &json!({ "id": "42" })).await.called();
     assert!(server.take_request().contains("Bearer kwst_"));
     assert!(!is_error && text.contains("Bearer [redacted]") && !text.contains("kwst_"), "{text}");
+    server.set(|_| Script::EchoEscaped);
+    let result = agent.call("get_organization", &json!({ "id": "42" })).await.result().to_string();
+    assert_eq!(result.matches("Bearer [redacted]").count(), 4, "twice in each form: {result}");
+    assert!(!result.contains("kwst_"), "{result}");
 }

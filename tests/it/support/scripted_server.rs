@@ -1,6 +1,7 @@
 //! An HTTP server on this machine that does with each connection what a script says, including
 //! what no proper server does.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub(crate) enum Script {
     Drip(Vec<u8>),
     /// Sends the request as a text.
     Echo,
+    /// Sends the request in a JSON object, with each character escaped.
+    EchoEscaped,
 }
 
 /// Chooses the script for a path.
@@ -121,6 +124,14 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
     match script {
         Script::Send(bytes) => drop(write(&bytes).await),
         Script::Echo => drop(write(&with_body("200 OK\r\ncontent-type: text/plain", request)).await),
+        Script::EchoEscaped => {
+            let mut escaped = String::new();
+            for character in request.chars() {
+                write!(escaped, "\\u{:04x}", u32::from(character)).unwrap();
+            }
+            let body = format!("{{\"{escaped}\":\"{escaped}\"}}");
+            write(&with_body("200 OK\r\ncontent-type: application/json", &body)).await;
+        }
         Script::Hold(bytes) => {
             write(&bytes).await;
             tokio::time::sleep(Duration::from_mins(1)).await;
