@@ -16,6 +16,9 @@ const MAX_APIS: usize = 8;
 /// The maximum number of tools that are kept. A single API can have more.
 const MAX_TOOLS: usize = 4000;
 
+/// The maximum number of validators that are kept. Each can have 20 regular expressions of 256 KB.
+const MAX_VALIDATORS: usize = 32;
+
 /// An API with its tools.
 pub(crate) struct RegisteredApi {
     pub(crate) choices: ApiChoices,
@@ -105,19 +108,23 @@ impl Catalog {
         Some(kept.remove(at).tools)
     }
 
-    /// Keeps tools as those that were used last, and drops the ones that were used first.
+    /// Keeps tools as those that were used last, and drops the ones that were used first. Drops
+    /// even the only ones if they have too many validators: reading them again costs less memory.
     fn keep(&self, api: &StoredApi, tools: Arc<Vec<ApiTool>>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|kept| kept.build != api.build);
         kept.push(Kept { build: api.build, route_prefix: api.choices.route_prefix.to_string(), tools });
-        while kept.len() > MAX_APIS || (kept.len() > 1 && count(&kept) > MAX_TOOLS) {
+        while kept.len() > MAX_APIS
+            || (kept.len() > 1 && tools_of(&kept).count() > MAX_TOOLS)
+            || tools_of(&kept).filter(|tool| tool.tool.has_validator()).count() > MAX_VALIDATORS
+        {
             kept.remove(0);
         }
     }
 }
 
-fn count(kept: &[Kept]) -> usize {
-    kept.iter().map(|kept| kept.tools.len()).sum()
+fn tools_of(kept: &[Kept]) -> impl Iterator<Item = &ApiTool> {
+    kept.iter().flat_map(|kept| kept.tools.iter())
 }
 
 fn with_permissions(tools: Vec<Tool>, api: &StoredApi) -> Vec<ApiTool> {

@@ -46,6 +46,10 @@ impl std::error::Error for InvalidArguments {}
 pub(super) struct CachedValidator(OnceLock<Option<Arc<Validator>>>);
 
 impl CachedValidator {
+    fn is_built(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     fn get(&self, schema: &JsonObject) -> Option<&Validator> {
         self.0.get_or_init(|| validator(schema).ok().map(Arc::new)).as_deref()
     }
@@ -65,6 +69,11 @@ impl PartialEq for CachedValidator {
 }
 
 impl Tool {
+    /// Whether the tool's validator, which can need several megabytes, is in memory.
+    pub fn has_validator(&self) -> bool {
+        self.validator.is_built()
+    }
+
     /// The arguments in the types of the input schema, without optional ones that are null.
     ///
     /// # Errors

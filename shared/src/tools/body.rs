@@ -10,6 +10,10 @@ use crate::policy::Method;
 /// The maximum number of media types that are looked at.
 const MAX_MEDIA_TYPES: usize = 50;
 
+/// The maximum length of a media type with its parameters, in bytes. The position of each part of
+/// the schema contains the media type.
+const MAX_MEDIA_TYPE_BYTES: usize = 200;
+
 /// The body of a tool's requests.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -65,7 +69,7 @@ pub(super) fn declared<'a>(
     // Such a body has no defined meaning (RFC 9110, section 9.3).
     if matches!(method, Method::Get | Method::Head | Method::Options) {
         return if is_required {
-            Err(Obstacle::Unsupported(format!("A tool cannot send a body with {}.", method.name())))
+            Err(Obstacle::Unsupported(format!("A tool cannot send a body in a {} request.", method.name())))
         } else {
             Ok(None)
         };
@@ -82,7 +86,8 @@ pub(super) fn declared<'a>(
 
 /// The media types of a `content` object, without their parameters and in lower case.
 pub(super) fn media_types<'a>(content: &Located<'a>) -> Vec<(String, Located<'a>)> {
-    content.members().take(MAX_MEDIA_TYPES).map(|(name, media)| (essence(name), media)).collect()
+    let members = content.members().filter(|(name, _)| name.len() <= MAX_MEDIA_TYPE_BYTES);
+    members.take(MAX_MEDIA_TYPES).map(|(name, media)| (essence(name), media)).collect()
 }
 
 impl BodyForm {

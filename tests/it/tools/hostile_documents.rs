@@ -222,7 +222,7 @@ fn documents_have_at_most_2000_operations_and_8_mb_of_tools() {
     assert_eq!(
         texts(&errors),
         [
-            "/paths has operations that are too large as tools. Select fewer operations with include or exclude"
+            "/paths has operations that are too large to become tools. Select fewer operations with include or exclude"
         ]
     );
 }
@@ -266,6 +266,17 @@ fn large_values_that_many_schemas_share_are_not_read_again_and_again() {
         .unwrap();
         let _ = bounded(name, || compile_all(&document));
     }
+}
+
+#[test]
+fn long_media_types_are_ignored() {
+    let name = format!("application/json;{}", "~".repeat(900_000));
+    let body = json!({ "content": { name: { "schema": { "properties": members(700, "p", &json!({})) } } } });
+    let operation = json!({ "post": { "requestBody": body } });
+    let document = Document::from_value(json!({ "openapi": "3.1.0", "paths": { "/x": operation } })).unwrap();
+    let compiled = bounded("a long media type", || compile_all(&document).unwrap());
+    assert!(compiled.tools.is_empty());
+    assert_eq!(compiled.skipped.len(), 1);
 }
 
 #[test]
