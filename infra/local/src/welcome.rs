@@ -90,16 +90,25 @@ fn first_steps(options: &Options, facts: &LocalJson) -> String {
 /// committed.
 fn agents(name: &str, is_demo: bool, facts: &LocalJson) -> String {
     let url = format!("{}/{name}", facts.mcp);
-    let set_key = if is_demo { "" } else { "  export KEYWARD_KEY=SECRET\n\n" };
+    let (set_key, refused) = if is_demo {
+        (
+            "",
+            "This agent can read one team. Ask the client for team 7 and then for team 8: the second call is refused.\n\n",
+        )
+    } else {
+        ("  export KEYWARD_KEY=SECRET\n\n", "")
+    };
     let server = json!({
         "type": "http", "url": url, "headers": { "Authorization": "Bearer ${KEYWARD_KEY}" },
     });
     let configuration = json!({ "mcpServers": { name: server } });
     format!(
         "An AI agent can use this API through MCP. It gets a tool for each operation that the role of its key
-permits. Start the agent in a shell in which KEYWARD_KEY is set. For Claude Code, put this into .mcp.json:
+permits. Start the agent in a shell in which KEYWARD_KEY is set.
 
-{set_key}  {configuration}
+{set_key}For Claude Code, save this as .mcp.json:
+
+  {configuration}
 
 Or add the API with one command, or list the tools:
 
@@ -108,7 +117,7 @@ Or add the API with one command, or list the tools:
   npx @modelcontextprotocol/inspector --cli {url} --transport http --method tools/list \\
     --stored-auth-only --header \"Authorization: Bearer $KEYWARD_KEY\"
 
-"
+{refused}"
     )
 }
 

@@ -173,6 +173,7 @@ pub(super) const ROLES: &[Role] = &[
                     "GET /invoices/{id}",
                     "GET /organizations/{id}",
                     "POST /invoices/{id}/reminders",
+                    "GET /teams/7",
                 ],
             ),
         ],
