@@ -7,7 +7,7 @@ const NO_SIGN_IN: &str = "There is no sign-in page here. Use client credentials 
                           account's id is the client_id, and the key is the client_secret. Or send the key itself as \
                           a Bearer token.\n";
 
-/// Learn that there is no sign-in page
+/// Refuse an authorization request
 ///
 /// Always returns 400. The metadata of the token endpoint names this operation only because
 /// some OAuth clients refuse metadata without an authorization endpoint.

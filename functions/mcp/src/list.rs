@@ -72,6 +72,7 @@ fn decode(cursor: &str, build: BuildId) -> Option<usize> {
 
 fn invalid_cursor(caller: &Caller) -> Stop {
     caller.record.end(Outcome::InvalidCursor);
-    let message = "The cursor is not valid, because the tools have changed. List the tools from the start.";
+    let message =
+        "The cursor is not valid. The tools may have changed. List the tools again without a cursor.";
     Stop::Error(ErrorData::invalid_params(message, None))
 }

@@ -108,7 +108,7 @@ impl Refusal {
             Self::Credential => (
                 "credential_refused",
                 "The key or token was refused",
-                "The key or token is unknown, was revoked or has expired, or it cannot be used from this network. An \
+                "The key or token is unknown, revoked or expired, its account is disabled, or it cannot be used from this network. An \
                  admin can find the reason in the log.",
             ),
             Self::UnknownApi => (

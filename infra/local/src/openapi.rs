@@ -219,7 +219,7 @@ const HEADERS: [(&str, &str); 2] = [
         (name = "Trusted issuers", description = "Platforms whose workloads can exchange their own tokens for tokens \
          of service accounts. Each service account decides which workloads, with federated identities."),
         (name = "Protected APIs", description = "APIs whose operations agents can use as tools, through the MCP \
-         server at `/mcp/{name}`. An agent sees the tools that its role could permit."),
+         server at `/mcp/{name}`. An agent sees only the tools that its role permits."),
         (name = "Tokens", description = "Tokens are short-lived credentials of service accounts. A key, a token or a \
          workload's JWT is exchanged for a token."),
         (name = "Roles", description = "Roles are named lists of permissions on your APIs. Three are built in, and you can add your own."),

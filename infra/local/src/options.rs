@@ -18,7 +18,7 @@ pub struct Options {
     /// Keep data in memory only. The data folder then contains only local.json, the log and a lock.
     #[arg(long)]
     pub memory: bool,
-    /// Fill a new data folder with the accounts, keys, roles and activity of a made-up company. Also serves its API.
+    /// Fill a new data folder with the accounts, keys, roles and activity of a made-up company, and serve a sample API of this company.
     #[arg(long, conflicts_with = "data_prefixes")]
     pub demo: bool,
     /// The data folder.

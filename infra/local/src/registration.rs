@@ -36,7 +36,10 @@ impl Registration {
         compile(&parsed, &selection).map_err(|errors| unusable(first(&errors)))?;
         let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let name = name_of(&stem).ok_or_else(|| {
-            unusable("needs another name: it is the API's name, and must have a letter".to_owned())
+            unusable(
+                "must be renamed: its name becomes the name of the API, which must contain a letter"
+                    .to_owned(),
+            )
         })?;
         let title = parsed.info("title").filter(|title| ApiTitle::parse(title).is_ok());
         let title = title.unwrap_or_else(|| name.as_str().to_owned());

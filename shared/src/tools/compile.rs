@@ -103,8 +103,7 @@ pub fn compile(document: &Document, selection: &Selection<'_>) -> Result<Compile
         }
     }
     if bytes > MAX_TOOLS_BYTES && errors.is_empty() {
-        let detail =
-            "has operations that are too large as tools. Select fewer operations with include or exclude";
+        let detail = "has operations that are too large to become tools. Select fewer operations with include or exclude";
         errors.push(DocumentError { pointer: "/paths".to_owned(), detail: detail.to_owned() });
     }
     errors.truncate(MAX_ERRORS);
@@ -168,7 +167,7 @@ impl<'a> Compiler<'_, 'a> {
         }
         permission.check_reachable().map_err(|error| unsupported(&error))?;
         let method = method.map_err(|_| {
-            Obstacle::Unsupported(format!("A tool needs one method, which cannot be {}.", operation.method))
+            Obstacle::Unsupported(format!("Tools cannot use the method {}.", operation.method))
         })?;
         Ok(Some((method, template)))
     }

@@ -94,7 +94,9 @@ impl Tool {
 enum InvalidHeaderValue {
     #[error("must be a string, a number, a boolean or a list of them, because it is a header")]
     Type,
-    #[error("must have only visible ASCII characters, and spaces between them, because it is a header")]
+    #[error(
+        "must contain only visible ASCII characters, and spaces only between them, because it is a header"
+    )]
     Characters,
     #[error("must have 1 to {MAX_HEADER_BYTES} characters, because it is a header")]
     Length,

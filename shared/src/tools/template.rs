@@ -16,7 +16,7 @@ pub struct Template(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTemplate {
     #[error(
-        "has a variable in a part of a segment, and permissions can only have whole segments as variables"
+        "has a variable that is only part of a segment, but a variable in a permission must be a whole segment"
     )]
     PartOfSegment,
     #[error("has two variables with the same name")]
