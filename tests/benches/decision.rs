@@ -5,6 +5,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
+#[path = "function/document.rs"]
+mod document;
 #[path = "function/event.rs"]
 mod event;
 
@@ -14,15 +16,20 @@ use std::sync::Arc;
 use authorizer::Authorizer;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
+use document::document;
 use event::event;
 use exchange_token::ExchangeToken;
+use serde_json::json;
 use shared::config::Setup;
 use shared::domain::{
     AccountId, ApiKey, BuiltInRole, Clock as _, Environment, GrantBinding, KeyId, KeySpec, OsEntropy, Pepper,
-    SealedToken, SecretVersion, SystemClock, TokenClaims, TokenGrant, TokenId, TokenKey, Verifier,
+    RoutePrefix, SealedToken, SecretVersion, SystemClock, TokenClaims, TokenGrant, TokenId, TokenKey,
+    Verifier,
 };
 use shared::http::{Operation as _, respond};
+use shared::openapi::Document;
 use shared::policy::{Api, BuiltInRoles, Grant, GrantRoles, PathPrefix, Target, decide};
+use shared::tools::{Selection, compile};
 use tests::tokens::{Parent, add_identity, register_issuer};
 use tests::{Harness, Key, workload};
 use tokio::runtime::Runtime;
@@ -81,6 +88,23 @@ fn pure(criterion: &mut Criterion) {
             let target = Target::parse("GET", black_box("/teams/7/members")).unwrap();
             decide(Api::Business, Grant::ServiceAccount(GrantRoles::new(role)), &target).is_ok()
         });
+    });
+}
+
+/// The tools of a document.
+fn tools(criterion: &mut Criterion) {
+    let text = document(100).to_string();
+    let route_prefix = RoutePrefix::parse("").unwrap();
+    let selection = Selection { include: None, exclude: &[], route_prefix: &route_prefix };
+    let compile_all = || compile(&Document::read(black_box(&text)).unwrap(), &selection).unwrap();
+    criterion.bench_function("compile a document with 100 operations (0 calls)", |bencher| {
+        bencher.iter(compile_all);
+    });
+    let tool = compile_all().tools.swap_remove(0);
+    let arguments = json!({ "id": "42", "from": "2026-01-01", "currency": "CHF" });
+    let arguments = arguments.as_object().unwrap();
+    criterion.bench_function("check arguments and make a request (0 calls)", |bencher| {
+        bencher.iter(|| tool.request(black_box(arguments.clone())).is_ok());
     });
 }
 
@@ -194,5 +218,5 @@ fn bench_exchange(
     });
 }
 
-criterion_group!(benches, pure, whole, exchange);
+criterion_group!(benches, pure, tools, whole, exchange);
 criterion_main!(benches);

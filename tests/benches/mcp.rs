@@ -1,11 +1,12 @@
 //! What the MCP server adds to a call of an API: `cargo bench -p tests --bench mcp`.
 //!
-//! Builds the function for release and plays Lambda's runtime API to it. The rest of the
-//! system, which includes `exchange-token`, the API's gateway with its authorizer, and the
-//! API, runs in this process. CPU times are those of the MCP server's process alone. Latencies
-//! are those on this machine, where an invocation of `exchange-token` is a local request.
+//! The MCP server has a thread of its own and gets the events that API Gateway sends it. The rest
+//! of the system, which includes `exchange-token`, the API's gateway with its authorizer, and the
+//! API, runs in other threads and is called over TCP. CPU times are those of the MCP server's
+//! thread, without Lambda's runtime and without the log. Latencies are those on this machine, where an invocation of
+//! `exchange-token` is a local request.
 //!
-//! `KEYWARD_BENCH_RUNS` sets the number of processes for each measurement, 5 by default.
+//! `KEYWARD_BENCH_RUNS` sets the number of instances for each measurement, 5 by default.
 
 #![allow(
     clippy::expect_used,
@@ -17,31 +18,29 @@
     reason = "a benchmark prints its figures, and fails by panicking"
 )]
 
-#[path = "function/process.rs"]
-mod process;
-#[expect(dead_code, reason = "this benchmark needs no database over TLS")]
-#[path = "function/servers.rs"]
-mod servers;
+#[path = "function/document.rs"]
+mod document;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use process::Running;
+use axum::Router;
+use axum::body::to_bytes;
+use document::document;
+use lambda_http::Service as _;
+use mcp::Mcp;
 use serde_json::{Value, json};
-use servers::RuntimeApi;
-use shared::config::Variables;
+use shared::config::{Setup, Variables};
 use shared::domain::Clock as _;
 use tests::{Harness, Key};
 
 /// Requests before the measured ones, so that all code has run.
 const WARM_UP: usize = 100;
-/// Measured requests of each process.
+/// Measured requests of each instance.
 const REQUESTS: u16 = 500;
 /// The operation that is called.
 const CALLED: &str = "/organizations/42/report-1";
 
-/// The medians of several processes.
+/// The medians of several instances.
 struct Measurement {
     /// CPU milliseconds of the first request.
     first_cpu: f64,
@@ -49,8 +48,6 @@ struct Measurement {
     warm_cpu: f64,
     /// Microseconds from a warm request's event to its response.
     latency: f64,
-    /// Megabytes resident at the end.
-    resident: f64,
     /// Bytes of the response.
     bytes: usize,
 }
@@ -60,15 +57,12 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let binary = build();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (harness, key, variables) = runtime.block_on(prepare());
-    let bench = Bench { binary, variables, host: host(&harness), key: key.secret.clone() };
+    let bench = Bench { variables, host: host(&harness), key: key.secret.clone() };
 
-    println!(
-        "\n| | first request CPU ms | CPU of a warm request µs | p50 µs | resident MB | bytes of the response |"
-    );
-    println!("|---|---|---|---|---|---|");
+    println!("\n| | first request CPU ms | CPU of a warm request µs | p50 µs | bytes of the response |");
+    println!("|---|---|---|---|---|");
     for operations in [10, 100, 1000] {
         let name = format!("tools/list, {operations} operations");
         print(&name, &bench.measure(&api(operations), "tools/list", &json!({})));
@@ -85,25 +79,14 @@ fn main() {
 }
 
 fn print(name: &str, measured: &Measurement) {
-    let Measurement { first_cpu, warm_cpu, latency, resident, bytes } = measured;
-    println!("| {name} | {first_cpu:.1} | {warm_cpu:.0} | {latency:.0} | {resident:.1} | {bytes} |");
-}
-
-/// Builds the function, and returns its path.
-fn build() -> PathBuf {
-    let environment = Variables::from_process();
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut cargo = Command::new(environment.get("CARGO").unwrap_or("cargo"));
-    let cargo = cargo.current_dir(&workspace).args(["build", "--release", "--locked", "--package", "mcp"]);
-    assert!(cargo.status().unwrap().success(), "cargo build");
-    let target = environment.get("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-    target.join("release/mcp")
+    let Measurement { first_cpu, warm_cpu, latency, bytes } = measured;
+    println!("| {name} | {first_cpu:.1} | {warm_cpu:.0} | {latency:.0} | {bytes} |");
 }
 
 /// A system with the APIs to measure, a key, and the variables of the MCP server.
 async fn prepare() -> (Harness, Key, Variables) {
     let harness = Harness::start().await;
-    // The function's process uses the system clock.
+    // The measured instances use the system clock.
     let now = shared::domain::SystemClock.now();
     harness.clock.advance_seconds(now.as_second() - harness.clock.now().as_second());
     for operations in [10, 100, 1000] {
@@ -124,28 +107,6 @@ async fn prepare() -> (Harness, Key, Variables) {
 /// The name of the API with this many operations.
 fn api(operations: usize) -> String {
     format!("reports-{operations}")
-}
-
-/// A document with this many operations, of the size that real ones have.
-fn document(operations: usize) -> Value {
-    let operation = |number: usize| {
-        json!({ "get": {
-            "operationId": format!("report_{number}"),
-            "summary": format!("Get report {number}"),
-            "description": "Returns the report of an organization, for the given period and in the given currency.",
-            "parameters": [
-                { "name": "id", "in": "path", "required": true, "description": "The id of the organization.", "schema": { "type": "string" } },
-                { "name": "from", "in": "query", "description": "The first day.", "schema": { "type": "string", "format": "date" } },
-                { "name": "to", "in": "query", "description": "The last day.", "schema": { "type": "string", "format": "date" } },
-                { "name": "currency", "in": "query", "schema": { "type": "string", "enum": ["CHF", "EUR", "USD"] } },
-            ],
-            "responses": { "200": { "description": "The report." } },
-        }})
-    };
-    let paths = (1..=operations)
-        .map(|number| (format!("/organizations/{{id}}/report-{number}"), operation(number)))
-        .collect::<serde_json::Map<_, _>>();
-    json!({ "openapi": "3.1.0", "info": { "title": "Reports", "version": "1" }, "paths": paths })
 }
 
 /// The host and port of the MCP server.
@@ -169,7 +130,6 @@ async fn call_directly(harness: &Harness, key: &Key) -> f64 {
 }
 
 struct Bench {
-    binary: PathBuf,
     variables: Variables,
     host: String,
     key: String,
@@ -179,54 +139,51 @@ impl Bench {
     fn measure(&self, api: &str, method: &str, parameters: &Value) -> Measurement {
         let runs =
             Variables::from_process().get("KEYWARD_BENCH_RUNS").map_or(5, |runs| runs.parse().unwrap());
-        let measured: Vec<_> = (0..runs).map(|_| self.measure_process(api, method, parameters)).collect();
+        let event = self.event(api, method, parameters);
+        let measured: Vec<_> = (0..runs).map(|_| self.measure_instance(&event)).collect();
         let median = |value: fn(&Measurement) -> f64| median(measured.iter().map(value));
         Measurement {
             first_cpu: median(|m| m.first_cpu),
             warm_cpu: median(|m| m.warm_cpu),
             latency: median(|m| m.latency),
-            resident: median(|m| m.resident),
             bytes: measured[0].bytes,
         }
     }
 
-    fn measure_process(&self, api: &str, method: &str, parameters: &Value) -> Measurement {
-        let runtime_api = RuntimeApi::start(&self.event(api, method, parameters));
-        let child = Running(self.command(&runtime_api).spawn().unwrap());
-        runtime_api.wait_for_poll(1);
-        let before = child.cpu();
-        runtime_api.run(1);
-        let first = child.cpu() - before;
-        let response: Value = serde_json::from_slice(&runtime_api.take_response()).unwrap();
-        let body: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
-        let is_error = body["result"].is_null() || body["result"]["isError"] == true;
-        assert!(!is_error, "{method}: {response}");
-        runtime_api.run(WARM_UP);
-        runtime_api.take_times();
-        let before = child.cpu();
-        runtime_api.run(REQUESTS.into());
-        let warm = child.cpu() - before;
+    /// Measures a new instance in a thread of its own.
+    fn measure_instance(&self, event: &str) -> Measurement {
+        std::thread::scope(|scope| scope.spawn(|| self.measure_here(event)).join().unwrap())
+    }
+
+    /// Measures a new instance in this thread.
+    fn measure_here(&self, event: &str) -> Measurement {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let setup = Setup { variables: self.variables.clone(), ..Setup::from_process() };
+        let mcp = Mcp::new(&setup).unwrap();
+        runtime.block_on(mcp.warm());
+        let router = mcp.router();
+        let request = || runtime.block_on(respond(&router, event));
+        let before = thread_cpu();
+        let bytes = request();
+        let first = thread_cpu().checked_sub(before).unwrap();
+        for _ in 0..WARM_UP {
+            request();
+        }
+        let before = thread_cpu();
+        let times: Vec<_> = (0..REQUESTS)
+            .map(|_| {
+                let begun = Instant::now();
+                request();
+                begun.elapsed()
+            })
+            .collect();
+        let warm = thread_cpu().checked_sub(before).unwrap();
         Measurement {
             first_cpu: first.as_secs_f64() * 1e3,
             warm_cpu: microseconds(warm) / f64::from(REQUESTS),
-            latency: median(runtime_api.take_times().into_iter().map(microseconds)),
-            resident: child.resident(),
-            bytes: body.to_string().len(),
+            latency: median(times.into_iter().map(microseconds)),
+            bytes,
         }
-    }
-
-    fn command(&self, runtime_api: &RuntimeApi) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.env_clear().envs(self.variables.iter()).envs([
-            ("AWS_LAMBDA_RUNTIME_API", runtime_api.address.as_str()),
-            ("AWS_LAMBDA_FUNCTION_NAME", "measured"),
-            ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
-            ("AWS_LAMBDA_LOG_GROUP_NAME", "measured"),
-            ("AWS_LAMBDA_LOG_STREAM_NAME", "measured"),
-        ]);
-        command.stdout(Stdio::null()).stderr(Stdio::inherit());
-        command
     }
 
     /// An event of an HTTP API (payload format 2.0) with one request of the revision 2026-07-28.
@@ -263,6 +220,23 @@ impl Bench {
         })
         .to_string()
     }
+}
+
+/// Sends an event to the MCP server. Returns the length of its response.
+async fn respond(router: &Router, event: &str) -> usize {
+    let request = lambda_http::request::from_str(event).unwrap();
+    let response = router.clone().call(request).await.unwrap();
+    let is_success = response.status().is_success();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let text = std::str::from_utf8(&body).unwrap();
+    assert!(is_success && !text.contains("\"isError\":true") && !text.contains("\"error\":"), "{text}");
+    body.len()
+}
+
+/// The CPU time of this thread. Only on Linux.
+fn thread_cpu() -> Duration {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(statistics.split(' ').next().unwrap().parse().unwrap())
 }
 
 fn microseconds(time: Duration) -> f64 {

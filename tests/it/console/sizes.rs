@@ -430,3 +430,50 @@ async fn every_role_can_be_chosen_even_if_there_are_many() {
     page.expect_without("not found");
     assert_eq!(page.fields("/accounts")["find_role"], "Zulu");
 }
+
+/// The largest API: 2,000 operations with the longest texts that fit into a document, in the largest
+/// selections, and the longest title, base URL and prefix.
+async fn register_largest_api(harness: &Harness) {
+    let path = |number: usize| {
+        let path = format!("/p{number:04}/{}", "'&".repeat(60));
+        let summary: String = "'\"&<".chars().cycle().take(100).collect();
+        let operation = json!({ "operationId": format!("read_{number:04}{}", "x".repeat(39)), "summary": summary,
+            "description": longest(number, 120) });
+        (path, json!({ "get": operation }))
+    };
+    // Operations with a variable in part of a segment cannot be tools.
+    let skipped = (0..100).map(|number| (format!("/skipped/{{id}}.{number}"), json!({ "get": {} })));
+    let paths: serde_json::Map<_, _> = (0..1_900).map(path).chain(skipped).collect();
+    let info = json!({ "title": longest(0, 500), "version": longest(0, 500) });
+    let document = json!({ "openapi": "3.1.0", "info": info, "paths": paths });
+    let exclude = (0..100).map(|number| format!("GET /{number}{}", "'&".repeat(120)));
+    let body = json!({
+        "title": longest(1, 128), "baseUrl": format!("http://127.0.0.1:8080/{}", "&'".repeat(240)),
+        "routePrefix": format!("/{}", "'".repeat(100)), "openapi": document, "confirmation": "require",
+        "include": ["ANY /{proxy+}"], "exclude": exclude.collect::<Vec<_>>(),
+    });
+    let reply = harness.request("PUT", "/iam/v1/apis/largest").admin().json(&body).send().await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+}
+
+#[tokio::test]
+async fn pages_of_the_largest_api_can_be_returned() {
+    let harness = Harness::start().await;
+    register_largest_api(&harness).await;
+    for number in 0..60 {
+        put(&harness, &name(number), "Calls all tools", &["ANY /{proxy+}".to_owned()]).await;
+    }
+    let account = harness.create_account("Agent", "ServiceAccountReader").await;
+    let key = harness.issue_key(&account).await;
+    let mut browser = SizeLimitedBrowser::new(&harness, MAX_BYTES).await;
+    browser.get("/apis").await;
+    let pages = browser.get_all("/apis/largest").await;
+    assert_eq!(all_between(&pages, "name=\"tool\" value=\"", '"').len(), 1_900, "each is listed once");
+    for path in ["/edit", "/delete"] {
+        browser.get(&format!("/apis/largest{path}")).await;
+    }
+    browser.get("/history?api=largest").await;
+    browser.get(&format!("/agent-tools?account={}&key={}&api=largest", account.id, key.id)).await;
+    let all = [("button", "all")];
+    browser.submit("/apis/largest", "/apis/largest/role", &all).await;
+}

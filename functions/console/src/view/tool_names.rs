@@ -21,7 +21,11 @@ pub(crate) struct ToolName<'a> {
 
 /// The tools of the first APIs.
 #[derive(Default)]
-pub(crate) struct ToolNames(Vec<(ApiName, Vec<Tool>)>);
+pub(crate) struct ToolNames {
+    apis: Vec<(ApiName, Vec<Tool>)>,
+    /// Whether there are more APIs than were read.
+    has_more: bool,
+}
 
 impl ToolNames {
     /// Reads the tools. APIs that are not available have no tools: the page works without them.
@@ -31,13 +35,19 @@ impl ToolNames {
             let (api, _) = session.api().protected_api_with_version(&name).await.ok()?;
             Some((name, Tool::all(api.tools)))
         };
+        let has_more = apis.len() > APIS;
         let names = apis.into_iter().take(APIS).map(|api| api.name);
         let read: Vec<_> = futures::stream::iter(names).map(tools).buffered(CALLS_AT_A_TIME).collect().await;
-        Self(read.into_iter().flatten().collect())
+        Self { apis: read.into_iter().flatten().collect(), has_more }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.apis.is_empty()
+    }
+
+    /// What a page without some tools says. `None` if the tools of all APIs were read.
+    pub(crate) fn hint(&self) -> Option<String> {
+        self.has_more.then(|| format!("Tools are shown for the first {APIS} APIs by name."))
     }
 
     /// The tools that can have sent this request: at most one of each API.
@@ -61,7 +71,7 @@ impl ToolNames {
     /// The tool of each API whose permission matches. The tool with the fewest variables takes
     /// precedence, as in API Gateway.
     fn matching(&self, matches: impl Fn(&Permission) -> bool) -> Vec<ToolName<'_>> {
-        let in_apis = self.0.iter().filter_map(|(api, tools)| {
+        let in_apis = self.apis.iter().filter_map(|(api, tools)| {
             let matching = tools.iter().filter(|tool| tool.wanted().is_some_and(&matches));
             let tool = matching.min_by_key(|tool| tool.summary.path.matches('{').count())?;
             Some(ToolName { api, tool: &tool.summary.name })
