@@ -158,7 +158,9 @@ fn confirmation(caller: &Caller, client: &Client, call: &Call<'_>) -> Option<Req
         Confirmation::Ask => client.can_ask,
         Confirmation::Require => true,
     };
-    (is_needed && !call.tool.hints.read_only).then(|| RequestConfirmation {
+    // A declined call is never sent, even if the API no longer asks for a confirmation.
+    let is_declined = call.answer == UserAnswer::Declined;
+    (is_declined || (is_needed && !call.tool.hints.read_only)).then(|| RequestConfirmation {
         digest: confirm::digest(caller, call.api, call.tool.name.as_str(), call.line(), call.arguments),
         state: call.state.clone().filter(|_| call.answer == UserAnswer::Accepted),
     })
@@ -232,11 +234,11 @@ async fn send(services: &Services, caller: &Caller, call: Call<'_>, token: &Secr
             let is_success = answer.status.is_success();
             caller.record.end(if is_success { Outcome::Called } else { Outcome::ApiError });
             caller.record.entry().api_status = Some(answer.status.as_u16());
-            result::of_answer(&sent, &answer)
+            result::from_answer(&sent, &answer)
         }
         Err(cause) => {
             caller.record.fail(cause.outcome(), &cause);
-            result::of_no_answer(&sent, &cause)
+            result::from_no_answer(&sent, &cause)
         }
     }
 }

@@ -161,6 +161,18 @@ async fn a_call_is_not_sent_unless_the_user_accepts() {
 }
 
 #[tokio::test]
+async fn a_declined_call_is_not_sent_even_if_no_confirmation_is_needed() {
+    let (harness, server, key) = start("off").await;
+    let mut agent = Agent::with_credential(&harness, &key).that_can_ask();
+    let declined = answered(&deletion("42"), &"x".into(), json!({ "action": "decline" }));
+    let expected = ("The user declined this call.".to_owned(), true);
+    assert_eq!(agent.ask("tools/call", &declined).await.called(), expected);
+    agent.capabilities = json!({});
+    assert_eq!(agent.ask("tools/call", &declined).await.called(), expected);
+    assert_eq!(server.take_connections(), 0);
+}
+
+#[tokio::test]
 async fn only_permitted_changes_are_asked_about() {
     let (harness, server, key) = start("require").await;
     let agent = Agent::with_credential(&harness, &key).that_can_ask();
