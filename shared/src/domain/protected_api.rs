@@ -134,7 +134,9 @@ impl BaseUrl {
         }
         let host = url.host_str().ok_or(InvalidBaseUrl::NotHttps)?;
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        Ok(Self(format!("{}://{host}{port}{path}", url.scheme())))
+        let url = format!("{}://{host}{port}{path}", url.scheme());
+        // The parser can lengthen the host: `1` becomes `0.0.0.1`.
+        if url.len() > Self::MAX_CHARS { Err(InvalidBaseUrl::TooLong) } else { Ok(Self(url)) }
     }
 
     /// Reads a stored URL.

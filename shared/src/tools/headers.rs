@@ -62,8 +62,11 @@ pub(super) fn is_allowed_header(name: &str) -> bool {
         && !REFUSED_STARTS.iter().any(|start| plain.starts_with(start))
 }
 
-/// Whether a document says nothing with a header parameter of this name, because the request sets
-/// it anyway (<https://spec.openapis.org/oas/v3.1.1.html#parameter-object>).
+/// Whether a header parameter of this name is ignored, because each request has the header anyway:
+/// the ones that the specification ignores
+/// (<https://spec.openapis.org/oas/v3.1.1.html#parameter-object>), and the request id.
 pub(super) fn is_ignored_header(name: &str) -> bool {
-    ["accept", "content-type", "authorization"].iter().any(|ignored| name.eq_ignore_ascii_case(ignored))
+    ["accept", "authorization", "content-type", "x-request-id"]
+        .iter()
+        .any(|ignored| name.eq_ignore_ascii_case(ignored))
 }

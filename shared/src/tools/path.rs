@@ -48,6 +48,8 @@ pub(super) enum InvalidSegment {
     TooLong,
     #[error("must be a string, a number or a boolean, because it is a part of the path")]
     Type,
+    #[error("must not start or end with `/` or contain `//`, because it is a part of the path")]
+    EmptyPart,
     #[error("must be a list of values without commas, because it is a part of the path")]
     Comma,
     #[error("makes the path longer than {MAX_PATH_BYTES} bytes")]
@@ -132,6 +134,9 @@ fn variable(value: Option<&Value>, is_tail: bool) -> Result<(String, usize), Inv
     }
     let text = text(value).ok_or(InvalidSegment::Type)?;
     if is_tail {
+        if !text.is_empty() && text.split('/').any(str::is_empty) {
+            return Err(InvalidSegment::EmptyPart);
+        }
         let parts: Vec<_> = text.split('/').map(segment).collect::<Result<_, _>>()?;
         return Ok((parts.join("/"), parts.len()));
     }

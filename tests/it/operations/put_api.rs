@@ -178,6 +178,8 @@ async fn each_invalid_value_422() {
         "https://api.example.com/a%2Fb",
         "https:\\\\api.example.com",
         &format!("https://api.example.com/{}", "a".repeat(500)),
+        // Its normal form is longer.
+        &format!("https://1/{}", "a".repeat(502)),
         &format!("https://api.example.com/{}", keys::generated_key("prod", 1)),
         // Without the id of the API in API Gateway.
         "https://api.example.com",
