@@ -13,8 +13,6 @@ pub(crate) const FIELD: &str = "/openapi";
 
 /// The maximum number of skipped operations that are stored.
 const MAX_SKIPPED: usize = 50;
-/// The maximum number of errors in a response.
-const MAX_ERRORS: usize = 20;
 /// The maximum number of characters of a pointer or a sentence about a document.
 const MAX_CHARS: usize = 500;
 /// The maximum size of the tools in a response, in bytes. Lambda's responses have at most 6 MB.
@@ -83,7 +81,7 @@ pub(crate) fn compiled(
 }
 
 fn refuse(fields: &mut Fields, errors: Vec<DocumentError>) {
-    for error in errors.into_iter().take(MAX_ERRORS) {
+    for error in errors {
         fields.refuse(&format!("{FIELD}{}", cut(&error.pointer)), cut(&error.detail));
     }
 }

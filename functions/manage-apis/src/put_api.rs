@@ -24,7 +24,7 @@ const MAX_BODY_BYTES: usize = 2_500_000;
 /// depends on its role alone: a tool gives no rights.
 ///
 /// Operations of the OpenAPI document become tools. Those that cannot are in `skipped`, with the
-/// reason. The pointer of an error in the document starts with `/openapi`, also if the document is
+/// reason. The pointer of an error in the document starts with `/openapi`, even if the document is
 /// a string. Keys, tokens and JWTs in the document are redacted. Its `servers`, `security` and
 /// examples are ignored.
 ///

@@ -37,11 +37,9 @@ pub(crate) fn summaries(tools: &[Tool], prefix: &RoutePrefix) -> Vec<ToolSummary
 
 /// The permissions for the listed values of the path. Empty if no values are listed.
 fn narrower_permissions(tool: &Tool, prefix: &RoutePrefix) -> Vec<String> {
+    let whole = tool.permission(prefix);
     let permissions = tool.permissions(prefix).into_iter();
-    permissions
-        .filter(|permission| tool.permission(prefix).as_ref() != Some(permission))
-        .map(|p| p.to_string())
-        .collect()
+    permissions.filter(|permission| whole.as_ref() != Some(permission)).map(|p| p.to_string()).collect()
 }
 
 pub(crate) fn settings(api: StoredApi) -> ApiSettings {

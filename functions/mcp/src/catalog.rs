@@ -13,7 +13,7 @@ use shared::tools::Tool;
 /// The maximum number of APIs whose tools are kept.
 const MAX_APIS: usize = 8;
 
-/// The maximum number of tools that are kept. A single API can have more.
+/// The maximum number of tools that are kept. More than an API can have.
 const MAX_TOOLS: usize = 4000;
 
 /// The maximum number of validators that are kept. Each can have 20 regular expressions of 256 KB.
@@ -108,14 +108,15 @@ impl Catalog {
         Some(kept.remove(at).tools)
     }
 
-    /// Keeps tools as those that were used last, and drops the ones that were used first. Drops
-    /// even the only ones if they have too many validators: reading them again costs less memory.
+    /// Keeps tools as the most recently used ones, and drops the least recently used ones. Drops
+    /// even these tools if they have too many validators. Reading them again is cheaper than keeping
+    /// the memory.
     fn keep(&self, api: &StoredApi, tools: Arc<Vec<ApiTool>>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|kept| kept.build != api.build);
         kept.push(Kept { build: api.build, route_prefix: api.choices.route_prefix.to_string(), tools });
         while kept.len() > MAX_APIS
-            || (kept.len() > 1 && tools_of(&kept).count() > MAX_TOOLS)
+            || tools_of(&kept).count() > MAX_TOOLS
             || tools_of(&kept).filter(|tool| tool.tool.has_validator()).count() > MAX_VALIDATORS
         {
             kept.remove(0);

@@ -16,10 +16,10 @@ use crate::guard::Caller;
 /// The name of the question.
 const QUESTION: &str = "confirm";
 
-/// The most arguments in a question.
+/// The maximum number of arguments in a question.
 const MAX_ARGUMENTS: usize = 20;
 
-/// The most characters of each argument's name and of each value in a question.
+/// The maximum number of characters of each argument's name and of each value in a question.
 const MAX_NAME_CHARS: usize = 64;
 const MAX_VALUE_CHARS: usize = 200;
 
@@ -83,7 +83,7 @@ pub(crate) fn question(
         message = format!("{message}\n{name}: {value}");
     }
     if arguments.len() > MAX_ARGUMENTS {
-        message = format!("{message}\nand {} more arguments", arguments.len() - MAX_ARGUMENTS);
+        message = format!("{message}\nArguments not shown: {}", arguments.len() - MAX_ARGUMENTS);
     }
     let requested_schema = ElicitationSchema::builder()
         .required_bool_property(QUESTION, |property| {

@@ -10,8 +10,8 @@
 //! 5. [`guard`] replaces the response if the credential was refused or Keyward failed, and logs
 //!    one line.
 //!
-//! This function parses hostile documents and responses, so it has no secret and no access to
-//! accounts.
+//! This function handles schemas, messages and responses that can be hostile, so it has no secret
+//! and no access to accounts.
 
 mod call;
 mod catalog;
@@ -103,8 +103,8 @@ impl Mcp {
     pub fn router(&self) -> Router {
         Router::new()
             .route("/mcp/{name}", any(guard::serve))
-            .route(metadata::ROOT, get(metadata::of_server))
-            .route(&format!("{}/mcp/{{name}}", metadata::ROOT), get(metadata::of_api))
+            .route(metadata::ROOT, get(metadata::server_metadata))
+            .route(&format!("{}/mcp/{{name}}", metadata::ROOT), get(metadata::api_metadata))
             .fallback(guard::no_route)
             .method_not_allowed_fallback(guard::wrong_method)
             .layer(from_fn_with_state(Arc::clone(&self.server), guard::finish))

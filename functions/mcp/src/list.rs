@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rmcp::model::{CacheScope, ErrorData, ListToolsResult, Tool};
 use shared::domain::BuildId;
+use shared::policy::Role;
 
 use crate::catalog::RegisteredApi;
 use crate::guard::Caller;
@@ -41,7 +42,7 @@ pub(crate) async fn list(
 
 /// The tools from position `start` on that fit on a page, and the position of the first tool that
 /// does not.
-fn page(api: &RegisteredApi, roles: &[shared::policy::Role], start: usize) -> (Vec<Tool>, Option<usize>) {
+fn page(api: &RegisteredApi, roles: &[Role], start: usize) -> (Vec<Tool>, Option<usize>) {
     let mut tools = Vec::new();
     let mut bytes = 0;
     if start == 0 && search::is_offered(api.permitted(roles).count()) {

@@ -1,5 +1,5 @@
 //! Metadata of protected resources (RFC 9728), with which clients find the token endpoint. The
-//! routes are open and do no lookup, so that they do not tell which APIs exist.
+//! routes are open and do no lookup, so they do not reveal which APIs exist.
 
 use std::fmt;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl fmt::Display for MetadataUrl<'_> {
 
 /// `GET /.well-known/oauth-protected-resource`: the metadata of the whole server, for clients
 /// that do not find those of an API.
-pub(crate) async fn of_server(
+pub(crate) async fn server_metadata(
     State(server): State<Arc<Server>>,
     Extension(origin): Extension<Origin>,
     Extension(record): Extension<Arc<Record>>,
@@ -51,7 +51,7 @@ pub(crate) async fn of_server(
 }
 
 /// `GET /.well-known/oauth-protected-resource/mcp/{name}`: the metadata of one API's MCP server.
-pub(crate) async fn of_api(
+pub(crate) async fn api_metadata(
     State(server): State<Arc<Server>>,
     Extension(origin): Extension<Origin>,
     Extension(record): Extension<Arc<Record>>,

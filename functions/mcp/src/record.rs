@@ -5,9 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use shared::domain::{AccountId, ApiName, GrantId};
 use shared::telemetry::loggable;
 
-/// The longest name of a tool.
-const MAX_TOOL_CHARS: usize = 48;
-
 /// The outcome of a request. Each request has exactly one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -15,7 +12,7 @@ pub(crate) enum Outcome {
     /// server does not have, or a malformed message.
     #[default]
     Protocol,
-    /// The metadata of a protected resource were returned.
+    /// The metadata of a protected resource was returned.
     Metadata,
     /// `initialize` or `server/discover` succeeded.
     Described,
@@ -147,9 +144,8 @@ impl Record {
         let api = entry.api.as_ref().map(ApiName::as_str);
         let account = entry.named.map(|(account, _)| account.to_string());
         let grant = entry.named.map(|(_, grant)| grant.to_string());
-        let tool = entry.tool.as_deref().map(|tool| loggable(tool, MAX_TOOL_CHARS));
         let cause = entry.cause.as_deref().map(|cause| loggable(cause, 500));
-        let (api_status, tool, cause) = (entry.api_status, tool.as_deref(), cause.as_deref());
+        let (api_status, tool, cause) = (entry.api_status, entry.tool.as_deref(), cause.as_deref());
         // The level of an event is a constant, so each level has its own event.
         macro_rules! write {
             ($level:ident) => {

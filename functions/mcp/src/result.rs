@@ -12,10 +12,10 @@ use shared::tools::Tool;
 
 use crate::upstream::{Answer, MAX_BODY_BYTES, NoAnswer};
 
-/// The most bytes of a body in a result.
+/// The maximum number of bytes of a body in a result.
 const MAX_SHOWN_BYTES: usize = 100_000;
 
-/// The most characters of a header's value in a result.
+/// The maximum number of characters of a header's value in a result.
 const MAX_HEADER_CHARS: usize = 100;
 
 /// The sentence about a change that may or may not have happened.
@@ -35,7 +35,7 @@ pub(crate) fn error(text: String) -> CallToolResult {
 }
 
 /// The result of a call that got no answer.
-pub(crate) fn of_no_answer(sent: &Sent<'_>, cause: &NoAnswer) -> CallToolResult {
+pub(crate) fn from_no_answer(sent: &Sent<'_>, cause: &NoAnswer) -> CallToolResult {
     let what = match cause {
         NoAnswer::BaseUrl | NoAnswer::Request | NoAnswer::Connect(_) | NoAnswer::ConnectTimeout => {
             "cannot be reached, so the request was not sent. Try again later, or tell an admin"
@@ -52,7 +52,7 @@ pub(crate) fn of_no_answer(sent: &Sent<'_>, cause: &NoAnswer) -> CallToolResult 
 }
 
 /// The result of a call that got an answer.
-pub(crate) fn of_answer(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {
+pub(crate) fn from_answer(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {
     if answer.status.is_success() { success(sent, answer) } else { failure(sent, answer) }
 }
 
@@ -94,7 +94,7 @@ fn success_text(tool: &Tool, text: String) -> CallToolResult {
 fn failure(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {
     let (status, method) = (answer.status, sent.tool.method.name());
     let mut text = format!("The API answered {} to {method} {}.", status_line(status), sent.path);
-    if status.is_redirection() {
+    if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
         text.push_str(" Redirects are not followed.");
     }
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -141,17 +141,11 @@ fn safe_json(sent: &Sent<'_>, value: Value) -> Value {
 
 /// The start of a text, and how much of the body it is.
 fn shown(answer: &Answer, text: &str) -> String {
-    let (start, is_cut) = cut(text, MAX_SHOWN_BYTES);
-    if !is_cut && answer.body.is_complete {
+    let start = text.get(..text.floor_char_boundary(MAX_SHOWN_BYTES)).unwrap_or_default();
+    if start.len() == text.len() && answer.body.is_complete {
         return start.to_owned();
     }
     format!("{start}… (first {} of {})", start.len(), size(answer))
-}
-
-/// At most `max` bytes of a text, and whether it is longer.
-pub(crate) fn cut(text: &str, max: usize) -> (&str, bool) {
-    let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-    (text.get(..end).unwrap_or_default(), end < text.len())
 }
 
 /// The size of the body, as far as it is known.

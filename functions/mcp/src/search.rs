@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rmcp::model::{CallToolResult, JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
+use shared::tools::ToolName;
 
 use crate::catalog::ApiTool;
 use crate::guard::Caller;
@@ -15,9 +16,9 @@ use crate::result;
 use crate::services::Services;
 
 /// The name of the tool. No tool of an API can have it.
-pub(crate) const NAME: &str = "search_tools";
+pub(crate) const NAME: &str = ToolName::SEARCH;
 
-/// The number of tools from which the search is not needed.
+/// The maximum number of tools for which no search is offered.
 const MAX_UNSEARCHED: usize = 60;
 
 const MAX_QUERY_CHARS: usize = 200;
@@ -98,7 +99,9 @@ fn read(arguments: &JsonObject) -> Result<(Vec<String>, usize), &'static str> {
     if query.chars().count() > MAX_QUERY_CHARS {
         return Err("query must have at most 200 characters.");
     }
-    let words = words(query);
+    let mut words = words(query);
+    words.sort_unstable();
+    words.dedup();
     if words.is_empty() {
         return Err("query must contain at least one word.");
     }

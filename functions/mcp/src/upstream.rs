@@ -22,7 +22,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// The time limit of a whole request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
-/// The most bytes of a body that are read.
+/// The maximum number of bytes of a body that are read.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// The header with which the API's log refers to this function's log.

@@ -121,9 +121,8 @@ pub struct ToolSummary {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SkippedOperation {
-    /// The operation, or the part of it that is not supported, as a JSON pointer (RFC 6901) into
-    /// the document.
-    #[schema(example = "/paths/~1teams/post/requestBody")]
+    /// The operation, as a JSON pointer (RFC 6901) into the document.
+    #[schema(example = "/paths/~1teams/post")]
     pub pointer: String,
     /// Why the operation cannot be a tool.
     pub reason: String,

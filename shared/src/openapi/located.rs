@@ -95,18 +95,19 @@ impl Document {
         }
     }
 
-    /// The value itself or, if the value is a reference, what it refers to in the end.
+    /// The value itself or, if the value is a reference, the value at the end of its references.
     ///
     /// # Errors
-    /// A reference does not point to a value in the document, or is part of a cycle.
+    /// A reference does not point to a value in the document, or is part of a cycle or of too long
+    /// a chain.
     pub fn resolve<'a>(&'a self, from: Located<'a>) -> Result<Located<'a>, DocumentError> {
         let mut value = from;
-        for _ in 0..MAX_REFERENCES {
+        for _ in 0..=MAX_REFERENCES {
             match self.reference(&value)? {
                 Some(next) => value = next,
                 None => return Ok(value),
             }
         }
-        Err(value.error("must not refer to itself, directly or through other references"))
+        Err(value.error("must not refer to itself or be part of a chain of more than 16 references"))
     }
 }

@@ -32,7 +32,7 @@ pub struct Operation<'a> {
 }
 
 impl Document {
-    /// The operations, in the order of their paths as texts and with the methods of a path in a
+    /// The operations, sorted by path, with the methods of a path in a
     /// fixed order. A path item that cannot be read counts as an operation.
     pub fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
         let paths = self.root().member("paths");

@@ -25,7 +25,7 @@ pub(super) enum InvalidYaml {
     TooManyValues,
     #[error("line {0} has a key that is not text")]
     Key(usize),
-    #[error("is empty")]
+    #[error("the text contains only comments")]
     Empty,
 }
 

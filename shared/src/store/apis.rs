@@ -31,7 +31,7 @@ pub const MAX_APIS: usize = 50;
 /// The maximum size of a chunk, in bytes. An item can have 400 KB.
 const CHUNK_BYTES: usize = 300_000;
 
-/// The age from which a build that its API does not name is deleted. The request that wrote a
+/// The age at which an unused build is deleted. The request that wrote a
 /// younger build can still be running.
 const UNUSED_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
@@ -161,7 +161,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Stale`] if `precondition` is not met, [`StoreError::ApiLimit`], or
-    /// [`StoreError::Contention`], also if the API does not have the version
+    /// [`StoreError::Contention`], which includes that the API no longer has the version
     /// [`based_on`](NewApi::based_on).
     pub async fn put_api(
         &self,

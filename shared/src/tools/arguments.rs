@@ -115,7 +115,7 @@ impl Tool {
 /// What is wrong with invalid arguments.
 fn explain_all(validator: &Validator, arguments: &Value) -> InvalidArguments {
     if arguments.to_string().len() > MAX_EXPLAINED_BYTES {
-        let problem = "do not match the input schema, and are too long to say where";
+        let problem = "do not match the input schema, and are too long for an explanation of what is wrong";
         return InvalidArguments::new("The arguments", problem);
     }
     let errors = validator.iter_errors(arguments).take(MAX_SENTENCES);

@@ -7,12 +7,10 @@ use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
 use super::Tool;
+use crate::openapi::MAX_BYTES;
 
 /// The largest JSON text of tools that is read, in bytes. Larger than what is compiled.
 const MAX_TOOLS_BYTES: usize = 8_000_000;
-/// The largest document, in bytes. A document that was received as a JSON value can get a little
-/// longer when it is written again.
-const MAX_DOCUMENT_BYTES: usize = 4_000_000;
 
 /// Bytes that [`pack`] or [`pack_text`] did not write.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +50,7 @@ pub fn pack_text(text: &str) -> Vec<u8> {
 /// See [`InvalidPack`].
 pub fn unpack_text(packed: &[u8]) -> Result<String, InvalidPack> {
     let invalid = |error| InvalidPack::Deflate(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
-    String::from_utf8(inflate(packed, MAX_DOCUMENT_BYTES)?).map_err(invalid)
+    String::from_utf8(inflate(packed, MAX_BYTES)?).map_err(invalid)
 }
 
 fn deflate(bytes: &[u8]) -> Vec<u8> {

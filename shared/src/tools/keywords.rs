@@ -241,7 +241,7 @@ impl<'a> Reader<'_, 'a> {
             }
         }
         // A value that matches several alternatives must not be refused: the alternatives can
-        // have less keywords than in the document. So `oneOf` becomes `anyOf`.
+        // have fewer keywords than in the document. So `oneOf` becomes `anyOf`.
         let alternatives = if self.source.value.get("anyOf").is_some() { "anyOf" } else { "oneOf" };
         for (keyword, published) in
             [("prefixItems", "prefixItems"), ("allOf", "allOf"), (alternatives, "anyOf")]
@@ -322,8 +322,8 @@ fn is_short(value: &Value) -> bool {
     spend(value, MAX_VALUE_BYTES).is_some()
 }
 
-/// Whether a schema contains at most as many schemas, with names of at most as many bytes. Looks
-/// at no more than that.
+/// Whether a schema directly contains at most `schemas` schemas, and the names of its properties have
+/// at most `bytes` bytes together.
 pub(super) fn has_at_most(source: &Value, schemas: usize, bytes: usize) -> bool {
     let length = |keyword| source.get(keyword).and_then(Value::as_array).map_or(0, Vec::len);
     let lists: usize = ["prefixItems", "allOf", "anyOf", "oneOf"].into_iter().map(length).sum();
@@ -332,7 +332,7 @@ pub(super) fn has_at_most(source: &Value, schemas: usize, bytes: usize) -> bool 
         && properties.into_iter().flat_map(serde_json::Map::keys).map(String::len).sum::<usize>() <= bytes
 }
 
-/// A whole number, also if it is written as `1.0`.
+/// A whole number, even if it is written as `1.0`.
 fn whole(value: &Value) -> Option<Number> {
     if let Some(whole) = value.as_u64() {
         return Some(whole.into());

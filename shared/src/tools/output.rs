@@ -44,12 +44,10 @@ fn source<'a>(
     operation: &Operation<'a>,
 ) -> Result<Option<Located<'a>>, DocumentError> {
     let responses = operation.object.as_ref().ok().and_then(|object| object.member("responses"));
-    // The members are sorted: a range such as `2XX` comes after the single statuses.
+    // A range such as `2XX` comes after the single statuses.
     let successful = responses.and_then(|responses| {
-        let mut successful: Vec<_> =
-            responses.members().filter(|(status, _)| status.len() == 3 && status.starts_with('2')).collect();
-        successful.sort_by_key(|(status, _)| *status);
-        successful.into_iter().next()
+        let all = responses.members().filter(|(status, _)| status.len() == 3 && status.starts_with('2'));
+        all.min_by_key(|(status, _)| *status)
     });
     let Some((_, response)) = successful else { return Ok(None) };
     let content = document.resolve(response)?.member("content");

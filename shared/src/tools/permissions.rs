@@ -14,8 +14,8 @@ use crate::policy::Permission;
 const MAX_PERMISSIONS: usize = 64;
 
 impl Tool {
-    /// The permission that covers all requests of the tool. `None` only with another prefix than
-    /// the one with which the tool was compiled.
+    /// The permission that covers all requests of the tool. `None` only if the tool was
+    /// compiled with another prefix.
     #[must_use]
     pub fn permission(&self, prefix: &RoutePrefix) -> Option<Permission> {
         self.permission_for(prefix, self.template.as_str())
@@ -57,7 +57,7 @@ impl Tool {
         let listed =
             self.input_schema.get("properties")?.get(&parameter.property)?.get("enum")?.as_array()?;
         let mut values = Vec::new();
-        for value in listed.iter().filter_map(text).collect::<Vec<_>>() {
+        for value in listed.iter().filter_map(text) {
             match segment(&value) {
                 Ok(escaped) if escaped == value => values.push(value),
                 Ok(_) => return None,

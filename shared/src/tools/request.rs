@@ -45,7 +45,7 @@ impl Tool {
     /// # Errors
     /// The arguments do not match the input schema, or cannot be sent.
     pub fn request(&self, arguments: JsonObject) -> Result<ToolRequest, InvalidArguments> {
-        let mut arguments = self.check(arguments)?;
+        let arguments = self.check(arguments)?;
         let path = self.path(&arguments).map_err(|(name, error)| InvalidArguments::new(&name, error))?;
         let (mut pairs, mut headers) = (Pairs::default(), Vec::new());
         for parameter in &self.parameters {
@@ -72,9 +72,8 @@ impl Tool {
             let problem = format!("are too long: the query has more than {MAX_QUERY_BYTES} bytes");
             return Err(InvalidArguments::new("The arguments", problem));
         }
-        let value = arguments.remove(BODY).filter(|_| self.body.is_some());
-        let body = match (&self.body, value) {
-            (Some(body), Some(value)) => Some(body_of(body, &value)?),
+        let body = match (&self.body, arguments.get(BODY)) {
+            (Some(body), Some(value)) => Some(body_of(body, value)?),
             (None, _) | (_, None) => None,
         };
         Ok(ToolRequest { method: self.method, path, query, headers, body })

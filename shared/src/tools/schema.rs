@@ -274,7 +274,7 @@ impl<'a, 'p> Tree<'a, 'p> {
         let own = serde_json::to_string(&keywords.schema).map_or(MAX_BYTES, |text| text.len());
         let children: usize = keywords.children.iter().map(|(slot, _)| slot.bytes()).sum();
         if own + children > self.bytes || keywords.children.len() > schemas {
-            // So few schemas are read in vain.
+            // Halving the rest bounds the number of schemas that are read in vain.
             self.bytes /= 2;
             return self.cut(job, None);
         }

@@ -15,16 +15,16 @@ pub(super) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// The text of a number. An integer has no decimal point, also if the client wrote `1.0`.
+/// The text of a number. An integer has no decimal point, even if the client wrote `1.0`.
 fn number_text(number: &Number) -> String {
     let whole =
         number.as_f64().filter(|value| number.is_f64() && value.fract() == 0.0 && value.abs() < MAX_EXACT);
     whole.map_or_else(|| number.to_string(), |value| format!("{value:.0}"))
 }
 
-/// Converts texts to numbers and booleans, and the reverse, where the schema wants the other and
-/// the text stays the same. Clients often send one for the other. In a path, query or header, all
-/// of them are text.
+/// Converts between strings and numbers or booleans where the schema wants the other type and the
+/// text stays the same. Clients often send one for the other. In a path, query or header, all of
+/// them are text.
 pub(super) fn convert(value: Value, schema: &Value) -> Value {
     let kinds = Kinds::new(schema);
     match value {
@@ -45,8 +45,10 @@ pub(super) fn convert(value: Value, schema: &Value) -> Value {
         Value::Object(members) => {
             let properties = schema.get("properties");
             let members = members.into_iter().map(|(name, value)| {
-                let schema = properties.and_then(|properties| properties.get(&name));
-                let value = schema.map_or_else(|| value.clone(), |schema| convert(value.clone(), schema));
+                let value = match properties.and_then(|properties| properties.get(&name)) {
+                    Some(schema) => convert(value, schema),
+                    None => value,
+                };
                 (name, value)
             });
             Value::Object(members.collect())
