@@ -752,6 +752,15 @@ def check_exchange(aws: Aws, one: Environment, examples: list[Example]) -> list[
             example.check(f"the {name} is refused at once", credential, example.unauthorized)
     response = exchange(assertion(), of_jwt, audience=audience)
     check("the deleted identity gives no token", (response.status, response.json["error"]), (400, "invalid_grant"))
+    response = exchange(key, "urn:keyward:token-type:key")
+    check("the revoked key gives no token", (response.status, response.json["error"]), (400, "invalid_grant"))
+
+    def refusals(activity: dict) -> set[tuple[str | None, str]]:
+        return {(refusal.get("path"), refusal["reason"]) for refusal in activity["recentRefusals"]}
+
+    expected = ("/iam/v1/token", "revoked")
+    activity = wait_for_activity(one, account, key_id, lambda activity: expected in refusals(activity))
+    check("the use of the revoked key is recorded", expected in refusals(activity), True)
 
     # The next issue of a key, and the sweep, move an identity that has expired to the ended
     # ones. A test cannot wait for the expiry.

@@ -13,7 +13,7 @@ use exchange_token::ExchangeToken;
 use serde_json::{Value, json};
 use shared::config::variable;
 use shared::domain::Clock as _;
-use shared::http::{Operation as _, answer, respond};
+use shared::http::{Invocable as _, Operation as _, answer, respond};
 use tracing::level_filters::LevelFilter;
 
 use crate::{Account, Harness, Logs, Reply};
@@ -308,9 +308,11 @@ pub fn another_instance(harness: &Harness, trusts_loopback: bool) -> ExchangeTok
     ExchangeToken::new(&setup).unwrap()
 }
 
-/// The answer of a new instance to a direct invocation with this event.
+/// The answer of a new instance to a direct invocation with this event. The instance then ends.
 pub async fn invoke_directly(harness: &Harness, event: &Value) -> Value {
-    let answer = respond(&another_instance(harness, false), &event.to_string()).await.unwrap();
+    let instance = another_instance(harness, false);
+    let answer = respond(&instance, &event.to_string()).await.unwrap();
+    instance.flush().await;
     serde_json::to_value(answer).unwrap()
 }
 
@@ -333,10 +335,11 @@ pub fn token_event(body: &str, source: &str) -> Value {
     })
 }
 
-/// Sends a form to an instance.
+/// Sends a form to an instance, which then follows up on its response.
 pub async fn post_to(instance: &ExchangeToken, parameters: &[(&str, &str)], source: &str) -> Reply {
     let event = token_event(&form(parameters), source).to_string();
     let (parts, body) = answer(instance, lambda_http::request::from_str(&event).unwrap()).await.into_parts();
+    instance.follow_up().await;
     let headers = parts.headers.iter();
     let headers =
         headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();

@@ -13,7 +13,7 @@ use shared::domain::{
     context,
 };
 use shared::policy::{Api, Grant, PathPrefix, Permission, Reason, Refusal, Source, Target, decide};
-use shared::store::{ActivityRecorder, Roles, Store, StoreError};
+use shared::store::{ActivityRecorder, Roles, StoreError};
 use shared::time_limit::TimeLimit;
 
 use crate::admin_token::{AdminTokens, TokenError, TokenUse};
@@ -21,7 +21,6 @@ use crate::answer::{Answer, ClientOutcome, Context, FunctionError};
 use crate::credential::{self, Credential};
 use crate::event::{self, Event, Shape};
 use crate::follow_up::{FollowUp, RequestLine};
-use crate::retired_grants::RetiredGrants;
 
 /// The time limit of a decision. API Gateway itself waits for up to 10 s.
 const TIME_LIMIT: Duration = Duration::from_millis(2800);
@@ -29,7 +28,6 @@ const TIME_LIMIT: Duration = Duration::from_millis(2800);
 /// The authorizer of one kind of API.
 pub struct Authorizer {
     pub(crate) api: Api,
-    pub(crate) store: Store,
     pub(crate) activity: ActivityRecorder,
     /// Whether the log and the activity contain source addresses.
     pub(crate) records_addresses: bool,
@@ -41,7 +39,6 @@ pub struct Authorizer {
     /// `None` for the IAM API, where roles permit a service account nothing.
     roles: Option<Roles>,
     base_paths: Vec<PathPrefix>,
-    pub(crate) retired_grants: RetiredGrants,
 }
 
 /// A decision: the answer to API Gateway, and the work after it.
@@ -250,15 +247,13 @@ impl Authorizer {
             api,
             activity: ActivityRecorder::new(store.clone()),
             records_addresses: setup.records_source_addresses()?,
-            authentication: Authentication::new(setup, store.clone())?,
-            store,
+            authentication: Authentication::new(setup, store)?,
             admin_tokens: AdminTokens::new(setup)?,
             time_limit: TimeLimit::new(TIME_LIMIT),
             clock: Arc::clone(&setup.clock),
             environment: setup.environment()?,
             roles,
             base_paths: setup.base_paths()?,
-            retired_grants: RetiredGrants::default(),
         })
     }
 

@@ -4,21 +4,16 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use shared::activity::RecordedRequest;
-use shared::authentication::EndedCredential;
-use shared::domain::{AccountId, GrantId};
+use shared::authentication::NotLive;
+use shared::domain::GrantId;
 use shared::policy::Reason;
-use shared::store::{Observation, RetiredCredential};
+use shared::store::Observation;
 use shared::telemetry::loggable;
 
 use crate::authorize::{Authorizer, Denial, Scope, Subject};
 use crate::event::Event;
-
-/// The time limit for reading the record of an ended grant. The instance's next request
-/// waits for it.
-const RECORD_LIMIT: Duration = Duration::from_millis(500);
 
 /// The most characters of a path that are logged.
 const MAX_PATH: usize = 256;
@@ -70,7 +65,7 @@ fn line<'a>(method: &'a str, path: &'a str) -> (Cow<'a, str>, Cow<'a, str>) {
 
 impl Authorizer {
     /// Logs the decision in one line, and counts the request. Cannot change the decision.
-    /// Each call to AWS has its own time limit: [`RECORD_LIMIT`], and 200 ms for a write.
+    /// Each call to AWS has its own time limit: 500 ms for a read, and 200 ms for a write.
     pub async fn follow_up(&self, follow_up: FollowUp) {
         let FollowUp { request_id, request, subject, decided } = follow_up;
         let Subject { principal, grant, token, account_exists, mut is_verified } = subject;
@@ -78,8 +73,9 @@ impl Authorizer {
             Ok(()) => (Reason::Allowed, None, None),
             Err(Denial::Refused(refused)) => (refused.reason, Some(refused), None),
             Err(Denial::NotLive(credential)) => {
-                let (reason, cause) = Box::pin(self.why_not_live(&credential)).await;
-                is_verified = matches!(reason, Reason::Revoked | Reason::Retired | Reason::Expired);
+                let why = Box::pin(self.authentication.why_not_live(&credential)).await;
+                let NotLive { reason, is_genuine, cause } = why;
+                is_verified = is_genuine;
                 (reason, None, cause)
             }
             Err(Denial::Unverifiable(cause)) => (Reason::WrongSecret, None, Some(cause)),
@@ -141,49 +137,5 @@ impl Authorizer {
         } else if account_exists && matches!(reason, Reason::WrongSecret | Reason::Unknown) {
             Box::pin(self.activity.record(Observation::Unverified { account, reason }, at)).await;
         }
-    }
-
-    /// Why the grant of a credential is not live. The record of a retired key counts only if
-    /// its verifier matches the credential.
-    async fn why_not_live(&self, credential: &EndedCredential) -> (Reason, Option<String>) {
-        let grant = credential.names();
-        let record = match self.retired_grants.find(grant) {
-            Some(record) => Ok(Some(record)),
-            None if !self.retired_grants.take_read(self.clock.now()) => {
-                Err("too many unknown grants in this second to look up each one".to_owned())
-            }
-            None => self.read_record(grant).await,
-        };
-        let reason = match record {
-            Ok(Some(record)) => self.reason_on_record(credential, &record).await,
-            Ok(None) => Ok(Reason::Unknown),
-            Err(cause) => Err(cause),
-        };
-        reason.map_or_else(|cause| (Reason::Unknown, Some(cause)), |reason| (reason, None))
-    }
-
-    /// Reads the record of an ended grant, and remembers it.
-    async fn read_record(&self, grant: (AccountId, GrantId)) -> Result<Option<RetiredCredential>, String> {
-        let reading = self.store.find_retired(grant.0, grant.1);
-        let record = match tokio::time::timeout(RECORD_LIMIT, reading).await {
-            Ok(record) => record.map_err(|error| format!("its record could not be read: {error}"))?,
-            Err(_) => return Err("its record could not be read in time".to_owned()),
-        };
-        if let Some(record) = &record {
-            self.retired_grants.remember(grant, record.clone());
-        }
-        Ok(record)
-    }
-
-    /// The reason that `record` gives for refusing `credential`.
-    async fn reason_on_record(
-        &self,
-        credential: &EndedCredential,
-        record: &RetiredCredential,
-    ) -> Result<Reason, String> {
-        let reading = self.authentication.reason_on_record(credential, record);
-        let reason = tokio::time::timeout(RECORD_LIMIT, reading).await;
-        let reason = reason.map_err(|_| "its pepper could not be read in time".to_owned())?;
-        reason.map_err(|error| format!("its pepper could not be read: {error}"))
     }
 }

@@ -15,7 +15,6 @@ mod event;
 mod follow_up;
 mod invocation;
 mod jwks;
-mod retired_grants;
 
 use std::sync::Arc;
 

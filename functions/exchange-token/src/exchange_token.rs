@@ -6,14 +6,15 @@ use std::time::Duration;
 use http::{StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api::{TokenError, TokenErrorCode, TokenRequest, TokenResponse, oauth};
-use shared::authentication::{Authenticated, Rejected, Rejection};
+use shared::authentication::Authenticated;
 use shared::domain::{ApiKey, DisplayedToken, KEY_PREFIX, KeyError, SealedToken, TokenClaims};
 use shared::http::{Reply, Request};
 use shared::policy::{ExchangeReason, Source};
 
 use crate::ExchangeToken;
+use crate::follow_up::FollowUp;
 use crate::form::{Style, Subject, TokenForm};
-use crate::log::{Exchange, Success, Trace};
+use crate::log::{Exchange, Kind, Success, Trace};
 use crate::refusal::Refusal;
 use crate::token::Parent;
 
@@ -75,13 +76,15 @@ pub async fn exchange_token(function: &ExchangeToken, request: &Request) -> Repl
         tokio::time::timeout(TIME_LIMIT, Box::pin(exchanging)).await
     };
     let outcome = outcome.unwrap_or_else(|_| Err(Refusal::timeout()));
+    let (reply, outcome) = match outcome {
+        Ok((token, claims)) => (issued(&token, &claims), Ok(Success::Issued(Box::new(claims)))),
+        Err(refusal) => (refused(&refusal, style), Err(refusal)),
+    };
     let source = request.source().filter(|_| function.records_addresses);
-    let exchange = Exchange { request_id: request.id(), grant_type: style.grant_type, source, request: None };
-    exchange.log(&trace, outcome.as_ref().map(|(_, claims)| Success::Issued(claims)));
-    match outcome {
-        Ok((token, claims)) => issued(&token, &claims),
-        Err(refusal) => refused(&refusal, style),
-    }
+    let kind = Kind::TokenEndpoint { grant_type: style.grant_type };
+    let exchange = Exchange { request_id: request.id().to_owned(), kind, source };
+    function.follow_ups.add(FollowUp { exchange, trace, outcome });
+    reply
 }
 
 async fn exchange(
@@ -143,7 +146,7 @@ impl ExchangeToken {
     ) -> Result<Authenticated, Refusal> {
         let key = ApiKey::parse(text, &self.environment).map_err(malformed)?;
         trace.named = Some((key.account, key.id.into()));
-        self.authentication.check_key(key, source).await.map_err(rejected)
+        Ok(self.authentication.check_key(key, source).await?)
     }
 
     /// Checks a token as the authorizer does. Refuses request tokens.
@@ -155,7 +158,7 @@ impl ExchangeToken {
     ) -> Result<Authenticated, Refusal> {
         let token = SealedToken::parse(text, &self.environment).map_err(malformed)?;
         trace.named = Some(token.named());
-        self.authentication.check_token(token, source, None).await.map_err(rejected)
+        Ok(self.authentication.check_token(token, source, None).await?)
     }
 }
 
@@ -163,15 +166,6 @@ fn malformed(error: KeyError) -> Refusal {
     match error {
         KeyError::Malformed => ExchangeReason::Malformed.into(),
         KeyError::ForeignEnvironment => ExchangeReason::ForeignEnvironment.into(),
-    }
-}
-
-fn rejected(rejected: Rejected) -> Refusal {
-    match rejected.cause {
-        Rejection::Refused(reason) => reason.into(),
-        Rejection::NotLive(_) => ExchangeReason::Unknown.into(),
-        Rejection::Unverifiable(_) => ExchangeReason::WrongSecret.into(),
-        Rejection::Outage(cause) => Refusal::outage(cause),
     }
 }
 
@@ -192,13 +186,15 @@ fn issued(token: &DisplayedToken, claims: &TokenClaims) -> Reply {
 fn refused(refusal: &Refusal, style: Style) -> Reply {
     let (status, error, description) = match refusal {
         Refusal::Request { error, description, .. } => (StatusCode::BAD_REQUEST, *error, *description),
-        Refusal::Credential(_) | Refusal::NotPermitted { .. } | Refusal::Confirmation(_)
-            if style.is_client() =>
-        {
-            (StatusCode::UNAUTHORIZED, TokenErrorCode::InvalidClient, REFUSED)
-        }
-        Refusal::Credential(_) | Refusal::NotPermitted { .. } | Refusal::Confirmation(_) => {
-            (StatusCode::BAD_REQUEST, TokenErrorCode::InvalidGrant, REFUSED)
+        Refusal::Credential(_)
+        | Refusal::Rejected(_)
+        | Refusal::NotPermitted { .. }
+        | Refusal::Confirmation(_) => {
+            if style.is_client() {
+                (StatusCode::UNAUTHORIZED, TokenErrorCode::InvalidClient, REFUSED)
+            } else {
+                (StatusCode::BAD_REQUEST, TokenErrorCode::InvalidGrant, REFUSED)
+            }
         }
         Refusal::Unavailable { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, TokenErrorCode::TemporarilyUnavailable, UNAVAILABLE)

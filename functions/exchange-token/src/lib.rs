@@ -4,9 +4,11 @@
 //! [`exchange_token`] is the token endpoint. [`form`] parses a request. A key or token is
 //! checked as by the authorizer, and [`workload`] checks a JWT. [`token`] makes the token.
 //! [`permissions`] and [`request_token`] answer direct invocations, which the MCP server makes.
+//! After each answer, [`follow_up`] logs the exchange, and counts a refused credential.
 
 pub mod authorize;
 pub mod exchange_token;
+mod follow_up;
 mod form;
 pub mod get_metadata;
 mod issuer_keys;
@@ -31,6 +33,7 @@ use shared::http::{Anyone, Failure, Invocable, Operation, Reply, Request};
 use shared::keyring::{Keyring, TokenKeyring};
 use shared::store::{ActivityRecorder, Roles, Store};
 
+use follow_up::FollowUps;
 use issuer_keys::AllIssuerKeys;
 
 pub struct ExchangeToken {
@@ -43,10 +46,11 @@ pub struct ExchangeToken {
     issuer_keys: AllIssuerKeys,
     issuer_hosts: UrlHosts,
     environment: Environment,
-    /// Whether the log contains source addresses.
+    /// Whether the log and the activity contain source addresses.
     records_addresses: bool,
-    /// Counts the calls of tools that are refused.
+    /// Counts refused keys and tokens, and calls of tools that the roles do not permit.
     activity: ActivityRecorder,
+    follow_ups: FollowUps,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -67,6 +71,7 @@ impl Operation for ExchangeToken {
             environment: setup.environment()?,
             records_addresses: setup.records_source_addresses()?,
             activity: ActivityRecorder::new(store.clone()),
+            follow_ups: FollowUps::default(),
             clock: Arc::clone(&setup.clock),
             entropy: Arc::clone(&setup.entropy),
             store,
@@ -97,12 +102,17 @@ impl Invocable for ExchangeToken {
                 DirectAnswer::Permissions(permissions::permissions(self, &event).await)
             }
             DirectEvent::RequestToken(event) => {
-                DirectAnswer::RequestToken(request_token::request_token(self, &event).await)
+                DirectAnswer::RequestToken(request_token::request_token(self, event).await)
             }
         }
     }
 
+    async fn follow_up(&self) {
+        Box::pin(self.follow_up_all()).await;
+    }
+
     async fn flush(&self) {
+        self.follow_up().await;
         self.activity.flush().await;
     }
 }

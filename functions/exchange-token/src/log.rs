@@ -26,27 +26,63 @@ pub(crate) struct Trace {
 }
 
 /// How an exchange was requested.
-pub(crate) struct Exchange<'a> {
-    pub(crate) request_id: &'a str,
-    /// The OAuth grant type, or the kind of direct invocation.
-    pub(crate) grant_type: Option<&'a str>,
+pub(crate) struct Exchange {
+    pub(crate) request_id: String,
+    pub(crate) kind: Kind,
+    /// The client's address, if addresses are recorded.
     pub(crate) source: Option<IpAddr>,
-    /// The request that a request token is for.
-    pub(crate) request: Option<&'a RequestTokenEvent>,
+}
+
+/// The kinds of requests for an exchange.
+pub(crate) enum Kind {
+    /// A request to the token endpoint, with one of the supported OAuth grant types.
+    TokenEndpoint { grant_type: Option<&'static str> },
+    /// A direct invocation that asks what a credential permits.
+    Permissions,
+    /// A direct invocation that asks for a request token.
+    RequestToken(Box<RequestTokenEvent>),
+}
+
+impl Kind {
+    /// The OAuth grant type, or the kind of direct invocation, for the log.
+    fn grant_type(&self) -> Option<&'static str> {
+        match self {
+            Self::TokenEndpoint { grant_type } => *grant_type,
+            Self::Permissions => Some("permissions"),
+            Self::RequestToken(_) => Some("request_token"),
+        }
+    }
+
+    /// The event that asks for a request token.
+    fn event(&self) -> Option<&RequestTokenEvent> {
+        match self {
+            Self::RequestToken(event) => Some(event),
+            Self::TokenEndpoint { .. } | Self::Permissions => None,
+        }
+    }
+
+    /// The method and path of the request that the credential was sent with, or that it was to
+    /// be used for.
+    pub(crate) fn line(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::TokenEndpoint { .. } => Some(("POST", "/iam/v1/token")),
+            Self::Permissions => None,
+            Self::RequestToken(event) => Some((&event.method, &event.path)),
+        }
+    }
 }
 
 /// The outcome of an exchange that was not refused.
-#[derive(Clone, Copy)]
-pub(crate) enum Success<'a> {
-    Issued(&'a TokenClaims),
+pub(crate) enum Success {
+    Issued(Box<TokenClaims>),
     Listed,
     Unconfirmed,
 }
 
-impl Exchange<'_> {
+impl Exchange {
     /// Logs the exchange in one line. A failed dependency is an error. A changed item in the
     /// table and an issuer that fails are warnings.
-    pub(crate) fn log(&self, trace: &Trace, outcome: Result<Success<'_>, &Refusal>) {
+    pub(crate) fn log(&self, trace: &Trace, outcome: Result<&Success, &Refusal>) {
         let (reason, claims) = match outcome {
             Ok(Success::Issued(claims)) => (ExchangeReason::Issued, Some(claims)),
             Ok(Success::Listed) => (ExchangeReason::Listed, None),
@@ -54,7 +90,8 @@ impl Exchange<'_> {
             Err(refusal) => (refusal.reason(), None),
         };
         let refusal = outcome.err();
-        let Self { request_id, grant_type, source, request } = self;
+        let Self { request_id, kind, source } = self;
+        let request = kind.event();
         let parent = claims.and_then(|claims| claims.parents.last());
         let (principal, grant) = trace.named.unzip();
         let safe = |text: Option<&str>| text.map(|text| loggable(text, MAX_LOGGED).into_owned());
@@ -66,7 +103,7 @@ impl Exchange<'_> {
                 tracing::$level!(
                     request_id,
                     reason = reason.name(),
-                    grant_type,
+                    grant_type = kind.grant_type(),
                     source = source.map(|source| source.to_string()),
                     principal = principal.map(|account| account.to_string()),
                     key_id = grant.and_then(GrantId::key).map(|key| key.to_string()),

@@ -5,14 +5,12 @@ use std::time::Duration;
 use shared::api::{CredentialPermissions, PermissionsAnswer, PermissionsEvent};
 
 use crate::ExchangeToken;
-use crate::log::{Exchange, Success, Trace};
+use crate::follow_up::FollowUp;
+use crate::log::{Exchange, Kind, Success, Trace};
 use crate::refusal::Refusal;
 
 /// The time limit of an invocation.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
-
-/// The name of this kind of invocation in the log.
-const GRANT_TYPE: &str = "permissions";
 
 /// Checks a credential like the authorizer, and returns the roles that must permit its requests.
 pub(crate) async fn permissions(function: &ExchangeToken, event: &PermissionsEvent) -> PermissionsAnswer {
@@ -22,14 +20,24 @@ pub(crate) async fn permissions(function: &ExchangeToken, event: &PermissionsEve
         tokio::time::timeout(TIME_LIMIT, Box::pin(finding)).await
     };
     let outcome = outcome.unwrap_or_else(|_| Err(Refusal::timeout()));
+    let (answer, outcome) = match outcome {
+        Ok(permitted) => (PermissionsAnswer::Permitted(permitted), Ok(Success::Listed)),
+        Err(refusal) => (refused(&refusal), Err(refusal)),
+    };
     let source = event.source.filter(|_| function.records_addresses);
-    let request_id = function.invocation_id();
-    let exchange = Exchange { request_id: &request_id, grant_type: Some(GRANT_TYPE), source, request: None };
-    exchange.log(&trace, outcome.as_ref().map(|_| Success::Listed));
-    match outcome {
-        Ok(permitted) => PermissionsAnswer::Permitted(permitted),
-        Err(Refusal::Unavailable { .. }) => PermissionsAnswer::Unavailable {},
-        Err(refusal) => PermissionsAnswer::Refused { reason: refusal.reason() },
+    let exchange = Exchange { request_id: function.invocation_id(), kind: Kind::Permissions, source };
+    function.follow_ups.add(FollowUp { exchange, trace, outcome });
+    answer
+}
+
+fn refused(refusal: &Refusal) -> PermissionsAnswer {
+    match refusal {
+        Refusal::Unavailable { .. } => PermissionsAnswer::Unavailable {},
+        Refusal::Request { .. }
+        | Refusal::Credential(_)
+        | Refusal::Rejected(_)
+        | Refusal::NotPermitted { .. }
+        | Refusal::Confirmation(_) => PermissionsAnswer::Refused { reason: refusal.reason() },
     }
 }
 

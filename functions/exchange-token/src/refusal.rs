@@ -1,6 +1,7 @@
 //! Refused exchanges.
 
 use shared::api::{ConfirmationRefusal, TokenErrorCode};
+use shared::authentication::{EndedCredential, Rejected, Rejection};
 use shared::domain::EntropyError;
 use shared::keyring::KeyringError;
 use shared::policy::{ExchangeReason, Permission, Reason, Refusal as PolicyRefusal};
@@ -15,12 +16,29 @@ pub(crate) enum Refusal {
     Request { error: TokenErrorCode, reason: ExchangeReason, description: &'static str },
     /// The credential is refused. The client does not learn why.
     Credential(ExchangeReason),
+    /// The authorizer would refuse the key or token too. The client does not learn why.
+    Rejected(Box<RefusedCredential>),
     /// No decision was possible, and a retry might succeed. Contains the cause for the log.
     Unavailable { reason: ExchangeReason, cause: String },
     /// The credential is valid, but does not permit the request of a request token.
     NotPermitted { reason: Reason, missing_permission: Option<Permission> },
     /// The confirmation of a request is refused.
     Confirmation(ConfirmationRefusal),
+}
+
+/// A key or token that the authorizer would refuse too.
+#[derive(Debug)]
+pub(crate) struct RefusedCredential {
+    /// The reason. [`Reason::Unknown`] as long as `not_live` is set.
+    pub(crate) reason: Reason,
+    /// Whether the account is known to exist.
+    pub(crate) account_exists: bool,
+    /// Whether the key or token is genuine.
+    pub(crate) is_genuine: bool,
+    /// The credential, if its grant is not live. Why is found out after the answer.
+    pub(crate) not_live: Option<EndedCredential>,
+    /// Why the reason is uncertain, for the log.
+    pub(crate) cause: Option<String>,
 }
 
 impl Refusal {
@@ -49,6 +67,7 @@ impl Refusal {
             Self::Request { reason, .. } | Self::Credential(reason) | Self::Unavailable { reason, .. } => {
                 *reason
             }
+            Self::Rejected(refused) => refused.reason.into(),
             Self::NotPermitted { reason, .. } => (*reason).into(),
             Self::Confirmation(ConfirmationRefusal::Invalid) => ExchangeReason::ConfirmationInvalid,
             Self::Confirmation(ConfirmationRefusal::Used) => ExchangeReason::ConfirmationUsed,
@@ -60,6 +79,7 @@ impl Refusal {
         match self {
             Self::Unavailable { cause, .. } => Some(cause),
             Self::Request { description, .. } => Some(description),
+            Self::Rejected(refused) => refused.cause.as_deref(),
             Self::Credential(_) | Self::NotPermitted { .. } | Self::Confirmation(_) => None,
         }
     }
@@ -68,9 +88,11 @@ impl Refusal {
     pub(crate) fn missing_permission(&self) -> Option<&Permission> {
         match self {
             Self::NotPermitted { missing_permission, .. } => missing_permission.as_ref(),
-            Self::Request { .. } | Self::Credential(_) | Self::Unavailable { .. } | Self::Confirmation(_) => {
-                None
-            }
+            Self::Request { .. }
+            | Self::Credential(_)
+            | Self::Rejected(_)
+            | Self::Unavailable { .. }
+            | Self::Confirmation(_) => None,
         }
     }
 
@@ -96,9 +118,16 @@ impl From<ExchangeReason> for Refusal {
     }
 }
 
-impl From<Reason> for Refusal {
-    fn from(reason: Reason) -> Self {
-        Self::Credential(reason.into())
+impl From<Rejected> for Refusal {
+    fn from(rejected: Rejected) -> Self {
+        let Rejected { cause, account_exists, is_genuine } = rejected;
+        let (reason, not_live, cause) = match cause {
+            Rejection::Refused(reason) => (reason, None, None),
+            Rejection::NotLive(credential) => (Reason::Unknown, Some(credential), None),
+            Rejection::Unverifiable(cause) => (Reason::WrongSecret, None, Some(cause)),
+            Rejection::Outage(cause) => return Self::outage(cause),
+        };
+        Self::Rejected(Box::new(RefusedCredential { reason, account_exists, is_genuine, not_live, cause }))
     }
 }
 

@@ -3,32 +3,23 @@
 
 use std::time::Duration;
 
-use shared::activity::RecordedRequest;
 use shared::api::{ConfirmationRefusal, RequestConfirmation, RequestTokenAnswer, RequestTokenEvent};
 use shared::authentication::Authenticated;
 use shared::domain::{
-    AccountId, BoundRequest, ConfirmationDigest, ConfirmationState, ConfirmedRequest, DisplayedToken,
-    EventId, GrantId, REQUEST_TOKEN_SECONDS, TokenClaims,
+    BoundRequest, ConfirmationDigest, ConfirmationState, ConfirmedRequest, DisplayedToken, EventId,
+    REQUEST_TOKEN_SECONDS, TokenClaims,
 };
 use shared::keyring::KeyringError;
 use shared::policy::{Api, Reason, Target};
-use shared::store::Observation;
-use shared::telemetry::loggable;
 
 use crate::ExchangeToken;
-use crate::log::{Exchange, Success, Trace};
+use crate::follow_up::FollowUp;
+use crate::log::{Exchange, Kind, Success, Trace};
 use crate::refusal::Refusal;
 use crate::single_use::SingleUse;
 
 /// The time limit of an invocation.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
-
-/// The maximum numbers of characters of a method and of a path that are recorded.
-const MAX_METHOD: usize = 32;
-const MAX_PATH: usize = 256;
-
-/// The name of this kind of invocation in the log.
-const GRANT_TYPE: &str = "request_token";
 
 /// An outcome other than a refusal.
 enum Outcome {
@@ -39,45 +30,39 @@ enum Outcome {
 
 /// Checks a credential like the authorizer, and makes a token for the event's request if the
 /// roles permit the request and, if necessary, the request is confirmed.
-pub(crate) async fn request_token(function: &ExchangeToken, event: &RequestTokenEvent) -> RequestTokenAnswer {
+pub(crate) async fn request_token(function: &ExchangeToken, event: RequestTokenEvent) -> RequestTokenAnswer {
     let mut trace = Trace::default();
     let outcome = {
-        let requesting = request(function, event, &mut trace);
+        let requesting = request(function, &event, &mut trace);
         tokio::time::timeout(TIME_LIMIT, Box::pin(requesting)).await
     };
     let outcome = outcome.unwrap_or_else(|_| Err(Refusal::timeout()));
-    let source = event.source.filter(|_| function.records_addresses);
-    let request_id = function.invocation_id();
-    let exchange =
-        Exchange { request_id: &request_id, grant_type: Some(GRANT_TYPE), source, request: Some(event) };
-    let success = outcome.as_ref().map(|outcome| match outcome {
-        Outcome::Issued(_, claims) => Success::Issued(claims),
-        Outcome::Unconfirmed(_) => Success::Unconfirmed,
-    });
-    exchange.log(&trace, success);
-    if let (Some(grant), Err(Refusal::NotPermitted { reason, missing_permission })) = (trace.named, &outcome)
-    {
-        let missing_permission = missing_permission.as_ref().map(ToString::to_string);
-        function.count_refusal(event, &exchange, grant, *reason, missing_permission).await;
-    }
-    match outcome {
+    let (answer, outcome) = match outcome {
         Ok(Outcome::Issued(token, claims)) => {
-            RequestTokenAnswer::Issued { token: token.into_secret(), expires_in: claims.lifetime_seconds }
+            let (token, expires_in) = (token.into_secret(), claims.lifetime_seconds);
+            (RequestTokenAnswer::Issued { token, expires_in }, Ok(Success::Issued(claims)))
         }
-        Ok(Outcome::Unconfirmed(state)) => RequestTokenAnswer::Unconfirmed { state: state.to_string() },
-        Err(refusal) => refused(refusal),
-    }
+        Ok(Outcome::Unconfirmed(state)) => {
+            (RequestTokenAnswer::Unconfirmed { state: state.to_string() }, Ok(Success::Unconfirmed))
+        }
+        Err(refusal) => (refused(&refusal), Err(refusal)),
+    };
+    let source = event.source.filter(|_| function.records_addresses);
+    let kind = Kind::RequestToken(Box::new(event));
+    let exchange = Exchange { request_id: function.invocation_id(), kind, source };
+    function.follow_ups.add(FollowUp { exchange, trace, outcome });
+    answer
 }
 
-fn refused(refusal: Refusal) -> RequestTokenAnswer {
+fn refused(refusal: &Refusal) -> RequestTokenAnswer {
     match refusal {
         Refusal::NotPermitted { missing_permission, .. } => {
-            RequestTokenAnswer::NotPermitted { missing_permission }
+            RequestTokenAnswer::NotPermitted { missing_permission: missing_permission.clone() }
         }
-        Refusal::Confirmation(reason) => RequestTokenAnswer::ConfirmationRefused { reason },
+        Refusal::Confirmation(reason) => RequestTokenAnswer::ConfirmationRefused { reason: *reason },
         Refusal::Unavailable { .. } => RequestTokenAnswer::Unavailable {},
-        Refusal::Credential(reason) | Refusal::Request { reason, .. } => {
-            RequestTokenAnswer::Refused { reason }
+        Refusal::Credential(_) | Refusal::Rejected(_) | Refusal::Request { .. } => {
+            RequestTokenAnswer::Refused { reason: refusal.reason() }
         }
     }
 }
@@ -116,29 +101,6 @@ impl ExchangeToken {
     pub(crate) fn invocation_id(&self) -> String {
         let id = EventId::generate(self.clock.now(), &*self.entropy);
         id.map_or_else(|_| "-".to_owned(), |id| id.to_string())
-    }
-
-    /// Counts a request of a valid credential that its roles do not permit, like the authorizer.
-    /// The authorizer never sees the request. Writes take at most 200 ms.
-    async fn count_refusal(
-        &self,
-        event: &RequestTokenEvent,
-        exchange: &Exchange<'_>,
-        (account, grant): (AccountId, GrantId),
-        reason: Reason,
-        missing_permission: Option<String>,
-    ) {
-        let at = self.clock.now();
-        let request = RecordedRequest {
-            at,
-            request_id: exchange.request_id.to_owned(),
-            method: Some(loggable(&event.method, MAX_METHOD).into_owned()),
-            path: Some(loggable(&event.path, MAX_PATH).into_owned()),
-            route: None,
-            source: exchange.source,
-        };
-        let observation = Observation::Verified { account, grant, reason, request, missing_permission };
-        self.activity.record(observation, at).await;
     }
 
     /// Makes the state of a confirmation of `digest`.

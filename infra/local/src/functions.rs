@@ -11,7 +11,7 @@ use lambda_http::{Body, Request, Response};
 use mcp::Mcp;
 use rotate_secret::RotateSecret;
 use shared::config::{ConfigError, Setup, Variables};
-use shared::http::{Operation, answer};
+use shared::http::{Invocable, Operation, answer};
 use sweep_keys::SweepKeys;
 
 use crate::StartError;
@@ -50,7 +50,7 @@ impl Functions {
                 "ListServiceAccounts" => handler::<list_service_accounts::ListServiceAccounts>(&setup)?,
                 "UpdateServiceAccount" => handler::<update_service_account::UpdateServiceAccount>(&setup)?,
                 "IssueKey" => handler::<issue_key::IssueKey>(&setup)?,
-                "ExchangeToken" => handler_of(Arc::clone(&exchange_token)),
+                "ExchangeToken" => invocable_handler(Arc::clone(&exchange_token)),
                 "ManageApis" => handler::<manage_apis::ManageApis>(&setup)?,
                 "ManageIssuers" => handler::<manage_issuers::ManageIssuers>(&setup)?,
                 "ManageRoles" => handler::<manage_roles::ManageRoles>(&setup)?,
@@ -119,5 +119,18 @@ fn handler_of<O: Operation>(operation: Arc<O>) -> Handler {
     Arc::new(move |request| {
         let operation = Arc::clone(&operation);
         Box::pin(async move { answer(&*operation, request).await })
+    })
+}
+
+/// The handler of a function that follows up on its responses. On Lambda, the function does this
+/// after each response, and writes activity later. Local mode writes activity at once.
+fn invocable_handler<O: Invocable>(operation: Arc<O>) -> Handler {
+    Arc::new(move |request| {
+        let operation = Arc::clone(&operation);
+        Box::pin(async move {
+            let response = answer(&*operation, request).await;
+            operation.flush().await;
+            response
+        })
     })
 }

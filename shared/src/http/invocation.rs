@@ -4,6 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use lambda_http::lambda_runtime::Runtime;
+use lambda_http::lambda_runtime::layers::TracingLayer;
+use lambda_http::tower::util::ThenLayer;
 use lambda_http::{Body, Error, LambdaEvent, Response};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -25,7 +28,12 @@ pub trait Invocable: Operation {
     /// Handles a direct invocation.
     fn invoke(&self, event: Self::Event) -> impl Future<Output = Self::Answer> + Send;
 
-    /// Makes all pending writes, because the instance ends. Takes at most 450 ms.
+    /// Does the work for which no client waits, such as logging, after the response to an event
+    /// of either kind.
+    fn follow_up(&self) -> impl Future<Output = ()> + Send;
+
+    /// Does all remaining work and makes all pending writes, because the instance ends. Takes at
+    /// most 450 ms if no event is being handled.
     fn flush(&self) -> impl Future<Output = ()> + Send;
 }
 
@@ -73,7 +81,8 @@ fn api_gateway(response: Response<Body>) -> ApiGatewayV2httpResponse {
 }
 
 /// Runs `O` as the Lambda function of this process, like [`serve`](super::serve), and also
-/// handles direct invocations.
+/// handles direct invocations. Lets it follow up on each event after the response is posted and
+/// before the next event is requested.
 ///
 /// # Errors
 /// A variable is missing, or the runtime API cannot be reached.
@@ -87,5 +96,9 @@ pub async fn serve_invocable<O: Invocable>() -> Result<(), Error> {
     let handle = |event: LambdaEvent<Box<RawValue>>| async move {
         respond(operation, event.payload.get()).await.map_err(Error::from)
     };
-    lambda_http::lambda_runtime::run(lambda_http::service_fn(handle)).await
+    let follow_up = ThenLayer::new(|posted: Result<(), Error>| async move {
+        operation.follow_up().await;
+        posted
+    });
+    Runtime::new(lambda_http::service_fn(handle)).layer(TracingLayer::new()).layer(follow_up).run().await
 }

@@ -27,9 +27,10 @@ named_enum! {
         ForeignEnvironment = "foreign_environment",
         /// The account, key or federated identity does not exist.
         Unknown = "unknown",
-        /// The key was revoked.
+        /// The key or federated identity was revoked.
         Revoked = "revoked",
-        /// The key was rotated and its grace period is over, or its account was deleted.
+        /// The key was rotated and its grace period is over, or the account of the key or federated
+        /// identity was deleted.
         Retired = "retired",
         /// The key, token or JWT has expired.
         Expired = "expired",

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::support::activity::Counts;
 use crate::support::dynamodb_proxy::{Behavior, Client, Proxy, Request};
-use crate::support::lambda::{self, AuthorizerProcess, Log, RuntimeApi};
+use crate::support::lambda::{self, FunctionProcess, Log, RuntimeApi};
 use crate::support::{changes, report};
 
 /// The variable that contains the number of decisions.
@@ -251,7 +251,7 @@ fn watch_machine(pauses: &Pauses, is_watched: &AtomicBool) {
 /// One process, its `DynamoDB`, and its Lambda.
 struct Instance {
     lanes: usize,
-    process: AuthorizerProcess,
+    process: FunctionProcess,
     proxy: Arc<Proxy>,
     lambda: Arc<Lambda>,
     stops: Pauses,
@@ -286,7 +286,7 @@ impl Instance {
             waiting: AtomicUsize::new(0),
         });
         let runtime_api = lambda::serve(Arc::clone(&lambda)).await;
-        let mut process = AuthorizerProcess::start(variables, &proxy.url, &runtime_api, concurrency);
+        let mut process = FunctionProcess::start_authorizer(variables, &proxy.url, &runtime_api, concurrency);
         let log = tokio::spawn(reasons(process.take_log()));
         let lanes = concurrency.unwrap_or(1);
         Self { lanes, process, proxy, lambda, stops: Pauses::default(), outage, faults, log }

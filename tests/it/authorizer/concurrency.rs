@@ -20,7 +20,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::support::dynamodb_proxy::{Behavior, Client, Proxy};
 use crate::support::keys::{environment, forged, parsed};
-use crate::support::lambda::{self, AuthorizerProcess, RuntimeApi, invocation};
+use crate::support::lambda::{self, FunctionProcess, RuntimeApi, invocation};
 use crate::support::{changes, report};
 
 /// The maximum number of connections for fast reads.
@@ -99,7 +99,7 @@ async fn run(harness: &Harness, cases: Vec<Case>, concurrency: Option<usize>, be
     let proxy = Proxy::start(dynamodb, move |_| behavior.clone());
     let recorder = Arc::new(Recorder { cases, ..Recorder::default() });
     let runtime_api = lambda::serve(Arc::clone(&recorder)).await;
-    let mut process = AuthorizerProcess::start(&variables, &proxy.url, &runtime_api, concurrency);
+    let mut process = FunctionProcess::start_authorizer(&variables, &proxy.url, &runtime_api, concurrency);
     let mut log = process.take_log();
     let reader = Arc::clone(&recorder);
     let lines = tokio::spawn(async move {

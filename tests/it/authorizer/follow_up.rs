@@ -1,23 +1,16 @@
 //! What the authorizer does after its response: look up why a key is not live, log the
 //! decision, and write activity. No client waits for this.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use authorizer::{Authorizer, Decision};
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use shared::domain::{ApiKey, Environment};
 use shared::policy::Api;
 use tests::{Action, Harness, Logs, Shape, Verdict};
-use tokio::net::TcpListener;
 use tracing::level_filters::LevelFilter;
 
-use crate::support::lambda::{self, AuthorizerProcess, RuntimeApi};
+use crate::support::lambda::{FunctionProcess, Recorder};
 
 /// The verdict, the calls to AWS before the response, and the calls after it.
 async fn calls(
@@ -183,61 +176,6 @@ async fn a_logged_decision_describes_its_request() {
     assert!(!decision.to_string().contains(&key), "{decision}");
 }
 
-/// The steps of an authorizer that runs under Lambda's runtime, in order. Plays the
-/// runtime API and forwards calls to `DynamoDB`.
-#[derive(Clone)]
-struct Recorder {
-    steps: Arc<Mutex<Vec<String>>>,
-    event: String,
-    dynamodb: String,
-    client: reqwest::Client,
-}
-
-impl Recorder {
-    fn record(&self, step: &str) {
-        self.steps.lock().unwrap().push(step.to_owned());
-    }
-
-    /// The number of requests for an event.
-    fn requested_events(&self) -> usize {
-        self.steps.lock().unwrap().iter().filter(|step| *step == "next").count()
-    }
-
-    /// Serves `DynamoDB`, and records and forwards each call. Returns the address.
-    async fn serve_dynamodb(self) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let router = Router::new().fallback(forward).with_state(self);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        address
-    }
-}
-
-/// Lambda's runtime API with a single event.
-impl RuntimeApi for Recorder {
-    async fn next(&self) -> (usize, String) {
-        self.record("next");
-        if self.requested_events() > 1 {
-            std::future::pending::<()>().await;
-        }
-        (1, self.event.clone())
-    }
-
-    async fn take(&self, _: usize, outcome: &str, _: Bytes) {
-        self.record(outcome);
-    }
-}
-
-async fn forward(State(recorder): State<Recorder>, headers: HeaderMap, body: Bytes) -> Response {
-    let target = headers["x-amz-target"].to_str().unwrap().to_owned();
-    let json: Value = serde_json::from_slice(&body).unwrap();
-    let pk = json["Key"]["pk"]["S"].as_str().or_else(|| json["Item"]["pk"]["S"].as_str()).unwrap();
-    let partition = pk.split('#').next().unwrap();
-    recorder.record(&format!("{} {partition}", target.rsplit('.').next().unwrap()));
-    let response = recorder.client.post(&recorder.dynamodb).headers(headers).body(body).send().await.unwrap();
-    (response.status(), response.bytes().await.unwrap()).into_response()
-}
-
 /// Uses Lambda's runtime, because the other tests call the authorizer's functions in order
 /// themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -247,26 +185,13 @@ async fn the_response_is_posted_before_anything_is_looked_up_or_counted() {
     let revoked = harness.issue_key(&account).await;
     let _ = harness.revoke(&revoked).await.expect(204);
     let variables = harness.variables_to_share("Authorizer").await;
-    let recorder = Recorder {
-        steps: Arc::default(),
-        event: Shape::HttpV2.bearer(&revoked.secret).to_string(),
-        dynamodb: variables.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap().to_owned(),
-        client: harness.client.clone(),
-    };
-    let runtime = lambda::serve(Arc::new(recorder.clone())).await;
-    let dynamodb = format!("http://{}", recorder.clone().serve_dynamodb().await);
-    let mut process = AuthorizerProcess::start(&variables, &dynamodb, &runtime, None);
+    let event = Shape::HttpV2.bearer(&revoked.secret).to_string();
+    let recorder = Recorder::new(&harness, &variables, event);
+    let (runtime, dynamodb) = recorder.serve().await;
+    let mut process = FunctionProcess::start_authorizer(&variables, &dynamodb, &runtime, None);
     let mut log = process.take_log();
-    let waiting = async {
-        while recorder.requested_events() < 2 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting)
-        .await
-        .expect("the authorizer requests a second event");
+    let steps = recorder.steps_until_the_second_event().await;
     process.kill().await;
-    let steps = recorder.steps.lock().unwrap().clone();
     // The first read, at the start, opens the connection.
     let (ordered, mut writes) = steps.split_at(5);
     assert_eq!(ordered, ["GetItem ACCOUNT", "next", "GetItem ACCOUNT", "response", "GetItem RETIRED"]);

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::activity::Counts;
 use crate::support::dynamodb_proxy::{Behavior, Proxy};
-use crate::support::lambda::{self, AuthorizerProcess, RuntimeApi};
+use crate::support::lambda::{self, FunctionProcess, RuntimeApi};
 use crate::support::report;
 
 /// More requests than an instance writes at once.
@@ -72,7 +72,7 @@ struct Instance {
     harness: Harness,
     lanes: usize,
     feed: Arc<Feed>,
-    process: AuthorizerProcess,
+    process: FunctionProcess,
     proxy: Arc<Proxy>,
     /// What the proxy does with every call.
     behavior: watch::Sender<Behavior>,
@@ -98,7 +98,8 @@ impl Instance {
         let dynamodb = variables.get("AWS_ENDPOINT_URL_DYNAMODB").unwrap();
         let proxy = Proxy::start(dynamodb, move |_| current.borrow().clone());
         let runtime_api = lambda::serve(Arc::clone(&feed)).await;
-        let mut process = AuthorizerProcess::start(&variables, &proxy.url, &runtime_api, concurrency);
+        let mut process =
+            FunctionProcess::start_authorizer(&variables, &proxy.url, &runtime_api, concurrency);
         let mut log = process.take_log();
         let lost = tokio::spawn(async move {
             let mut lost = 0;

@@ -502,8 +502,9 @@ impl Recorder<'_> {
     }
 
     /// Exchanges a workload's JWT, which can be used once, for a token with a custom role, and
-    /// the token for a child, and asks for a request token that its roles do not permit.
-    async fn exchange(&mut self, account: &Account) {
+    /// the token for a child, and asks for a request token that its roles do not permit. Tries to
+    /// exchange this revoked key.
+    async fn exchange(&mut self, account: &Account, revoked: &Value) {
         workload::put_inline_issuer(self.harness).await;
         let identity =
             workload::add_identity(self.harness, account, &json!({ "name": "x", "singleUse": true })).await;
@@ -517,6 +518,8 @@ impl Recorder<'_> {
             "method": "DELETE", "path": "/other",
         });
         assert!(workload::invoke_directly(self.harness, &event).await["notPermitted"].is_object());
+        let revoked = revoked["secret"].as_str().unwrap();
+        let _ = workload::exchange(self.harness, workload::KEY_TYPE, revoked, &[]).await.expect(400);
         self.record("ExchangeToken");
     }
 
@@ -629,7 +632,7 @@ async fn record(harness: &Harness) -> Recorded {
         recorder.send("UpdateServiceAccount", ("PATCH", &path), Some(changes), None).await;
     }
     recorder.review(&path).await;
-    recorder.exchange(&account).await;
+    recorder.exchange(&account, &live).await;
     recorder.sweep(&account).await;
     recorder.search(&account, &live).await;
     recorder.issue_key(&keys, json!({ "name": "last", "allowedCidrs": ["::/0"] })).await;
@@ -880,7 +883,7 @@ fn direct_writes_are_limited_to_their_partitions() {
     let activity = set(&["USAGE#*", "REQUESTS#*", "ROUTES#*", "TOTALS#*"]);
     let expected = BTreeMap::from([
         ("Authorizer", activity.clone()),
-        // JWTs and confirmations that were used, and refused tool calls.
+        // JWTs and confirmations that were used, and refused credentials and tool calls.
         ("ExchangeToken", set(&["ASSERTION#*", "REQUESTS#*", "TOTALS#*", "USAGE#*"])),
         ("IamAuthorizer", activity),
         ("ManageApis", set(&["API#*"])),
@@ -944,7 +947,7 @@ fn sensitive_rights_are_separated() {
     // IssueKey looks up leaked keys.
     assert_eq!(
         holders(&retired_verifiers),
-        ["Authorizer", "IamAuthorizer", "IssueKey"],
+        ["Authorizer", "ExchangeToken", "IamAuthorizer", "IssueKey"],
         "verifiers of retired keys"
     );
     let changes_apis = |s: &Statement| on("API#*")(s) && does("dynamodb:PutItem")(s);

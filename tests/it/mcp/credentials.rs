@@ -2,10 +2,13 @@
 
 use serde_json::json;
 use tests::workload::{KEY_TYPE, TOKEN_TYPE, exchange, token};
-use tests::{Action, Harness};
+use tests::{Action, Harness, Logs};
+use tracing::level_filters::LevelFilter;
 
+use crate::support::activity::shown;
 use crate::support::agent::{API, Agent, Deployed, MODERN, Response, event, register, send};
-use crate::support::keys::forged;
+use crate::support::audit_lines::with_message;
+use crate::support::keys::{forged, unknown};
 
 /// The response to `tools/list` with these values of `Authorization`.
 async fn list_with(harness: &Harness, authorization: &[&str]) -> Response {
@@ -96,6 +99,48 @@ async fn a_refused_credential_gets_401_from_every_method() {
         assert_eq!(other.ask(method, &json!({})).await.snapshot(&harness), expected);
     }
     assert_eq!(other.call("x", &json!({})).await.snapshot(&harness), expected);
+}
+
+#[tokio::test]
+async fn use_of_a_revoked_key_by_an_agent_is_detected() {
+    let harness = Harness::start().await;
+    register(&harness).await;
+    let (account, key) = harness.account_with_key("Agent", "ServiceAccountReader").await;
+    let agent = Agent::new(&harness, &key);
+    let params = json!({ "name": "get_organization", "arguments": { "id": "42" } });
+    assert!(agent.call("delete_organization", &json!({ "id": "42" })).await.called().1);
+    let used = async || shown(&harness.get(&format!("{}/activity", key.path())).await.json());
+    assert_eq!(used().await, [0, 1], "a call that the role does not permit is counted once");
+    let _ = harness.revoke(&key).await.expect(204);
+    harness.clock.advance_seconds(60);
+    let attention = async || harness.get("/iam/v1/attention?reason=usedAfterEnd").await.json();
+    assert_eq!(attention().await["items"], json!([]));
+
+    let logs = Logs::capture(LevelFilter::INFO);
+    for (number, (method, params)) in
+        [("tools/call", &params), ("tools/list", &json!({})), ("tools/call", &params)].into_iter().enumerate()
+    {
+        assert_eq!(agent.ask(method, params).await.status, 401);
+        let lines = with_message(&logs.take_lines(), "exchange");
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!((&line["reason"], &line["key_id"]), (&json!("revoked"), &json!(key.id)), "{line}");
+        assert_eq!(used().await, [0, 2 + u64::try_from(number).unwrap()], "each request is counted once");
+    }
+    let attention = attention().await;
+    let [item] = attention["items"].as_array().unwrap().as_slice() else { panic!("{attention}") };
+    assert_eq!((&item["key"]["id"], &item["endReason"]), (&json!(key.id), &json!("revoked")), "{item}");
+    let shown = harness.get(&account.path()).await.json();
+    assert_eq!(shown["retiredKeys"][0]["usedAfterEndAt"], "2026-01-01T00:01:00Z", "{shown}");
+
+    // A credential without the key's secret adds only to a counter.
+    for credential in [forged(&key, 1), unknown(&key, 2)] {
+        assert_eq!(
+            Agent::with_credential(&harness, &credential).ask("tools/list", &json!({})).await.status,
+            401
+        );
+    }
+    assert_eq!(harness.get(&account.path()).await.json()["unverified"]["last24Hours"], 2);
+    assert_eq!(used().await, [0, 4]);
 }
 
 /// How many items of APIs a call of a missing tool reads, and its HTTP status.

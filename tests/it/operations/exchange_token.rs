@@ -405,7 +405,7 @@ async fn a_token_ends_with_its_grant_400() {
     let _ = harness.request("DELETE", &identity.path()).admin().send().await.expect(204);
     for token in [of_key, of_identity] {
         let (reply, reason) = reason(exchange(&harness, TOKEN_TYPE, &token, &[])).await;
-        assert_eq!((reply.status, reason.as_str()), (400, "unknown"));
+        assert_eq!((reply.status, reason.as_str()), (400, "revoked"));
     }
 }
 

@@ -89,6 +89,6 @@ async fn a_credential_that_the_authorizer_refuses_is_refused() {
     logs.take_lines();
     assert_eq!(ask(&harness, &key.secret, Some("203.0.113.9")).await, refused("unknown"));
     let [line] = <[Value; 1]>::try_from(logs.take_lines()).expect("exactly one line");
-    assert_eq!((&line["grant_type"], &line["reason"]), (&"permissions".into(), &"unknown".into()), "{line}");
+    assert_eq!((&line["grant_type"], &line["reason"]), (&"permissions".into(), &"revoked".into()), "{line}");
     assert!(!line.to_string().contains(&key.secret), "{line}");
 }

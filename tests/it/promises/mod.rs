@@ -27,6 +27,7 @@ mod malformed_items;
 mod narrow_tokens;
 mod overview_cost;
 mod path_abuse;
+mod refused_exchanges;
 mod request_tokens;
 mod revocation_histories;
 mod role_histories;

@@ -169,6 +169,7 @@ async fn a_request_that_no_role_permits_is_counted_for_its_grant() {
         for _ in 0..count {
             let event = event(secret, method, path, Some("192.0.2.1"));
             respond(&instance, &event.to_string()).await.unwrap();
+            instance.follow_up().await;
         }
         harness.clock.advance_seconds(1);
     }

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tests::{Call, Item, Key, Table};
 
-/// The prefixes of the partitions that contain activity. Only the authorizer writes them.
+/// The prefixes of the partitions that contain activity. Only the authorizer and
+/// `exchange-token` write them.
 const PARTITIONS: [&str; 4] = ["USAGE#", "REQUESTS#", "ROUTES#", "TOTALS#"];
 
 fn is_partition(pk: &str) -> bool {

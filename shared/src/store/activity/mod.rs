@@ -1,5 +1,5 @@
-//! The activity of grants. The authorizer writes the activity of requests, and the token endpoint
-//! that of tool calls that it refuses, which never become requests. Activity has its own items, so
+//! The activity of grants. The authorizer writes the activity of requests, and `exchange-token`
+//! that of credentials and tool calls that it refuses, which the authorizer does not see. Activity has its own items, so
 //! that these functions need no right to write accounts or records of ended grants.
 //!
 //! A write is billed by the size of its item, so counts have one small item for each grant

@@ -4,6 +4,9 @@
 //! federated identity costs another read, of the identity's issuer, at the same time. A token
 //! whose outer tag is wrong costs no read.
 
+mod not_live;
+mod retired_records;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,17 +21,18 @@ use crate::policy::{
     Allowed, Api, Grant, GrantRoles, Reason, Refusal, Role, Source, Target, check_identity_use, check_use,
     decide,
 };
-use crate::store::{
-    CredentialLookup, RetiredCredential, RetiredVerifier, Roles, Store, StoreError, StoredIdentity, StoredKey,
-};
+use crate::store::{CredentialLookup, Roles, Store, StoreError, StoredIdentity, StoredKey};
+
+pub use not_live::NotLive;
+use retired_records::RetiredRecords;
 
 /// Checks keys and tokens.
-#[derive(Clone)]
 pub struct Authentication {
     store: Store,
     keyring: Keyring,
     token_keyring: TokenKeyring,
     clock: Arc<dyn Clock>,
+    retired_records: RetiredRecords,
 }
 
 /// A valid credential, and what a decision needs of its account.
@@ -148,6 +152,7 @@ impl Authentication {
             keyring: setup.keyring()?,
             token_keyring: setup.token_keyring()?,
             clock: Arc::clone(&setup.clock),
+            retired_records: RetiredRecords::default(),
         })
     }
 
@@ -315,33 +320,6 @@ impl Authentication {
         check_use(&key.spec, rotation, enabled, self.clock.now(), source).map_err(Rejected::genuine)?;
         let end = KeyEnd::new(key.spec.expires_at, rotation.map(|rotation| rotation.retires_at));
         Ok(Some(end.at))
-    }
-
-    /// The reason that `record` gives for refusing `credential`. The record of a key counts
-    /// only if its verifier matches the credential.
-    ///
-    /// # Errors
-    /// The pepper is not available.
-    pub async fn reason_on_record(
-        &self,
-        credential: &EndedCredential,
-        record: &RetiredCredential,
-    ) -> Result<Reason, KeyringError> {
-        let RetiredCredential { reason, key } = record;
-        let matches = match (credential, key) {
-            (EndedCredential::Key(key), Some(RetiredVerifier { spec, verifier })) => {
-                let pepper = self.keyring.get(&verifier.pepper).await?;
-                Verifier::compute(&pepper, key, spec).matches(&verifier.verifier)
-            }
-            (EndedCredential::Token(token), Some(RetiredVerifier { spec, verifier })) => {
-                token.matches(&GrantBinding::of_key(verifier.verifier.clone(), spec))
-            }
-            // The record of a federated identity has no verifier. The outer tag shows that this
-            // deployment made the token.
-            (EndedCredential::Token(_), None) => true,
-            (EndedCredential::Key(_), None) => false,
-        };
-        Ok(if matches { *reason } else { Reason::WrongSecret })
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use shared::domain::{AccountId, GrantId};
-use shared::store::RetiredCredential;
+
+use crate::domain::{AccountId, GrantId};
+use crate::store::RetiredCredential;
 
 /// The maximum number of records that an instance reads per second. Without this limit,
 /// every well-formed forged key would cost a second read.
@@ -17,7 +18,7 @@ const MAX_RECORDS: usize = 256;
 /// The records of ended grants, and the limit for reading more. A record never changes and
 /// never allows a request, so the instance can keep it.
 #[derive(Default)]
-pub(crate) struct RetiredGrants(Mutex<State>);
+pub(super) struct RetiredRecords(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -26,14 +27,14 @@ struct State {
     reads: u32,
 }
 
-impl RetiredGrants {
+impl RetiredRecords {
     /// The record of a grant, if the record was read before.
-    pub(crate) fn find(&self, grant: (AccountId, GrantId)) -> Option<RetiredCredential> {
+    pub(super) fn find(&self, grant: (AccountId, GrantId)) -> Option<RetiredCredential> {
         self.state().records.get(&grant).cloned()
     }
 
     /// Whether one more record can be read at `now`.
-    pub(crate) fn take_read(&self, now: Timestamp) -> bool {
+    pub(super) fn take_read(&self, now: Timestamp) -> bool {
         let mut state = self.state();
         if state.second != now.as_second() {
             (state.second, state.reads) = (now.as_second(), 0);
@@ -44,7 +45,7 @@ impl RetiredGrants {
     }
 
     /// Remembers the record of a grant.
-    pub(crate) fn remember(&self, grant: (AccountId, GrantId), record: RetiredCredential) {
+    pub(super) fn remember(&self, grant: (AccountId, GrantId), record: RetiredCredential) {
         let mut state = self.state();
         // Any record can be forgotten, because it can be read again.
         if state.records.len() >= MAX_RECORDS {
