@@ -401,6 +401,26 @@ async fn concurrent_requests_never_mix_their_tools_200_409_412() {
     }
 }
 
+/// A PUT with a precondition is refused if another PUT comes between its read and its write.
+#[tokio::test]
+async fn a_request_that_is_overtaken_before_its_write_changes_nothing_412() {
+    let harness = Harness::start().await;
+    let tag = put(&harness, "teams", &api()).send().await.expect(201).headers["etag"].clone();
+    harness.wire.intercept(|call| {
+        let is_slow = call.operation == "TransactWriteItems" && call.body.to_string().contains("Overtaken");
+        if is_slow { Action::Delay(std::time::Duration::from_millis(300)) } else { Action::Pass }
+    });
+    let (slow, fast) = (api_with("title", "Overtaken".into()), api_with("title", "Other".into()));
+    let (slow, fast) = tokio::join!(put(&harness, "teams", &slow).if_match(&tag).send(), async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        put(&harness, "teams", &fast).send().await
+    });
+    harness.wire.pass_all();
+    let _ = fast.expect(200);
+    let _ = slow.expect_problem(412, "precondition_failed");
+    assert_eq!(harness.get("/iam/v1/apis/teams").await.json()["title"], "Other");
+}
+
 /// Settings that are put without a document are refused if another request changes the document
 /// at the same time.
 #[tokio::test]
