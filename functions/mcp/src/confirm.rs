@@ -9,6 +9,7 @@ use serde_json::Value;
 use shared::domain::ConfirmationDigest;
 use shared::store::ApiChoices;
 use shared::telemetry::loggable;
+use shared::tools::BODY;
 
 use crate::catalog::RegisteredApi;
 use crate::guard::Caller;
@@ -16,10 +17,10 @@ use crate::guard::Caller;
 /// The name of the question.
 const QUESTION: &str = "confirm";
 
-/// The maximum number of arguments in a question.
-const MAX_ARGUMENTS: usize = 20;
+/// The maximum number of arguments and members of the body in a question.
+const MAX_LINES: usize = 30;
 
-/// The maximum number of characters of each argument's name and of each value in a question.
+/// The maximum number of characters of each name and of each value in a question.
 const MAX_NAME_CHARS: usize = 64;
 const MAX_VALUE_CHARS: usize = 200;
 
@@ -67,8 +68,8 @@ pub(crate) fn digest(
     ])
 }
 
-/// The question to the user: whether this request may be sent to the API. Each argument has its own
-/// line, and none can hide another.
+/// The question to the user: whether this request may be sent to the API. Each argument and each
+/// member of the body has its own line, so that a long one hides no other.
 pub(crate) fn question(
     api: &RegisteredApi,
     (method, path): (&str, &str),
@@ -77,13 +78,14 @@ pub(crate) fn question(
 ) -> Result<InputRequiredResult, &'static str> {
     let ApiChoices { base_url, title, .. } = &api.choices;
     let mut message = format!("Allow {method} {base_url}{path} ({title})?");
-    for (name, value) in arguments.iter().take(MAX_ARGUMENTS) {
+    let lines = lines(arguments);
+    for (name, value) in lines.iter().take(MAX_LINES) {
         let value = value.to_string();
         let (name, value) = (loggable(name, MAX_NAME_CHARS), loggable(&value, MAX_VALUE_CHARS));
         message = format!("{message}\n{name}: {value}");
     }
-    if arguments.len() > MAX_ARGUMENTS {
-        message = format!("{message}\nArguments not shown: {}", arguments.len() - MAX_ARGUMENTS);
+    if lines.len() > MAX_LINES {
+        message = format!("{message}\nNot shown: {} more", lines.len() - MAX_LINES);
     }
     let requested_schema = ElicitationSchema::builder()
         .required_bool_property(QUESTION, |property| {
@@ -93,4 +95,19 @@ pub(crate) fn question(
     let params = ElicitRequestParams::FormElicitationParams { meta: None, message, requested_schema };
     let request = InputRequest::Elicitation(ElicitRequest::new(params));
     Ok(InputRequiredResult::new(Some(InputRequests::from([(QUESTION.to_owned(), request)])), Some(state)))
+}
+
+/// The arguments, with the members of a body that is an object in its place.
+fn lines(arguments: &JsonObject) -> Vec<(String, &Value)> {
+    let mut lines = Vec::new();
+    for (name, value) in arguments {
+        let members = value.as_object().filter(|members| name == BODY && !members.is_empty());
+        match members {
+            Some(members) => {
+                lines.extend(members.iter().map(|(member, value)| (format!("{BODY}.{member}"), value)));
+            }
+            None => lines.push((name.clone(), value)),
+        }
+    }
+    lines
 }

@@ -43,8 +43,7 @@ pub(crate) struct ExchangeFunction {
 }
 
 /// The credentials that `exchange-token` accepted last, as hashes that only this process can
-/// compute. They allow nothing. They decide whether a call asks about its credential before any
-/// other work.
+/// compute. A match authorizes nothing: it only lets a call skip the early check of its credential.
 #[derive(Default)]
 struct Accepted {
     hasher: RandomState,
@@ -71,7 +70,7 @@ impl Accepted {
     }
 
     fn hash(&self, caller: &Caller) -> u64 {
-        self.hasher.hash_one(caller.credential.expose_secret())
+        self.hasher.hash_one((caller.credential.expose_secret(), caller.gateway.source))
     }
 }
 
@@ -107,14 +106,21 @@ impl ExchangeFunction {
         })
     }
 
-    /// Checks the credential of a caller, unless this instance has seen it before. A call does this
-    /// before it reads the API, so that strangers learn nothing from the time that a call takes
-    /// and cause no other work. The request token decides about the call itself.
+    /// Whether this instance remembers that the caller's credential was accepted from the caller's
+    /// address.
+    pub(crate) fn knows(&self, caller: &Caller) -> bool {
+        self.accepted.contains(caller)
+    }
+
+    /// Checks the caller's credential, unless this instance knows it. A call does this before it
+    /// reads the registered API, so that callers without a valid credential cause no other work and
+    /// learn nothing from the time that a call takes. The call itself is decided when its request
+    /// token is made.
     ///
     /// # Errors
     /// The credential is refused, or there is no answer.
     pub(crate) async fn check_new(&self, caller: &Caller) -> Result<(), Refusal> {
-        if self.accepted.contains(caller) { Ok(()) } else { self.permissions(caller).await.map(|_| ()) }
+        if self.knows(caller) { Ok(()) } else { self.permissions(caller).await.map(|_| ()) }
     }
 
     /// Asks what the caller's credential permits.
@@ -162,7 +168,8 @@ impl ExchangeFunction {
         }
     }
 
-    /// The refusal of a caller's credential, which is checked again at once in its next call.
+    /// Forgets the caller's credential, so that the caller's next call checks the credential first.
+    /// Returns the refusal.
     fn refused(&self, caller: &Caller) -> Refusal {
         self.accepted.set(caller, false);
         Refusal::Credential

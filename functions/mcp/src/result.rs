@@ -67,15 +67,15 @@ fn success(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {
         let text = format!("The response is {} of {kind}. This tool shows only text and JSON.", size(answer));
         return success_text(sent.tool, text);
     }
-    let text = text_of(sent, answer);
+    let json = json_of(sent, answer);
+    let text = json.as_ref().map_or_else(|| text_of(sent, answer), Value::to_string);
     if !answer.body.is_complete || text.len() > MAX_SHOWN_BYTES {
         return success_text(sent.tool, shown(answer, &text));
     }
-    let json = is_json(kind.as_deref()).then(|| serde_json::from_str(&text).ok()).flatten();
-    match json.map(|json| safe_json(sent, json)) {
+    match json {
         Some(value @ Value::Object(_)) => CallToolResult::structured(value),
         Some(value) => {
-            let mut result = CallToolResult::success(vec![ContentBlock::text(value.to_string())]);
+            let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
             result.structured_content = sent.tool.output_schema.is_some().then(|| json!({ "result": value }));
             result
         }
@@ -110,9 +110,18 @@ fn failure(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {
         text = format!("{text} {UNSURE}");
     }
     if !answer.body.bytes.is_empty() && is_text(header(answer, &CONTENT_TYPE).as_deref()) {
-        text = format!("{text}\n\n{}", shown(answer, &text_of(sent, answer)));
+        let body = json_of(sent, answer).map_or_else(|| text_of(sent, answer), |json| json.to_string());
+        text = format!("{text}\n\n{}", shown(answer, &body));
     }
     error(text)
+}
+
+/// The body as JSON with only safe texts, if the body is complete and valid JSON. Escapes in the
+/// JSON text could hide what its texts contain.
+fn json_of(sent: &Sent<'_>, answer: &Answer) -> Option<Value> {
+    let is_json = answer.body.is_complete && is_json(header(answer, &CONTENT_TYPE).as_deref());
+    let value = is_json.then(|| serde_json::from_str(&text_of(sent, answer)).ok()).flatten()?;
+    Some(safe_json(sent, value))
 }
 
 /// The body as safe text.
@@ -127,7 +136,7 @@ fn safe(sent: &Sent<'_>, text: &str) -> String {
     text.replace(sent.token.expose_secret(), "[redacted]")
 }
 
-/// The value with only safe texts. Escapes in a JSON text can hide what the text contains.
+/// The value, with each text made safe.
 fn safe_json(sent: &Sent<'_>, value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(safe(sent, &text)),

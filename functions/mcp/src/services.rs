@@ -16,8 +16,9 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// What the caller's credential permits, and the caller's API. Both are read at the same time,
-    /// and only a caller with a valid credential learns whether the API exists.
+    /// What the caller's credential permits, and the caller's API. Both are read at the same time if
+    /// the credential is known. Otherwise the credential is checked first, so that callers without a
+    /// valid one cause no read of the API.
     ///
     /// # Errors
     /// The credential is refused, the API is not registered, or a dependency failed.
@@ -25,9 +26,13 @@ impl Services {
         &self,
         caller: &Caller,
     ) -> Result<(CredentialPermissions, RegisteredApi), Refusal> {
-        let (permitted, api) = tokio::join!(self.exchange.permissions(caller), self.find_api(caller));
-        let permitted = permitted?;
-        Ok((permitted, api?.ok_or(Refusal::UnknownApi)?))
+        let (permitted, api) = if self.exchange.knows(caller) {
+            let (permitted, api) = tokio::join!(self.exchange.permissions(caller), self.find_api(caller));
+            (permitted?, api?)
+        } else {
+            (self.exchange.permissions(caller).await?, self.find_api(caller).await?)
+        };
+        Ok((permitted, api.ok_or(Refusal::UnknownApi)?))
     }
 
     /// The caller's API, if it is registered. Nothing of it may be returned before the credential

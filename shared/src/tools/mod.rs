@@ -30,6 +30,7 @@ pub use arguments::InvalidArguments;
 pub use codec::{InvalidPack, pack, pack_text, unpack, unpack_text};
 pub use compile::{Compiled, Selection, Skipped, compile};
 pub use name::{InvalidToolName, ToolName};
+pub use parameters::BODY;
 pub use request::{ToolBody, ToolRequest};
 pub use template::{InvalidTemplate, Template};
 

@@ -16,7 +16,7 @@ const MAX_PARAMETERS: usize = 100;
 /// The maximum length of a property's name, in characters.
 const MAX_PROPERTY_CHARS: usize = 64;
 /// The property of the arguments that is the request body.
-pub(super) const BODY: &str = "body";
+pub const BODY: &str = "body";
 
 /// Where a property of the arguments goes in the request.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]

@@ -85,11 +85,15 @@ async fn no_argument_can_hide_another_in_the_question() {
     insta::assert_snapshot!(message(&question));
     // A long value is cut, and does not displace the next one.
     arguments["body"]["name"] = "x".repeat(5000).into();
+    arguments["body"]["zip"] = "8000".into();
     let question = agent.call("create_organization", &arguments).await.result();
     let message = message(&question);
     let lines: Vec<_> = message.lines().collect();
-    assert!(lines[1].len() < 300 && lines[1].ends_with('…'), "{message}");
-    assert_eq!(lines[2], "dryRun: true");
+    assert!(
+        lines[1].starts_with("body.name: ") && lines[1].len() < 300 && lines[1].ends_with('…'),
+        "{message}"
+    );
+    assert_eq!(lines[2..], ["body.zip: \"8000\"", "dryRun: true"]);
 }
 
 #[tokio::test]

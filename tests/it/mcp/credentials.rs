@@ -143,10 +143,20 @@ async fn use_of_a_revoked_key_by_an_agent_is_detected() {
     assert_eq!(used().await, [0, 4]);
 }
 
-/// How many items of APIs a call of a missing tool reads, and its HTTP status.
-async fn reads_of_call(harness: &Harness, key: &str) -> (usize, u16) {
+/// How many items of APIs a request reads, and its HTTP status.
+async fn reads_of(harness: &Harness, key: &str, method: &str) -> (usize, u16) {
+    let agent = Agent::with_credential(harness, key);
     harness.wire.take_calls();
-    let reply = Agent::with_credential(harness, key).call("nothing", &json!({})).await;
+    let reply = match method {
+        "initialize" => {
+            let client = json!({
+                "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "x", "version": "1" },
+            });
+            agent.ask_legacy(method, &client).await
+        }
+        "tools/call" => agent.call("nothing", &json!({})).await,
+        method => agent.ask(method, &json!({})).await,
+    };
     let calls = harness.wire.take_calls().into_iter();
     let of_apis = calls.filter(|call| {
         let key = call.body["Key"]["pk"]["S"].as_str();
@@ -161,15 +171,15 @@ async fn a_stranger_causes_no_read_of_the_api() {
     register(&harness).await;
     let key = harness.reader_key().await;
     let forged = forged(&key, 1);
-    for _ in 0..2 {
-        assert_eq!(reads_of_call(&harness, &forged).await, (0, 401));
+    for method in ["tools/call", "tools/list", "server/discover", "initialize", "tools/call"] {
+        assert_eq!(reads_of(&harness, &forged, method).await, (0, 401), "{method}");
     }
     // The tools are read once. After the key ended, only the next call can still cause a read.
-    assert_eq!(reads_of_call(&harness, &key.secret).await, (2, 200));
-    assert_eq!(reads_of_call(&harness, &key.secret).await, (1, 200));
+    assert_eq!(reads_of(&harness, &key.secret, "tools/call").await, (2, 200));
+    assert_eq!(reads_of(&harness, &key.secret, "tools/call").await, (1, 200));
     let _ = harness.revoke(&key).await.expect(204);
-    assert_eq!(reads_of_call(&harness, &key.secret).await, (1, 401));
-    assert_eq!(reads_of_call(&harness, &key.secret).await, (0, 401));
+    assert_eq!(reads_of(&harness, &key.secret, "tools/call").await, (1, 401));
+    assert_eq!(reads_of(&harness, &key.secret, "tools/call").await, (0, 401));
 }
 
 #[tokio::test]

@@ -86,4 +86,7 @@ async fn an_answer_with_the_request_token_does_not_show_the_token() {
     let result = agent.call("get_organization", &json!({ "id": "42" })).await.result().to_string();
     assert_eq!(result.matches("Bearer [redacted]").count(), 4, "twice in each form: {result}");
     assert!(!result.contains("kwst_"), "{result}");
+    server.set(|_| Script::RefuseEscaped);
+    let (text, is_error) = agent.call("get_organization", &json!({ "id": "42" })).await.called();
+    assert!(is_error && text.contains("Bearer [redacted]") && !text.contains("kwst_"), "{text}");
 }

@@ -24,6 +24,8 @@ pub(crate) enum Script {
     Echo,
     /// Sends the request in a JSON object, with each character escaped.
     EchoEscaped,
+    /// The same with the status 400.
+    RefuseEscaped,
 }
 
 /// Chooses the script for a path.
@@ -124,13 +126,14 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
     match script {
         Script::Send(bytes) => drop(write(&bytes).await),
         Script::Echo => drop(write(&with_body("200 OK\r\ncontent-type: text/plain", request)).await),
-        Script::EchoEscaped => {
+        Script::EchoEscaped | Script::RefuseEscaped => {
             let mut escaped = String::new();
             for character in request.chars() {
                 write!(escaped, "\\u{:04x}", u32::from(character)).unwrap();
             }
             let body = format!("{{\"{escaped}\":\"{escaped}\"}}");
-            write(&with_body("200 OK\r\ncontent-type: application/json", &body)).await;
+            let status = if matches!(script, Script::EchoEscaped) { "200 OK" } else { "400 Bad Request" };
+            write(&with_body(&format!("{status}\r\ncontent-type: application/json"), &body)).await;
         }
         Script::Hold(bytes) => {
             write(&bytes).await;
