@@ -83,7 +83,7 @@ pub async fn exchange_token(function: &ExchangeToken, request: &Request) -> Repl
     let source = request.source().filter(|_| function.records_addresses);
     let kind = Kind::TokenEndpoint { grant_type: style.grant_type };
     let exchange = Exchange { request_id: request.id().to_owned(), kind, source };
-    function.follow_ups.add(FollowUp { exchange, trace, outcome });
+    function.finish(FollowUp { exchange, trace, outcome });
     reply
 }
 

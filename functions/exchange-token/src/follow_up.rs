@@ -41,6 +41,15 @@ impl FollowUps {
 }
 
 impl ExchangeToken {
+    /// Logs a success at once, so that no token leaves without its line, and leaves everything about
+    /// a refusal for the time after the answer.
+    pub(crate) fn finish(&self, follow_up: FollowUp) {
+        match &follow_up.outcome {
+            Ok(success) => follow_up.exchange.log(&follow_up.trace, Ok(success)),
+            Err(_) => self.follow_ups.add(follow_up),
+        }
+    }
+
     /// Does all work that remains after answers. Each call to AWS has its own time limit: 500 ms
     /// for a read, and 200 ms for a write.
     pub(crate) async fn follow_up_all(&self) {
@@ -64,9 +73,9 @@ impl ExchangeToken {
         }
     }
 
-    /// Counts a refused key or token like the authorizer, which does not see these requests. A
-    /// key or token that is accepted is not counted: the authorizer counts the requests that it
-    /// is used for.
+    /// Counts a refused key or token as the authorizer would. The authorizer does not see these
+    /// requests. An accepted key or token is not counted here: the authorizer counts the requests
+    /// that use it.
     async fn count(&self, exchange: &Exchange, (account, grant): (AccountId, GrantId), refusal: &Refusal) {
         let (reason, missing_permission) = match refusal {
             Refusal::NotPermitted { reason, missing_permission } => (*reason, missing_permission.as_ref()),

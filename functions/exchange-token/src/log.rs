@@ -35,7 +35,7 @@ pub(crate) struct Exchange {
 
 /// The kinds of requests for an exchange.
 pub(crate) enum Kind {
-    /// A request to the token endpoint, with one of the supported OAuth grant types.
+    /// A request to the token endpoint, with its OAuth grant type if that is supported.
     TokenEndpoint { grant_type: Option<&'static str> },
     /// A direct invocation that asks what a credential permits.
     Permissions,

@@ -26,7 +26,7 @@ pub(crate) async fn permissions(function: &ExchangeToken, event: &PermissionsEve
     };
     let source = event.source.filter(|_| function.records_addresses);
     let exchange = Exchange { request_id: function.invocation_id(), kind: Kind::Permissions, source };
-    function.follow_ups.add(FollowUp { exchange, trace, outcome });
+    function.finish(FollowUp { exchange, trace, outcome });
     answer
 }
 

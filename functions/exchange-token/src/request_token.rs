@@ -50,7 +50,7 @@ pub(crate) async fn request_token(function: &ExchangeToken, event: RequestTokenE
     let source = event.source.filter(|_| function.records_addresses);
     let kind = Kind::RequestToken(Box::new(event));
     let exchange = Exchange { request_id: function.invocation_id(), kind, source };
-    function.follow_ups.add(FollowUp { exchange, trace, outcome });
+    function.finish(FollowUp { exchange, trace, outcome });
     answer
 }
 
