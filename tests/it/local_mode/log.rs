@@ -91,10 +91,14 @@ async fn full_log_is_kept_once_under_another_name() {
     std::fs::write(&old, "the oldest lines").unwrap();
     File::create(&log).unwrap().set_len(MAX_BYTES - 1).unwrap();
     let local = LocalProcess::start(&data, &[]).await;
-    // The first line fills the log, and the next one starts a new file.
-    assert_eq!(local.check("nonsense").await, 403);
+    // The first line fills the log, and the next one starts a new file. The start can log a line
+    // before, between or after the decisions.
+    for _ in 0..2 {
+        assert_eq!(local.check("nonsense").await, 403);
+    }
     assert!(old.metadata().unwrap().len() > MAX_BYTES);
-    assert_eq!(decisions(&lines(&data)).len(), 1);
+    let kept = decisions(&lines(&data)).len();
+    assert!((1..=2).contains(&kept), "{kept}");
     assert_eq!(mode_of(&log), 0o600);
 }
 
