@@ -1,10 +1,10 @@
 //! What the MCP server adds to a call of an API: `cargo bench -p tests --bench mcp`.
 //!
-//! The MCP server has a thread of its own and gets the events that API Gateway sends it. The rest
-//! of the system, which includes `exchange-token`, the API's gateway with its authorizer, and the
-//! API, runs in other threads and is called over TCP. CPU times are those of the MCP server's
-//! thread, without Lambda's runtime and without the log. Latencies are those on this machine, where an invocation of
-//! `exchange-token` is a local request.
+//! The MCP server runs in a thread of its own, and handles an event like those from API Gateway. The
+//! rest of the system, which includes `exchange-token`, the API's gateway with its authorizer, and
+//! the API, runs in other threads and is called over TCP. CPU times are those of the MCP server's
+//! thread, without Lambda's runtime and without the log. Latencies are those on this machine, where
+//! an invocation of `exchange-token` is a local request.
 //!
 //! `KEYWARD_BENCH_RUNS` sets the number of instances for each measurement, 5 by default.
 

@@ -186,8 +186,8 @@ pub struct PermissionsEvent {
 pub enum PermissionsAnswer {
     /// The credential is valid.
     Permitted(CredentialPermissions),
-    /// The credential is refused. The reason is for the log: the client gets 401. A key or token
-    /// that has ended is `unknown`, because `exchange-token` looks it up only after its answer.
+    /// The credential is refused. The reason is for the log: the client gets 401. If the grant is not
+    /// live, the reason is `unknown`, because `exchange-token` finds out why only after its answer.
     Refused { reason: ExchangeReason },
     /// No decision was possible, because a dependency failed. The client gets 503.
     Unavailable {},
@@ -282,8 +282,8 @@ pub enum RequestTokenAnswer {
     },
     /// The confirmation is refused.
     ConfirmationRefused { reason: ConfirmationRefusal },
-    /// The credential is refused. The reason is for the log: the client gets 401. A key or token
-    /// that has ended is `unknown`, because `exchange-token` looks it up only after its answer.
+    /// The credential is refused. The reason is for the log: the client gets 401. If the grant is not
+    /// live, the reason is `unknown`, because `exchange-token` finds out why only after its answer.
     Refused { reason: ExchangeReason },
     /// No decision was possible, because a dependency failed. The client gets 503.
     Unavailable {},

@@ -24,10 +24,8 @@ pub struct NotLive {
 }
 
 impl Authentication {
-    /// Why the grant of a credential is not live. The record of a retired key counts only if
-    /// its verifier matches the credential.
-    ///
-    /// Call this after the response: the time that it takes tells whether the grant has ended.
+    /// Finds out why the grant of a credential is not live. Call this after the response, because
+    /// the time that it takes reveals whether the grant has ended.
     pub async fn why_not_live(&self, credential: &EndedCredential) -> NotLive {
         let grant = credential.names();
         let record = match self.retired_records.find(grant) {

@@ -201,13 +201,13 @@ pub fn can_permit(roles: &[&Role], wanted: &Permission) -> bool {
     !roles.is_empty() && permit_any(roles, wanted)
 }
 
-/// The same as [`can_permit`]. Without roles, all requests are permitted that policies can permit.
+/// Like [`can_permit`], but without roles, every request that a role could permit is permitted.
 fn permit_any(roles: &[&Role], wanted: &Permission) -> bool {
     let Some((role, others)) = roles.split_first() else {
         return wanted.check_reachable().is_ok();
     };
-    // Without these two rules, the number of steps would be the product of the roles' numbers of
-    // permissions for every request that the last role does not permit.
+    // Without these two checks, finding that only the last role refuses could take as many steps as
+    // the product of the numbers of permissions of all roles.
     if !roles.iter().all(|role| role.permissions.iter().any(|permission| permission.overlaps(wanted))) {
         return false;
     }

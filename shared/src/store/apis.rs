@@ -161,7 +161,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Stale`] if `precondition` is not met, [`StoreError::ApiLimit`], or
-    /// [`StoreError::Contention`], which includes that the API no longer has the version
+    /// [`StoreError::Contention`], for example if the API no longer has the version
     /// [`based_on`](NewApi::based_on).
     pub async fn put_api(
         &self,

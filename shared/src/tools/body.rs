@@ -10,8 +10,8 @@ use crate::policy::Method;
 /// The maximum number of media types that are looked at.
 const MAX_MEDIA_TYPES: usize = 50;
 
-/// The maximum length of a media type with its parameters, in bytes. The position of each part of
-/// the schema contains the media type.
+/// The maximum length of a media type with its parameters, in bytes. Longer ones are ignored, because
+/// the JSON pointer to each part of the schema contains the media type.
 const MAX_MEDIA_TYPE_BYTES: usize = 200;
 
 /// The body of a tool's requests.

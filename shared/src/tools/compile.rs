@@ -103,7 +103,7 @@ pub fn compile(document: &Document, selection: &Selection<'_>) -> Result<Compile
         }
     }
     if bytes > MAX_TOOLS_BYTES && errors.is_empty() {
-        let detail = "has operations whose tools are too large together. Select fewer operations with `include` or `exclude`";
+        let detail = "has operations whose tools are too large in total. Select fewer operations with `include` or `exclude`";
         errors.push(DocumentError { pointer: "/paths".to_owned(), detail: detail.to_owned() });
     }
     errors.truncate(MAX_ERRORS);

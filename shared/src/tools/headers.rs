@@ -62,8 +62,8 @@ pub(super) fn is_allowed_header(name: &str) -> bool {
         && !REFUSED_STARTS.iter().any(|start| plain.starts_with(start))
 }
 
-/// Whether a header parameter of this name is ignored, because each request has the header anyway:
-/// the ones that the specification ignores
+/// Whether a header parameter with this name is ignored, because every request sets the header
+/// anyway. These are the headers that the specification ignores
 /// (<https://spec.openapis.org/oas/v3.1.1.html#parameter-object>), and the request id.
 pub(super) fn is_ignored_header(name: &str) -> bool {
     ["accept", "authorization", "content-type", "x-request-id"]

@@ -328,13 +328,13 @@ async fn no_instance_uses_an_older_account_state_than_another() {
 
 /// An authorizer in another process: this binary, which runs only
 /// [`authorizer_process`].
-pub(super) struct FunctionProcess {
+pub(super) struct AuthorizerProcess {
     _child: Child,
     credentials: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
 
-impl FunctionProcess {
+impl AuthorizerProcess {
     /// Starts a process with these variables, which are JSON.
     fn start(variables: &str) -> Self {
         let mut child = this_binary(concat!(module_path!(), "::authorizer_process"))
@@ -394,7 +394,7 @@ async fn authorizer_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn revoked_key_is_denied_on_the_next_check_in_another_process() {
     let harness = start().await;
-    let mut processes = FunctionProcess::start_several(&harness, 3).await;
+    let mut processes = AuthorizerProcess::start_several(&harness, 3).await;
     let mut summary = Summary::default();
     let operations = [
         Operation::RevokeKey(0),

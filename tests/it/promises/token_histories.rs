@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use shared::domain::Clock as _;
 use tests::{Account, Harness, Key};
 
-use super::revocation_histories::FunctionProcess;
+use super::revocation_histories::AuthorizerProcess;
 use crate::support::Verdict;
 use crate::support::faults::delay_calls;
 use crate::support::model::{
@@ -449,7 +449,7 @@ async fn token_is_denied_once_what_it_was_made_from_has_ended() {
 async fn token_is_denied_in_another_process_once_what_it_was_made_from_has_ended() {
     let harness = Harness::start().await;
     harness.put_role(OTHER_ROLE, &["GET /elsewhere"]).await;
-    let mut processes = FunctionProcess::start_several(&harness, 2).await;
+    let mut processes = AuthorizerProcess::start_several(&harness, 2).await;
     let mut summary = Summary::default();
     let cases = [
         (Source::Key(0), Operation::End(Part::Key(0))),

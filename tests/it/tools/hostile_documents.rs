@@ -222,7 +222,7 @@ fn documents_have_at_most_2000_operations_and_8_mb_of_tools() {
     assert_eq!(
         texts(&errors),
         [
-            "/paths has operations whose tools are too large together. Select fewer operations with `include` or `exclude`"
+            "/paths has operations whose tools are too large in total. Select fewer operations with `include` or `exclude`"
         ]
     );
 }

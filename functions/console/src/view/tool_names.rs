@@ -47,7 +47,7 @@ impl ToolNames {
 
     /// What a page without some tools says. `None` if the tools of all APIs were read.
     pub(crate) fn hint(&self) -> Option<String> {
-        self.has_more.then(|| format!("Tools are shown for the first {APIS} APIs by name."))
+        self.has_more.then(|| format!("Tools are shown only for the first {APIS} APIs, sorted by name."))
     }
 
     /// The tools that can have sent this request: at most one of each API.
