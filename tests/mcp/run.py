@@ -73,8 +73,8 @@ def confirm(client: Client, story: Story, names: dict[str, str]) -> None:
     """Calls a tool that asks the client's user first."""
     rename = lambda name: [("rename_organization", {"id": "2", "body": {"name": name}})]
     for answer, name, is_changed in [
-        ({"action": "accept", "content": {"confirm": True}}, f"Accepted by {client}", True),
-        ({"action": "accept", "content": {"confirm": False}}, f"Unchecked by {client}", False),
+        ({"action": "accept", "content": {"ok": True}}, f"Accepted by {client}", True),
+        ({"action": "accept", "content": {"ok": False}}, f"Unchecked by {client}", False),
         ({"action": "decline"}, f"Declined by {client}", False),
     ]:
         report = client.run(dataclasses.replace(story, calls=rename(name), answer=answer))

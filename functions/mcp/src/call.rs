@@ -159,8 +159,8 @@ fn confirmation(caller: &Caller, client: &Client, call: &Call<'_>) -> Option<Req
         Confirmation::Require => true,
     };
     // A declined call is never sent, even if the API no longer asks for a confirmation.
-    let is_declined = call.answer == UserAnswer::Declined;
-    (is_declined || (is_needed && !call.tool.hints.read_only)).then(|| RequestConfirmation {
+    let is_stopped = matches!(call.answer, UserAnswer::Declined | UserAnswer::Malformed);
+    (is_stopped || (is_needed && !call.tool.hints.read_only)).then(|| RequestConfirmation {
         digest: confirm::digest(caller, call.api, call.tool.name.as_str(), call.line(), call.arguments),
         state: call.state.clone().filter(|_| call.answer == UserAnswer::Accepted),
     })
@@ -168,9 +168,13 @@ fn confirmation(caller: &Caller, client: &Client, call: &Call<'_>) -> Option<Req
 
 /// The response to a call that the roles permit and the user has not confirmed.
 fn unconfirmed(caller: &Caller, client: &Client, call: &Call<'_>, state: String) -> Result<Permitted, Stop> {
-    if call.answer == UserAnswer::Declined {
-        caller.record.end(Outcome::Declined);
-        return Ok(result::error("The user declined this call.".to_owned()).into());
+    match call.answer {
+        UserAnswer::Declined => {
+            caller.record.end(Outcome::Declined);
+            return Ok(result::error("The user declined this call.".to_owned()).into());
+        }
+        UserAnswer::Malformed => return Err(confirmation_refused(caller, ConfirmationRefusal::Invalid)),
+        UserAnswer::None | UserAnswer::Accepted => {}
     }
     if client.can_ask {
         caller.record.end(Outcome::ConfirmationAsked);

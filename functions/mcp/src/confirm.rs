@@ -17,6 +17,9 @@ use crate::guard::Caller;
 /// The name of the question.
 const QUESTION: &str = "confirm";
 
+/// The name of the answer, which is true or false.
+const ANSWER: &str = "ok";
+
 /// The maximum number of arguments and members of the body in a question.
 const MAX_LINES: usize = 30;
 
@@ -32,6 +35,8 @@ pub(crate) enum UserAnswer {
     Accepted,
     /// The user declined or closed the question.
     Declined,
+    /// The user accepted, but the client did not send what the question asks for.
+    Malformed,
 }
 
 /// The answer in a call.
@@ -39,10 +44,11 @@ pub(crate) fn answer(params: &CallToolRequestParams) -> UserAnswer {
     let Some(answer) = params.input_responses.as_ref().and_then(|answers| answers.get(QUESTION)) else {
         return UserAnswer::None;
     };
-    let is_confirmed = answer.pointer("/content/confirm") == Some(&Value::Bool(true));
-    match answer.get("action").and_then(Value::as_str) {
-        Some("accept") if is_confirmed => UserAnswer::Accepted,
-        Some("accept" | "decline" | "cancel") => UserAnswer::Declined,
+    let confirmed = answer.get("content").and_then(|content| content.get(ANSWER)).and_then(Value::as_bool);
+    match (answer.get("action").and_then(Value::as_str), confirmed) {
+        (Some("accept"), Some(true)) => UserAnswer::Accepted,
+        (Some("accept"), None) => UserAnswer::Malformed,
+        (Some("accept" | "decline" | "cancel"), _) => UserAnswer::Declined,
         _ => UserAnswer::None,
     }
 }
@@ -88,9 +94,7 @@ pub(crate) fn question(
         message = format!("{message}\nNot shown: {} more", lines.len() - MAX_LINES);
     }
     let requested_schema = ElicitationSchema::builder()
-        .required_bool_property(QUESTION, |property| {
-            property.title("Allow").description("Send this request.")
-        })
+        .required_bool_property(ANSWER, |property| property.title("Allow").description("Send this request."))
         .build()?;
     let params = ElicitRequestParams::FormElicitationParams { meta: None, message, requested_schema };
     let request = InputRequest::Elicitation(ElicitRequest::new(params));

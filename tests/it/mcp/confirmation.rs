@@ -33,7 +33,7 @@ fn answered(call: &Value, state: &Value, answer: Value) -> Value {
 }
 
 fn accept() -> Value {
-    json!({ "action": "accept", "content": { "confirm": true } })
+    json!({ "action": "accept", "content": { "ok": true } })
 }
 
 /// The state of the question in a response.
@@ -134,14 +134,21 @@ async fn a_call_is_not_sent_unless_the_user_accepts() {
     for answer in [
         json!({ "action": "decline" }),
         json!({ "action": "cancel" }),
-        json!({ "action": "accept", "content": { "confirm": false } }),
-        json!({ "action": "accept", "content": { "confirm": "true" } }),
-        json!({ "action": "accept", "content": {} }),
-        json!({ "action": "accept" }),
+        json!({ "action": "accept", "content": { "ok": false } }),
     ] {
         let state = state(&agent.ask("tools/call", &deletion("42")).await);
         let declined = agent.ask("tools/call", &answered(&deletion("42"), &state, answer)).await;
         assert_eq!(declined.called(), ("The user declined this call.".to_owned(), true));
+    }
+    for answer in [
+        json!({ "action": "accept", "content": { "ok": "true" } }),
+        json!({ "action": "accept", "content": { "ok": null } }),
+        json!({ "action": "accept", "content": {} }),
+        json!({ "action": "accept" }),
+    ] {
+        let state = state(&agent.ask("tools/call", &deletion("42")).await);
+        let refused = agent.ask("tools/call", &answered(&deletion("42"), &state, answer)).await;
+        assert_eq!((refused.status, refused.error_code()), (200, -32602));
     }
     // Without a usable answer, the user is asked again.
     let state = state(&agent.ask("tools/call", &deletion("42")).await);
