@@ -7,6 +7,7 @@ use rmcp::model::{
 use secrecy::{ExposeSecret as _, SecretString};
 use shared::api::{ConfirmationRefusal, RequestConfirmation, RequestTokenAnswer};
 use shared::domain::Confirmation;
+use shared::policy::Permission;
 use shared::tools::{Tool, ToolRequest};
 
 use crate::catalog::{ApiTool, RegisteredApi};
@@ -65,8 +66,9 @@ pub(crate) async fn call(
             // The problem tells about the schema, which only a caller who sees the tool may learn.
             let permitted = services.exchange.permissions(caller).await?;
             if !found.is_permitted(&permitted.roles.iter().collect::<Vec<_>>()) {
+                count_not_permitted(services, caller, &api, tool).await;
                 caller.record.end(Outcome::NotPermitted);
-                return Ok(result::error(not_permitted(&api, tool, true)).into());
+                return Ok(result::error(not_permitted(&api, tool, None)).into());
             }
             caller.record.end(Outcome::InvalidArguments);
             return Ok(result::error(problem).into());
@@ -78,6 +80,20 @@ pub(crate) async fn call(
         Permitted::Now(token) => Ok(send(services, caller, call, &token).await.into()),
         Permitted::NotNow(response) => Ok(*response),
     }
+}
+
+/// Lets `exchange-token` count a call that no role permits and whose arguments give no path. The
+/// tool's template takes the place of the path.
+async fn count_not_permitted(services: &Services, caller: &Caller, api: &RegisteredApi, tool: &Tool) {
+    let wanted = WantedRequest {
+        api: &api.choices.api_id,
+        method: tool.method,
+        path: format!("{}{}", api.choices.route_prefix, tool.template.as_str()),
+        tool: tool.name.as_str(),
+        confirmation: None,
+    };
+    // The answer changes nothing: the roles permit no request of the tool.
+    let _ = services.exchange.request_token(caller, wanted).await;
 }
 
 /// The request for these arguments, or sentences for the agent.
@@ -141,7 +157,11 @@ async fn ask_for_token(
         RequestTokenAnswer::Issued { token, .. } => Ok(Permitted::Now(token)),
         RequestTokenAnswer::NotPermitted { missing_permission } => {
             caller.record.end(Outcome::NotPermitted);
-            Ok(result::error(not_permitted(call.api, call.tool, missing_permission.is_some())).into())
+            let text = match missing_permission {
+                Some(missing) => not_permitted(call.api, call.tool, Some(&missing)),
+                None => "Not permitted: no key or token can be used for this path.".to_owned(),
+            };
+            Ok(result::error(text).into())
         }
         RequestTokenAnswer::Unconfirmed { state } => unconfirmed(caller, client, call, state),
         RequestTokenAnswer::ConfirmationRefused { reason } => Err(confirmation_refused(caller, reason)),
@@ -173,7 +193,12 @@ fn unconfirmed(caller: &Caller, client: &Client, call: &Call<'_>, state: String)
             caller.record.end(Outcome::Declined);
             return Ok(result::error("The user declined this call.".to_owned()).into());
         }
-        UserAnswer::Malformed => return Err(confirmation_refused(caller, ConfirmationRefusal::Invalid)),
+        UserAnswer::Malformed => {
+            caller.record.end(Outcome::ConfirmationInvalid);
+            let text = "The answer to the confirmation must contain `ok`, which is true or false. Call the tool again \
+                        without requestState.";
+            return Err(Stop::Error(ErrorData::invalid_params(text, None)));
+        }
         UserAnswer::None | UserAnswer::Accepted => {}
     }
     if client.can_ask {
@@ -183,11 +208,13 @@ fn unconfirmed(caller: &Caller, client: &Client, call: &Call<'_>, state: String)
         return Ok(Permitted::NotNow(Box::new(question.into())));
     }
     caller.record.end(Outcome::CannotConfirm);
-    if client.is_modern {
-        return Err(Stop::Error(ErrorData::missing_required_client_capability(form_elicitation())));
-    }
     let text = "The user must confirm this call, and this client cannot ask its user. Use a client that supports \
                 elicitation in MCP 2026-07-28.";
+    if client.is_modern {
+        let mut error = ErrorData::missing_required_client_capability(form_elicitation());
+        error.message = text.into();
+        return Err(Stop::Error(error));
+    }
     Ok(result::error(text.to_owned()).into())
 }
 
@@ -214,16 +241,23 @@ fn confirmation_refused(caller: &Caller, reason: ConfirmationRefusal) -> Stop {
     Stop::Error(ErrorData::invalid_params(message, None))
 }
 
-/// The error about a role. It names the permission for all requests of the tool, which an admin
-/// would add, rather than the one for this request. `is_missing` is false for a path that no
-/// permission can cover.
-fn not_permitted(api: &RegisteredApi, tool: &Tool, is_missing: bool) -> String {
+/// The error about a role. It names the permission that is missing for this request, if that is
+/// known, and the one for all requests of the tool.
+fn not_permitted(api: &RegisteredApi, tool: &Tool, missing: Option<&Permission>) -> String {
     let whole = tool.permission(&api.choices.route_prefix);
-    match whole.as_ref().filter(|_| is_missing) {
-        Some(permission) => {
-            format!("Not permitted: the role lacks {permission}. Ask an admin to add this permission.")
+    let narrow = missing.filter(|missing| whole.as_ref().is_none_or(|whole| !missing.covers_paths_of(whole)));
+    match (narrow, whole) {
+        (Some(missing), Some(whole)) => format!(
+            "Not permitted: the role lacks {missing}. Ask an admin to add this permission, or {whole} for all requests \
+             of this tool."
+        ),
+        (Some(missing), None) => {
+            format!("Not permitted: the role lacks {missing}. Ask an admin to add this permission.")
         }
-        None => "Not permitted: no key or token can be used for this path.".to_owned(),
+        (None, Some(whole)) => {
+            format!("Not permitted: the role lacks {whole}. Ask an admin to add this permission.")
+        }
+        (None, None) => "Not permitted: no role can permit this tool.".to_owned(),
     }
 }
 

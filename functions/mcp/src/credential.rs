@@ -6,6 +6,9 @@ use shared::domain::{AccountId, ApiKey, Environment, GrantId, KEY_PREFIX, Sealed
 
 use crate::refusal::Refusal;
 
+/// How the names of variables start, in the configurations of clients and in shells.
+const VARIABLES: [&str; 3] = ["$", "%", "{{"];
+
 /// A key or token whose form is valid. Only `exchange-token` can tell whether the credential
 /// itself is.
 pub(crate) struct Credential {
@@ -26,6 +29,11 @@ pub(crate) fn take(headers: &mut HeaderMap, environment: &Environment) -> Result
         [_, _, ..] => return Err(Refusal::SeveralCredentials),
     };
     let value = value.to_str().map_err(|_| Refusal::MalformedCredential)?;
+    let value = value.trim();
+    // The value of the variable is empty.
+    if value.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::UnsetVariable);
+    }
     let (scheme, text) = value.split_once(' ').ok_or(Refusal::MalformedCredential)?;
     let text = text.trim_start_matches(' ');
     if !scheme.eq_ignore_ascii_case("bearer") {
@@ -35,7 +43,7 @@ pub(crate) fn take(headers: &mut HeaderMap, environment: &Environment) -> Result
     if text.contains(',') {
         return Err(Refusal::SeveralCredentials);
     }
-    if text.starts_with("${") {
+    if VARIABLES.iter().any(|start| text.starts_with(start)) {
         return Err(Refusal::UnsetVariable);
     }
     let named = named(text, environment).ok_or(Refusal::MalformedCredential)?;

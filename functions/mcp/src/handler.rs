@@ -117,6 +117,13 @@ fn add_server_info(meta: &mut Option<MetaObject>) {
 /// Instructions for the model.
 fn instructions(api: &RegisteredApi, permitted: usize) -> String {
     let title = &api.choices.title;
+    if permitted == 0 {
+        return format!(
+            "Your role permits none of the {} tools of the API \"{title}\". Tell the user to ask an admin for a role \
+             that permits the tools that are needed.",
+            api.tools.len()
+        );
+    }
     let search = if search::is_offered(permitted) {
         format!(" There are {permitted} tools. Find the right ones with {} first.", search::NAME)
     } else {

@@ -19,7 +19,7 @@ pub(crate) enum Refusal {
     NoCredential,
     /// The request has several credentials.
     SeveralCredentials,
-    /// The client did not replace a variable such as `${KEYWARD_KEY}`.
+    /// The client did not replace a variable such as `${KEYWARD_KEY}`, or the variable is empty.
     UnsetVariable,
     /// The credential is not a key or token of this environment.
     MalformedCredential,
@@ -97,8 +97,9 @@ impl Refusal {
             Self::UnsetVariable => (
                 "unset_variable",
                 "The client did not insert the key",
-                "The Authorization header contains the name of a variable instead of a key. Set this environment \
-                 variable before you start the client, and check how the client's configuration refers to variables.",
+                "The Authorization header contains no key, or the name of a variable instead of a key. Set the \
+                 environment variable before you start the client, and check how the client's configuration refers to \
+                 variables.",
             ),
             Self::MalformedCredential => (
                 "malformed_credential",
@@ -108,8 +109,8 @@ impl Refusal {
             Self::Credential => (
                 "credential_refused",
                 "The key or token was refused",
-                "The key or token is unknown, revoked or expired, its account is disabled, or it cannot be used from this network. An \
-                 admin can find the reason in the log.",
+                "The key or token is unknown, revoked or expired, its account is disabled, or it cannot be used from \
+                 this network. An admin can find the reason in the key's activity or in the log.",
             ),
             Self::UnknownApi => (
                 "api_not_found",

@@ -148,13 +148,15 @@ async fn a_refused_call_names_the_permission_that_the_role_lacks() {
     assert_eq!(
         agent.call("get_organization", &json!({ "id": "2" })).await.called(),
         refused(
-            "Not permitted: the role lacks GET /prod/organizations/{id}. Ask an admin to add this permission."
+            "Not permitted: the role lacks GET /prod/organizations/2. Ask an admin to add this permission, or \
+             GET /prod/organizations/{id} for all requests of this tool."
         )
     );
     assert_eq!(
         agent.call("delete_organization", &json!({ "id": "1" })).await.called(),
         refused(
-            "Not permitted: the role lacks DELETE /prod/organizations/{id}. Ask an admin to add this permission."
+            "Not permitted: the role lacks DELETE /prod/organizations/1. Ask an admin to add this permission, or \
+             DELETE /prod/organizations/{id} for all requests of this tool."
         )
     );
     assert_eq!(server.take_connections(), 0);
@@ -162,18 +164,30 @@ async fn a_refused_call_names_the_permission_that_the_role_lacks() {
     assert!(server.take_request().starts_with("GET /organizations/1 HTTP/1.1\r\n"), "without the prefix");
 }
 
-/// An explanation would reveal the schema.
+/// An explanation would reveal the schema. The calls count like those with valid arguments.
 #[tokio::test]
-async fn invalid_arguments_are_not_explained_for_a_tool_that_is_not_permitted() {
+async fn invalid_arguments_for_a_tool_that_is_not_permitted_are_counted_and_not_explained() {
     let server = ScriptedServer::start().await;
     let (harness, _) = start(&server).await;
     let (_, reader) = harness.account_with_key("Reader", "ServiceAccountReader").await;
     let agent = Agent::new(&harness, &reader);
     for arguments in [json!({}), json!({ "body": {} }), json!({ "other": 1 })] {
         let (text, is_error) = agent.call("create_organization", &arguments).await.called();
-        assert!(is_error && text.starts_with("Not permitted: the role lacks POST "), "{text}");
+        assert_eq!(
+            text,
+            "Not permitted: the role lacks POST /organizations. Ask an admin to add this permission."
+        );
+        assert!(is_error);
     }
+    // The activity has the newest first.
+    harness.clock.advance_seconds(1);
+    assert!(agent.call("delete_organization", &json!({})).await.called().1);
     assert_eq!(server.take_connections(), 0);
+    let activity = harness.get(&format!("{}/activity", reader.path())).await.json();
+    let refusals = activity["recentRefusals"].as_array().unwrap();
+    let paths: Vec<_> = refusals.iter().map(|refusal| refusal["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/organizations/{id}", "/organizations", "/organizations", "/organizations"]);
+    assert_eq!(refusals[0]["missingPermission"], "DELETE /organizations/{name}");
 }
 
 #[tokio::test]

@@ -53,6 +53,10 @@ async fn missing_and_malformed_credentials_are_refused_before_any_call() {
         assert!(!reply.text.contains(&key), "{name}");
         responses.insert(name.to_owned(), reply.snapshot(&harness));
     }
+    for value in ["Bearer", "Bearer $KEYWARD_KEY", "Bearer %KEYWARD_KEY%", "Bearer {{KEYWARD_KEY}}"] {
+        let reply = list_with(&harness, &[value]).await.snapshot(&harness);
+        assert_eq!(reply, responses["unset_variable"], "{value}");
+    }
     assert!(harness.wire.take_calls().is_empty(), "no call was made");
     insta::assert_json_snapshot!(responses);
     for scheme in ["bearer", "BEARER", "Bearer  "] {

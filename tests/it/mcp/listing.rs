@@ -52,6 +52,19 @@ async fn an_agent_sees_the_tools_that_all_its_roles_permit() {
 }
 
 #[tokio::test]
+async fn an_agent_without_permitted_tools_is_told_so() {
+    let harness = Harness::start().await;
+    register_large(&harness, 3, "A thing.").await;
+    harness.put_role("elsewhere", &["GET /elsewhere"]).await;
+    let (_, key) = harness.account_with_key("Agent", "elsewhere").await;
+    let agent = Agent::new(&harness, &key);
+    assert_eq!(agent.list().await, Vec::<String>::new());
+    let described = agent.ask("server/discover", &json!({})).await.result();
+    let instructions = described["instructions"].as_str().unwrap();
+    assert!(instructions.starts_with("Your role permits none of the 3 tools of the API "), "{instructions}");
+}
+
+#[tokio::test]
 async fn changes_of_the_role_and_the_api_apply_to_the_next_list() {
     let harness = Harness::start().await;
     register(&harness).await;
