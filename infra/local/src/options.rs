@@ -9,7 +9,8 @@ use shared::policy::PathPrefix;
 
 const LOG_HELP: &str = "\
 The log is in log.jsonl in the data folder: one JSON object per line, for each decision and
-each change. At 32 MB, log.jsonl is renamed to log.1.jsonl, which replaces an older one.";
+each change. At 32 MB, log.jsonl is renamed to log.1.jsonl, which replaces an older one.
+All other output goes to standard error.";
 
 /// Runs all of Keyward in one local process, without AWS.
 #[derive(Clone, Debug, clap::Parser)]

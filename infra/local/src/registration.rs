@@ -94,7 +94,7 @@ fn settings(api: &RegisteredApi) -> Map<String, Value> {
 /// The first error, with its position in the document.
 fn first(errors: &[DocumentError]) -> String {
     let others = errors.len().saturating_sub(1);
-    let more = if others == 0 { String::new() } else { format!(" ({others} more errors)") };
+    let more = if others == 0 { String::new() } else { format!(" (and {others} more)") };
     let first = errors.first().map(|error| format!("{} {}", error.pointer, error.detail));
     format!("{}{more}", first.unwrap_or_default().trim_start())
 }

@@ -90,13 +90,12 @@ fn first_steps(options: &Options, facts: &LocalJson) -> String {
 /// committed.
 fn agents(name: &str, is_demo: bool, facts: &LocalJson) -> String {
     let url = format!("{}/{name}", facts.mcp);
-    let (set_key, refused) = if is_demo {
-        (
-            "",
-            "This agent can read one team. Ask the client for team 7 and then for team 8: the second call is refused.\n\n",
-        )
+    let (set_key, to_key, roles, refused) = if is_demo {
+        let refused = "This agent can read one team. Ask the client for team 7 and then for team 8: the second call is refused.\n\n";
+        ("", ".", "", refused)
     } else {
-        ("  export KEYWARD_KEY=SECRET\n\n", "")
+        let roles = "The Reader and Writer roles permit only the paths in --data-prefixes. ";
+        ("  export KEYWARD_KEY=SECRET\n\n", " to a key's secret:", roles, "")
     };
     let server = json!({
         "type": "http", "url": url, "headers": { "Authorization": "Bearer ${KEYWARD_KEY}" },
@@ -104,7 +103,7 @@ fn agents(name: &str, is_demo: bool, facts: &LocalJson) -> String {
     let configuration = json!({ "mcpServers": { name: server } });
     format!(
         "An AI agent can use this API through MCP. It gets a tool for each operation that the role of its key
-permits. Start the agent in a shell in which KEYWARD_KEY is set.
+permits. {roles}Start the agent in a shell in which KEYWARD_KEY is set{to_key}
 
 {set_key}For Claude Code, save this as .mcp.json:
 
