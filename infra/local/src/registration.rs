@@ -95,8 +95,11 @@ fn settings(api: &RegisteredApi) -> Map<String, Value> {
 fn first(errors: &[DocumentError]) -> String {
     let others = errors.len().saturating_sub(1);
     let more = if others == 0 { String::new() } else { format!(" (and {others} more)") };
-    let first = errors.first().map(|error| format!("{} {}", error.pointer, error.detail));
-    format!("{}{more}", first.unwrap_or_default().trim_start())
+    let first = errors.first().map(|DocumentError { pointer, detail }| match &**pointer {
+        "" => detail.clone(),
+        pointer => format!("has an error: {pointer} {detail}"),
+    });
+    format!("{}{more}", first.unwrap_or_default())
 }
 
 /// The API's name that is closest to `stem`, if there is one.

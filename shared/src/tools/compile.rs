@@ -88,7 +88,10 @@ pub fn compile(document: &Document, selection: &Selection<'_>) -> Result<Compile
             Err(Obstacle::Unsupported(reason)) => {
                 skipped.push(Skipped { pointer: operation.pointer, reason });
             }
-            Err(Obstacle::Invalid(found)) => errors.extend(found),
+            // Operations with the same path share its parameters, and so their errors.
+            Err(Obstacle::Invalid(found)) => {
+                errors.extend(found.into_iter().filter(|error| !errors.contains(error)).collect::<Vec<_>>());
+            }
         }
         if errors.len() >= MAX_ERRORS || bytes > MAX_TOOLS_BYTES {
             break;

@@ -247,6 +247,8 @@ fn errors_point_into_the_document() {
         let errors = texts(&compile_all(&document(&paths)).unwrap_err());
         assert!(errors.iter().any(|error| error.starts_with(&expected)), "{expected}: {errors:#?}");
     }
+    let shared = json!({ "/x": { "parameters": [{ "name": "a", "in": "body" }], "get": {}, "delete": {} } });
+    assert_eq!(compile_all(&document(&shared)).unwrap_err().len(), 1, "the operations share the error");
     let wrong: Value =
         (0..30).map(|at| (format!("/{at}"), json!({ "get": 1 }))).collect::<serde_json::Map<_, _>>().into();
     assert_eq!(compile_all(&document(&wrong)).unwrap_err().len(), 20, "at most 20 errors are listed");
