@@ -246,16 +246,13 @@ fn confirmation_refused(caller: &Caller, reason: ConfirmationRefusal) -> Stop {
 fn not_permitted(api: &RegisteredApi, tool: &Tool, missing: Option<&Permission>) -> String {
     let whole = tool.permission(&api.choices.route_prefix);
     let narrow = missing.filter(|missing| whole.as_ref().is_none_or(|whole| !missing.covers_paths_of(whole)));
-    match (narrow, whole) {
+    match (narrow, whole.as_ref()) {
         (Some(missing), Some(whole)) => format!(
             "Not permitted: the role lacks {missing}. Ask an admin to add this permission, or {whole} for all requests \
              of this tool."
         ),
-        (Some(missing), None) => {
+        (Some(missing), None) | (None, Some(missing)) => {
             format!("Not permitted: the role lacks {missing}. Ask an admin to add this permission.")
-        }
-        (None, Some(whole)) => {
-            format!("Not permitted: the role lacks {whole}. Ask an admin to add this permission.")
         }
         (None, None) => "Not permitted: no role can permit this tool.".to_owned(),
     }

@@ -59,35 +59,33 @@ pub(crate) fn from_answer(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {
 fn success(sent: &Sent<'_>, answer: &Answer) -> CallToolResult {
     let body = &answer.body.bytes;
     if body.is_empty() {
-        return success_text(sent.tool, format!("{}. The request succeeded.", status_line(answer.status)));
+        let text = format!("{}. The request succeeded.", status_line(answer.status));
+        return success_with(sent.tool, text, None);
     }
     let kind = header(answer, &CONTENT_TYPE);
     if !is_text(kind.as_deref()) {
         let kind = kind.unwrap_or_default();
         let text = format!("The response is {} of {kind}. This tool shows only text and JSON.", size(answer));
-        return success_text(sent.tool, text);
+        return success_with(sent.tool, text, None);
     }
     let json = json_of(sent, answer);
     let text = json.as_ref().map_or_else(|| text_of(sent, answer), Value::to_string);
     if !answer.body.is_complete || text.len() > MAX_SHOWN_BYTES {
-        return success_text(sent.tool, shown(answer, &text));
+        return success_with(sent.tool, shown(answer, &text), None);
     }
-    match json {
-        Some(value @ Value::Object(_)) => CallToolResult::structured(value),
-        Some(value) => {
-            let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
-            result.structured_content = sent.tool.output_schema.is_some().then(|| json!({ "result": value }));
-            result
-        }
-        None => success_text(sent.tool, text),
-    }
+    success_with(sent.tool, text, json)
 }
 
-/// A successful result that has no JSON. With an output schema, clients refuse a result without
-/// structured content.
-fn success_text(tool: &Tool, text: String) -> CallToolResult {
+/// A successful result. An object is its structured content. With an output schema, clients refuse
+/// a result without structured content, so other values are put into an object.
+fn success_with(tool: &Tool, text: String, json: Option<Value>) -> CallToolResult {
     let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
-    result.structured_content = tool.output_schema.is_some().then(|| json!({}));
+    let has_schema = tool.output_schema.is_some();
+    result.structured_content = match json {
+        Some(object @ Value::Object(_)) => Some(object),
+        Some(value) => has_schema.then(|| json!({ "result": value })),
+        None => has_schema.then(|| json!({})),
+    };
     result
 }
 
