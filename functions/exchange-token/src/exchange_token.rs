@@ -80,7 +80,7 @@ pub async fn exchange_token(function: &ExchangeToken, request: &Request) -> Repl
         Ok((token, claims)) => (issued(&token, &claims), Ok(Success::Issued(Box::new(claims)))),
         Err(refusal) => (refused(&refusal, style), Err(refusal)),
     };
-    let source = request.source().filter(|_| function.records_addresses);
+    let source = request.source();
     let kind = Kind::TokenEndpoint { grant_type: style.grant_type };
     let exchange = Exchange { request_id: request.id().to_owned(), kind, source };
     function.finish(FollowUp { exchange, trace, outcome });

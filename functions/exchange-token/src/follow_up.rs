@@ -42,8 +42,9 @@ impl FollowUps {
 
 impl ExchangeToken {
     /// Logs a success at once, so that no token leaves without its line, and leaves everything about
-    /// a refusal for the time after the answer.
-    pub(crate) fn finish(&self, follow_up: FollowUp) {
+    /// a refusal for the time after the answer. Drops the source address if none may be recorded.
+    pub(crate) fn finish(&self, mut follow_up: FollowUp) {
+        follow_up.exchange.source = follow_up.exchange.source.filter(|_| self.records_addresses);
         match &follow_up.outcome {
             Ok(success) => follow_up.exchange.log(&follow_up.trace, Ok(success)),
             Err(_) => self.follow_ups.add(follow_up),

@@ -24,8 +24,8 @@ pub(crate) async fn permissions(function: &ExchangeToken, event: &PermissionsEve
         Ok(permitted) => (PermissionsAnswer::Permitted(permitted), Ok(Success::Listed)),
         Err(refusal) => (refused(&refusal), Err(refusal)),
     };
-    let source = event.source.filter(|_| function.records_addresses);
-    let exchange = Exchange { request_id: function.invocation_id(), kind: Kind::Permissions, source };
+    let (request_id, source) = (function.invocation_id(), event.source);
+    let exchange = Exchange { request_id, kind: Kind::Permissions, source };
     function.finish(FollowUp { exchange, trace, outcome });
     answer
 }

@@ -47,7 +47,7 @@ pub(crate) async fn request_token(function: &ExchangeToken, event: RequestTokenE
         }
         Err(refusal) => (refused(&refusal), Err(refusal)),
     };
-    let source = event.source.filter(|_| function.records_addresses);
+    let source = event.source;
     let kind = Kind::RequestToken(Box::new(event));
     let exchange = Exchange { request_id: function.invocation_id(), kind, source };
     function.finish(FollowUp { exchange, trace, outcome });

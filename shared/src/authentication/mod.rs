@@ -105,9 +105,20 @@ impl Rejected {
         Self { cause: cause.into(), account_exists: true, is_genuine: false }
     }
 
+    /// A refusal of a credential whose grant is not live.
+    fn not_live(credential: EndedCredential, account_exists: bool) -> Self {
+        Self { cause: Rejection::NotLive(credential), account_exists, is_genuine: false }
+    }
+
     /// A refusal of a genuine credential.
     fn genuine(reason: Reason) -> Self {
         Self { cause: reason.into(), account_exists: true, is_genuine: true }
+    }
+}
+
+impl From<Token> for EndedCredential {
+    fn from(token: Token) -> Self {
+        Self::Token(Box::new(token))
     }
 }
 
@@ -172,8 +183,7 @@ impl Authentication {
         let found = found?;
         let account_exists = found.is_some();
         let Some(CredentialLookup { account_name, role, enabled, grant: Some(stored) }) = found else {
-            let cause = Rejection::NotLive(EndedCredential::Key(key));
-            return Err(Rejected { cause, account_exists, is_genuine: false });
+            return Err(Rejected::not_live(EndedCredential::Key(key), account_exists));
         };
         let pepper = self.keyring.get(&stored.verifier.pepper).await.map_err(Rejected::unverified)?;
         // The secret is checked first, so that neither a client without it nor the log
@@ -242,7 +252,7 @@ impl Authentication {
         let found = found?;
         let account_exists = found.is_some();
         let Some(CredentialLookup { account_name, role, enabled, grant: Some(stored) }) = found else {
-            return Err(not_live(token, account_exists));
+            return Err(Rejected::not_live(token.into(), account_exists));
         };
         let binding = GrantBinding::of_key(stored.verifier.verifier.clone(), &stored.spec);
         if !token.matches(&binding) {
@@ -276,7 +286,7 @@ impl Authentication {
         let found = found?;
         let account_exists = found.is_some();
         let Some(CredentialLookup { account_name, role, enabled, grant: Some(stored) }) = found else {
-            return Err(not_live(token, account_exists));
+            return Err(Rejected::not_live(token.into(), account_exists));
         };
         let StoredIdentity { issuer: own_issuer, role: grant_role, expires_at, verifier } = stored;
         // An identity never changes, so the token is not from this identity.
@@ -321,11 +331,6 @@ impl Authentication {
         let end = KeyEnd::new(key.spec.expires_at, rotation.map(|rotation| rotation.retires_at));
         Ok(Some(end.at))
     }
-}
-
-fn not_live(token: Token, account_exists: bool) -> Rejected {
-    let cause = Rejection::NotLive(EndedCredential::Token(Box::new(token)));
-    Rejected { cause, account_exists, is_genuine: false }
 }
 
 impl EndedCredential {
