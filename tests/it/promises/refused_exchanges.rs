@@ -303,6 +303,29 @@ async fn credentials_without_a_decision_are_not_counted() {
     assert_eq!(Counts::stored(&harness.table).await, Counts::default());
 }
 
+#[tokio::test]
+async fn source_addresses_are_recorded_unless_a_parameter_turns_them_off() {
+    for (value, is_recorded) in [("true", true), ("false", false)] {
+        let harness = Harness::builder().variable("KEYWARD_RECORD_SOURCE_ADDRESSES", value).start().await;
+        let key = harness.reader_key().await;
+        let _ = harness.revoke(&key).await.expect(204);
+        let instance = another_instance(&harness, false);
+        let case = Case::genuine("a revoked key", &key, "revoked");
+        let logs = Logs::capture(LevelFilter::INFO);
+        for way in WAYS {
+            answer(&instance, &way.event(&case)).await;
+        }
+        instance.flush().await;
+        assert_eq!(logs.take().contains("192.0.2.1"), is_recorded, "in the log");
+        let activity = harness.get(&format!("{}/activity", key.path())).await.json();
+        let refusals = activity["recentRefusals"].as_array().unwrap();
+        assert!(!refusals.is_empty());
+        for refusal in refusals {
+            assert_eq!(refusal["sourceAddress"] == "192.0.2.1", is_recorded, "{refusal}");
+        }
+    }
+}
+
 /// Uses Lambda's runtime, because the other tests follow up on answers themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_response_is_posted_before_anything_is_looked_up_or_counted() {
