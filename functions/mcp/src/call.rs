@@ -195,7 +195,7 @@ fn unconfirmed(caller: &Caller, client: &Client, call: &Call<'_>, state: String)
         }
         UserAnswer::Malformed => {
             caller.record.end(Outcome::ConfirmationInvalid);
-            let text = "The answer to the confirmation must contain `ok`, which is true or false. Call the tool again \
+            let text = "The answer to the confirmation must contain `ok` with the value true or false. Call the tool again \
                         without requestState.";
             return Err(Stop::Error(ErrorData::invalid_params(text, None)));
         }
@@ -248,8 +248,8 @@ fn not_permitted(api: &RegisteredApi, tool: &Tool, missing: Option<&Permission>)
     let narrow = missing.filter(|missing| whole.as_ref().is_none_or(|whole| !missing.covers_paths_of(whole)));
     match (narrow, whole.as_ref()) {
         (Some(missing), Some(whole)) => format!(
-            "Not permitted: the role lacks {missing}. Ask an admin to add this permission, or {whole} for all requests \
-             of this tool."
+            "Not permitted: the role lacks {missing}. Ask an admin to add this permission, or to add {whole} for all \
+             requests of this tool."
         ),
         (Some(missing), None) | (None, Some(missing)) => {
             format!("Not permitted: the role lacks {missing}. Ask an admin to add this permission.")

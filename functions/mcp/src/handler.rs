@@ -120,7 +120,7 @@ fn instructions(api: &RegisteredApi, permitted: usize) -> String {
     if permitted == 0 {
         return format!(
             "Your role permits none of the {} tools of the API \"{title}\". Tell the user to ask an admin for a role \
-             that permits the tools that are needed.",
+             that permits the tools you need.",
             api.tools.len()
         );
     }

@@ -97,7 +97,7 @@ impl Refusal {
             Self::UnsetVariable => (
                 "unset_variable",
                 "The client did not insert the key",
-                "The Authorization header contains no key, or the name of a variable instead of a key. Set the \
+                "The Authorization header contains the name of a variable instead of a key, or no key. Set the \
                  environment variable before you start the client, and check how the client's configuration refers to \
                  variables.",
             ),
@@ -109,8 +109,8 @@ impl Refusal {
             Self::Credential => (
                 "credential_refused",
                 "The key or token was refused",
-                "The key or token is unknown, revoked or expired, its account is disabled, or it cannot be used from \
-                 this network. An admin can find the reason in the key's activity or in the log.",
+                "The key or token is unknown, revoked or expired, or cannot be used from this network, or its account \
+                 is disabled. An admin can find the reason in the key's activity or in the log.",
             ),
             Self::UnknownApi => (
                 "api_not_found",

@@ -148,14 +148,14 @@ async fn a_refused_call_names_the_permission_that_the_role_lacks() {
     assert_eq!(
         agent.call("get_organization", &json!({ "id": "2" })).await.called(),
         refused(
-            "Not permitted: the role lacks GET /prod/organizations/2. Ask an admin to add this permission, or \
+            "Not permitted: the role lacks GET /prod/organizations/2. Ask an admin to add this permission, or to add \
              GET /prod/organizations/{id} for all requests of this tool."
         )
     );
     assert_eq!(
         agent.call("delete_organization", &json!({ "id": "1" })).await.called(),
         refused(
-            "Not permitted: the role lacks DELETE /prod/organizations/1. Ask an admin to add this permission, or \
+            "Not permitted: the role lacks DELETE /prod/organizations/1. Ask an admin to add this permission, or to add \
              DELETE /prod/organizations/{id} for all requests of this tool."
         )
     );
